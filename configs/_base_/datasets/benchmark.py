@@ -1,0 +1,35 @@
+# What the benchmarks share: short side 336, evaluation at the original size.
+# The folder of all datasets: `data/` of the repository, unless the environment says otherwise.
+data_root = '{{$SCLIP_DATA_ROOT:default}}'
+if data_root == 'default':
+    data_root = '{{fileDirname}}/../../../data'
+
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(2048, 336), keep_ratio=True),
+    # After `Resize`, so that labels stay at their original size.
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(2048, 336), keep_ratio=True)],
+            [
+                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
+                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
+            ],
+            [dict(type='LoadAnnotations')],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
+]
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(pipeline=test_pipeline),
+)
+test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

@@ -1,0 +1,9 @@
+_base_ = './benchmark.py'
+
+test_dataloader = dict(
+    dataset=dict(
+        type='COCOObjectDataset',
+        data_root=_base_.data_root + '/coco_object',
+        data_prefix=dict(img_path='images/val2017', seg_map_path='annotations/val2017'),
+    )
+)

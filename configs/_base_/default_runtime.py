@@ -1,0 +1,25 @@
+default_scope = 'mmseg'
+custom_imports = dict(imports=['sclip_mmseg'])
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+model_wrapper_cfg = dict(type='FrozenModelWrapper')
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(
+    type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer', alpha=0.5
+)
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
+    param_scheduler=None,
+    checkpoint=None,
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='SegVisualizationHook', interval=1),
+)
+custom_hooks = [dict(type='InputCheckHook')]
+log_processor = dict(by_epoch=False)
+log_level = 'INFO'
+test_cfg = dict(type='TestLoop')
+tta_model = dict(type='CLIPTTAModel')

@@ -1,0 +1,23 @@
+model = dict(
+    type='CLIPSegmentor',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[122.771, 116.746, 104.094],
+        std=[68.501, 66.632, 70.323],
+        bgr_to_rgb=True,
+        # Pads the images of a batch to the largest; the segmentor removes the padding.
+        test_cfg=dict(size_divisor=1),
+    ),
+    image_encoder=dict(
+        type='CLIPImageEncoder', clip='ViT-B/16', attention=dict(type='CLIPAttention')
+    ),
+    text_head=dict(type='CLIPTextHead', templates='imagenet'),
+    test_cfg=dict(
+        mode='slide',
+        crop_size=(224, 224),
+        stride=(112, 112),
+        logit_scale=40.0,
+        prob_thd=0.0,
+        area_thd=None,
+    ),
+)

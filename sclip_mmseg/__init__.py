@@ -1,0 +1,15 @@
+"""Open-vocabulary segmentation with a frozen CLIP, for MMSegmentation.
+
+Importing the package registers its models, datasets and hooks with mmseg.
+"""
+
+from .compat import provide_mmcv_ext, register_config_scope
+
+provide_mmcv_ext()
+register_config_scope()
+
+from . import datasets, engine, models  # noqa: E402
+from .errors import InputError  # noqa: E402
+from .version import __version__  # noqa: E402
+
+__all__ = ['InputError', '__version__', 'datasets', 'engine', 'models']

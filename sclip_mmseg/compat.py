@@ -1,0 +1,112 @@
+"""Quirks of third-party packages, all in this file.
+
+* mmseg imports ``mmcv.ops``, which needs an extension that mmcv-lite does not have.
+* ``import clip`` needs ``pkg_resources`` and torchvision, its model and tokenizer do not.
+* mmengine resolves ``package::config`` for a closed list of packages, through ``pkg_resources``.
+* mmengine's PyTorch launcher selects a CUDA device even where there is none.
+"""
+
+import importlib.machinery
+import importlib.util
+import os
+import os.path as osp
+import sys
+from functools import cache
+from types import ModuleType
+from typing import Callable
+
+
+class _MissingExtension(ModuleType):
+    """Stands in for ``mmcv._ext``: every op exists and raises when it is called."""
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith('__'):
+            raise AttributeError(name)
+
+        def missing_op(*args, **kwargs):
+            raise ImportError(
+                f"mmcv op '{name}' needs the compiled extension of full mmcv, which mmcv-lite does "
+                'not have: pip uninstall mmcv-lite, then pip install "mmcv>=2.0.0,<2.2.0"'
+            )
+
+        return missing_op
+
+
+def provide_mmcv_ext() -> None:
+    """Let ``mmcv.ops`` be imported where mmcv has no compiled extension; else do nothing.
+
+    Raises:
+        ImportError: If neither mmcv nor mmcv-lite is installed.
+    """
+    if importlib.util.find_spec('mmcv') is None:
+        raise ImportError(
+            'mmcv is not installed: pip install mmcv-lite==2.1.0 (no compiler needed) or full mmcv'
+        )
+    if 'mmcv._ext' in sys.modules or importlib.util.find_spec('mmcv._ext') is not None:
+        return
+    extension = _MissingExtension('mmcv._ext')
+    extension.__spec__ = importlib.machinery.ModuleSpec('mmcv._ext', loader=None)
+    sys.modules['mmcv._ext'] = extension
+
+
+@cache
+def openai_clip(module: str) -> ModuleType:
+    """Import one module of openai-clip without running the package's ``__init__``.
+
+    Args:
+        module: ``'model'`` or ``'simple_tokenizer'``.
+
+    Raises:
+        ImportError: If openai-clip is not installed.
+    """
+    package = importlib.util.find_spec('clip')
+    folders = list(package.submodule_search_locations or ()) if package else []
+    path = osp.join(folders[0], f'{module}.py') if folders else ''
+    if not osp.isfile(path):
+        raise ImportError(f'clip.{module} not found: pip install openai-clip==1.0.1')
+    spec = importlib.util.spec_from_file_location(f'_openai_clip_{module}', path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def register_config_scope() -> None:
+    """Let mmengine resolve ``sclip_mmseg::sclip/<config>.py``."""
+    import mmengine.config.config
+    import mmengine.config.utils
+    import mmengine.hub.hub
+
+    module2package = mmengine.config.utils.MODULE2PACKAGE
+    module2package.setdefault('sclip_mmseg', 'sclip_mmseg')
+    if importlib.util.find_spec('pkg_resources') is not None:
+        return
+
+    def find_package(package: str):
+        modules = {value: key for key, value in module2package.items()}
+        return importlib.util.find_spec(modules.get(package, package))
+
+    def is_installed(package: str) -> bool:
+        return find_package(package) is not None
+
+    def get_installed_path(package: str) -> str:
+        return osp.dirname(find_package(package).origin)
+
+    def install_package(package: str) -> None:
+        if not is_installed(package):
+            raise ModuleNotFoundError(f'{package} is not installed: pip install {package}')
+
+    mmengine.config.config.is_installed = is_installed
+    mmengine.config.config.get_installed_path = get_installed_path
+    mmengine.hub.hub.get_installed_path = get_installed_path
+    mmengine.hub.hub.install_package = install_package
+
+
+def init_cpu_dist(launcher: str) -> None:
+    """Join the gloo process group of ``torchrun`` on a machine without a GPU; else do nothing."""
+    import torch
+
+    if launcher != 'pytorch' or torch.cuda.is_available():
+        return
+    if 'RANK' not in os.environ:
+        return
+    torch.distributed.init_process_group('gloo')

@@ -1,0 +1,15 @@
+"""Datasets that mmseg lacks, and the query lists of the benchmarks."""
+
+from .coco_object import COCOObjectDataset
+from .palette import voc_palette
+from .query_set import QUERY_LISTS, QuerySet, load_queries
+from .voc20 import PascalVOC20Dataset
+
+__all__ = [
+    'QUERY_LISTS',
+    'COCOObjectDataset',
+    'PascalVOC20Dataset',
+    'QuerySet',
+    'load_queries',
+    'voc_palette',
+]

@@ -1,0 +1,136 @@
+"""Checks of a dataset that name the file at fault."""
+
+import os.path as osp
+from typing import Any, List, Sequence
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from mmseg.registry import DATASETS, TRANSFORMS
+from mmseg.structures import SegDataSample
+
+from ..errors import InputError
+
+_SAMPLED_LABELS = 64  # read before a run; the others are checked as they are loaded
+
+
+def build_dataset(cfg: dict) -> BaseDataset:
+    """Build a dataset of mmseg, having checked that its files exist.
+
+    Args:
+        cfg: The config's ``test_dataloader.dataset``.
+
+    Raises:
+        InputError: If a folder, the split file, an image or a label is missing, or the split is
+            empty.
+    """
+    root, name = cfg.get('data_root') or '', cfg['type']
+    hint = (
+        'Lay the data out as the README says, and point SCLIP_DATA_ROOT to the folder that holds '
+        'all datasets (or set test_dataloader.dataset.data_root)'
+    )
+    paths = [root, *(osp.join(root, path) for path in cfg.get('data_prefix', {}).values())]
+    for folder in filter(None, paths):
+        if not osp.isdir(folder):
+            raise InputError(f'{name}: folder {osp.abspath(folder)} does not exist. {hint}')
+    if cfg.get('ann_file') and not osp.isfile(osp.join(root, cfg['ann_file'])):
+        path = osp.abspath(osp.join(root, cfg['ann_file']))
+        raise InputError(f'{name}: split file {path} does not exist. {hint}')
+    dataset = DATASETS.build(cfg)
+    if len(dataset) == 0:
+        where = osp.abspath(osp.join(root, cfg.get('ann_file') or cfg['data_prefix']['img_path']))
+        raise InputError(f'{name}: {where} lists no image. {hint}')
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        for key, kind in (('img_path', 'image'), ('seg_map_path', 'label')):
+            if key in info and not osp.isfile(info[key]):
+                other = f' for image {info["img_path"]}' if kind == 'label' else ''
+                raise InputError(f'{name}: {kind} {info[key]} does not exist{other}')
+    return dataset
+
+
+def check_labels(dataset: BaseDataset) -> None:
+    """Read some labels, spread evenly over a dataset, and check their ids.
+
+    Raises:
+        InputError: If a label cannot be read or has ids outside the dataset's classes.
+    """
+    load = TRANSFORMS.build(dict(type='LoadAnnotations'))
+    count = min(len(dataset), _SAMPLED_LABELS)
+    for index in np.linspace(0, len(dataset) - 1, count).astype(int):
+        info = dataset.get_data_info(int(index))
+        try:
+            label = load(info)['gt_seg_map']
+        except Exception as error:
+            raise InputError(
+                f'{info["seg_map_path"]} cannot be read as a label: {error}'
+            ) from error
+        _check_ids(label, dataset, info['seg_map_path'])
+
+
+def _check_ids(label: Any, dataset: BaseDataset, path: str) -> None:
+    num_classes = len(dataset.metainfo['classes'])
+    strange = [int(i) for i in np.unique(label) if i >= num_classes and i != dataset.ignore_index]
+    if strange:
+        raise InputError(
+            f'{path} has label ids {strange[:5]} outside the {num_classes} classes of '
+            f'{type(dataset).__name__} (reduce_zero_label={dataset.reduce_zero_label}): these may '
+            'be raw ids instead of train ids, or labels that start at another number'
+        )
+
+
+class CheckedPipeline:
+    """A dataset's pipeline that names the files of a sample it fails on, and checks label ids.
+
+    Args:
+        dataset: The dataset whose pipeline is wrapped.
+
+    Raises:
+        InputError: When called, if a file cannot be read or a label has ids outside the classes.
+    """
+
+    def __init__(self, dataset: BaseDataset):
+        self.dataset = dataset
+        self.pipeline = dataset.pipeline
+
+    def __call__(self, info: dict) -> dict:
+        """Run the pipeline on one sample."""
+        image, label = info['img_path'], info.get('seg_map_path')
+        try:
+            results = self.pipeline(info)
+        except Exception as error:
+            raise InputError(f'cannot load {image} with label {label}: {error}') from error
+        for sample in _samples(results['data_samples']):
+            if 'gt_sem_seg' in sample:
+                _check_ids(torch.unique(sample.gt_sem_seg.data), self.dataset, label)
+        return results
+
+
+def _samples(data_samples: Any) -> Sequence[SegDataSample]:
+    """One sample, or the views of test-time augmentation."""
+    return data_samples if isinstance(data_samples, (list, tuple)) else [data_samples]
+
+
+def check_classes(dataset: BaseDataset, num_classes: int, needs_background: bool) -> None:
+    """Check that a segmentor's classes are a dataset's.
+
+    Args:
+        dataset: The dataset to be evaluated on.
+        num_classes: Number of classes of the segmentor.
+        needs_background: Whether the segmentor treats class 0 as a background.
+
+    Raises:
+        InputError: If the numbers differ, or class 0 is no background but needs to be.
+    """
+    classes: List[str] = dataset.metainfo['classes']
+    name = type(dataset).__name__
+    if num_classes != len(classes):
+        raise InputError(
+            f'text_head has queries for {num_classes} classes, {name} has {len(classes)}: set '
+            'model.text_head.queries (or embeddings) to a list for this dataset'
+        )
+    if needs_background and classes[0] != 'background':
+        raise InputError(
+            f'test_cfg.prob_thd and area_thd treat class 0 as background, but class 0 of {name} is '
+            f"'{classes[0]}': set model.test_cfg.prob_thd=0 and area_thd=None"
+        )

@@ -1,0 +1,27 @@
+"""COCO's 80 things against everything else."""
+
+from mmseg.datasets import BaseSegDataset, COCOStuffDataset
+from mmseg.registry import DATASETS
+
+from .palette import voc_palette
+
+
+@DATASETS.register_module()
+class COCOObjectDataset(BaseSegDataset):
+    """COCO-Object: background and the 80 thing classes of COCO.
+
+    Labels are ``*_instanceTrainIds.png``: 0 for background (void too), 1 to 80 for things, as
+    ``tools/dataset_converters/coco_object.py`` writes them from COCO-Stuff's pixel maps.
+
+    Args:
+        seg_map_suffix: Suffix of the label files.
+        **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
+    """
+
+    METAINFO = dict(
+        classes=('background', *COCOStuffDataset.METAINFO['classes'][:80]),
+        palette=voc_palette(81),
+    )
+
+    def __init__(self, seg_map_suffix: str = '_instanceTrainIds.png', **kwargs):
+        super().__init__(seg_map_suffix=seg_map_suffix, **kwargs)

@@ -1,0 +1,25 @@
+"""PASCAL VOC 2012 without its background class."""
+
+from mmseg.datasets import BaseSegDataset, PascalVOCDataset
+from mmseg.registry import DATASETS
+
+
+@DATASETS.register_module()
+class PascalVOC20Dataset(BaseSegDataset):
+    """VOC's 20 object classes; background pixels are ignored.
+
+    It reads VOC's own label files, whose id 0 (background) becomes the ignore index.
+
+    Args:
+        ann_file: Split file, relative to ``data_root``.
+        reduce_zero_label: Must stay True with VOC's label files.
+        **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
+    """
+
+    METAINFO = dict(
+        classes=PascalVOCDataset.METAINFO['classes'][1:],
+        palette=PascalVOCDataset.METAINFO['palette'][1:],
+    )
+
+    def __init__(self, ann_file: str, reduce_zero_label: bool = True, **kwargs):
+        super().__init__(ann_file=ann_file, reduce_zero_label=reduce_zero_label, **kwargs)

@@ -1,0 +1,32 @@
+"""What stands in for DistributedDataParallel around a model without trainable parameters."""
+
+from mmengine.registry import MODEL_WRAPPERS
+from torch import nn
+
+
+@MODEL_WRAPPERS.register_module()
+class FrozenModelWrapper(nn.Module):
+    """Passes everything on to the model of its process.
+
+    DistributedDataParallel refuses a model that has no gradient to reduce, and evaluation reduces
+    nothing but the metric.
+
+    Args:
+        module: The model.
+    """
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args, **kwargs):
+        """See the model."""
+        return self.module(*args, **kwargs)
+
+    def test_step(self, data):
+        """See the model."""
+        return self.module.test_step(data)
+
+    def val_step(self, data):
+        """See the model."""
+        return self.module.val_step(data)

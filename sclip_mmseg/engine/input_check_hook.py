@@ -1,0 +1,21 @@
+"""Checks of the data while a run reads it."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmseg.registry import HOOKS
+
+from ..datasets.checks import CheckedPipeline, check_classes
+
+
+@HOOKS.register_module()
+class InputCheckHook(Hook):
+    """Checks that model and dataset fit, and lets the loader name the file that it fails on."""
+
+    def before_test(self, runner) -> None:
+        """Check the classes and wrap the dataset's pipeline, before workers start."""
+        dataset = runner.test_dataloader.dataset
+        model = runner.model
+        while is_model_wrapper(model) or not hasattr(model, 'text_head'):
+            model = model.module
+        check_classes(dataset, model.num_classes, model.test_cfg.needs_background)
+        dataset.pipeline = CheckedPipeline(dataset)

@@ -1,0 +1,95 @@
+"""The segmentor's ``test_cfg``, checked."""
+
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any, Optional, Tuple
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class InferenceCfg:
+    """How windows are cut and classes decided; mmseg's words where it has them.
+
+    Args:
+        mode: ``'slide'``, or ``'whole'`` for one pass over the whole image.
+        crop_size: Height and width of a window in pixels; an integer stands for a square.
+        stride: Step from window to window in pixels, at most ``crop_size``.
+        logit_scale: Factor on the cosines before the softmax over queries.
+        prob_thd: Pixels whose best class score is below become class 0, which must be a background.
+        area_thd: Share of the foreground that a class must exceed, see
+            :func:`.decision.apply_area_rule`; None for no such rule.
+        window_batch: Largest number of windows encoded at a time.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    mode: str = 'slide'
+    crop_size: Tuple[int, int] = (224, 224)
+    stride: Tuple[int, int] = (112, 112)
+    logit_scale: float = 40.0
+    prob_thd: float = 0.0
+    area_thd: Optional[float] = None
+    window_batch: int = 32
+
+    def __post_init__(self):
+        if self.mode not in ('slide', 'whole'):
+            raise InputError(f"test_cfg.mode='{self.mode}' must be 'slide' or 'whole'")
+        for name in ('crop_size', 'stride'):
+            object.__setattr__(self, name, _pair(name, getattr(self, name)))
+        if any(step > crop for step, crop in zip(self.stride, self.crop_size)):
+            raise InputError(
+                f'test_cfg.stride={self.stride} is larger than crop_size={self.crop_size}: pixels '
+                'between the windows would never be seen'
+            )
+        if not _is_number(self.logit_scale) or self.logit_scale <= 0:
+            raise InputError(f'test_cfg.logit_scale={self.logit_scale!r} must be positive')
+        for name in ('prob_thd', 'area_thd'):
+            value = getattr(self, name)
+            if (value is not None or name == 'prob_thd') and not (
+                _is_number(value) and 0 <= value <= 1
+            ):
+                raise InputError(f'test_cfg.{name}={value!r} must lie between 0 and 1')
+        if not _is_positive_int(self.window_batch):
+            raise InputError(
+                f'test_cfg.window_batch={self.window_batch!r} must be a positive integer'
+            )
+
+    @classmethod
+    def from_dict(cls, test_cfg: Optional[dict]) -> 'InferenceCfg':
+        """Build from a config's ``test_cfg``.
+
+        Raises:
+            InputError: If a key is unknown or a value is out of its range.
+        """
+        test_cfg = dict(test_cfg or {})
+        known = [field.name for field in fields(cls)]
+        for key in test_cfg:
+            if key not in known:
+                raise InputError(f"test_cfg has no key '{key}': use {', '.join(known)}")
+        return cls(**test_cfg)
+
+    @property
+    def needs_background(self) -> bool:
+        """Whether class 0 is treated as a background."""
+        return self.prob_thd > 0 or self.area_thd is not None
+
+
+def _pair(name: str, value: Any) -> Tuple[int, int]:
+    pair = (value, value) if _is_positive_int(value) else value
+    if (
+        not isinstance(pair, (list, tuple))
+        or len(pair) != 2
+        or not all(map(_is_positive_int, pair))
+    ):
+        raise InputError(f'test_cfg.{name}={value!r} must be one or two positive integers (pixels)')
+    return tuple(pair)
+
+
+def _is_positive_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

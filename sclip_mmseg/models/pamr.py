@@ -1,0 +1,112 @@
+"""Pixel-Adaptive Mask Refinement (Araslanov and Roth, CVPR 2020)."""
+
+from typing import Iterator, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+_CHUNK = 1 << 24  # map elements refined at a time
+
+
+def pamr_affinity(image: Tensor, dilations: Sequence[int]) -> Tensor:
+    """Weigh the eight neighbours of every pixel, at each dilation, by likeness of colour.
+
+    ``softmax`` over all neighbours of the mean over channels of ``-|Δ| / (1e-8 + 0.1 σ)``, where σ
+    is the unbiased standard deviation of the channel over the 3×3 neighbourhoods of all dilations,
+    the centre counted in each; borders are replicated.
+
+    Args:
+        image: ``[C, H, W]``.
+        dilations: Distances of the neighbours in pixels.
+
+    Returns:
+        ``[8 * len(dilations), H, W]``, float32, summing to 1 over the neighbours.
+    """
+    image = image.float()
+    shifted = list(_neighbours(image, dilations))
+    centres = len(dilations)
+    count = len(shifted) + centres
+    mean = (sum(shifted) + centres * image) / count
+    variance = centres * (image - mean) ** 2
+    for neighbour in shifted:
+        variance += (neighbour - mean) ** 2
+    sigma = (variance / (count - 1)).sqrt()
+    scale = 1e-8 + 0.1 * sigma
+    logits = [-((neighbour - image).abs() / scale).mean(0) for neighbour in shifted]
+    return torch.stack(logits).softmax(0)
+
+
+def pamr(
+    query_map: Tensor, image: Tensor, num_steps: int, dilations: Sequence[int] = (8, 16)
+) -> Tensor:
+    """Replace a map by its affinity-weighted neighbour sum, ``num_steps`` times.
+
+    Channels are refined in chunks, and neighbours are added one by one: beside the result, only the
+    affinity and a chunk's copy are held.
+
+    Args:
+        query_map: ``[Q, H, W]``.
+        image: Guide ``[3, H, W]``.
+        num_steps: Number of replacements.
+        dilations: Distances of the neighbours in pixels.
+
+    Returns:
+        Refined map ``[Q, H, W]``, float32.
+    """
+    affinity = pamr_affinity(image, dilations)
+    refined = query_map.float().clone()
+    _, height, width = refined.shape
+    for chunk in refined.split(max(_CHUNK // (height * width), 1)):
+        for _ in range(num_steps):
+            neighbours = list(zip(affinity, _neighbours(chunk, dilations)))
+            chunk.zero_()
+            for weight, neighbour in neighbours:
+                chunk.addcmul_(weight, neighbour)
+    return refined
+
+
+def _neighbours(x: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
+    """Views ``[C, H, W]`` of a padded copy of ``x``, moved to each neighbour in turn."""
+    reach = max(dilations)
+    padded = F.pad(x[None], [reach] * 4, mode='replicate')[0]
+    height, width = x.shape[-2:]
+    for top, left in _offsets(dilations):
+        y, z = reach + top, reach + left
+        yield padded[:, y : y + height, z : z + width]
+
+
+def _offsets(dilations: Sequence[int]) -> Iterator[Tuple[int, int]]:
+    for dilation in dilations:
+        for dy in (-dilation, 0, dilation):
+            for dx in (-dilation, 0, dilation):
+                if dy or dx:
+                    yield dy, dx
+
+
+@MODELS.register_module()
+class PAMR(nn.Module):
+    """Module of :func:`pamr`.
+
+    Args:
+        num_steps: Number of replacements, positive.
+        dilations: Distances of the neighbours in pixels, positive.
+
+    Raises:
+        InputError: If a value is not a positive integer.
+    """
+
+    def __init__(self, num_steps: int = 10, dilations: Sequence[int] = (8, 16)):
+        super().__init__()
+        for name, values in (('num_steps', [num_steps]), ('dilations', list(dilations))):
+            if not values or any(not isinstance(v, int) or v < 1 for v in values):
+                raise InputError(f'PAMR: {name}={values} must be positive integers')
+        self.num_steps = num_steps
+        self.dilations = tuple(dilations)
+
+    def forward(self, query_map: Tensor, image: Tensor) -> Tensor:
+        """See :func:`pamr`."""
+        return pamr(query_map, image, self.num_steps, self.dilations)

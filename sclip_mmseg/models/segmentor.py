@@ -1,0 +1,162 @@
+"""The segmentor: image → windows → patch features → query map → refine → decide."""
+
+from typing import List, Optional
+
+import torch
+import torch.nn.functional as F
+from mmengine.structures import PixelData
+from mmseg.models import BaseSegmentor
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from ..errors import InputError
+from .decision import segment
+from .inference_cfg import InferenceCfg
+from .sliding_window import slide_inference
+
+
+@MODELS.register_module()
+class CLIPSegmentor(BaseSegmentor):
+    """Open-vocabulary segmentation with a frozen CLIP and no training.
+
+    Args:
+        image_encoder: Config of the image encoder, e.g. :class:`.image_encoder.CLIPImageEncoder`.
+        text_head: Config of the text head, e.g. :class:`.text_head.CLIPTextHead`. Its ``clip`` and
+            ``quick_gelu`` are by default the image encoder's.
+        refine: Config of a module that refines query maps, e.g. :class:`.pamr.PAMR`; None for none.
+        test_cfg: See :class:`.inference_cfg.InferenceCfg`.
+        data_preprocessor: Config of mmseg's ``SegDataPreProcessor``.
+
+    Raises:
+        InputError: If a value or a file cannot be used. Values are checked before weights are read.
+    """
+
+    def __init__(
+        self,
+        image_encoder: dict,
+        text_head: dict,
+        refine: Optional[dict] = None,
+        test_cfg: Optional[dict] = None,
+        data_preprocessor: Optional[dict] = None,
+    ):
+        super().__init__(data_preprocessor=data_preprocessor)
+        self.test_cfg = InferenceCfg.from_dict(test_cfg)
+        shared = {k: image_encoder[k] for k in ('clip', 'quick_gelu') if k in image_encoder}
+        self.text_head = MODELS.build({**shared, **text_head})
+        self.refine = MODELS.build(refine) if refine else None
+        self.image_encoder = MODELS.build(image_encoder)
+        self._check_sizes()
+        self.text_head.load()
+        dims = self.image_encoder.embed_dim, self.text_head.embeddings.shape[1]
+        if dims[0] != dims[1]:
+            raise InputError(
+                f'image features have {dims[0]} dimensions but text embeddings {dims[1]}: '
+                'image_encoder.clip and text_head must come from the same CLIP'
+            )
+        query_set = self.text_head.query_set
+        self.out_channels = self.num_classes = query_set.num_classes
+        self.dataset_meta = dict(classes=query_set.class_names, palette=query_set.palette)
+        self.requires_grad_(False)
+
+    def _check_sizes(self) -> None:
+        patch, crop = self.image_encoder.patch_size, self.test_cfg.crop_size
+        if self.test_cfg.mode == 'slide' and min(crop) < patch:
+            raise InputError(
+                f'test_cfg.crop_size={crop} is smaller than a patch of {patch}×{patch} pixels'
+            )
+
+    def extract_feat(self, inputs: Tensor) -> Tensor:
+        """Patch features ``[B, h, w, D]`` of normalised images ``[B, 3, H, W]``."""
+        return self.image_encoder(inputs)
+
+    def encode_decode(self, inputs: Tensor, batch_img_metas: Optional[List[dict]] = None) -> Tensor:
+        """Cosines ``[B, Q, H, W]`` of images ``[B, 3, H, W]``, each seen in one pass."""
+        size = inputs.shape[-2:]
+        return F.interpolate(self._forward(inputs), size, mode='bilinear', align_corners=False)
+
+    def _forward(
+        self, inputs: Tensor, data_samples: Optional[List[SegDataSample]] = None
+    ) -> Tensor:
+        """Cosines ``[B, Q, h, w]`` of the patches of images ``[B, 3, H, W]``."""
+        return self.text_head(self.extract_feat(inputs))
+
+    def loss(self, inputs: Tensor, data_samples: List[SegDataSample]) -> dict:
+        """Raise, since there is nothing to train.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(
+            'CLIPSegmentor is training-free and has no loss: evaluate it with tools/test.py'
+        )
+
+    @torch.no_grad()
+    def predict(
+        self, inputs: Tensor, data_samples: Optional[List[SegDataSample]] = None
+    ) -> List[SegDataSample]:
+        """Segment a batch.
+
+        Args:
+            inputs: Normalised images ``[B, 3, H, W]``, padded on the right and at the bottom where
+                they are unequal.
+            data_samples: Their metadata; None for images without padding, to be segmented at their
+                own size.
+
+        Returns:
+            The samples, with ``pred_sem_seg`` (int64 ``[1, H, W]``) and ``seg_logits`` (class
+            scores, float32 ``[K, H, W]``, 0 to 1) at each image's original size.
+
+        Raises:
+            InputError: If an image is smaller than a patch.
+        """
+        samples = data_samples or [SegDataSample() for _ in inputs]
+        images = [_unpad(image, sample) for image, sample in zip(inputs, samples)]
+        patch = self.image_encoder.patch_size
+        for image, sample in zip(images, samples):
+            if min(image.shape[-2:]) < patch:
+                raise InputError(
+                    f'{sample.get("img_path", "an image")} is {tuple(image.shape[-2:])} pixels '
+                    f'after resizing, smaller than a patch of {patch}×{patch}'
+                )
+        slide = self.test_cfg.mode == 'slide'
+        query_maps = slide_inference(
+            images,
+            self._forward,
+            self.test_cfg.crop_size if slide else None,
+            self.test_cfg.stride if slide else None,
+            self.test_cfg.window_batch,
+        )
+        for sample in samples:
+            self._postprocess(query_maps.pop(0), images.pop(0), sample)
+        return samples
+
+    def _postprocess(self, query_map: Tensor, image: Tensor, sample: SegDataSample) -> None:
+        """Bring a query map ``[Q, h, w]`` to the original size, refine it and decide."""
+        if sample.get('flip'):
+            axis = -1 if sample.flip_direction == 'horizontal' else -2
+            query_map, image = query_map.flip(axis), image.flip(axis)
+        size = tuple(sample.get('ori_shape', image.shape[-2:]))
+        query_map = _resize(query_map, size)
+        if self.refine is not None:
+            query_map = self.refine(query_map, _resize(image, size))
+        cfg = self.test_cfg
+        scores, classes = segment(
+            query_map,
+            self.text_head.query_set.class_ids,
+            cfg.logit_scale,
+            cfg.prob_thd,
+            cfg.area_thd,
+        )
+        sample.seg_logits = PixelData(data=scores)
+        sample.pred_sem_seg = PixelData(data=classes[None])
+
+
+def _unpad(image: Tensor, sample: SegDataSample) -> Tensor:
+    left, right, top, bottom = sample.get('img_padding_size', (0, 0, 0, 0))
+    height, width = image.shape[-2:]
+    return image[:, top : height - bottom, left : width - right]
+
+
+def _resize(x: Tensor, size) -> Tensor:
+    return F.interpolate(x[None], size, mode='bilinear', align_corners=False)[0]

@@ -1,0 +1,148 @@
+"""Query embeddings: computed from a text tower and templates, kept in files and in a cache."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import List, Sequence, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from filelock import FileLock
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from torch import Tensor
+
+from ..compat import openai_clip
+from ..datasets import QuerySet
+from ..errors import InputError
+from .checkpoint import load_clip, resolve_clip
+from .download import sha256_of
+from .towers import TextTower, build_text_tower
+
+CACHE_DIR = 'SCLIP_CACHE_DIR'
+_BATCH = 512  # prompts encoded at a time
+_CACHE_VERSION = 1  # of the numbers: raise when the same input shall give others
+
+
+def tokenize(prompts: Sequence[str], context_length: int) -> List[List[int]]:
+    """Split prompts into CLIP's tokens, with the start and end tokens around them.
+
+    Raises:
+        InputError: If a prompt has more than ``context_length`` tokens.
+    """
+    tokenizer = openai_clip('simple_tokenizer').SimpleTokenizer()
+    start, end = (tokenizer.encoder[f'<|{word}oftext|>'] for word in ('start', 'end'))
+    tokens = [[start, *tokenizer.encode(prompt), end] for prompt in prompts]
+    for prompt, ids in zip(prompts, tokens):
+        if len(ids) > context_length:
+            raise InputError(
+                f"the prompt '{prompt}' has {len(ids)} tokens, the text tower takes "
+                f'{context_length}: shorten the query'
+            )
+    return tokens
+
+
+@torch.no_grad()
+def encode_prompts(tower: TextTower, prompts: Sequence[str]) -> Tensor:
+    """Embed prompts in batches of similar length.
+
+    Returns:
+        Embeddings ``[len(prompts), D]`` on the tower's device, not normalised.
+    """
+    tokens = tokenize(prompts, tower.context_length)
+    order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
+    device = tower.text_projection.device
+    embeddings = torch.empty(len(tokens), tower.text_projection.shape[1], device=device)
+    for start in range(0, len(order), _BATCH):
+        chosen = order[start : start + _BATCH]
+        batch = [torch.tensor(tokens[index]) for index in chosen]
+        padded = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)
+        embeddings[chosen] = tower(padded.to(device))
+    return embeddings
+
+
+def encode_queries(tower: TextTower, queries: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """Embed each query as the normalised mean of its prompts' normalised embeddings.
+
+    Args:
+        tower: Text tower.
+        queries: Q texts.
+        templates: Prompts with a ``{}`` for the query.
+
+    Returns:
+        L2-normalised ``[Q, D]``, float32, on the tower's device.
+    """
+    prompts = [template.format(query) for query in queries for template in templates]
+    embeddings = F.normalize(encode_prompts(tower, prompts), dim=-1)
+    return F.normalize(embeddings.unflatten(0, (len(queries), -1)).mean(1), dim=-1)
+
+
+def cached_embeddings(
+    clip: str, queries: Sequence[str], templates: Sequence[str], quick_gelu: bool
+) -> Tensor:
+    """Embed queries, or read them from the cache where the same ones were embedded before.
+
+    The cache lies in ``$SCLIP_CACHE_DIR``, by default ``~/.cache/sclip_mmseg``, under the SHA-256
+    of the checkpoint file, the queries, the templates and the activation. One process encodes while
+    others wait for it. Encoding runs on the accelerator where there is one.
+
+    Returns:
+        L2-normalised ``[Q, D]``, float32 on the CPU.
+    """
+    path = resolve_clip(clip)
+    content = [_CACHE_VERSION, sha256_of(path), list(queries), list(templates), quick_gelu]
+    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    root = Path(os.environ.get(CACHE_DIR) or '~/.cache/sclip_mmseg').expanduser()
+    root.mkdir(parents=True, exist_ok=True)
+    target = root / f'{key}.npy'
+    with FileLock(f'{target}.lock'):
+        if not target.is_file():
+            print_log(f'Encoding {len(queries)} queries × {len(templates)} templates', 'current')
+            tower = build_text_tower(load_clip(clip), f"clip='{clip}'", quick_gelu)
+            embeddings = encode_queries(tower.to(get_device()), queries, templates)
+            part = target.with_suffix('.part.npy')
+            np.save(part, embeddings.cpu().numpy())
+            os.replace(part, target)
+        return torch.from_numpy(np.load(target))
+
+
+def save_embeddings(path: Path, query_set: QuerySet, embeddings: Tensor) -> None:
+    """Write ``queries``, ``class_ids`` and ``embeddings`` to an ``.npz`` file."""
+    np.savez(
+        path,
+        queries=np.array(query_set.queries),
+        class_ids=np.array(query_set.class_ids, dtype=np.int64),
+        embeddings=embeddings.cpu().numpy(),
+    )
+
+
+def read_embeddings(path: Path) -> Tuple[QuerySet, Tensor]:
+    """Read what :func:`save_embeddings` wrote.
+
+    Returns:
+        The queries, and their L2-normalised embeddings ``[Q, D]``, float32.
+
+    Raises:
+        InputError: If the file is missing or unreadable, lacks an array, or an array does not fit.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(f"text_head.embeddings='{path}' does not exist")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in ('queries', 'class_ids', 'embeddings')}
+    except (KeyError, ValueError, OSError, EOFError) as error:
+        raise InputError(
+            f"{path} is not an .npz file with 'queries', 'class_ids' and 'embeddings': {error}"
+        ) from error
+    embeddings = torch.from_numpy(arrays['embeddings'])
+    if embeddings.ndim != 2 or not embeddings.is_floating_point():
+        raise InputError(f"{path}: 'embeddings' must be floating point [Q, D]")
+    embeddings = embeddings.float()
+    queries = [str(query) for query in arrays['queries']]
+    query_set = QuerySet.from_ids(queries, arrays['class_ids'].tolist(), str(path))
+    if len(embeddings) != len(queries) or not embeddings.isfinite().all():
+        raise InputError(f"{path}: 'embeddings' must be {len(queries)} finite rows")
+    return query_set, F.normalize(embeddings, dim=-1)

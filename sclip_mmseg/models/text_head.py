@@ -1,0 +1,102 @@
+"""Class names as a linear head on patch features."""
+
+from typing import List, Optional, Sequence, Union
+
+import torch
+from mmengine.logging import print_log
+from mmseg.registry import MODELS
+from mmseg.utils import get_predefined_templates
+from torch import Tensor, nn
+
+from ..datasets import QuerySet, load_queries
+from ..datasets.query_set import Queries
+from ..errors import InputError
+from .text_embeddings import cached_embeddings, read_embeddings
+
+
+@MODELS.register_module()
+class CLIPTextHead(nn.Module):
+    """Cosine similarity of patch features with the embeddings of text queries.
+
+    Nothing is loaded before :meth:`load`; afterwards the head holds the embeddings alone, the text
+    tower is released.
+
+    Args:
+        queries: Query list by name, path or value, see :func:`.datasets.load_queries`.
+        templates: A set of templates of mmseg by name, or a list of prompts with a ``{}`` each.
+        embeddings: Path of an ``.npz`` file of precomputed embeddings, see
+            ``tools/extract_text_embeddings.py``. Its queries replace ``queries``, and no text tower
+            is needed.
+        clip: Checkpoint of the text tower. The segmentor fills in the image encoder's.
+        quick_gelu: As for the image encoder.
+
+    Raises:
+        InputError: If queries, templates or the file of embeddings cannot be used.
+    """
+
+    def __init__(
+        self,
+        queries: Optional[Queries] = None,
+        templates: Union[str, Sequence[str]] = 'imagenet',
+        embeddings: Optional[str] = None,
+        clip: Optional[str] = None,
+        quick_gelu: bool = True,
+    ):
+        super().__init__()
+        precomputed = None
+        if embeddings is not None:
+            query_set, precomputed = read_embeddings(embeddings)
+            print_log(f'Class names and embeddings are those of {embeddings}', 'current')
+        elif queries is not None:
+            query_set = load_queries(queries)
+        else:
+            raise InputError('text_head needs queries=… (a list of classes) or embeddings=FILE.npz')
+        self.query_set: QuerySet = query_set
+        self.templates = _load_templates(templates)
+        self.clip = clip
+        self.quick_gelu = quick_gelu
+        self.register_buffer('embeddings', precomputed, persistent=False)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.query_set.num_classes
+
+    def load(self) -> None:
+        """Fetch the query embeddings, unless they were given.
+
+        Raises:
+            InputError: If the checkpoint cannot be used or has no text tower.
+        """
+        if self.embeddings is None:
+            if self.clip is None:
+                raise InputError(
+                    'text_head needs clip=… (a CLIP by name or path) to encode queries'
+                )
+            self.embeddings = cached_embeddings(
+                self.clip, self.query_set.queries, self.templates, self.quick_gelu
+            )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compare patches with queries.
+
+        Args:
+            features: L2-normalised ``[B, h, w, D]``.
+
+        Returns:
+            Cosines ``[B, Q, h, w]``, float32.
+        """
+        return torch.einsum('bhwd,qd->bqhw', features.float(), self.embeddings)
+
+
+def _load_templates(templates: Union[str, Sequence[str]]) -> List[str]:
+    if isinstance(templates, str):
+        try:
+            return list(get_predefined_templates(templates))
+        except ValueError as error:
+            raise InputError(
+                f"templates='{templates}' is not a set of templates of mmseg"
+            ) from error
+    if not templates or any('{}' not in template for template in templates):
+        raise InputError(f"templates={templates!r} must be prompts with a '{{}}' for the query")
+    return list(templates)

@@ -1,0 +1,33 @@
+"""Test-time augmentation."""
+
+from typing import List
+
+from mmengine.structures import PixelData
+from mmseg.models import SegTTAModel
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+from .decision import apply_area_rule, decide
+
+
+@MODELS.register_module()
+class CLIPTTAModel(SegTTAModel):
+    """Averages class scores over the views of an image, then decides by the segmentor's rules."""
+
+    def merge_preds(self, data_samples_list: List[List[SegDataSample]]) -> List[SegDataSample]:
+        """Merge the predictions of each image's views into one.
+
+        Args:
+            data_samples_list: For each image, its views' predictions at the original size.
+        """
+        cfg = self.module.test_cfg
+        merged = []
+        for views in data_samples_list:
+            sample = views[0]
+            scores = sum(view.seg_logits.data for view in views) / len(views)
+            if cfg.area_thd is not None:
+                apply_area_rule(scores, cfg.area_thd)
+            sample.seg_logits = PixelData(data=scores)
+            sample.pred_sem_seg = PixelData(data=decide(scores, cfg.prob_thd)[None])
+            merged.append(sample)
+        return merged

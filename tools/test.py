@@ -1,0 +1,139 @@
+#!/usr/bin/env python
+"""Evaluate a config on its benchmark; the flags are those of MMSegmentation's ``tools/test.py``."""
+
+import argparse
+import os
+import os.path as osp
+import sys
+
+from mmengine.config import Config, DictAction
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description='Evaluate a training-free segmentor')
+    parser.add_argument(
+        'config', help='config file, or a shipped one as sclip_mmseg::sclip/NAME.py'
+    )
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help="CLIP by name (ViT-B/16, …) or path; default: the config's model.image_encoder.clip",
+    )
+    parser.add_argument('--work-dir', help='folder for logs and results')
+    parser.add_argument('--out', help='folder for the predicted label maps')
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument('--show-dir', help='folder for painted images')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds per shown image')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value; a list as key="[a,b]" or key=a,b, '
+        'nested ones as key="[(a,b),(c,d)]"',
+    )
+    parser.add_argument('--download-root', help='folder for downloaded CLIPs')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply the command line to it.
+
+    Raises:
+        InputError: If there is no such config.
+    """
+    from mmengine.hub import get_config
+
+    from sclip_mmseg import InputError
+
+    if '::' in args.config:
+        cfg = get_config(args.config)
+    elif osp.isfile(args.config):
+        cfg = Config.fromfile(args.config)
+    else:
+        raise InputError(f'config {args.config} does not exist')
+    cfg.launcher = args.launcher
+    if args.checkpoint:
+        cfg.model.image_encoder.clip = args.checkpoint
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir or not cfg.get('work_dir'):
+        name = osp.splitext(osp.basename(args.config))[0]
+        cfg.work_dir = args.work_dir or osp.join('./work_dirs', name)
+    if args.out:
+        cfg.test_evaluator.output_dir = args.out
+    draw_predictions(cfg, args)
+    return cfg
+
+
+def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
+    """Switch drawing on or, so that mmseg does not warn about an idle hook, leave the hook out."""
+    hook = cfg.default_hooks.get('visualization')
+    if args.show or args.show_dir:
+        hook.update(draw=True, show=args.show, wait_time=args.wait_time)
+        if args.show_dir:
+            cfg.visualizer.save_dir = args.show_dir
+    elif hook is not None and not hook.get('draw'):
+        cfg.default_hooks.pop('visualization')
+
+
+def check(cfg: Config) -> None:
+    """Look for mistakes in data and settings before any weight is read.
+
+    Raises:
+        InputError: If something cannot be used.
+    """
+    from mmengine.registry import init_default_scope
+
+    from sclip_mmseg.datasets import load_queries
+    from sclip_mmseg.datasets.checks import build_dataset, check_classes, check_labels
+    from sclip_mmseg.models.inference_cfg import InferenceCfg
+
+    init_default_scope(cfg.default_scope)
+    test_cfg = InferenceCfg.from_dict(cfg.model.test_cfg)
+    dataset = build_dataset(cfg.test_dataloader.dataset)
+    head = cfg.model.text_head
+    if not head.get('embeddings') and head.get('queries'):
+        num_classes = load_queries(head.queries).num_classes
+        check_classes(dataset, num_classes, test_cfg.needs_background)
+    check_labels(dataset)
+
+
+def main() -> None:
+    """Run the evaluation."""
+    args = parse_args()
+    if args.download_root:
+        os.environ['SCLIP_DOWNLOAD_ROOT'] = args.download_root
+
+    from mmengine.runner import Runner
+
+    from sclip_mmseg import InputError
+    from sclip_mmseg.compat import init_cpu_dist
+
+    try:
+        cfg = load_config(args)
+        check(cfg)
+        if args.tta:
+            cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+            cfg.tta_model.module = cfg.model
+            cfg.model = cfg.tta_model
+        init_cpu_dist(args.launcher)
+        Runner.from_cfg(cfg).test()
+    except InputError as error:
+        # From a worker process the message comes with that process's traceback before it.
+        message = str(error).strip().splitlines()[-1].rpartition('InputError: ')[2]
+        sys.exit(f'error: {message}')
+
+
+if __name__ == '__main__':
+    main()
