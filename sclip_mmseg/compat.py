@@ -2,7 +2,8 @@
 
 * mmseg imports ``mmcv.ops``, which needs an extension that mmcv-lite does not have.
 * ``import clip`` needs ``pkg_resources`` and torchvision, its model and tokenizer do not.
-* mmengine resolves ``package::config`` for a closed list of packages, through ``pkg_resources``.
+* mmengine resolves ``package::config`` for a closed list of packages, through ``pkg_resources``,
+  which setuptools 82 removed.
 * mmengine's PyTorch launcher selects a CUDA device even where there is none.
 """
 
@@ -78,8 +79,6 @@ def register_config_scope() -> None:
 
     module2package = mmengine.config.utils.MODULE2PACKAGE
     module2package.setdefault('sclip_mmseg', 'sclip_mmseg')
-    if importlib.util.find_spec('pkg_resources') is not None:
-        return
 
     def find_package(package: str):
         modules = {value: key for key, value in module2package.items()}

@@ -36,10 +36,11 @@ def build_dataset(cfg: dict) -> BaseDataset:
     if cfg.get('ann_file') and not osp.isfile(osp.join(root, cfg['ann_file'])):
         path = osp.abspath(osp.join(root, cfg['ann_file']))
         raise InputError(f'{name}: split file {path} does not exist. {hint}')
-    dataset = DATASETS.build(cfg)
-    if len(dataset) == 0:
+    dataset = DATASETS.build(dict(cfg, lazy_init=True))
+    if not dataset.load_data_list():
         where = osp.abspath(osp.join(root, cfg.get('ann_file') or cfg['data_prefix']['img_path']))
         raise InputError(f'{name}: {where} lists no image. {hint}')
+    dataset.full_init()
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         for key, kind in (('img_path', 'image'), ('seg_map_path', 'label')):

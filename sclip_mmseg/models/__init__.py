@@ -1,6 +1,7 @@
 """The segmentor and its parts."""
 
 from .attention import CSA, CLIPAttention, LastBlockAttention, MaskCLIPAttention
+from .data_preprocessor import PadSegDataPreProcessor
 from .image_encoder import CLIPImageEncoder
 from .pamr import PAMR
 from .segmentor import CLIPSegmentor
@@ -17,4 +18,5 @@ __all__ = [
     'CLIPTextHead',
     'LastBlockAttention',
     'MaskCLIPAttention',
+    'PadSegDataPreProcessor',
 ]

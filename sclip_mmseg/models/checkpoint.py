@@ -16,8 +16,7 @@ from .download import download
 
 StateDict = Dict[str, Tensor]
 
-OPENAI_URL = 'https://openaipublic.azureedge.net/clip/models'
-# name → (SHA-256, file name) below OPENAI_URL
+# name → (SHA-256, file name)
 OPENAI_CLIP = {
     'ViT-B/32': (
         '40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af',
@@ -50,13 +49,18 @@ def resolve_clip(clip: str) -> Path:
     if clip in OPENAI_CLIP:
         sha256, filename = OPENAI_CLIP[clip]
         root = Path(os.environ.get(DOWNLOAD_ROOT) or '~/.cache/clip').expanduser()
-        return download(f'{OPENAI_URL}/{sha256}/{filename}', root / filename, sha256)
+        return download(openai_url(sha256, filename), root / filename, sha256)
     path = Path(clip).expanduser()
     if path.is_file():
         return path
     if str(clip).startswith('RN'):
         raise InputError(f"clip='{clip}' is a ResNet CLIP, which has no patch tokens: {_choices()}")
     raise InputError(f"clip='{clip}' is neither a file nor a CLIP by name: {_choices()}")
+
+
+def openai_url(sha256: str, filename: str) -> str:
+    """Where OpenAI publishes an archive."""
+    return f'https://openaipublic.azureedge.net/clip/models/{sha256}/{filename}'
 
 
 def _choices() -> str:

@@ -8,7 +8,7 @@ from mmengine.structures import PixelData
 from mmseg.models import BaseSegmentor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InputError
 from .decision import segment
@@ -26,7 +26,8 @@ class CLIPSegmentor(BaseSegmentor):
             ``quick_gelu`` are by default the image encoder's.
         refine: Config of a module that refines query maps, e.g. :class:`.pamr.PAMR`; None for none.
         test_cfg: See :class:`.inference_cfg.InferenceCfg`.
-        data_preprocessor: Config of mmseg's ``SegDataPreProcessor``.
+        data_preprocessor: Config of the preprocessor, :class:`.PadSegDataPreProcessor`.
+        pretrained, train_cfg: None, as mmseg's ``init_model`` sets them.
 
     Raises:
         InputError: If a value or a file cannot be used. Values are checked before weights are read.
@@ -39,11 +40,14 @@ class CLIPSegmentor(BaseSegmentor):
         refine: Optional[dict] = None,
         test_cfg: Optional[dict] = None,
         data_preprocessor: Optional[dict] = None,
+        pretrained: None = None,
+        train_cfg: None = None,
     ):
         super().__init__(data_preprocessor=data_preprocessor)
+        if pretrained is not None or train_cfg is not None:
+            raise InputError('model.pretrained and train_cfg have no use: set image_encoder.clip')
         self.test_cfg = InferenceCfg.from_dict(test_cfg)
-        shared = {k: image_encoder[k] for k in ('clip', 'quick_gelu') if k in image_encoder}
-        self.text_head = MODELS.build({**shared, **text_head})
+        self.text_head = build_text_head(image_encoder, text_head)
         self.refine = MODELS.build(refine) if refine else None
         self.image_encoder = MODELS.build(image_encoder)
         self._check_sizes()
@@ -150,6 +154,12 @@ class CLIPSegmentor(BaseSegmentor):
         )
         sample.seg_logits = PixelData(data=scores)
         sample.pred_sem_seg = PixelData(data=classes[None])
+
+
+def build_text_head(image_encoder: dict, text_head: dict) -> nn.Module:
+    """Build a segmentor's text head, whose CLIP is by default the image encoder's."""
+    shared = {key: image_encoder[key] for key in ('clip', 'quick_gelu') if key in image_encoder}
+    return MODELS.build({**shared, **text_head})
 
 
 def _unpad(image: Tensor, sample: SegDataSample) -> Tensor:

@@ -1,12 +1,10 @@
 model = dict(
     type='CLIPSegmentor',
     data_preprocessor=dict(
-        type='SegDataPreProcessor',
+        type='PadSegDataPreProcessor',
         mean=[122.771, 116.746, 104.094],
         std=[68.501, 66.632, 70.323],
         bgr_to_rgb=True,
-        # Pads the images of a batch to the largest; the segmentor removes the padding.
-        test_cfg=dict(size_divisor=1),
     ),
     image_encoder=dict(
         type='CLIPImageEncoder', clip='ViT-B/16', attention=dict(type='CLIPAttention')

@@ -1,0 +1,36 @@
+"""Batches of images of unequal size."""
+
+from typing import Any, Dict
+
+from mmseg.models import SegDataPreProcessor
+from mmseg.registry import MODELS
+from mmseg.utils import stack_batch
+
+
+@MODELS.register_module()
+class PadSegDataPreProcessor(SegDataPreProcessor):
+    """mmseg's preprocessor, for batches whose images differ in size.
+
+    Smaller images are padded on the right and at the bottom after normalisation, and their
+    ``img_padding_size`` tells the segmentor what to cut off again.
+    """
+
+    def forward(self, data: dict, training: bool = False) -> Dict[str, Any]:
+        """Normalise and stack a batch.
+
+        Args:
+            data: ``inputs``, a list of images ``[3, H, W]``, and optionally ``data_samples``.
+            training: See :class:`mmseg.models.SegDataPreProcessor`.
+
+        Returns:
+            ``inputs`` ``[B, 3, H, W]`` and ``data_samples``.
+        """
+        if training or len({image.shape for image in data['inputs']}) == 1:
+            return super().forward(data, training)
+        data = self.cast_data(data)
+        normalise = super().forward
+        images = [normalise(dict(inputs=[image]))['inputs'][0] for image in data['inputs']]
+        inputs, paddings = stack_batch(images, size_divisor=1)
+        for sample, padding in zip(data['data_samples'], paddings):
+            sample.set_metainfo(padding)
+        return dict(inputs=inputs, data_samples=data['data_samples'])

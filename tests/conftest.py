@@ -1,0 +1,95 @@
+"""Fixtures: a CLIP of seeded weights, small datasets, and the reference data where present."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.registry import init_default_scope
+
+import sclip_mmseg  # noqa: F401 - registers the package
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from helpers import ROOT, SHARED, make_voc, seeded_clip
+
+_golden_passed = 0
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch, tmp_path_factory):
+    """Keep caches out of the home folder, and mmengine's scope as the configs set it."""
+    monkeypatch.setenv('SCLIP_CACHE_DIR', str(tmp_path_factory.getbasetemp() / 'cache'))
+    monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path_factory.getbasetemp() / 'clip'))
+    monkeypatch.delenv('SCLIP_DATA_ROOT', raising=False)
+    init_default_scope('mmseg')
+
+
+@pytest.fixture(scope='session')
+def clip_path(tmp_path_factory) -> str:
+    """Path of a small CLIP with seeded weights, in OpenAI's layout."""
+    import torch
+
+    path = tmp_path_factory.mktemp('weights') / 'clip.pt'
+    torch.save(seeded_clip(), path)
+    return str(path)
+
+
+@pytest.fixture
+def voc_root(tmp_path) -> Path:
+    """A folder of datasets with three made-up VOC images of unequal size."""
+    return make_voc(tmp_path / 'data')
+
+
+@pytest.fixture(scope='session')
+def shared() -> Path:
+    """The folder of reference data beside the repository."""
+    if not SHARED.is_dir():
+        pytest.skip('the reference data (../shared) are not beside this clone')
+    return SHARED
+
+
+@pytest.fixture(scope='session')
+def golden_clip(shared, tmp_path_factory) -> str:
+    """Path of the seeded CLIP of the golden files."""
+    import torch
+
+    sys.path.insert(0, str(shared / 'golden'))
+    from tiny_clip import tiny_clip_state_dict
+
+    path = tmp_path_factory.mktemp('golden') / 'clip.pt'
+    torch.save(tiny_clip_state_dict(seed=0), path)
+    return str(path)
+
+
+@pytest.fixture(scope='session')
+def real_clip(shared, tmp_path_factory) -> str:
+    """Path of OpenAI's ViT-B/16 image tower."""
+    import subprocess
+
+    path = tmp_path_factory.mktemp('real') / 'visual.safetensors'
+    subprocess.run([sys.executable, shared / 'real_clip/make_checkpoint.py', path], check=True)
+    return str(path)
+
+
+@pytest.fixture
+def in_root(monkeypatch):
+    """Run in the repository's root."""
+    monkeypatch.chdir(ROOT)
+
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', "golden: compares with outputs of the authors' programs")
+
+
+def pytest_runtest_logreport(report):
+    global _golden_passed
+    if report.when == 'call' and report.passed and 'golden' in report.keywords:
+        _golden_passed += 1
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """Fail CI where the reference data are present but no golden case was compared."""
+    if os.environ.get('CI') and SHARED.is_dir() and not exitstatus and not _golden_passed:
+        print('\n../shared is present, but no golden case passed')
+        session.exitstatus = 1

@@ -1,0 +1,127 @@
+import pytest
+from mmseg.registry import DATASETS
+
+from sclip_mmseg import InputError
+from sclip_mmseg.datasets import QUERY_LISTS, load_queries, voc_palette
+
+
+def _classes(name):
+    return DATASETS.get(QUERY_LISTS[name]).METAINFO['classes']
+
+
+def _grouped(name):
+    query_set = load_queries(name)
+    groups = [[] for _ in range(query_set.num_classes)]
+    for query, class_id in zip(query_set.queries, query_set.class_ids):
+        groups[class_id].append(query)
+    return groups
+
+
+@pytest.mark.parametrize(
+    'name, classes, queries',
+    [
+        ('ade20k', 150, 150),
+        ('cityscapes', 19, 19),
+        ('coco_stuff', 171, 171),
+        ('context59', 59, 59),
+        ('context60', 60, 60),
+        ('voc20', 20, 30),
+        ('voc21', 21, 56),
+        ('coco_object', 81, 113),
+        ('coco_object_repaired', 81, 112),
+    ],
+)
+def test_sizes_of_the_shipped_lists(name, classes, queries):
+    query_set = load_queries(name)
+    assert (query_set.num_classes, len(query_set.queries)) == (classes, queries)
+    assert query_set.class_names == tuple(_classes(name))
+    assert len(query_set.palette) == classes
+    assert list(query_set.class_ids) == sorted(query_set.class_ids)
+
+
+@pytest.mark.parametrize('name', ['ade20k', 'cityscapes', 'coco_stuff'])
+def test_names_without_spaces(name):
+    assert _grouped(name) == [[c.replace(' ', '')] for c in _classes(name)]
+
+
+@pytest.mark.parametrize('name', ['context59', 'context60'])
+def test_names_as_in_mmseg(name):
+    assert _grouped(name) == [[c] for c in _classes(name)]
+
+
+def test_synonyms():
+    voc20, voc21 = _grouped('voc20'), _grouped('voc21')
+    assert voc21[1:] == voc20
+    assert len(voc21[0]) == 26
+    changed = {c: q for c, q in zip(_classes('voc20'), voc20) if q != [c]}
+    assert changed == {
+        'boat': ['ship'],
+        'diningtable': ['table'],
+        'person': [
+            'person',
+            *(f'person in {x}' for x in 'shirt jeans dress sweater skirt jacket'.split()),
+        ],
+        'tvmonitor': ['television monitor', 'tv monitor', 'monitor', 'television', 'screen'],
+    }
+    coco = _grouped('coco_object')
+    assert coco[0] == voc21[0]
+    changed = {c: q for c, q in zip(_classes('coco_object')[1:], coco[1:]) if q != [c]}
+    assert changed == {'person': [*voc20[14], 'body']}
+
+
+def test_the_repaired_list_differs_by_bed_alone():
+    published, repaired = _grouped('coco_object'), _grouped('coco_object_repaired')
+    assert published[60] == ['bed']
+    assert set(published[0]) - set(repaired[0]) == {'bed'}
+    assert published[1:] == repaired[1:]
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('name', QUERY_LISTS)
+def test_shipped_lists_load_without_warning(name):
+    load_queries(name)
+
+
+def test_a_file(tmp_path):
+    path = tmp_path / 'classes.txt'
+    path.write_text('sky, clouds\ncat\n')
+    query_set = load_queries(str(path))
+    assert query_set.queries == ('sky', 'clouds', 'cat')
+    assert query_set.class_ids == (0, 0, 1)
+    assert query_set.class_names == ('sky', 'cat')
+
+
+def test_a_list():
+    assert load_queries([['sky', 'clouds'], 'cat, kitten', ['dog']]).class_ids == (0, 0, 1, 1, 2)
+
+
+@pytest.mark.parametrize('text', ['sky\n\ncat\n', 'sky\ncat,\n', 'sky\n  \n', 'sky\n, cat'])
+def test_an_empty_query_in_a_file(tmp_path, text):
+    path = tmp_path / 'classes.txt'
+    path.write_text(text)
+    with pytest.raises(InputError, match=r'classes.txt: class 2 has an empty query'):
+        load_queries(str(path))
+
+
+def test_empty_lists(tmp_path):
+    (tmp_path / 'empty.txt').touch()
+    for queries in ([], str(tmp_path / 'empty.txt')):
+        with pytest.raises(InputError, match='no class at all'):
+            load_queries(queries)
+    with pytest.raises(InputError, match='class 2 has an empty query'):
+        load_queries([['sky'], []])
+
+
+def test_unknown_name():
+    with pytest.raises(InputError, match="queries='voc22' is neither a file nor one of voc21"):
+        load_queries('voc22')
+
+
+def test_a_query_of_two_classes_is_warned_of():
+    with pytest.warns(UserWarning, match="'bed' stands for classes 0 and 2"):
+        load_queries([['sky', 'bed'], ['cat'], ['bed']])
+
+
+def test_palette_is_voc_s():
+    assert voc_palette(21) == DATASETS.get('PascalVOCDataset').METAINFO['palette']
+    assert len({tuple(color) for color in voc_palette(1000)}) == 1000

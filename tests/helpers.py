@@ -1,0 +1,125 @@
+"""What several tests build."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmseg.registry import MODELS
+from PIL import Image
+
+from sclip_mmseg.compat import openai_clip
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / 'shared'
+BENCHMARKS = (
+    'voc21',
+    'voc20',
+    'context60',
+    'context59',
+    'coco_object',
+    'coco_stuff164k',
+    'coco_stuff10k',
+    'cityscapes',
+    'ade20k',
+)
+
+
+def seeded_clip(seed=0, *, layers=3, width=128, embed_dim=32, patch_size=16, resolution=224):
+    """State dict of a small CLIP in OpenAI's layout, with enough variance to tell patches apart."""
+    torch.manual_seed(seed)
+    model = openai_clip('model').CLIP(
+        embed_dim=embed_dim,
+        image_resolution=resolution,
+        vision_layers=layers,
+        vision_width=width,
+        vision_patch_size=patch_size,
+        context_length=77,
+        vocab_size=49408,
+        transformer_width=64,
+        transformer_heads=1,
+        transformer_layers=2,
+    )
+    for name, parameter in model.named_parameters():
+        if name.endswith('weight') and parameter.ndim == 2 and 'token' not in name:
+            parameter.data.normal_(std=parameter.shape[1] ** -0.5)
+    model.visual.positional_embedding.data.normal_(std=0.5)
+    return model.state_dict()
+
+
+def make_voc(root, sizes=((90, 120), (130, 100), (100, 100))):
+    """Write random images with labels 0 to 20 in VOC's layout below `root`; return `root`."""
+    voc = root / 'VOCdevkit/VOC2012'
+    rng = np.random.default_rng(0)
+    names = [f'image_{index}' for index in range(len(sizes))]
+    for folder in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
+        (voc / folder).mkdir(parents=True)
+    for name, size in zip(names, sizes):
+        blocks = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(blocks).resize(size[::-1], Image.BILINEAR).save(
+            voc / f'JPEGImages/{name}.jpg'
+        )
+        labels = rng.integers(0, 21, (4, 4), dtype=np.uint8)
+        Image.fromarray(labels).resize(size[::-1], Image.NEAREST).save(
+            voc / f'SegmentationClass/{name}.png'
+        )
+    (voc / 'ImageSets/Segmentation/val.txt').write_text('\n'.join(names) + '\n')
+    return root
+
+
+def load_config(name, clip_path=None, **options):
+    """Read a shipped config by its file name without `.py`, and override values by dotted keys."""
+    cfg = Config.fromfile(
+        ROOT / 'configs' / name.partition('_')[0].partition('-')[0] / f'{name}.py'
+    )
+    if clip_path:
+        cfg.model.image_encoder.clip = clip_path
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def build_model(cfg):
+    """Build a config's model for prediction."""
+    return MODELS.build(cfg.model).eval()
+
+
+def load_images(cfg, paths):
+    """Run a config's test pipeline, without labels, on image files."""
+    steps = [step for step in cfg.test_pipeline if step['type'] != 'LoadAnnotations']
+    pipeline = Compose(steps)
+    return pseudo_collate([pipeline(dict(img_path=str(path))) for path in paths])
+
+
+def run_tool(*command, cwd=ROOT, check=True, env=None):
+    """Run a Python program of the repository and return the finished process, output as text."""
+    result = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if check:
+        assert result.returncode == 0, result.stdout[-4000:]
+    return result
+
+
+def run_test(config, *arguments, data_root=None, **kwargs):
+    """Run `tools/test.py` on a shipped config, by its file name without `.py`."""
+    path = config
+    if not str(config).endswith('.py'):
+        folder = config.partition('_')[0].partition('-')[0]
+        path = ROOT / 'configs' / folder / f'{config}.py'
+    env = {'SCLIP_DATA_ROOT': str(data_root)} if data_root else None
+    return run_tool(ROOT / 'tools/test.py', path, *arguments, env=env, **kwargs)
+
+
+def metrics(output):
+    """Read aAcc, mIoU and mAcc off the last line that `tools/test.py` prints."""
+    words = output.strip().splitlines()[-1].split()
+    return {key: float(words[words.index(f'{key}:') + 1]) for key in ('aAcc', 'mIoU', 'mAcc')}

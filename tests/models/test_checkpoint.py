@@ -1,0 +1,197 @@
+import pickle
+
+import pytest
+import torch
+from helpers import seeded_clip
+from safetensors.torch import save_file
+
+from sclip_mmseg import InputError
+from sclip_mmseg.compat import openai_clip
+from sclip_mmseg.models.checkpoint import load_clip
+from sclip_mmseg.models.towers import build_image_tower, build_text_tower
+
+
+@pytest.fixture(scope='module')
+def clip():
+    return seeded_clip()
+
+
+def _hugging_face(clip):
+    """The same weights as a CLIPModel of transformers names and cuts them."""
+    target = {'logit_scale': clip['logit_scale']}
+    for tower, prefix in (('vision_model.', 'visual.'), ('text_model.', '')):
+        layer = 0
+        while f'{prefix}transformer.resblocks.{layer}.ln_1.weight' in clip:
+            old = f'{prefix}transformer.resblocks.{layer}.'
+            new = f'{tower}encoder.layers.{layer}.'
+            for part in ('weight', 'bias'):
+                for name, chunk in zip('qkv', clip[f'{old}attn.in_proj_{part}'].chunk(3)):
+                    target[f'{new}self_attn.{name}_proj.{part}'] = chunk
+                for ours, theirs in (
+                    ('attn.out_proj', 'self_attn.out_proj'),
+                    ('mlp.c_fc', 'mlp.fc1'),
+                    ('mlp.c_proj', 'mlp.fc2'),
+                    ('ln_1', 'layer_norm1'),
+                    ('ln_2', 'layer_norm2'),
+                ):
+                    target[f'{new}{theirs}.{part}'] = clip[f'{old}{ours}.{part}']
+            layer += 1
+    for part in ('weight', 'bias'):
+        target[f'vision_model.pre_layrnorm.{part}'] = clip[f'visual.ln_pre.{part}']
+        target[f'vision_model.post_layernorm.{part}'] = clip[f'visual.ln_post.{part}']
+        target[f'text_model.final_layer_norm.{part}'] = clip[f'ln_final.{part}']
+    embeddings = 'vision_model.embeddings.'
+    target[f'{embeddings}class_embedding'] = clip['visual.class_embedding']
+    target[f'{embeddings}patch_embedding.weight'] = clip['visual.conv1.weight']
+    target[f'{embeddings}position_embedding.weight'] = clip['visual.positional_embedding']
+    target[f'{embeddings}position_ids'] = torch.arange(197)[None]
+    target['visual_projection.weight'] = clip['visual.proj'].T
+    target['text_model.embeddings.token_embedding.weight'] = clip['token_embedding.weight']
+    target['text_model.embeddings.position_embedding.weight'] = clip['positional_embedding']
+    target['text_model.embeddings.position_ids'] = torch.arange(77)[None]
+    target['text_projection.weight'] = clip['text_projection'].T
+    return target
+
+
+def _open_clip(clip):
+    """The same weights as OpenCLIP's training saves a CLIP with a custom text tower."""
+    renamed = {
+        f'module.{key}'
+        if key.startswith(('visual.', 'logit_scale'))
+        else f'module.text.{key}': value
+        for key, value in clip.items()
+    }
+    renamed['module.text.attn_mask'] = torch.zeros(77, 77)
+    return {'epoch': 3, 'state_dict': renamed}
+
+
+def _assert_same(loaded, clip):
+    assert loaded.keys() == clip.keys()
+    for key, value in clip.items():
+        assert loaded[key].equal(value.float()), key
+
+
+@pytest.mark.parametrize('suffix', ['.pt', '.pth', '.safetensors'])
+@pytest.mark.parametrize('layout', [dict, _hugging_face, _open_clip])
+def test_layouts_and_formats(clip, tmp_path, layout, suffix):
+    content = layout(clip)
+    path = tmp_path / f'clip{suffix}'
+    if suffix == '.safetensors':
+        tensors = content.get('state_dict', content)
+        save_file({key: value.contiguous() for key, value in tensors.items()}, path)
+    else:
+        torch.save(content, path)
+    _assert_same(load_clip(str(path)), clip)
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::torch.jit.TracerWarning')
+def test_openai_s_torchscript_archive(clip, tmp_path):
+    model = openai_clip('model').build_model(dict(clip)).float()
+    expected = dict(model.state_dict())
+    model.register_buffer('input_resolution', torch.tensor(224))
+    inputs = torch.zeros(1, 3, 224, 224), torch.zeros(1, 77, dtype=torch.long)
+    path = tmp_path / 'ViT-tiny.pt'
+    torch.jit.trace(model, inputs, check_trace=False).save(path)
+    _assert_same(load_clip(str(path)), expected)
+
+
+def test_half_precision_checkpoints_are_computed_in_float32(clip, tmp_path):
+    path = tmp_path / 'half.pt'
+    torch.save({key: value.half() for key, value in clip.items()}, path)
+    assert {value.dtype for value in load_clip(str(path)).values()} == {torch.float32}
+
+
+def test_matrices_are_rounded_as_openai_clip_rounds_them(clip):
+    ours = build_image_tower(clip, 'test').state_dict()
+    theirs = openai_clip('model').build_model(dict(clip)).float().visual.state_dict()
+    for key, value in theirs.items():
+        assert ours[key].equal(value), key
+
+
+def test_names_and_missing_files(tmp_path):
+    for clip, message in (
+        ('ViT-B/8', 'neither a file nor a CLIP by name.*ViT-B/16'),
+        ('RN50', 'ResNet CLIP'),
+        (str(tmp_path / 'absent.pt'), 'absent.pt.*neither a file'),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_clip(clip)
+
+
+@pytest.mark.parametrize('suffix', ['.pt', '.safetensors'])
+def test_truncated_file(clip, tmp_path, suffix):
+    path = tmp_path / f'cut{suffix}'
+    save_file(clip, path) if suffix == '.safetensors' else torch.save(clip, path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=f'cut{suffix} cannot be read.*truncated'):
+        load_clip(str(path))
+
+
+def test_empty_file(tmp_path):
+    path = tmp_path / 'empty.pt'
+    path.touch()
+    with pytest.raises(InputError, match='empty.pt cannot be read'):
+        load_clip(str(path))
+
+
+class _Evil:
+    def __reduce__(self):
+        return pytest.fail, ('a checkpoint ran code',)
+
+
+def test_pickled_code_is_not_run(tmp_path):
+    path = tmp_path / 'evil.pt'
+    torch.save({'state_dict': _Evil()}, path)
+    with pytest.raises(InputError, match='evil.pt holds more than tensors'):
+        load_clip(str(path))
+    with pytest.raises(pytest.fail.Exception):
+        pickle.loads(pickle.dumps(_Evil()))
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ({'backbone.conv1.weight': torch.zeros(1)}, 'not a CLIP.*backbone.conv1.weight'),
+        ({'visual.layer1.0.conv1.weight': torch.zeros(1)}, 'ResNet CLIP'),
+        ({'visual.trunk.patch_embed.proj.weight': torch.zeros(1)}, 'not a CLIP checkpoint'),
+        ([torch.zeros(1)], 'holds a list'),
+        ({}, 'no tensor at all'),
+    ],
+)
+def test_foreign_files(tmp_path, content, message):
+    path = tmp_path / 'foreign.pt'
+    torch.save(content, path)
+    with pytest.raises(InputError, match=message):
+        load_clip(str(path))
+
+
+def test_incomplete_hugging_face_file(clip, tmp_path):
+    content = _hugging_face(clip)
+    del content['visual_projection.weight']
+    path = tmp_path / 'hf.pt'
+    torch.save(content, path)
+    with pytest.raises(InputError, match='visual_projection.weight'):
+        load_clip(str(path))
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda sd: sd.pop('visual.ln_post.bias'), '1 missing tensors, among them ln_post.bias'),
+        (lambda sd: sd.pop('visual.proj'), "lacks .*'visual.proj'"),
+        (lambda sd: sd.update({'visual.more': torch.zeros(1)}), '1 unexpected tensors.* more'),
+        (lambda sd: sd.update({'visual.ln_pre.bias': torch.zeros(3)}), r'ln_pre.bias is \(3,\)'),
+    ],
+)
+def test_wrong_tensors(clip, change, message):
+    broken = dict(clip)
+    change(broken)
+    with pytest.raises(InputError, match=f'^test.*{message}'):
+        build_image_tower(broken, 'test')
+
+
+def test_image_tower_alone(clip):
+    visual = {key: value for key, value in clip.items() if key.startswith('visual.')}
+    assert build_image_tower(visual, 'test').output_dim == 32
+    with pytest.raises(InputError, match='no text tower.*embeddings'):
+        build_text_tower(visual, 'test')

@@ -1,0 +1,73 @@
+import pytest
+import torch
+
+from sclip_mmseg.models import decision
+from sclip_mmseg.models.decision import apply_area_rule, class_scores, decide, segment
+
+
+def test_a_class_gets_the_maximum_of_its_queries():
+    queries = torch.tensor([[0.1, 0.5], [0.3, 0.2], [0.6, 0.3]])
+    expected = [[0.3, 0.5], [0.6, 0.3]]
+    torch.testing.assert_close(class_scores(queries, [0, 0, 1]), torch.tensor(expected))
+
+
+def test_queries_may_come_in_any_order():
+    queries = torch.tensor([[0.1], [0.3], [0.6]])
+    assert class_scores(queries, [1, 0, 1]).flatten().tolist() == pytest.approx([0.3, 0.6])
+    assert class_scores(queries, [2, 0, 1]).flatten().tolist() == pytest.approx([0.3, 0.6, 0.1])
+
+
+def _one_hot(classes, num_classes):
+    """Scores [K, 1, N] in which each pixel's class wins."""
+    classes = torch.tensor(classes)
+    return torch.nn.functional.one_hot(classes, num_classes).T[:, None].float()
+
+
+def test_area_rule_drops_a_class_exactly_at_the_threshold():
+    # Of 10 foreground pixels class 2 has 1, which is 0.1 x 10 and not more.
+    scores = apply_area_rule(_one_hot([0] * 5 + [1] * 9 + [2], 3), area_thd=0.1)
+    assert scores[2].sum() == 0
+    assert scores[1].sum() == 9
+    assert scores[0].sum() == 5
+
+
+def test_area_rule_keeps_a_class_just_above_the_threshold():
+    scores = apply_area_rule(_one_hot([0] * 5 + [1] * 17 + [2] * 2, 3), area_thd=0.1)
+    assert scores[2].sum() == 2
+
+
+def test_area_rule_without_foreground_keeps_the_background():
+    scores = apply_area_rule(_one_hot([0, 0], 3), area_thd=0.1)
+    assert scores.argmax(0).tolist() == [[0, 0]]
+
+
+def test_area_rule_counts_large_images_exactly():
+    # 70 000 pixels overflow float16, in which the authors' program counts on a GPU.
+    scores = apply_area_rule(_one_hot([0] + [1] * 70000, 2), area_thd=0.1)
+    assert scores[1].sum() == 70000
+
+
+def test_threshold_keeps_a_pixel_exactly_at_it():
+    scores = torch.tensor([[[0.2, 0.4, 0.1]], [[0.5, 0.5, 0.25]]])
+    assert decide(scores, prob_thd=0.5).tolist() == [[1, 1, 0]]
+
+
+@pytest.mark.parametrize('chunk', [1, 7, 1 << 24])
+def test_segment_does_not_depend_on_chunks(monkeypatch, chunk):
+    monkeypatch.setattr(decision, '_CHUNK', chunk)
+    torch.manual_seed(0)
+    query_map = torch.rand(4, 5, 6)
+    scores, classes = segment(query_map, [0, 0, 1, 2], logit_scale=10, prob_thd=0.5)
+    soft = (query_map * 10).softmax(0)
+    expected = torch.stack([soft[:2].amax(0), soft[2], soft[3]])
+    torch.testing.assert_close(scores, expected)
+    torch.testing.assert_close(classes, torch.where(expected.amax(0) < 0.5, 0, expected.argmax(0)))
+    assert scores.dtype == torch.float32
+    assert classes.dtype == torch.int64
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_segment_computes_low_precision_maps_in_float32(dtype):
+    query_map = torch.rand(4, 5, 6).to(dtype)
+    scores, _ = segment(query_map, [0, 1, 2, 3], logit_scale=40)
+    torch.testing.assert_close(scores, (query_map.float() * 40).softmax(0))

@@ -1,0 +1,78 @@
+import math
+import statistics
+
+import pytest
+import torch
+
+from sclip_mmseg import InputError
+from sclip_mmseg.models import pamr as module
+from sclip_mmseg.models.pamr import PAMR, pamr, pamr_affinity
+
+
+def _by_hand(query_map, image, steps, dilations):
+    """PAMR pixel by pixel in plain Python."""
+    channels, height, width = image.shape
+
+    def at(x, i, j):
+        return x[min(max(i, 0), height - 1)][min(max(j, 0), width - 1)]
+
+    around = [(dy * d, dx * d) for d in dilations for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    neighbours = [offset for offset in around if offset != (0, 0)]
+    pixels = image.tolist()
+    weights = {}
+    for i in range(height):
+        for j in range(width):
+            logits = []
+            sigma = [
+                statistics.stdev(at(pixels[c], i + dy, j + dx) for dy, dx in around)
+                for c in range(channels)
+            ]
+            for dy, dx in neighbours:
+                values = [
+                    -abs(at(pixels[c], i + dy, j + dx) - pixels[c][i][j]) / (1e-8 + 0.1 * sigma[c])
+                    for c in range(channels)
+                ]
+                logits.append(sum(values) / channels)
+            exps = [math.exp(x - max(logits)) for x in logits]
+            weights[i, j] = [e / sum(exps) for e in exps]
+    maps = query_map.tolist()
+    for _ in range(steps):
+        maps = [
+            [
+                [
+                    sum(w * at(m, i + dy, j + dx) for w, (dy, dx) in zip(weights[i, j], neighbours))
+                    for j in range(width)
+                ]
+                for i in range(height)
+            ]
+            for m in maps
+        ]
+    return torch.tensor(maps)
+
+
+@pytest.mark.parametrize('chunk', [1, 1 << 24])
+@pytest.mark.parametrize('dilations', [(1, 2), (2, 5)])
+def test_pamr_equals_a_direct_loop(monkeypatch, chunk, dilations):
+    monkeypatch.setattr(module, '_CHUNK', chunk)
+    torch.manual_seed(0)
+    image, query_map = torch.randn(3, 6, 7), torch.rand(2, 6, 7)
+    expected = _by_hand(query_map, image, 2, dilations)
+    torch.testing.assert_close(pamr(query_map, image, 2, dilations), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_affinity_sums_to_one_on_a_flat_image():
+    affinity = pamr_affinity(torch.ones(3, 4, 4), (8, 16))
+    torch.testing.assert_close(affinity, torch.full((16, 4, 4), 1 / 16))
+
+
+def test_pamr_leaves_its_input_alone():
+    query_map = torch.rand(2, 5, 5)
+    before = query_map.clone()
+    pamr(query_map, torch.rand(3, 5, 5), 1)
+    assert query_map.equal(before)
+
+
+@pytest.mark.parametrize('kwargs', [dict(num_steps=0), dict(dilations=()), dict(dilations=(8, -1))])
+def test_pamr_refuses_what_is_not_positive(kwargs):
+    with pytest.raises(InputError, match=next(iter(kwargs))):
+        PAMR(**kwargs)

@@ -1,0 +1,206 @@
+import numpy as np
+import pytest
+import torch
+from helpers import build_model, load_config, load_images, seeded_clip
+from mmengine.dataset import pseudo_collate
+from mmseg.apis import MMSegInferencer, inference_model, init_model, show_result_pyplot
+from mmseg.datasets import PascalVOCDataset
+from mmseg.registry import MODELS
+
+from sclip_mmseg import InputError
+
+
+@pytest.fixture
+def images(voc_root):
+    return sorted((voc_root / 'VOCdevkit/VOC2012/JPEGImages').iterdir())
+
+
+def _config(clip_path, **options):
+    defaults = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
+    return load_config('sclip_vit-b16_voc21', clip_path, **{**defaults, **options})
+
+
+def _predict(cfg, paths, model=None):
+    model = model or build_model(cfg)
+    return model.test_step(load_images(cfg, paths))
+
+
+@pytest.mark.parametrize('mode', ['slide', 'whole'])
+@pytest.mark.parametrize('refine', [None, dict(type='PAMR', num_steps=1)])
+def test_batches_of_unequal_images_equal_single_images(clip_path, images, mode, refine):
+    cfg = _config(clip_path, **{'model.test_cfg.mode': mode, 'model.refine': refine})
+    model = build_model(cfg)
+    together = _predict(cfg, images, model)
+    for path, result in zip(images, together):
+        [alone] = _predict(cfg, [path], model)
+        torch.testing.assert_close(result.seg_logits.data, alone.seg_logits.data, rtol=0, atol=1e-5)
+        same = result.pred_sem_seg.data == alone.pred_sem_seg.data
+        assert same.float().mean() > 0.999
+        assert result.pred_sem_seg.data.shape == (1, *result.ori_shape)
+        assert result.seg_logits.data.shape == (21, *result.ori_shape)
+
+
+@pytest.mark.parametrize('window_batch', [1, 2])
+def test_windows_may_be_encoded_one_by_one(clip_path, images, window_batch):
+    [together] = _predict(_config(clip_path), images[:1])
+    [apart] = _predict(
+        _config(clip_path, **{'model.test_cfg.window_batch': window_batch}), images[:1]
+    )
+    torch.testing.assert_close(apart.seg_logits.data, together.seg_logits.data, rtol=0, atol=1e-5)
+
+
+def test_prediction_follows_from_the_scores(clip_path, images):
+    cfg = _config(clip_path, **{'model.test_cfg.prob_thd': 0.1})
+    [result] = _predict(cfg, images[:1])
+    best, classes = result.seg_logits.data.max(0)
+    expected = torch.where(best < 0.1, 0, classes)
+    assert result.pred_sem_seg.data[0].equal(expected)
+
+
+def test_an_image_smaller_than_a_crop(clip_path):
+    model = build_model(_config(clip_path))
+    [result] = model.predict(torch.randn(1, 3, 40, 300))
+    assert result.pred_sem_seg.data.shape == (1, 40, 300)
+
+
+def test_an_image_smaller_than_a_patch(clip_path):
+    with pytest.raises(InputError, match=r'\(10, 300\) pixels.*smaller than a patch of 16×16'):
+        build_model(_config(clip_path)).predict(torch.randn(1, 3, 10, 300))
+
+
+def test_flipped_views_come_back_unflipped(clip_path, images):
+    cfg = _config(clip_path, **{'model.test_cfg.mode': 'whole'})
+    model = build_model(cfg)
+    data = load_images(cfg, images[:1])
+    [sample] = data['data_samples']
+    sample.set_metainfo(dict(flip=True, flip_direction='horizontal'))
+    [flipped] = model.test_step(data)
+    [plain] = _predict(cfg, images[:1], model)
+    torch.testing.assert_close(flipped.seg_logits.data, plain.seg_logits.data.flip(-1))
+
+
+def test_test_time_augmentation_averages_the_views(clip_path, images):
+    cfg = _config(clip_path)
+    model = MODELS.build(dict(cfg.tta_model, module=cfg.model)).eval()
+    [plain] = data = load_images(cfg, images[:1])['data_samples']
+    data = load_images(cfg, images[:1])
+    mirrored = load_images(cfg, images[:1])
+    mirrored['inputs'][0] = mirrored['inputs'][0].flip(-1)
+    mirrored['data_samples'][0].set_metainfo(dict(flip=True, flip_direction='horizontal'))
+    views = dict(
+        inputs=[data['inputs'], mirrored['inputs']],
+        data_samples=[data['data_samples'], mirrored['data_samples']],
+    )
+    [merged] = model.test_step(views)
+    scores = [
+        model.module.test_step(dict(inputs=view[0], data_samples=view[1]))[0].seg_logits.data
+        for view in zip(
+            [load_images(cfg, images[:1])['inputs'], mirrored['inputs']],
+            [load_images(cfg, images[:1])['data_samples'], mirrored['data_samples']],
+        )
+    ]
+    torch.testing.assert_close(merged.seg_logits.data, sum(scores) / 2, atol=1e-3, rtol=0)
+    assert merged.img_path == plain.img_path
+
+
+def test_loss_says_that_there_is_no_training(clip_path, images):
+    model = build_model(_config(clip_path))
+    with pytest.raises(NotImplementedError, match='training-free'):
+        model(torch.randn(1, 3, 32, 32), mode='loss')
+
+
+def test_tensor_mode_and_encode_decode(clip_path):
+    model = build_model(_config(clip_path))
+    inputs = torch.randn(2, 3, 64, 50)
+    assert model(inputs).shape == (2, 56, 4, 3)
+    assert model.encode_decode(inputs).shape == (2, 56, 64, 50)
+
+
+def test_nothing_is_trainable_and_the_text_tower_is_gone(clip_path):
+    model = build_model(_config(clip_path))
+    assert not [p for p in model.parameters() if p.requires_grad]
+    assert not [name for name in model.state_dict() if 'text' in name or 'token' in name]
+
+
+@pytest.mark.parametrize('kind', [str, np.array])
+def test_inference_model_and_picture(clip_path, images, tmp_path, kind):
+    cfg = _config(clip_path)
+    model = init_model(cfg, device='cpu')
+    image = str(images[0])
+    if kind is np.array:
+        import mmcv
+
+        image = mmcv.imread(image)
+    result = inference_model(model, image)
+    [expected] = _predict(_config(clip_path), images[:1], model)
+    assert result.pred_sem_seg.data.equal(expected.pred_sem_seg.data)
+    out = tmp_path / 'out.png'
+    show_result_pyplot(model, str(images[0]), result, show=False, out_file=str(out))
+    assert out.stat().st_size > 0
+    assert model.dataset_meta['classes'][0] == 'background'
+
+
+def test_inferencer(clip_path, images):
+    inferencer = MMSegInferencer(_config(clip_path), device='cpu', **PascalVOCDataset.METAINFO)
+    results = inferencer([str(path) for path in images], batch_size=2)
+    [expected] = _predict(_config(clip_path), images[:1])
+    assert len(results['predictions']) == 3
+    assert (results['predictions'][0] == expected.pred_sem_seg.data[0].numpy()).all()
+
+
+def test_own_classes(clip_path, images):
+    cfg = _config(clip_path)
+    cfg.model.text_head.queries = [['sky', 'cloud'], ['cat'], 'dog, puppy']
+    model = build_model(cfg)
+    [result] = _predict(cfg, images[:1], model)
+    assert result.seg_logits.data.shape[0] == 3
+    assert model.dataset_meta['classes'] == ('sky', 'cat', 'dog')
+
+
+def test_no_metadata_at_all(clip_path):
+    model = build_model(_config(clip_path))
+    data = pseudo_collate([dict(inputs=torch.zeros(3, 64, 64))])
+    [result] = model.predict(model.data_preprocessor(dict(data, data_samples=[]))['inputs'])
+    assert result.pred_sem_seg.data.shape == (1, 64, 64)
+
+
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ({'mode': 'tiles'}, "mode='tiles'"),
+        ({'crop_size': (8, 8), 'stride': (8, 8)}, 'smaller than a patch of 16×16'),
+        ({'crop_size': (112, 112), 'stride': (113, 112)}, 'stride=.*larger than crop_size'),
+        ({'crop_size': 0}, 'crop_size=0'),
+        ({'crop_size': 224.0}, 'crop_size=224.0'),
+        ({'crop_size': (224, -1)}, r'crop_size=\(224, -1\)'),
+        ({'crop_size': 'big'}, "crop_size='big'"),
+        ({'stride': (112,)}, 'stride'),
+        ({'logit_scale': 0}, 'logit_scale=0'),
+        ({'prob_thd': 2}, 'prob_thd=2'),
+        ({'prob_thd': None}, 'prob_thd=None'),
+        ({'area_thd': -1}, 'area_thd=-1'),
+        ({'window_batch': 0}, 'window_batch=0'),
+        ({'window': 3}, "no key 'window'"),
+    ],
+)
+def test_bad_settings(clip_path, option, message):
+    cfg = load_config('sclip_vit-b16_voc21', clip_path)
+    cfg.model.test_cfg.update(option)
+    with pytest.raises(InputError, match=message):
+        build_model(cfg)
+
+
+def test_settings_are_checked_before_weights_are_read():
+    cfg = load_config('sclip_vit-b16_voc21', 'no such file')
+    cfg.model.test_cfg.prob_thd = 2
+    with pytest.raises(InputError, match='prob_thd'):
+        build_model(cfg)
+
+
+def test_text_of_another_clip(clip_path, tmp_path):
+    path = tmp_path / 'other.pt'
+    torch.save(seeded_clip(embed_dim=64), path)
+    cfg = _config(clip_path)
+    cfg.model.text_head.clip = str(path)
+    with pytest.raises(InputError, match='32 dimensions but text embeddings 64'):
+        build_model(cfg)

@@ -1,0 +1,67 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sclip_mmseg.models.sliding_window import slide_inference, window_counts, window_grid
+
+
+@pytest.mark.parametrize(
+    'side, crop, step, starts',
+    [
+        (336, 224, 112, [0, 112]),
+        (448, 224, 112, [0, 112, 224]),
+        (337, 224, 112, [0, 112, 113]),
+        (335, 224, 112, [0, 111]),
+        (224, 224, 112, [0]),
+        (225, 224, 112, [0, 1]),
+        (200, 224, 112, [0]),
+        (10, 4, 3, [0, 3, 6]),
+    ],
+)
+def test_window_grid_along_one_side(side, crop, step, starts):
+    grid = window_grid((side, 50), (crop, 50), (step, 50))
+    assert [window.top for window in grid] == starts
+    assert [window.bottom for window in grid] == [start + min(crop, side) for start in starts]
+    assert {(window.left, window.right) for window in grid} == {(0, 50)}
+
+
+def test_window_grid_is_row_by_row():
+    corners = [(window.top, window.left) for window in window_grid((3, 4), (2, 2), (1, 2))]
+    assert corners == [(0, 0), (0, 2), (1, 0), (1, 2)]
+
+
+def test_window_counts():
+    counts = window_counts((3, 4), window_grid((3, 4), (2, 2), (1, 2)))
+    assert counts.tolist() == [[1, 1, 1, 1], [2, 2, 2, 2], [1, 1, 1, 1]]
+
+
+def _mean_of_blocks(crops):
+    return F.avg_pool2d(crops[:, :1], 2)
+
+
+def _by_hand(image, crop, step):
+    """One window at a time on a full canvas."""
+    height, width = image.shape[-2:]
+    total, count = torch.zeros(1, height, width), torch.zeros(1, height, width)
+    for top, left, bottom, right in window_grid((height, width), crop, step):
+        coarse = _mean_of_blocks(image[None, :, top:bottom, left:right])
+        size = (bottom - top, right - left)
+        total[:, top:bottom, left:right] += F.interpolate(coarse, size, mode='bilinear')[0]
+        count[:, top:bottom, left:right] += 1
+    return total / count
+
+
+@pytest.mark.parametrize('window_batch', [1, 3, 100])
+def test_slide_inference_fuses_images_of_unequal_size(window_batch):
+    torch.manual_seed(0)
+    images = [torch.rand(3, 20, 14), torch.rand(3, 6, 17), torch.rand(3, 20, 14)]
+    maps = slide_inference(images, _mean_of_blocks, (8, 8), (4, 4), window_batch)
+    for image, fused in zip(images, maps):
+        torch.testing.assert_close(fused, _by_hand(image, (8, 8), (4, 4)))
+
+
+def test_slide_inference_without_crop_sees_the_whole_image_once():
+    image = torch.rand(3, 6, 10)
+    [fused] = slide_inference([image], _mean_of_blocks, None, None, 1)
+    expected = F.interpolate(_mean_of_blocks(image[None]), (6, 10), mode='bilinear')[0]
+    torch.testing.assert_close(fused, expected, rtol=0, atol=0)

@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import seeded_clip
+
+from sclip_mmseg import InputError
+from sclip_mmseg.compat import openai_clip
+from sclip_mmseg.models import CLIPTextHead, text_embeddings
+from sclip_mmseg.models.text_embeddings import read_embeddings, save_embeddings, tokenize
+
+QUERIES = [['cat', 'a very long name of a very small animal'], ['sky']]
+TEMPLATES = ['a photo of a {}.', 'a {} in a video game, painted by a child with a broken pencil']
+
+
+@pytest.fixture
+def head(clip_path):
+    head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
+    head.load()
+    return head
+
+
+def test_embeddings_equal_openai_clip_s_on_all_77_tokens(head, clip_path):
+    model = openai_clip('model').build_model(torch.load(clip_path)).float()
+    expected = []
+    for query in (*QUERIES[0], *QUERIES[1]):
+        tokens = torch.zeros(len(TEMPLATES), 77, dtype=torch.long)
+        for row, ids in zip(tokens, tokenize([t.format(query) for t in TEMPLATES], 77)):
+            row[: len(ids)] = torch.tensor(ids)
+        with torch.no_grad():
+            embeddings = F.normalize(model.encode_text(tokens), dim=-1)
+        expected.append(F.normalize(embeddings.mean(0), dim=-1))
+    torch.testing.assert_close(head.embeddings, torch.stack(expected), rtol=0, atol=1e-6)
+
+
+def test_tokens_are_clip_s():
+    # openai-clip documents these for its tokenizer's start, 'a', 'photo', 'of', 'a', 'cat', end.
+    assert tokenize(['a photo of a cat'], 77) == [[49406, 320, 1125, 539, 320, 2368, 49407]]
+
+
+def test_too_long_a_prompt_is_named():
+    with pytest.raises(InputError, match='word word.*shorten'):
+        tokenize(['word ' * 100], 77)
+
+
+def test_cosines(head):
+    features = F.normalize(torch.randn(2, 3, 4, 32), dim=-1)
+    cosines = head(features)
+    assert cosines.shape == (2, 3, 3, 4)
+    expected = features[1, 2, 3] @ head.embeddings[0]
+    torch.testing.assert_close(cosines[1, 0, 2, 3], expected)
+
+
+def test_second_start_reads_the_cache(head, clip_path, monkeypatch):
+    monkeypatch.setattr(text_embeddings, 'encode_queries', lambda *args: pytest.fail('encoded'))
+    again = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
+    again.load()
+    assert again.embeddings.equal(head.embeddings)
+
+
+@pytest.mark.parametrize('change', ['queries', 'templates', 'weights', 'quick_gelu'])
+def test_other_content_is_encoded_anew(head, clip_path, tmp_path, change):
+    arguments = dict(queries=QUERIES, templates=TEMPLATES, clip=clip_path, quick_gelu=True)
+    if change == 'weights':
+        arguments['clip'] = str(tmp_path / 'other.pt')
+        torch.save(seeded_clip(seed=1), arguments['clip'])
+    else:
+        arguments[change] = {
+            'queries': [['cat', 'dog'], ['sky']],
+            'templates': TEMPLATES[:1],
+            'quick_gelu': False,
+        }[change]
+    other = CLIPTextHead(**arguments)
+    other.load()
+    assert not other.embeddings.allclose(head.embeddings, atol=1e-4)
+
+
+def test_precomputed_embeddings(head, tmp_path):
+    path = tmp_path / 'embeddings.npz'
+    save_embeddings(path, head.query_set, head.embeddings)
+    loaded = CLIPTextHead(embeddings=str(path))
+    loaded.load()
+    torch.testing.assert_close(loaded.embeddings, head.embeddings)
+    assert loaded.query_set.queries == head.query_set.queries
+    assert loaded.query_set.class_ids == (0, 0, 1)
+    assert loaded.num_classes == 2
+
+
+def _arrays(**change):
+    arrays = dict(
+        queries=np.array(['cat', 'sky']), class_ids=np.array([0, 1]), embeddings=np.eye(2, 4)
+    )
+    arrays.update(change)
+    return {key: value for key, value in arrays.items() if value is not None}
+
+
+def test_half_precision_embeddings_are_normalised_in_float32(tmp_path):
+    path = tmp_path / 'half.npz'
+    np.savez(path, **_arrays(embeddings=np.array([[3, 4, 0, 0], [0, 0, 0, 2]], dtype=np.float16)))
+    _, embeddings = read_embeddings(path)
+    torch.testing.assert_close(embeddings, torch.tensor([[0.6, 0.8, 0, 0], [0, 0, 0, 1]]))
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(embeddings=None), 'embeddings'),
+        (dict(class_ids=np.array([0, 2])), 'cover 0 to 2'),
+        (dict(class_ids=np.array([0])), '2 queries but 1 class ids'),
+        (dict(embeddings=np.eye(3, 4)), '2 finite rows'),
+        (dict(embeddings=np.full((2, 4), np.nan)), '2 finite rows'),
+        (dict(embeddings=np.ones(2)), r'\[Q, D\]'),
+        (dict(queries=np.array(['cat', None], dtype=object)), 'queries'),
+    ],
+)
+def test_bad_embedding_files(tmp_path, change, message):
+    path = tmp_path / 'bad.npz'
+    np.savez(path, **_arrays(**change))
+    with pytest.raises(InputError, match=f'bad.npz.*{message}'):
+        read_embeddings(path)
+
+
+def test_missing_or_foreign_embedding_file(tmp_path):
+    with pytest.raises(InputError, match='absent.npz.*does not exist'):
+        read_embeddings(tmp_path / 'absent.npz')
+    (tmp_path / 'text.npz').write_text('no archive')
+    with pytest.raises(InputError, match='text.npz is not an .npz'):
+        read_embeddings(tmp_path / 'text.npz')
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(), 'needs queries'),
+        (dict(queries='voc20', templates='none'), "templates='none'"),
+        (dict(queries='voc20', templates=['a photo']), "'{}'"),
+        (dict(queries='voc20', templates=[]), "'{}'"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(InputError, match=message):
+        CLIPTextHead(**arguments)

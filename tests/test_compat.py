@@ -1,0 +1,99 @@
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from helpers import ROOT
+
+from sclip_mmseg import compat
+
+HIDE = """
+import importlib.util, sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {names}:
+            raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)
+sys.meta_path.insert(0, Hidden())
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name in {names} else real(name, *a)
+"""
+
+
+def _run(code, hide=()):
+    program = HIDE.format(names=set(hide) or {''}) + textwrap.dedent(code)
+    result = subprocess.run(
+        [sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_openai_clip_loads_without_pkg_resources_and_torchvision():
+    code = """
+        from sclip_mmseg.compat import openai_clip
+        assert openai_clip('simple_tokenizer').SimpleTokenizer().encode('cat') == [2368]
+        assert openai_clip('model').VisionTransformer
+        assert 'clip' not in sys.modules
+    """
+    _run(code, hide=['pkg_resources', 'torchvision'])
+
+
+@pytest.mark.parametrize('hide', [[], ['pkg_resources']])
+def test_config_scope(hide):
+    code = """
+        import sclip_mmseg
+        from mmengine.hub import get_config
+        cfg = get_config('sclip_mmseg::sclip/sclip_vit-b16_voc20.py')
+        assert cfg.model.text_head.queries == 'voc20'
+    """
+    _run(code, hide)
+
+
+def test_config_scope_as_a_base(tmp_path):
+    from mmengine.config import Config
+
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        "_base_ = 'sclip_mmseg::sclip/sclip_vit-b16_voc20.py'\n"
+        'model = dict(test_cfg=dict(logit_scale=30.0))\n'
+    )
+    cfg = Config.fromfile(path)
+    assert cfg.model.test_cfg.logit_scale == 30
+    assert cfg.model.test_cfg.stride == (112, 112)
+
+
+def test_a_missing_op_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmcv._ext', None)
+    monkeypatch.delitem(sys.modules, 'mmcv._ext')
+    monkeypatch.setattr(compat.importlib.util, 'find_spec', _no_extension)
+    compat.provide_mmcv_ext()
+    extension = sys.modules.pop('mmcv._ext')
+    with pytest.raises(ImportError, match=r"mmcv op 'nms'.*pip install \"mmcv>=2"):
+        extension.nms(1, iou=2)
+
+
+_find_spec = compat.importlib.util.find_spec
+
+
+def _no_extension(name, *args):
+    return None if name == 'mmcv._ext' else _find_spec(name, *args)
+
+
+def test_full_mmcv_is_left_alone(tmp_path, monkeypatch):
+    import mmcv
+
+    monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)
+    (tmp_path / '_ext.py').touch()
+    monkeypatch.setattr(mmcv, '__path__', [str(tmp_path), *mmcv.__path__])
+    compat.provide_mmcv_ext()
+    assert 'mmcv._ext' not in sys.modules
+
+
+def test_no_mmcv_at_all():
+    code = """
+        try:
+            import sclip_mmseg
+        except ImportError as error:
+            print(error)
+    """
+    assert 'pip install mmcv-lite' in _run(code, hide=['mmcv'])

@@ -1,0 +1,74 @@
+"""The shipped configs hold the published values."""
+
+import pytest
+from helpers import BENCHMARKS, ROOT, load_config
+from mmengine.fileio import load
+
+# short side, logit_scale, prob_thd, area_thd, query list, reduce_zero_label
+PUBLISHED = {
+    'voc21': (336, 65, 0.1, 0.1, 'voc21'),
+    'voc20': (336, 40, 0, None, 'voc20'),
+    'context60': (336, 50, 0.1, None, 'context60'),
+    'context59': (336, 40, 0, None, 'context59'),
+    'coco_object': (336, 50, 0.1, None, 'coco_object'),
+    'coco_stuff164k': (448, 40, 0, None, 'coco_stuff'),
+    'coco_stuff10k': (336, 40, 0, None, 'coco_stuff'),
+    'cityscapes': (560, 40, 0, None, 'cityscapes'),
+    'ade20k': (336, 40, 0, None, 'ade20k'),
+}
+
+
+@pytest.mark.parametrize('benchmark', BENCHMARKS)
+def test_sclip(benchmark):
+    side, logit_scale, prob_thd, area_thd, queries = PUBLISHED[benchmark]
+    cfg = load_config(f'sclip_vit-b16_{benchmark}')
+    assert cfg.model.image_encoder == dict(
+        type='CLIPImageEncoder', clip='ViT-B/16', attention=dict(type='CSA')
+    )
+    assert cfg.model.text_head == dict(type='CLIPTextHead', templates='imagenet', queries=queries)
+    assert cfg.model.test_cfg == dict(
+        mode='slide',
+        crop_size=(224, 224),
+        stride=(112, 112),
+        logit_scale=logit_scale,
+        prob_thd=prob_thd,
+        area_thd=area_thd,
+    )
+    assert cfg.test_dataloader.dataset.pipeline == cfg.test_pipeline
+    assert cfg.test_pipeline[1].scale == (2048, side)
+    assert cfg.tta_pipeline[1].transforms[0][0].scale == (2048, side)
+    assert cfg.test_dataloader.batch_size == 1
+
+
+@pytest.mark.parametrize('benchmark', BENCHMARKS)
+def test_pamr_changes_nothing_else(benchmark):
+    plain = load_config(f'sclip_vit-b16_{benchmark}')
+    refined = load_config(f'sclip-pamr10_vit-b16_{benchmark}')
+    assert refined.model.pop('refine') == dict(type='PAMR', num_steps=10, dilations=(8, 16))
+    assert refined.to_dict() == plain.to_dict()
+
+
+def test_repaired_list():
+    cfg = load_config('sclip_vit-b16_coco_object-repaired')
+    assert cfg.model.text_head.queries == 'coco_object_repaired'
+
+
+def test_data_root_is_beside_the_configs_or_where_the_environment_says(monkeypatch):
+    cfg = load_config('sclip_vit-b16_voc20')
+    root = cfg.test_dataloader.dataset.data_root
+    assert root.endswith('data/VOCdevkit/VOC2012')
+    assert (ROOT / 'configs/_base_/datasets').as_posix() in root
+    monkeypatch.setenv('SCLIP_DATA_ROOT', '/my data')
+    cfg = load_config('sclip_vit-b16_voc20')
+    assert cfg.test_dataloader.dataset.data_root == '/my data/VOCdevkit/VOC2012'
+
+
+def test_every_config_is_in_the_model_index():
+    index = load(ROOT / 'model-index.yml')
+    listed = [model['Config'] for path in index['Import'] for model in load(ROOT / path)['Models']]
+    found = [
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.glob('configs/*/*.py')
+        if path.parent.name != '_base_'
+    ]
+    assert sorted(listed) == sorted(found)

@@ -1,0 +1,321 @@
+"""`tools/test.py` as a user runs it."""
+
+import re
+import runpy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import BENCHMARKS, ROOT, make_voc, metrics, run_test, run_tool
+from mmseg.datasets import PascalVOCDataset
+from PIL import Image
+
+SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
+
+
+@pytest.fixture(scope='session')
+def all_data(shared, tmp_path_factory):
+    """The reference photographs, with the two benchmarks that are made from others."""
+    root = tmp_path_factory.mktemp('datasets')
+    for folder in ('VOCdevkit', 'ade', 'cityscapes', 'coco_stuff164k'):
+        (root / folder).symlink_to(shared / 'data' / folder)
+    run_tool(
+        ROOT / 'tools/dataset_converters/coco_object.py',
+        root / 'coco_stuff164k',
+        root / 'coco_object',
+    )
+    source = root / 'coco_stuff164k'
+    for kind in ('images', 'annotations'):
+        (root / 'coco_stuff10k' / kind / 'test2014').mkdir(parents=True)
+    for image in (source / 'images/val2017').iterdir():
+        (root / 'coco_stuff10k/images/test2014' / image.name).symlink_to(image)
+        name = f'{image.stem}_labelTrainIds.png'
+        label = np.array(Image.open(source / 'annotations/val2017' / name)).astype(int)
+        shifted = np.where(label == 255, 0, label + 1).astype(np.uint8)
+        Image.fromarray(shifted).save(root / 'coco_stuff10k/annotations/test2014' / name)
+    return root
+
+
+@pytest.mark.parametrize('benchmark', BENCHMARKS)
+def test_every_benchmark(all_data, golden_clip, tmp_path, benchmark):
+    output = run_test(
+        f'sclip_vit-b16_{benchmark}',
+        golden_clip,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'test_dataloader.dataset.indices=2',
+        data_root=all_data,
+    ).stdout
+    assert 0 <= metrics(output)['mIoU'] <= 100
+    assert 'Iter(test) [2/2]' in output
+
+
+REAL = {
+    'voc20': ('sclip', 45.08, 73.34),
+    'ade20k': ('sclip', 9.96, 40.43),
+    'voc21': ('sclip', 42.43, 78.59),
+    'context59': ('sclip', 22.77, 57.10),
+    'context60': ('sclip', 23.57, 52.07),
+}
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(
+    'method, benchmark, miou, aacc',
+    [(m, b, i, a) for b, (m, i, a) in REAL.items()] + [('sclip-pamr10', 'voc20', 45.28, 74.85)],
+)
+def test_real_clip_gives_the_authors_numbers(
+    shared, real_clip, tmp_path, method, benchmark, miou, aacc
+):
+    output = run_test(
+        f'{method}_vit-b16_{benchmark}',
+        real_clip,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        f'model.text_head.embeddings={shared}/real_clip/text/{benchmark}.npz',
+        data_root=shared / 'data',
+    ).stdout
+    assert metrics(output)['mIoU'] == pytest.approx(miou, abs=0.05)
+    assert metrics(output)['aAcc'] == pytest.approx(aacc, abs=0.05)
+
+
+def _run_voc(clip_path, voc_root, *arguments, config='sclip_vit-b16_voc21', options=(), **kwargs):
+    return run_test(
+        config,
+        clip_path,
+        '--work-dir',
+        voc_root / 'work',
+        *arguments,
+        '--cfg-options',
+        *SMALL,
+        *options,
+        data_root=voc_root,
+        **kwargs,
+    )
+
+
+def test_a_small_folder_runs_without_warning(clip_path, tmp_path):
+    root = make_voc(tmp_path / 'data', sizes=((90, 120), (130, 100)))
+    output = _run_voc(clip_path, root, cwd=tmp_path).stdout
+    assert 'mIoU' in output
+    assert 'Traceback' not in output
+    warnings = [line for line in output.splitlines() if re.search(r'warn', line, re.I)]
+    # mmengine's own remark on every IoUMetric.
+    assert [line for line in warnings if 'The prefix is not set' not in line] == []
+
+
+def test_pictures_and_label_maps_show_what_is_evaluated(clip_path, voc_root):
+    out, show = voc_root / 'out', voc_root / 'show'
+    output = _run_voc(clip_path, voc_root, '--out', out, '--show-dir', show).stdout
+    voc = voc_root / 'VOCdevkit/VOC2012'
+    right = total = 0
+    for index in range(3):
+        prediction = np.array(Image.open(out / f'image_{index}.png'))
+        label = np.array(Image.open(voc / f'SegmentationClass/image_{index}.png'))
+        right, total = right + (prediction == label).sum(), total + label.size
+        [picture] = show.glob(f'**/test_image_{index}.jpg_*.png')
+        _, painted = np.split(np.array(Image.open(picture).convert('RGB')), 2, axis=1)
+        image = np.array(Image.open(voc / f'JPEGImages/image_{index}.jpg')).astype(int)
+        expected = (image + np.array(PascalVOCDataset.METAINFO['palette'])[prediction]) // 2
+        # All but the class names written over it.
+        assert (np.abs(painted - expected).max(-1) <= 1).mean() > 0.5
+    assert metrics(output)['aAcc'] == pytest.approx(100 * right / total, abs=0.005)
+
+
+def test_test_time_augmentation(clip_path, voc_root):
+    plain, augmented = (
+        metrics(_run_voc(clip_path, voc_root, *flags).stdout) for flags in ((), ('--tta',))
+    )
+    assert plain != augmented
+    assert augmented['aAcc'] == pytest.approx(plain['aAcc'], abs=20)
+
+
+def test_two_processes_give_what_one_gives(clip_path, voc_root):
+    alone = _run_voc(clip_path, voc_root).stdout
+    command = [
+        *('bash', ROOT / 'tools/dist_test.sh', ROOT / 'configs/sclip/sclip_vit-b16_voc21.py', 2),
+        *(clip_path, '--work-dir', voc_root / 'work', '--cfg-options', *SMALL),
+    ]
+    import os
+
+    env = {**os.environ, 'SCLIP_DATA_ROOT': str(voc_root), 'PORT': '29517'}
+    env['PATH'] = f'{os.path.dirname(sys.executable)}:{env["PATH"]}'
+    result = subprocess.run(
+        list(map(str, command)),
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout[-4000:]
+    assert metrics(result.stdout) == metrics(alone)
+    table = re.compile(r'^\|.*\|$', re.M)
+    assert table.findall(result.stdout) == table.findall(alone)
+
+
+def test_extracted_embeddings_replace_the_text_tower(clip_path, voc_root, tmp_path):
+    visual = tmp_path / 'visual.pt'
+    weights = torch.load(clip_path)
+    torch.save({k: v for k, v in weights.items() if k.startswith('visual.')}, visual)
+    run_tool(
+        ROOT / 'tools/extract_text_embeddings.py',
+        ROOT / 'configs/sclip/sclip_vit-b16_voc21.py',
+        tmp_path / 'text.npz',
+        '--cfg-options',
+        f'model.image_encoder.clip={clip_path}',
+    )
+    options = [f'model.text_head.embeddings={tmp_path}/text.npz']
+    assert metrics(_run_voc(visual, voc_root, options=options).stdout) == metrics(
+        _run_voc(clip_path, voc_root).stdout
+    )
+
+
+def test_help():
+    output = run_tool(ROOT / 'tools/test.py', '--help').stdout
+    flags = 'work-dir out show show-dir wait-time cfg-options launcher tta local_rank download-root'
+    for flag in flags.split():
+        assert f'--{flag}' in output
+
+
+class BadInput:
+    """Runs `tools/test.py` in this process and returns the message that it exits with."""
+
+    def __init__(self, monkeypatch, clip_path, root):
+        self.monkeypatch, self.clip_path, self.root = monkeypatch, clip_path, root
+        self.voc = root / 'VOCdevkit/VOC2012'
+
+    def message(self, *options, clip=None, config='sclip/sclip_vit-b16_voc21.py'):
+        argv = [
+            *('test.py', ROOT / 'configs' / config, clip or self.clip_path),
+            *('--work-dir', self.root / 'work', '--cfg-options', *SMALL, *options),
+        ]
+        self.monkeypatch.setenv('SCLIP_DATA_ROOT', str(self.root))
+        self.monkeypatch.setattr(sys, 'argv', list(map(str, argv)))
+        with pytest.raises(SystemExit) as exit:
+            runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
+        message = exit.value.code
+        assert message.startswith('error: ')
+        assert '\n' not in message
+        return message
+
+
+@pytest.fixture
+def bad(monkeypatch, clip_path, voc_root):
+    return BadInput(monkeypatch, clip_path, voc_root)
+
+
+def test_no_such_config(bad):
+    assert 'nothing.py does not exist' in bad.message(config='nothing.py')
+
+
+def test_unknown_clip(bad):
+    assert "clip='ViT-B/17' is neither a file nor a CLIP by name" in bad.message(clip='ViT-B/17')
+
+
+def test_bad_checkpoints(bad, tmp_path):
+    assert 'absent.pt' in bad.message(clip=tmp_path / 'absent.pt')
+    cut = tmp_path / 'cut.pt'
+    with open(bad.clip_path, 'rb') as file:
+        cut.write_bytes(file.read(1000))
+    assert 'cut.pt cannot be read' in bad.message(clip=cut)
+    foreign = tmp_path / 'foreign.pt'
+    torch.save({'backbone.weight': torch.zeros(1)}, foreign)
+    assert 'foreign.pt is not a CLIP' in bad.message(clip=foreign)
+
+
+def test_missing_data_root(bad):
+    bad.voc.rename(bad.root / 'elsewhere')
+    message = bad.message()
+    assert str(bad.voc) in message and 'SCLIP_DATA_ROOT' in message
+
+
+def test_missing_split_file(bad):
+    (bad.voc / 'ImageSets/Segmentation/val.txt').unlink()
+    assert 'Segmentation/val.txt does not exist' in bad.message()
+
+
+def test_empty_split(bad):
+    (bad.voc / 'ImageSets/Segmentation/val.txt').write_text('')
+    assert 'Segmentation/val.txt lists no image' in bad.message()
+
+
+def test_empty_image_folder(bad, tmp_path):
+    for folder in ('images/validation', 'annotations/validation'):
+        (bad.root / 'ade/ADEChallengeData2016' / folder).mkdir(parents=True)
+    message = bad.message(config='sclip/sclip_vit-b16_ade20k.py')
+    assert 'images/validation lists no image' in message
+
+
+def test_image_without_label(bad):
+    (bad.voc / 'SegmentationClass/image_1.png').unlink()
+    message = bad.message()
+    assert 'image_1.png does not exist for image' in message and 'image_1.jpg' in message
+
+
+def test_label_ids_outside_the_classes(bad):
+    Image.new('L', (100, 130), 77).save(bad.voc / 'SegmentationClass/image_1.png')
+    message = bad.message()
+    assert 'image_1.png has label ids [77] outside the 21 classes' in message
+
+
+def test_unreadable_label(bad):
+    (bad.voc / 'SegmentationClass/image_1.png').write_text('no picture')
+    assert 'image_1.png cannot be read as a label' in bad.message()
+
+
+def test_query_list_with_an_empty_line(bad, tmp_path):
+    path = tmp_path / 'classes.txt'
+    path.write_text('sky\n\ncat\n')
+    assert 'classes.txt: class 2' in bad.message(f'model.text_head.queries={path}')
+
+
+def test_wrong_number_of_classes(bad, tmp_path):
+    message = bad.message('model.text_head.queries=voc20')
+    assert 'queries for 20 classes, PascalVOCDataset has 21' in message
+    np.savez(tmp_path / 'two.npz', queries=['a', 'b'], class_ids=[0, 1], embeddings=np.eye(2, 32))
+    message = bad.message(f'model.text_head.embeddings={tmp_path}/two.npz')
+    assert 'queries for 2 classes, PascalVOCDataset has 21' in message
+
+
+def test_threshold_without_background(bad):
+    message = bad.message('model.test_cfg.prob_thd=0.1', config='sclip/sclip_vit-b16_voc20.py')
+    assert "class 0 of PascalVOC20Dataset is 'aeroplane'" in message
+
+
+@pytest.mark.parametrize(
+    'options, part',
+    [
+        (['model.test_cfg.crop_size=8', 'model.test_cfg.stride=8'], 'smaller than a patch'),
+        (['model.test_cfg.stride=113'], 'larger than crop_size'),
+        (['model.test_cfg.crop_size=-3'], 'crop_size=-3 must be'),
+    ],
+)
+def test_bad_windows(bad, options, part):
+    assert part in bad.message(*options)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_an_unreadable_image_in_the_middle_of_a_run(bad, workers):
+    (bad.voc / 'JPEGImages/image_1.jpg').write_bytes(b'no picture')
+    message = bad.message(f'test_dataloader.num_workers={workers}')
+    assert 'image_1.jpg' in message and 'image_0.jpg' not in message
+
+
+def test_a_label_beyond_the_first_ones_is_checked_as_it_is_read(bad, monkeypatch):
+    from sclip_mmseg.datasets import checks
+
+    monkeypatch.setattr(checks, '_SAMPLED_LABELS', 1)
+    Image.new('L', (100, 130), 77).save(bad.voc / 'SegmentationClass/image_1.png')
+    assert 'image_1.png has label ids [77] outside' in bad.message()
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_a_duplicate_query_is_warned_of_once(clip_path, voc_root, tmp_path):
+    path = tmp_path / 'classes.txt'
+    path.write_text('\n'.join(['same'] * 2 + [f'class {i}' for i in range(19)]))
+    output = _run_voc(clip_path, voc_root, options=[f'model.text_head.queries={path}']).stdout
+    assert "query 'same' stands for classes 0 and 1" in output

@@ -1,0 +1,42 @@
+#!/usr/bin/env python
+"""Write a config's query embeddings to a file, so that a checkpoint without text tower will do."""
+
+import argparse
+import os.path as osp
+import sys
+
+from mmengine.config import Config, DictAction
+
+
+def main() -> None:
+    """Build the config's text head and save what it holds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file with the queries, templates and CLIP')
+    parser.add_argument('out', help='.npz file: queries [Q], class_ids [Q], embeddings [Q, D]')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    args = parser.parse_args()
+    if not args.out.endswith('.npz'):
+        parser.error(f'{args.out} must end in .npz')
+
+    from mmengine.registry import init_default_scope
+
+    from sclip_mmseg import InputError
+    from sclip_mmseg.models.segmentor import build_text_head
+    from sclip_mmseg.models.text_embeddings import save_embeddings
+
+    try:
+        if not osp.isfile(args.config):
+            raise InputError(f'config {args.config} does not exist')
+        cfg = Config.fromfile(args.config)
+        cfg.merge_from_dict(args.cfg_options)
+        init_default_scope(cfg.default_scope)
+        head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)
+        head.load()
+        save_embeddings(args.out, head.query_set, head.embeddings)
+    except InputError as error:
+        sys.exit(f'error: {error}')
+    print(f'{len(head.embeddings)} embeddings of {head.num_classes} classes: {args.out}')
+
+
+if __name__ == '__main__':
+    main()
