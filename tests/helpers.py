@@ -71,11 +71,15 @@ def make_voc(root, sizes=((90, 120), (130, 100), (100, 100))):
     return root
 
 
+def config_path(name):
+    """Path of a shipped config by its file name without `.py`."""
+    [path] = ROOT.glob(f'configs/*/{name}.py')
+    return path
+
+
 def load_config(name, clip_path=None, **options):
     """Read a shipped config by its file name without `.py`, and override values by dotted keys."""
-    cfg = Config.fromfile(
-        ROOT / 'configs' / name.partition('_')[0].partition('-')[0] / f'{name}.py'
-    )
+    cfg = Config.fromfile(config_path(name))
     if clip_path:
         cfg.model.image_encoder.clip = clip_path
     cfg.merge_from_dict(options)
@@ -111,10 +115,7 @@ def run_tool(*command, cwd=ROOT, check=True, env=None):
 
 def run_test(config, *arguments, data_root=None, **kwargs):
     """Run `tools/test.py` on a shipped config, by its file name without `.py`."""
-    path = config
-    if not str(config).endswith('.py'):
-        folder = config.partition('_')[0].partition('-')[0]
-        path = ROOT / 'configs' / folder / f'{config}.py'
+    path = config if str(config).endswith('.py') else config_path(config)
     env = {'SCLIP_DATA_ROOT': str(data_root)} if data_root else None
     return run_tool(ROOT / 'tools/test.py', path, *arguments, env=env, **kwargs)
 

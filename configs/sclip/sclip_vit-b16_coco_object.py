@@ -1,11 +1,3 @@
-_base_ = [
-    '../_base_/models/clip_vit-b16.py',
-    '../_base_/datasets/coco_object.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = '../_base_/protocols/sclip_coco_object.py'
 
-model = dict(
-    image_encoder=dict(attention=dict(type='CSA')),
-    text_head=dict(queries='coco_object'),
-    test_cfg=dict(logit_scale=50.0, prob_thd=0.1),
-)
+model = dict(image_encoder=dict(attention=dict(type='CSA')))

@@ -1,10 +1,3 @@
-_base_ = [
-    '../_base_/models/clip_vit-b16.py',
-    '../_base_/datasets/coco_stuff10k.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = '../_base_/protocols/sclip_coco_stuff10k.py'
 
-model = dict(
-    image_encoder=dict(attention=dict(type='CSA')),
-    text_head=dict(queries='coco_stuff'),
-)
+model = dict(image_encoder=dict(attention=dict(type='CSA')))

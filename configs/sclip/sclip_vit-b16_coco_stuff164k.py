@@ -1,15 +1,3 @@
-_base_ = [
-    '../_base_/models/clip_vit-b16.py',
-    '../_base_/datasets/coco_stuff164k.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = '../_base_/protocols/sclip_coco_stuff164k.py'
 
-model = dict(
-    image_encoder=dict(attention=dict(type='CSA')),
-    text_head=dict(queries='coco_stuff'),
-)
-# SCLIP alone evaluates this benchmark at short side 448.
-test_pipeline = _base_.test_pipeline
-tta_pipeline = _base_.tta_pipeline
-test_pipeline[1].scale = tta_pipeline[1].transforms[0][0].scale = (2048, 448)
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+model = dict(image_encoder=dict(attention=dict(type='CSA')))

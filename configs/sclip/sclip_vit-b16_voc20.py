@@ -1,10 +1,3 @@
-_base_ = [
-    '../_base_/models/clip_vit-b16.py',
-    '../_base_/datasets/voc20.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = '../_base_/protocols/sclip_voc20.py'
 
-model = dict(
-    image_encoder=dict(attention=dict(type='CSA')),
-    text_head=dict(queries='voc20'),
-)
+model = dict(image_encoder=dict(attention=dict(type='CSA')))

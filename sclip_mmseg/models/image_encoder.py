@@ -1,6 +1,6 @@
 """CLIP's ViT image tower with a replaceable attention in its last block, as a dense encoder."""
 
-from typing import Tuple
+from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..compat import openai_clip
 from ..errors import InputError
+from .attention import BlockTokens
 from .checkpoint import load_clip
 from .towers import build_image_tower
 
@@ -37,21 +38,42 @@ class CLIPImageEncoder(nn.Module):
             raise InputError(f"precision='{precision}' is not one of {', '.join(PRECISIONS)}")
         self.attention = MODELS.build(attention)
         self.visual = build_image_tower(load_clip(clip), f"clip='{clip}'", quick_gelu)
+        self._check_earlier_blocks()
         self.patch_size: int = self.visual.conv1.kernel_size[0]
         self.embed_dim: int = self.visual.output_dim
         self.dtype = PRECISIONS[precision]
         _cast_but_layer_norm(self.visual, self.dtype)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def _check_earlier_blocks(self) -> None:
+        earlier = len(self.visual.transformer.resblocks) - 1
+        wanted = list(self.attention.earlier_blocks)
+        if any(not 1 <= block <= earlier for block in wanted):
+            raise InputError(
+                f'attention asks for the maps of blocks {wanted}, there are blocks 1 to {earlier} '
+                'before the last'
+            )
+
+    def forward(self, images: Tensor, text_head: Optional[nn.Module] = None) -> Tensor:
         """Encode images.
 
         Args:
             images: ``[B, 3, H, W]``, normalised RGB; both sides at least ``patch_size``. Pixels
                 beyond the last whole patch are not seen.
+            text_head: The head that segments for a method with feedback, see :class:`.SFR`.
 
         Returns:
             L2-normalised patch features ``[B, H // patch_size, W // patch_size, D]``, float32.
         """
+        x, tokens = self._before_last_attention(images)
+        feedback = self.attention.feedback
+        if feedback is not None:
+            first = text_head(self._features(x, tokens))  # as yet without similarity
+            class_ids = text_head.query_set.class_ids
+            tokens.similarity = feedback(first, images, class_ids, self.patch_size)
+        return self._features(x, tokens)
+
+    def _before_last_attention(self, images: Tensor) -> Tuple[Tensor, BlockTokens]:
+        """Input of the last block ``[B, 1 + N, width]``, and what its attention sees."""
         visual = self.visual
         x = visual.conv1(images.to(self.dtype))
         batch, width, *grid = x.shape
@@ -61,22 +83,39 @@ class CLIPImageEncoder(nn.Module):
         x = torch.cat([class_token, x], dim=1) + positions.to(x.dtype)
         x = visual.ln_pre(x).transpose(0, 1)
         *blocks, last = visual.transformer.resblocks
-        for block in blocks:
+        wanted = self.attention.earlier_blocks
+        maps = []
+        for number, block in enumerate(blocks, 1):
+            if number in wanted:
+                maps.append(attention_map(block, x.transpose(0, 1)))
             x = block(x)
-        x = self._last_block(last, x.transpose(0, 1))
-        x = visual.ln_post(x[:, 1:]) @ visual.proj
-        return F.normalize(x.float(), dim=-1).unflatten(1, grid)
+        x = x.transpose(0, 1)
+        q, k, v = project(last, normalised := last.ln_1(x))
+        earlier = sum(maps) / len(maps) if maps else None
+        return x, BlockTokens(q, k, v, normalised, tuple(grid), earlier)
 
-    def _last_block(self, block: nn.Module, x: Tensor) -> Tensor:
-        """Run the last block on tokens ``[B, 1 + N, width]`` with the method's attention."""
-        own = block.attn
-        qkv = F.linear(block.ln_1(x), own.in_proj_weight, own.in_proj_bias)
-        q, k, v = qkv.unflatten(-1, (3, own.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = own.out_proj(self.attention(q, k, v).transpose(1, 2).flatten(2))
-        if not self.attention.keep_residual:
-            return mixed
-        x = x + mixed
-        return x + block.mlp(block.ln_2(x))
+    def _features(self, x: Tensor, tokens: BlockTokens) -> Tensor:
+        """Run the last block's attention and all that follows."""
+        visual, block = self.visual, self.visual.transformer.resblocks[-1]
+        mixed = block.attn.out_proj(self.attention(tokens).transpose(1, 2).flatten(2))
+        if self.attention.keep_residual:
+            mixed = x + mixed
+            mixed = mixed + block.mlp(block.ln_2(mixed))
+        features = visual.ln_post(mixed[:, 1:]) @ visual.proj
+        return F.normalize(features.float(), dim=-1).unflatten(1, tokens.grid)
+
+
+def project(block: nn.Module, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values ``[B, heads, 1 + N, d]`` of a block's normalised input."""
+    own = block.attn
+    qkv = F.linear(x, own.in_proj_weight, own.in_proj_bias)
+    return qkv.unflatten(-1, (3, own.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+
+
+def attention_map(block: nn.Module, x: Tensor) -> Tensor:
+    """Attention ``[B, heads, 1 + N, 1 + N]`` of a block's input; rows sum to 1."""
+    q, k, _ = project(block, block.ln_1(x))
+    return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
 
 
 def resample_positions(positions: Tensor, grid: Tuple[int, int]) -> Tensor:

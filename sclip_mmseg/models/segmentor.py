@@ -72,7 +72,7 @@ class CLIPSegmentor(BaseSegmentor):
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
         """Patch features ``[B, h, w, D]`` of normalised images ``[B, 3, H, W]``."""
-        return self.image_encoder(inputs)
+        return self.image_encoder(inputs, self.text_head)
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: Optional[List[dict]] = None) -> Tensor:
         """Cosines ``[B, Q, H, W]`` of images ``[B, 3, H, W]``, each seen in one pass."""

@@ -1,35 +1,153 @@
 import pytest
 import torch
+from mmseg.registry import MODELS
 
-from sclip_mmseg.models import CSA, CLIPAttention, MaskCLIPAttention
+from sclip_mmseg import InputError
+from sclip_mmseg.models.attention import BlockTokens, gaussian_window, patch_offsets
+
+GRID = (2, 3)
+N = 1 + GRID[0] * GRID[1]
 
 
 @pytest.fixture
-def qkv():
+def tokens():
     torch.manual_seed(0)
-    return torch.randn(3, 2, 4, 10, 8).unbind()
+    q, k, v = torch.randn(3, 2, 4, N, 8).unbind()
+    earlier = torch.rand(2, 4, N, N).softmax(-1)
+    return BlockTokens(q, k, v, torch.randn(2, N, 32), GRID, earlier)
 
 
-def _weights(a, b):
-    return (a @ b.transpose(-1, -2) * 8**-0.5).softmax(-1)
+def _attend(type, tokens, **kwargs):
+    return MODELS.build(dict(type=type, **kwargs))(tokens)
 
 
-def test_clip(qkv):
-    q, k, v = qkv
-    torch.testing.assert_close(CLIPAttention()(q, k, v), _weights(q, k) @ v)
+def _weights(a, b, bias=0):
+    return (a @ b.transpose(-1, -2) * 8**-0.5 + bias).softmax(-1)
 
 
-def test_csa_is_the_sum_of_two_maps(qkv):
-    q, k, v = qkv
-    expected = (_weights(q, q) + _weights(k, k)) @ v
-    torch.testing.assert_close(CSA()(q, k, v), expected)
+def test_clip(tokens):
+    expected = _weights(tokens.q, tokens.k) @ tokens.v
+    torch.testing.assert_close(_attend('CLIPAttention', tokens), expected)
 
 
-def test_weights_of_csa_sum_to_two(qkv):
-    q, k, _ = qkv
-    torch.testing.assert_close(CSA()(q, k, torch.ones_like(q)), torch.full_like(q, 2.0))
+def test_sharpened_clip(tokens):
+    expected = _weights(2 * tokens.q, tokens.k) @ tokens.v
+    torch.testing.assert_close(_attend('CLIPAttention', tokens, sharpness=2), expected)
 
 
-def test_maskclip_keeps_every_token_to_itself(qkv):
-    q, k, v = qkv
-    assert MaskCLIPAttention()(q, k, v).equal(v)
+def test_csa_is_the_sum_of_two_maps(tokens):
+    q, k = tokens.q, tokens.k
+    expected = (_weights(q, q) + _weights(k, k)) @ tokens.v
+    torch.testing.assert_close(_attend('CSA', tokens), expected)
+
+
+def test_weights_of_csa_sum_to_two(tokens):
+    tokens.v = torch.ones_like(tokens.v)
+    torch.testing.assert_close(_attend('CSA', tokens), torch.full_like(tokens.v, 2.0))
+
+
+@pytest.mark.parametrize('name', ['q', 'k'])
+def test_csa_of_one_projection(tokens, name):
+    feature = getattr(tokens, name)
+    expected = _weights(feature, feature) @ tokens.v
+    torch.testing.assert_close(_attend('CSA', tokens, projections=[name]), expected)
+
+
+def test_maskclip_is_the_identity_as_attention(tokens):
+    torch.testing.assert_close(
+        _attend('MaskCLIPAttention', tokens), torch.eye(N) @ tokens.v, rtol=0, atol=1e-6
+    )
+
+
+def test_clearclip_drops_residual_and_mlp(tokens):
+    method = MODELS.build(dict(type='ClearCLIPAttention'))
+    expected = _weights(tokens.q, tokens.q) @ tokens.v
+    torch.testing.assert_close(method(tokens), expected)
+    assert not method.keep_residual
+
+
+def test_naclip(tokens):
+    method = MODELS.build(dict(type='NACLIPAttention'))
+    window = gaussian_window(GRID, 5.0, torch.float32, torch.device('cpu'))
+    expected = _weights(tokens.k, tokens.k, window) @ tokens.v
+    torch.testing.assert_close(method(tokens), expected)
+    assert not method.keep_residual
+
+
+def test_gaussian_window():
+    window = gaussian_window(GRID, 5.0, torch.float32, torch.device('cpu'))
+    assert window[0].sum() == window[:, 0].sum() == 0
+    assert (window.diagonal()[1:] == 1).all()
+    # From the first patch to the last: one row down, two columns right.
+    expected = torch.tensor(-(1 + 4) / 50).exp()
+    torch.testing.assert_close(window[1, -1], expected)
+
+
+def test_patch_offsets():
+    dy, dx = patch_offsets(GRID)
+    assert dy[1].tolist() == [0, 0, 0, 1, 1, 1]
+    assert dx[1].tolist() == [-1, 0, 1, -1, 0, 1]
+
+
+def test_local_window(tokens):
+    bias = torch.zeros(N, N)
+    # In a 2 x 3 grid only the patches of the outer columns are more than one patch apart.
+    for i in (1, 4):
+        for j in (3, 6):
+            bias[i, j] = bias[j, i] = float('-inf')
+    expected = _weights(tokens.q, tokens.k, bias) @ tokens.v
+    torch.testing.assert_close(_attend('LocalAttention', tokens, window=3), expected)
+
+
+def test_earlier_block(tokens):
+    method = MODELS.build(dict(type='EarlierBlockAttention', block=3))
+    assert method.earlier_blocks == (3,)
+    torch.testing.assert_close(method(tokens), tokens.earlier @ tokens.v)
+
+
+def test_identity_projection(tokens):
+    x = tokens.x.unflatten(-1, (4, 8)).transpose(1, 2)
+    torch.testing.assert_close(_attend('IdentityCSA', tokens), _weights(x, x) @ tokens.v)
+
+
+def test_random_projections(tokens):
+    one = _attend('RandomCSA', tokens, num_projections=1, seed=3)
+    two = _attend('RandomCSA', tokens, num_projections=2, seed=3)
+    assert one.equal(_attend('RandomCSA', tokens, num_projections=1, seed=3))
+    assert not one.allclose(_attend('RandomCSA', tokens, num_projections=1, seed=4))
+    tokens.v = torch.ones_like(tokens.v)
+    full = _attend('RandomCSA', tokens, num_projections=2, seed=3)
+    torch.testing.assert_close(full, torch.full_like(full, 2.0))
+    assert not two.allclose(one)
+
+
+def test_learned_projection(tokens, tmp_path):
+    weight = torch.randn(32, 32)
+    torch.save(dict(weight=weight), tmp_path / 'w.pt')
+    x = (tokens.x @ weight).unflatten(-1, (4, 8)).transpose(1, 2)
+    loaded = _attend('LearnedCSA', tokens, projection=str(tmp_path / 'w.pt'))
+    torch.testing.assert_close(loaded, _weights(x, x) @ tokens.v)
+    fresh = _attend('LearnedCSA', tokens, width=32)
+    torch.testing.assert_close(fresh, _attend('IdentityCSA', tokens))
+
+
+@pytest.mark.parametrize(
+    'cfg, message',
+    [
+        (dict(type='CSA', projections='v'), 'projections'),
+        (dict(type='CSA', projections=()), 'projections'),
+        (dict(type='LocalAttention', window=2), 'window=2'),
+        (dict(type='RandomCSA', num_projections=0), 'num_projections=0'),
+        (dict(type='LearnedCSA', projection='absent.pt'), 'absent.pt'),
+        (dict(type='ResCLIPAttention', base=dict(type='CSA'), rcs=dict(tau=0)), 'RCS: tau=0'),
+        (
+            dict(
+                type='ResCLIPAttention', base=dict(type='CSA'), sfr=dict(tau=1, lam=2, temp_thd=0)
+            ),
+            'SFR: .*lam=2',
+        ),
+    ],
+)
+def test_bad_arguments(cfg, message):
+    with pytest.raises(InputError, match=message):
+        MODELS.build(cfg)

@@ -1,0 +1,11 @@
+# tools/train_projection.py writes the projection.
+_base_ = '../_base_/protocols/sclip_coco_stuff164k.py'
+
+model = dict(
+    image_encoder=dict(
+        attention=dict(
+            type='LearnedCSA',
+            projection='{{fileDirname}}/../../work_dirs/projections/vit-b16_coco_stuff164k.pt',
+        )
+    )
+)

@@ -1,0 +1,3 @@
+_base_ = '../_base_/protocols/resclip_context60.py'
+
+model = dict(image_encoder=dict(attention=dict(type='ClearCLIPAttention')))

@@ -1,0 +1,3 @@
+_base_ = './resclip-clearclip_vit-b16_cityscapes.py'
+
+model = dict(image_encoder=dict(clip='ViT-L/14'))

@@ -1,0 +1,3 @@
+_base_ = './resclip-naclip_vit-b16_context59.py'
+
+model = dict(image_encoder=dict(clip='ViT-L/14'))

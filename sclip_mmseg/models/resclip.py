@@ -1,0 +1,247 @@
+"""ResCLIP (arXiv 2411.15851): Residual Cross-correlation and Semantic Feedback Refinement."""
+
+from functools import lru_cache
+from typing import Iterator, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .attention import BlockTokens, Grid, LastBlockAttention, patch_offsets
+
+_CACHED = 1 << 26  # sampled pairs kept per grid size; larger grids are computed anew
+
+
+@MODELS.register_module()
+class ResCLIPAttention(LastBlockAttention):
+    """Another method's attention with RCS, with SFR, or with both.
+
+    Args:
+        base: Config of the other method's attention.
+        rcs: Config of :class:`RCS`, without ``type``; None to leave it out.
+        sfr: Config of :class:`SFR`, without ``type``; None to leave it out.
+    """
+
+    def __init__(self, base: dict, rcs: Optional[dict] = None, sfr: Optional[dict] = None):
+        super().__init__()
+        self.base = MODELS.build(base)
+        self.rcs = RCS(**rcs) if rcs is not None else None
+        self.feedback = SFR(**sfr) if sfr is not None else None
+        self.keep_residual = self.base.keep_residual
+        self.earlier_blocks = self.rcs.blocks if self.rcs else ()
+
+    def forward(self, tokens: BlockTokens) -> Tensor:
+        """See :class:`.attention.LastBlockAttention`."""
+        bias = self.base.bias(tokens)
+        weights = 0
+        for a, b in self.base.pairs(tokens):
+            logits = a @ b.transpose(-1, -2) * a.shape[-1] ** -0.5
+            if tokens.similarity is not None:
+                logits = self.feedback.mix(logits, tokens.similarity.to(logits.dtype))
+            if bias is not None:
+                logits = logits + bias
+            weights = weights + logits.softmax(-1)
+        if self.rcs is not None:
+            weights = self.rcs.mix(weights, tokens.earlier)
+        return weights @ tokens.v
+
+
+class _Mixer(nn.Module):
+    """``τ ((1 - λ) own + λ other)``.
+
+    Args:
+        tau: τ, positive.
+        lam: λ, 0 to 1.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    def __init__(self, tau: float, lam: float):
+        super().__init__()
+        if not tau > 0 or not 0 <= lam <= 1:
+            name = type(self).__name__
+            raise InputError(f'{name}: tau={tau} must be positive and lam={lam} between 0 and 1')
+        self.tau, self.lam = tau, lam
+
+    def mix(self, own: Tensor, other: Tensor) -> Tensor:
+        """Mix two maps ``[B, heads, 1 + N, 1 + N]``."""
+        return self.tau * ((1 - self.lam) * own + self.lam * other)
+
+
+class RCS(_Mixer):
+    """Residual Cross-correlation Self-attention: mixes in the maps of middle blocks (section 3.3).
+
+    Args:
+        tau: See :class:`_Mixer`.
+        lam: See :class:`_Mixer`.
+        blocks: Blocks, counted from 1, whose mean attention map is mixed in.
+    """
+
+    def __init__(self, tau: float = 2.0, lam: float = 0.3, blocks: Sequence[int] = (6, 7, 8, 9)):
+        super().__init__(tau, lam)
+        self.blocks = tuple(blocks)
+
+
+class SFR(_Mixer):
+    """Semantic Feedback Refinement: mixes a similarity of patches into the logits (section 3.4).
+
+    Args:
+        tau: See :class:`_Mixer`.
+        lam: See :class:`_Mixer`.
+        temp_thd: Pixels of the first segmentation whose maximum is below get label 0, 0 to 1.
+        logit_scale: Factor on the cosines of the first segmentation.
+        refine: Config of what refines the first segmentation.
+        full_line: Test the whole line between two patches. The published program tests a prefix
+            only, which is the default.
+        merge_synonyms: Label pixels by class. The published program labels them by query, so that
+            synonyms differ, which is the default.
+    """
+
+    def __init__(
+        self,
+        tau: float,
+        lam: float,
+        temp_thd: float,
+        logit_scale: float = 40.0,
+        refine: Optional[dict] = None,
+        full_line: bool = False,
+        merge_synonyms: bool = False,
+    ):
+        super().__init__(tau, lam)
+        self.temp_thd = temp_thd
+        self.logit_scale = logit_scale
+        refine = refine or dict(type='PAMR', num_steps=10, dilations=(8, 16))
+        self.refine = MODELS.build(refine)
+        self.full_line = full_line
+        self.merge_synonyms = merge_synonyms
+
+    def forward(
+        self, cosines: Tensor, images: Tensor, class_ids: Sequence[int], patch_size: int
+    ) -> Tensor:
+        """Turn a first segmentation into a similarity of patches.
+
+        Args:
+            cosines: ``[B, Q, h, w]`` of the patches.
+            images: The crops ``[B, 3, H, W]``.
+            class_ids: The class of each query.
+            patch_size: Side of a patch in pixels.
+
+        Returns:
+            ``[B, 1, 1 + N, 1 + N]``, float32, at most 1; zero for the class token.
+        """
+        labels = [
+            patch_labels(self._segment(c, image, class_ids), patch_size)
+            for c, image in zip(cosines, images)
+        ]
+        similarity = smooth_rows(patch_similarity(torch.stack(labels), self.full_line))
+        similarity = similarity / similarity.amax((1, 2), keepdim=True)
+        return F.pad(similarity, (1, 0, 1, 0))[:, None]
+
+    def _segment(self, cosines: Tensor, image: Tensor, class_ids: Sequence[int]) -> Tensor:
+        """Label of each pixel of one crop, int64 ``[H, W]``."""
+        size = image.shape[-2:]
+        fine = F.interpolate(cosines[None], size, mode='bilinear', align_corners=False)[0]
+        best, labels = (self.refine(fine, image) * self.logit_scale).softmax(0).max(0)
+        if self.merge_synonyms:
+            labels = torch.tensor(class_ids, device=labels.device)[labels]
+        return labels.masked_fill(best < self.temp_thd, 0)
+
+
+def patch_labels(labels: Tensor, patch_size: int) -> Tensor:
+    """Most frequent label of each patch, the smallest of equally frequent ones.
+
+    Args:
+        labels: int64 ``[H, W]``; pixels beyond the last whole patch are left out.
+        patch_size: Side of a patch in pixels.
+
+    Returns:
+        int64 ``[H // patch_size, W // patch_size]``.
+    """
+    patches = labels.unfold(0, patch_size, patch_size).unfold(1, patch_size, patch_size)
+    return patches.flatten(2).mode(-1).values
+
+
+def patch_similarity(labels: Tensor, full_line: bool = False) -> Tensor:
+    """1 for patches of one label, less where another label lies between them, else 0.
+
+    Pairs whose line passes a patch of another label get ``exp(-d / d_max)``, d the Chebyshev
+    distance in patches, d_max the largest one on the grid.
+
+    Args:
+        labels: int64 ``[B, rows, columns]``.
+        full_line: See :func:`line_samples`.
+
+    Returns:
+        float32 ``[B, N, N]``.
+    """
+    grid = tuple(labels.shape[1:])
+    flat = labels.flatten(1)
+    blocked = torch.zeros(*flat.shape, flat.shape[1], dtype=torch.bool, device=flat.device)
+    for tested, between in _samples(grid, full_line):
+        tested, between = tested.to(flat.device), between.to(flat.device)
+        blocked[:, tested[0], tested[1]] |= flat[:, between] != flat[:, tested[0]]
+    distance = torch.stack(patch_offsets(grid)).abs().amax(0).to(flat.device)
+    decay = (-distance / distance.max().clamp(min=1)).exp()
+    same = flat[:, :, None] == flat[:, None]
+    return torch.where(blocked, decay, 1.0) * same
+
+
+def _samples(grid: Grid, full_line: bool):
+    pairs = (grid[0] * grid[1]) ** 2 * max(grid)
+    return _cached_samples(grid, full_line) if pairs <= _CACHED else line_samples(grid, full_line)
+
+
+@lru_cache(maxsize=8)
+def _cached_samples(grid: Grid, full_line: bool):
+    return list(line_samples(grid, full_line))
+
+
+def line_samples(grid: Grid, full_line: bool) -> Iterator[Tuple[Tensor, Tensor]]:
+    """Sample the straight line from every patch i to every patch j.
+
+    Samples lie at ``t = 1 / d_max, 2 / d_max, …``, d_max the largest Chebyshev distance on the
+    grid. As in the published program, a pair at distance d is tested at the first d of them only,
+    so that close pairs look at a prefix of their line; or, with ``full_line``, at all of them.
+
+    Args:
+        grid: Patch rows and columns.
+        full_line: Whether to go on to the end of every line.
+
+    Yields:
+        For each t the pairs tested, int64 ``[2, pairs]``, and the patch at t, int64 ``[pairs]``.
+    """
+    dy, dx = patch_offsets(grid)
+    distance = torch.stack([dy, dx]).abs().amax(0)
+    farthest = int(distance.max())
+    index = torch.arange(len(dy))
+    y, x = index // grid[1], index % grid[1]
+    for step in range(1, farthest + 1):
+        first, second = (distance >= (1 if full_line else step)).nonzero(as_tuple=True)
+        t = step / farthest
+        row = (y[first] + t * dy[first, second]).round().long()
+        column = (x[first] + t * dx[first, second]).round().long()
+        yield torch.stack([first, second]), row * grid[1] + column
+
+
+def smooth_rows(similarity: Tensor, std: float = 5.0, taps: int = 31) -> Tensor:
+    """Smooth each row along the flattened patch index with a Gaussian and make it sum to 1.
+
+    Args:
+        similarity: ``[B, N, N]``.
+        std: Standard deviation in patches.
+        taps: Largest length of the kernel, which is odd and at most N.
+
+    Returns:
+        ``[B, N, N]``.
+    """
+    taps = min(similarity.shape[-1], taps)
+    taps -= 1 - taps % 2
+    offsets = torch.arange(taps, device=similarity.device) - taps // 2
+    kernel = (-(offsets**2) / (2 * std**2)).exp()
+    kernel = (kernel / kernel.sum()).to(similarity.dtype)
+    rows = similarity.flatten(0, 1)[:, None]
+    smooth = F.conv1d(rows, kernel[None, None], padding=taps // 2).view_as(similarity)
+    return smooth / (smooth.sum(-1, keepdim=True) + 1e-8)
