@@ -18,4 +18,5 @@ class InputCheckHook(Hook):
         while is_model_wrapper(model) or not hasattr(model, 'text_head'):
             model = model.module
         check_classes(dataset, model.num_classes, model.test_cfg.needs_background)
-        dataset.pipeline = CheckedPipeline(dataset)
+        if not isinstance(dataset.pipeline, CheckedPipeline):
+            dataset.pipeline = CheckedPipeline(dataset)

@@ -112,8 +112,8 @@ class MaskCLIPAttention(LastBlockAttention):
 class CSA(LastBlockAttention):
     """Correlative Self-Attention, ``(softmax(q qᵀ / √d) + softmax(k kᵀ / √d)) v``.
 
-    The maps are added, so that the weights of a token sum to 2 (SCLIP, arXiv 2312.01597, section
-    3.2, and its released program).
+    The maps are added, so that the weights of a token sum to 2 (SCLIP, arXiv 2312.01597, and its
+    released program).
 
     Args:
         projections: Which of ``'q'`` and ``'k'`` are correlated with themselves, a map for each.

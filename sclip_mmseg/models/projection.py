@@ -1,5 +1,6 @@
 """Correlation under other projections than CLIP's own: the ablations of SCLIP's paper."""
 
+from functools import lru_cache
 from typing import List, Optional, Tuple
 
 import torch
@@ -27,6 +28,9 @@ class RandomCSA(LastBlockAttention):
     Args:
         num_projections: Number of matrices, a map for each.
         seed: Seed of the matrices.
+
+    Raises:
+        InputError: If ``num_projections`` is not positive.
     """
 
     def __init__(self, num_projections: int = 1, seed: int = 0):
@@ -38,14 +42,16 @@ class RandomCSA(LastBlockAttention):
 
     def pairs(self, tokens: BlockTokens) -> List[Tuple[Tensor, Tensor]]:
         """See :class:`.attention.LastBlockAttention`."""
-        width = tokens.x.shape[-1]
-        generator = torch.Generator().manual_seed(self.seed)
-        pairs = []
-        for _ in range(self.num_projections):
-            matrix = torch.randn(width, width, generator=generator) * width**-0.5
-            feature = tokens.heads_of(tokens.x @ matrix.to(tokens.x))
-            pairs.append((feature, feature))
-        return pairs
+        matrices = random_projections(self.num_projections, tokens.x.shape[-1], self.seed)
+        features = [tokens.heads_of(tokens.x @ matrix.to(tokens.x)) for matrix in matrices]
+        return [(feature, feature) for feature in features]
+
+
+@lru_cache(maxsize=2)
+def random_projections(count: int, width: int, seed: int) -> Tensor:
+    """Matrices with entries drawn from ``N(0, 1 / width)``, float32 ``[count, width, width]``."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, width, width, generator=generator) * width**-0.5
 
 
 @MODELS.register_module()

@@ -1,7 +1,7 @@
 """ResCLIP (arXiv 2411.15851): Residual Cross-correlation and Semantic Feedback Refinement."""
 
 from functools import lru_cache
-from typing import Iterator, Optional, Sequence, Tuple
+from typing import Iterable, Iterator, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +72,7 @@ class _Mixer(nn.Module):
 
 
 class RCS(_Mixer):
-    """Residual Cross-correlation Self-attention: mixes in the maps of middle blocks (section 3.3).
+    """Residual Cross-correlation Self-attention: mixes in the maps of middle blocks.
 
     Args:
         tau: See :class:`_Mixer`.
@@ -86,7 +86,7 @@ class RCS(_Mixer):
 
 
 class SFR(_Mixer):
-    """Semantic Feedback Refinement: mixes a similarity of patches into the logits (section 3.4).
+    """Semantic Feedback Refinement: mixes a similarity of patches into the logits.
 
     Args:
         tau: See :class:`_Mixer`.
@@ -180,8 +180,7 @@ def patch_similarity(labels: Tensor, full_line: bool = False) -> Tensor:
     grid = tuple(labels.shape[1:])
     flat = labels.flatten(1)
     blocked = torch.zeros(*flat.shape, flat.shape[1], dtype=torch.bool, device=flat.device)
-    for tested, between in _samples(grid, full_line):
-        tested, between = tested.to(flat.device), between.to(flat.device)
+    for tested, between in _samples(grid, full_line, flat.device):
         blocked[:, tested[0], tested[1]] |= flat[:, between] != flat[:, tested[0]]
     distance = torch.stack(patch_offsets(grid)).abs().amax(0).to(flat.device)
     decay = (-distance / distance.max().clamp(min=1)).exp()
@@ -189,17 +188,20 @@ def patch_similarity(labels: Tensor, full_line: bool = False) -> Tensor:
     return torch.where(blocked, decay, 1.0) * same
 
 
-def _samples(grid: Grid, full_line: bool):
-    pairs = (grid[0] * grid[1]) ** 2 * max(grid)
-    return _cached_samples(grid, full_line) if pairs <= _CACHED else line_samples(grid, full_line)
+def _samples(grid: Grid, full_line: bool, device: torch.device) -> Iterable[Tuple[Tensor, Tensor]]:
+    sampled = (grid[0] * grid[1]) ** 2 * max(grid)
+    make = _cached_samples if sampled <= _CACHED else line_samples
+    return make(grid, full_line, device)
 
 
 @lru_cache(maxsize=8)
-def _cached_samples(grid: Grid, full_line: bool):
-    return list(line_samples(grid, full_line))
+def _cached_samples(grid: Grid, full_line: bool, device: torch.device):
+    return list(line_samples(grid, full_line, device))
 
 
-def line_samples(grid: Grid, full_line: bool) -> Iterator[Tuple[Tensor, Tensor]]:
+def line_samples(
+    grid: Grid, full_line: bool, device: Optional[torch.device] = None
+) -> Iterator[Tuple[Tensor, Tensor]]:
     """Sample the straight line from every patch i to every patch j.
 
     Samples lie at ``t = 1 / d_max, 2 / d_max, …``, d_max the largest Chebyshev distance on the
@@ -209,6 +211,7 @@ def line_samples(grid: Grid, full_line: bool) -> Iterator[Tuple[Tensor, Tensor]]
     Args:
         grid: Patch rows and columns.
         full_line: Whether to go on to the end of every line.
+        device: Of the results.
 
     Yields:
         For each t the pairs tested, int64 ``[2, pairs]``, and the patch at t, int64 ``[pairs]``.
@@ -223,7 +226,7 @@ def line_samples(grid: Grid, full_line: bool) -> Iterator[Tuple[Tensor, Tensor]]
         t = step / farthest
         row = (y[first] + t * dy[first, second]).round().long()
         column = (x[first] + t * dx[first, second]).round().long()
-        yield torch.stack([first, second]), row * grid[1] + column
+        yield torch.stack([first, second]).to(device), (row * grid[1] + column).to(device)
 
 
 def smooth_rows(similarity: Tensor, std: float = 5.0, taps: int = 31) -> Tensor:
