@@ -78,10 +78,6 @@ def in_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def pytest_configure(config):
-    config.addinivalue_line('markers', "golden: compares with outputs of the authors' programs")
-
-
 def pytest_runtest_logreport(report):
     global _golden_passed
     if report.when == 'call' and report.passed and 'golden' in report.keywords:

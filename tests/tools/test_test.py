@@ -1,5 +1,6 @@
 """`tools/test.py` as a user runs it."""
 
+import os
 import re
 import runpy
 import subprocess
@@ -53,25 +54,38 @@ def test_every_benchmark(all_data, golden_clip, tmp_path, benchmark):
     assert 'Iter(test) [2/2]' in output
 
 
-REAL = {
-    'voc20': ('sclip', 45.08, 73.34),
-    'ade20k': ('sclip', 9.96, 40.43),
-    'voc21': ('sclip', 42.43, 78.59),
-    'context59': ('sclip', 22.77, 57.10),
-    'context60': ('sclip', 23.57, 52.07),
-}
+# config, mIoU, aAcc and tolerance of the authors' programs on the same weights and photographs
+REAL = [
+    ('sclip_vit-b16_voc20', 45.08, 73.34, 0.05),
+    ('sclip_vit-b16_ade20k', 9.96, 40.43, 0.05),
+    ('sclip_vit-b16_context59', 22.77, 57.10, 0.05),
+    ('clip_vit-b16_context59', 2.34, 16.59, 0.05),
+]
+REAL_SLOW = [
+    ('sclip_vit-b16_voc21', 42.43, 78.59, 0.05),
+    ('sclip_vit-b16_context60', 23.57, 52.07, 0.05),
+    ('sclip-pamr10_vit-b16_voc20', 45.28, 74.85, 0.05),
+    ('clip_vit-b16_voc20', 25.40, 55.12, 0.05),
+    ('maskclip_vit-b16_voc20', 36.31, 67.46, 0.05),
+    ('clearclip_vit-b16_voc20', 51.67, 79.46, 0.05),
+    ('naclip_vit-b16_voc20', 46.66, 76.38, 0.05),
+    # Their program rounds the similarity of patches to float16.
+    ('resclip-naclip_vit-b16_voc20', 46.36, 73.82, 0.3),
+    ('resclip-sclip_vit-b16_voc20', 47.32, 71.57, 0.3),
+]
 
 
 @pytest.mark.golden
 @pytest.mark.parametrize(
-    'method, benchmark, miou, aacc',
-    [(m, b, i, a) for b, (m, i, a) in REAL.items()] + [('sclip-pamr10', 'voc20', 45.28, 74.85)],
+    'config, miou, aacc, tolerance',
+    REAL + [pytest.param(*case, marks=pytest.mark.slow) for case in REAL_SLOW],
 )
 def test_real_clip_gives_the_authors_numbers(
-    shared, real_clip, tmp_path, method, benchmark, miou, aacc
+    shared, real_clip, tmp_path, config, miou, aacc, tolerance
 ):
+    benchmark = config.rpartition('_')[2]
     output = run_test(
-        f'{method}_vit-b16_{benchmark}',
+        config,
         real_clip,
         '--work-dir',
         tmp_path,
@@ -79,8 +93,8 @@ def test_real_clip_gives_the_authors_numbers(
         f'model.text_head.embeddings={shared}/real_clip/text/{benchmark}.npz',
         data_root=shared / 'data',
     ).stdout
-    assert metrics(output)['mIoU'] == pytest.approx(miou, abs=0.05)
-    assert metrics(output)['aAcc'] == pytest.approx(aacc, abs=0.05)
+    assert metrics(output)['mIoU'] == pytest.approx(miou, abs=tolerance)
+    assert metrics(output)['aAcc'] == pytest.approx(aacc, abs=tolerance)
 
 
 def _run_voc(clip_path, voc_root, *arguments, config='sclip_vit-b16_voc21', options=(), **kwargs):
@@ -140,8 +154,6 @@ def test_two_processes_give_what_one_gives(clip_path, voc_root):
         *('bash', ROOT / 'tools/dist_test.sh', ROOT / 'configs/sclip/sclip_vit-b16_voc21.py', 2),
         *(clip_path, '--work-dir', voc_root / 'work', '--cfg-options', *SMALL),
     ]
-    import os
-
     env = {**os.environ, 'SCLIP_DATA_ROOT': str(voc_root), 'PORT': '29517'}
     env['PATH'] = f'{os.path.dirname(sys.executable)}:{env["PATH"]}'
     result = subprocess.run(
