@@ -1,0 +1,140 @@
+"""Own classes on own pictures, in one call."""
+
+import os.path as osp
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Union
+
+import mmcv
+import numpy as np
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from mmseg.apis import inference_model
+from mmseg.registry import MODELS
+
+from ..datasets import load_queries
+from ..datasets.query_set import Queries
+from ..errors import InputError
+from ..models import CLIPSegmentor
+
+CONFIGS = Path(__file__).resolve().parents[1] / '.mim/configs'
+BACKGROUND_THD = 0.1  # as published for the benchmarks with a background
+
+
+@dataclass
+class Segmentation:
+    """What was found in a picture.
+
+    Attributes:
+        labels: Class of each pixel, int64 ``[H, W]``.
+        scores: Score of each class, float32 ``[K, H, W]``, 0 to 1.
+        class_names: K names.
+        palette: K RGB triples.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    class_names: Sequence[str]
+    palette: List[List[int]]
+
+    @property
+    def areas(self) -> Dict[str, float]:
+        """Share of the picture that each class covers, 0 to 1."""
+        counts = np.bincount(self.labels.flatten(), minlength=len(self.class_names))
+        return dict(zip(self.class_names, (counts / self.labels.size).tolist()))
+
+
+def list_methods() -> List[str]:
+    """Names of the methods that :func:`build_segmentor` knows."""
+    suffix = '_vit-b16_voc20.py'
+    return sorted(path.name[: -len(suffix)] for path in CONFIGS.glob(f'*/*{suffix}'))
+
+
+def build_segmentor(
+    classes: Queries,
+    background: Union[bool, Sequence[str]] = False,
+    method: str = 'sclip',
+    clip: Optional[str] = None,
+    device: Optional[str] = None,
+    cfg_options: Optional[dict] = None,
+) -> CLIPSegmentor:
+    """Build a segmentor for own classes.
+
+    Args:
+        classes: See :func:`.datasets.load_queries`.
+        background: Names of what is not wanted, which become class 0 together with all pixels whose
+            best score is below 0.1; True for the 26 words of the published VOC21 list.
+        method: One of :func:`list_methods`.
+        clip: A CLIP by name or path; None for the method's own, ViT-B/16.
+        device: None for the accelerator where there is one.
+        cfg_options: Further values of the config by dotted keys.
+
+    Returns:
+        The segmentor, ready for :func:`segment` and mmseg's ``inference_model``.
+
+    Raises:
+        InputError: If an argument cannot be used.
+    """
+    if method not in list_methods():
+        raise InputError(f"method='{method}' is not one of {', '.join(list_methods())}")
+    query_set = load_queries(classes)
+    queries = [[] for _ in query_set.class_names]
+    for query, class_id in zip(query_set.queries, query_set.class_ids):
+        queries[class_id].append(query)
+    names = list(query_set.class_names)
+    [path] = CONFIGS.glob(f'*/{method}_vit-b16_voc20.py')
+    cfg = Config.fromfile(path)
+    if background:
+        voc21 = load_queries('voc21')
+        words = [q for q, c in zip(voc21.queries, voc21.class_ids) if c == 0]
+        queries.insert(0, words if background is True else list(background))
+        names.insert(0, 'background')
+        cfg.model.test_cfg.prob_thd = BACKGROUND_THD
+    cfg.model.text_head.queries = queries
+    if clip:
+        cfg.model.image_encoder.clip = clip
+    cfg.merge_from_dict(cfg_options or {})
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    model.cfg = cfg
+    model.dataset_meta['classes'] = tuple(names)
+    return model.to(device or get_device()).eval()
+
+
+def read_picture(path: Union[str, Path]) -> np.ndarray:
+    """Read a picture as BGR, uint8 ``[H, W, 3]``.
+
+    Raises:
+        InputError: If the file does not exist or is no picture.
+    """
+    if not osp.isfile(path):
+        raise InputError(f'picture {path} does not exist')
+    image = mmcv.imread(str(path))
+    if image is None:
+        raise InputError(f'{path} cannot be read as a picture')
+    return image
+
+
+def segment(model: CLIPSegmentor, image: Union[str, Path, np.ndarray]) -> Segmentation:
+    """Segment a picture.
+
+    Args:
+        model: From :func:`build_segmentor`.
+        image: A path, or a BGR array uint8 ``[H, W, 3]`` as OpenCV reads it.
+
+    Returns:
+        Its segmentation, at its own size.
+
+    Raises:
+        InputError: If the file does not exist or is no picture.
+    """
+    if not isinstance(image, np.ndarray):
+        image = read_picture(image)
+    result = inference_model(model, image)
+    return Segmentation(
+        result.pred_sem_seg.data[0].cpu().numpy(),
+        result.seg_logits.data.cpu().numpy(),
+        model.dataset_meta['classes'],
+        model.dataset_meta['palette'],
+    )

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from sclip_mmseg import InputError, apis
+
+SMALL = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
+
+
+@pytest.fixture
+def picture(voc_root):
+    return voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
+
+
+@pytest.mark.parametrize('method', ['sclip', 'clip', 'naclip', 'sclip-pamr10'])
+def test_own_classes(clip_path, picture, method):
+    classes = [['sky', 'clouds'], 'grass', 'cat, kitten']
+    model = apis.build_segmentor(classes, False, method, clip_path, 'cpu', SMALL)
+    result = apis.segment(model, picture)
+    assert result.class_names == ('sky', 'grass', 'cat')
+    assert result.labels.shape == (90, 120)
+    assert result.scores.shape == (3, 90, 120)
+    assert (result.labels == result.scores.argmax(0)).all()
+    assert sum(result.areas.values()) == pytest.approx(1)
+    from_array = apis.segment(model, apis.read_picture(picture))
+    assert (from_array.labels == result.labels).all()
+
+
+@pytest.mark.parametrize('background, queries', [(True, 26), (['wall', 'floor'], 2)])
+def test_background(clip_path, picture, background, queries):
+    model = apis.build_segmentor('cat;dog'.split(';'), background, 'sclip', clip_path, 'cpu', SMALL)
+    assert model.dataset_meta['classes'] == ('background', 'cat', 'dog')
+    assert model.text_head.query_set.class_ids == (0,) * queries + (1, 2)
+    assert model.test_cfg.prob_thd == 0.1
+    result = apis.segment(model, picture)
+    assert (result.labels[result.scores.max(0) < 0.1] == 0).all()
+
+
+def test_methods():
+    assert {'clip', 'maskclip', 'sclip', 'clearclip', 'naclip'} <= set(apis.list_methods())
+    with pytest.raises(InputError, match="method='sclap' is not one of .*sclip"):
+        apis.build_segmentor(['cat'], method='sclap')
+
+
+def test_bad_pictures(tmp_path):
+    with pytest.raises(InputError, match='absent.jpg does not exist'):
+        apis.read_picture(tmp_path / 'absent.jpg')
+    (tmp_path / 'text.jpg').write_text('no picture')
+    with pytest.raises(InputError, match='text.jpg cannot be read'):
+        apis.read_picture(tmp_path / 'text.jpg')
+
+
+def test_overlay():
+    image = np.full((60, 40, 3), 100, dtype=np.uint8)
+    labels = np.zeros((60, 40), dtype=int)
+    labels[:, 20:] = 2
+    palette = [[0, 0, 0], [9, 90, 9], [200, 0, 0]]
+    drawn = apis.draw_overlay(image, labels, ['sky', 'cat', 'dog'], palette)
+    assert drawn[0, 0].tolist() == [50, 50, 50]
+    assert drawn[0, 39].tolist() == [150, 50, 50]
+    legend = drawn[:, 40:].reshape(-1, 3)
+    assert (legend == [200, 0, 0]).all(1).any()
+    assert not (legend == [9, 90, 9]).all(1).any()
+
+
+def test_legend_longer_than_the_picture():
+    labels = np.arange(12).reshape(3, 4)
+    image = np.zeros((3, 4, 3), dtype=np.uint8)
+    drawn = apis.draw_overlay(image, labels, [f'class {i}' for i in range(12)], [[1, 2, 3]] * 12)
+    assert drawn.shape[0] > 12 * 11
+    Image.fromarray(drawn)

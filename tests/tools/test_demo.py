@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from helpers import ROOT, run_tool
+from PIL import Image
+
+SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
+
+
+@pytest.fixture
+def folder(voc_root):
+    return voc_root / 'VOCdevkit/VOC2012/JPEGImages'
+
+
+def _demo(folder, clip_path, tmp_path, *arguments, **kwargs):
+    return run_tool(
+        *(ROOT / 'tools/demo.py', folder, '--clip', clip_path, '--out', tmp_path / 'out'),
+        *('--device', 'cpu', *arguments, '--cfg-options', *SMALL),
+        cwd=tmp_path,
+        **kwargs,
+    ).stdout
+
+
+def test_a_folder(folder, clip_path, tmp_path):
+    classes = 'sky, clouds; grass; cat'
+    output = _demo(folder, clip_path, tmp_path, '--classes', classes, '--background')
+    for index, size in enumerate([(90, 120), (130, 100), (100, 100)]):
+        labels = np.array(Image.open(tmp_path / f'out/image_{index}_labels.png'))
+        assert labels.shape == size
+        assert labels.max() <= 3
+        overlay = Image.open(tmp_path / f'out/image_{index}_overlay.png')
+        assert overlay.width > size[1]
+        assert f'image_{index}.jpg: ' in output
+    assert 'Traceback' not in output
+
+
+def test_a_file_of_classes(folder, clip_path, tmp_path):
+    (tmp_path / 'classes.txt').write_text('sky\ncat, kitten\n')
+    output = _demo(folder / 'image_0.jpg', clip_path, tmp_path, '--classes', 'classes.txt')
+    assert 'image_0.jpg: ' in output
+
+
+@pytest.mark.parametrize(
+    'name, classes, message',
+    [
+        ('absent.jpg', 'cat', 'absent.jpg does not exist'),
+        ('image_0.jpg', 'cat;;dog', 'class 2 has an empty query'),
+    ],
+)
+def test_bad_input(folder, clip_path, tmp_path, name, classes, message):
+    output = _demo(folder / name, clip_path, tmp_path, '--classes', classes, check=False)
+    assert message in output.splitlines()[-1]
+    assert 'Traceback' not in output
+
+
+def test_no_picture(clip_path, tmp_path):
+    output = _demo(tmp_path, clip_path, tmp_path, '--classes', 'cat', check=False)
+    assert 'no picture below' in output
