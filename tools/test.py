@@ -96,12 +96,18 @@ def check(cfg: Config) -> None:
     from mmengine.registry import init_default_scope
 
     from sclip_mmseg.datasets import load_queries
-    from sclip_mmseg.datasets.checks import build_dataset, check_classes, check_labels
+    from sclip_mmseg.datasets.checks import (
+        check_classes,
+        check_files,
+        check_labels,
+        load_dataset,
+    )
     from sclip_mmseg.models.inference_cfg import InferenceCfg
 
     init_default_scope(cfg.default_scope)
     test_cfg = InferenceCfg.from_dict(cfg.model.test_cfg)
-    dataset = build_dataset(cfg.test_dataloader.dataset)
+    dataset = load_dataset(cfg.test_dataloader.dataset)
+    check_files(dataset)
     head = cfg.model.text_head
     if not head.get('embeddings') and head.get('queries'):
         num_classes = load_queries(head.queries).num_classes

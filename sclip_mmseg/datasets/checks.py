@@ -14,15 +14,14 @@ from ..errors import InputError
 _SAMPLED_LABELS = 64  # read before a run; the others are checked as they are loaded
 
 
-def build_dataset(cfg: dict) -> BaseDataset:
-    """Build a dataset of mmseg, having checked that its files exist.
+def load_dataset(cfg: dict) -> BaseDataset:
+    """Build a dataset of mmseg, having checked that its folders and its split exist.
 
     Args:
         cfg: The config's ``test_dataloader.dataset``.
 
     Raises:
-        InputError: If a folder, the split file, an image or a label is missing, or the split is
-            empty.
+        InputError: If a folder or the split file is missing, or the split is empty.
     """
     root, name = cfg.get('data_root') or '', cfg['type']
     hint = (
@@ -41,13 +40,22 @@ def build_dataset(cfg: dict) -> BaseDataset:
         where = osp.abspath(osp.join(root, cfg.get('ann_file') or cfg['data_prefix']['img_path']))
         raise InputError(f'{name}: {where} lists no image. {hint}')
     dataset.full_init()
+    return dataset
+
+
+def check_files(dataset: BaseDataset) -> None:
+    """Check that all images and labels of a dataset exist.
+
+    Raises:
+        InputError: If one does not.
+    """
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         for key, kind in (('img_path', 'image'), ('seg_map_path', 'label')):
             if key in info and not osp.isfile(info[key]):
                 other = f' for image {info["img_path"]}' if kind == 'label' else ''
+                name = type(dataset).__name__
                 raise InputError(f'{name}: {kind} {info[key]} does not exist{other}')
-    return dataset
 
 
 def check_labels(dataset: BaseDataset) -> None:

@@ -16,6 +16,9 @@ class PascalVOC20Dataset(BaseSegDataset):
         **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
     """
 
+    #: Unlike other labels that are reduced on reading, VOC's hold 255 already, along the borders.
+    stores_ignore_index = True
+
     METAINFO = dict(
         classes=PascalVOCDataset.METAINFO['classes'][1:],
         palette=PascalVOCDataset.METAINFO['palette'][1:],

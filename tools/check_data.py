@@ -1,0 +1,129 @@
+#!/usr/bin/env python
+"""Check a benchmark's files: counts, missing and unreadable pairs, sizes, label ids, classes."""
+
+import argparse
+import sys
+from pathlib import Path
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+# Number of images in the published split; PASCAL Context has 5104 or 5105 by conversion.
+PUBLISHED = {
+    'voc21': (1449,),
+    'voc20': (1449,),
+    'context60': (5104, 5105),
+    'context59': (5104, 5105),
+    'coco_object': (5000,),
+    'coco_stuff164k': (5000,),
+    'coco_stuff10k': (1000,),
+    'cityscapes': (500,),
+    'ade20k': (2000,),
+}
+_SHOWN = 12  # pictures on a contact sheet
+_LISTED = 10  # problems printed one by one
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('benchmark', nargs='+', choices=[*PUBLISHED, 'all'])
+    parser.add_argument('--out', type=Path, help='folder for a contact sheet of overlays')
+    parser.add_argument('--limit', type=int, help='check this many images, spread over the split')
+    parser.add_argument('--nproc', type=int, default=4)
+    parser.add_argument('--classes', action='store_true', help='print the pixels of each class')
+    return parser.parse_args()
+
+
+def check(name: str, args: argparse.Namespace) -> bool:
+    """Check one benchmark and print what is found.
+
+    Returns:
+        Whether nothing is wrong.
+    """
+    import numpy as np
+    from mmengine.config import Config
+    from mmengine.utils import track_parallel_progress
+
+    from sclip_mmseg import InputError
+    from sclip_mmseg.datasets import inspection
+    from sclip_mmseg.datasets.checks import load_dataset
+
+    cfg = Config.fromfile(CONFIGS / f'_base_/datasets/{name}.py').test_dataloader.dataset
+    try:
+        dataset = load_dataset(cfg)
+    except InputError as error:
+        print(f'{name}: {error}')
+        return False
+    count = len(dataset)
+    published = PUBLISHED[name]
+    note = '' if count in published else f', the published split has {published[0]}'
+    print(f'{name}: {count} images{note}')
+    indices = np.linspace(0, count - 1, min(count, args.limit or count)).astype(int)
+    infos = [dataset.get_data_info(int(index)) for index in indices]
+    reports = track_parallel_progress(inspection.inspect_pair, infos, args.nproc, keep_order=True)
+    print()
+    histogram = sum(report.histogram for report in reports)
+    problems = [problem for report in reports for problem in report.problems]
+    mistakes = inspection.name_mistakes(histogram, dataset)
+    for problem in [*mistakes, *problems[:_LISTED]]:
+        print(f'  wrong: {problem}')
+    if len(problems) > _LISTED:
+        print(f'  … and {len(problems) - _LISTED} more')
+    pixels = inspection.class_histogram(histogram, dataset)
+    absent = [c for c, n in zip(dataset.metainfo['classes'], pixels) if n == 0]
+    print(f'  {len(pixels) - len(absent)} of {len(pixels)} classes occur')
+    if args.classes:
+        for label, number in zip(dataset.metainfo['classes'], pixels):
+            print(f'  {number:>14,}  {label}')
+    if args.out:
+        readable = [info for info, report in zip(infos, reports) if not report.problems]
+        args.out.mkdir(parents=True, exist_ok=True)
+        draw_sheet(readable, dataset, args.out / f'{name}.png')
+    return not mistakes and not problems
+
+
+def draw_sheet(infos: list, dataset, target: Path) -> None:
+    """Draw some images with their labels over them, as the dataset reads them."""
+    import mmcv
+    import numpy as np
+    from mmseg.registry import TRANSFORMS
+    from PIL import Image
+
+    from sclip_mmseg.apis import draw_overlay
+
+    load = TRANSFORMS.build(dict(type='LoadAnnotations'))
+    names = [*dataset.metainfo['classes'], 'ignored']
+    palette = [*dataset.metainfo['palette'], [255, 255, 255]]
+    tiles = []
+    for index in np.linspace(0, len(infos) - 1, min(len(infos), _SHOWN)).astype(int):
+        image = mmcv.imread(infos[index]['img_path'])[..., ::-1]
+        label = load(dict(infos[index], seg_fields=[]))['gt_seg_map'].astype(int)
+        label[label >= len(names) - 1] = len(names) - 1
+        tile = Image.fromarray(draw_overlay(image, label, names, palette))
+        tile.thumbnail((640, 480))
+        tiles.append(tile)
+    if not tiles:
+        return
+    columns = min(len(tiles), 3)
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new('RGB', (640 * columns, 480 * rows), 'white')
+    for index, tile in enumerate(tiles):
+        sheet.paste(tile, (640 * (index % columns), 480 * (index // columns)))
+    sheet.save(target)
+    print(f'  contact sheet: {target.resolve()}')
+
+
+def main() -> None:
+    """Check all that is asked for; exit with 1 if anything is wrong."""
+    args = parse_args()
+    from mmengine.registry import init_default_scope
+
+    import sclip_mmseg  # noqa: F401 - registers the datasets
+
+    init_default_scope('mmseg')
+    names = list(PUBLISHED) if 'all' in args.benchmark else args.benchmark
+    fine = [check(name, args) for name in names]
+    sys.exit(not all(fine))
+
+
+if __name__ == '__main__':
+    main()
