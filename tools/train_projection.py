@@ -208,10 +208,16 @@ class Training:
         )
 
     def run_epoch(self) -> Iterator[float]:
-        """See a window of each image once; yield the loss of each step."""
+        """See a window of each image once; yield the loss of each step.
+
+        Raises:
+            InputError: If the loss is not finite.
+        """
         order = torch.randperm(len(self.images), generator=self.generator)
         for batch in order.split(self.batch_size):
             loss = self._loss([self.images[index] for index in batch.tolist()])
+            if not loss.isfinite():
+                raise InputError(f'the loss is {loss.item()}: give a smaller --lr')
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -290,6 +296,11 @@ def train(cfg: Config, args: argparse.Namespace) -> Path:
     training = Training(build_model(cfg), images, generator, args.lr, args.batch_size)
     if args.resume and checkpoint.is_file():
         training.load(checkpoint)
+        if training.epoch > args.epochs:
+            raise InputError(
+                f'{checkpoint} has {training.epoch} epochs behind it, more than --epochs '
+                f'{args.epochs}: leave out --resume to start anew'
+            )
     steps = math.ceil(len(images) / args.batch_size)
     with tqdm(total=args.epochs * steps, initial=training.epoch * steps, desc='steps') as bar:
         while training.epoch < args.epochs:

@@ -24,7 +24,7 @@ TOLERANCE = dict(fp32=1e-5, bf16=2e-2)
 def _config(cls, **more):
     parameters = inspect.signature(cls).parameters
     known = {name: value for name, value in ARGUMENTS.items() if name in parameters}
-    return dict(type=cls.__name__, **known, **more)
+    return dict(type=cls, **known, **more)
 
 
 def _methods():

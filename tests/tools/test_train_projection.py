@@ -181,3 +181,8 @@ def test_bad_input(train, message, tmp_path, voc_root):
     assert 'cannot be resumed' in message(out, '--resume')
     train(out, '--epochs=1')
     assert 'other lr' in message(out, '--resume', '--lr=1')
+    train(out, '--epochs=2', '--resume')
+    assert 'has 2 epochs behind it' in message(out, '--resume', '--epochs=1')
+    assert 'smaller --lr' in message(out, '--lr=1e30')
+    (voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_1.jpg').write_bytes(b'rubbish')
+    assert 'cannot load' in message(out)
