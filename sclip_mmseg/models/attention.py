@@ -4,7 +4,7 @@ A method decides how the tokens of the last block are mixed and whether the bloc
 connections and MLP. Nothing else distinguishes the methods.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import List, Optional, Sequence, Tuple
 
@@ -205,6 +205,20 @@ class EarlierBlockAttention(LastBlockAttention):
     def forward(self, tokens: BlockTokens) -> Tensor:
         """See :class:`LastBlockAttention`."""
         return tokens.earlier @ tokens.v
+
+
+def attention_weights(attention: LastBlockAttention, tokens: BlockTokens) -> Tensor:
+    """The weights that a method gives to the values: what it makes of the identity as values.
+
+    Args:
+        attention: Any method.
+        tokens: What it sees.
+
+    Returns:
+        ``[B, heads, 1 + N, 1 + N]``, of the dtype of the values; a row per token.
+    """
+    identity = torch.eye(tokens.v.shape[2]).to(tokens.v).expand(*tokens.v.shape[:2], -1, -1)
+    return attention(replace(tokens, v=identity))
 
 
 def patch_offsets(grid: Grid) -> Tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..compat import openai_clip
 from ..errors import InputError
-from .attention import BlockTokens
+from .attention import BlockTokens, attention_weights
 from .checkpoint import load_clip
 from .towers import build_image_tower
 
@@ -64,13 +64,24 @@ class CLIPImageEncoder(nn.Module):
         Returns:
             L2-normalised patch features ``[B, H // patch_size, W // patch_size, D]``, float32.
         """
+        return self._features(*self._refined_tokens(images, text_head))
+
+    def attention_weights(self, images: Tensor, text_head: Optional[nn.Module] = None) -> Tensor:
+        """Weights of the last block ``[B, heads, 1 + N, 1 + N]``; arguments as :meth:`forward`."""
+        _, tokens = self._refined_tokens(images, text_head)
+        return attention_weights(self.attention, tokens)
+
+    def _refined_tokens(
+        self, images: Tensor, text_head: Optional[nn.Module]
+    ) -> Tuple[Tensor, BlockTokens]:
+        """Run :meth:`_before_last_attention` and, for a method with feedback, the first pass."""
         x, tokens = self._before_last_attention(images)
         feedback = self.attention.feedback
         if feedback is not None:
             first = text_head(self._features(x, tokens))  # as yet without similarity
             class_ids = text_head.query_set.class_ids
             tokens.similarity = feedback(first, images, class_ids, self.patch_size)
-        return self._features(x, tokens)
+        return x, tokens
 
     def _before_last_attention(self, images: Tensor) -> Tuple[Tensor, BlockTokens]:
         """Input of the last block ``[B, 1 + N, width]``, and what its attention sees."""

@@ -1,0 +1,94 @@
+"""`tools/analysis_tools/attention_maps.py` as a user runs it."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, config_path, load_config, run_tool, seeded_clip
+from mmseg.registry import MODELS
+from PIL import Image
+
+sys.path.insert(0, str(ROOT / 'tools/analysis_tools'))
+
+import attention_maps
+from attention_maps import patch_index, point_attention, to_image
+
+TOOL = ROOT / 'tools/analysis_tools/attention_maps.py'
+
+
+@pytest.fixture
+def image(voc_root):
+    return voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'  # 120 wide, 90 high
+
+
+@pytest.mark.parametrize('method, total', [('clip', 1), ('maskclip', 1), ('sclip', 2)])
+def test_weights_of_a_token_sum_to(clip_path, method, total):
+    cfg = load_config(f'{method}_vit-b16_voc20', clip_path)
+    weights = MODELS.build(cfg.model.image_encoder).attention_weights(torch.randn(1, 3, 64, 96))
+    assert weights.shape == (1, 2, 25, 25)
+    torch.testing.assert_close(weights.sum(-1), torch.full((1, 2, 25), float(total)))
+
+
+def test_maskclip_attends_to_the_point(clip_path, image):
+    cfg = load_config('maskclip_vit-b16_voc20', clip_path)
+    [first, last] = point_attention(cfg, str(image), [(0, 0), (119, 89)], short_side=96)
+    assert first.shape == (90, 120)
+    assert first[:14, :14].min() > 0.9 and first[20:].max() == 0
+    assert last[-14:, -14:].min() > 0.9 and last[:-20].max() == 0
+
+
+@pytest.mark.parametrize(
+    'point, token', [((0, 0), 1), ((119, 0), 8), ((0, 89), 41), ((119, 89), 48), ((60, 45), 29)]
+)
+def test_patch_index(point, token):
+    # 6 x 8 patches; the last rows and columns of pixels are seen by no patch.
+    assert patch_index(point, size=(90, 120), resized=(100, 133), patch=16) == token
+
+
+def test_pixels_beyond_the_last_patch_get_its_value():
+    maps = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    fine = to_image(maps, patch=2, resized=(5, 6), size=(5, 6))
+    assert fine[0, :, 0].tolist() == [1, 1, 3, 3, 3]
+    assert fine[0, 0].tolist() == [1, 1, 2, 2, 2, 2]
+
+
+def test_picture_of_all_methods(image, tmp_path):
+    clip = tmp_path / 'deep.pt'
+    torch.save(seeded_clip(layers=10, width=64), clip)
+    out = tmp_path / 'new/maps.png'
+    arguments = ('--points', '10,20', '100.5,80', '--clip', clip, '--short-side', 64, '--out', out)
+    run_tool(TOOL, image, *arguments, cwd=tmp_path)
+    picture = np.array(Image.open(out).convert('RGB'))
+    assert picture.shape[0] > 200 and picture.shape[1] > 7 * 200
+    assert picture.std() > 10
+
+
+@pytest.fixture
+def message(monkeypatch, image, clip_path):
+    """Run the tool and return the message that it exits with."""
+
+    def run(*arguments, path=image, points=('10,20',)):
+        config = config_path('clip_vit-b16_voc20')
+        argv = ['maps.py', path, '--points', *points, '--configs', config, '--clip', clip_path]
+        monkeypatch.setattr(sys, 'argv', list(map(str, [*argv, *arguments])))
+        with pytest.raises(SystemExit) as exit:
+            attention_maps.main()
+        assert exit.value.code.startswith('error: ')
+        assert '\n' not in exit.value.code
+        return exit.value.code
+
+    return run
+
+
+def test_bad_input(message, tmp_path):
+    outside = 'lies outside the image of 120×90 pixels'
+    assert f'--points 120,20 {outside}' in message(points=['1,1', '120,20'])
+    assert f'--points nan,2 {outside}' in message(points=['nan,2'])
+    assert '--points 7 must be X,Y' in message(points=['7'])
+    assert 'absent.jpg cannot be read as an image' in message(path=tmp_path / 'absent.jpg')
+    assert str(tmp_path) in message(path=tmp_path)
+    assert 'nothing.py does not exist' in message('--configs', 'nothing.py')
+    assert 'must end in .png' in message('--out', tmp_path / 'maps')
+    assert 'less than a patch' in message('--short-side', '8')
+    assert '--short-side 0 must be positive' in message('--short-side', '0')

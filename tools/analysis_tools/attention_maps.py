@@ -1,0 +1,223 @@
+#!/usr/bin/env python
+"""Draw what chosen pixels attend to in CLIP's last block, a column per method."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from mmengine.config import Config, DictAction
+from mmengine.dataset import Compose
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from PIL import Image
+from torch import Tensor
+
+from sclip_mmseg import InputError
+from sclip_mmseg.models.segmentor import build_text_head
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+METHODS = ('clip', 'maskclip', 'sclip', 'clearclip', 'naclip', 'resclip-naclip')
+Point = Tuple[float, float]
+Size = Tuple[int, int]
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('image', help='image file')
+    parser.add_argument(
+        '--points', nargs='+', required=True, metavar='X,Y', help='pixels of the image, from 0,0'
+    )
+    parser.add_argument(
+        '--configs',
+        nargs='+',
+        default=[
+            CONFIGS / method.split('-')[0] / f'{method}_vit-b16_voc20.py' for method in METHODS
+        ],
+        help=f'config of each column; default: {", ".join(METHODS)} of VOC20',
+    )
+    parser.add_argument(
+        '--clip', help="CLIP by name or path; default: each config's own image encoder's"
+    )
+    parser.add_argument('--out', default='attention_maps.png', help='default: attention_maps.png')
+    parser.add_argument(
+        '--short-side', type=int, default=336, help='of the image as CLIP sees it, in one piece'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override settings of all configs, as key=value',
+    )
+    return parser.parse_args()
+
+
+def parse_points(texts: Sequence[str], size: Size) -> List[Point]:
+    """Read points ``'x,y'`` that lie in an image of height and width ``size``.
+
+    Raises:
+        InputError: If one is no point, or lies outside.
+    """
+    points = []
+    for text in texts:
+        try:
+            x, y = map(float, text.split(','))
+        except ValueError as error:
+            raise InputError(f'--points {text} must be X,Y in pixels, such as 120,80') from error
+        height, width = size
+        if not (0 <= x < width and 0 <= y < height):
+            raise InputError(f'--points {text} lies outside the image of {width}×{height} pixels')
+        points.append((x, y))
+    return points
+
+
+def read_image(path: str) -> Image.Image:
+    """Read an image as RGB.
+
+    Raises:
+        InputError: If there is none.
+    """
+    try:
+        with Image.open(path) as file:
+            return file.convert('RGB')
+    except OSError as error:
+        raise InputError(f'{path} cannot be read as an image: {error}') from error
+
+
+@torch.no_grad()
+def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side: int) -> Tensor:
+    """What a config's last block attends to at some pixels of an image seen in one piece.
+
+    Args:
+        cfg: The config of a segmentor.
+        path: Of the image.
+        points: Column and row of each pixel.
+        short_side: Shorter side to which the image is resized.
+
+    Returns:
+        Maps ``[points, H, W]`` at the image's own size, float32 on the CPU: weights of the patches,
+        without the class token, mean over heads.
+
+    Raises:
+        InputError: If the config's model cannot be built, or the image is smaller than a patch.
+    """
+    init_default_scope(cfg.default_scope)
+    encoder = MODELS.build(cfg.model.image_encoder).to(get_device()).eval()
+    head = None
+    if encoder.attention.feedback is not None:  # the other methods need no text
+        head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)
+        head.load()
+        head.to(get_device())
+    pipeline = Compose(
+        [
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(1 << 16, short_side), keep_ratio=True),
+            dict(type='PackSegInputs'),
+        ]
+    )
+    item = pipeline(dict(img_path=path))
+    preprocessor = MODELS.build(cfg.model.data_preprocessor).to(get_device())
+    image = preprocessor(dict(inputs=[item['inputs']]))['inputs']
+    patch = encoder.patch_size
+    if min(image.shape[-2:]) < patch:
+        raise InputError(f'--short-side {short_side} is less than a patch of {patch} pixels')
+    weights = encoder.attention_weights(image, head)[0].float().mean(0).cpu()
+    grid = tuple(side // patch for side in image.shape[-2:])
+    size = item['data_samples'].ori_shape
+    rows = [patch_index(point, size, image.shape[-2:], patch) for point in points]
+    maps = weights[rows, 1:].unflatten(1, grid)
+    return to_image(maps, patch, image.shape[-2:], size)
+
+
+def patch_index(point: Point, size: Size, resized: Size, patch: int) -> int:
+    """Index among all tokens of the patch that sees a pixel, or of the nearest one.
+
+    Args:
+        point: Column and row of the pixel in the image.
+        size: Height and width of the image.
+        resized: Height and width to which it is resized for CLIP.
+        patch: Side of a patch in resized pixels.
+    """
+    x, y = point
+    row, column = (
+        min(int(at * new / old / patch), new // patch - 1)
+        for at, old, new in zip((y, x), size, resized)
+    )
+    return 1 + row * (resized[1] // patch) + column
+
+
+def to_image(maps: Tensor, patch: int, resized: Size, size: Size) -> Tensor:
+    """Lay maps of patches ``[P, rows, columns]`` over the image, ``[P, H, W]``.
+
+    Pixels beyond the last whole patch, which CLIP does not see, get the last patch's value.
+    """
+    fine = F.interpolate(maps[None], scale_factor=patch, mode='nearest')
+    bottom, right = (new - old for new, old in zip(resized, fine.shape[-2:]))
+    fine = F.pad(fine, (0, right, 0, bottom), mode='replicate')
+    return F.interpolate(fine, size, mode='bilinear', align_corners=False)[0]
+
+
+def draw(image: Image.Image, points: Sequence[Point], maps: Dict[str, Tensor], out: Path) -> None:
+    """Write a picture of a row per point: the image, and each method's map over it.
+
+    Args:
+        image: RGB.
+        points: Column and row of each pixel.
+        maps: ``[points, H, W]`` for each method; each map is scaled to its own maximum.
+        out: A file of any format that matplotlib writes.
+    """
+    height, width = image.height / image.width * 2.5, 2.5
+    size = ((1 + len(maps)) * width, len(points) * height + 0.3)
+    figure = Figure(figsize=size, layout='constrained')
+    axes = figure.subplots(len(points), 1 + len(maps), squeeze=False)
+    for row, (point, line) in enumerate(zip(points, axes)):
+        for axis, (name, method) in zip(line, [('image', None), *maps.items()]):
+            axis.imshow(image)
+            if method is None:
+                axis.plot(*point, '*', color='red', markeredgecolor='white', markersize=12)
+            else:
+                axis.imshow(method[row], cmap='jet', alpha=0.5, vmin=0)
+                axis.plot(*point, 'o', color='none', markeredgecolor='white', markersize=12)
+            axis.set_axis_off()
+            if row == 0:
+                axis.set_title(name)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=120)
+
+
+def main() -> None:
+    """Compute each config's maps and draw them."""
+    args = parse_args()
+    try:
+        image = read_image(args.image)
+        points = parse_points(args.points, (image.height, image.width))
+        if args.short_side < 1:
+            raise InputError(f'--short-side {args.short_side} must be positive')
+        out = Path(args.out).expanduser()
+        if out.suffix[1:].lower() not in FigureCanvasAgg.filetypes:
+            raise InputError(f'--out {out} must end in .png or another format of matplotlib')
+        maps = {}
+        for path in map(Path, args.configs):
+            if not path.is_file():
+                raise InputError(f'config {path} does not exist')
+            cfg = Config.fromfile(path)
+            cfg.merge_from_dict(args.cfg_options)
+            if args.clip:
+                cfg.model.image_encoder.clip = args.clip
+            name = path.stem.split('_')[0]
+            maps[name] = point_attention(cfg, args.image, points, args.short_side)
+        draw(image, points, maps, out)
+    except InputError as error:
+        sys.exit(f'error: {error}')
+    print(f'Picture: {out}')
+
+
+if __name__ == '__main__':
+    main()
