@@ -94,6 +94,14 @@ def register_config_scope() -> None:
         if not is_installed(package):
             raise ModuleNotFoundError(f'{package} is not installed: pip install {package}')
 
+    get_cfg_path = mmengine.config.config.Config._get_cfg_path
+
+    def in_scope_of_mmseg(cfg_path: str, filename: str):
+        # Our modules are in mmseg's registries, so a base of ours has mmseg's scope.
+        path, scope = get_cfg_path(cfg_path, filename)
+        return path, 'mmseg' if scope == 'sclip_mmseg' else scope
+
+    mmengine.config.config.Config._get_cfg_path = staticmethod(in_scope_of_mmseg)
     mmengine.config.config.is_installed = is_installed
     mmengine.config.config.get_installed_path = get_installed_path
     mmengine.hub.hub.get_installed_path = get_installed_path

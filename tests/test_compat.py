@@ -3,7 +3,7 @@ import sys
 import textwrap
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, build_model, load_images
 
 from sclip_mmseg import compat
 
@@ -49,7 +49,7 @@ def test_config_scope(hide):
     _run(code, hide)
 
 
-def test_config_scope_as_a_base(tmp_path):
+def test_config_scope_as_a_base(tmp_path, clip_path, voc_root):
     from mmengine.config import Config
 
     path = tmp_path / 'mine.py'
@@ -60,6 +60,10 @@ def test_config_scope_as_a_base(tmp_path):
     cfg = Config.fromfile(path)
     assert cfg.model.test_cfg.logit_scale == 30
     assert cfg.model.test_cfg.stride == (112, 112)
+    cfg.model.image_encoder.clip = clip_path
+    model = build_model(cfg)
+    [result] = model.test_step(load_images(cfg, sorted(voc_root.rglob('*.jpg'))[:1]))
+    assert result.seg_logits.data.shape[0] == 20
 
 
 def test_a_missing_op_says_what_to_install(monkeypatch):

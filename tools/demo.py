@@ -48,11 +48,48 @@ def list_pictures(paths):
     for path in paths:
         if not path.exists():
             raise InputError(f'picture {path} does not exist')
-        inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in PICTURES)
+        inside = sorted(
+            p
+            for p in path.rglob('*')
+            if p.suffix.lower() in PICTURES and not p.stem.endswith(('_overlay', '_labels'))
+        )
         found += inside if path.is_dir() else [path]
     if not found:
         raise InputError(f'no picture below {", ".join(map(str, paths))}')
     return found
+
+
+def output_names(pictures, roots):
+    """Where each picture's results go below the output folder, laid out as the pictures are.
+
+    Raises:
+        InputError: If two pictures would write the same files.
+    """
+    from sclip_mmseg import InputError
+
+    names = []
+    for path in pictures:
+        root = next((r for r in roots if r.is_dir() and r in path.parents), path.parent)
+        name = path.relative_to(root).with_suffix('')
+        if name in names:
+            raise InputError(f'{path} and another picture are both called {name}: rename one')
+        names.append(name)
+    return names
+
+
+def read_classes(text):
+    """The text of ``--classes``: a file, or classes separated by semicolons.
+
+    Raises:
+        InputError: If it looks like a file that does not exist.
+    """
+    from sclip_mmseg import InputError
+
+    if osp.isfile(text):
+        return text
+    if text.endswith('.txt') or '/' in text:
+        raise InputError(f'file of classes {text} does not exist')
+    return text.split(';')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -67,25 +104,24 @@ def run(args: argparse.Namespace) -> None:
     from sclip_mmseg import apis
 
     pictures = list_pictures(args.images)
-    classes = args.classes
-    if not osp.isfile(classes):
-        classes = classes.split(';')
+    classes = read_classes(args.classes)
     background = args.background
     if isinstance(background, str):
         background = [word.strip() for word in background.split(',')]
     model = apis.build_segmentor(
         classes, background, args.method, args.clip, args.device, args.cfg_options
     )
-    args.out.mkdir(parents=True, exist_ok=True)
-    for path in pictures:
+    for path, stem in zip(pictures, output_names(pictures, args.images)):
         image = apis.read_picture(path)
         result = apis.segment(model, image)
+        stem = args.out / stem
+        stem.parent.mkdir(parents=True, exist_ok=True)
         overlay = apis.draw_overlay(
             image[..., ::-1], result.labels, result.class_names, result.palette
         )
-        Image.fromarray(overlay).save(args.out / f'{path.stem}_overlay.png')
+        Image.fromarray(overlay).save(f'{stem}_overlay.png')
         labels = result.labels.astype(np.uint8 if len(result.class_names) <= 256 else np.uint16)
-        Image.fromarray(labels).save(args.out / f'{path.stem}_labels.png')
+        Image.fromarray(labels).save(f'{stem}_labels.png')
         areas = sorted(result.areas.items(), key=lambda item: -item[1])
         shares = ', '.join(f'{name} {share:.1%}' for name, share in areas if share)
         print(f'{path}: {shares}')

@@ -5,7 +5,7 @@ import argparse
 import os.path as osp
 import sys
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 
 def main() -> None:
@@ -21,13 +21,15 @@ def main() -> None:
     from mmengine.registry import init_default_scope
 
     from sclip_mmseg import InputError
+    from sclip_mmseg.config import read_config
     from sclip_mmseg.models.segmentor import build_text_head
     from sclip_mmseg.models.text_embeddings import save_embeddings
 
     try:
-        if not osp.isfile(args.config):
-            raise InputError(f'config {args.config} does not exist')
-        cfg = Config.fromfile(args.config)
+        folder = osp.dirname(osp.abspath(args.out))
+        if not osp.isdir(folder):
+            raise InputError(f'folder {folder} does not exist')
+        cfg = read_config(args.config)
         cfg.merge_from_dict(args.cfg_options)
         init_default_scope(cfg.default_scope)
         head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)

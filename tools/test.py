@@ -52,16 +52,9 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         InputError: If there is no such config.
     """
-    from mmengine.hub import get_config
+    from sclip_mmseg.config import read_config
 
-    from sclip_mmseg import InputError
-
-    if '::' in args.config:
-        cfg = get_config(args.config)
-    elif osp.isfile(args.config):
-        cfg = Config.fromfile(args.config)
-    else:
-        raise InputError(f'config {args.config} does not exist')
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.checkpoint:
         cfg.model.image_encoder.clip = args.checkpoint
@@ -95,7 +88,6 @@ def check(cfg: Config) -> None:
     """
     from mmengine.registry import init_default_scope
 
-    from sclip_mmseg.datasets import load_queries
     from sclip_mmseg.datasets.checks import (
         check_classes,
         check_files,
@@ -103,15 +95,14 @@ def check(cfg: Config) -> None:
         load_dataset,
     )
     from sclip_mmseg.models.inference_cfg import InferenceCfg
+    from sclip_mmseg.models.segmentor import build_text_head
 
     init_default_scope(cfg.default_scope)
     test_cfg = InferenceCfg.from_dict(cfg.model.test_cfg)
     dataset = load_dataset(cfg.test_dataloader.dataset)
     check_files(dataset)
-    head = cfg.model.text_head
-    if not head.get('embeddings') and head.get('queries'):
-        num_classes = load_queries(head.queries).num_classes
-        check_classes(dataset, num_classes, test_cfg.needs_background)
+    head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)  # reads no weights
+    check_classes(dataset, head.num_classes, test_cfg.needs_background)
     check_labels(dataset)
 
 
@@ -137,8 +128,8 @@ def main() -> None:
         Runner.from_cfg(cfg).test()
     except InputError as error:
         # From a worker process the message comes with that process's traceback before it.
-        message = str(error).strip().splitlines()[-1].rpartition('InputError: ')[2]
-        sys.exit(f'error: {message}')
+        message = str(error).rpartition('InputError: ')[2].strip()
+        sys.exit(f'error: {message.splitlines()[0]}')
 
 
 if __name__ == '__main__':

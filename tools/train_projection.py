@@ -23,7 +23,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sclip_mmseg import InputError
-from sclip_mmseg.datasets.checks import CheckedPipeline, build_dataset, check_classes
+from sclip_mmseg.config import read_config
+from sclip_mmseg.datasets.checks import (
+    CheckedPipeline,
+    check_classes,
+    check_files,
+    load_dataset,
+)
 from sclip_mmseg.models.decision import class_scores
 from sclip_mmseg.models.segmentor import build_text_head
 from sclip_mmseg.models.sliding_window import Size, Window, slide_inference
@@ -68,9 +74,7 @@ def load_config(args: argparse.Namespace) -> Config:
         if not getattr(args, name) > 0:
             flag = name.replace('_', '-')
             raise InputError(f'--{flag} {getattr(args, name)} must be positive')
-    if not osp.isfile(args.config):
-        raise InputError(f'config {args.config} does not exist')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(str(args.config))
     cfg.merge_from_dict(training_split(cfg.test_dataloader.dataset))
     cfg.merge_from_dict(args.cfg_options)
     if args.clip:
@@ -124,7 +128,8 @@ def load_images(cfg: Config, count: int, generator: torch.Generator) -> List[dic
     Raises:
         InputError: If data are missing or do not fit, or the split has fewer images.
     """
-    dataset = build_dataset(cfg.test_dataloader.dataset)
+    dataset = load_dataset(cfg.test_dataloader.dataset)
+    check_files(dataset)
     head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)
     check_classes(dataset, head.num_classes, needs_background=False)
     if count > len(dataset):

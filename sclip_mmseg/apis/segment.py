@@ -110,7 +110,7 @@ def read_picture(path: Union[str, Path]) -> np.ndarray:
     """
     if not osp.isfile(path):
         raise InputError(f'picture {path} does not exist')
-    image = mmcv.imread(str(path))
+    image = mmcv.imread(str(path)) if osp.getsize(path) else None
     if image is None:
         raise InputError(f'{path} cannot be read as a picture')
     return image

@@ -114,6 +114,12 @@ class CheckedPipeline:
             raise InputError(f'cannot load {files}: {error}') from error
         for sample in _samples(results['data_samples']):
             if 'gt_sem_seg' in sample:
+                sizes = tuple(sample.gt_sem_seg.shape), tuple(sample.ori_shape)
+                if sizes[0] != sizes[1]:
+                    raise InputError(
+                        f'{label} is {sizes[0]} pixels, its image {image} is {sizes[1]}: is it '
+                        'another image, or rotated by its EXIF data, or is the label coloured?'
+                    )
                 _check_ids(torch.unique(sample.gt_sem_seg.data), self.dataset, label)
         return results
 

@@ -84,7 +84,7 @@ def load_queries(queries: Queries) -> QuerySet:
     if isinstance(queries, str) and queries in QUERY_LISTS:
         path = Path(__file__).parent / 'queries' / f'{queries}.txt'
         meta = DATASETS.get(QUERY_LISTS[queries]).METAINFO
-        classes = _parse(path.read_text(encoding='utf-8').splitlines(), str(path))
+        classes = _parse(_read_lines(path), str(path))
         flat = _flatten(classes)
         return QuerySet(*flat, tuple(meta['classes']), [list(c) for c in meta['palette']])
     if isinstance(queries, str):
@@ -93,7 +93,7 @@ def load_queries(queries: Queries) -> QuerySet:
             raise InputError(
                 f"queries='{queries}' is neither a file nor one of {', '.join(QUERY_LISTS)}"
             )
-        source, items = str(path), path.read_text(encoding='utf-8').splitlines()
+        source, items = str(path), _read_lines(path)
     else:
         source, items = 'queries', queries
     classes = _parse(items, source)
@@ -102,12 +102,21 @@ def load_queries(queries: Queries) -> QuerySet:
     return QuerySet.from_ids(texts, ids, source)
 
 
+def _read_lines(path: Path) -> List[str]:
+    try:
+        return path.read_text(encoding='utf-8-sig').splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f'{path} is not UTF-8 text: {error}') from error
+
+
 def _parse(items: Optional[Sequence], source: str) -> List[List[str]]:
     if not items:
         raise InputError(f'{source}: no class at all; give one class per line or item')
     classes = []
     for number, item in enumerate(items, 1):
-        synonyms = item.split(',') if isinstance(item, str) else list(item)
+        if not isinstance(item, (str, list, tuple)):
+            raise InputError(f'{source}: class {number} must be text or a list, not {item!r}')
+        synonyms = item.split(',') if isinstance(item, str) else item
         synonyms = [str(text).strip() for text in synonyms]
         if not synonyms or not all(synonyms):
             raise InputError(

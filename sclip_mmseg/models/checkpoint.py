@@ -97,8 +97,8 @@ def _read(path: Path) -> StateDict:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f'{path} holds more than tensors and is not loaded, since unpickling runs code. '
-            'Save its state dict alone: torch.save(model.state_dict(), PATH)'
+            f'{path} is no checkpoint, or holds more than tensors and is not loaded, since '
+            'unpickling runs code. Save its state dict alone: torch.save(model.state_dict(), PATH)'
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, SafetensorError) as error:
         raise InputError(

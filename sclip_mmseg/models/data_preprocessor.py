@@ -4,6 +4,7 @@ from typing import Any, Dict
 
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from mmseg.utils import stack_batch
 
 
@@ -31,6 +32,7 @@ class PadSegDataPreProcessor(SegDataPreProcessor):
         normalise = super().forward
         images = [normalise(dict(inputs=[image]))['inputs'][0] for image in data['inputs']]
         inputs, paddings = stack_batch(images, size_divisor=1)
-        for sample, padding in zip(data['data_samples'], paddings):
+        samples = data.get('data_samples') or [SegDataSample() for _ in images]
+        for sample, padding in zip(samples, paddings):
             sample.set_metainfo(padding)
-        return dict(inputs=inputs, data_samples=data['data_samples'])
+        return dict(inputs=inputs, data_samples=samples)

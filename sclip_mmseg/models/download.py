@@ -4,6 +4,7 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
+from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
 
@@ -18,7 +19,13 @@ _TIMEOUT = 60  # seconds without a byte
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
+    """SHA-256 of a file, as 64 hexadecimal digits; computed once while the file stays the same."""
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, size: int, modified: int) -> str:
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         while chunk := file.read(_CHUNK):
@@ -43,8 +50,17 @@ def download(url: str, target: Path, sha256: str, retries: int = 5) -> Path:
     Raises:
         InputError: If the server cannot be reached, or if its file has another digest.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f'{target}.lock'):
+    if target.is_file() and sha256_of(target) == sha256:
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f'{target}.lock').acquire()
+    except OSError as error:
+        raise InputError(
+            f'cannot write to {target.parent} ({error}): name another folder with --download-root '
+            'or SCLIP_DOWNLOAD_ROOT'
+        ) from error
+    with lock:
         if target.is_file():
             if sha256_of(target) == sha256:
                 return target

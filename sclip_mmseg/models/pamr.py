@@ -101,8 +101,9 @@ class PAMR(nn.Module):
 
     def __init__(self, num_steps: int = 10, dilations: Sequence[int] = (8, 16)):
         super().__init__()
-        for name, values in (('num_steps', [num_steps]), ('dilations', list(dilations))):
-            if not values or any(not isinstance(v, int) or v < 1 for v in values):
+        for name, values in (('num_steps', [num_steps]), ('dilations', dilations)):
+            numbers = values if isinstance(values, (list, tuple)) and values else [0]
+            if any(not isinstance(number, int) or number < 1 for number in numbers):
                 raise InputError(f'PAMR: {name}={values} must be positive integers')
         self.num_steps = num_steps
         self.dilations = tuple(dilations)

@@ -81,7 +81,8 @@ def _read(path: str) -> Tensor:
     try:
         weight = torch.load(path, map_location='cpu', weights_only=True)['weight']
     except Exception as error:
-        raise InputError(f"attention.projection='{path}' holds no 'weight': {error}") from error
+        reason = str(error).strip().partition('\n')[0]
+        raise InputError(f"attention.projection='{path}' holds no 'weight': {reason}") from error
     if weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
         raise InputError(f'{path}: weight is {tuple(weight.shape)}, expected a square matrix')
     return weight.float()

@@ -22,11 +22,17 @@ class ResCLIPAttention(LastBlockAttention):
         base: Config of the other method's attention.
         rcs: Config of :class:`RCS`, without ``type``; None to leave it out.
         sfr: Config of :class:`SFR`, without ``type``; None to leave it out.
+
+    Raises:
+        InputError: If ``base`` is no softmax of logits.
     """
 
     def __init__(self, base: dict, rcs: Optional[dict] = None, sfr: Optional[dict] = None):
         super().__init__()
         self.base = MODELS.build(base)
+        if type(self.base).pairs is LastBlockAttention.pairs:
+            name = type(self.base).__name__
+            raise InputError(f'attention.base={name} has no logits for RCS or SFR to change')
         self.rcs = RCS(**rcs) if rcs is not None else None
         self.feedback = SFR(**sfr) if sfr is not None else None
         self.keep_residual = self.base.keep_residual
@@ -194,7 +200,7 @@ def _samples(grid: Grid, full_line: bool, device: torch.device) -> Iterable[Tupl
     return make(grid, full_line, device)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _cached_samples(grid: Grid, full_line: bool, device: torch.device):
     return list(line_samples(grid, full_line, device))
 
@@ -214,7 +220,7 @@ def line_samples(
         device: Of the results.
 
     Yields:
-        For each t the pairs tested, int64 ``[2, pairs]``, and the patch at t, int64 ``[pairs]``.
+        For each t the pairs tested, int32 ``[2, pairs]``, and the patch at t, int32 ``[pairs]``.
     """
     dy, dx = patch_offsets(grid)
     distance = torch.stack([dy, dx]).abs().amax(0)
@@ -226,7 +232,8 @@ def line_samples(
         t = step / farthest
         row = (y[first] + t * dy[first, second]).round().long()
         column = (x[first] + t * dx[first, second]).round().long()
-        yield torch.stack([first, second]).to(device), (row * grid[1] + column).to(device)
+        pairs, between = torch.stack([first, second]), row * grid[1] + column
+        yield pairs.to(device, torch.int32), between.to(device, torch.int32)
 
 
 def smooth_rows(similarity: Tensor, std: float = 5.0, taps: int = 31) -> Tensor:

@@ -120,7 +120,7 @@ class CLIPSegmentor(BaseSegmentor):
         for image, sample in zip(images, samples):
             if min(image.shape[-2:]) < patch:
                 raise InputError(
-                    f'{sample.get("img_path", "an image")} is {tuple(image.shape[-2:])} pixels '
+                    f'{sample.get("img_path") or "an image"} is {tuple(image.shape[-2:])} pixels '
                     f'after resizing, smaller than a patch of {patch}×{patch}'
                 )
         slide = self.test_cfg.mode == 'slide'

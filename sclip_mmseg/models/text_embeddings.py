@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 from typing import List, Sequence, Tuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -95,9 +96,18 @@ def cached_embeddings(
     content = [_CACHE_VERSION, sha256_of(path), list(queries), list(templates), quick_gelu]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     root = Path(os.environ.get(CACHE_DIR) or '~/.cache/sclip_mmseg').expanduser()
-    root.mkdir(parents=True, exist_ok=True)
     target = root / f'{key}.npy'
-    with FileLock(f'{target}.lock'):
+    if target.is_file():
+        return torch.from_numpy(np.load(target))
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f'{target}.lock').acquire()
+    except OSError as error:
+        raise InputError(
+            f'embeddings cannot be cached in {root} ({error}): set {CACHE_DIR} to a folder that '
+            'can be written'
+        ) from error
+    with lock:
         if not target.is_file():
             print_log(f'Encoding {len(queries)} queries × {len(templates)} templates', 'current')
             tower = build_text_tower(load_clip(clip), f"clip='{clip}'", quick_gelu)
@@ -133,7 +143,7 @@ def read_embeddings(path: Path) -> Tuple[QuerySet, Tensor]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in ('queries', 'class_ids', 'embeddings')}
-    except (KeyError, ValueError, OSError, EOFError) as error:
+    except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
         raise InputError(
             f"{path} is not an .npz file with 'queries', 'class_ids' and 'embeddings': {error}"
         ) from error

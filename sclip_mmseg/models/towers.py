@@ -13,6 +13,9 @@ from ..compat import openai_clip
 from ..errors import InputError
 from .checkpoint import StateDict
 
+# Width of an image tower → width of its heads, where this is not 64: OpenCLIP's ViT-H.
+_HEAD_WIDTHS = {1280: 80}
+
 
 def build_image_tower(state_dict: StateDict, source: str, quick_gelu: bool = True) -> nn.Module:
     """Build the ViT image tower whose sizes the tensors tell.
@@ -44,7 +47,7 @@ def build_image_tower(state_dict: StateDict, source: str, quick_gelu: bool = Tru
             patch_size=patch_size,
             width=width,
             layers=_count_blocks(weights),
-            heads=width // 64,
+            heads=width // _HEAD_WIDTHS.get(width, 64),
             output_dim=projection.shape[1],
         )
     return _fill(tower, weights, source, quick_gelu)

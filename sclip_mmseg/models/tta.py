@@ -1,5 +1,6 @@
 """Test-time augmentation."""
 
+from dataclasses import replace
 from typing import List
 
 from mmengine.structures import PixelData
@@ -12,7 +13,18 @@ from .decision import apply_area_rule, decide
 
 @MODELS.register_module()
 class CLIPTTAModel(SegTTAModel):
-    """Averages class scores over the views of an image, then decides by the segmentor's rules."""
+    """Averages class scores over the views of an image, then decides by the segmentor's rules.
+
+    Args:
+        module: The segmentor or its config.
+        **kwargs: See :class:`mmengine.model.BaseTTAModel`.
+    """
+
+    def __init__(self, module, **kwargs):
+        super().__init__(module, **kwargs)
+        # The area rule is for the mean, not for each view.
+        self.test_cfg = self.module.test_cfg
+        self.module.test_cfg = replace(self.test_cfg, area_thd=None)
 
     def merge_preds(self, data_samples_list: List[List[SegDataSample]]) -> List[SegDataSample]:
         """Merge the predictions of each image's views into one.
@@ -20,7 +32,7 @@ class CLIPTTAModel(SegTTAModel):
         Args:
             data_samples_list: For each image, its views' predictions at the original size.
         """
-        cfg = self.module.test_cfg
+        cfg = self.test_cfg
         merged = []
         for views in data_samples_list:
             sample = views[0]

@@ -91,6 +91,21 @@ def test_a_file(tmp_path):
     assert query_set.class_names == ('sky', 'cat')
 
 
+def test_a_file_of_windows(tmp_path):
+    path = tmp_path / 'classes.txt'
+    path.write_bytes(b'\xef\xbb\xbfsky\r\ncat\r\n')
+    assert load_queries(str(path)).queries == ('sky', 'cat')
+
+
+def test_no_text(tmp_path):
+    path = tmp_path / 'classes.txt'
+    path.write_bytes(b'caf\xe9')
+    with pytest.raises(InputError, match='classes.txt is not UTF-8'):
+        load_queries(str(path))
+    with pytest.raises(InputError, match='class 1 must be text or a list, not 1'):
+        load_queries([1, 2])
+
+
 def test_a_list():
     assert load_queries([['sky', 'clouds'], 'cat, kitten', ['dog']]).class_ids == (0, 0, 1, 1, 2)
 

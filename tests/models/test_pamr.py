@@ -72,7 +72,9 @@ def test_pamr_leaves_its_input_alone():
     assert query_map.equal(before)
 
 
-@pytest.mark.parametrize('kwargs', [dict(num_steps=0), dict(dilations=()), dict(dilations=(8, -1))])
+@pytest.mark.parametrize(
+    'kwargs', [dict(num_steps=0), dict(dilations=()), dict(dilations=8), dict(dilations=(8, -1))]
+)
 def test_pamr_refuses_what_is_not_positive(kwargs):
     with pytest.raises(InputError, match=next(iter(kwargs))):
         PAMR(**kwargs)

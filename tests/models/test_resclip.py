@@ -1,6 +1,7 @@
 import pytest
 import torch
 from helpers import build_model, load_config, load_images, seeded_clip
+from mmseg.registry import MODELS
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models.resclip import line_samples, patch_labels, patch_similarity, smooth_rows
@@ -123,6 +124,11 @@ def test_documented_variants_differ(deep_clip, images):
     published = run()
     assert not run(full_line=True).allclose(published, atol=1e-6)
     assert not run(merge_synonyms=True).allclose(published, atol=1e-6)
+
+
+def test_a_base_without_logits():
+    with pytest.raises(InputError, match='base=MaskCLIPAttention has no logits'):
+        MODELS.build(dict(type='ResCLIPAttention', base=dict(type='MaskCLIPAttention')))
 
 
 def test_blocks_that_are_not_there(clip_path, images):

@@ -123,6 +123,11 @@ def test_bad_embedding_files(tmp_path, change, message):
 def test_missing_or_foreign_embedding_file(tmp_path):
     with pytest.raises(InputError, match='absent.npz.*does not exist'):
         read_embeddings(tmp_path / 'absent.npz')
+    np.savez(tmp_path / 'cut.npz', **_arrays())
+    content = (tmp_path / 'cut.npz').read_bytes()
+    (tmp_path / 'cut.npz').write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match='cut.npz is not an .npz'):
+        read_embeddings(tmp_path / 'cut.npz')
     (tmp_path / 'text.npz').write_text('no archive')
     with pytest.raises(InputError, match='text.npz is not an .npz'):
         read_embeddings(tmp_path / 'text.npz')

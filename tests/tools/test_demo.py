@@ -44,6 +44,7 @@ def test_a_file_of_classes(folder, clip_path, tmp_path):
     [
         ('absent.jpg', 'cat', 'absent.jpg does not exist'),
         ('image_0.jpg', 'cat;;dog', 'class 2 has an empty query'),
+        ('image_0.jpg', 'absent.txt', 'absent.txt does not exist'),
     ],
 )
 def test_bad_input(folder, clip_path, tmp_path, name, classes, message):
@@ -55,3 +56,23 @@ def test_bad_input(folder, clip_path, tmp_path, name, classes, message):
 def test_no_picture(clip_path, tmp_path):
     output = _demo(tmp_path, clip_path, tmp_path, '--classes', 'cat', check=False)
     assert 'no picture below' in output
+
+
+def test_folders_are_kept_apart(folder, clip_path, tmp_path):
+    for name in ('a', 'b'):
+        (tmp_path / 'in' / name).mkdir(parents=True)
+        (tmp_path / 'in' / name / 'x.jpg').write_bytes((folder / 'image_0.jpg').read_bytes())
+    for _ in range(2):  # results below the pictures are not segmented in turn
+        output = run_tool(
+            *(ROOT / 'tools/demo.py', tmp_path / 'in', '--clip', clip_path, '--device', 'cpu'),
+            *('--out', tmp_path / 'in/out', '--classes', 'cat;sky', '--cfg-options', *SMALL),
+        ).stdout
+        assert output.count('x.jpg: ') == 2
+    assert len(list((tmp_path / 'in/out').rglob('*_labels.png'))) == 2
+
+
+def test_one_name_twice(folder, clip_path, tmp_path):
+    for suffix in ('jpg', 'jpeg'):
+        (tmp_path / f'x.{suffix}').write_bytes((folder / 'image_0.jpg').read_bytes())
+    output = _demo(tmp_path, clip_path, tmp_path, '--classes', 'cat', check=False)
+    assert 'both called x' in output

@@ -274,6 +274,13 @@ def test_label_ids_outside_the_classes(bad):
     assert 'image_1.png has label ids [77] outside the 21 classes' in message
 
 
+@pytest.mark.parametrize('mode, size', [('L', (40, 50)), ('RGB', (100, 130))])
+def test_label_of_another_size_or_kind(bad, mode, size):
+    Image.new(mode, size).save(bad.voc / 'SegmentationClass/image_1.png')
+    message = bad.message()
+    assert 'image_1.png' in message and 'image_1.jpg' in message
+
+
 def test_unreadable_label(bad):
     (bad.voc / 'SegmentationClass/image_1.png').write_text('no picture')
     assert 'image_1.png cannot be read as a label' in bad.message()

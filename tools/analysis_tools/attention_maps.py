@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from sclip_mmseg import InputError
+from sclip_mmseg.config import read_config
 from sclip_mmseg.models.segmentor import build_text_head
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -204,14 +205,12 @@ def main() -> None:
         if out.suffix[1:].lower() not in FigureCanvasAgg.filetypes:
             raise InputError(f'--out {out} must end in .png or another format of matplotlib')
         maps = {}
-        for path in map(Path, args.configs):
-            if not path.is_file():
-                raise InputError(f'config {path} does not exist')
-            cfg = Config.fromfile(path)
+        for path in map(str, args.configs):
+            cfg = read_config(path)
             cfg.merge_from_dict(args.cfg_options)
             if args.clip:
                 cfg.model.image_encoder.clip = args.clip
-            name = path.stem.split('_')[0]
+            name = Path(path).stem.split('_')[0]
             maps[name] = point_attention(cfg, args.image, points, args.short_side)
         draw(image, points, maps, out)
     except InputError as error:

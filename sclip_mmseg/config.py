@@ -1,0 +1,27 @@
+"""Configs by path, or by the name of a shipped one."""
+
+import os.path as osp
+
+from mmengine.config import Config
+from mmengine.hub import get_config
+
+from .errors import InputError
+
+
+def read_config(name: str) -> Config:
+    """Read a config.
+
+    Args:
+        name: A path, or a shipped config as ``sclip_mmseg::sclip/NAME.py``.
+
+    Raises:
+        InputError: If there is no such config.
+    """
+    if '::' not in name:
+        if not osp.isfile(name):
+            raise InputError(f'config {name} does not exist')
+        return Config.fromfile(name)
+    try:
+        return get_config(name)
+    except (FileNotFoundError, AssertionError, ValueError) as error:
+        raise InputError(f'config {name} does not exist: {error}') from error
