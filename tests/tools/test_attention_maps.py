@@ -87,8 +87,18 @@ def test_bad_input(message, tmp_path):
     assert f'--points nan,2 {outside}' in message(points=['nan,2'])
     assert '--points 7 must be X,Y' in message(points=['7'])
     assert 'absent.jpg cannot be read as an image' in message(path=tmp_path / 'absent.jpg')
-    assert str(tmp_path) in message(path=tmp_path)
+    assert 'cannot be read as an image' in message(path=tmp_path)
+    (tmp_path / 'broken.jpg').write_bytes(b'rubbish')
+    assert 'broken.jpg cannot be read as an image' in message(path=tmp_path / 'broken.jpg')
     assert 'nothing.py does not exist' in message('--configs', 'nothing.py')
     assert 'must end in .png' in message('--out', tmp_path / 'maps')
     assert 'less than a patch' in message('--short-side', '8')
     assert '--short-side 0 must be positive' in message('--short-side', '0')
+
+
+def test_a_photograph_taken_upright(message, image, tmp_path):
+    photo = Image.open(image)
+    exif = photo.getexif()
+    exif[0x0112] = 6  # turn by a quarter
+    photo.save(tmp_path / 'upright.jpg', exif=exif)
+    assert 'the image of 90×120 pixels' in message(path=tmp_path / 'upright.jpg', points=['95,0'])

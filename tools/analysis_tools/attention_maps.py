@@ -4,8 +4,10 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
+import mmcv
+import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,7 +17,6 @@ from mmengine.dataset import Compose
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
-from PIL import Image
 from torch import Tensor
 
 from sclip_mmseg import InputError
@@ -79,17 +80,19 @@ def parse_points(texts: Sequence[str], size: Size) -> List[Point]:
     return points
 
 
-def read_image(path: str) -> Image.Image:
-    """Read an image as RGB.
+def read_image(path: str) -> np.ndarray:
+    """Read an image as the models' pipelines do, turned upright; uint8 RGB ``[H, W, 3]``.
 
     Raises:
         InputError: If there is none.
     """
     try:
-        with Image.open(path) as file:
-            return file.convert('RGB')
+        image = mmcv.imread(path)
     except OSError as error:
         raise InputError(f'{path} cannot be read as an image: {error}') from error
+    if image is None:
+        raise InputError(f'{path} cannot be read as an image: it is damaged or of another format')
+    return image[..., ::-1]
 
 
 @torch.no_grad()
@@ -165,21 +168,23 @@ def to_image(maps: Tensor, patch: int, resized: Size, size: Size) -> Tensor:
     return F.interpolate(fine, size, mode='bilinear', align_corners=False)[0]
 
 
-def draw(image: Image.Image, points: Sequence[Point], maps: Dict[str, Tensor], out: Path) -> None:
+def draw(
+    image: np.ndarray, points: Sequence[Point], maps: Sequence[Tuple[str, Tensor]], out: Path
+) -> None:
     """Write a picture of a row per point: the image, and each method's map over it.
 
     Args:
-        image: RGB.
+        image: uint8 RGB ``[H, W, 3]``.
         points: Column and row of each pixel.
-        maps: ``[points, H, W]`` for each method; each map is scaled to its own maximum.
+        maps: Name and maps ``[points, H, W]`` of each method; each is scaled to its own maximum.
         out: A file of any format that matplotlib writes.
     """
-    height, width = image.height / image.width * 2.5, 2.5
+    height, width = image.shape[0] / image.shape[1] * 2.5, 2.5
     size = ((1 + len(maps)) * width, len(points) * height + 0.3)
     figure = Figure(figsize=size, layout='constrained')
     axes = figure.subplots(len(points), 1 + len(maps), squeeze=False)
     for row, (point, line) in enumerate(zip(points, axes)):
-        for axis, (name, method) in zip(line, [('image', None), *maps.items()]):
+        for axis, (name, method) in zip(line, [('image', None), *maps]):
             axis.imshow(image)
             if method is None:
                 axis.plot(*point, '*', color='red', markeredgecolor='white', markersize=12)
@@ -198,20 +203,20 @@ def main() -> None:
     args = parse_args()
     try:
         image = read_image(args.image)
-        points = parse_points(args.points, (image.height, image.width))
+        points = parse_points(args.points, image.shape[:2])
         if args.short_side < 1:
             raise InputError(f'--short-side {args.short_side} must be positive')
         out = Path(args.out).expanduser()
         if out.suffix[1:].lower() not in FigureCanvasAgg.filetypes:
             raise InputError(f'--out {out} must end in .png or another format of matplotlib')
-        maps = {}
+        maps = []
         for path in map(str, args.configs):
             cfg = read_config(path)
             cfg.merge_from_dict(args.cfg_options)
             if args.clip:
                 cfg.model.image_encoder.clip = args.clip
-            name = Path(path).stem.split('_')[0]
-            maps[name] = point_attention(cfg, args.image, points, args.short_side)
+            weights = point_attention(cfg, args.image, points, args.short_side)
+            maps.append((Path(path).stem.split('_')[0], weights))
         draw(image, points, maps, out)
     except InputError as error:
         sys.exit(f'error: {error}')
