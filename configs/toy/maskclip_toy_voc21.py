@@ -1,0 +1,3 @@
+_base_ = './sclip_toy_voc21.py'
+
+model = dict(image_encoder=dict(attention=dict(type='MaskCLIPAttention')))

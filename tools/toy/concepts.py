@@ -1,0 +1,252 @@
+"""What the pictures show: VOC's classes by Unicode name, the words for them, and captions."""
+
+from collections import Counter
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+from pictograms import Pictogram, is_person
+
+#: VOC's classes in VOC's order → Unicode names of the pictograms that show one.
+VOC_PICTOGRAMS: Dict[str, Tuple[str, ...]] = {
+    'aeroplane': ('airplane', 'small airplane', 'airplane departure', 'airplane arrival'),
+    'bicycle': ('bicycle',),
+    'bird': (
+        *('bird', 'dove', 'eagle', 'duck', 'parrot', 'flamingo', 'black bird', 'goose', 'swan'),
+        *('chicken', 'rooster', 'turkey', 'owl', 'peacock', 'baby chick', 'penguin'),
+    ),
+    'boat': ('ship', 'sailboat', 'speedboat', 'motor boat', 'passenger ship', 'ferry'),
+    'bottle': ('bottle with popping cork', 'baby bottle', 'lotion bottle', 'sake'),
+    'bus': ('bus', 'oncoming bus', 'trolleybus', 'minibus'),
+    'car': (
+        *('automobile', 'oncoming automobile', 'sport utility vehicle', 'racing car', 'taxi'),
+        *('oncoming taxi', 'police car', 'oncoming police car'),
+    ),
+    'cat': ('cat', 'cat face', 'black cat'),
+    'chair': ('chair', 'seat'),
+    'cow': ('cow', 'cow face', 'ox', 'water buffalo'),
+    'diningtable': (),  # has no pictogram
+    'dog': ('dog', 'dog face', 'poodle', 'guide dog', 'service dog'),
+    'horse': ('horse', 'horse face'),
+    'motorbike': ('motorcycle', 'motor scooter'),
+    'person': (
+        *('person standing', 'person walking', 'person running', 'man standing', 'woman standing'),
+        *('man', 'woman', 'boy', 'girl', 'woman dancing', 'man dancing', 'man walking'),
+    ),
+    'pottedplant': ('potted plant',),
+    'sheep': ('ewe', 'ram'),
+    'sofa': ('couch and lamp',),
+    'train': (
+        *('locomotive', 'train', 'high-speed train', 'bullet train', 'metro', 'railway car'),
+        *('light rail', 'tram', 'tram car'),
+    ),
+    'tvmonitor': ('television', 'desktop computer'),
+}
+
+#: Words for a class in captions: VOC's, COCO's and everyday ones.
+VOC_WORDS: Dict[str, Tuple[str, ...]] = {
+    'aeroplane': ('aeroplane', 'airplane', 'plane'),
+    'bicycle': ('bicycle', 'bike'),
+    'bird': ('bird',),
+    'boat': ('boat', 'ship'),
+    'bottle': ('bottle',),
+    'bus': ('bus',),
+    'car': ('car', 'automobile'),
+    'cat': ('cat',),
+    'chair': ('chair',),
+    'cow': ('cow',),
+    'diningtable': ('table', 'dining table'),
+    'dog': ('dog',),
+    'horse': ('horse',),
+    'motorbike': ('motorbike', 'motorcycle'),
+    'person': (
+        *('person', 'person', 'person in shirt', 'person in jeans', 'person in dress'),
+        *('person in sweater', 'person in skirt', 'person in jacket', 'man', 'woman'),
+    ),
+    'pottedplant': ('pottedplant', 'potted plant', 'houseplant'),
+    'sheep': ('sheep',),
+    'sofa': ('sofa', 'couch'),
+    'train': ('train',),
+    'tvmonitor': ('television monitor', 'tv monitor', 'monitor', 'television', 'screen'),
+}
+
+#: Words for other pictograms that their Unicode name lacks.
+OTHER_WORDS: Dict[str, Tuple[str, ...]] = {
+    'fork and knife with plate': ('table', 'dining table', 'table with a plate'),
+    'deciduous tree': ('tree',),
+    'evergreen tree': ('tree', 'evergreen tree'),
+    'mountain': ('mountain', 'hill'),
+    'snow-capped mountain': ('mountain',),
+    'light bulb': ('lamp', 'light bulb'),
+    'house': ('house', 'building'),
+    'office building': ('building', 'office building'),
+    'wood': ('wood',),
+    'ladder': ('ladder', 'stair'),
+    'railway track': ('rail', 'railway track'),
+    'file cabinet': ('file cabinet', 'wardrobe'),
+}
+
+#: Kinds of background textures → words.
+BACKGROUND_WORDS: Dict[str, Tuple[str, ...]] = {
+    'sky': ('sky', 'cloud', 'clouds'),
+    'grass': ('grass',),
+    'sea': ('sea', 'river', 'water'),
+    'sand': ('sands', 'sand'),
+    'wall': ('wall', 'brick wall'),
+    'wood': ('wood', 'floor', 'wooden floor'),
+    'road': ('road', 'street'),
+    'curtain': ('curtain',),
+    'fence': ('fence',),
+    'plain': (),
+}
+
+_SINGLE = (
+    *('a photo of a {}.', 'a picture of a {}.', 'a {}', '{}', 'there is a {} here', 'one {}'),
+    *('a bad photo of a {}.', 'a photo of many {}.', 'a photo of the {}.', 'a rendering of a {}.'),
+    *('a low resolution photo of the {}.', 'a cropped photo of the {}.', 'a tattoo of a {}.'),
+    *('a bright photo of a {}.', 'a drawing of a {}.', 'a close-up photo of a {}.', 'the {}'),
+    *('a photo of a clean {}.', 'a dark photo of the {}.', 'a photo of my {}.', 'itap of a {}.'),
+    *('the origami {}.', 'a sketch of a {}.', 'a {} in a video game.', 'a toy {}.', 'art of a {}.'),
+    *('a photo of a large {}.', 'a photo of a small {}.', 'a cartoon {}.', 'a plushie {}.'),
+    *('a jpeg corrupted photo of a {}.', 'a blurry photo of the {}.', 'a photo of one {}.'),
+    *('a photo of a cool {}.', 'a photo of a nice {}.', 'a photo of a weird {}.', 'a good {}.'),
+    *('graffiti of a {}.', 'an embroidered {}.', 'a doodle of a {}.', 'a pixelated {}.'),
+)
+_SEVERAL = ('a photo of {}.', 'a picture with {}', '{}', 'a scene with {}.', 'you can see {}')
+_ON = ('{} on {}', '{} and {}', '{} in front of {}', '{} with {}')
+
+
+def select(pictograms: Sequence[Pictogram], min_styles: int = 5) -> List[Pictogram]:
+    """Keep VOC's pictograms, and others that exist in many styles and show no person."""
+    styles = Counter(pictogram.name for pictogram in pictograms)
+    voc = set(sum(VOC_PICTOGRAMS.values(), ()))
+    return [
+        pictogram
+        for pictogram in pictograms
+        if pictogram.name in voc
+        or (styles[pictogram.name] >= min_styles and not is_person(pictogram.name))
+    ]
+
+
+class Vocabulary:
+    """Facts about pictures, as integers: one per Unicode name, VOC class and background kind.
+
+    Args:
+        names: Unicode names of the pictograms used besides VOC's.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        self.words: List[Tuple[str, ...]] = []
+        self._facts: Dict[Tuple[str, str], int] = {}
+        for name, words in VOC_WORDS.items():
+            self._add('voc', name, words)
+        for kind, words in BACKGROUND_WORDS.items():
+            self._add('background', kind, words)
+        for name in sorted({*names, *sum(VOC_PICTOGRAMS.values(), ())}):
+            self._add('name', name, OTHER_WORDS.get(name, (name,)))
+        self._voc_of = {
+            name: voc_class for voc_class, names in VOC_PICTOGRAMS.items() for name in names
+        }
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def _add(self, space: str, name: str, words: Tuple[str, ...]) -> None:
+        self._facts[space, name] = len(self.words)
+        self.words.append(words)
+
+    def draw(self, rng: np.random.Generator, count: int, backgrounds: bool) -> List[int]:
+        """List the facts of all classes, if wanted of all backgrounds, and some others."""
+        classes, basic = len(VOC_WORDS), len(VOC_WORDS) + len(BACKGROUND_WORDS)
+        others = rng.choice(len(self) - basic, min(count, len(self) - basic), replace=False) + basic
+        facts = [*range(basic if backgrounds else classes), *others.tolist()]
+        return [fact for fact in facts if self.words[fact]]
+
+    def of_object(self, name: str) -> List[int]:
+        """List what a pictogram shows, the best word's fact first."""
+        facts = [self._facts['name', name]]
+        if name in self._voc_of:
+            facts.insert(0, self._facts['voc', self._voc_of[name]])
+        return facts
+
+    def of_background(self, kind: str) -> List[int]:
+        """List what a background shows: one fact, or none for a plain one."""
+        return [self._facts['background', kind]] if BACKGROUND_WORDS[kind] else []
+
+
+def write_caption(
+    rng: np.random.Generator,
+    vocabulary: Vocabulary,
+    names: Sequence[str],
+    kind: str,
+    max_objects: int = 3,
+) -> Tuple[str, List[int]]:
+    """Describe some of the objects of a picture, and sometimes its background.
+
+    Args:
+        rng: Source of choices.
+        vocabulary: Facts and their words.
+        names: Unicode names of the objects that can be seen.
+        kind: Kind of the background.
+        max_objects: Most objects named.
+
+    Returns:
+        The caption, and the facts that it states.
+    """
+    background = vocabulary.of_background(kind)
+    count = min(len(names), int(rng.integers(1, max_objects + 1))) if names else 0
+    facts = []
+    for index in rng.permutation(len(names))[:count]:
+        options = vocabulary.of_object(names[index])
+        # A class's word three times in four, the pictogram's own name otherwise.
+        facts.append(options[0] if rng.random() < 0.75 else options[-1])
+    phrases = [_pick(rng, vocabulary.words[fact]) for fact in facts]
+    with_background = background and (not phrases or rng.random() < 0.25)
+    if not phrases and not background:
+        return _pick(rng, ('a photo', 'a pattern', 'a plain background')), []
+    if len(phrases) == 1 and not with_background:
+        return _pick(rng, _SINGLE).format(phrases[0]), facts
+    text = ' and '.join(f'a {phrase}' for phrase in phrases)
+    if with_background:
+        word = _pick(rng, vocabulary.words[background[0]])
+        facts = facts + background
+        if not text:
+            return _pick(rng, _SINGLE).format(word), facts
+        text = _pick(rng, _ON).format(text, word)
+    return _pick(rng, _SEVERAL).format(text), facts
+
+
+def name_one(rng: np.random.Generator, vocabulary: Vocabulary, fact: int) -> str:
+    """Write a text that states one fact."""
+    return _pick(rng, _SINGLE).format(_pick(rng, vocabulary.words[fact]))
+
+
+def _pick(rng: np.random.Generator, options: Sequence):
+    return options[int(rng.integers(len(options)))]
+
+
+class Sampler:
+    """Draws pictograms: VOC's classes with a given share and evenly, all others evenly.
+
+    Args:
+        pictograms: To draw from.
+        voc_share: Part of the draws that shows a VOC class.
+    """
+
+    def __init__(self, pictograms: Sequence[Pictogram], voc_share: float):
+        by_name: Dict[str, List[Pictogram]] = {}
+        for pictogram in pictograms:
+            by_name.setdefault(pictogram.name, []).append(pictogram)
+        self.voc = [
+            [by_name[name] for name in names if name in by_name]
+            for names in VOC_PICTOGRAMS.values()
+        ]
+        self.voc = [group for group in self.voc if group]
+        voc_names = set(sum(VOC_PICTOGRAMS.values(), ()))
+        self.others = [group for name, group in by_name.items() if name not in voc_names]
+        self.voc_share = voc_share
+
+    def draw(self, rng: np.random.Generator) -> Pictogram:
+        """Draw a pictogram: class, then name, then style."""
+        if not self.others or rng.random() < self.voc_share:
+            return _pick(rng, _pick(rng, _pick(rng, self.voc)))
+        return _pick(rng, _pick(rng, self.others))

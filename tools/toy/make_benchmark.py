@@ -1,0 +1,126 @@
+#!/usr/bin/env python
+"""Compose the toy benchmark, or with --styles a validation set like it, in VOC's layout."""
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import List, Sequence, Tuple
+
+import numpy as np
+from concepts import VOC_PICTOGRAMS
+from pictograms import Pictogram, load_styles, read_folder
+from PIL import Image
+from scenes import compose
+from textures import KINDS, make_texture
+
+TOY = Path(__file__).resolve().parents[2] / 'data/toy'
+SIZES = (70, 150)
+OBJECTS = (4, 6)
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--out', type=Path, default=TOY, help='folder that gets VOCdevkit/')
+    parser.add_argument('--images', type=int, default=64)
+    parser.add_argument('--seed', type=int, default=2012)
+    parser.add_argument('--pictograms', type=Path, default=TOY / 'pictograms')
+    parser.add_argument('--styles', nargs='+', help='icon sets, if --pictograms holds such')
+    parser.add_argument('--cache', type=Path, default=Path('work_dirs/toy'))
+    return parser.parse_args()
+
+
+def make_benchmark(pictograms: Sequence[Pictogram], out: Path, images: int, seed: int) -> None:
+    """Write pictures, label maps and their list.
+
+    Args:
+        pictograms: To draw; those that show none of VOC's classes are left out.
+        out: Folder that gets ``VOCdevkit``.
+        images: Number of pictures.
+        seed: Picture i depends on the seed and i alone.
+    """
+    root = out / 'VOCdevkit/VOC2012'
+    folders = [root / name for name in ('JPEGImages', 'SegmentationClass')]
+    lists = root / 'ImageSets/Segmentation'
+    for folder in (*folders, lists):
+        folder.mkdir(parents=True, exist_ok=True)
+    groups = group_by_class(pictograms)
+    names = []
+    for index in range(images):
+        name = f'toy_{index:06d}'
+        image, labels = make_image(np.random.default_rng([seed, index]), groups)
+        Image.fromarray(image).save(folders[0] / f'{name}.jpg', quality=85)
+        label_map = Image.fromarray(labels, mode='P')
+        label_map.putpalette(voc_palette())
+        label_map.save(folders[1] / f'{name}.png', optimize=True)
+        names.append(name)
+    (lists / 'val.txt').write_text('\n'.join(names) + '\n')
+
+
+def group_by_class(pictograms: Sequence[Pictogram]) -> List[Tuple[int, List[Pictogram]]]:
+    """List the VOC classes, 1 to 20, that can be shown, with their pictograms."""
+    groups = []
+    for label, shown in enumerate(VOC_PICTOGRAMS.values(), start=1):
+        group = [pictogram for pictogram in pictograms if pictogram.name in shown]
+        if group:
+            groups.append((label, group))
+    return groups
+
+
+def make_image(
+    rng: np.random.Generator, groups: Sequence[Tuple[int, List[Pictogram]]]
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Compose one picture of different classes.
+
+    Returns:
+        RGB, uint8 ``[H, W, 3]``, and VOC labels, uint8 ``[H, W]``, 0 for background.
+    """
+    width, height = (500, 375) if rng.random() < 0.8 else (375, 500)
+    kind = KINDS[int(rng.integers(len(KINDS)))]
+    background = make_texture(rng, kind, height, width)
+    count = int(rng.integers(OBJECTS[0], OBJECTS[1] + 1))
+    chosen = [groups[index] for index in rng.permutation(len(groups))[:count]]
+    sprites = [group[int(rng.integers(len(group)))].pixels for _, group in chosen]
+    scene = compose(rng, background, sprites, SIZES, inside=True)
+    labels = np.array([0, *(label for label, _ in chosen)], np.uint8)
+    return scene.image, labels[scene.instances]
+
+
+def voc_palette() -> List[int]:
+    """Return PASCAL VOC's colours of the labels 0 to 255."""
+    colors = []
+    for label in range(256):
+        for channel in range(3):
+            bits = [(label >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8)]
+            colors.append(sum(bits))
+    return colors
+
+
+def write_checksums(folder: Path) -> None:
+    """Write ``SHA256SUMS`` of all pictures, labels, lists and pictograms below a folder."""
+    files = sorted(
+        path
+        for part in ('VOCdevkit', 'pictograms')
+        for path in (folder / part).rglob('*')
+        if path.is_file()
+    )
+    lines = [
+        f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}'
+        for path in files
+    ]
+    (folder / 'SHA256SUMS').write_text('\n'.join(lines) + '\n')
+
+
+def main() -> None:
+    """Compose the pictures and their checksums."""
+    args = parse_args()
+    if args.styles:
+        pictograms = load_styles(args.pictograms, args.styles, args.cache)
+    else:
+        pictograms = read_folder(args.pictograms)
+    make_benchmark(pictograms, args.out, args.images, args.seed)
+    write_checksums(args.out)
+
+
+if __name__ == '__main__':
+    main()

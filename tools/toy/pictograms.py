@@ -1,0 +1,122 @@
+"""Freely licensed pictograms → RGBA sprites with Unicode names.
+
+The folder given as ``--pictograms`` is a ``node_modules`` folder; ``data/toy/README.md`` names the
+packages and how to fetch them.
+"""
+
+import io
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Dict, List, NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+TRAIN_STYLES = ('noto', 'noto-v1', 'twemoji', 'openmoji', 'fxemoji', 'streamline-emojis')
+VAL_STYLES = ('emojione',)  # for choices: temperature, recipe
+NAMES = 'unicode-emoji-json/data-by-emoji.json'
+SPRITE_SIZE = 160
+_GROUPS = ('Animals & Nature', 'Food & Drink', 'Travel & Places', 'Activities', 'Objects')
+_PEOPLE = re.compile(r'^(man|woman|person|boy|girl|child|older person|old (man|woman)|people)\b')
+# Names of places and of times of the day are scenes of their own, clocks differ by their hands.
+_SCENES = re.compile(r'o’clock|thirty|moon|cityscape|sunrise|sunset|night|globe|city|camping')
+
+
+class Pictogram(NamedTuple):
+    """One pictogram: its Unicode name, and RGBA pixels, uint8 ``[size, size, 4]``."""
+
+    name: str
+    pixels: np.ndarray
+
+
+def load_styles(folder: Path, styles: List[str], cache_folder: Path) -> List[Pictogram]:
+    """Rasterise the pictograms of the given icon sets, once: they are kept in ``cache_folder``."""
+    pictograms = []
+    for style in styles:
+        cached = cache_folder / f'{style}_{SPRITE_SIZE}.npz'
+        if not cached.is_file():
+            cache_folder.mkdir(parents=True, exist_ok=True)
+            _rasterise(folder, style, cached)
+        with np.load(cached) as file:
+            pictograms += [Pictogram(*pair) for pair in zip(file['names'].tolist(), file['pixels'])]
+    return pictograms
+
+
+def read_folder(folder: Path) -> List[Pictogram]:
+    """Read a folder of pictures named after what they show, as ``small_airplane.webp``."""
+    return [
+        Pictogram(path.stem.replace('_', ' '), np.asarray(Image.open(path).convert('RGBA')))
+        for path in sorted(folder.glob('*.webp'))
+    ]
+
+
+@cache
+def unicode_names(folder: Path) -> Dict[str, str]:
+    """Map code points (``1f415``, joined by ``-``, without U+FE0F) to names of things."""
+    entries = json.loads((folder / NAMES).read_text(encoding='utf-8'))
+    names = {}
+    for emoji, entry in entries.items():
+        people = entry['group'] == 'People & Body' and is_person(entry['name'])
+        if (people or entry['group'] in _GROUPS) and not _SCENES.search(entry['name']):
+            names[_code(f'{ord(char):x}' for char in emoji)] = entry['name']
+    return names
+
+
+def is_person(name: str) -> bool:
+    """Tell whether a Unicode name is that of a human being."""
+    return bool(_PEOPLE.match(name))
+
+
+def _code(points) -> str:
+    return '-'.join(point for point in points if point != 'fe0f')
+
+
+def _rasterise(folder: Path, style: str, target: Path) -> None:
+    names, pixels = [], []
+    for name, svg in tqdm(_read_icon_set(folder, style), desc=style, unit='pictogram'):
+        sprite = _render(svg)
+        if (sprite[..., 3] > 127).mean() > 0.1:
+            names.append(name)
+            pixels.append(sprite)
+    np.savez(target, names=np.array(names), pixels=np.stack(pixels))
+
+
+def _read_icon_set(folder: Path, style: str) -> List[tuple]:
+    """Read ``(Unicode name, SVG)`` of an Iconify icon set."""
+    package = folder / '@iconify-json' / style
+    content = json.loads((package / 'icons.json').read_text(encoding='utf-8'))
+    width, height = content.get('width', 16), content.get('height', 16)
+    by_code = unicode_names(folder)
+    by_slug = {_slug(name): name for name in by_code.values()}
+    chars = package / 'chars.json'
+    codes = json.loads(chars.read_text(encoding='utf-8')) if chars.is_file() else {}
+    icons = {
+        icon: by_code[_code(code.split('-'))]
+        for code, icon in codes.items()
+        if _code(code.split('-')) in by_code
+    } or {icon: by_slug[_slug(icon)] for icon in content['icons'] if _slug(icon) in by_slug}
+    result = []
+    for icon, name in icons.items():
+        entry = content['icons'].get(icon)
+        if entry:
+            size = entry.get('width', width), entry.get('height', height)
+            corner = entry.get('left', 0), entry.get('top', 0)
+            box = ' '.join(map(str, (*corner, *size)))
+            svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">{entry["body"]}</svg>'
+            result.append((name, svg))
+    return result
+
+
+def _slug(name: str) -> str:
+    return re.sub(r'[^a-z0-9]+', '', name.lower())
+
+
+def _render(svg: str) -> np.ndarray:
+    import resvg_py
+
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=SPRITE_SIZE, height=SPRITE_SIZE))
+    image = Image.open(io.BytesIO(png)).convert('RGBA')
+    return np.asarray(image.resize((SPRITE_SIZE, SPRITE_SIZE)))

@@ -1,0 +1,64 @@
+#!/usr/bin/env python
+"""Measure how often the small CLIP finds a true caption of a new scene, and a true scene."""
+
+import argparse
+from pathlib import Path
+from typing import Tuple
+
+import torch
+import torch.nn.functional as F
+from pictograms import TRAIN_STYLES, VAL_STYLES
+from train_toy_clip import MEAN, STD, encode_text
+from training_data import Phase, SceneBatches
+
+from sclip_mmseg.models.checkpoint import load_clip
+from sclip_mmseg.models.towers import build_image_tower, build_text_tower
+
+_PHASE = Phase(224, 196, 100, 1, 3, (75, 190), voc_share=0.75, strong=False)
+_BATCHES = 5
+_SEED = (2012,)  # of no training run
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('clip', help='checkpoint')
+    parser.add_argument('--pictograms', type=Path, required=True, help='folder of icon sets')
+    parser.add_argument('--cache', type=Path, default=Path('work_dirs/toy'))
+    return parser.parse_args()
+
+
+@torch.no_grad()
+def retrieve(clip: str, batches: SceneBatches) -> Tuple[float, float]:
+    """Rank the captions of each batch for its scenes, and the scenes for its captions.
+
+    Returns:
+        Part of the scenes whose first caption is true, and of the captions whose first scene fits.
+    """
+    weights = load_clip(clip)
+    image_tower, text_tower = build_image_tower(weights, clip), build_text_tower(weights, clip)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    totals = torch.zeros(2)
+    for _, (images, tokens, shown, stated) in zip(range(_BATCHES), batches):
+        tokens, stated = tokens[: len(images)], stated[: len(images)]
+        image = image_tower((images.permute(0, 3, 1, 2).float() - mean) / std)
+        text = encode_text(text_tower, tokens)
+        cosines = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
+        # Captions like 'a pattern' state nothing and are true of no scene.
+        true = ((~shown).float() @ stated.float().T == 0) & stated.any(1)
+        totals[0] += true.gather(1, cosines.argmax(1, keepdim=True)).float().mean()
+        totals[1] += true.gather(0, cosines.argmax(0, keepdim=True)).float().mean()
+    return tuple((totals / _BATCHES).tolist())
+
+
+def main() -> None:
+    """Print the accuracy with the training's styles and with the validation's."""
+    args = parse_args()
+    for title, styles in (('training styles', TRAIN_STYLES), ('unseen style', VAL_STYLES)):
+        batches = SceneBatches(args.pictograms, args.cache, styles, _PHASE, _SEED, 0)
+        scores = ' '.join(f'{100 * score:.1f}' for score in retrieve(args.clip, batches))
+        print(f'{title}: scene → caption, caption → scene R@1 {scores} %')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,142 @@
+"""Pictures of several pictograms on a background, with exact masks.
+
+Pillow's resampling of bytes is integer arithmetic, so a seed gives the same picture everywhere.
+"""
+
+from typing import List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+
+class Scene(NamedTuple):
+    """A picture and what it shows.
+
+    Attributes:
+        image: RGB, uint8 ``[H, W, 3]``.
+        instances: uint8 ``[H, W]``; 0 is background, i the i-th object.
+        visible: Part of each object's own area that can be seen, 0 to 1.
+    """
+
+    image: np.ndarray
+    instances: np.ndarray
+    visible: List[float]
+
+
+def compose(
+    rng: np.random.Generator,
+    background: np.ndarray,
+    sprites: Sequence[np.ndarray],
+    sizes: Tuple[int, int],
+    inside: bool = False,
+    strong: bool = False,
+) -> Scene:
+    """Paste objects one over the other.
+
+    Args:
+        rng: Source of choices.
+        background: RGB, uint8 ``[H, W, 3]``.
+        sprites: RGBA, uint8 ``[h, w, 4]`` each.
+        sizes: Smallest and largest longer side of an object in pixels.
+        inside: Keep objects within the picture, and two thirds of each visible where twenty tries
+            find such a place.
+        strong: Change colours more, for training.
+    """
+    canvas = Image.fromarray(background)
+    instances = np.zeros(background.shape[:2], np.uint8)
+    areas: List[int] = []
+    for index, sprite in enumerate(sprites, start=1):
+        object_ = _vary(rng, sprite, int(rng.integers(sizes[0], sizes[1] + 1)), strong)
+        mask = np.asarray(object_.getchannel('A')) > 127
+        x, y = _find_place(rng, instances, mask, areas, inside)
+        canvas.paste(object_, (x, y), object_)
+        target, source = _overlap(instances.shape, mask.shape, x, y)
+        instances[target][mask[source]] = index
+        areas.append(max(int(mask.sum()), 1))
+    visible = [(instances == i).sum() / area for i, area in enumerate(areas, start=1)]
+    if rng.random() < 0.3:
+        canvas = canvas.filter(ImageFilter.GaussianBlur(1))
+    image = np.asarray(canvas).astype(np.int16)
+    grain = int(rng.integers(0, 12))
+    if grain:
+        image = image + rng.integers(-grain, grain + 1, image.shape, dtype=np.int16)
+    return Scene(np.clip(image, 0, 255).astype(np.uint8), instances, visible)
+
+
+def _vary(rng: np.random.Generator, sprite: np.ndarray, size: int, strong: bool) -> Image.Image:
+    """Resize, mirror, tilt and recolour a sprite, and cut off the empty border."""
+    image = Image.fromarray(sprite)
+    image = image.crop(image.getchannel('A').getbbox())
+    factor = size / max(image.size)
+    width, height = (max(int(side * factor + 0.5), 8) for side in image.size)
+    if strong:
+        width = max(int(width * (0.8 + 0.4 * rng.random())), 8)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    angle = int(rng.integers(-25, 26)) if strong else int(rng.integers(-20, 21))
+    image = image.rotate(angle, Image.Resampling.BILINEAR, expand=True)
+    return _recolor(rng, image, strong)
+
+
+def _recolor(rng: np.random.Generator, image: Image.Image, strong: bool) -> Image.Image:
+    """Mix the channels a little; strongly, also swap them, turn grey or shade."""
+    spread = 0.25 if strong else 0.1
+    mix = np.eye(3) + spread * (rng.random((3, 3)) - 0.5)
+    offset = 255 * spread * (rng.random(3) - 0.5)
+    if strong:
+        choice = rng.random()
+        if choice < 0.1:
+            mix = mix[rng.permutation(3)]
+        elif choice < 0.15:
+            mix = 0.25 * mix + 0.25
+    matrix = np.concatenate([mix, offset[:, None]], axis=1).flatten().tolist()
+    alpha = image.getchannel('A')
+    rgb = image.convert('RGB').convert('RGB', matrix)
+    if strong and rng.random() < 0.5:
+        rgb = _shade(rng, rgb)
+    rgb.putalpha(alpha)
+    return rgb
+
+
+def _shade(rng: np.random.Generator, image: Image.Image) -> Image.Image:
+    """Lighten and darken smoothly, as on a rounded body."""
+    corners = rng.integers(0, 256, (2, 2), dtype=np.uint8)
+    light = Image.fromarray(corners).resize(image.size, Image.Resampling.BILINEAR)
+    veil = Image.new('RGB', image.size, (255, 255, 255) if rng.random() < 0.5 else (30, 0, 60))
+    return Image.composite(veil, image, light.point(lambda value: value * 2 // 5))
+
+
+def _find_place(
+    rng: np.random.Generator,
+    instances: np.ndarray,
+    mask: np.ndarray,
+    areas: Sequence[int],
+    inside: bool,
+) -> Tuple[int, int]:
+    height, width = instances.shape
+    if not inside:
+        return (
+            int(rng.integers(width // 8, width - width // 8)) - mask.shape[1] // 2,
+            int(rng.integers(height // 8, height - height // 8)) - mask.shape[0] // 2,
+        )
+    for _ in range(20):
+        x = int(rng.integers(0, max(width - mask.shape[1], 0) + 1))
+        y = int(rng.integers(0, max(height - mask.shape[0], 0) + 1))
+        target, source = _overlap(instances.shape, mask.shape, x, y)
+        left = np.bincount(instances[target][~mask[source]], minlength=len(areas) + 1)
+        outside = np.bincount(instances.ravel(), minlength=len(areas) + 1)
+        outside -= np.bincount(instances[target].ravel(), minlength=len(areas) + 1)
+        remaining = (left + outside)[1 : len(areas) + 1]
+        if all(rest > area * 2 / 3 for rest, area in zip(remaining, areas)):
+            break
+    return x, y
+
+
+def _overlap(canvas: Tuple[int, int], mask: Tuple[int, int], x: int, y: int):
+    """Slices of the canvas and of a mask placed at ``(x, y)`` where they overlap."""
+    top, left = max(y, 0), max(x, 0)
+    bottom, right = min(y + mask[0], canvas[0]), min(x + mask[1], canvas[1])
+    target = np.s_[top : max(bottom, top), left : max(right, left)]
+    source = np.s_[top - y : max(bottom, top) - y, left - x : max(right, left) - x]
+    return target, source
