@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Learn the projection of SCLIP's ablation from a few labelled images; all else stays frozen.
 
-The last block's attention becomes ``softmax(x W Wᵀ xᵀ / √d) v`` with W = identity, and W alone is
-trained by the cross-entropy of each pixel's class (an ablation of SCLIP, arXiv 2312.01597).
+The last block's attention becomes ``softmax(x W Wᵀ xᵀ / √d) v``. W starts as the block's own W_q
+and alone is trained, by the cross-entropy of each pixel's class (an ablation of SCLIP, arXiv
+2312.01597).
 """
 
 import argparse
@@ -110,11 +111,15 @@ def output_path(out: str, attention: dict) -> Path:
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """Build the config's segmentor with a trainable projection, the identity, and nothing else."""
+    """Build the config's segmentor with a trainable projection, W_q at first, and nothing else."""
     cfg.model.image_encoder.attention = dict(type='IdentityCSA')
     model = MODELS.build(cfg.model).eval()  # frozen as a whole
-    width = len(model.image_encoder.visual.proj)
-    model.image_encoder.attention = MODELS.build(dict(type='LearnedCSA', width=width))
+    visual = model.image_encoder.visual
+    width = len(visual.proj)
+    attention = MODELS.build(dict(type='LearnedCSA', width=width))
+    projections = visual.transformer.resblocks[-1].attn.in_proj_weight
+    attention.weight.data.copy_(projections[:width].T)
+    model.image_encoder.attention = attention
     return model.to(get_device())
 
 

@@ -13,11 +13,15 @@ from .attention import BlockTokens, LastBlockAttention
 
 @MODELS.register_module()
 class IdentityCSA(LastBlockAttention):
-    """``softmax(x xᵀ / √d) v`` of the block's normalised input x, without any projection."""
+    """``softmax(x xᵀ / √width) v`` of the block's normalised input x, without any projection.
+
+    One map over the whole width serves all heads: without a projection the heads' slices of x are
+    arbitrary. (The paper does not say how x is divided among heads.)
+    """
 
     def pairs(self, tokens: BlockTokens) -> List[Tuple[Tensor, Tensor]]:
         """See :class:`.attention.LastBlockAttention`."""
-        x = tokens.heads_of(tokens.x)
+        x = tokens.x[:, None].expand(-1, tokens.q.shape[1], -1, -1)
         return [(x, x)]
 
 

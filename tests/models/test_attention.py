@@ -106,8 +106,9 @@ def test_earlier_block(tokens):
 
 
 def test_identity_projection(tokens):
-    x = tokens.x.unflatten(-1, (4, 8)).transpose(1, 2)
-    torch.testing.assert_close(_attend('IdentityCSA', tokens), _weights(x, x) @ tokens.v)
+    weights = (tokens.x @ tokens.x.transpose(1, 2) * 32**-0.5).softmax(-1)
+    expected = weights[:, None] @ tokens.v
+    torch.testing.assert_close(_attend('IdentityCSA', tokens), expected)
 
 
 def test_random_projections(tokens):
@@ -127,8 +128,9 @@ def test_learned_projection(tokens, tmp_path):
     x = (tokens.x @ weight).unflatten(-1, (4, 8)).transpose(1, 2)
     loaded = _attend('LearnedCSA', tokens, projection=str(tmp_path / 'w.pt'))
     torch.testing.assert_close(loaded, _weights(x, x) @ tokens.v)
+    x = tokens.x.unflatten(-1, (4, 8)).transpose(1, 2)
     fresh = _attend('LearnedCSA', tokens, width=32)
-    torch.testing.assert_close(fresh, _attend('IdentityCSA', tokens))
+    torch.testing.assert_close(fresh, _weights(x, x) @ tokens.v)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ def evaluate(config: Path, out: Path) -> float:
     cfg = Config.fromfile(config)
     cfg.work_dir = str(out)
     cfg.log_level = 'ERROR'
+    # mmengine keeps an instance of each by name, and several runs share this process.
+    cfg.experiment_name = cfg.visualizer.name = config.stem
     cfg.test_evaluator.output_dir = str(out / 'labels')
     cfg.default_hooks.pop('visualization')
     return Runner.from_cfg(cfg).test()['mIoU']
