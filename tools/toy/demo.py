@@ -7,12 +7,12 @@ from typing import Dict, List
 
 import numpy as np
 from concepts import VOC_PICTOGRAMS
-from make_benchmark import TOY, voc_palette
+from make_benchmark import TOY
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image, ImageDraw
 
-import sclip_mmseg  # noqa: F401 - registers the models
+from sclip_mmseg.datasets import voc_palette
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/toy'
 #: Title → config name up to the benchmark's.
@@ -68,7 +68,7 @@ def draw(name: str, results: Dict[str, Path], target: Path) -> None:
     for column, (title, panel) in enumerate(panels.items()):
         sheet.paste(panel, (column * (width + 6), 18))
         pen.text((column * (width + 6) + 4, 3), title, fill='black')
-    classes, colors = list(VOC_PICTOGRAMS), np.array(voc_palette()).reshape(-1, 3)
+    classes, colors = list(VOC_PICTOGRAMS), np.array(voc_palette(256))
     shown = np.unique(np.concatenate([label[truth > 0] for label in labels]))
     for row, label in enumerate(shown[shown > 0]):
         x, y = sheet.width - _LEGEND + 4, 20 + 15 * row
@@ -78,7 +78,7 @@ def draw(name: str, results: Dict[str, Path], target: Path) -> None:
 
 
 def _paint(image: Image.Image, labels: np.ndarray, truth: np.ndarray) -> Image.Image:
-    colors = np.array(voc_palette()).reshape(-1, 3)[labels]
+    colors = np.array(voc_palette(256))[labels]
     strength = np.where(truth > 0, 0.85, np.where(labels > 0, 0.2, 0.0))[..., None]
     return Image.fromarray((np.asarray(image) * (1 - strength) + colors * strength).astype('uint8'))
 

@@ -13,6 +13,8 @@ from PIL import Image
 from scenes import compose
 from textures import KINDS, make_texture
 
+from sclip_mmseg.datasets import voc_palette
+
 TOY = Path(__file__).resolve().parents[2] / 'data/toy'
 SIZES = (70, 150)
 OBJECTS = (4, 6)
@@ -51,7 +53,7 @@ def make_benchmark(pictograms: Sequence[Pictogram], out: Path, images: int, seed
         image, labels = make_image(np.random.default_rng([seed, index]), groups)
         Image.fromarray(image).save(folders[0] / f'{name}.jpg', quality=85)
         label_map = Image.fromarray(labels, mode='P')
-        label_map.putpalette(voc_palette())
+        label_map.putpalette(sum(voc_palette(256), []))
         label_map.save(folders[1] / f'{name}.png', optimize=True)
         names.append(name)
     (lists / 'val.txt').write_text('\n'.join(names) + '\n')
@@ -84,16 +86,6 @@ def make_image(
     scene = compose(rng, background, sprites, SIZES, inside=True)
     labels = np.array([0, *(label for label, _ in chosen)], np.uint8)
     return scene.image, labels[scene.instances]
-
-
-def voc_palette() -> List[int]:
-    """Return PASCAL VOC's colours of the labels 0 to 255."""
-    colors = []
-    for label in range(256):
-        for channel in range(3):
-            bits = [(label >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8)]
-            colors.append(sum(bits))
-    return colors
 
 
 def write_checksums(folder: Path) -> None:
