@@ -53,7 +53,7 @@ def make_benchmark(pictograms: Sequence[Pictogram], out: Path, images: int, seed
         image, labels = make_image(np.random.default_rng([seed, index]), groups)
         Image.fromarray(image).save(folders[0] / f'{name}.jpg', quality=85)
         label_map = Image.fromarray(labels, mode='P')
-        label_map.putpalette(sum(voc_palette(256), []))
+        label_map.putpalette(np.array(voc_palette(256), dtype=np.uint8).tobytes())
         label_map.save(folders[1] / f'{name}.png', optimize=True)
         names.append(name)
     (lists / 'val.txt').write_text('\n'.join(names) + '\n')
