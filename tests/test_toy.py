@@ -1,14 +1,10 @@
 """The toy benchmark gives the numbers of its model card, and its script makes its files."""
 
 import hashlib
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from helpers import ROOT, metrics, run_test, run_tool
 
-ROOT = Path(__file__).parents[1]
 TOY = ROOT / 'data/toy'
 # VOC20-style mIoU of data/toy/README.md.
 EXPECTED = {'clip': 10.23, 'maskclip': 11.28, 'sclip': 11.98}
@@ -27,19 +23,9 @@ def sha256(path):
 def measured(tmp_path_factory):
     scores = {}
     for method in EXPECTED:
-        output = subprocess.run(
-            [
-                *(sys.executable, str(ROOT / 'tools/test.py')),
-                str(ROOT / f'configs/toy/{method}_toy_voc20.py'),
-                *('--work-dir', str(tmp_path_factory.mktemp(method))),
-            ],
-            cwd=tmp_path_factory.getbasetemp(),
-            capture_output=True,
-            text=True,
-        )
-        found = re.findall(r'mIoU: ([\d.]+)', output.stdout + output.stderr)
-        assert found, output.stderr
-        scores[method] = float(found[-1])
+        work = tmp_path_factory.mktemp(method)
+        output = run_test(f'{method}_toy_voc20', '--work-dir', work, cwd=work).stdout
+        scores[method] = metrics(output)['mIoU']
     return scores
 
 
@@ -58,10 +44,7 @@ def test_files_are_those_of_the_checksums():
 
 
 def test_benchmark_is_reproducible(tmp_path):
-    subprocess.run(
-        [sys.executable, str(ROOT / 'tools/toy/make_benchmark.py'), '--out', str(tmp_path)],
-        check=True,
-    )
+    run_tool(ROOT / 'tools/toy/make_benchmark.py', '--out', tmp_path)
     expected = {path: sum_ for path, sum_ in checksums().items() if path.startswith('VOC')}
     assert {path: sha256(tmp_path / path) for path in expected} == expected
 

@@ -79,16 +79,12 @@ def build_segmentor(
     if method not in list_methods():
         raise InputError(f"method='{method}' is not one of {', '.join(list_methods())}")
     query_set = load_queries(classes)
-    queries = [[] for _ in query_set.class_names]
-    for query, class_id in zip(query_set.queries, query_set.class_ids):
-        queries[class_id].append(query)
-    names = list(query_set.class_names)
+    queries, names = query_set.by_class, list(query_set.class_names)
     [path] = CONFIGS.glob(f'*/{method}_vit-b16_voc20.py')
     cfg = Config.fromfile(path)
     if background:
-        voc21 = load_queries('voc21')
-        words = [q for q, c in zip(voc21.queries, voc21.class_ids) if c == 0]
-        queries.insert(0, words if background is True else list(background))
+        words = load_queries('voc21').by_class[0] if background is True else list(background)
+        queries.insert(0, words)
         names.insert(0, 'background')
         cfg.model.test_cfg.prob_thd = BACKGROUND_THD
     cfg.model.text_head.queries = queries

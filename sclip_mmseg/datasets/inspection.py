@@ -14,12 +14,10 @@ class PairReport:
     """What was found in one image and its label.
 
     Attributes:
-        image: Path of the image.
         problems: Sentences on what is wrong with the files.
         histogram: Number of pixels of each id as stored in the label file, int64 ``[256]``.
     """
 
-    image: str
     problems: List[str] = field(default_factory=list)
     histogram: np.ndarray = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
 
@@ -30,7 +28,7 @@ def inspect_pair(info: dict) -> PairReport:
     Args:
         info: A dataset's info with ``img_path`` and ``seg_map_path``.
     """
-    report = PairReport(info['img_path'])
+    report = PairReport()
     image_size = _image_size(info['img_path'], report)
     label = _read_label(info['seg_map_path'], report)
     if label is None:

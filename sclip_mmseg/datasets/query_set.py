@@ -47,6 +47,14 @@ class QuerySet:
         """K."""
         return len(self.class_names)
 
+    @property
+    def by_class(self) -> List[List[str]]:
+        """The queries of each class, K lists."""
+        groups: List[List[str]] = [[] for _ in self.class_names]
+        for query, class_id in zip(self.queries, self.class_ids):
+            groups[class_id].append(query)
+        return groups
+
     @classmethod
     def from_ids(cls, queries: Sequence[str], class_ids: Sequence[int], source: str) -> 'QuerySet':
         """Check the ids of given queries, and name each class after its first query.

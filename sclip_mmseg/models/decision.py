@@ -47,16 +47,19 @@ def apply_area_rule(scores: Tensor, area_thd: float) -> Tensor:
     return scores
 
 
-def decide(scores: Tensor, prob_thd: float = 0.0) -> Tensor:
+def decide(scores: Tensor, prob_thd: float = 0.0, area_thd: Optional[float] = None) -> Tensor:
     """Choose each pixel's class: the argmax, or class 0 where the maximum is below ``prob_thd``.
 
     Args:
-        scores: Class scores ``[K, H, W]``.
+        scores: Class scores ``[K, H, W]``; the area rule changes them in place.
         prob_thd: 0 to 1.
+        area_thd: See :func:`apply_area_rule`, which comes first; None for no area rule.
 
     Returns:
         int64 ``[H, W]``.
     """
+    if area_thd is not None:
+        apply_area_rule(scores, area_thd)
     best, classes = scores.max(0)
     return classes.masked_fill_(best < prob_thd, 0)
 
@@ -91,6 +94,4 @@ def segment(
     for top in range(0, height, rows):
         logits = query_map[:, top : top + rows].float() * logit_scale
         scores[:, top : top + rows] = class_scores(logits.softmax(0), class_ids)
-    if area_thd is not None:
-        apply_area_rule(scores, area_thd)
-    return scores, decide(scores, prob_thd)
+    return scores, decide(scores, prob_thd, area_thd)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock
 from mmengine.logging import print_log
 from tqdm import tqdm
 
@@ -33,6 +33,26 @@ def _sha256(path: Path, size: int, modified: int) -> str:
     return digest.hexdigest()
 
 
+def lock_file(target: Path, remedy: str) -> AcquireReturnProxy:
+    """Wait until no other process works on a file, whose folder is made when missing.
+
+    Args:
+        target: The file to be made.
+        remedy: What to do where its folder cannot be written to.
+
+    Returns:
+        A context at whose end the file is free again.
+
+    Raises:
+        InputError: If the folder cannot be written to.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(f'{target}.lock').acquire()
+    except OSError as error:
+        raise InputError(f'cannot write to {target.parent} ({error}): {remedy}') from error
+
+
 def download(url: str, target: Path, sha256: str, retries: int = 5) -> Path:
     """Make sure that ``target`` holds the file behind ``url`` and return it.
 
@@ -52,15 +72,7 @@ def download(url: str, target: Path, sha256: str, retries: int = 5) -> Path:
     """
     if target.is_file() and sha256_of(target) == sha256:
         return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f'{target}.lock').acquire()
-    except OSError as error:
-        raise InputError(
-            f'cannot write to {target.parent} ({error}): name another folder with --download-root '
-            'or SCLIP_DOWNLOAD_ROOT'
-        ) from error
-    with lock:
+    with lock_file(target, 'name another folder with --download-root or SCLIP_DOWNLOAD_ROOT'):
         if target.is_file():
             if sha256_of(target) == sha256:
                 return target

@@ -10,7 +10,6 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from torch import Tensor
@@ -19,7 +18,7 @@ from ..compat import openai_clip
 from ..datasets import QuerySet
 from ..errors import InputError
 from .checkpoint import load_clip, resolve_clip
-from .download import sha256_of
+from .download import lock_file, sha256_of
 from .towers import TextTower, build_text_tower
 
 CACHE_DIR = 'SCLIP_CACHE_DIR'
@@ -99,15 +98,7 @@ def cached_embeddings(
     target = root / f'{key}.npy'
     if target.is_file():
         return torch.from_numpy(np.load(target))
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f'{target}.lock').acquire()
-    except OSError as error:
-        raise InputError(
-            f'embeddings cannot be cached in {root} ({error}): set {CACHE_DIR} to a folder that '
-            'can be written'
-        ) from error
-    with lock:
+    with lock_file(target, f'set {CACHE_DIR} to a folder for cached embeddings'):
         if not target.is_file():
             print_log(f'Encoding {len(queries)} queries × {len(templates)} templates', 'current')
             tower = build_text_tower(load_clip(clip), f"clip='{clip}'", quick_gelu)

@@ -8,7 +8,7 @@ from mmseg.models import SegTTAModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from .decision import apply_area_rule, decide
+from .decision import decide
 
 
 @MODELS.register_module()
@@ -37,9 +37,8 @@ class CLIPTTAModel(SegTTAModel):
         for views in data_samples_list:
             sample = views[0]
             scores = sum(view.seg_logits.data for view in views) / len(views)
-            if cfg.area_thd is not None:
-                apply_area_rule(scores, cfg.area_thd)
+            classes = decide(scores, cfg.prob_thd, cfg.area_thd)
             sample.seg_logits = PixelData(data=scores)
-            sample.pred_sem_seg = PixelData(data=decide(scores, cfg.prob_thd)[None])
+            sample.pred_sem_seg = PixelData(data=classes[None])
             merged.append(sample)
         return merged

@@ -10,11 +10,7 @@ def _classes(name):
 
 
 def _grouped(name):
-    query_set = load_queries(name)
-    groups = [[] for _ in range(query_set.num_classes)]
-    for query, class_id in zip(query_set.queries, query_set.class_ids):
-        groups[class_id].append(query)
-    return groups
+    return load_queries(name).by_class
 
 
 @pytest.mark.parametrize(
@@ -104,6 +100,10 @@ def test_no_text(tmp_path):
         load_queries(str(path))
     with pytest.raises(InputError, match='class 1 must be text or a list, not 1'):
         load_queries([1, 2])
+
+
+def test_queries_by_class():
+    assert load_queries([['sky', 'clouds'], 'cat']).by_class == [['sky', 'clouds'], ['cat']]
 
 
 def test_a_list():
