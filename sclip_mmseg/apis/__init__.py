@@ -1,13 +1,19 @@
-"""Own classes on own pictures."""
+"""Own classes on own pictures and videos."""
 
-from .drawing import draw_overlay
-from .segment import Segmentation, build_segmentor, list_methods, read_picture, segment
+from .drawing import draw_legend, draw_overlay
+from .files import FileResult, segment_files
+from .media import read_picture
+from .segment import Segmentation, build_segmentor, list_methods, parse_classes, segment
 
 __all__ = [
+    'FileResult',
     'Segmentation',
     'build_segmentor',
+    'draw_legend',
     'draw_overlay',
     'list_methods',
+    'parse_classes',
     'read_picture',
     'segment',
+    'segment_files',
 ]

@@ -1,11 +1,9 @@
 """Own classes on own pictures, in one call."""
 
-import os.path as osp
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Union
 
-import mmcv
 import numpy as np
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -13,10 +11,11 @@ from mmengine.registry import init_default_scope
 from mmseg.apis import inference_model
 from mmseg.registry import MODELS
 
-from ..datasets import load_queries
+from ..datasets import QUERY_LISTS, load_queries
 from ..datasets.query_set import Queries
 from ..errors import InputError
 from ..models import CLIPSegmentor
+from .media import read_picture
 
 CONFIGS = Path(__file__).resolve().parents[1] / '.mim/configs'
 BACKGROUND_THD = 0.1  # as published for the benchmarks with a background
@@ -39,10 +38,15 @@ class Segmentation:
     palette: List[List[int]]
 
     @property
+    def pixels(self) -> Dict[str, int]:
+        """Number of pixels of each class."""
+        counts = np.bincount(self.labels.flatten(), minlength=len(self.class_names))
+        return dict(zip(self.class_names, counts.tolist()))
+
+    @property
     def areas(self) -> Dict[str, float]:
         """Share of the picture that each class covers, 0 to 1."""
-        counts = np.bincount(self.labels.flatten(), minlength=len(self.class_names))
-        return dict(zip(self.class_names, (counts / self.labels.size).tolist()))
+        return {name: count / self.labels.size for name, count in self.pixels.items()}
 
 
 def list_methods() -> List[str]:
@@ -64,7 +68,8 @@ def build_segmentor(
     Args:
         classes: See :func:`.datasets.load_queries`.
         background: Names of what is not wanted, which become class 0 together with all pixels whose
-            best score is below 0.1; True for the 26 words of the published VOC21 list.
+            best score is below 0.1; True for the 26 words of the published VOC21 list but those
+            that are queries of a class.
         method: One of :func:`list_methods`.
         clip: A CLIP by name or path; None for the method's own, ViT-B/16.
         device: None for the accelerator where there is one.
@@ -83,10 +88,13 @@ def build_segmentor(
     [path] = CONFIGS.glob(f'*/{method}_vit-b16_voc20.py')
     cfg = Config.fromfile(path)
     if background:
-        words = load_queries('voc21').by_class[0] if background is True else list(background)
+        words = list(background) if background is not True else _background_words(query_set.queries)
         queries.insert(0, words)
         names.insert(0, 'background')
         cfg.model.test_cfg.prob_thd = BACKGROUND_THD
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two classes are called '{name}': rename one, or join their synonyms")
     cfg.model.text_head.queries = queries
     if clip:
         cfg.model.image_encoder.clip = clip
@@ -98,18 +106,29 @@ def build_segmentor(
     return model.to(device or get_device()).eval()
 
 
-def read_picture(path: Union[str, Path]) -> np.ndarray:
-    """Read a picture as BGR, uint8 ``[H, W, 3]``.
+def _background_words(queries: Sequence[str]) -> List[str]:
+    """The published words, without those that would always win over a class of the same name."""
+    taken = {query.lower() for query in queries}
+    return [word for word in load_queries('voc21').by_class[0] if word not in taken]
+
+
+def parse_classes(text: str) -> Queries:
+    """Read classes that somebody typed.
+
+    Args:
+        text: Classes separated by semicolons or line breaks, synonyms by commas; or the name of a
+            shipped list.
+
+    Returns:
+        What :func:`build_segmentor` takes as ``classes``.
 
     Raises:
-        InputError: If the file does not exist or is no picture.
+        InputError: If there is no class.
     """
-    if not osp.isfile(path):
-        raise InputError(f'picture {path} does not exist')
-    image = mmcv.imread(str(path)) if osp.getsize(path) else None
-    if image is None:
-        raise InputError(f'{path} cannot be read as a picture')
-    return image
+    text = text.strip()
+    if not text:
+        raise InputError('there is no class: write some, separated by semicolons, as in: cat; dog')
+    return text if text in QUERY_LISTS else text.replace(';', '\n').splitlines()
 
 
 def segment(model: CLIPSegmentor, image: Union[str, Path, np.ndarray]) -> Segmentation:

@@ -36,6 +36,27 @@ def test_background(clip_path, picture, background, queries):
     assert (result.labels[result.scores.max(0) < 0.1] == 0).all()
 
 
+def test_background_words_leave_classes_alone(clip_path):
+    model = apis.build_segmentor(['Sky, clouds', 'cat'], True, 'sclip', clip_path, 'cpu', SMALL)
+    words = model.text_head.query_set.by_class[0]
+    assert len(words) == 25
+    assert 'sky' not in words and 'wall' in words
+
+
+@pytest.mark.filterwarnings('ignore:.*stands for classes')
+@pytest.mark.parametrize('classes, background', [(['cat', 'cat'], False), (['background'], True)])
+def test_one_name_for_two_classes(clip_path, classes, background):
+    with pytest.raises(InputError, match=f"two classes are called '{classes[0]}'"):
+        apis.build_segmentor(classes, background, clip=clip_path)
+
+
+def test_parse_classes():
+    assert apis.parse_classes(' cat, kitten; dog\n grass ') == ['cat, kitten', ' dog', ' grass']
+    assert apis.parse_classes('voc20') == 'voc20'
+    with pytest.raises(InputError, match='there is no class'):
+        apis.parse_classes(' \n')
+
+
 def test_methods():
     assert {'clip', 'maskclip', 'sclip', 'clearclip', 'naclip'} <= set(apis.list_methods())
     with pytest.raises(InputError, match="method='sclap' is not one of .*sclip"):
@@ -61,6 +82,20 @@ def test_overlay():
     legend = drawn[:, 40:].reshape(-1, 3)
     assert (legend == [200, 0, 0]).all(1).any()
     assert not (legend == [9, 90, 9]).all(1).any()
+
+
+def test_legend_inside_keeps_the_size():
+    image = np.full((60, 90, 3), 100, dtype=np.uint8)
+    labels = np.zeros((60, 90), dtype=int)
+    labels[50:] = 1
+    palette = [[0, 0, 0], [200, 0, 0]]
+    names = ['sky', 'cat']
+    drawn = apis.draw_overlay(image, labels, names, palette, inside=True)
+    assert drawn.shape == image.shape
+    assert drawn[55, 80].tolist() == [150, 50, 50]
+    assert drawn[:40, :40].max() > 150  # the legend's paper
+    many = apis.draw_overlay(image[:9, :9], labels[-9:, :9], ['x', 'y' * 99], palette, inside=True)
+    assert many.shape == (9, 9, 3)
 
 
 def test_legend_longer_than_the_picture():

@@ -53,9 +53,15 @@ def test_bad_input(folder, clip_path, tmp_path, name, classes, message):
     assert 'Traceback' not in output
 
 
+def test_a_background_that_is_a_picture(folder, clip_path, tmp_path):
+    arguments = ('--classes', 'cat', '--background', folder / 'image_0.jpg')
+    output = _demo(folder, clip_path, tmp_path, *arguments, check=False)
+    assert output.startswith('error: --background takes words, not')
+
+
 def test_no_picture(clip_path, tmp_path):
     output = _demo(tmp_path, clip_path, tmp_path, '--classes', 'cat', check=False)
-    assert 'no picture below' in output
+    assert 'no picture or video below' in output
 
 
 def test_folders_are_kept_apart(folder, clip_path, tmp_path):

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
-import mmcv
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,6 +19,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from sclip_mmseg import InputError
+from sclip_mmseg.apis import read_picture
 from sclip_mmseg.config import read_config
 from sclip_mmseg.models.segmentor import build_text_head
 
@@ -78,21 +78,6 @@ def parse_points(texts: Sequence[str], size: Size) -> List[Point]:
             raise InputError(f'--points {text} lies outside the image of {width}×{height} pixels')
         points.append((x, y))
     return points
-
-
-def read_image(path: str) -> np.ndarray:
-    """Read an image as the models' pipelines do, turned upright; uint8 RGB ``[H, W, 3]``.
-
-    Raises:
-        InputError: If there is none.
-    """
-    try:
-        image = mmcv.imread(path)
-    except OSError as error:
-        raise InputError(f'{path} cannot be read as an image: {error}') from error
-    if image is None:
-        raise InputError(f'{path} cannot be read as an image: it is damaged or of another format')
-    return image[..., ::-1]
 
 
 @torch.no_grad()
@@ -202,7 +187,7 @@ def main() -> None:
     """Compute each config's maps and draw them."""
     args = parse_args()
     try:
-        image = read_image(args.image)
+        image = read_picture(args.image)[..., ::-1]
         points = parse_points(args.points, image.shape[:2])
         if args.short_side < 1:
             raise InputError(f'--short-side {args.short_side} must be positive')

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image, ImageDraw
 
+from sclip_mmseg.apis import draw_legend
 from sclip_mmseg.datasets import voc_palette
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/toy'
@@ -70,10 +71,9 @@ def draw(name: str, results: Dict[str, Path], target: Path) -> None:
         pen.text((column * (width + 6) + 4, 3), title, fill='black')
     classes, colors = list(VOC_PICTOGRAMS), np.array(voc_palette(256))
     shown = np.unique(np.concatenate([label[truth > 0] for label in labels]))
-    for row, label in enumerate(shown[shown > 0]):
-        x, y = sheet.width - _LEGEND + 4, 20 + 15 * row
-        pen.rectangle((x, y, x + 10, y + 10), fill=tuple(colors[label].tolist()))
-        pen.text((x + 15, y), classes[label - 1], fill='black')
+    shown = shown[shown > 0]
+    legend = draw_legend([classes[label - 1] for label in shown], colors[shown])
+    sheet.paste(Image.fromarray(legend), (sheet.width - _LEGEND, 18))
     sheet.save(target)
 
 

@@ -1,0 +1,148 @@
+"""Own classes on files: what ``tools/demo.py`` does, in one call."""
+
+import csv
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Union
+
+import numpy as np
+from PIL import Image
+
+from ..datasets.query_set import Queries
+from ..errors import InputError
+from ..models import CLIPSegmentor
+from .drawing import draw_overlay
+from .media import (
+    LABELS,
+    OVERLAY,
+    find_media,
+    is_video,
+    open_video,
+    output_names,
+    read_picture,
+    video_writer,
+)
+from .segment import Segmentation, build_segmentor, segment
+
+Paths = Union[str, Path, Sequence[Union[str, Path]]]
+
+
+@dataclass
+class FileResult:
+    """What was found in a picture or video, and where it was written.
+
+    Attributes:
+        path: The picture or video.
+        overlay: Picture or video with the classes painted over it.
+        labels: Label map, PNG of class ids; of a video the folder of a label map per frame.
+        pixels: Number of pixels of each class, of a video in all frames.
+    """
+
+    path: Path
+    overlay: Path
+    labels: Path
+    pixels: Dict[str, int]
+
+    @property
+    def areas(self) -> Dict[str, float]:
+        """Share that each class covers, 0 to 1, the largest first."""
+        total = sum(self.pixels.values())
+        shares = {name: count / total for name, count in self.pixels.items()}
+        return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def segment_files(
+    inputs: Paths,
+    classes: Queries,
+    background: Union[bool, Sequence[str]] = False,
+    method: str = 'sclip',
+    out: Union[str, Path] = 'segmented',
+    clip: Optional[str] = None,
+    device: Optional[str] = None,
+    cfg_options: Optional[dict] = None,
+    on_result: Optional[Callable[[FileResult], None]] = None,
+) -> List[FileResult]:
+    """Segment pictures and videos into own classes and write what was found.
+
+    For each input ``NAME_overlay.png`` and ``NAME_labels.png``, of a video ``NAME_overlay.mp4`` (of
+    its size and frame rate, without sound) and ``NAME_labels/000000.png`` and so on, laid out below
+    ``out`` as the inputs are; and ``areas.csv`` with the area of each class.
+
+    Args:
+        inputs: A picture, video or folder, or several.
+        classes, background, method, clip, device, cfg_options: See :func:`build_segmentor`.
+        out: Folder to write to; existing results of the same name are replaced.
+        on_result: Called with each result as soon as it is written.
+
+    Returns:
+        A result per picture or video.
+
+    Raises:
+        InputError: If an argument or a file cannot be used. Files written before are kept.
+
+    Warns:
+        UserWarning: If a video ends before the number of frames that it states.
+    """
+    inputs = [Path(path) for path in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
+    files = find_media(inputs)
+    names = output_names(files, inputs)
+    for path in filter(is_video, files):
+        open_video(path)
+    model = build_segmentor(classes, background, method, clip, device, cfg_options)
+    results = []
+    Path(out).mkdir(parents=True, exist_ok=True)
+    with open(Path(out) / 'areas.csv', 'w', newline='', encoding='utf-8') as file:
+        table = csv.writer(file)
+        table.writerow(['file', 'class', 'pixels', 'share'])
+        for path, name in zip(files, names):
+            stem = Path(out) / name
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            result = (_segment_video if is_video(path) else _segment_picture)(model, path, stem)
+            for class_name, share in result.areas.items():
+                table.writerow([path, class_name, result.pixels[class_name], f'{share:.6f}'])
+            file.flush()
+            results.append(result)
+            if on_result:
+                on_result(result)
+    return results
+
+
+def _segment_picture(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
+    image = read_picture(path)
+    result = segment(model, image)
+    overlay = Path(f'{stem}{OVERLAY}.png')
+    drawn = draw_overlay(image[..., ::-1], result.labels, result.class_names, result.palette)
+    Image.fromarray(drawn).save(overlay)
+    labels = Path(f'{stem}{LABELS}.png')
+    _write_labels(result, labels)
+    return FileResult(path, overlay, labels, result.pixels)
+
+
+def _segment_video(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
+    video = open_video(path)
+    overlay, labels = Path(f'{stem}{OVERLAY}.mp4'), Path(f'{stem}{LABELS}')
+    labels.mkdir(exist_ok=True)
+    totals = dict.fromkeys(model.dataset_meta['classes'], 0)
+    frame, count = video.read(), 0
+    if frame is None:
+        raise InputError(f'{path} has no frame that can be read')
+    with video_writer(overlay, video.fps, frame.shape[:2]) as writer:
+        while frame is not None:
+            result = segment(model, frame)
+            drawn = draw_overlay(
+                frame[..., ::-1], result.labels, result.class_names, result.palette, inside=True
+            )
+            writer.write(np.ascontiguousarray(drawn[..., ::-1]))
+            _write_labels(result, labels / f'{count:06d}.png')
+            for name, pixels in result.pixels.items():
+                totals[name] += pixels
+            frame, count = video.read(), count + 1
+    if count < video.frame_cnt:
+        warnings.warn(f'{path} ends after {count} of {video.frame_cnt} frames', stacklevel=3)
+    return FileResult(path, overlay, labels, totals)
+
+
+def _write_labels(result: Segmentation, path: Path) -> None:
+    dtype = np.uint8 if len(result.class_names) <= 256 else np.uint16
+    Image.fromarray(result.labels.astype(dtype)).save(path)

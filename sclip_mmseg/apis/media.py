@@ -1,0 +1,123 @@
+"""Pictures and videos as files."""
+
+import math
+import os.path as osp
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, List, Sequence, Tuple, Union
+
+import cv2
+import mmcv
+import numpy as np
+
+from ..errors import InputError
+
+PICTURES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
+VIDEOS = {'.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm', '.mpg', '.mpeg', '.gif'}
+#: Ends of the names of results, which are not inputs in turn.
+OVERLAY, LABELS = '_overlay', '_labels'
+
+
+def is_video(path: Union[str, Path]) -> bool:
+    """Whether a file is a video, by its suffix."""
+    return Path(path).suffix.lower() in VIDEOS
+
+
+def find_media(paths: Sequence[Path]) -> List[Path]:
+    """Files as given, and the pictures and videos below folders, in order.
+
+    Raises:
+        InputError: If a path does not exist, or a folder holds none.
+    """
+    found = []
+    for path in paths:
+        if not path.exists():
+            raise InputError(f'picture {path} does not exist')
+        inside = [path]
+        if path.is_dir():
+            inside = [file for file in sorted(path.rglob('*')) if _is_input(file, path)]
+        if not inside:
+            raise InputError(f'no picture or video below {path}')
+        found += inside
+    return found
+
+
+def _is_input(file: Path, root: Path) -> bool:
+    if file.suffix.lower() not in PICTURES | VIDEOS or not file.is_file():
+        return False
+    frames = any(part.endswith(LABELS) for part in file.relative_to(root).parts[:-1])
+    return not frames and not file.stem.endswith((OVERLAY, LABELS))
+
+
+def output_names(files: Sequence[Path], inputs: Sequence[Path]) -> List[Path]:
+    """Where each file's results go below the output folder, laid out as the inputs are.
+
+    Args:
+        files: From :func:`find_media`.
+        inputs: The files and folders given to it.
+
+    Returns:
+        Relative paths without suffix.
+
+    Raises:
+        InputError: If two files would write the same results.
+    """
+    names: List[Path] = []
+    for path in files:
+        root = next((r for r in inputs if r.is_dir() and r in path.parents), path.parent)
+        name = path.relative_to(root).with_suffix('')
+        if name in names:
+            raise InputError(f'{path} and another picture are both called {name}: rename one')
+        names.append(name)
+    return names
+
+
+def read_picture(path: Union[str, Path]) -> np.ndarray:
+    """Read a picture, turned upright, as BGR, uint8 ``[H, W, 3]``.
+
+    Raises:
+        InputError: If the file does not exist or is no picture.
+    """
+    if not osp.isfile(path):
+        raise InputError(f'picture {path} does not exist')
+    image = mmcv.imread(str(path)) if osp.getsize(path) else None
+    if image is None:
+        raise InputError(f'{path} cannot be read as a picture')
+    return image
+
+
+def open_video(path: Union[str, Path]) -> mmcv.VideoReader:
+    """Open a video, whose ``read()`` gives frames as :func:`read_picture` does, None at the end.
+
+    Raises:
+        InputError: If the file does not exist, or has no frame or frame rate.
+    """
+    if not osp.isfile(path):
+        raise InputError(f'video {path} does not exist')
+    video = mmcv.VideoReader(str(path), cache_capacity=1)
+    if not video.opened or not video.width:
+        raise InputError(f'{path} cannot be read as a video')
+    if not (math.isfinite(video.fps) and video.fps > 0):
+        raise InputError(f'{path} states no frame rate: convert it to a video that does')
+    return video
+
+
+@contextmanager
+def video_writer(path: Path, fps: float, size: Tuple[int, int]) -> Iterator[cv2.VideoWriter]:
+    """Write a video, MPEG-4.
+
+    Args:
+        path: File that ends in ``.mp4``.
+        fps: Frames per second.
+        size: Height and width of the frames, which are BGR, uint8 ``[H, W, 3]``.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), fps, size[::-1])
+    try:
+        if not writer.isOpened():
+            raise InputError(f'{path} cannot be written as a video')
+        yield writer
+    finally:
+        writer.release()
