@@ -42,6 +42,10 @@ setup(
         'tqdm',
     ],
     # mmcv-lite and mmcv share a folder, so neither may be installed over the other.
-    extras_require={'lite': ['mmcv-lite>=2.0.0,<2.2.0'], 'mmcv': ['mmcv>=2.0.0,<2.2.0']},
+    extras_require={
+        'lite': ['mmcv-lite>=2.0.0,<2.2.0'],
+        'mmcv': ['mmcv>=2.0.0,<2.2.0'],
+        'web': ['gradio>=6,<7'],
+    },
     zip_safe=False,
 )

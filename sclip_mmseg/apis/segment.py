@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 from mmseg.apis import inference_model
 from mmseg.registry import MODELS
 
-from ..datasets import QUERY_LISTS, load_queries
+from ..datasets import QUERY_LISTS, load_queries, voc_palette
 from ..datasets.query_set import Queries
 from ..errors import InputError
 from ..models import CLIPSegmentor
@@ -85,12 +85,16 @@ def build_segmentor(
         raise InputError(f"method='{method}' is not one of {', '.join(list_methods())}")
     query_set = load_queries(classes)
     queries, names = query_set.by_class, list(query_set.class_names)
+    # Black is the background's alone, unless a benchmark's palette says otherwise.
+    shipped = isinstance(classes, str) and classes in QUERY_LISTS
+    palette = query_set.palette if shipped else voc_palette(len(names) + 1)[1:]
     [path] = CONFIGS.glob(f'*/{method}_vit-b16_voc20.py')
     cfg = Config.fromfile(path)
     if background:
         words = list(background) if background is not True else _background_words(query_set.queries)
         queries.insert(0, words)
         names.insert(0, 'background')
+        palette = [[0, 0, 0], *palette]
         cfg.model.test_cfg.prob_thd = BACKGROUND_THD
     for name in names:
         if names.count(name) > 1:
@@ -102,7 +106,7 @@ def build_segmentor(
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     model.cfg = cfg
-    model.dataset_meta['classes'] = tuple(names)
+    model.dataset_meta = dict(classes=tuple(names), palette=palette)
     return model.to(device or get_device()).eval()
 
 

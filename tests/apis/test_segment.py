@@ -18,6 +18,7 @@ def test_own_classes(clip_path, picture, method):
     model = apis.build_segmentor(classes, False, method, clip_path, 'cpu', SMALL)
     result = apis.segment(model, picture)
     assert result.class_names == ('sky', 'grass', 'cat')
+    assert result.palette == [[128, 0, 0], [0, 128, 0], [128, 128, 0]]
     assert result.labels.shape == (90, 120)
     assert result.scores.shape == (3, 90, 120)
     assert (result.labels == result.scores.argmax(0)).all()
@@ -31,9 +32,16 @@ def test_background(clip_path, picture, background, queries):
     model = apis.build_segmentor('cat;dog'.split(';'), background, 'sclip', clip_path, 'cpu', SMALL)
     assert model.dataset_meta['classes'] == ('background', 'cat', 'dog')
     assert model.text_head.query_set.class_ids == (0,) * queries + (1, 2)
+    assert model.dataset_meta['palette'] == [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
     assert model.test_cfg.prob_thd == 0.1
     result = apis.segment(model, picture)
     assert (result.labels[result.scores.max(0) < 0.1] == 0).all()
+
+
+def test_a_shipped_list(clip_path):
+    meta = apis.build_segmentor('cityscapes', clip=clip_path, device='cpu').dataset_meta
+    assert meta['classes'][:2] == ('road', 'sidewalk')
+    assert meta['palette'][:2] == [[128, 64, 128], [244, 35, 232]]
 
 
 def test_background_words_leave_classes_alone(clip_path):
