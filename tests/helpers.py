@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
@@ -69,6 +70,12 @@ def make_voc(root, sizes=((90, 120), (130, 100), (100, 100))):
         )
     (voc / 'ImageSets/Segmentation/val.txt').write_text('\n'.join(names) + '\n')
     return root
+
+
+def require(available, what):
+    """Skip where something optional is absent; fail in CI, which is to have it."""
+    if not available:
+        (pytest.fail if os.environ.get('CI') else pytest.skip)(f'{what} is not installed')
 
 
 def config_path(name):

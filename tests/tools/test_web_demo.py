@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from helpers import ROOT, run_tool
+from helpers import ROOT, require, run_tool
 from PIL import Image
 
 from sclip_mmseg import apis
@@ -80,16 +80,10 @@ def test_bad_arguments():
     assert output.startswith('error: ') and expected in output
 
 
-def _require(available, what):
-    """Skip where something is absent, but not in CI, which is to have it."""
-    if not available:
-        (pytest.fail if os.environ.get('CI') else pytest.skip)(f'{what} is not installed')
-
-
 @pytest.fixture
 def url(tmp_path):
     """Address of the tool, running."""
-    _require(find_spec('gradio'), 'Gradio (pip install -e ".[web]")')
+    require(find_spec('gradio'), 'Gradio (pip install -e ".[web]")')
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -113,9 +107,9 @@ def url(tmp_path):
 @pytest.fixture
 def browser(tmp_path):
     """Headless Chromium."""
-    _require(find_spec('selenium'), 'selenium')
+    require(find_spec('selenium'), 'selenium')
     chromium, driver = shutil.which('chromium'), shutil.which('chromedriver')
-    _require(chromium and driver, 'Chromium with its driver (Debian: chromium, chromium-driver)')
+    require(chromium and driver, 'Chromium with its driver (Debian: chromium, chromium-driver)')
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
