@@ -1,0 +1,135 @@
+"""Links, anchors and paths in the pages lead somewhere."""
+
+import re
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from helpers import ROOT
+from markdown_it import MarkdownIt
+
+PAGES = [
+    page
+    for pattern in ('*.md', 'docs/**/*.md', 'data/*.md', 'data/toy/*.md', 'tools/**/*.md')
+    for page in sorted(ROOT.glob(pattern))
+]
+#: Files of this repository in commands and prose; names with a placeholder do not match.
+FILES = re.compile(
+    r'(?<![\w./<>{}-])((?:configs|data|demo|docs|sclip_mmseg|tests|tools)/[\w./-]+'
+    r'\.(?:py|sh|md|ipynb|jpg|png|safetensors|txt))(?![\w<{])'
+)
+
+
+def parse(page):
+    return MarkdownIt('commonmark').enable('table').parse(page.read_text(encoding='utf-8'))
+
+
+def walk(tokens):
+    for token in tokens:
+        yield token
+        yield from walk(token.children or [])
+
+
+def links(page):
+    """Targets of the links and pictures of a page."""
+    for token in walk(parse(page)):
+        target = token.attrGet('href') or token.attrGet('src')
+        if target:
+            yield str(target)
+
+
+def anchors(page):
+    """Anchors of a page's headings, as GitHub makes them."""
+    tokens = parse(page)
+    found = []
+    for opening, inline in zip(tokens, tokens[1:]):
+        if opening.type == 'heading_open':
+            parts = walk(inline.children)
+            text = ''.join(part.content for part in parts if part.type in ('text', 'code_inline'))
+            slug = re.sub(r'[^\w\- ]', '', text.lower()).replace(' ', '-')
+            found.append(slug + (f'-{found.count(slug)}' if slug in found else ''))
+    return found
+
+
+def problem(page, target):
+    """What is wrong with a link, or None."""
+    parts = urlsplit(target)
+    if parts.scheme:
+        good = parts.scheme == 'https' and re.fullmatch(r'[\w-]+(\.[\w-]+)+', parts.netloc)
+        return None if good and ' ' not in target else 'is no https address'
+    path = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+    if not path.is_relative_to(ROOT):
+        return 'leads out of the repository'
+    if not path.exists():
+        return 'does not exist'
+    if parts.fragment and (path.suffix != '.md' or parts.fragment not in anchors(path)):
+        return 'has no such heading'
+    return None
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links(page):
+    assert {target: problem(page, target) for target in links(page) if problem(page, target)} == {}
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_in_commands(page):
+    code = [
+        t.content for t in walk(parse(page)) if t.type in ('fence', 'code_block', 'code_inline')
+    ]
+    named = {match for text in code for match in FILES.findall(text)}
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_pages_are_found():
+    names = {str(page.relative_to(ROOT)) for page in PAGES}
+    assert {'README.md', 'CONTRIBUTING.md', 'data/toy/README.md', 'docs/own_classes.md'} <= names
+
+
+def test_every_page_can_be_reached():
+    """From the README, over links."""
+    reached, new = set(), {ROOT / 'README.md'}
+    while new:
+        reached |= new
+        targets = [(page, urlsplit(target)) for page in new for target in links(page)]
+        paths = {(page.parent / part.path).resolve() for page, part in targets if not part.scheme}
+        new = {path for path in paths if path.suffix == '.md'} - reached
+    assert set((ROOT / 'docs').rglob('*.md')) <= reached
+
+
+def test_python_of_own_classes_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'data').symlink_to(ROOT / 'data')
+    tokens = parse(ROOT / 'docs/own_classes.md')
+    names = {}
+    for token in tokens:
+        if token.type == 'fence' and token.info == 'python':
+            exec(token.content, names)
+    assert list(names['result'].areas) == ['background', 'sheep', 'bottle', 'cow', 'television']
+    assert (tmp_path / 'segmented/toy_000003_overlay.png').is_file()
+    assert names['overlay'].dtype == 'uint8'
+
+
+@pytest.mark.parametrize(
+    'target, expected',
+    [
+        ('b.md', None),
+        ('b.md#two-words', None),
+        ('b.md#two-words-1', None),
+        ('b.md#code-x_y', None),
+        ('#here', None),
+        ('https://example.org/x', None),
+        ('c.md', 'does not exist'),
+        ('b.md#three', 'has no such heading'),
+        ('#there', 'has no such heading'),
+        ('../../x.md', 'leads out of the repository'),
+        ('http://example.org', 'is no https address'),
+        ('https://example', 'is no https address'),
+    ],
+)
+def test_the_check_itself(tmp_path, monkeypatch, target, expected):
+    monkeypatch.setitem(globals(), 'ROOT', tmp_path)
+    (tmp_path / 'a.md').write_text('# Here\n')
+    (tmp_path / 'b.md').write_text(
+        '# Two *words*\n\n```\n# three\n```\n\n## Two words\n\n# Code: `x_y`!\n'
+    )
+    assert problem(tmp_path / 'a.md', target) == expected
