@@ -1,6 +1,7 @@
 """Pictures of several pictograms on a background, with exact masks.
 
-Pillow's resampling of bytes is integer arithmetic, so a seed gives the same picture everywhere.
+Pillow's resampling of bytes is integer arithmetic, so a seed gives the same picture everywhere with
+the same version of Pillow; another one may round a few pixels differently.
 """
 
 from typing import List, NamedTuple, Sequence, Tuple
