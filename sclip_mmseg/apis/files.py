@@ -98,7 +98,8 @@ def segment_files(
         for path, name in zip(files, names):
             stem = Path(out) / name
             stem.parent.mkdir(parents=True, exist_ok=True)
-            result = (_segment_video if is_video(path) else _segment_picture)(model, path, stem)
+            segment_file = _segment_video if is_video(path) else _segment_picture
+            result = segment_file(model, path, stem)
             for class_name, share in result.areas.items():
                 table.writerow([path, class_name, result.pixels[class_name], f'{share:.6f}'])
             file.flush()
@@ -110,7 +111,7 @@ def segment_files(
 
 def _segment_picture(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
     image = read_picture(path)
-    result = segment(model, image)
+    result = _segment_named(model, image, path)
     overlay = Path(f'{stem}{OVERLAY}.png')
     drawn = draw_overlay(image[..., ::-1], result.labels, result.class_names, result.palette)
     Image.fromarray(drawn).save(overlay)
@@ -129,7 +130,7 @@ def _segment_video(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
         raise InputError(f'{path} has no frame that can be read')
     with video_writer(overlay, video.fps, frame.shape[:2]) as writer:
         while frame is not None:
-            result = segment(model, frame)
+            result = _segment_named(model, frame, path)
             drawn = draw_overlay(
                 frame[..., ::-1], result.labels, result.class_names, result.palette, inside=True
             )
@@ -141,6 +142,13 @@ def _segment_video(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
     if count < video.frame_cnt:
         warnings.warn(f'{path} ends after {count} of {video.frame_cnt} frames', stacklevel=3)
     return FileResult(path, overlay, labels, totals)
+
+
+def _segment_named(model: CLIPSegmentor, image: np.ndarray, path: Path) -> Segmentation:
+    try:
+        return segment(model, image)
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from error
 
 
 def _write_labels(result: Segmentation, path: Path) -> None:

@@ -91,6 +91,9 @@ def test_bad_files(run, tmp_path):
         run(tmp_path / 'x.mp4')
     with pytest.raises(InputError, match=r'y\.mp4 does not exist'):
         run(str(tmp_path / 'y.mp4'))
+    Image.new('RGB', (600, 1)).save(tmp_path / 'thin.png')
+    with pytest.raises(InputError, match=r'thin\.png: .* smaller than a patch'):
+        run(tmp_path / 'thin.png')
     (tmp_path / 'empty').mkdir()
     with pytest.raises(InputError, match='no picture or video below .*empty'):
         run(tmp_path / 'empty')

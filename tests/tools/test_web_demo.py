@@ -27,7 +27,8 @@ CLASSES = ['sheep, lamb', 'bottle', 'television']
 SCREENSHOT = ROOT / 'work_dirs/web_demo.png'
 FLAGS = (
     '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --window-size=1280,1000 '
-    '--disable-background-networking --disable-component-update --disable-sync'
+    '--disable-background-networking --disable-component-update --disable-sync '
+    '--disable-dev-shm-usage'
 ).split()
 
 
@@ -187,7 +188,7 @@ def _expected(clip, method):
     return apis.draw_overlay(image, result.labels, result.class_names, result.palette)
 
 
-def test_page(url, browser, demo, tmp_path):
+def test_page(browser, url, demo, tmp_path):
     page = Page(browser, url)
     page.upload(PICTURE)
     address, first = page.new_overlay()
