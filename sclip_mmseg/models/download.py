@@ -112,7 +112,7 @@ def download(
             part.unlink()
             raise InputError(
                 f'{url} has {_ALGORITHMS[len(digest)]} {found}, expected {digest}: the file was '
-                f'changed on its way or on the server. Fetch it by other means and put it at {target}'
+                f'changed on its way or on the server. Put the right one at {target}'
             )
         os.replace(part, target)
     return target

@@ -263,7 +263,7 @@ EXPECTED = [[1, 59, 0], [1, 1, 59], [0, 0, 0]]
 
 def context_json(names=('a',)):
     """Run lengths down the columns, as a list and in COCO's text."""
-    segments = [(2, [0, 2, 2, 1, 4]), (458, '31311')]
+    segments = [(2, [0, 2, 2, 1, 4]), (458, '3130N')]
     images = [
         dict(image_id=i, file_name=f'{name}.jpg', height=3, width=3, phase='val')
         for i, name in enumerate(names)
