@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Optional, Sequence
@@ -34,19 +33,26 @@ class Task:
         """Make the file.
 
         Raises:
-            InputError: If the source cannot be read.
+            InputError: If the source cannot be read or the target cannot be written.
         """
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        if self.convert is None and isinstance(self.source, FileEntry):
-            _link(self.source.path, self.target)
-            return
+        link = self.convert is None and isinstance(self.source, FileEntry)
+        content = None if link else self._content()
         try:
-            content = self.source.read() if self.convert is None else self._label()
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            if link:
+                _link(self.source.path, self.target)
+            else:
+                _write(self.target, content)
+        except OSError as error:
+            raise InputError(f'{self.target} cannot be written: {error}') from error
+
+    def _content(self) -> bytes:
+        try:
+            return self.source.read() if self.convert is None else self._label()
         except InputError:
             raise
         except (*ARCHIVE_ERRORS, OSError, SyntaxError, ValueError, KeyError) as error:
             raise InputError(f'{self.source} cannot be read: {error}; fetch it again') from error
-        write(self.target, content)
 
     def _label(self) -> bytes:
         buffer = io.BytesIO()
@@ -54,9 +60,7 @@ class Task:
         return buffer.getvalue()
 
 
-def write(target: Path, content: bytes) -> None:
-    """Write a file that appears only when it is complete."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _write(target: Path, content: bytes) -> None:
     part = target.with_name(target.name + '.part')
     part.write_bytes(content)
     os.replace(part, target)
@@ -67,9 +71,7 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links
-        part = target.with_name(target.name + '.part')
-        shutil.copyfile(source, part)
-        os.replace(part, target)
+        _write(target, source.read_bytes())
 
 
 def map_ids(source: Entry, table: np.ndarray) -> np.ndarray:
