@@ -37,6 +37,8 @@ setup(
         'regex',
         'numpy',
         'opencv-python',
+        'pillow',
+        'scipy',
         'filelock',
         'safetensors',
         'tqdm',

@@ -6,18 +6,8 @@ import sys
 from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-# Number of images in the published split; PASCAL Context has 5104 or 5105 by conversion.
-PUBLISHED = {
-    'voc21': (1449,),
-    'voc20': (1449,),
-    'context60': (5104, 5105),
-    'context59': (5104, 5105),
-    'coco_object': (5000,),
-    'coco_stuff164k': (5000,),
-    'coco_stuff10k': (1000,),
-    'cityscapes': (500,),
-    'ade20k': (2000,),
-}
+BENCHMARKS = sorted(path.stem for path in CONFIGS.glob('_base_/datasets/*.py'))
+BENCHMARKS.remove('benchmark')  # what they share
 _SHOWN = 12  # pictures on a contact sheet
 _LISTED = 10  # problems printed one by one
 
@@ -25,11 +15,16 @@ _LISTED = 10  # problems printed one by one
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('benchmark', nargs='+', choices=[*PUBLISHED, 'all'])
+    parser.add_argument('benchmark', nargs='+', choices=[*BENCHMARKS, 'all'])
     parser.add_argument('--out', type=Path, help='folder for a contact sheet of overlays')
     parser.add_argument('--limit', type=int, help='check this many images, spread over the split')
+    parser.add_argument(
+        '--partial', action='store_true', help='accept another number of images than published'
+    )
     parser.add_argument('--nproc', type=int, default=4)
-    parser.add_argument('--classes', action='store_true', help='print the pixels of each class')
+    parser.add_argument(
+        '--classes', action='store_true', help='print the number and share of pixels of each class'
+    )
     return parser.parse_args()
 
 
@@ -45,6 +40,7 @@ def check(name: str, args: argparse.Namespace) -> bool:
 
     from sclip_mmseg import InputError
     from sclip_mmseg.datasets import inspection
+    from sclip_mmseg.datasets.benchmarks import compare_count
     from sclip_mmseg.datasets.checks import load_dataset
 
     cfg = Config.fromfile(CONFIGS / f'_base_/datasets/{name}.py').test_dataloader.dataset
@@ -54,16 +50,20 @@ def check(name: str, args: argparse.Namespace) -> bool:
         print(f'{name}: {error}')
         return False
     count = len(dataset)
-    published = PUBLISHED[name]
-    note = '' if count in published else f', the published split has {published[0]}'
-    print(f'{name}: {count} images{note}')
+    labels, mistakes = inspection.match_labels(dataset)
+    print(f'{name}: {count} images, {labels} labels')
+    if difference := compare_count(name, count):
+        if args.partial:
+            print(f'  note: {difference}')
+        else:
+            mistakes.append(f'{difference} (--partial accepts that)')
     indices = np.linspace(0, count - 1, min(count, args.limit or count)).astype(int)
     infos = [dataset.get_data_info(int(index)) for index in indices]
     reports = track_parallel_progress(inspection.inspect_pair, infos, args.nproc, keep_order=True)
     print()
     histogram = sum(report.histogram for report in reports)
     problems = [problem for report in reports for problem in report.problems]
-    mistakes = inspection.name_mistakes(histogram, dataset)
+    mistakes += inspection.name_mistakes(histogram, dataset)
     for problem in [*mistakes, *problems[:_LISTED]]:
         print(f'  wrong: {problem}')
     if len(problems) > _LISTED:
@@ -72,8 +72,9 @@ def check(name: str, args: argparse.Namespace) -> bool:
     absent = [c for c, n in zip(dataset.metainfo['classes'], pixels) if n == 0]
     print(f'  {len(pixels) - len(absent)} of {len(pixels)} classes occur')
     if args.classes:
+        share = 100 / max(sum(pixels), 1)
         for label, number in zip(dataset.metainfo['classes'], pixels):
-            print(f'  {number:>14,}  {label}')
+            print(f'  {number:>14,} {share * number:6.2f} %  {label}')
     if args.out:
         readable = [info for info, report in zip(infos, reports) if not report.problems]
         args.out.mkdir(parents=True, exist_ok=True)
@@ -120,7 +121,7 @@ def main() -> None:
     import sclip_mmseg  # noqa: F401 - registers the datasets
 
     init_default_scope('mmseg')
-    names = list(PUBLISHED) if 'all' in args.benchmark else args.benchmark
+    names = BENCHMARKS if 'all' in args.benchmark else args.benchmark
     fine = [check(name, args) for name in names]
     sys.exit(not all(fine))
 

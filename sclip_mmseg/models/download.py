@@ -7,6 +7,7 @@ import urllib.request
 from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
+from typing import Optional
 
 from filelock import AcquireReturnProxy, FileLock
 from mmengine.logging import print_log
@@ -16,17 +17,27 @@ from ..errors import InputError
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
+_ALGORITHMS = {32: 'MD5', 64: 'SHA-256'}  # by the number of hexadecimal digits
 
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, as 64 hexadecimal digits; computed once while the file stays the same."""
+    return _digest_of(path, 'SHA-256')
+
+
+def digest_of(path: Path, like: str) -> str:
+    """Digest of a file by the algorithm, MD5 or SHA-256, that another digest's length tells."""
+    return _digest_of(path, _ALGORITHMS[len(like)])
+
+
+def _digest_of(path: Path, algorithm: str) -> str:
     status = path.stat()
-    return _sha256(path, status.st_size, status.st_mtime_ns)
+    return _hash(path, algorithm, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=8)
-def _sha256(path: Path, size: int, modified: int) -> str:
-    digest = hashlib.sha256()
+def _hash(path: Path, algorithm: str, size: int, modified: int) -> str:
+    digest = hashlib.new(algorithm.replace('-', ''))
     with open(path, 'rb') as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
@@ -53,30 +64,38 @@ def lock_file(target: Path, remedy: str) -> AcquireReturnProxy:
         raise InputError(f'cannot write to {target.parent} ({error}): {remedy}') from error
 
 
-def download(url: str, target: Path, sha256: str, retries: int = 5) -> Path:
+def download(
+    url: str,
+    target: Path,
+    digest: Optional[str],
+    retries: int = 5,
+    remedy: str = 'name another folder with --download-root or SCLIP_DOWNLOAD_ROOT',
+) -> Path:
     """Make sure that ``target`` holds the file behind ``url`` and return it.
 
     A broken transfer leaves ``<target>.part``, which the next attempt continues where the server
     supports ranges and starts again where it does not. ``target`` itself appears by an atomic
-    rename, only once its SHA-256 is right. A lock file lets concurrent processes wait for one
+    rename, only once its digest is right. A lock file lets concurrent processes wait for one
     download.
 
     Args:
         url: Address of the file.
         target: Where the file shall lie. Its folder is made when missing.
-        sha256: Expected digest, 64 hexadecimal digits.
+        digest: Expected MD5 or SHA-256, in hexadecimal digits; None where none is published, so
+            that the length given by the server decides.
         retries: Attempts in all before giving up on a connection that breaks.
+        remedy: What to do where the folder cannot be written to.
 
     Raises:
         InputError: If the server cannot be reached, or if its file has another digest.
     """
-    if target.is_file() and sha256_of(target) == sha256:
+    if target.is_file() and _is_right(target, digest):
         return target
-    with lock_file(target, 'name another folder with --download-root or SCLIP_DOWNLOAD_ROOT'):
+    with lock_file(target, remedy):
         if target.is_file():
-            if sha256_of(target) == sha256:
+            if _is_right(target, digest):
                 return target
-            print_log(f'{target} has a wrong SHA-256 and is downloaded again', 'current')
+            print_log(f'{target} has a wrong checksum and is downloaded again', 'current')
         part = target.with_name(target.name + '.part')
         for attempt in range(1, retries + 1):
             try:
@@ -88,15 +107,19 @@ def download(url: str, target: Path, sha256: str, retries: int = 5) -> Path:
                         f'cannot download {url}: {error}. Check the network, or fetch the file '
                         f'by other means and put it at {target}'
                     ) from error
-        found = sha256_of(part)
-        if found != sha256:
+        if not _is_right(part, digest):
+            found = digest_of(part, digest)
             part.unlink()
             raise InputError(
-                f'{url} has SHA-256 {found}, expected {sha256}: the file was changed on its way '
-                f'or on the server. Fetch it by other means and put it at {target}'
+                f'{url} has {_ALGORITHMS[len(digest)]} {found}, expected {digest}: the file was '
+                f'changed on its way or on the server. Put the right one at {target}'
             )
         os.replace(part, target)
     return target
+
+
+def _is_right(path: Path, digest: Optional[str]) -> bool:
+    return digest is None or digest_of(path, digest) == digest
 
 
 def _is_client_error(error: Exception) -> bool:

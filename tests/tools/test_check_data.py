@@ -1,20 +1,31 @@
 import shutil
+import sys
 
 import numpy as np
 import pytest
-from helpers import ROOT, make_voc, run_tool
+from helpers import ROOT
 from PIL import Image
 
-TOOL = ROOT / 'tools/check_data.py'
+sys.path.insert(0, str(ROOT / 'tools'))
+
+import check_data
 
 
-def _check(root, *arguments, wrong=True):
-    result = run_tool(
-        *(TOOL, *arguments, '--nproc', 1), env={'SCLIP_DATA_ROOT': str(root)}, check=False
-    )
-    assert result.returncode == int(wrong), result.stdout
-    assert 'Traceback' not in result.stdout
-    return result.stdout
+@pytest.fixture
+def check(monkeypatch, capsys):
+    """Run the tool in this process and return its output, having compared its exit code."""
+
+    def run(root, *arguments, wrong=True, partial=True):
+        argv = ['check_data.py', *arguments, '--nproc', 1, *(['--partial'] if partial else [])]
+        monkeypatch.setenv('SCLIP_DATA_ROOT', str(root))
+        monkeypatch.setattr('sys.argv', [*map(str, argv)])
+        with pytest.raises(SystemExit) as stop:
+            check_data.main()
+        output = capsys.readouterr().out
+        assert bool(stop.value.code) == wrong, output
+        return output
+
+    return run
 
 
 @pytest.fixture
@@ -22,76 +33,144 @@ def voc(voc_root):
     return voc_root / 'VOCdevkit/VOC2012'
 
 
-def _make_ade(root, ids):
-    """Three images of ADE20K whose labels hold the given ids."""
-    ade = root / 'ade/ADEChallengeData2016'
-    for kind, suffix in (('images', 'jpg'), ('annotations', 'png')):
-        (ade / kind / 'validation').mkdir(parents=True)
-        for index in range(3):
-            labels = np.resize(np.array(ids, dtype=np.uint8), (40, 50))
-            picture = Image.fromarray(labels)
-            picture.save(ade / kind / f'validation/{index}.{suffix}')
+def _make_pairs(root, images, labels, ids, suffixes, count=3):
+    """Write pictures whose labels hold the given ids; names start with a number."""
+    for folder, suffix in zip((images, labels), suffixes):
+        (root / folder).mkdir(parents=True)
+        for index in range(count):
+            label = np.resize(np.array(ids, dtype=np.uint8), (40, 50))
+            Image.fromarray(label).save(root / folder / f'{index}{suffix}')
     return root
 
 
-def test_a_good_dataset(voc_root, tmp_path):
+def _make_ade(root, ids):
+    folder = 'ade/ADEChallengeData2016'
+    kinds = (f'{folder}/images/validation', f'{folder}/annotations/validation')
+    return _make_pairs(root, *kinds, ids, ('.jpg', '.png'))
+
+
+def _make_coco(root, name, ids, suffix, split='val2017'):
+    kinds = (f'{name}/images/{split}', f'{name}/annotations/{split}')
+    return _make_pairs(root, *kinds, ids, ('.jpg', suffix))
+
+
+def test_a_good_dataset(voc_root, tmp_path, check):
     out = tmp_path / 'sheets'
-    output = _check(voc_root, 'voc21', 'voc20', '--out', out, '--classes', wrong=False)
-    assert 'voc21: 3 images, the published split has 1449' in output
-    assert 'aeroplane' in output
+    output = check(voc_root, 'voc21', 'voc20', '--out', out, '--classes', wrong=False)
+    assert 'voc21: 3 images, 3 labels' in output
+    assert 'note: 3 images, the published split has 1449' in output
+    [line] = {line for line in output.splitlines() if line.endswith('  background')}
+    background = sum(
+        (np.array(Image.open(path)) == 0).sum()
+        for path in (voc_root / 'VOCdevkit/VOC2012/SegmentationClass').iterdir()
+    )
+    assert int(line.split()[0].replace(',', '')) == background
     assert Image.open(out / 'voc20.png').width > 640
 
 
-def test_missing_folder(tmp_path):
-    output = _check(tmp_path, 'cityscapes')
+def test_another_number_of_images(voc_root, check):
+    output = check(voc_root, 'voc21', partial=False)
+    assert 'wrong: 3 images, the published split has 1449 (--partial accepts that)' in output
+
+
+def test_missing_folder(tmp_path, check):
+    output = check(tmp_path, 'cityscapes')
     assert 'cityscapes: CityscapesDataset: folder' in output and 'SCLIP_DATA_ROOT' in output
 
 
-def test_missing_and_unreadable_files(voc_root, voc):
+def test_missing_and_unreadable_files(voc_root, voc, check):
     (voc / 'JPEGImages/image_0.jpg').unlink()
     (voc / 'JPEGImages/image_1.jpg').write_text('no picture')
     (voc / 'SegmentationClass/image_2.png').write_text('no picture')
-    output = _check(voc_root, 'voc21')
-    for part in ('image_0.jpg is missing', 'image_1.jpg is no image', 'image_2.png is missing or'):
+    (voc / 'SegmentationClass/image_1.png').unlink()
+    output = check(voc_root, 'voc21')
+    assert '3 images, 2 labels' in output
+    for part in (
+        'image_0.jpg is missing',
+        'image_1.jpg is missing or unreadable',
+        'image_2.png is missing or',
+        'image_1.png is missing or',
+    ):
         assert part in output
 
 
-def test_sizes_differ(voc_root, voc):
+@pytest.mark.parametrize('name', ['JPEGImages/image_1.jpg', 'SegmentationClass/image_1.png'])
+def test_a_file_that_is_cut_off(voc_root, voc, check, name):
+    content = (voc / name).read_bytes()
+    (voc / name).write_bytes(content[: len(content) * 2 // 3])
+    assert f'{name} is missing or unreadable' in check(voc_root, 'voc21')
+
+
+def test_labels_without_an_image(tmp_path, check):
+    root = _make_ade(tmp_path, [0, 3, 150])
+    check(root, 'ade20k', wrong=False)
+    (root / 'ade/ADEChallengeData2016/images/validation/1.jpg').unlink()
+    output = check(root, 'ade20k')
+    assert '2 images, 2 labels' in output and '1 labels have no image, the first is' in output
+
+
+def test_sizes_differ(voc_root, voc, check):
     Image.new('L', (7, 5)).save(voc / 'SegmentationClass/image_1.png')
-    assert 'image_1.png is 7×5 pixels, its image 100×130' in _check(voc_root, 'voc21')
+    assert 'image_1.png is 7×5 pixels, its image 100×130' in check(voc_root, 'voc21')
 
 
-def test_coloured_label(voc_root, voc):
+def test_coloured_label(voc_root, voc, check):
     Image.new('RGB', (100, 130)).save(voc / 'SegmentationClass/image_1.png')
-    assert 'image_1.png is no label map' in _check(voc_root, 'voc21')
+    assert 'image_1.png is no label map' in check(voc_root, 'voc21')
 
 
-def test_raw_ids(tmp_path):
-    root = tmp_path / 'data'
-    make_voc(root)
-    city = root / 'cityscapes'
-    for kind, suffix in (('leftImg8bit', 'leftImg8bit'), ('gtFine', 'gtFine_labelTrainIds')):
-        (city / kind / 'val/a').mkdir(parents=True)
-        labels = np.resize(np.array([7, 8, 33], dtype=np.uint8), (40, 50))
-        Image.fromarray(labels).save(city / kind / f'val/a/1_{suffix}.png')
-    output = _check(root, 'cityscapes')
+def test_raw_ids_of_cityscapes(tmp_path, check):
+    kinds = ('cityscapes/leftImg8bit/val/a', 'cityscapes/gtFine/val/a')
+    suffixes = ('_leftImg8bit.png', '_gtFine_labelTrainIds.png')
+    _make_pairs(tmp_path, *kinds, [7, 8, 33], suffixes)
+    output = check(tmp_path, 'cityscapes')
     assert 'labels hold ids [33] outside the 19 classes' in output and 'raw ids' in output
 
 
-def test_labels_reduced_already(tmp_path):
-    output = _check(_make_ade(tmp_path, [0, 3, 149, 255]), 'ade20k')
-    assert 'look reduced already' in output
-    shutil.rmtree(tmp_path / 'ade')
-    _check(_make_ade(tmp_path, [0, 3, 150]), 'ade20k', wrong=False)
+def test_raw_ids_of_coco_stuff(tmp_path, check):
+    _make_coco(tmp_path, 'coco_stuff164k', [0, 91, 181, 255], '_labelTrainIds.png')
+    output = check(tmp_path, 'coco_stuff164k')
+    assert 'labels hold ids [181] outside the 171 classes' in output and 'raw ids' in output
 
 
-def test_labels_that_need_reducing(voc_root, voc):
+def test_labels_of_coco_stuff_for_coco_object(tmp_path, check):
+    _make_coco(tmp_path, 'coco_object', [0, 80, 170], '_labelTrainIds.png')
+    output = check(tmp_path, 'coco_object')
+    assert '3 images, 0 labels' in output
+    assert 'such as 0_labelTrainIds.png' in output and 'such as 0_instanceTrainIds.png' in output
+    shutil.rmtree(tmp_path / 'coco_object')
+    _make_coco(tmp_path, 'coco_object', [0, 80, 170], '_instanceTrainIds.png')
+    assert 'labels hold ids [170] outside the 81 classes' in check(tmp_path, 'coco_object')
+
+
+def test_labels_reduced_already(tmp_path, check):
+    root = _make_ade(tmp_path, [0, 3, 149, 255])
+    assert 'look reduced already' in check(root, 'ade20k')
+
+
+def test_labels_of_164k_for_10k_and_back(tmp_path, check):
+    _make_coco(tmp_path, 'coco_stuff10k', [0, 170, 255], '_labelTrainIds.png', 'test2014')
+    assert 'look reduced already' in check(tmp_path, 'coco_stuff10k')
+    _make_coco(tmp_path, 'coco_stuff164k', [0, 1, 171], '_labelTrainIds.png')
+    assert 'need reduce_zero_label=True' in check(tmp_path, 'coco_stuff164k')
+
+
+@pytest.mark.parametrize('benchmark', ['voc21', 'voc20'])
+def test_background_that_became_ignored(voc_root, voc, check, benchmark):
+    for path in (voc / 'SegmentationClass').iterdir():
+        labels = np.array(Image.open(path)) % 20
+        labels[::2] = 255
+        Image.fromarray(labels.clip(1)).save(path)
+    assert 'look reduced already, background as 255' in check(voc_root, benchmark)
+
+
+def test_labels_that_need_reducing(voc_root, voc, check):
     labels = np.resize(np.arange(22, dtype=np.uint8), (130, 100))
     Image.fromarray(labels).save(voc / 'SegmentationClass/image_1.png')
-    assert 'need reduce_zero_label=True' in _check(voc_root, 'voc21')
+    assert 'need reduce_zero_label=True' in check(voc_root, 'voc21')
 
 
-def test_the_reference_photographs(shared):
+def test_the_reference_photographs(shared, check):
     names = ('voc21', 'voc20', 'context60', 'context59', 'cityscapes', 'ade20k')
-    output = _check(shared / 'data', *names, 'coco_stuff164k', '--limit', 3, wrong=False)
-    assert 'context59: 4 images, the published split has 5104' in output
+    output = check(shared / 'data', *names, 'coco_stuff164k', '--limit', 3, wrong=False)
+    assert 'note: 4 images, the published split has 5104 or 5105' in output

@@ -1,14 +1,25 @@
 import sys
 
 import numpy as np
-from helpers import ROOT, run_tool
+import pytest
+from helpers import ROOT
 from PIL import Image
 
 sys.path.insert(0, str(ROOT / 'tools/dataset_converters'))
 
+import coco_object
 from coco_object import to_object_labels
 
-TOOL = ROOT / 'tools/dataset_converters/coco_object.py'
+
+@pytest.fixture
+def run(monkeypatch):
+    """Run the converter in this process."""
+
+    def run(*arguments):
+        monkeypatch.setattr('sys.argv', ['coco_object.py', *map(str, arguments)])
+        coco_object.main()
+
+    return run
 
 
 def test_ids():
@@ -34,20 +45,20 @@ def _make_stuff(root):
     return root
 
 
-def test_conversion_leaves_its_input_alone_and_continues(tmp_path):
+def test_conversion_leaves_its_input_alone_and_continues(tmp_path, run):
     source, out = _make_stuff(tmp_path / 'stuff'), tmp_path / 'object'
     before = sorted(source.rglob('*'))
-    run_tool(TOOL, source, out)
+    run(source, out)
     label = out / 'annotations/val2017/7_instanceTrainIds.png'
     assert (np.array(Image.open(label)) == 1).all()
     assert (out / 'images/val2017/7.jpg').stat().st_size
     written = label.stat().st_mtime_ns
-    run_tool(TOOL, source, out)
+    run(source, out)
     assert label.stat().st_mtime_ns == written
     assert sorted(source.rglob('*')) == before
 
 
-def test_nothing_to_convert(tmp_path):
-    result = run_tool(TOOL, tmp_path, tmp_path / 'out', check=False)
-    assert result.returncode
-    assert 'holds no pixel map' in result.stdout
+def test_nothing_to_convert(tmp_path, run, capsys):
+    with pytest.raises(SystemExit):
+        run(tmp_path, tmp_path / 'out')
+    assert 'holds no pixel map' in capsys.readouterr().err

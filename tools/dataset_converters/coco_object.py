@@ -3,17 +3,23 @@
 
 import argparse
 import os
-import shutil
+import sys
 from functools import partial
 from pathlib import Path
+from typing import Dict, List
 
 import numpy as np
-from mmengine.utils import track_parallel_progress
-from PIL import Image
+
+from sclip_mmseg.datasets.preparation import Task, id_table, map_ids, pair, run_tasks
+from sclip_mmseg.datasets.raw import Entry, FileEntry, RawData
+from sclip_mmseg.errors import InputError
 
 # COCO numbers its things 1 to 90 and leaves these numbers out; pixel maps hold the number less 1.
 _UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-_THINGS = [number - 1 for number in range(1, 91) if number not in _UNUSED]
+#: Ids of COCO's 80 things in COCO-Stuff's pixel maps.
+THINGS = tuple(number - 1 for number in range(1, 91) if number not in _UNUSED)
+# 0 for stuff and void, 1 to 80 for things.
+_OBJECT_IDS = id_table(THINGS, first=1, other=0)
 
 
 def to_object_labels(raw: np.ndarray) -> np.ndarray:
@@ -25,24 +31,40 @@ def to_object_labels(raw: np.ndarray) -> np.ndarray:
     Returns:
         uint8 ``[H, W]``; 0 for stuff and void, 1 to 80 for things.
     """
-    table = np.zeros(256, dtype=np.uint8)
-    table[_THINGS] = np.arange(1, 81)
-    return table[raw]
+    return _OBJECT_IDS[raw]
 
 
-def convert(source: Path, image_dir: Path, out_image_dir: Path, out_label_dir: Path) -> None:
-    """Write the label file of one pixel map and link its image; do nothing where both exist."""
-    target = out_label_dir / f'{source.stem}_instanceTrainIds.png'
-    if not target.exists():
-        part = target.with_suffix('.part')
-        Image.fromarray(to_object_labels(np.array(Image.open(source)))).save(part, 'PNG')
-        os.replace(part, target)
-    image = out_image_dir / f'{source.stem}.jpg'
-    if not image.exists():
-        try:
-            os.link(image_dir / image.name, image)
-        except OSError:  # another file system, or one without links
-            shutil.copy2(image_dir / image.name, image)
+def tasks_of(
+    images: Dict[str, Entry], maps: Dict[str, Entry], root: Path, split: str
+) -> List[Task]:
+    """List the files to be made below ``root``, of images and COCO-Stuff's pixel maps by name."""
+    convert = partial(map_ids, table=_OBJECT_IDS)
+    tasks = []
+    for name in pair(images, maps):
+        tasks.append(Task(root / f'images/{split}/{name}.jpg', images[name]))
+        target = root / f'annotations/{split}/{name}_instanceTrainIds.png'
+        tasks.append(Task(target, maps[name], convert))
+    return tasks
+
+
+def plan(raw: RawData, out: Path) -> List[Task]:
+    """List the files to be made.
+
+    Args:
+        raw: The official files, which are those of COCO-Stuff164k.
+        out: The data root, whose COCO-Stuff164k lends its images.
+
+    Raises:
+        InputError: If something is missing.
+    """
+    from .coco_stuff164k import IMAGES, MAPS
+
+    maps = raw.require(r'val2017/(\d+)\.png', MAPS)
+    stuff = out / 'coco_stuff164k/images/val2017'
+    images = {path.stem: FileEntry(path) for path in stuff.glob('*.jpg')}
+    if not images.keys() >= maps.keys():
+        images = raw.require(r'val2017/(\d+)\.jpg', IMAGES)
+    return tasks_of(images, maps, out / 'coco_object', 'val2017')
 
 
 def main() -> None:
@@ -53,16 +75,20 @@ def main() -> None:
     parser.add_argument('--split', default='val2017')
     parser.add_argument('--nproc', type=int, default=os.cpu_count())
     args = parser.parse_args()
-    source = args.coco_stuff164k / 'annotations' / args.split
-    maps = sorted(path for path in source.glob('*.png') if path.stem.isdigit())
+    folders = (args.coco_stuff164k / kind / args.split for kind in ('images', 'annotations'))
+    images, maps = (
+        {path.stem: FileEntry(path) for path in sorted(folder.iterdir()) if path.stem.isdigit()}
+        if folder.is_dir()
+        else {}
+        for folder in folders
+    )
     if not maps:
-        parser.error(f'{source} holds no pixel map such as 000000000139.png')
-    images, labels = (args.out / kind / args.split for kind in ('images', 'annotations'))
-    for folder in (images, labels):
-        folder.mkdir(parents=True, exist_ok=True)
-    image_dir = args.coco_stuff164k / 'images' / args.split
-    work = partial(convert, image_dir=image_dir, out_image_dir=images, out_label_dir=labels)
-    track_parallel_progress(work, maps, args.nproc)
+        folder = args.coco_stuff164k / 'annotations' / args.split
+        parser.error(f'{folder} holds no pixel map such as 000000000139.png')
+    try:
+        run_tasks(tasks_of(images, maps, args.out, args.split), {}, args.nproc, 'coco_object')
+    except InputError as error:
+        sys.exit(f'Error: {error}')
 
 
 if __name__ == '__main__':

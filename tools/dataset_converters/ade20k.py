@@ -1,0 +1,34 @@
+"""ADE20K's scene parsing benchmark: the validation split, as it is."""
+
+from pathlib import Path
+from typing import List
+
+from sclip_mmseg.datasets.preparation import Task, pair
+from sclip_mmseg.datasets.raw import Archive, RawData
+
+CHALLENGE = Archive(
+    'ADEChallengeData2016.zip',
+    page='http://sceneparsing.csail.mit.edu/',
+    url='http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip',
+)
+
+
+def plan(raw: RawData, out: Path) -> List[Task]:
+    """List the files to be made.
+
+    Args:
+        raw: The official files.
+        out: The data root.
+
+    Raises:
+        InputError: If something is missing.
+    """
+    folder = 'ADEChallengeData2016'
+    images = raw.require(rf'{folder}/images/validation/(\w+)\.jpg', CHALLENGE)
+    labels = raw.require(rf'{folder}/annotations/validation/(\w+)\.png', CHALLENGE)
+    root = out / 'ade' / folder
+    tasks = []
+    for name in pair(images, labels):
+        tasks.append(Task(root / f'images/validation/{name}.jpg', images[name]))
+        tasks.append(Task(root / f'annotations/validation/{name}.png', labels[name]))
+    return tasks

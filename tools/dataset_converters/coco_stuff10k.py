@@ -1,0 +1,54 @@
+"""COCO-Stuff 10k: the test split, with train ids made of the MATLAB files."""
+
+import io
+from pathlib import Path
+from typing import List
+
+import numpy as np
+from scipy.io import loadmat
+
+from sclip_mmseg.datasets.preparation import Task, id_table, pair, read_split
+from sclip_mmseg.datasets.raw import Archive, Entry, RawData
+
+from .coco_stuff164k import CLASSES
+
+STUFF10K = Archive(
+    'cocostuff-10k-v1.1.zip',
+    page='https://github.com/nightrome/cocostuff10k#download',
+    url='http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/'
+    'cocostuff-10k-v1.1.zip',
+)
+# COCO's numbers are the pixel maps' ids plus 1; 0 is unlabeled.
+_TRAIN_IDS = id_table([raw + 1 for raw in CLASSES], first=1, other=0)
+
+
+def read_mat(source: Entry) -> np.ndarray:
+    """Read the label map of a MATLAB file.
+
+    Returns:
+        uint8 ``[H, W]``; 0 unlabeled, 1 to 171 classes.
+    """
+    label = loadmat(io.BytesIO(source.read()), variable_names=['S'])['S']
+    return _TRAIN_IDS[label]
+
+
+def plan(raw: RawData, out: Path) -> List[Task]:
+    """List the files to be made.
+
+    Args:
+        raw: The official files.
+        out: The data root.
+
+    Raises:
+        InputError: If something is missing.
+    """
+    labels = raw.require(r'annotations/(COCO_train2014_\d+)\.mat', STUFF10K)
+    images = raw.require(r'images/(?:test2014/)?(COCO_train2014_\d+)\.jpg', STUFF10K)
+    [split] = raw.require(r'(imageLists/test)\.txt', STUFF10K).values()
+    root = out / 'coco_stuff10k'
+    tasks = []
+    for name in pair(images, labels, read_split(split)):
+        tasks.append(Task(root / f'images/test2014/{name}.jpg', images[name]))
+        target = root / f'annotations/test2014/{name}_labelTrainIds.png'
+        tasks.append(Task(target, labels[name], read_mat))
+    return tasks

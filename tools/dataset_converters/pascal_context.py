@@ -1,0 +1,246 @@
+"""PASCAL Context: 59 classes and background, of the JSON annotation or of the MATLAB files."""
+
+import io
+import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from mmseg.datasets import PascalContextDataset
+from scipy.io import loadmat
+
+from sclip_mmseg.datasets.preparation import Task, pair, read_split
+from sclip_mmseg.datasets.raw import Archive, Entry, RawData, TextEntry
+from sclip_mmseg.errors import InputError
+
+_PAGE = 'https://cs.stanford.edu/~roozbeh/pascal-context/'
+VOC2010 = Archive(
+    'VOCtrainval_03-May-2010.tar',
+    page='http://host.robots.ox.ac.uk/pascal/VOC/voc2010/',
+    url='https://thor.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar',
+    digest='da459979d0c395079b5c75ee67908abb',
+)
+MERGED = Archive(
+    'trainval_merged.json',
+    page='https://github.com/zhanghang1989/detail-api',
+    url='https://codalabuser.blob.core.windows.net/public/trainval_merged.json',
+)
+LABELS59 = Archive('59_context_labels.tar.gz', page=_PAGE)
+LABELS459 = Archive('trainval.tar.gz', page=_PAGE)
+NAMES59 = Archive('59_labels.txt', page=_PAGE)
+
+CLASSES: Tuple[str, ...] = PascalContextDataset.METAINFO['classes']
+# Ids of classes 1 to 59 among all 459 categories, which are sorted by name.
+_IDS_OF_459 = (
+    *(2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105),
+    *(113, 115, 144, 158, 159, 162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308),
+    *(324, 326, 347, 349, 354, 355, 360, 366, 368, 397, 415, 416, 420, 424, 427, 440, 445, 454),
+    458,
+)
+_FROM_459 = np.zeros(460, dtype=np.uint8)
+_FROM_459[list(_IDS_OF_459)] = np.arange(1, 60)
+_JSON = r'(trainval_merged)\.json'
+_MAT59 = r'59_context_labels/(\w+)\.mat'
+_MAT459 = r'trainval/(\w+)\.mat'
+# Names in 59_labels.txt that are others among the 459 categories and in mmseg.
+_RENAMED = {'diningtable': 'table', 'bedcloth': 'bedclothes', 'clothes': 'cloth'}
+
+
+@dataclass(frozen=True)
+class Label:
+    """How to make one label map."""
+
+    source: Entry
+    convert: Callable[[Entry], np.ndarray]
+
+
+def plan(raw: RawData, out: Path, annotation: Optional[str] = None) -> List[Task]:
+    """List the files to be made.
+
+    Args:
+        raw: The official files.
+        out: The data root.
+        annotation: 'json' or 'mat'; by default JSON, unless only MATLAB files are there.
+
+    Raises:
+        InputError: If something is missing, or the folder was made of the other annotation.
+    """
+    if annotation is None:
+        only_mat = _find_mat(raw) and not raw.find(_JSON, MERGED)
+        annotation = 'mat' if only_mat else 'json'
+    images = raw.require(r'VOC2010/JPEGImages/(\w+)\.jpg', VOC2010)
+    if annotation == 'json':
+        labels = plan_json(raw)
+        names = sorted(labels)
+    else:
+        labels = plan_mat(raw)
+        [split] = raw.require(r'VOC2010/(ImageSets/Main/val)\.txt', VOC2010).values()
+        names = read_split(split)
+    pair(images, labels, names)
+    root = out / 'VOCdevkit/VOC2010'
+    folder = root / 'SegmentationClassContext'
+    texts = {
+        folder / 'MADE_FROM.txt': annotation,
+        root / 'ImageSets/SegmentationContext/val.txt': '\n'.join(names),
+    }
+    tasks = []
+    for target, text in texts.items():
+        if target.exists() and target.read_text().split() != text.split():
+            raise InputError(
+                f'{root} was prepared from another annotation or set of images, as {target.name} '
+                'says: remove SegmentationClassContext and ImageSets/SegmentationContext there, '
+                'or choose another --out'
+            )
+        tasks.append(Task(target, TextEntry(f'{text}\n')))
+    for name in names:
+        tasks.append(Task(root / f'JPEGImages/{name}.jpg', images[name]))
+        tasks.append(Task(folder / f'{name}.png', labels[name].source, labels[name].convert))
+    return tasks
+
+
+def plan_json(raw: RawData) -> Dict[str, Label]:
+    """The validation images that the JSON annotation describes, by name.
+
+    Raises:
+        InputError: If the annotation is missing or is another kind of file.
+    """
+    [entry] = raw.require(_JSON, MERGED).values()
+    segments = defaultdict(list)
+    try:
+        data = json.loads(entry.read())
+        for segment in data['annos_segmentation']:
+            drawn = segment['category_id'], segment['segmentation']
+            segments[segment['image_id']].append(drawn)
+        return {
+            Path(image['file_name']).stem: Label(
+                entry,
+                partial(
+                    draw_segments,
+                    size=(image['height'], image['width']),
+                    segments=segments[image['image_id']],
+                ),
+            )
+            for image in data['images']
+            if image['phase'] == 'val'
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f'{entry} is not the annotation of PASCAL in Detail ({error!r}): get {MERGED.name} '
+            f'from {MERGED.page}'
+        ) from error
+
+
+def draw_segments(
+    source: Entry, size: Tuple[int, int], segments: Sequence[Tuple[int, dict]]
+) -> np.ndarray:
+    """Make a label map of an image's segments.
+
+    Args:
+        source: Is named in errors.
+        size: Height and width.
+        segments: Category among 459 and run lengths, each.
+
+    Returns:
+        uint8 ``[H, W]``; 0 background, 1 to 59 classes.
+    """
+    label = np.zeros(size, dtype=np.uint8)
+    for category, segmentation in segments:
+        if not isinstance(segmentation, dict) or tuple(segmentation['size']) != size:
+            raise InputError(
+                f'{source} has a segment that is not in run lengths of a {size[1]}×{size[0]} image'
+            )
+        label[decode_run_lengths(segmentation['counts'], size)] = _FROM_459[category]
+    return label
+
+
+def decode_run_lengths(counts: Union[str, Sequence[int]], size: Tuple[int, int]) -> np.ndarray:
+    """Decode a mask in COCO's format.
+
+    Args:
+        counts: Lengths of runs of 0 and 1 in turn, down the columns; or COCO's text of them: five
+            bits per character from 48 up, a sixth says that more follow, negative numbers by their
+            complement, from the fourth on less the number before the last.
+        size: Height and width.
+
+    Returns:
+        bool ``[H, W]``.
+    """
+    if isinstance(counts, str):
+        counts = _read_counts(counts)
+    values = np.arange(len(counts)) % 2 == 1
+    return np.repeat(values, counts).reshape(size[::-1]).T
+
+
+def _read_counts(text: str) -> List[int]:
+    counts: List[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    return counts
+
+
+def plan_mat(raw: RawData) -> Dict[str, Label]:
+    """All images that the MATLAB files describe, by name.
+
+    Raises:
+        InputError: If there are none, or 59_labels.txt is missing or names other classes.
+    """
+    files = raw.find(_MAT59, LABELS59)
+    if files:
+        [names] = raw.require(r'(59_labels)\.txt', NAMES59).values()
+        table = read_names(names)
+    else:
+        files, table = raw.require(_MAT459, LABELS459), _FROM_459
+    convert = partial(read_mat, table=table)
+    return {name: Label(entry, convert) for name, entry in files.items()}
+
+
+def _find_mat(raw: RawData) -> Dict[str, Entry]:
+    return raw.find(_MAT59, LABELS59) or raw.find(_MAT459, LABELS459)
+
+
+def read_names(source: Entry) -> np.ndarray:
+    """Read 59_labels.txt, which numbers the classes VOC's first, as ``1: aeroplane``.
+
+    Returns:
+        The class of each number, uint8 ``[60]``.
+    """
+    table = np.zeros(60, dtype=np.uint8)
+    for number, name in re.findall(r'(\d+)\s*:\s*(\w+)', source.read().decode()):
+        name = _RENAMED.get(name, name)
+        if 0 < int(number) < 60 and name in CLASSES:
+            table[int(number)] = CLASSES.index(name)
+    if sorted(table) != list(range(60)):
+        raise InputError(f'{source} does not number the 59 classes of PASCAL Context')
+    return table
+
+
+def read_mat(source: Entry, table: np.ndarray) -> np.ndarray:
+    """Read the label map of a MATLAB file.
+
+    Args:
+        source: The file, with a variable ``LabelMap``.
+        table: Class of each id, uint8 ``[60]`` or ``[460]``.
+
+    Returns:
+        uint8 ``[H, W]``; 0 background, 1 to 59 classes.
+
+    Raises:
+        InputError: If there is no label map, or it holds larger ids than the table.
+    """
+    label = loadmat(io.BytesIO(source.read())).get('LabelMap')
+    if label is None or label.ndim != 2 or label.max() >= len(table):
+        raise InputError(f'{source} holds no LabelMap of {len(table) - 1} classes')
+    return table[label]

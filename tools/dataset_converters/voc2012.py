@@ -1,0 +1,36 @@
+"""PASCAL VOC 2012: the segmentation set's validation split, as it is."""
+
+from pathlib import Path
+from typing import List
+
+from sclip_mmseg.datasets.preparation import Task, pair, read_split
+from sclip_mmseg.datasets.raw import Archive, RawData
+
+TRAINVAL = Archive(
+    'VOCtrainval_11-May-2012.tar',
+    page='http://host.robots.ox.ac.uk/pascal/VOC/voc2012/',
+    url='https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar',
+    digest='6cd6e144f989b92b3379bac3b3de84fd',
+)
+
+
+def plan(raw: RawData, out: Path) -> List[Task]:
+    """List the files to be made.
+
+    Args:
+        raw: The official files.
+        out: The data root.
+
+    Raises:
+        InputError: If something is missing.
+    """
+    split = raw.require(r'VOC2012/(ImageSets/Segmentation/val)\.txt', TRAINVAL)
+    images = raw.require(r'VOC2012/JPEGImages/(\w+)\.jpg', TRAINVAL)
+    labels = raw.require(r'VOC2012/SegmentationClass/(\w+)\.png', TRAINVAL)
+    root = out / 'VOCdevkit/VOC2012'
+    [split] = split.values()
+    tasks = [Task(root / 'ImageSets/Segmentation/val.txt', split)]
+    for name in pair(images, labels, read_split(split)):
+        tasks.append(Task(root / f'JPEGImages/{name}.jpg', images[name]))
+        tasks.append(Task(root / f'SegmentationClass/{name}.png', labels[name]))
+    return tasks

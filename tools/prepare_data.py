@@ -1,0 +1,129 @@
+#!/usr/bin/env python
+"""Lay benchmarks out as the configs read them, from the official archives or extracted folders."""
+
+import argparse
+import importlib
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# Converter in tools/dataset_converters/ by benchmark. COCO-Stuff164k lends COCO-Object its images.
+CONVERTERS = {
+    'voc21': 'voc2012',
+    'voc20': 'voc2012',
+    'context60': 'pascal_context',
+    'context59': 'pascal_context',
+    'coco_stuff164k': 'coco_stuff164k',
+    'coco_object': 'coco_object',
+    'coco_stuff10k': 'coco_stuff10k',
+    'cityscapes': 'cityscapes',
+    'ade20k': 'ade20k',
+}
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    data_root = Path(os.environ.get('SCLIP_DATA_ROOT') or ROOT / 'data')
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('benchmark', nargs='+', choices=[*CONVERTERS, 'all'])
+    parser.add_argument(
+        '--raw',
+        type=Path,
+        help='folder with official archives, extracted folders or both, at any depth; it is only '
+        'read (default: OUT/raw)',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=data_root,
+        help='data root (default: SCLIP_DATA_ROOT, else data/ of the repository)',
+    )
+    parser.add_argument(
+        '--download',
+        action='store_true',
+        help='fetch to RAW what is missing there and can be had without logging in; you accept '
+        "the data's terms",
+    )
+    parser.add_argument(
+        '--context-annotation',
+        choices=['json', 'mat'],
+        help='make PASCAL Context of trainval_merged.json (5104 images) or of the MATLAB files '
+        '(5105); default: JSON, unless only MATLAB files are there',
+    )
+    parser.add_argument('--nproc', type=int, default=os.cpu_count())
+    args = parser.parse_args()
+    args.raw = args.raw or args.out / 'raw'
+    return args
+
+
+def prepare(benchmark: str, args: argparse.Namespace) -> None:
+    """Make one benchmark's files.
+
+    Raises:
+        InputError: If raw files are missing or damaged.
+    """
+    from sclip_mmseg.datasets.benchmarks import compare_count
+    from sclip_mmseg.datasets.preparation import run_tasks
+    from sclip_mmseg.datasets.raw import MissingRaw, RawData
+    from sclip_mmseg.models.download import lock_file
+
+    name = CONVERTERS[benchmark]
+    plan = importlib.import_module(f'dataset_converters.{name}').plan
+    if name == 'pascal_context':
+        plan = partial(plan, annotation=args.context_annotation)
+    if args.download:
+        args.raw.mkdir(parents=True, exist_ok=True)
+    fetched = set()
+    while True:
+        try:
+            raw = RawData(args.raw)
+            tasks = plan(raw, args.out)
+            break
+        except MissingRaw as error:
+            if not args.download or not error.archive.url or error.archive in fetched:
+                raise
+            fetch(error.archive, args.raw)
+            fetched.add(error.archive)
+    with lock_file(args.out / f'.{name}', 'name another folder with --out'):
+        made = run_tasks(tasks, raw.digests, args.nproc, name)
+    images = sum(task.target.suffix != '.txt' for task in tasks) // 2  # the others are labels
+    print(f'{benchmark}: {images} images; {made} files made, {len(tasks) - made} were there')
+    if difference := compare_count(benchmark, images):
+        print(f'  note: {difference}')
+
+
+def fetch(archive, folder: Path) -> None:
+    """Download an archive; a broken transfer is continued, by a later run too."""
+    from sclip_mmseg.models.download import download
+
+    print(f'{archive.name} of {archive.page} (see its terms there)')
+    download(
+        archive.url,
+        folder / archive.name,
+        archive.digest,
+        remedy='name another folder with --raw',
+    )
+
+
+def main() -> None:
+    """Prepare all that is asked for; exit with 1 if anything is missing."""
+    args = parse_args()
+    from sclip_mmseg import InputError
+
+    wanted = list(CONVERTERS) if 'all' in args.benchmark else args.benchmark
+    by_converter = {CONVERTERS[benchmark]: benchmark for benchmark in reversed(wanted)}
+    failed = []
+    for benchmark in reversed(by_converter.values()):
+        try:
+            prepare(benchmark, args)
+        except InputError as error:
+            failed.append(benchmark)
+            print(f'{benchmark}: {error}')
+    if failed:
+        sys.exit(f'not prepared: {", ".join(failed)}')
+
+
+if __name__ == '__main__':
+    main()
