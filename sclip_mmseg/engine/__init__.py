@@ -2,5 +2,13 @@
 
 from .frozen_model_wrapper import FrozenModelWrapper
 from .input_check_hook import InputCheckHook
+from .resumable_test_loop import ResumableTestLoop
+from .settings import evaluation_settings, list_changes
 
-__all__ = ['FrozenModelWrapper', 'InputCheckHook']
+__all__ = [
+    'FrozenModelWrapper',
+    'InputCheckHook',
+    'ResumableTestLoop',
+    'evaluation_settings',
+    'list_changes',
+]
