@@ -20,7 +20,7 @@ Settings = Dict[str, Any]
 
 # Where files lie, which images are read (their list is compared instead), and how results travel.
 _WITHOUT_EFFECT = frozenset(
-    'data_root data_prefix ann_file indices collect_dir collect_device prefix per_class_file '
+    'data_root data_prefix ann_file indices collect_dir collect_device prefix report_file '
     'resume save_interval'.split()
 )
 # May change the last digits, but machines and environments of one long evaluation may differ.
