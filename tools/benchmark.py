@@ -7,6 +7,7 @@ command goes on; pairs that are finished are not run again. On several GPUs: tor
 """
 
 import argparse
+import csv
 import hashlib
 import json
 import os
@@ -158,7 +159,6 @@ class Pair:
         if isinstance(datasets[key], InputError):
             self.result.status, self.result.reason = 'missing', str(datasets[key])
             return
-        cfg.default_hooks.pop('visualization')  # draws nothing, as in tools/test.py
         self.settings = evaluation_settings(cfg, datasets[key])
         self.result.images = len(datasets[key])
         self.result.weights = self._digest('image_encoder.clip')
@@ -202,12 +202,11 @@ class Pair:
 
     def write_classes(self, folder: Path) -> None:
         """Write IoU and accuracy of each class in percent."""
-        lines = ['class,IoU,Acc']
-        for name, values in self.classes.items():
-            cells = ['' if value is None else f'{value:.4f}' for value in values.values()]
-            lines.append(','.join([f'"{name}"', *cells]))
         folder.mkdir(exist_ok=True)
-        (folder / f'{self.name}.csv').write_text('\n'.join(lines) + '\n')
+        with open(folder / f'{self.name}.csv', 'w', newline='', encoding='utf-8') as file:
+            writer = csv.DictWriter(file, ['class', 'IoU', 'Acc'])
+            writer.writeheader()
+            writer.writerows({'class': name, **values} for name, values in self.classes.items())
 
 
 def _parse_options(options: Sequence[str]) -> dict:
