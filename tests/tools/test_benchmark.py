@@ -1,6 +1,5 @@
 """`tools/benchmark.py` as a user runs it, and its tables."""
 
-import argparse
 import csv
 import json
 import runpy
@@ -20,14 +19,24 @@ from sclip_mmseg.apis.results import Result, to_markdown, write_results
 TOOL = ROOT / 'tools/benchmark.py'
 
 
-def _pairs(**options):
-    args = dict(backbone='vit-b16', methods=None, benchmarks=None)
-    pairs = runpy.run_path(str(TOOL))['find_pairs'](argparse.Namespace(**{**args, **options}))
-    return {(pair.method, pair.benchmark): pair for pair in pairs}
+def _call(function, monkeypatch, *arguments):
+    """Call a function of the tool with a command line."""
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
+    tool = runpy.run_path(str(TOOL))
+    return tool[function](tool['parse_args']())
 
 
-def test_the_default_is_the_papers_table():
-    pairs = _pairs()
+@pytest.fixture
+def find_pairs(monkeypatch):
+    def find(*arguments):
+        pairs = _call('find_pairs', monkeypatch, *arguments)
+        return {(pair.method, pair.benchmark): pair for pair in pairs}
+
+    return find
+
+
+def test_the_default_is_the_papers_table(find_pairs):
+    pairs = find_pairs()
     assert len(pairs) == 8 * 8 + 3  # COCO-Stuff 10k has configs of three methods
     assert all(p.published for p in pairs.values() if p.benchmark != 'coco_stuff10k')
     assert pairs['sclip', 'voc21'].published == 59.63
@@ -35,7 +44,7 @@ def test_the_default_is_the_papers_table():
     assert pairs['sclip', 'voc21'].config == 'configs/sclip/sclip_vit-b16_voc21.py'
 
 
-def test_the_readme_has_the_published_numbers_of_the_model_index():
+def test_the_readme_has_the_published_numbers_of_the_model_index(find_pairs):
     columns = 'voc21 context60 coco_object voc20 context59 coco_stuff164k cityscapes ade20k'.split()
     rows = {
         'clip': 'CLIP (SCLIP paper)',
@@ -48,23 +57,23 @@ def test_the_readme_has_the_published_numbers_of_the_model_index():
         'resclip-naclip': 'NACLIP + ResCLIP (paper)',
     }
     lines = (ROOT / 'README.md').read_text().splitlines()
-    pairs = _pairs()
+    pairs = find_pairs()
     for method, title in rows.items():
         [line] = [line for line in lines if line.startswith(f'| {title} |')]
         printed = [float(cell) for cell in line.strip('|').split('|')[1:-1]]
         assert printed == [pairs[method, benchmark].published for benchmark in columns]
 
 
-def test_toy_has_all_methods_of_its_configs():
-    methods = {method for method, benchmark in _pairs(backbone='toy') if benchmark == 'voc20'}
+def test_toy_has_all_methods_of_its_configs(find_pairs):
+    methods = {method for method, benchmark in find_pairs('--toy') if benchmark == 'voc20'}
     assert methods == {p.name.split('_')[0] for p in ROOT.glob('configs/toy/*_toy_voc20.py')}
 
 
-def test_unknown_names_are_refused():
+def test_unknown_names_are_refused(find_pairs):
     with pytest.raises(InputError, match="no config of method 'slcip': use .*, sclip,"):
-        _pairs(methods=['slcip'])
+        find_pairs('--methods', 'sclip,slcip')
     with pytest.raises(InputError, match="no config of benchmark 'voc': use .*, voc20"):
-        _pairs(benchmarks=['voc'])
+        find_pairs('--benchmarks', 'voc')
 
 
 RESULTS = [
@@ -101,16 +110,17 @@ def test_files(tmp_path):
     assert Image.open(tmp_path / 'results.png').size[0] > 100
 
 
-def test_missing_datasets_are_listed(tmp_path, clip_path, monkeypatch):
+def test_missing_datasets_are_listed(tmp_path, clip_path, monkeypatch, capsys):
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(tmp_path))
     arguments = ['--methods', 'sclip,clip', '--benchmarks', 'voc20,ade20k', '--work-dir', tmp_path]
-    output = run_tool(TOOL, *arguments, '--checkpoint', clip_path).stdout
+    assert _call('lead', monkeypatch, *arguments, '--checkpoint', clip_path)
+    output = capsys.readouterr().out
     assert f'- voc20: PascalVOC20Dataset: folder {tmp_path}/VOCdevkit/VOC2012 does not' in output
     assert '- ade20k: ADE20KDataset: folder' in output
     assert '| sclip | – (81.54) | – (16.45) |' in output
 
 
-def test_ended_and_gone_on_with_by_torchrun(tmp_path):
+def test_ended_and_gone_on_with_by_torchrun(tmp_path, monkeypatch):
     arguments = [
         *('--toy', '--methods', 'clip,sclip', '--benchmarks', 'voc20', '--limit', 2),
         *('--work-dir', tmp_path / 'all'),
@@ -152,6 +162,6 @@ def test_ended_and_gone_on_with_by_torchrun(tmp_path):
             float(iou), abs=0.0051, nan_ok=True
         )
 
-    changed = run_tool(TOOL, *arguments[:-3], 1, *arguments[-2:], check=False)
-    assert changed.returncode == 1
-    assert 'result.json was made with other settings, images was' in changed.stdout
+    arguments[arguments.index('--limit') + 1] = 1
+    with pytest.raises(InputError, match='result.json was made with other settings, images was'):
+        _call('lead', monkeypatch, *arguments)
