@@ -111,6 +111,8 @@ def _work(cfg, rank, world, port, killed_at, moment, victim, report):
     compute = IoUMetric.compute_metrics
 
     def compute_and_report(self, results):
+        if moment == 'computing':
+            os.kill(os.getpid(), signal.SIGKILL)
         metrics = compute(self, results)
         report.write_text(json.dumps([[area.tolist() for area in r] for r in results]))
         return metrics
@@ -145,7 +147,7 @@ def evaluate(cfg, report, world=1, killed_at=-1, moment='evaluating', victim=0):
         time.sleep(0.01)
     codes = [process.exitcode for process in work]
     if any(codes):
-        assert codes[victim] == -signal.SIGKILL and killed_at >= 0
+        assert codes[victim] == -signal.SIGKILL
         return None
     names = [json.loads(report.with_suffix(f'.{rank}').read_text()) for rank in range(world)]
     return json.loads(report.read_text()), [name for share in names for name in share]
@@ -167,6 +169,13 @@ def test_killed_at_random_points(config, expected, tmp_path, worlds):
     assert results == expected
     assert 0 < len(evaluated) < IMAGES
     assert not (tmp_path / 'work/partial_results').exists()
+
+
+@pytest.mark.parametrize('world', [1, 2])
+def test_killed_when_all_images_are_done(config, expected, tmp_path, world):
+    assert evaluate(config, tmp_path / 'killed', world, moment='computing') is None
+    config.test_cfg.resume = True
+    assert evaluate(config, tmp_path / 'resumed', world) == (expected, [])
 
 
 def test_batches_are_done_again_as_a_whole(config, tmp_path):
