@@ -21,6 +21,11 @@ def parse_args() -> argparse.Namespace:
         help="CLIP by name (ViT-B/16, …) or path; default: the config's model.image_encoder.clip",
     )
     parser.add_argument('--work-dir', help='folder for logs and results')
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on with an interrupted run in the same work directory',
+    )
     parser.add_argument('--out', help='folder for the predicted label maps')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for painted images')
@@ -63,6 +68,8 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.work_dir or not cfg.get('work_dir'):
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = args.work_dir or osp.join('./work_dirs', name)
+    if args.resume:
+        cfg.test_cfg.resume = True
     if args.out:
         cfg.test_evaluator.output_dir = args.out
     draw_predictions(cfg, args)

@@ -21,5 +21,5 @@ default_hooks = dict(
 custom_hooks = [dict(type='InputCheckHook')]
 log_processor = dict(by_epoch=False)
 log_level = 'INFO'
-test_cfg = dict(type='TestLoop')
+test_cfg = dict(type='ResumableTestLoop')
 tta_model = dict(type='CLIPTTAModel')

@@ -2,5 +2,15 @@
 
 from .frozen_model_wrapper import FrozenModelWrapper
 from .input_check_hook import InputCheckHook
+from .reporting_iou_metric import ReportingIoUMetric
+from .resumable_test_loop import ResumableTestLoop
+from .settings import evaluation_settings, list_changes
 
-__all__ = ['FrozenModelWrapper', 'InputCheckHook']
+__all__ = [
+    'FrozenModelWrapper',
+    'InputCheckHook',
+    'ReportingIoUMetric',
+    'ResumableTestLoop',
+    'evaluation_settings',
+    'list_changes',
+]

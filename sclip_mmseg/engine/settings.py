@@ -1,0 +1,122 @@
+"""What an evaluation's numbers depend on, in words that can be compared and printed."""
+
+import hashlib
+import os
+import os.path as osp
+import warnings
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+
+from ..datasets import load_queries
+from ..models.checkpoint import resolve_clip
+from ..models.download import sha256_of
+from ..version import __version__
+
+Settings = Dict[str, Any]
+
+# Where files lie, which images are read (their list is compared instead), and how results travel.
+_WITHOUT_EFFECT = frozenset(
+    'data_root data_prefix ann_file indices collect_dir collect_device prefix report_file '
+    'resume save_interval'.split()
+)
+# May change the last digits, but machines and environments of one long evaluation may differ.
+_ENVIRONMENT = 'environment.'
+
+
+def evaluation_settings(cfg: Config, dataset: BaseDataset) -> Settings:
+    """List all that an evaluation's numbers and outputs depend on.
+
+    Files count by their content, wherever they lie: a CLIP or a file of embeddings by its SHA-256,
+    images and labels by their names below the data root and their sizes.
+
+    Args:
+        cfg: The config to be evaluated.
+        dataset: Its test dataset.
+
+    Returns:
+        Dotted key → value as JSON has it.
+    """
+    hook = cfg.get('default_hooks', {}).get('visualization') or {}
+    parts = {
+        'model': cfg.model,
+        'test_dataloader': {
+            'batch_size': cfg.test_dataloader.get('batch_size'),
+            'dataset': cfg.test_dataloader.dataset,
+        },
+        'test_evaluator': cfg.test_evaluator,
+        'test_cfg': cfg.test_cfg,
+        'show_dir': cfg.visualizer.get('save_dir') if hook.get('draw') else None,
+        'images': _describe_images(dataset),
+        'sclip_mmseg': __version__,
+        'environment': {'torch': torch.__version__, 'device': _device_name()},
+    }
+    return dict(_flatten(parts))
+
+
+def list_changes(old: Settings, new: Settings) -> Tuple[List[str], List[str]]:
+    """Compare two evaluations' settings.
+
+    Returns:
+        What changes the numbers, and what changes their last digits at most: sentences such as
+        ``model.test_cfg.logit_scale was 40.0, is 50.0``.
+    """
+    absent = object()
+    severe, slight = [], []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key, absent), new.get(key, absent)
+        if before != after:
+            words = ['not set' if v is absent else _shorten(repr(v)) for v in (before, after)]
+            where = slight if key.startswith(_ENVIRONMENT) else severe
+            where.append(f'{key} was {words[0]}, is {words[1]}')
+    return severe, slight
+
+
+def _shorten(text: str, length: int = 120) -> str:
+    return text if len(text) <= length else text[: length - 1] + '…'
+
+
+def _flatten(value: Any, key: str = '') -> Iterator[Tuple[str, Any]]:
+    name = key.rpartition('.')[2]
+    if name in _WITHOUT_EFFECT:
+        return
+    if name == 'queries':
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of duplicates, which the model warns of
+            value = {str(i): words for i, words in enumerate(load_queries(value).by_class)}
+    if isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in value):
+        value = {str(index): item for index, item in enumerate(value)}
+    if isinstance(value, dict):
+        for child, item in value.items():
+            yield from _flatten(item, f'{key}.{child}' if key else child)
+    else:
+        yield key, _to_json(value, is_clip=name == 'clip')
+
+
+def _to_json(value: Any, is_clip: bool = False) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_to_json(item) for item in value]
+    if isinstance(value, str):
+        path = resolve_clip(value) if is_clip else Path(value).expanduser()
+        return f'SHA-256 {sha256_of(path)}' if path.is_file() else value
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+
+
+def _describe_images(dataset: BaseDataset) -> str:
+    """Number of images, and a digest of the names and sizes of all images and labels."""
+    root = getattr(dataset, 'data_root', None) or os.curdir
+    digest = hashlib.sha256()
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        for key in ('img_path', 'seg_map_path'):
+            if info.get(key):
+                name = Path(osp.relpath(info[key], root)).as_posix()
+                digest.update(f'{name} {osp.getsize(info[key])}\n'.encode())
+    return f'{len(dataset)} images, their names and sizes having SHA-256 {digest.hexdigest()}'
+
+
+def _device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'

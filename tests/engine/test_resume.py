@@ -1,0 +1,342 @@
+"""An evaluation killed at any moment and gone on with gives what an uninterrupted one gives."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, config_path, load_config, make_voc, seeded_clip
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmseg.datasets import PascalVOCDataset
+from mmseg.evaluation import IoUMetric
+
+from sclip_mmseg import InputError
+from sclip_mmseg.datasets.checks import load_dataset
+from sclip_mmseg.engine import evaluation_settings, list_changes, partial_results
+
+IMAGES = 13
+CONFIG = 'sclip_vit-b16_voc21'
+SMALL = {'model.test_cfg.crop_size': 64, 'model.test_cfg.stride': 64}
+fork = multiprocessing.get_context('fork')
+
+
+def _config(root, clip_path, work_dir):
+    """A config of tiny images that saves after each."""
+    cfg = load_config(CONFIG, clip_path, **SMALL)
+    cfg.test_dataloader.dataset.pipeline[1].scale = (128, 64)
+    cfg.test_dataloader.num_workers = 0
+    cfg.test_dataloader.dataset.data_root = str(root / 'VOCdevkit/VOC2012')
+    cfg.default_hooks.pop('visualization')
+    cfg.work_dir = str(work_dir)
+    cfg.test_cfg.save_interval = 0
+    return cfg
+
+
+def _make_data(folder):
+    return make_voc(folder, sizes=[(40, 60), (60, 40), (64, 64)] * 4 + [(80, 90)])
+
+
+@pytest.fixture
+def root(tmp_path):
+    return _make_data(tmp_path / 'data')
+
+
+@pytest.fixture
+def config(root, clip_path, tmp_path):
+    return _config(root, clip_path, tmp_path / 'work')
+
+
+@pytest.fixture(scope='module')
+def expected(clip_path, tmp_path_factory):
+    """Areas of all images of an uninterrupted run on one process."""
+    # In this process, so that those forked from it find all modules imported.
+    folder = tmp_path_factory.mktemp('whole')
+    cfg = _config(_make_data(folder / 'data'), clip_path, folder / 'work')
+    compute = IoUMetric.compute_metrics
+    results = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            IoUMetric, 'compute_metrics', lambda *args: results.extend(args[1]) or compute(*args)
+        )
+        Runner.from_cfg(cfg).test()
+    assert len(results) == IMAGES
+    assert not (folder / 'work/partial_results').exists()
+    return [[area.tolist() for area in areas] for areas in results]
+
+
+def _free_port():
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        return server.getsockname()[1]
+
+
+def _work(cfg, rank, world, port, killed_at, moment, victim, report):
+    """Evaluate in a process that kills itself at an image, or waits there to be killed."""
+    torch.set_num_threads(1)
+    if world > 1:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world))
+        os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+        torch.distributed.init_process_group('gloo')
+        cfg.launcher = 'pytorch'
+    done = []
+
+    def die():
+        if len(done) == killed_at:
+            if rank == victim:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+
+    process, savez = IoUMetric.process, np.savez
+
+    def process_and_die(self, data_batch, data_samples):
+        process(self, data_batch, data_samples)
+        done.extend(sample['img_path'] for sample in data_samples)
+        if moment == 'evaluating':
+            die()
+
+    def save_and_die(file, **arrays):
+        savez(file, **arrays)
+        if moment == 'writing':
+            die()
+
+    compute = IoUMetric.compute_metrics
+
+    def compute_and_report(self, results):
+        if moment == 'computing':
+            os.kill(os.getpid(), signal.SIGKILL)
+        metrics = compute(self, results)
+        report.write_text(json.dumps([[area.tolist() for area in r] for r in results]))
+        return metrics
+
+    IoUMetric.process, IoUMetric.compute_metrics = process_and_die, compute_and_report
+    partial_results.np.savez = save_and_die
+    Config.pretty_text = ''  # takes as long as all the rest
+    Runner.from_cfg(cfg).test()
+    report.with_suffix(f'.{rank}').write_text(json.dumps([os.path.basename(path) for path in done]))
+
+
+def evaluate(cfg, report, world=1, killed_at=-1, moment='evaluating', victim=0):
+    """Evaluate on `world` processes; one may kill itself, then the others are, as by torchrun.
+
+    Returns:
+        The results of all images and the files evaluated in this run; None where it was killed.
+    """
+    port = _free_port()
+    work = [
+        fork.Process(
+            target=_work,
+            args=(cfg, rank, world, port, killed_at, moment, victim, report),
+        )
+        for rank in range(world)
+    ]
+    for process in work:
+        process.start()
+    while any(process.is_alive() for process in work):
+        if any(process.exitcode for process in work):
+            for process in work:
+                process.kill()
+        time.sleep(0.01)
+    codes = [process.exitcode for process in work]
+    if any(codes):
+        assert codes[victim] == -signal.SIGKILL
+        return None
+    names = [json.loads(report.with_suffix(f'.{rank}').read_text()) for rank in range(world)]
+    return json.loads(report.read_text()), [name for share in names for name in share]
+
+
+@pytest.mark.parametrize('worlds', [[1], [2], [1, 2]], ids=str)
+def test_killed_at_random_points(config, expected, tmp_path, worlds):
+    choose = random.Random(sum(worlds))
+    for number in range(3):
+        world = worlds[number % len(worlds)]
+        kill = dict(
+            killed_at=choose.randint(2, 3),
+            moment=choose.choice(['evaluating', 'writing']),
+            victim=choose.randrange(world),
+        )
+        assert evaluate(config, tmp_path / 'killed', world, **kill) is None
+        config.test_cfg.resume = True
+    results, evaluated = evaluate(config, tmp_path / 'resumed', worlds[-1])
+    assert results == expected
+    assert 0 < len(evaluated) < IMAGES
+    assert not (tmp_path / 'work/partial_results').exists()
+
+
+@pytest.mark.parametrize('world', [1, 2])
+def test_killed_when_all_images_are_done(config, expected, tmp_path, world):
+    assert evaluate(config, tmp_path / 'killed', world, moment='computing') is None
+    config.test_cfg.resume = True
+    assert evaluate(config, tmp_path / 'resumed', world) == (expected, [])
+
+
+def test_batches_are_done_again_as_a_whole(config, tmp_path):
+    config.test_dataloader.batch_size = 4
+    expected, _ = evaluate(config, tmp_path / 'whole')
+    assert evaluate(config, tmp_path / 'killed', killed_at=8) is None
+    config.test_cfg.resume = True
+    results, evaluated = evaluate(config, tmp_path / 'resumed')
+    assert results == expected
+    assert len(evaluated) == IMAGES - 4
+
+
+@pytest.mark.usefixtures('expected')  # imports
+def test_a_fresh_run_sets_partial_results_aside(config, tmp_path):
+    assert evaluate(config, tmp_path / 'killed', killed_at=3) is None
+    _, evaluated = evaluate(config, tmp_path / 'fresh')
+    assert len(evaluated) == IMAGES
+    [aside] = (tmp_path / 'work').glob('partial_results_*')
+    assert len(partial_results.read_areas(aside / 'process_0.npz')[1]) == 2
+
+
+def test_without_partial_results_resume_starts_at_the_first_image(config, tmp_path):
+    config.test_cfg.resume = True
+    assert len(evaluate(config, tmp_path / 'run')[1]) == IMAGES
+
+
+def test_nothing_is_written_before_the_interval(config, tmp_path):
+    config.test_cfg.save_interval = 60
+    assert evaluate(config, tmp_path / 'killed', killed_at=IMAGES - 1) is None
+    assert not (tmp_path / 'work/partial_results').exists()
+
+
+def test_an_error_keeps_what_is_done(config, root, tmp_path):
+    config.test_cfg.save_interval = 60
+    picture = root / 'VOCdevkit/VOC2012/JPEGImages/image_5.jpg'
+    content = picture.read_bytes()
+    picture.write_bytes(bytes(len(content)))
+    with pytest.raises(InputError, match='image_5.jpg'):
+        Runner.from_cfg(config).test()
+    picture.write_bytes(content)
+    config.test_cfg.resume = True
+    _, evaluated = evaluate(config, tmp_path / 'resumed')
+    assert evaluated[0] == 'image_5.jpg'
+
+
+def _settings(cfg):
+    return evaluation_settings(cfg, load_dataset(cfg.test_dataloader.dataset))
+
+
+def _changes(old, cfg):
+    severe, slight = list_changes(old, _settings(cfg))
+    assert not slight
+    return severe
+
+
+def test_changes_of_the_config_are_named(config):
+    classes = list(PascalVOCDataset.METAINFO['classes'])
+    config.model.text_head.queries = classes
+    old = _settings(config)
+    assert _changes(old, config) == []
+    config.model.test_cfg.logit_scale = 50
+    config.test_evaluator.output_dir = 'out'
+    config.test_dataloader.dataset.pipeline[1].scale = (128, 32)
+    config.model.text_head.queries = [*classes[:15], 'person, man', *classes[16:]]
+    assert _changes(old, config) == [
+        'model.test_cfg.logit_scale was 65.0, is 50',
+        "model.text_head.queries.15 was ['person'], is ['person', 'man']",
+        'test_dataloader.dataset.pipeline.1.scale was [128, 64], is [128, 32]',
+        "test_evaluator.output_dir was not set, is 'out'",
+    ]
+
+
+def test_files_count_by_content(config, root, clip_path, tmp_path):
+    text = tmp_path / 'text.npz'
+    np.savez(text, queries=list('ab'), class_ids=[0, 1], embeddings=np.eye(2, 32))
+    config.model.text_head.embeddings = str(text)
+    old = _settings(config)
+    copy = tmp_path / 'copy.pt'
+    copy.write_bytes(open(clip_path, 'rb').read())
+    config.model.image_encoder.clip = str(copy)
+    moved = root.rename(root.with_name('moved'))
+    config.test_dataloader.dataset.data_root = str(moved / 'VOCdevkit/VOC2012')
+    assert _changes(old, config) == []
+
+    torch.save(seeded_clip(1), copy)
+    np.savez(text, queries=list('ab'), class_ids=[0, 1], embeddings=-np.eye(2, 32))
+    split = moved / 'VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt'
+    split.write_text('\n'.join(split.read_text().split()[:-1]))
+    changes = _changes(old, config)
+    assert [change.split()[0] for change in changes] == [
+        'images',
+        'model.image_encoder.clip',
+        'model.text_head.embeddings',
+    ]
+    assert "was '13 images" in changes[0] and "is '12 images" in changes[0]
+
+
+def test_another_device_is_no_reason_to_refuse(config):
+    old = _settings(config)
+    severe, slight = list_changes(dict(old, **{'environment.device': 'another'}), old)
+    assert severe == [] and slight == ["environment.device was 'another', is 'cpu'"]
+
+
+def test_an_unreadable_file_is_named(tmp_path):
+    path = tmp_path / 'process_0.npz'
+    path.write_bytes(b'PK')
+    with pytest.raises(InputError, match='process_0.npz cannot be read as partial results'):
+        partial_results.read_areas(path)
+
+
+def test_other_metrics_cannot_be_resumed(config, tmp_path):
+    config.test_evaluator.update(format_only=True, output_dir=str(tmp_path / 'out'))
+    config.test_cfg.resume = True
+    with pytest.raises(InputError, match='--resume needs test_evaluator to be one IoUMetric'):
+        Runner.from_cfg(config).test()
+
+
+def _start(root, tool, *arguments):
+    return subprocess.Popen(
+        [sys.executable, *map(str, tool), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, 'SCLIP_DATA_ROOT': str(root)},
+    )
+
+
+def test_the_tool_is_killed_and_resumed(expected, root, clip_path, tmp_path):
+    arguments = [config_path(CONFIG), clip_path, '--work-dir', tmp_path / 'tool', '--resume']
+    options = [f'{key}={value}' for key, value in SMALL.items()]
+    options += ['test_cfg.save_interval=0']
+    options += ['test_dataloader.dataset.pipeline.1.scale=(128,64)']
+    tool = [ROOT / 'tools/test.py']
+    killed = _start(root, tool, *arguments, '--cfg-options', *options)
+    partial = tmp_path / 'tool/partial_results/process_0.npz'
+    while not partial.exists() and killed.poll() is None:
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+
+    changed = _start(
+        root, tool, *arguments, '--cfg-options', *options, 'model.test_cfg.prob_thd=0.2'
+    )
+    output = changed.communicate()[0]
+    assert changed.returncode == 1
+    assert 'model.test_cfg.prob_thd was 0.1, is 0.2' in output.splitlines()[-1]
+
+    launcher = [
+        '-m',
+        'torch.distributed.run',
+        '--nproc_per_node=2',
+        f'--master_port={_free_port()}',
+    ]
+    resumed = _start(
+        root, [*launcher, *tool], *arguments, '--launcher', 'pytorch', '--cfg-options', *options
+    )
+    output = resumed.communicate()[0]
+    assert resumed.returncode == 0, output
+    assert 'images are done' in output
+    areas = [torch.tensor(area) for area in zip(*expected)]
+    iou = IoUMetric.total_area_to_metrics(*(area.sum(0) for area in areas))['IoU']
+    assert f'mIoU: {np.round(np.nanmean(iou) * 100, 2):.4f}' in output
