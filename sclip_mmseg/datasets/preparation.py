@@ -8,11 +8,23 @@ from typing import Callable, Dict, Iterable, List, Optional, Sequence
 
 import numpy as np
 from PIL import Image
+from scipy.io.matlab import MatReadError
 from tqdm.contrib.concurrent import process_map
 
 from ..errors import InputError
 from ..models.download import digest_of
 from .raw import ARCHIVE_ERRORS, Entry, FileEntry
+
+# What archives, Pillow and SciPy raise on damaged files or ones of another kind.
+_UNREADABLE = (
+    *ARCHIVE_ERRORS,
+    MatReadError,
+    NotImplementedError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class Task:
             return self.source.read() if self.convert is None else self._label()
         except InputError:
             raise
-        except (*ARCHIVE_ERRORS, OSError, SyntaxError, ValueError, KeyError) as error:
+        except _UNREADABLE as error:
             raise InputError(f'{self.source} cannot be read: {error}; fetch it again') from error
 
     def _label(self) -> bytes:

@@ -248,6 +248,15 @@ def test_coco_stuff_10k(tmp_path, raw, run):
     assert label_at(label).tolist() == [[0, 1, 2], [80, 81, 171]]
 
 
+@pytest.mark.parametrize('content', [b'', b'MATLAB 7.3 MAT-file'.ljust(124) + b'\0\2IM', mat(T=1)])
+def test_no_matlab_file(raw, run, content):
+    name = 'COCO_train2014_000000000077'
+    files = {'imageLists/test.txt': name.encode(), f'images/{name}.jpg': JPG}
+    write_zip(raw / 'cocostuff-10k-v1.1.zip', {**files, f'annotations/{name}.mat': content})
+    code, output = run('coco_stuff10k')
+    assert code and f'annotations/{name}.mat cannot be read' in output
+
+
 def test_cityscapes(tmp_path, raw, run):
     city = 'val/ulm/ulm_000000_000019'
     write_zip(raw / 'leftImg8bit_trainvaltest.zip', {f'leftImg8bit/{city}_leftImg8bit.png': JPG})
