@@ -42,6 +42,51 @@ VOC_PICTOGRAMS: Dict[str, Tuple[str, ...]] = {
     'tvmonitor': ('television', 'desktop computer'),
 }
 
+#: VOC's classes → names of icons of one colour that show one, without suffixes like ``-filled``.
+VOC_ICONS: Dict[str, Tuple[str, ...]] = {
+    'aeroplane': ('airplane', 'plane', 'airplanemode-active', 'flight'),
+    'bicycle': ('bicycle', 'bike', 'pedal-bike'),
+    'bird': ('bird', 'dove', 'duck', 'chicken', 'owl', 'crow', 'penguin', 'swan', 'rooster'),
+    'boat': ('boat', 'ship', 'sailboat', 'sail-boat', 'ferry', 'sailing', 'speed-boat', 'caravel'),
+    'bottle': (
+        *('bottle', 'wine-bottle', 'bottle-wine', 'water-bottle', 'beer-bottle', 'baby-bottle'),
+        *('champagne', 'milk-bottle'),
+    ),
+    'bus': (
+        *('bus', 'school-bus', 'bus-front', 'directions-bus', 'bus-side', 'bus-school', 'bus-alt'),
+        'bus-double-decker',
+    ),
+    'car': (
+        *('car', 'automobile', 'taxi', 'car-side', 'city-car', 'directions-car', 'jeep'),
+        *('sedan-car', 'car-sport', 'car-profile', 'sport-car', 'police-car'),
+    ),
+    'cat': ('cat', 'black-cat', 'cats', 'cat-face'),
+    'chair': (
+        *('chair', 'chair-alt', 'wooden-chair', 'armchair', 'office-chair', 'rocking-chair'),
+        *('desk-chair', 'chair-rolling'),
+    ),
+    'cow': ('cow', 'cow-face', 'cattle', 'bull', 'ox'),
+    'dog': ('dog', 'dog-side', 'sitting-dog', 'dog-face', 'labrador-head', 'corgi', 'jumping-dog'),
+    'horse': ('horse', 'horse-head', 'horse-variant', 'horse-face', 'cavalry'),
+    'motorbike': ('motorbike', 'motorcycle', 'moped', 'scooter', 'two-wheeler', 'moped-front'),
+    'person': (
+        *('person', 'human', 'man', 'woman', 'walk', 'person-walking', 'person-standing', 'girl'),
+        *('human-male', 'human-female', 'person-simple', 'boy', 'walking', 'directions-walk'),
+    ),
+    'pottedplant': ('potted-plant', 'houseplant', 'flower-pot', 'bonsai-tree', 'potted-flower'),
+    'sheep': ('sheep', 'ram', 'lamb'),
+    'sofa': ('sofa', 'couch', 'sofa-single', 'loveseat'),
+    'train': (
+        *('train', 'locomotive', 'tram', 'subway', 'metro', 'train-front', 'train-simple'),
+        *('train-regional', 'railway', 'steam-locomotive', 'tram-side', 'train-subway'),
+        *('train-tram', 'directions-subway'),
+    ),
+    'tvmonitor': (
+        *('tv', 'television', 'monitor', 'desktop', 'computer', 'tv-retro', 'tv-simple'),
+        *('television-classic', 'desktop-computer', 'television-simple', 'tv-old', 'retro-tv'),
+    ),
+}
+
 #: Words for a class in captions: VOC's, COCO's and everyday ones.
 VOC_WORDS: Dict[str, Tuple[str, ...]] = {
     'aeroplane': ('aeroplane', 'airplane', 'plane'),
@@ -144,7 +189,9 @@ class Vocabulary:
         for name in sorted({*names, *sum(VOC_PICTOGRAMS.values(), ())}):
             self._add('name', name, OTHER_WORDS.get(name, (name,)))
         self._voc_of = {
-            name: voc_class for voc_class, names in VOC_PICTOGRAMS.items() for name in names
+            name: voc_class
+            for voc_class, names in VOC_PICTOGRAMS.items()
+            for name in (voc_class, *names)
         }
 
     def __len__(self) -> int:
@@ -163,7 +210,7 @@ class Vocabulary:
 
     def of_object(self, name: str) -> List[int]:
         """List what a pictogram shows, the best word's fact first."""
-        facts = [self._facts['name', name]]
+        facts = [self._facts['name', name]] if ('name', name) in self._facts else []
         if name in self._voc_of:
             facts.insert(0, self._facts['voc', self._voc_of[name]])
         return facts
@@ -229,24 +276,33 @@ class Sampler:
 
     Args:
         pictograms: To draw from.
+        icons: Icons named after VOC's classes, a third of the draws of a class that has any.
         voc_share: Part of the draws that shows a VOC class.
     """
 
-    def __init__(self, pictograms: Sequence[Pictogram], voc_share: float):
-        by_name: Dict[str, List[Pictogram]] = {}
-        for pictogram in pictograms:
-            by_name.setdefault(pictogram.name, []).append(pictogram)
-        self.voc = [
-            [by_name[name] for name in names if name in by_name]
-            for names in VOC_PICTOGRAMS.values()
-        ]
-        self.voc = [group for group in self.voc if group]
-        voc_names = set(sum(VOC_PICTOGRAMS.values(), ()))
-        self.others = [group for name, group in by_name.items() if name not in voc_names]
+    def __init__(
+        self, pictograms: Sequence[Pictogram], icons: Sequence[Pictogram], voc_share: float
+    ):
+        by_name, icons_of = _index_by_name(pictograms), _index_by_name(icons)
+        self.voc = []
+        for voc_class, names in VOC_PICTOGRAMS.items():
+            drawings = [by_name.pop(name) for name in names if name in by_name]
+            symbols = [index + len(pictograms) for index in icons_of.get(voc_class, ())]
+            if drawings:
+                self.voc.append((drawings, symbols or drawings[0]))
+        self.others = list(by_name.values())
         self.voc_share = voc_share
 
-    def draw(self, rng: np.random.Generator) -> Pictogram:
-        """Draw a pictogram: class, then name, then style."""
+    def draw(self, rng: np.random.Generator) -> int:
+        """Draw an index into pictograms and icons: class, then name, then style."""
         if not self.others or rng.random() < self.voc_share:
-            return _pick(rng, _pick(rng, _pick(rng, self.voc)))
+            drawings, symbols = _pick(rng, self.voc)
+            return _pick(rng, symbols if rng.random() < 1 / 3 else _pick(rng, drawings))
         return _pick(rng, _pick(rng, self.others))
+
+
+def _index_by_name(pictograms: Sequence[Pictogram]) -> Dict[str, List[int]]:
+    by_name: Dict[str, List[int]] = {}
+    for index, pictogram in enumerate(pictograms):
+        by_name.setdefault(pictogram.name, []).append(index)
+    return by_name

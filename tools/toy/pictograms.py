@@ -7,9 +7,10 @@ packages and how to fetch them.
 import io
 import json
 import re
+import zlib
 from functools import cache
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
@@ -17,9 +18,17 @@ from tqdm import tqdm
 
 TRAIN_STYLES = ('noto', 'noto-v1', 'twemoji', 'openmoji', 'fxemoji', 'streamline-emojis')
 VAL_STYLES = ('emojione',)  # for choices: temperature, recipe
+#: Icon sets of one colour, for shapes in more hands than the few vendors of emoji.
+ICON_SETS = (
+    *('bi', 'bxs', 'fa6-solid', 'game-icons', 'icon-park-solid', 'ion', 'maki', 'material-symbols'),
+    *('mdi', 'mingcute', 'ph', 'solar', 'tabler', 'temaki'),
+)
 NAMES = 'unicode-emoji-json/data-by-emoji.json'
 SPRITE_SIZE = 160
 _GROUPS = ('Animals & Nature', 'Food & Drink', 'Travel & Places', 'Activities', 'Objects')
+_ICON_VARIANT = re.compile(
+    r'(-(filled|fill|solid|bold|rounded|sharp|duotone|outline|two-tone|twotone|15|11))+$'
+)
 _PEOPLE = re.compile(r'^(man|woman|person|boy|girl|child|older person|old (man|woman)|people)\b')
 # Names of places and of times of the day are scenes of their own, clocks differ by their hands.
 _SCENES = re.compile(r'o’clock|thirty|moon|cityscape|sunrise|sunset|night|globe|city|camping')
@@ -39,10 +48,42 @@ def load_styles(folder: Path, styles: List[str], cache_folder: Path) -> List[Pic
         cached = cache_folder / f'{style}_{SPRITE_SIZE}.npz'
         if not cached.is_file():
             cache_folder.mkdir(parents=True, exist_ok=True)
-            _rasterise(folder, style, cached)
+            _write_sprites(_read_icon_set(folder, style), cached)
         with np.load(cached) as file:
             pictograms += [Pictogram(*pair) for pair in zip(file['names'].tolist(), file['pixels'])]
     return pictograms
+
+
+def load_icons(
+    folder: Path, names: Dict[str, Tuple[str, ...]], cache_folder: Path
+) -> List[Pictogram]:
+    """Rasterise icons of one colour, each in two colours, once: they are kept in ``cache_folder``.
+
+    Args:
+        folder: Folder of icon sets.
+        names: What is wanted → names of icons that show it.
+        cache_folder: For the rasterised icons.
+    """
+    cached = cache_folder / f'icons_{SPRITE_SIZE}.npz'
+    if not cached.is_file():
+        cache_folder.mkdir(parents=True, exist_ok=True)
+        shown = {icon: name for name, icons in names.items() for icon in icons}
+        svgs = []
+        for icon_set in tqdm(ICON_SETS, desc='icons', unit='set'):
+            content = _read_json(folder / '@iconify-json' / icon_set / 'icons.json')
+            for icon in content['icons']:
+                name = shown.get(_ICON_VARIANT.sub('', icon))
+                if name:
+                    svgs += [(name, _to_svg(content, icon, color)) for color in _colors(icon)]
+        _write_sprites(svgs, cached)
+    with np.load(cached) as file:
+        return [Pictogram(*pair) for pair in zip(file['names'].tolist(), file['pixels'])]
+
+
+def _colors(icon: str) -> List[str]:
+    """Two colours that depend on the icon's name."""
+    code = zlib.crc32(icon.encode())
+    return [f'#{code & 0xFFFFFF:06x}', f'#{code >> 8:06x}']
 
 
 def read_folder(folder: Path) -> List[Pictogram]:
@@ -56,7 +97,7 @@ def read_folder(folder: Path) -> List[Pictogram]:
 @cache
 def unicode_names(folder: Path) -> Dict[str, str]:
     """Map code points (``1f415``, joined by ``-``, without U+FE0F) to names of things."""
-    entries = json.loads((folder / NAMES).read_text(encoding='utf-8'))
+    entries = _read_json(folder / NAMES)
     names = {}
     for emoji, entry in entries.items():
         people = entry['group'] == 'People & Body' and is_person(entry['name'])
@@ -74,9 +115,10 @@ def _code(points) -> str:
     return '-'.join(point for point in points if point != 'fe0f')
 
 
-def _rasterise(folder: Path, style: str, target: Path) -> None:
+def _write_sprites(svgs: Sequence[Tuple[str, str]], target: Path) -> None:
+    """Rasterise ``(name, SVG)``, and leave out those of which there is almost nothing to see."""
     names, pixels = [], []
-    for name, svg in tqdm(_read_icon_set(folder, style), desc=style, unit='pictogram'):
+    for name, svg in tqdm(svgs, desc=target.stem, unit='pictogram'):
         sprite = _render(svg)
         if (sprite[..., 3] > 127).mean() > 0.1:
             names.append(name)
@@ -87,27 +129,31 @@ def _rasterise(folder: Path, style: str, target: Path) -> None:
 def _read_icon_set(folder: Path, style: str) -> List[tuple]:
     """Read ``(Unicode name, SVG)`` of an Iconify icon set."""
     package = folder / '@iconify-json' / style
-    content = json.loads((package / 'icons.json').read_text(encoding='utf-8'))
-    width, height = content.get('width', 16), content.get('height', 16)
+    content = _read_json(package / 'icons.json')
     by_code = unicode_names(folder)
     by_slug = {_slug(name): name for name in by_code.values()}
     chars = package / 'chars.json'
-    codes = json.loads(chars.read_text(encoding='utf-8')) if chars.is_file() else {}
+    codes = _read_json(chars) if chars.is_file() else {}
     icons = {
         icon: by_code[_code(code.split('-'))]
         for code, icon in codes.items()
         if _code(code.split('-')) in by_code
     } or {icon: by_slug[_slug(icon)] for icon in content['icons'] if _slug(icon) in by_slug}
-    result = []
-    for icon, name in icons.items():
-        entry = content['icons'].get(icon)
-        if entry:
-            size = entry.get('width', width), entry.get('height', height)
-            corner = entry.get('left', 0), entry.get('top', 0)
-            box = ' '.join(map(str, (*corner, *size)))
-            svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">{entry["body"]}</svg>'
-            result.append((name, svg))
-    return result
+    known = content['icons']
+    return [(name, _to_svg(content, icon)) for icon, name in icons.items() if icon in known]
+
+
+def _to_svg(content: dict, icon: str, color: str = '#000000') -> str:
+    """Write an icon of an Iconify set as SVG; ``color`` is that of icons of one colour."""
+    entry = content['icons'][icon]
+    sizes = (entry.get(key, content.get(key, 16)) for key in ('width', 'height'))
+    box = ' '.join(map(str, (entry.get('left', 0), entry.get('top', 0), *sizes)))
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" color="{color}">'
+    return f'{head}{entry["body"]}</svg>'
+
+
+def _read_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding='utf-8'))
 
 
 def _slug(name: str) -> str:

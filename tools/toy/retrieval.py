@@ -8,15 +8,15 @@ from typing import Tuple
 import torch
 import torch.nn.functional as F
 from pictograms import TRAIN_STYLES, VAL_STYLES
-from train_toy_clip import MEAN, STD, encode_text
+from train_toy_clip import MEAN, STD, VOC_SHARE, encode_text
 from training_data import Phase, SceneBatches
 
 from sclip_mmseg.models.checkpoint import load_clip
 from sclip_mmseg.models.towers import build_image_tower, build_text_tower
 
-_PHASE = Phase(224, 196, 100, 1, 3, (75, 190), voc_share=0.75, strong=False)
+_PHASE = Phase(1, 224, 100, (1, 3), (56, 140), 196, late=0, pooled=0, backgrounds=True)
 _BATCHES = 5
-_SEED = (2012,)  # of no training run
+_SEED = 2012  # of no training run
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,15 +37,17 @@ def retrieve(clip: str, batches: SceneBatches) -> Tuple[float, float]:
     """
     weights = load_clip(clip)
     image_tower, text_tower = build_image_tower(weights, clip), build_text_tower(weights, clip)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values).view(3, 1, 1) / 255 for values in (MEAN, STD))
     totals = torch.zeros(2)
-    for _, (images, tokens, shown, stated) in zip(range(_BATCHES), batches):
-        tokens, stated = tokens[: len(images)], stated[: len(images)]
-        image = image_tower((images.permute(0, 3, 1, 2).float() - mean) / std)
+    for step in range(_BATCHES):
+        batch = batches.make(step, _PHASE)
+        count = len(batch.images)
+        image = image_tower((batch.images - mean) / std)
+        tokens, stated = batch.tokens[:count], batch.stated[:count]
         text = encode_text(text_tower, tokens)
         cosines = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
         # Captions like 'a pattern' state nothing and are true of no scene.
-        true = ((~shown).float() @ stated.float().T == 0) & stated.any(1)
+        true = ((~batch.shown).float() @ stated.float().T == 0) & stated.any(1)
         totals[0] += true.gather(1, cosines.argmax(1, keepdim=True)).float().mean()
         totals[1] += true.gather(0, cosines.argmax(0, keepdim=True)).float().mean()
     return tuple((totals / _BATCHES).tolist())
@@ -55,7 +57,7 @@ def main() -> None:
     """Print the accuracy with the training's styles and with the validation's."""
     args = parse_args()
     for title, styles in (('training styles', TRAIN_STYLES), ('unseen style', VAL_STYLES)):
-        batches = SceneBatches(args.pictograms, args.cache, styles, _PHASE, _SEED, 0)
+        batches = SceneBatches(args.pictograms, args.cache, styles, False, VOC_SHARE, _SEED, 'cpu')
         scores = ' '.join(f'{100 * score:.1f}' for score in retrieve(args.clip, batches))
         print(f'{title}: scene → caption, caption → scene R@1 {scores} %')
 

@@ -29,27 +29,24 @@ def compose(
     background: np.ndarray,
     sprites: Sequence[np.ndarray],
     sizes: Tuple[int, int],
-    inside: bool = False,
-    strong: bool = False,
 ) -> Scene:
-    """Paste objects one over the other.
+    """Paste objects one over the other, within the picture.
+
+    At least two thirds of each stay visible where twenty tries find such a place.
 
     Args:
         rng: Source of choices.
         background: RGB, uint8 ``[H, W, 3]``.
         sprites: RGBA, uint8 ``[h, w, 4]`` each.
         sizes: Smallest and largest longer side of an object in pixels.
-        inside: Keep objects within the picture, and two thirds of each visible where twenty tries
-            find such a place.
-        strong: Change colours more, for training.
     """
     canvas = Image.fromarray(background)
     instances = np.zeros(background.shape[:2], np.uint8)
     areas: List[int] = []
     for index, sprite in enumerate(sprites, start=1):
-        object_ = _vary(rng, sprite, int(rng.integers(sizes[0], sizes[1] + 1)), strong)
+        object_ = _vary(rng, sprite, int(rng.integers(sizes[0], sizes[1] + 1)))
         mask = np.asarray(object_.getchannel('A')) > 127
-        x, y = _find_place(rng, instances, mask, areas, inside)
+        x, y = _find_place(rng, instances, mask, areas)
         canvas.paste(object_, (x, y), object_)
         target, source = _overlap(instances.shape, mask.shape, x, y)
         instances[target][mask[source]] = index
@@ -64,48 +61,28 @@ def compose(
     return Scene(np.clip(image, 0, 255).astype(np.uint8), instances, visible)
 
 
-def _vary(rng: np.random.Generator, sprite: np.ndarray, size: int, strong: bool) -> Image.Image:
+def _vary(rng: np.random.Generator, sprite: np.ndarray, size: int) -> Image.Image:
     """Resize, mirror, tilt and recolour a sprite, and cut off the empty border."""
     image = Image.fromarray(sprite)
     image = image.crop(image.getchannel('A').getbbox())
     factor = size / max(image.size)
     width, height = (max(int(side * factor + 0.5), 8) for side in image.size)
-    if strong:
-        width = max(int(width * (0.8 + 0.4 * rng.random())), 8)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     if rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    angle = int(rng.integers(-25, 26)) if strong else int(rng.integers(-20, 21))
-    image = image.rotate(angle, Image.Resampling.BILINEAR, expand=True)
-    return _recolor(rng, image, strong)
+    image = image.rotate(int(rng.integers(-20, 21)), Image.Resampling.BILINEAR, expand=True)
+    return _recolor(rng, image)
 
 
-def _recolor(rng: np.random.Generator, image: Image.Image, strong: bool) -> Image.Image:
-    """Mix the channels a little; strongly, also swap them, turn grey or shade."""
-    spread = 0.25 if strong else 0.1
-    mix = np.eye(3) + spread * (rng.random((3, 3)) - 0.5)
-    offset = 255 * spread * (rng.random(3) - 0.5)
-    if strong:
-        choice = rng.random()
-        if choice < 0.1:
-            mix = mix[rng.permutation(3)]
-        elif choice < 0.15:
-            mix = 0.25 * mix + 0.25
+def _recolor(rng: np.random.Generator, image: Image.Image) -> Image.Image:
+    """Mix the channels a little."""
+    mix = np.eye(3) + 0.1 * (rng.random((3, 3)) - 0.5)
+    offset = 25.5 * (rng.random(3) - 0.5)
     matrix = np.concatenate([mix, offset[:, None]], axis=1).flatten().tolist()
     alpha = image.getchannel('A')
     rgb = image.convert('RGB').convert('RGB', matrix)
-    if strong and rng.random() < 0.5:
-        rgb = _shade(rng, rgb)
     rgb.putalpha(alpha)
     return rgb
-
-
-def _shade(rng: np.random.Generator, image: Image.Image) -> Image.Image:
-    """Lighten and darken smoothly, as on a rounded body."""
-    corners = rng.integers(0, 256, (2, 2), dtype=np.uint8)
-    light = Image.fromarray(corners).resize(image.size, Image.Resampling.BILINEAR)
-    veil = Image.new('RGB', image.size, (255, 255, 255) if rng.random() < 0.5 else (30, 0, 60))
-    return Image.composite(veil, image, light.point(lambda value: value * 2 // 5))
 
 
 def _find_place(
@@ -113,14 +90,8 @@ def _find_place(
     instances: np.ndarray,
     mask: np.ndarray,
     areas: Sequence[int],
-    inside: bool,
 ) -> Tuple[int, int]:
     height, width = instances.shape
-    if not inside:
-        return (
-            int(rng.integers(width // 8, width - width // 8)) - mask.shape[1] // 2,
-            int(rng.integers(height // 8, height - height // 8)) - mask.shape[0] // 2,
-        )
     for _ in range(20):
         x = int(rng.integers(0, max(width - mask.shape[1], 0) + 1))
         y = int(rng.integers(0, max(height - mask.shape[0], 0) + 1))

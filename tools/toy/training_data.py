@@ -1,146 +1,143 @@
 """Batches of scenes and captions, rendered on the fly."""
 
-from collections import deque
+import math
+from functools import lru_cache
 from pathlib import Path
-from typing import Deque, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
-from concepts import Sampler, Vocabulary, name_one, select, write_caption
-from pictograms import load_styles
-from scenes import compose
+import torch.nn.functional as F
+from concepts import VOC_ICONS, Sampler, Vocabulary, name_one, select, write_caption
+from pictograms import load_icons, load_styles
+from rendering import Renderer
 from textures import KINDS, make_texture
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
 
 from sclip_mmseg.compat import openai_clip
 
 EXTRA_TEXTS = 100  # besides the prompts of VOC's classes and the backgrounds
-REPEATS = 2
-_POOL = 24  # batches of scenes to choose from
-_TEXTURES = 300
-_TEXTURE_SIZE = 320
-_SEEN = 0.35  # an object of which less can be seen is not there
+_SPRITE, _TEXTURES, _TEXTURE_SIZE = 96, 400, 320
+_SEEN = 0.3  # an object of which less can be seen is not there
 
 
 class Phase(NamedTuple):
     """A part of the training.
 
     Attributes:
-        crop: Side of the pictures in pixels.
-        keep: Patches seen by the image tower, of ``(crop // 16) ** 2``.
-        batch: Pictures per step.
         steps: Number of steps.
-        objects: Most objects in a picture.
+        side: Side of the pictures in pixels.
+        batch: Pictures per step.
+        objects: Fewest and most objects in a picture.
         sizes: Smallest and largest object in pixels.
-        voc_share: Part of the objects that shows a VOC class.
+        keep: Patches seen by the image tower, of ``(side // 16) ** 2``.
         late: Part of the steps in which the class token sees the patches in the last block only.
         pooled: Part of the steps in which pictures are embedded by the mean of their patches, whose
             last block leaves out attention.
-        strong: Whether colours change much.
         backgrounds: Whether texts name backgrounds, which are much easier to learn than objects.
     """
 
-    crop: int
-    keep: int
-    batch: int
     steps: int
-    objects: int
+    side: int
+    batch: int
+    objects: Tuple[int, int]
     sizes: Tuple[int, int]
-    voc_share: float = 0.5
-    late: float = 0.75
-    pooled: float = 0.6
-    strong: bool = True
-    backgrounds: bool = True
+    keep: int
+    late: float
+    pooled: float
+    backgrounds: bool = False
 
 
-class _Sample(NamedTuple):
-    image: np.ndarray  # uint8 [H, W, 3]
-    names: List[str]  # of the objects that can be seen
-    kind: str  # of the background
+class Batch(NamedTuple):
+    """Scenes and texts.
+
+    Attributes:
+        images: Float32 ``[B, 3, H, W]``, 0 to 1.
+        tokens: Of the scenes' captions and of E other texts, int64 ``[B + E, L]``.
+        shown: Facts of the scenes, bool ``[B, F]``.
+        stated: Facts that the texts state, bool ``[B + E, F]``.
+    """
+
+    images: Tensor
+    tokens: Tensor
+    shown: Tensor
+    stated: Tensor
 
 
-class SceneBatches(IterableDataset):
-    """Endless batches of scenes.
-
-    Rendering is as much work as a training step, so every scene is used ``REPEATS`` times, mirrored
-    at random and with a new caption each time. Batches depend on seed, start and number of workers.
+class SceneBatches:
+    """Scenes of pictograms, and what can be said of them.
 
     Args:
         pictograms: Folder of icon sets.
         cache: Folder for rasterised pictograms.
         styles: Icon sets.
-        phase: Sizes.
-        seed: Of everything.
-        start: First step, so that a resumed run renders new scenes.
+        icons: Whether to draw icons of one colour too.
+        voc_share: Part of the objects that shows a VOC class.
+        seed: Of the backgrounds and, with a step's number, of its batch.
+        device: Where scenes are rendered.
     """
 
     def __init__(
         self,
         pictograms: Path,
         cache: Path,
-        styles: Tuple[str, ...],
-        phase: Phase,
-        seed: Sequence[int],
-        start: int,
+        styles: Sequence[str],
+        icons: bool,
+        voc_share: float,
+        seed: int,
+        device: str,
     ):
-        chosen = select(load_styles(pictograms, styles, cache))
-        self.sampler = Sampler(chosen, phase.voc_share)
-        self.vocabulary = Vocabulary([pictogram.name for pictogram in chosen])
+        drawings = select(load_styles(pictograms, styles, cache))
+        symbols = load_icons(pictograms, VOC_ICONS, cache) if icons else []
+        self.pictograms = drawings + symbols
+        self.sampler = Sampler(drawings, symbols, voc_share)
+        self.vocabulary = Vocabulary([pictogram.name for pictogram in drawings])
         self.tokenizer = openai_clip('simple_tokenizer').SimpleTokenizer()
-        self.phase, self.seed, self.start = phase, seed, start
+        self.tokenize = lru_cache(maxsize=None)(self._tokenize)
+        self.seed, self.device = seed, device
+        sprites = torch.stack([_shrink(pictogram.pixels) for pictogram in self.pictograms])
         rng = np.random.default_rng(seed)
-        kinds = [KINDS[index % len(KINDS)] for index in range(_TEXTURES)]
+        self.kinds = [KINDS[index % len(KINDS)] for index in range(_TEXTURES)]
         size = _TEXTURE_SIZE
-        self.textures = [(kind, make_texture(rng, kind, size, size)) for kind in kinds]
+        painted = [make_texture(rng, kind, size, size) for kind in self.kinds]
+        textures = torch.from_numpy(np.stack(painted))
+        textures = textures.permute(0, 3, 1, 2).contiguous()
+        self.renderer = Renderer(sprites.to(device), textures.to(device))
 
-    def __iter__(self) -> Iterator[Tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Yield batches.
-
-        Yields:
-            Pictures uint8 ``[B, H, W, 3]``; tokens of their captions and of E other texts, int64
-            ``[B + E, L]``; facts of the pictures, bool ``[B, F]``; facts that the texts state, bool
-            ``[B + E, F]``.
-        """
-        worker = get_worker_info()
-        rng = np.random.default_rng([*self.seed, self.start, worker.id if worker else 0])
-        batch = self.phase.batch
-        pool: Deque[_Sample] = deque(maxlen=_POOL * batch)
-        while True:
-            pool.extend(self._render(rng) for _ in range(batch))
-            for _ in range(REPEATS):
-                chosen = rng.choice(len(pool), batch, replace=False)
-                yield self._collate(rng, [pool[index] for index in chosen])
-
-    def _render(self, rng: np.random.Generator) -> _Sample:
-        phase = self.phase
-        kind, texture = self.textures[int(rng.integers(len(self.textures)))]
-        y, x = rng.integers(0, _TEXTURE_SIZE - phase.crop + 1, 2)
-        background = texture[y : y + phase.crop, x : x + phase.crop]
-        objects = [self.sampler.draw(rng) for _ in range(int(rng.integers(1, phase.objects + 1)))]
-        sprites = [pictogram.pixels for pictogram in objects]
-        scene = compose(rng, background, sprites, phase.sizes, strong=phase.strong)
-        seen = zip(objects, scene.visible)
-        names = [pictogram.name for pictogram, visible in seen if visible > _SEEN]
-        return _Sample(scene.image, names, kind if phase.backgrounds else 'plain')
-
-    def _collate(self, rng: np.random.Generator, samples: List[_Sample]):
-        size = self.phase.crop
-        images = np.empty((len(samples), size, size, 3), np.uint8)
+    def make(self, step: int, phase: Phase) -> Batch:
+        """Render the batch of a step, which depends on seed, step and phase alone."""
+        rng = np.random.default_rng([self.seed, step])
+        torch.manual_seed(int(rng.integers(2**31)))
+        low, high = phase.objects
+        count = phase.batch, high
+        drawn = np.array([self.sampler.draw(rng) for _ in range(math.prod(count))]).reshape(count)
+        drawn[np.arange(high) >= rng.integers(low, high + 1, (phase.batch, 1))] = -1
+        textures = rng.integers(_TEXTURES, size=phase.batch)
+        images, visible = self.renderer(
+            torch.from_numpy(drawn).to(self.device),
+            torch.from_numpy(textures),
+            phase.side,
+            phase.sizes,
+        )
+        drawn[visible.cpu().numpy() < _SEEN] = -1
         shown, stated, texts = [], [], []
-        for row, sample in enumerate(samples):
-            images[row] = sample.image[:, ::-1] if rng.random() < 0.5 else sample.image
-            caption, facts = write_caption(rng, self.vocabulary, sample.names, sample.kind)
-            texts.append(caption)
+        for row, texture in zip(drawn, textures):
+            names = [self.pictograms[index].name for index in row if index >= 0]
+            kind = self.kinds[texture] if phase.backgrounds else 'plain'
+            facts = [fact for name in names for fact in self.vocabulary.of_object(name)]
+            shown.append(facts + self.vocabulary.of_background(kind))
+            text, facts = write_caption(rng, self.vocabulary, names, kind)
+            texts.append(text)
             stated.append(facts)
-            objects = [fact for name in sample.names for fact in self.vocabulary.of_object(name)]
-            shown.append(objects + self.vocabulary.of_background(sample.kind))
-        for fact in self.vocabulary.draw(rng, EXTRA_TEXTS, self.phase.backgrounds):
+        for fact in self.vocabulary.draw(rng, EXTRA_TEXTS, phase.backgrounds):
             texts.append(name_one(rng, self.vocabulary, fact))
             stated.append([fact])
-        tokens = [torch.tensor(self._tokenize(text)) for text in texts]
-        padded = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True)
-        return torch.from_numpy(images), padded, self._to_mask(shown), self._to_mask(stated)
+        rows = [self.tokenize(text) for text in texts]
+        # Few different lengths, since every new shape costs time and memory.
+        length = -(-max(map(len, rows)) // 8) * 8
+        tokens = torch.stack([F.pad(row, (0, length - len(row))) for row in rows])
+        masks = self._to_mask(shown), self._to_mask(stated)
+        return Batch(images, *(tensor.to(self.device) for tensor in (tokens, *masks)))
 
     def _to_mask(self, facts: List[List[int]]) -> Tensor:
         mask = torch.zeros(len(facts), len(self.vocabulary), dtype=torch.bool)
@@ -148,7 +145,16 @@ class SceneBatches(IterableDataset):
             mask[row, listed] = True
         return mask
 
-    def _tokenize(self, caption: str) -> List[int]:
+    def _tokenize(self, text: str) -> Tensor:
         encoder = self.tokenizer.encoder
-        ids = self.tokenizer.encode(caption)
-        return [encoder['<|startoftext|>'], *ids, encoder['<|endoftext|>']]
+        ids = self.tokenizer.encode(text)
+        return torch.tensor([encoder['<|startoftext|>'], *ids, encoder['<|endoftext|>']])
+
+
+def _shrink(pixels: np.ndarray) -> Tensor:
+    """RGBA, uint8 ``[S, S, 4]`` → RGB multiplied by alpha, and alpha, uint8 ``[4, s, s]``."""
+    sprite = torch.from_numpy(pixels).permute(2, 0, 1).float()
+    sprite[:3] *= sprite[3:] / 255
+    size = (_SPRITE, _SPRITE)
+    small = F.interpolate(sprite[None], size, mode='bilinear', antialias=True)[0]
+    return small.round().byte()
