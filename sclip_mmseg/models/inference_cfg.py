@@ -20,6 +20,9 @@ class InferenceCfg:
         area_thd: Share of the foreground that a class must exceed, see
             :func:`.decision.apply_area_rule`; None for no such rule.
         window_batch: Largest number of windows encoded at a time.
+        seg_logits: Whether samples get their class scores too, as mmseg's do. ``tools/test.py``
+            switches them off where nothing reads them: a map of 1000 classes and 8 megapixels takes
+            32 GB.
 
     Raises:
         InputError: If a value is out of its range.
@@ -32,6 +35,7 @@ class InferenceCfg:
     prob_thd: float = 0.0
     area_thd: Optional[float] = None
     window_batch: int = 32
+    seg_logits: bool = True
 
     def __post_init__(self):
         if self.mode not in ('slide', 'whole'):
@@ -55,6 +59,9 @@ class InferenceCfg:
             raise InputError(
                 f'test_cfg.window_batch={self.window_batch!r} must be a positive integer'
             )
+
+        if not isinstance(self.seg_logits, bool):
+            raise InputError(f'test_cfg.seg_logits={self.seg_logits!r} must be True or False')
 
     @classmethod
     def from_dict(cls, test_cfg: Optional[dict]) -> 'InferenceCfg':
