@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .decision import segment
 from .inference_cfg import InferenceCfg
-from .sliding_window import WindowMaps, dense_tiles, encode_windows
+from .sliding_window import Size, WindowMaps, dense_tiles, encode_windows
 
 
 @MODELS.register_module()
@@ -130,11 +130,15 @@ class CLIPSegmentor(BaseSegmentor):
             self._forward,
             self.test_cfg.crop_size if slide else None,
             self.test_cfg.stride if slide else None,
-            self.test_cfg.window_batch,
+            self.window_batch,
         )
         for sample in samples:
             self._postprocess(maps.pop(0), images.pop(0), sample)
         return samples
+
+    def window_batch(self, size: Size) -> int:
+        """Number of windows of a height and width in pixels to encode at a time."""
+        return self.test_cfg.window_batch or self.image_encoder.choose_batch(size)
 
     def _postprocess(self, maps: WindowMaps, image: Tensor, sample: SegDataSample) -> None:
         """Bring the windows' maps to the original size as one, refine it and decide."""

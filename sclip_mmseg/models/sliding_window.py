@@ -242,12 +242,18 @@ def _arrange(parts: List[Tensor], size: Size, crop_size: Size, stride: Size) -> 
     return WindowMaps(torch.cat(rows), axes)
 
 
+def resize_map(coarse: Tensor, size: Size) -> Tensor:
+    """Resize a map ``[Q, h, w]`` bilinearly to ``[Q, *size]``, in memory as ``[H, W, Q]``."""
+    axes = tuple(WindowAxis(side, side, side, cells) for side, cells in zip(size, coarse.shape[1:]))
+    return WindowMaps(coarse.permute(1, 2, 0), axes).fuse().whole()
+
+
 def slide_inference(
     images: Sequence[Tensor],
     encode: Callable[[Tensor], Tensor],
     crop_size: Optional[Size],
     stride: Optional[Size],
-    window_batch: int,
+    window_batch: Union[int, Callable[[Size], int]],
 ) -> List[Tensor]:
     """Compute the maps of images at their own sizes; arguments as :func:`encode_windows`.
 
