@@ -90,6 +90,8 @@ def test_programs_run_in_turn():
 
 def test_speed_writes_a_report(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark_speed, 'write_seeded_clip', _small)
+    case = Case('sclip_vit-b16_ade20k', (60, 90), (230, 240))
+    monkeypatch.setitem(benchmark_speed.CASES, 'ade20k', case)
     out = tmp_path / 'speed.json'
     benchmark_speed.main(['--cases', 'ade20k', '--repeats', '1', '--out', str(out)])
     [(name, result)] = json.loads(out.read_text())['results'].items()
@@ -107,7 +109,9 @@ def test_an_exponent_is_the_power():
 def test_scaling_writes_a_plot_and_a_report(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark_scaling, 'write_seeded_clip', _small)
     sizes = ['--queries', '3', '6', '--megapixels', '0.01', '0.02', '--at-megapixels', '0.01']
-    benchmark_scaling.main([*sizes, '--repeats', '1', '--out', str(tmp_path / 'scaling')])
+    benchmark_scaling.main(
+        [*sizes, '--short-side', '0', '--repeats', '1', '--out', str(tmp_path / 'scaling')]
+    )
     report = json.loads((tmp_path / 'scaling.json').read_text())
     assert [point['queries'] for point in report['queries']['points']] == [3, 6]
     assert 'seconds_exponent' in report['megapixels']
