@@ -72,6 +72,8 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.test_cfg.resume = True
     if args.out:
         cfg.test_evaluator.output_dir = args.out
+    if not args.tta:  # mmseg's metrics and hooks read no class scores
+        cfg.model.test_cfg.setdefault('seg_logits', False)
     draw_predictions(cfg, args)
     return cfg
 

@@ -244,7 +244,7 @@ class Training:
             window = image['image'][:, top:bottom, left:right]
             crops.append(model.data_preprocessor(dict(inputs=[window]))['inputs'][0])
             labels.append(image['label'][top:bottom, left:right].to(crops[0].device))
-        cosines = slide_inference(crops, model._forward, None, None, cfg.window_batch)
+        cosines = slide_inference(crops, model._forward, None, None, model.window_batch)
         return segmentation_loss(
             cosines, labels, model.text_head.query_set.class_ids, cfg.logit_scale
         )

@@ -1,12 +1,12 @@
 """From query maps to classes: pure functions."""
 
 from collections import defaultdict
-from typing import Optional, Sequence, Tuple
+from typing import Iterable, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-_CHUNK = 1 << 24  # elements of the query map softened at a time
+from .sliding_window import Size, Tile
 
 
 def class_scores(query_scores: Tensor, class_ids: Sequence[int]) -> Tensor:
@@ -40,11 +40,11 @@ def apply_area_rule(scores: Tensor, area_thd: float) -> Tensor:
     Returns:
         ``scores``.
     """
-    area = scores.argmax(0).flatten().bincount(minlength=len(scores))
-    keep = area > area_thd * area[1:].sum()
-    keep[0] = True
-    scores[~keep] = 0
-    return scores
+    winners = scores.argmax(0).flatten()
+    area = winners.new_zeros(len(scores)).scatter_add_(0, winners, torch.ones_like(winners))
+    drop = area <= area_thd * area[1:].sum()
+    drop[0] = False
+    return scores.masked_fill_(drop[:, None, None], 0)
 
 
 def decide(scores: Tensor, prob_thd: float = 0.0, area_thd: Optional[float] = None) -> Tensor:
@@ -64,34 +64,77 @@ def decide(scores: Tensor, prob_thd: float = 0.0, area_thd: Optional[float] = No
     return classes.masked_fill_(best < prob_thd, 0)
 
 
+def best_queries(cosines: Tensor, logit_scale: float) -> Tuple[Tensor, Tensor]:
+    """Find the largest softmax over queries without keeping the softmax.
+
+    Args:
+        cosines: ``[..., Q]``.
+        logit_scale: Inverse temperature of the softmax.
+
+    Returns:
+        The largest probability and its query, both ``[...]``.
+    """
+    best, query = cosines.max(-1, keepdim=True)
+    logits = (cosines - best).mul_(logit_scale)
+    return logits.exp_().sum(-1).reciprocal_(), query[..., 0]
+
+
 def segment(
-    query_map: Tensor,
+    tiles: Iterable[Tile],
+    size: Size,
     class_ids: Sequence[int],
     logit_scale: float,
     prob_thd: float = 0.0,
     area_thd: Optional[float] = None,
-) -> Tuple[Tensor, Tensor]:
-    """Turn a map of cosines into class scores and classes.
+    keep_scores: bool = True,
+) -> Tuple[Optional[Tensor], Tensor]:
+    """Turn a map of cosines into class scores and classes, piece by piece.
 
-    Softmax of ``logit_scale * query_map`` over the queries, maximum over the queries of a class,
-    area rule, argmax, background threshold; float32 throughout. Rows are processed in chunks, so
-    that beside the result only a small part of the query map exists a second time.
+    Softmax of ``logit_scale * cosines`` over the queries, maximum over the queries of a class, area
+    rule, argmax, background threshold; float32 throughout. Beside the result only one piece is
+    held, unless the area rule needs all scores.
 
     Args:
-        query_map: Cosines ``[Q, H, W]``.
+        tiles: Rows, columns and cosines ``[h, w, Q]`` of pieces that cover the map.
+        size: Height and width of the map.
         class_ids: See :func:`class_scores`.
         logit_scale: Inverse temperature of the softmax.
         prob_thd: See :func:`decide`.
         area_thd: See :func:`apply_area_rule`; None for no area rule.
+        keep_scores: Whether to return the scores.
 
     Returns:
-        Class scores, float32 ``[K, H, W]``, and classes, int64 ``[H, W]``.
+        Class scores, float32 ``[K, H, W]``, or None; and classes, int64 ``[H, W]``.
     """
-    queries, height, width = query_map.shape
     num_classes = max(class_ids) + 1
-    scores = query_map.new_empty((num_classes, height, width), dtype=torch.float32)
-    rows = max(_CHUNK // (queries * width), 1)
-    for top in range(0, height, rows):
-        logits = query_map[:, top : top + rows].float() * logit_scale
-        scores[:, top : top + rows] = class_scores(logits.softmax(0), class_ids)
-    return scores, decide(scores, prob_thd, area_thd)
+    scores = classes = None
+    for rows, columns, cosines in tiles:
+        cosines = cosines.float()
+        if classes is None:
+            classes = torch.empty(size, dtype=torch.int64, device=cosines.device)
+            if keep_scores or area_thd is not None:
+                scores = cosines.new_empty((num_classes, *size))
+        if scores is None:
+            classes[rows, columns] = _decide_cosines(cosines, class_ids, logit_scale, prob_thd)
+            continue
+        probabilities = (cosines * logit_scale).softmax(-1).permute(2, 0, 1).contiguous()
+        tile = class_scores(probabilities, class_ids)
+        scores[:, rows, columns] = tile
+        if area_thd is None:
+            classes[rows, columns] = decide(tile, prob_thd)
+    if area_thd is not None:
+        classes = decide(scores, prob_thd, area_thd)
+    return scores if keep_scores else None, classes
+
+
+def _decide_cosines(
+    cosines: Tensor, class_ids: Sequence[int], logit_scale: float, prob_thd: float
+) -> Tensor:
+    """Classes ``[h, w]`` of cosines ``[h, w, Q]``: the class of the best query."""
+    if prob_thd > 0:
+        best, query = best_queries(cosines, logit_scale)
+    else:
+        best, query = None, cosines.max(-1).indices
+    if list(class_ids) != list(range(len(class_ids))):
+        query = torch.tensor(class_ids, device=query.device)[query]
+    return query if best is None else query.masked_fill_(best < prob_thd, 0)

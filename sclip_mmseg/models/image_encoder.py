@@ -1,5 +1,6 @@
 """CLIP's ViT image tower with a replaceable attention in its last block, as a dense encoder."""
 
+import math
 from typing import Optional, Tuple
 
 import torch
@@ -12,6 +13,7 @@ from ..errors import InputError
 from .attention import BlockTokens, attention_weights
 from .checkpoint import load_clip
 from .towers import build_image_tower
+from .window_batch import choose_window_batch
 
 PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
@@ -66,6 +68,13 @@ class CLIPImageEncoder(nn.Module):
         """
         return self._features(*self._refined_tokens(images, text_head))
 
+    def choose_batch(self, size: Tuple[int, int]) -> int:
+        """Number of images of a height and width in pixels to encode at a time."""
+        tokens = 1 + math.prod(side // self.patch_size for side in size)
+        heads = self.visual.transformer.resblocks[0].attn.num_heads
+        device = self.visual.proj.device
+        return choose_window_batch(tokens, len(self.visual.class_embedding), heads, device)
+
     def attention_weights(self, images: Tensor, text_head: Optional[nn.Module] = None) -> Tensor:
         """Weights of the last block ``[B, heads, 1 + N, 1 + N]``; arguments as :meth:`forward`."""
         _, tokens = self._refined_tokens(images, text_head)
@@ -95,14 +104,17 @@ class CLIPImageEncoder(nn.Module):
         x = visual.ln_pre(x).transpose(0, 1)
         *blocks, last = visual.transformer.resblocks
         wanted = self.attention.earlier_blocks
-        maps = []
+        earlier = None
         for number, block in enumerate(blocks, 1):
             if number in wanted:
-                maps.append(attention_map(block, x.transpose(0, 1)))
-            x = block(x)
+                x, weights = run_block(block, x)
+                earlier = weights if earlier is None else earlier.add_(weights)
+            else:
+                x = block(x)
         x = x.transpose(0, 1)
         q, k, v = project(last, normalised := last.ln_1(x))
-        earlier = sum(maps) / len(maps) if maps else None
+        if earlier is not None:
+            earlier /= len(set(wanted))
         return x, BlockTokens(q, k, v, normalised, tuple(grid), earlier)
 
     def _features(self, x: Tensor, tokens: BlockTokens) -> Tensor:
@@ -123,10 +135,17 @@ def project(block: nn.Module, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     return qkv.unflatten(-1, (3, own.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
 
 
-def attention_map(block: nn.Module, x: Tensor) -> Tensor:
-    """Attention ``[B, heads, 1 + N, 1 + N]`` of a block's input; rows sum to 1."""
-    q, k, _ = project(block, block.ln_1(x))
-    return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
+def run_block(block: nn.Module, x: Tensor) -> Tuple[Tensor, Tensor]:
+    """Run a block on its input ``[1 + N, B, width]``.
+
+    Returns:
+        Its output ``[1 + N, B, width]``, and its attention ``[B, heads, 1 + N, 1 + N]``, whose rows
+        sum to 1.
+    """
+    q, k, v = project(block, block.ln_1(x).transpose(0, 1))
+    weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
+    x = x + block.attn.out_proj((weights @ v).permute(2, 0, 1, 3).flatten(2))
+    return x + block.mlp(block.ln_2(x)), weights
 
 
 def resample_positions(positions: Tensor, grid: Tuple[int, int]) -> Tensor:

@@ -19,7 +19,11 @@ class InferenceCfg:
         prob_thd: Pixels whose best class score is below become class 0, which must be a background.
         area_thd: Share of the foreground that a class must exceed, see
             :func:`.decision.apply_area_rule`; None for no such rule.
-        window_batch: Largest number of windows encoded at a time.
+        window_batch: Largest number of windows encoded at a time; None to choose it, see
+            :func:`.window_batch.choose_window_batch`.
+        seg_logits: Whether samples get their class scores too, as mmseg's do. ``tools/test.py``
+            switches them off where nothing reads them: a map of 1000 classes and 8 megapixels takes
+            32 GB.
 
     Raises:
         InputError: If a value is out of its range.
@@ -31,7 +35,8 @@ class InferenceCfg:
     logit_scale: float = 40.0
     prob_thd: float = 0.0
     area_thd: Optional[float] = None
-    window_batch: int = 32
+    window_batch: Optional[int] = None
+    seg_logits: bool = True
 
     def __post_init__(self):
         if self.mode not in ('slide', 'whole'):
@@ -51,10 +56,13 @@ class InferenceCfg:
                 _is_number(value) and 0 <= value <= 1
             ):
                 raise InputError(f'test_cfg.{name}={value!r} must lie between 0 and 1')
-        if not _is_positive_int(self.window_batch):
+        if self.window_batch is not None and not _is_positive_int(self.window_batch):
             raise InputError(
                 f'test_cfg.window_batch={self.window_batch!r} must be a positive integer'
             )
+
+        if not isinstance(self.seg_logits, bool):
+            raise InputError(f'test_cfg.seg_logits={self.seg_logits!r} must be True or False')
 
     @classmethod
     def from_dict(cls, test_cfg: Optional[dict]) -> 'InferenceCfg':

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 
-_CHUNK = 1 << 24  # map elements refined at a time
+_CHANNELS = 64  # refined at a time
 
 
 def pamr_affinity(image: Tensor, dilations: Sequence[int]) -> Tensor:
@@ -45,28 +45,43 @@ def pamr(
 ) -> Tensor:
     """Replace a map by its affinity-weighted neighbour sum, ``num_steps`` times.
 
-    Channels are refined in chunks, and neighbours are added one by one: beside the result, only the
-    affinity and a chunk's copy are held.
+    A step is torch's ``embedding_bag``: pixels are a table of embeddings, of which every pixel sums
+    its weighted neighbours. Channels are refined in chunks, so that beside the result only the
+    affinity, the neighbours' indices and two copies of a chunk are held.
 
     Args:
-        query_map: ``[Q, H, W]``.
+        query_map: ``[Q, H, W]``; read fastest where it lies in memory as ``[H, W, Q]``.
         image: Guide ``[3, H, W]``.
         num_steps: Number of replacements.
         dilations: Distances of the neighbours in pixels.
 
     Returns:
-        Refined map ``[Q, H, W]``, float32.
+        Refined map ``[Q, H, W]``, float32, in memory as ``[H, W, Q]``.
     """
-    affinity = pamr_affinity(image, dilations)
-    refined = query_map.float().clone()
-    _, height, width = refined.shape
-    for chunk in refined.split(max(_CHUNK // (height * width), 1)):
+    weights = pamr_affinity(image, dilations).flatten(1).T.contiguous()
+    size = query_map.shape[1:]
+    neighbours = _neighbour_indices(*size, dilations, query_map.device)
+    pixels = query_map.permute(1, 2, 0).flatten(0, 1).float()
+    refined = torch.empty_like(pixels, memory_format=torch.contiguous_format)
+    for before, after in zip(pixels.split(_CHANNELS, 1), refined.split(_CHANNELS, 1)):
+        x = before.contiguous()
         for _ in range(num_steps):
-            neighbours = list(zip(affinity, _neighbours(chunk, dilations)))
-            chunk.zero_()
-            for weight, neighbour in neighbours:
-                chunk.addcmul_(weight, neighbour)
-    return refined
+            x = F.embedding_bag(neighbours, x, per_sample_weights=weights, mode='sum')
+        after.copy_(x)
+    return refined.unflatten(0, size).permute(2, 0, 1)
+
+
+def _neighbour_indices(
+    height: int, width: int, dilations: Sequence[int], device: torch.device
+) -> Tensor:
+    """Indices of the neighbours of every pixel of a flattened map, int32 ``[H W, neighbours]``."""
+    y = torch.arange(height, device=device, dtype=torch.int32)[:, None]
+    x = torch.arange(width, device=device, dtype=torch.int32)
+    indices = [
+        (y + dy).clamp(0, height - 1) * width + (x + dx).clamp(0, width - 1)
+        for dy, dx in _offsets(dilations)
+    ]
+    return torch.stack(indices, -1).flatten(0, 1)
 
 
 def _neighbours(x: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .attention import BlockTokens, Grid, LastBlockAttention, patch_offsets
+from .decision import best_queries
+from .sliding_window import resize_map
 
 _CACHED = 1 << 26  # sampled pairs kept per grid size; larger grids are computed anew
 
@@ -148,9 +150,8 @@ class SFR(_Mixer):
 
     def _segment(self, cosines: Tensor, image: Tensor, class_ids: Sequence[int]) -> Tensor:
         """Label of each pixel of one crop, int64 ``[H, W]``."""
-        size = image.shape[-2:]
-        fine = F.interpolate(cosines[None], size, mode='bilinear', align_corners=False)[0]
-        best, labels = (self.refine(fine, image) * self.logit_scale).softmax(0).max(0)
+        query_map = self.refine(resize_map(cosines, image.shape[-2:]), image)
+        best, labels = best_queries(query_map.permute(1, 2, 0), self.logit_scale)
         if self.merge_synonyms:
             labels = torch.tensor(class_ids, device=labels.device)[labels]
         return labels.masked_fill(best < self.temp_thd, 0)

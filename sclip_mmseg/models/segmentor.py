@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .decision import segment
 from .inference_cfg import InferenceCfg
-from .sliding_window import slide_inference
+from .sliding_window import Size, WindowMaps, dense_tiles, encode_windows
 
 
 @MODELS.register_module()
@@ -108,8 +108,9 @@ class CLIPSegmentor(BaseSegmentor):
                 own size.
 
         Returns:
-            The samples, with ``pred_sem_seg`` (int64 ``[1, H, W]``) and ``seg_logits`` (class
-            scores, float32 ``[K, H, W]``, 0 to 1) at each image's original size.
+            The samples, with ``pred_sem_seg`` (int64 ``[1, H, W]``) and, unless
+            ``test_cfg.seg_logits`` is off, ``seg_logits`` (class scores, float32 ``[K, H, W]``, 0
+            to 1) at each image's original size.
 
         Raises:
             InputError: If an image is smaller than a patch.
@@ -124,35 +125,43 @@ class CLIPSegmentor(BaseSegmentor):
                     f'after resizing, smaller than a patch of {patch}×{patch}'
                 )
         slide = self.test_cfg.mode == 'slide'
-        query_maps = slide_inference(
+        maps = encode_windows(
             images,
             self._forward,
             self.test_cfg.crop_size if slide else None,
             self.test_cfg.stride if slide else None,
-            self.test_cfg.window_batch,
+            self.window_batch,
         )
         for sample in samples:
-            self._postprocess(query_maps.pop(0), images.pop(0), sample)
+            self._postprocess(maps.pop(0), images.pop(0), sample)
         return samples
 
-    def _postprocess(self, query_map: Tensor, image: Tensor, sample: SegDataSample) -> None:
-        """Bring a query map ``[Q, h, w]`` to the original size, refine it and decide."""
-        if sample.get('flip'):
-            axis = -1 if sample.flip_direction == 'horizontal' else -2
-            query_map, image = query_map.flip(axis), image.flip(axis)
+    def window_batch(self, size: Size) -> int:
+        """Number of windows of a height and width in pixels to encode at a time."""
+        return self.test_cfg.window_batch or self.image_encoder.choose_batch(size)
+
+    def _postprocess(self, maps: WindowMaps, image: Tensor, sample: SegDataSample) -> None:
+        """Bring the windows' maps to the original size as one, refine it and decide."""
         size = tuple(sample.get('ori_shape', image.shape[-2:]))
-        query_map = _resize(query_map, size)
-        if self.refine is not None:
-            query_map = self.refine(query_map, _resize(image, size))
+        axis = _flipped_axis(sample)
+        fused = maps.fuse(size, flip=[number == axis for number in (-2, -1)])
+        if self.refine is None:
+            tiles = fused.tiles()
+        else:
+            image = image if axis is None else image.flip(axis)
+            tiles = dense_tiles(self.refine(fused.whole(), _resize(image, size)))
         cfg = self.test_cfg
         scores, classes = segment(
-            query_map,
+            tiles,
+            size,
             self.text_head.query_set.class_ids,
             cfg.logit_scale,
             cfg.prob_thd,
             cfg.area_thd,
+            cfg.seg_logits,
         )
-        sample.seg_logits = PixelData(data=scores)
+        if scores is not None:
+            sample.seg_logits = PixelData(data=scores)
         sample.pred_sem_seg = PixelData(data=classes[None])
 
 
@@ -160,6 +169,13 @@ def build_text_head(image_encoder: dict, text_head: dict) -> nn.Module:
     """Build a segmentor's text head, whose CLIP is by default the image encoder's."""
     shared = {key: image_encoder[key] for key in ('clip', 'quick_gelu') if key in image_encoder}
     return MODELS.build({**shared, **text_head})
+
+
+def _flipped_axis(sample: SegDataSample) -> Optional[int]:
+    """The axis along which a view is mirrored, -1 or -2; None for no mirrored view."""
+    if not sample.get('flip'):
+        return None
+    return -1 if sample.flip_direction == 'horizontal' else -2
 
 
 def _unpad(image: Tensor, sample: SegDataSample) -> Tensor:

@@ -1,13 +1,21 @@
-"""Sliding windows: where they lie, and how their maps become one map."""
+"""Sliding windows: where they lie, and how their maps become one map.
 
+All that happens to cosines between the text head and the decision is linear, and separable into
+rows and columns: resizing a window's map to the window, averaging windows where they overlap,
+resizing to the original size. So it is done as one matrix per axis, see :class:`FusedMap`.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
-from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Size = Tuple[int, int]
+Tile = Tuple[slice, slice, Tensor]
 
 
 class Window(NamedTuple):
@@ -35,23 +43,209 @@ def window_grid(image_size: Size, crop_size: Size, stride: Size) -> List[Window]
         image_size, crop_size, stride: Height and width in pixels.
     """
     rows, columns = (
-        [(end - min(crop, side), end) for end in _window_ends(side, crop, step)]
-        for side, crop, step in zip(image_size, crop_size, stride)
+        _window_spans(side, crop, step) for side, crop, step in zip(image_size, crop_size, stride)
     )
     return [Window(top, left, bottom, right) for top, bottom in rows for left, right in columns]
 
 
-def _window_ends(side: int, crop: int, step: int) -> List[int]:
+def _window_spans(side: int, crop: int, step: int) -> List[Tuple[int, int]]:
+    """Where the windows along one side begin and end."""
     count = max(side - crop + step - 1, 0) // step + 1
-    return [min(index * step + crop, side) for index in range(count)]
+    ends = [min(index * step + crop, side) for index in range(count)]
+    return [(end - min(crop, side), end) for end in ends]
 
 
-def window_counts(image_size: Size, windows: Sequence[Window], device=None) -> Tensor:
-    """Number of windows over each pixel, float32 ``[H, W]``."""
-    counts = torch.zeros(image_size, device=device)
-    for top, left, bottom, right in windows:
-        counts[top:bottom, left:right] += 1
-    return counts
+class WindowAxis(NamedTuple):
+    """The windows along one side of an image.
+
+    Attributes:
+        side, crop, step: The side, the windows' length and their stride in pixels.
+        cells: Number of cells of a window's coarse map along this side.
+    """
+
+    side: int
+    crop: int
+    step: int
+    cells: int
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def axis_weights(axis: WindowAxis, length: int, flip: bool, device: torch.device) -> 'AxisWeights':
+    """Find what each cell of the windows along one side adds to each pixel of the fused map.
+
+    The fusion itself, bilinear resizing included, is run along one side on unit vectors.
+
+    Args:
+        axis: The windows.
+        length: Pixels of the fused map along this side.
+        flip: Whether the image was mirrored along this side; the fused map is mirrored back.
+        device: Of the weights.
+    """
+    spans = _window_spans(axis.side, axis.crop, axis.step)
+    total = torch.zeros(len(spans), axis.cells, axis.side)
+    unit = torch.eye(axis.cells)[None]
+    for number, (start, end) in enumerate(spans):
+        fine = F.interpolate(unit, end - start, mode='linear', align_corners=False)
+        total[number, :, start:end] = fine
+    count = sum(torch.arange(axis.side).ge(a) & torch.arange(axis.side).lt(b) for a, b in spans)
+    mean = total.flatten(0, 1)[None] / count
+    mean = mean.flip(-1) if flip else mean
+    weights = F.interpolate(mean, length, mode='linear', align_corners=False)[0].T.contiguous()
+    seen = weights.ne(0)
+    first = seen.int().argmax(1).tolist()
+    last = (seen * torch.arange(1, 1 + seen.shape[1])).amax(1).tolist()
+    return AxisWeights(weights.to(device), first, last)
+
+
+class AxisWeights(NamedTuple):
+    """Weights of the windows' cells along one side.
+
+    Attributes:
+        weights: ``[pixels, windows * cells]``; rows sum to 1.
+        first, last: For each pixel the first cell with a weight, and the one after the last.
+    """
+
+    weights: Tensor
+    first: List[int]
+    last: List[int]
+
+    def cut(self, pixels: slice) -> Tuple[Tensor, slice]:
+        """Weights of some pixels, and the cells that they are for; all others have none."""
+        cells = slice(min(self.first[pixels]), max(self.last[pixels]))
+        return self.weights[pixels, cells], cells
+
+
+@dataclass
+class WindowMaps:
+    """Coarse maps of all windows of an image.
+
+    Attributes:
+        cells: ``[I, J, Q]``: I is window rows × rows of a window's map, J the same for columns.
+        axes: The windows down and across.
+    """
+
+    cells: Tensor
+    axes: Tuple[WindowAxis, WindowAxis]
+
+    def fuse(self, size: Optional[Size] = None, flip: Sequence[bool] = (False, False)):
+        """Resize, average and resize again, when the result is read.
+
+        Args:
+            size: Height and width in pixels; None for the image's own.
+            flip: Whether to mirror the image vertically and horizontally before the last resizing.
+
+        Returns:
+            A :class:`FusedMap`.
+        """
+        size = size or tuple(axis.side for axis in self.axes)
+        device = self.cells.device
+        rows, columns = (axis_weights(*each, device) for each in zip(self.axes, size, flip))
+        return FusedMap(self.cells, rows, columns)
+
+
+@dataclass
+class FusedMap:
+    """One map ``rows · cells · columnsᵀ`` ``[Q, H, W]``, computed where it is read.
+
+    Attributes:
+        cells: See :class:`WindowMaps`.
+        rows, columns: The weights of the two axes.
+    """
+
+    cells: Tensor
+    rows: AxisWeights
+    columns: AxisWeights
+
+    @property
+    def size(self) -> Size:
+        """Height and width in pixels."""
+        return len(self.rows.weights), len(self.columns.weights)
+
+    def whole(self) -> Tensor:
+        """The whole map ``[Q, H, W]``, in memory as ``[H, W, Q]``."""
+        [(_, _, tile)] = self._tiles(*self.size)
+        return tile.permute(2, 0, 1)
+
+    def tiles(self) -> Iterator[Tile]:
+        """Rows, columns and values ``[h, w, Q]`` of pieces that cover the map."""
+        queries, limit = self.cells.shape[-1], tile_limit(self.cells.device)
+        width = self.size[1]
+        strip = max(limit // (2 * len(self.cells) * queries), 32)
+        yield from self._tiles(max(limit // (min(strip, width) * queries), 1), strip)
+
+    def _tiles(self, height: int, width: int) -> Iterator[Tile]:
+        for columns in _pieces(self.size[1], width):
+            weights, cells = self.columns.cut(columns)
+            wide = weights @ self.cells[:, cells]  # [I, w, Q]
+            for rows in _pieces(self.size[0], height):
+                weights, cells = self.rows.cut(rows)
+                tile = weights @ wide[cells].flatten(1)
+                yield rows, columns, tile.unflatten(1, wide.shape[1:])
+
+
+def dense_tiles(query_map: Tensor) -> Iterator[Tile]:
+    """Rows, columns and values ``[h, w, Q]`` of pieces that cover a map ``[Q, H, W]``."""
+    queries, height, width = query_map.shape
+    for rows in _pieces(height, max(tile_limit(query_map.device) // (queries * width), 1)):
+        yield rows, slice(0, width), query_map[:, rows].permute(1, 2, 0)
+
+
+def tile_limit(device: torch.device) -> int:
+    """Elements of a piece: on the CPU few enough for its cache, elsewhere enough to fill it."""
+    return 1 << 20 if device.type == 'cpu' else 1 << 26
+
+
+def _pieces(length: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, length)) for start in range(0, length, step))
+
+
+def encode_windows(
+    images: Sequence[Tensor],
+    encode: Callable[[Tensor], Tensor],
+    crop_size: Optional[Size],
+    stride: Optional[Size],
+    window_batch: Union[int, Callable[[Size], int]],
+) -> List[WindowMaps]:
+    """Compute the coarse maps of images of any sizes from batches of equally large windows.
+
+    Args:
+        images: Images ``[3, H, W]``.
+        encode: Windows ``[n, 3, h, w]`` → coarse maps ``[n, Q, h', w']``.
+        crop_size, stride: Height and width in pixels; None for one window over the whole image.
+        window_batch: Largest number of windows encoded at a time, or what tells it by their size.
+    """
+    sizes = [tuple(image.shape[-2:]) for image in images]
+    grids = [window_grid(size, crop_size or size, stride or size) for size in sizes]
+    jobs = [(index, number) for index, grid in enumerate(grids) for number in range(len(grid))]
+    jobs.sort(key=lambda job: grids[job[0]][0].size)  # all windows of an image are equally large
+    maps: List[List[Tensor]] = [[] for _ in images]
+    for size, group in groupby(jobs, key=lambda job: grids[job[0]][0].size):
+        group = list(group)
+        step = window_batch(size) if callable(window_batch) else window_batch
+        for start in range(0, len(group), step):
+            batch = group[start : start + step]
+            windows = [(images[index], grids[index][number]) for index, number in batch]
+            crops = torch.stack([x[:, w.top : w.bottom, w.left : w.right] for x, w in windows])
+            for (index, _), coarse in zip(batch, encode(crops)):
+                maps[index].append(coarse.permute(1, 2, 0))
+    return [
+        _arrange(parts, size, crop_size or size, stride or size) for parts, size in zip(maps, sizes)
+    ]
+
+
+def _arrange(parts: List[Tensor], size: Size, crop_size: Size, stride: Size) -> WindowMaps:
+    """Lay the maps ``[h', w', Q]`` of an image's windows out as they lie in the image."""
+    axes = tuple(map(WindowAxis, size, crop_size, stride, parts[0].shape))
+    across = len(_window_spans(*axes[1][:3]))
+    rows = [torch.cat(parts[i : i + across], 1) for i in range(0, len(parts), across)]
+    return WindowMaps(torch.cat(rows), axes)
+
+
+def resize_map(coarse: Tensor, size: Size) -> Tensor:
+    """Resize a map ``[Q, h, w]`` bilinearly to ``[Q, *size]``, in memory as ``[H, W, Q]``."""
+    axes = tuple(WindowAxis(side, side, side, cells) for side, cells in zip(size, coarse.shape[1:]))
+    return WindowMaps(coarse.permute(1, 2, 0), axes).fuse().whole()
 
 
 def slide_inference(
@@ -59,38 +253,13 @@ def slide_inference(
     encode: Callable[[Tensor], Tensor],
     crop_size: Optional[Size],
     stride: Optional[Size],
-    window_batch: int,
+    window_batch: Union[int, Callable[[Size], int]],
 ) -> List[Tensor]:
-    """Compute the maps of images of any sizes from batches of equally large windows.
-
-    Args:
-        images: Images ``[3, H, W]``.
-        encode: Windows ``[n, 3, h, w]`` → coarse maps ``[n, Q, h', w']``.
-        crop_size, stride: Height and width in pixels; None for one window over the whole image.
-        window_batch: Largest number of windows encoded at a time.
+    """Compute the maps of images at their own sizes; arguments as :func:`encode_windows`.
 
     Returns:
         For each image the mean ``[Q, H, W]`` over all windows' maps, each resized bilinearly to its
         window.
     """
-    sizes = [tuple(image.shape[-2:]) for image in images]
-    grids = [window_grid(size, crop_size or size, stride or size) for size in sizes]
-    jobs = [(index, window) for index, grid in enumerate(grids) for window in grid]
-    jobs.sort(key=lambda job: job[1].size)
-    totals: List[Optional[Tensor]] = [None] * len(images)
-    for size, group in groupby(jobs, key=lambda job: job[1].size):
-        group = list(group)
-        for start in range(0, len(group), window_batch):
-            batch = group[start : start + window_batch]
-            crops = torch.stack(
-                [images[i][:, w.top : w.bottom, w.left : w.right] for i, w in batch]
-            )
-            for (index, window), coarse in zip(batch, encode(crops)):
-                fine = F.interpolate(coarse[None], size, mode='bilinear', align_corners=False)[0]
-                if totals[index] is None:
-                    totals[index] = fine.new_zeros(len(fine), *sizes[index])
-                top, left, bottom, right = window
-                totals[index][:, top:bottom, left:right] += fine
-    for total, size, grid in zip(totals, sizes, grids):
-        total /= window_counts(size, grid, total.device)
-    return totals
+    maps = encode_windows(images, encode, crop_size, stride, window_batch)
+    return [each.fuse().whole() for each in maps]

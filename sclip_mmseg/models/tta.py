@@ -22,9 +22,9 @@ class CLIPTTAModel(SegTTAModel):
 
     def __init__(self, module, **kwargs):
         super().__init__(module, **kwargs)
-        # The area rule is for the mean, not for each view.
+        # The mean needs the scores of each view, and the area rule is for the mean only.
         self.test_cfg = self.module.test_cfg
-        self.module.test_cfg = replace(self.test_cfg, area_thd=None)
+        self.module.test_cfg = replace(self.test_cfg, area_thd=None, seg_logits=True)
 
     def merge_preds(self, data_samples_list: List[List[SegDataSample]]) -> List[SegDataSample]:
         """Merge the predictions of each image's views into one.

@@ -1,8 +1,15 @@
 import pytest
 import torch
 
-from sclip_mmseg.models import decision
-from sclip_mmseg.models.decision import apply_area_rule, class_scores, decide, segment
+from sclip_mmseg.models import sliding_window
+from sclip_mmseg.models.decision import (
+    apply_area_rule,
+    best_queries,
+    class_scores,
+    decide,
+    segment,
+)
+from sclip_mmseg.models.sliding_window import dense_tiles
 
 
 def test_a_class_gets_the_maximum_of_its_queries():
@@ -52,12 +59,17 @@ def test_threshold_keeps_a_pixel_exactly_at_it():
     assert decide(scores, prob_thd=0.5).tolist() == [[1, 1, 0]]
 
 
-@pytest.mark.parametrize('chunk', [1, 7, 1 << 24])
-def test_segment_does_not_depend_on_chunks(monkeypatch, chunk):
-    monkeypatch.setattr(decision, '_CHUNK', chunk)
+@pytest.fixture(params=[1, 7, 1 << 24])
+def limit(request, monkeypatch):
+    """Elements of a tile."""
+    monkeypatch.setattr(sliding_window, 'tile_limit', lambda device: request.param)
+
+
+def test_segment_does_not_depend_on_tiles(limit):
     torch.manual_seed(0)
     query_map = torch.rand(4, 5, 6)
-    scores, classes = segment(query_map, [0, 0, 1, 2], logit_scale=10, prob_thd=0.5)
+    tiles = dense_tiles(query_map)
+    scores, classes = segment(tiles, (5, 6), [0, 0, 1, 2], logit_scale=10, prob_thd=0.5)
     soft = (query_map * 10).softmax(0)
     expected = torch.stack([soft[:2].amax(0), soft[2], soft[3]])
     torch.testing.assert_close(scores, expected)
@@ -66,8 +78,35 @@ def test_segment_does_not_depend_on_chunks(monkeypatch, chunk):
     assert classes.dtype == torch.int64
 
 
+@pytest.mark.parametrize('class_ids', [[0, 1, 2, 3], [0, 0, 1, 2], [2, 0, 1, 0]])
+@pytest.mark.parametrize('prob_thd, area_thd', [(0, None), (0.4, None), (0.4, 0.3)])
+def test_classes_are_the_same_without_scores(class_ids, prob_thd, area_thd):
+    torch.manual_seed(0)
+    query_map = torch.rand(4, 9, 11)
+
+    def run(keep_scores):
+        settings = (class_ids, 10, prob_thd, area_thd, keep_scores)
+        return segment(dense_tiles(query_map), (9, 11), *settings)
+
+    scores, expected = run(True)
+    none, classes = run(False)
+    assert none is None
+    assert classes.equal(expected)
+    assert classes.unique().numel() > 1
+    assert len(scores) == max(class_ids) + 1
+
+
+def test_the_best_query_has_the_largest_softmax():
+    torch.manual_seed(0)
+    cosines = torch.rand(3, 4, 5)
+    probability, query = best_queries(cosines, logit_scale=20)
+    expected = (cosines * 20).softmax(-1).max(-1)
+    torch.testing.assert_close(probability, expected.values)
+    assert query.equal(expected.indices)
+
+
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_segment_computes_low_precision_maps_in_float32(dtype):
     query_map = torch.rand(4, 5, 6).to(dtype)
-    scores, _ = segment(query_map, [0, 1, 2, 3], logit_scale=40)
+    scores, _ = segment(dense_tiles(query_map), (5, 6), [0, 1, 2, 3], logit_scale=40)
     torch.testing.assert_close(scores, (query_map.float() * 40).softmax(0))

@@ -50,12 +50,12 @@ def _by_hand(query_map, image, steps, dilations):
     return torch.tensor(maps)
 
 
-@pytest.mark.parametrize('chunk', [1, 1 << 24])
+@pytest.mark.parametrize('channels', [1, 3, 64])
 @pytest.mark.parametrize('dilations', [(1, 2), (2, 5)])
-def test_pamr_equals_a_direct_loop(monkeypatch, chunk, dilations):
-    monkeypatch.setattr(module, '_CHUNK', chunk)
+def test_pamr_equals_a_direct_loop(monkeypatch, channels, dilations):
+    monkeypatch.setattr(module, '_CHANNELS', channels)
     torch.manual_seed(0)
-    image, query_map = torch.randn(3, 6, 7), torch.rand(2, 6, 7)
+    image, query_map = torch.randn(3, 6, 7), torch.rand(5, 6, 7)
     expected = _by_hand(query_map, image, 2, dilations)
     torch.testing.assert_close(pamr(query_map, image, 2, dilations), expected, rtol=1e-4, atol=1e-5)
 

@@ -58,6 +58,13 @@ def test_prediction_follows_from_the_scores(clip_path, images):
     assert result.pred_sem_seg.data[0].equal(expected)
 
 
+def test_scores_may_be_left_out(clip_path, images):
+    [full] = _predict(_config(clip_path), images[:1])
+    [bare] = _predict(_config(clip_path, **{'model.test_cfg.seg_logits': False}), images[:1])
+    assert 'seg_logits' not in bare
+    assert bare.pred_sem_seg.data.equal(full.pred_sem_seg.data)
+
+
 def test_an_image_smaller_than_a_crop(clip_path):
     model = build_model(_config(clip_path))
     [result] = model.predict(torch.randn(1, 3, 40, 300))
@@ -182,6 +189,7 @@ def test_no_metadata_at_all(clip_path):
         ({'prob_thd': None}, 'prob_thd=None'),
         ({'area_thd': -1}, 'area_thd=-1'),
         ({'window_batch': 0}, 'window_batch=0'),
+        ({'seg_logits': 1}, 'seg_logits=1'),
         ({'window': 3}, "no key 'window'"),
     ],
 )

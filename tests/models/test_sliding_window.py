@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sclip_mmseg.models.sliding_window import slide_inference, window_counts, window_grid
+from sclip_mmseg.models import sliding_window
+from sclip_mmseg.models.sliding_window import encode_windows, slide_inference, window_grid
 
 
 @pytest.mark.parametrize(
@@ -30,16 +31,11 @@ def test_window_grid_is_row_by_row():
     assert corners == [(0, 0), (0, 2), (1, 0), (1, 2)]
 
 
-def test_window_counts():
-    counts = window_counts((3, 4), window_grid((3, 4), (2, 2), (1, 2)))
-    assert counts.tolist() == [[1, 1, 1, 1], [2, 2, 2, 2], [1, 1, 1, 1]]
-
-
 def _mean_of_blocks(crops):
     return F.avg_pool2d(crops[:, :1], 2)
 
 
-def _by_hand(image, crop, step):
+def _by_hand(image, crop=(8, 8), step=(4, 4)):
     """One window at a time on a full canvas."""
     height, width = image.shape[-2:]
     total, count = torch.zeros(1, height, width), torch.zeros(1, height, width)
@@ -64,4 +60,35 @@ def test_slide_inference_without_crop_sees_the_whole_image_once():
     image = torch.rand(3, 6, 10)
     [fused] = slide_inference([image], _mean_of_blocks, None, None, 1)
     expected = F.interpolate(_mean_of_blocks(image[None]), (6, 10), mode='bilinear')[0]
-    torch.testing.assert_close(fused, expected, rtol=0, atol=0)
+    torch.testing.assert_close(fused, expected)
+
+
+@pytest.mark.parametrize('limit', [1, 500, 1 << 24])
+@pytest.mark.parametrize('flip', [(False, False), (False, True), (True, False)])
+@pytest.mark.parametrize('size', [(31, 50), (12, 9)])
+def test_a_fused_map_is_resized_from_the_map_at_the_image_s_size(monkeypatch, limit, flip, size):
+    monkeypatch.setattr(sliding_window, 'tile_limit', lambda device: limit)
+    torch.manual_seed(0)
+    image = torch.rand(3, 21, 14)
+    [maps] = encode_windows([image], lambda crops: F.avg_pool2d(crops, 2), (8, 8), (4, 4), 5)
+    plain = torch.cat([_by_hand(image[channel : channel + 1]) for channel in range(3)])
+    mirrored = plain.flip([axis for axis, on in zip((-2, -1), flip) if on])
+    expected = F.interpolate(mirrored[None], size, mode='bilinear')[0]
+    fused = maps.fuse(size, flip)
+    assert fused.size == size
+    torch.testing.assert_close(fused.whole()[:3], expected)
+    tiled = torch.full_like(fused.whole(), float('nan'))
+    for rows, columns, tile in fused.tiles():
+        tiled[:, rows, columns] = tile.permute(2, 0, 1)
+    torch.testing.assert_close(tiled, fused.whole())
+
+
+@pytest.mark.parametrize('width', [33, 200, 683])
+def test_equal_queries_stay_equal(width):
+    # COCO-Object's list has the same query twice, and the first of equal ones must win.
+    torch.manual_seed(0)
+    cosines = torch.randn(1, 113, 14, 14)
+    cosines[:, 100] = cosines[:, 5]
+    [maps] = encode_windows([torch.rand(3, 224, 224)], lambda crops: cosines, None, None, 1)
+    for _, _, tile in maps.fuse((300, width)).tiles():
+        assert tile[..., 100].equal(tile[..., 5])

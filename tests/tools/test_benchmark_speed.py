@@ -1,0 +1,118 @@
+"""`tools/analysis_tools/benchmark_speed.py` and `benchmark_scaling.py`."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, seeded_clip
+
+sys.path.insert(0, str(ROOT / 'tools/analysis_tools'))
+
+import benchmark_scaling
+import benchmark_speed
+from benchmark_speed import Case, build, plain_pamr, plain_segment, random_photo, read_case
+
+
+def _small(path):
+    torch.save(seeded_clip(embed_dim=512), path)
+
+
+@pytest.mark.parametrize(
+    'config', ['sclip_vit-b16_coco_object', 'sclip-pamr10_vit-b16_voc20', 'sclip_vit-b16_ade20k']
+)
+def test_the_plain_program_gives_the_same(tmp_path, config):
+    clip = tmp_path / 'clip.pt'
+    _small(clip)
+    case = Case(config, (60, 90), (230, 240))
+    cfg = read_case(case, str(clip), tmp_path)
+    cfg.model.test_cfg.seg_logits = True
+    model = build(cfg, 'cpu')
+    runs = benchmark_speed.programs(cfg, model, case)
+    photo = random_photo(case.resized)
+    [image] = model.data_preprocessor(dict(inputs=[photo]))['inputs']
+    head = model.text_head
+    with torch.no_grad():
+        scores, classes = plain_segment(
+            model.image_encoder.visual,
+            head.embeddings,
+            head.query_set.class_ids,
+            image,
+            case.size,
+            cfg,
+        )
+    from mmseg.structures import SegDataSample
+
+    sample = SegDataSample(metainfo=dict(ori_shape=case.size))
+    [result] = model.test_step(dict(inputs=[photo], data_samples=[sample]))
+    torch.testing.assert_close(scores, result.seg_logits.data, rtol=0, atol=1e-5)
+    same = classes == result.pred_sem_seg.data[0]
+    assert same.float().mean() > 0.999
+    assert runs['a']().equal(classes)
+    assert runs['b']().equal(result.pred_sem_seg.data)
+    assert len(runs['c']()) <= model.window_batch((224, 224))
+
+
+def test_plain_pamr_gives_the_same():
+    from sclip_mmseg.models.pamr import pamr
+
+    torch.manual_seed(0)
+    query_map, image = torch.rand(3, 30, 40), torch.randn(3, 30, 40)
+    expected = pamr(query_map, image, 3)
+    torch.testing.assert_close(plain_pamr(query_map, image, 3), expected, rtol=0, atol=1e-5)
+
+
+def test_plain_text_gives_the_same():
+    from sclip_mmseg.models.text_embeddings import encode_queries
+    from sclip_mmseg.models.towers import build_text_tower
+
+    tower = build_text_tower(seeded_clip(), 'the test')
+    queries, templates = ['cat', 'a large dog'], ['a {}.', 'a photo of the {} there.']
+    with torch.no_grad():
+        plain = benchmark_speed.plain_text(tower, queries, templates)
+    torch.testing.assert_close(plain, encode_queries(tower, queries, templates), rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='memory is read from /proc')
+def test_peak_memory_sees_a_large_tensor():
+    peak = benchmark_speed.peak_memory(lambda: torch.ones(100 << 18).sum(), 'cpu')
+    assert 90 << 20 < peak < 130 << 20
+
+
+def test_programs_run_in_turn():
+    order = []
+    runs = {name: lambda name=name: order.append(name) for name in 'ab'}
+    result = benchmark_speed.measure(runs, 2)
+    assert order == ['a', 'b'] * 3
+    assert set(result['ratios']) == {'a/b'}
+
+
+def test_speed_writes_a_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark_speed, 'write_seeded_clip', _small)
+    case = Case('sclip_vit-b16_ade20k', (60, 90), (230, 240))
+    monkeypatch.setitem(benchmark_speed.CASES, 'ade20k', case)
+    out = tmp_path / 'speed.json'
+    benchmark_speed.main(['--cases', 'ade20k', '--repeats', '1', '--out', str(out)])
+    [(name, result)] = json.loads(out.read_text())['results'].items()
+    assert name == 'ade20k cpu fp32'
+    assert set(result['seconds']) == set('abc')
+    assert set(result['ratios']) == {'a/b', 'b/c'}
+    assert 'a/b' in capsys.readouterr().out
+
+
+def test_an_exponent_is_the_power():
+    x = np.array([1.0, 3, 10])
+    assert benchmark_scaling.fit_exponent(x, 5 * x**1.5) == pytest.approx(1.5)
+
+
+def test_scaling_writes_a_plot_and_a_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark_scaling, 'write_seeded_clip', _small)
+    sizes = ['--queries', '3', '6', '--megapixels', '0.01', '0.02', '--at-megapixels', '0.01']
+    benchmark_scaling.main(
+        [*sizes, '--short-side', '0', '--repeats', '1', '--out', str(tmp_path / 'scaling')]
+    )
+    report = json.loads((tmp_path / 'scaling.json').read_text())
+    assert [point['queries'] for point in report['queries']['points']] == [3, 6]
+    assert 'seconds_exponent' in report['megapixels']
+    assert (tmp_path / 'scaling.png').stat().st_size > 0

@@ -1,0 +1,478 @@
+#!/usr/bin/env python
+"""Time this package against a plain program and against the bare image encoder.
+
+Three programs run in turn on inputs of each benchmark's shape, with seeded weights of ViT-B/16's
+size: (a) the published procedure written plainly below, one step after the other; (b) this package,
+as ``tools/test.py`` runs it; (c) CLIP's image encoder alone over the same windows, the floor.
+"""
+
+import argparse
+import ctypes
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+import sclip_mmseg
+from sclip_mmseg import InputError
+from sclip_mmseg.compat import openai_clip
+from sclip_mmseg.models.sliding_window import Window, window_grid
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = 80
+Size = Tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed.
+
+    Attributes:
+        config: Name of a shipped config, without ``.py``.
+        size: Height and width of the original image in pixels.
+        resized: The same as the model sees it.
+    """
+
+    config: str
+    size: Size
+    resized: Size
+
+
+SHAPES = dict(
+    ade20k=((512, 683), (336, 448)),
+    coco_stuff164k=((480, 640), (448, 597)),
+    coco_object=((480, 640), (336, 448)),
+    cityscapes=((1024, 2048), (560, 1120)),
+)
+CASES = {
+    f'{benchmark}{suffix}': Case(f'sclip{suffix}_vit-b16_{benchmark}', *shapes)
+    for benchmark, shapes in SHAPES.items()
+    for suffix in ('', '-pamr10')
+}
+RESCLIP = {
+    method: Case(f'{method}_vit-b16_context59', (375, 500), (336, 448))
+    for method in ('naclip', 'resclip-naclip')
+}
+OTHERS = ('resclip', 'pamr', 'text', 'startup')
+
+
+# (a) The published procedure, see the papers of SCLIP and PAMR.
+
+
+def plain_csa(visual: nn.Module, crop: Tensor) -> Tensor:
+    """L2-normalised patch features ``[h, w, D]`` of one crop ``[1, 3, H, W]`` by SCLIP."""
+    x = visual.conv1(crop)
+    grid = x.shape[-2:]
+    x = torch.cat([visual.class_embedding[None, None], x.flatten(2).transpose(1, 2)], 1)
+    x = visual.ln_pre(x + visual.positional_embedding).transpose(0, 1)  # crops of 224 only
+    *blocks, last = visual.transformer.resblocks
+    for block in blocks:
+        x = block(x)
+    attn, x = last.attn, x.transpose(0, 1)
+    qkv = F.linear(last.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)
+    q, k, v = (
+        part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for part in qkv.chunk(3, -1)
+    )
+    scale = q.shape[-1] ** -0.5
+    weights = sum((scale * a @ a.transpose(-1, -2)).softmax(-1) for a in (q, k))
+    x = x + attn.out_proj((weights @ v).transpose(1, 2).flatten(2))
+    x = x + last.mlp(last.ln_2(x))
+    features = visual.ln_post(x) @ visual.proj
+    return F.normalize(features[0, 1:].float(), dim=-1).unflatten(0, grid)
+
+
+def plain_pamr(query_map: Tensor, image: Tensor, steps: int, dilations=(8, 16)) -> Tensor:
+    """PAMR of a map ``[Q, H, W]`` under a guide ``[3, H, W]``, all neighbours in one tensor."""
+
+    def around(x: Tensor, centre: bool) -> Tensor:
+        height, width = x.shape[-2:]
+        padded = F.pad(x[None], [max(dilations)] * 4, mode='replicate')[0]
+        shifts = [
+            (max(dilations) + y * d, max(dilations) + x * d)
+            for d in dilations
+            for y in (-1, 0, 1)
+            for x in (-1, 0, 1)
+            if centre or (y, x) != (0, 0)
+        ]
+        return torch.stack([padded[:, y : y + height, x : x + width] for y, x in shifts], 1)
+
+    sigma = around(image, True).std(1, keepdim=True)
+    distance = (around(image, False) - image[:, None]).abs() / (1e-8 + 0.1 * sigma)
+    affinity = (-distance.mean(0)).softmax(0)
+    for _ in range(steps):
+        query_map = (around(query_map, False) * affinity).sum(1)
+    return query_map
+
+
+def plain_segment(
+    visual: nn.Module,
+    text: Tensor,
+    class_ids: Sequence[int],
+    image: Tensor,
+    size: Size,
+    cfg: Config,
+) -> Tuple[Tensor, Tensor]:
+    """Class scores ``[K, H, W]`` and classes ``[H, W]`` of a normalised image ``[3, h, w]``."""
+    height, width = image.shape[-2:]
+    total = image.new_zeros(len(text), height, width, dtype=torch.float32)
+    count = image.new_zeros(height, width, dtype=torch.float32)
+    test_cfg = cfg.model.test_cfg
+    for top, left, bottom, right in window_grid(
+        (height, width), test_cfg.crop_size, test_cfg.stride
+    ):
+        features = plain_csa(visual, image[None, :, top:bottom, left:right])
+        cosines = (features @ text.T).permute(2, 0, 1)[None]
+        fine = F.interpolate(cosines, (bottom - top, right - left), mode='bilinear')[0]
+        total += F.pad(fine, (left, width - right, top, height - bottom))
+        count[top:bottom, left:right] += 1
+    query_map = F.interpolate((total / count)[None], size, mode='bilinear')[0]
+    if cfg.model.get('refine'):
+        guide = F.interpolate(image[None].float(), size, mode='bilinear')[0]
+        query_map = plain_pamr(query_map, guide, cfg.model.refine.num_steps)
+    scores = (query_map * test_cfg.logit_scale).softmax(0)
+    if max(class_ids) + 1 < len(class_ids):  # synonyms
+        ids = torch.tensor(class_ids, device=scores.device)
+        scores = (F.one_hot(ids).T[:, :, None, None] * scores).amax(1)
+    best, classes = scores.max(0)
+    return scores, classes.masked_fill(best < test_cfg.get('prob_thd', 0), 0)
+
+
+def plain_text(tower: nn.Module, queries: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """Embeddings ``[Q, D]`` of queries, one at a time, prompts of 77 tokens."""
+    from sclip_mmseg.models.text_embeddings import tokenize
+
+    rows = []
+    for query in queries:
+        tokens = tokenize([template.format(query) for template in templates], 77)
+        padded = torch.tensor([ids + [0] * (77 - len(ids)) for ids in tokens])
+        embeddings = F.normalize(tower(padded.to(tower.text_projection.device)), dim=-1)
+        rows.append(F.normalize(embeddings.mean(0), dim=-1))
+    return torch.stack(rows)
+
+
+# (b) and (c)
+
+
+def write_seeded_clip(path: Path) -> None:
+    """Write a CLIP of ViT-B/16's sizes with seeded weights."""
+    torch.manual_seed(0)
+    clip = openai_clip('model').CLIP(512, 224, 12, 768, 16, 77, 49408, 512, 8, 12)
+    torch.save(clip.half().state_dict(), path)
+
+
+def read_case(case: Case, clip: str, folder: Path, precision: str = 'fp32') -> Config:
+    """The case's config, with random text embeddings for its queries."""
+    from sclip_mmseg.datasets import load_queries
+    from sclip_mmseg.models.text_embeddings import save_embeddings
+
+    [path] = ROOT.glob(f'configs/*/{case.config}.py')
+    cfg = Config.fromfile(path)
+    query_set = load_queries(cfg.model.text_head.queries)
+    text = torch.randn(len(query_set.queries), 512, generator=torch.Generator().manual_seed(0))
+    embeddings = folder / f'{case.config}.npz'
+    save_embeddings(embeddings, query_set, F.normalize(text, dim=-1))
+    cfg.model.image_encoder.update(clip=clip, precision=precision)
+    cfg.model.text_head.embeddings = str(embeddings)
+    cfg.model.test_cfg.seg_logits = False  # as tools/test.py sets it
+    return cfg
+
+
+def build(cfg: Config, device: str) -> nn.Module:
+    """Build the segmentor of a config."""
+    from mmseg.registry import MODELS
+
+    init_default_scope(cfg.default_scope)
+    return MODELS.build(cfg.model).to(device).eval()
+
+
+def random_photo(size: Size) -> Tensor:
+    """An image with structures of many sizes, uint8 ``[3, *size]``."""
+    generator = torch.Generator().manual_seed(0)
+    layers = [
+        F.interpolate(torch.rand(1, 3, cells, cells, generator=generator), size, mode='bilinear')
+        for cells in (4, 16, 64)
+    ]
+    return (sum(layers)[0] * 85).to(torch.uint8)
+
+
+def package(model: nn.Module, photo: Tensor, size: Size) -> Callable[[], object]:
+    """A call that segments a photo as ``tools/test.py`` does."""
+    from mmseg.structures import SegDataSample
+
+    def run():
+        sample = SegDataSample(metainfo=dict(ori_shape=size))
+        [result] = model.test_step(dict(inputs=[photo], data_samples=[sample]))
+        return result.pred_sem_seg.data.cpu()
+
+    return run
+
+
+def programs(cfg: Config, model: nn.Module, case: Case) -> Dict[str, Callable[[], object]]:
+    """The three programs of a case, by letter."""
+    encoder, photo = model.image_encoder, random_photo(case.resized)
+    [image] = model.data_preprocessor(dict(inputs=[photo]))['inputs']
+    image = image.to(encoder.dtype)
+    class_ids = model.text_head.query_set.class_ids
+    test_cfg = model.test_cfg
+    windows = window_grid(case.resized, test_cfg.crop_size, test_cfg.stride)
+    crops = torch.stack([cut(image, window) for window in windows])
+    step = model.window_batch(test_cfg.crop_size)
+
+    @torch.no_grad()
+    def plain():
+        text = model.text_head.embeddings
+        return plain_segment(encoder.visual, text, class_ids, image, case.size, cfg)[1].cpu()
+
+    @torch.no_grad()
+    def bare():
+        return [encoder.visual(batch) for batch in crops.split(step)][-1].cpu()
+
+    return dict(a=plain, b=package(model, photo, case.size), c=bare)
+
+
+def cut(image: Tensor, window: Window) -> Tensor:
+    """The pixels of a window."""
+    return image[:, window.top : window.bottom, window.left : window.right]
+
+
+# Measuring
+
+
+def measure(runs: Dict[str, Callable[[], object]], repeats: int, device: str = 'cpu') -> dict:
+    """Time programs in turn, after one run of each that is not counted.
+
+    Returns:
+        Median seconds and peak additional memory in bytes of each, and the ratios of the first to
+        the second and of the second to the third, medians over rounds.
+    """
+    peaks = {name: peak_memory(run, device) for name, run in runs.items()}
+    times: Dict[str, List[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()  # ends with a copy to the CPU
+            times[name].append(time.perf_counter() - start)
+    names = list(runs)
+    ratios = {
+        f'{x}/{y}': statistics.median(s / t for s, t in zip(times[x], times[y]))
+        for x, y in zip(names, names[1:])
+    }
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return dict(seconds=medians, memory=peaks, ratios=ratios, all_seconds=times)
+
+
+def peak_memory(run: Callable[[], object], device: str) -> Optional[int]:
+    """Memory that a run needs at its peak beyond what was held before, in bytes.
+
+    On the CPU it is the process's, read on Linux only; elsewhere None.
+    """
+    gc.collect()
+    if device != 'cpu':
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    status = Path('/proc/self/status')
+    if not status.is_file():
+        run()
+        return None
+    ctypes.CDLL(None).malloc_trim(0)  # else the heap's free memory would hide some
+    Path('/proc/self/clear_refs').write_text('5')  # the peak is counted from now on
+    before = resident(status, 'VmRSS')
+    run()
+    return resident(status, 'VmHWM') - before
+
+
+def resident(status: Path, key: str) -> int:
+    """A figure of ``/proc/self/status`` in bytes."""
+    [line] = [line for line in status.read_text().splitlines() if line.startswith(f'{key}:')]
+    return int(line.split()[1]) * 1024
+
+
+def time_shape(name: str, clip: str, folder: Path, args, precision: str) -> dict:
+    """Time (a), (b) and (c) on the inputs of one benchmark's shape."""
+    case = CASES[name]
+    cfg = read_case(case, clip, folder, precision)
+    model = build(cfg, args.device)
+    runs = programs(cfg, model, case)
+    return measure({key: runs[key] for key in args.programs}, args.repeats, args.device)
+
+
+def time_resclip(clip: str, folder: Path, args, precision: str) -> dict:
+    """Time ResCLIP on NACLIP (RCS and SFR) against NACLIP alone, on Context59's shape."""
+    runs = {}
+    for method, case in reversed(RESCLIP.items()):
+        model = build(read_case(case, clip, folder, precision), args.device)
+        runs[method] = package(model, random_photo(case.resized), case.size)
+    return measure(runs, args.repeats, args.device)
+
+
+def time_pamr(clip: str, folder: Path, args, precision: str) -> dict:
+    """Time PAMR alone: 171 queries at 640×480, 10 steps."""
+    from sclip_mmseg.models.pamr import pamr
+
+    size = (480, 640)
+    query_map = torch.rand(*size, 171, device=args.device).permute(2, 0, 1)
+    guide = random_photo(size).to(args.device).float()
+    runs = dict(
+        a=lambda: plain_pamr(query_map, guide, 10)[0, 0, 0].item(),
+        b=lambda: pamr(query_map, guide, 10)[0, 0, 0].item(),
+    )
+    result = measure(runs, args.repeats, args.device)
+    return dict(result, memory_of_the_map=query_map.numel() * 4)
+
+
+def time_text(clip: str, folder: Path, args, precision: str) -> dict:
+    """Time the text head: plain, cold (no cache, text tower read) and warm (from the cache)."""
+    from mmseg.utils import get_predefined_templates
+
+    from sclip_mmseg.datasets import load_queries
+    from sclip_mmseg.models.checkpoint import load_clip
+    from sclip_mmseg.models.text_embeddings import cached_embeddings
+    from sclip_mmseg.models.towers import build_text_tower
+
+    queries = load_queries('coco_stuff164k').queries[: args.text_queries]
+    templates = get_predefined_templates('imagenet')
+
+    @torch.no_grad()
+    def plain():
+        tower = build_text_tower(load_clip(clip), clip).to(args.device)
+        return plain_text(tower, queries, templates).cpu()
+
+    def cold():
+        os.environ['SCLIP_CACHE_DIR'] = tempfile.mkdtemp(dir=folder)
+        return cached_embeddings(clip, queries, templates, True)
+
+    def warm():
+        return cached_embeddings(clip, queries, templates, True)
+
+    result = measure(dict(a=plain, cold=cold, warm=warm), args.repeats, args.device)
+    seconds = result['seconds']
+    result['ratios'] = {f'a/{key}': seconds['a'] / seconds[key] for key in ('cold', 'warm')}
+    return dict(result, queries=len(queries))
+
+
+FIRST_IMAGE = """
+import json, sys
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.structures import SegDataSample
+import sclip_mmseg, torch
+from mmseg.registry import MODELS
+cfg = Config.fromfile(sys.argv[1])
+cfg.merge_from_dict(json.loads(sys.argv[2]))
+init_default_scope('mmseg')
+model = MODELS.build(cfg.model).eval()
+sample = SegDataSample(metainfo=dict(ori_shape=(375, 500)))
+image = torch.zeros(3, 336, 448, dtype=torch.uint8)
+model.test_step(dict(inputs=[image], data_samples=[sample]))
+"""
+
+
+def time_startup(clip: str, folder: Path, args, precision: str) -> dict:
+    """Time whole processes: help, and one image of VOC20 with its queries in the cache."""
+    [config] = ROOT.glob('configs/sclip/sclip_vit-b16_voc20.py')
+    options = json.dumps({'model.image_encoder.clip': clip})
+    env = dict(os.environ, SCLIP_CACHE_DIR=str(folder / 'startup'))
+
+    def process(*command):
+        command = [sys.executable, *map(str, command)]
+        return lambda: subprocess.run(
+            command, check=True, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    help_text = process(ROOT / 'tools/test.py', '--help')
+    first_image = process('-c', FIRST_IMAGE, config, options)
+    return measure({'help': help_text, 'first image': first_image}, args.repeats)
+
+
+@cache
+def environment() -> dict:
+    """What ran the measurement."""
+    return dict(
+        sclip_mmseg=sclip_mmseg.__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+        cpu=platform.processor() or platform.machine(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    )
+
+
+def report(name: str, result: dict) -> None:
+    """Print one case in a line."""
+    seconds = '  '.join(f'{key} {value:.3f} s' for key, value in result['seconds'].items())
+    ratios = '  '.join(f'{key} {value:.2f}' for key, value in result['ratios'].items())
+    memory = '  '.join(
+        f'{key} {value / 2**20:.0f} MiB' for key, value in result['memory'].items() if value
+    )
+    print(f'{name}: {seconds} | {ratios} | {memory}', flush=True)
+
+
+def parse_args(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    known = [*CASES, *OTHERS]
+    parser.add_argument('--cases', nargs='+', choices=known, default=known, metavar='CASE')
+    parser.add_argument(
+        '--programs', nargs='+', choices='abc', default=['a', 'b', 'c'], help='default: all three'
+    )
+    parser.add_argument('--repeats', type=int, default=5, help='counted rounds (default: 5)')
+    parser.add_argument('--threads', type=int, default=2, help='CPU threads (default: 2)')
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    parser.add_argument(
+        '--precisions', nargs='+', choices=['fp32', 'fp16', 'bf16'], default=['fp32']
+    )
+    parser.add_argument(
+        '--text-queries', type=int, default=8, help='queries of the text head (default: 8)'
+    )
+    parser.add_argument('--out', default='benchmark_speed.json', help='JSON of all figures')
+    args = parser.parse_args(arguments)
+    args.programs = sorted(set(args.programs))
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise InputError('--device cuda: torch sees no CUDA device here, use --device cpu')
+    return args
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    """Measure what was asked for, print it, write it."""
+    try:
+        args = parse_args(arguments)
+    except InputError as error:
+        sys.exit(f'error: {error}')
+    torch.set_num_threads(args.threads)
+    others = dict(resclip=time_resclip, pamr=time_pamr, text=time_text, startup=time_startup)
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        clip = folder / 'seeded.pt'
+        write_seeded_clip(clip)
+        for precision in args.precisions:
+            for name in args.cases:
+                if name in others:
+                    result = others[name](str(clip), folder, args, precision)
+                else:
+                    result = time_shape(name, str(clip), folder, args, precision)
+                results[f'{name} {args.device} {precision}'] = result
+                report(f'{name} {precision}', result)
+                text = json.dumps(dict(environment(), results=results), indent=2)
+                Path(args.out).write_text(text + '\n')
+
+
+if __name__ == '__main__':
+    main()
