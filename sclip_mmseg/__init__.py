@@ -3,8 +3,9 @@
 Importing the package registers its models, datasets and hooks with mmseg.
 """
 
-from .compat import provide_mmcv_ext, register_config_scope
+from .compat import check_mmcv, provide_mmcv_ext, register_config_scope
 
+check_mmcv()
 provide_mmcv_ext()
 register_config_scope()
 

@@ -1,5 +1,6 @@
 """Quirks of third-party packages, all in this file.
 
+* mmseg refuses versions of mmcv, and asks for one that may be installed already.
 * mmseg imports ``mmcv.ops``, which needs an extension that mmcv-lite does not have.
 * ``import clip`` needs ``pkg_resources`` and torchvision, its model and tokenizer do not.
 * mmengine resolves ``package::config`` for a closed list of packages, through ``pkg_resources``,
@@ -15,6 +16,8 @@ import sys
 from functools import cache
 from types import ModuleType
 from typing import Callable
+
+MMCV = '2.0.0', '2.2.0'  # the versions that mmseg 1.2 takes, the last one excluded
 
 
 class _MissingExtension(ModuleType):
@@ -33,16 +36,30 @@ class _MissingExtension(ModuleType):
         return missing_op
 
 
-def provide_mmcv_ext() -> None:
-    """Let ``mmcv.ops`` be imported where mmcv has no compiled extension; else do nothing.
+def check_mmcv() -> None:
+    """Say what to install where mmcv is missing, or of a version that mmseg refuses.
 
     Raises:
-        ImportError: If neither mmcv nor mmcv-lite is installed.
+        ImportError: If neither mmcv nor mmcv-lite is installed, or another version is.
     """
     if importlib.util.find_spec('mmcv') is None:
         raise ImportError(
             'mmcv is not installed: pip install mmcv-lite==2.1.0 (no compiler needed) or full mmcv'
         )
+    import mmcv
+    from mmengine.utils import digit_version
+
+    first, end = map(digit_version, MMCV)
+    if not first <= digit_version(mmcv.__version__) < end:
+        raise ImportError(
+            f'mmcv {mmcv.__version__} is installed, mmsegmentation 1.2 needs >={MMCV[0]},'
+            f'<{MMCV[1]}: pip uninstall mmcv mmcv-lite, then pip install mmcv-lite==2.1.0 (no '
+            'compiler needed) or full mmcv of such a version'
+        )
+
+
+def provide_mmcv_ext() -> None:
+    """Let ``mmcv.ops`` be imported where mmcv has no compiled extension; else do nothing."""
     if 'mmcv._ext' in sys.modules or importlib.util.find_spec('mmcv._ext') is not None:
         return
     extension = _MissingExtension('mmcv._ext')

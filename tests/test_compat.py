@@ -101,3 +101,27 @@ def test_no_mmcv_at_all():
             print(error)
     """
     assert 'pip install mmcv-lite' in _run(code, hide=['mmcv'])
+
+
+@pytest.mark.parametrize('version', ['1.7.2', '2.2.0'])
+def test_another_mmcv(version):
+    code = f"""
+        import mmcv
+        mmcv.__version__ = '{version}'
+        try:
+            import sclip_mmseg
+        except ImportError as error:
+            print(error)
+    """
+    message = _run(code)
+    assert message.startswith(f'mmcv {version} is installed, mmsegmentation 1.2 needs >=2.0.0,<2.2')
+    assert 'pip install mmcv-lite==2.1.0' in message
+
+
+def test_the_versions_of_mmcv_are_those_that_mmseg_takes():
+    import mmseg
+
+    first, end = compat.MMCV
+    assert mmseg.MMCV_MIN.startswith(first)  # 2.0.0rc4
+    assert mmseg.MMCV_MAX == end
+    assert f'mmcv-lite>={first},<{end}' in (ROOT / 'setup.py').read_text()

@@ -12,6 +12,8 @@ PAGES = [
     for pattern in ('*.md', 'docs/**/*.md', 'data/*.md', 'data/toy/*.md', 'tools/**/*.md')
     for page in sorted(ROOT.glob(pattern))
 ]
+#: Official sites that are linked to by http.
+HTTP_ONLY = ('host.robots.ox.ac.uk', 'sceneparsing.csail.mit.edu')
 #: Files of this repository in commands and prose; names with a placeholder do not match.
 FILES = re.compile(
     r'(?<![\w./<>{}-])((?:configs|data|demo|docs|sclip_mmseg|tests|tools)/[\w./-]+'
@@ -54,7 +56,8 @@ def problem(page, target):
     """What is wrong with a link, or None."""
     parts = urlsplit(target)
     if parts.scheme:
-        good = parts.scheme == 'https' and re.fullmatch(r'[\w-]+(\.[\w-]+)+', parts.netloc)
+        secure = parts.scheme == 'https' or parts.netloc in HTTP_ONLY
+        good = secure and re.fullmatch(r'[\w-]+(\.[\w-]+)+', parts.netloc)
         return None if good and ' ' not in target else 'is no https address'
     path = (page.parent / unquote(parts.path)).resolve() if parts.path else page
     if not path.is_relative_to(ROOT):
@@ -96,17 +99,40 @@ def test_every_page_can_be_reached():
     assert set((ROOT / 'docs').rglob('*.md')) <= reached
 
 
-def test_python_of_own_classes_runs(tmp_path, monkeypatch):
+@pytest.fixture
+def run_python(tmp_path, monkeypatch):
+    """Execute the Python blocks below a heading of a page and return their names."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'data').symlink_to(ROOT / 'data')
-    tokens = parse(ROOT / 'docs/own_classes.md')
-    names = {}
-    for token in tokens:
-        if token.type == 'fence' and token.info == 'python':
-            exec(token.content, names)
+
+    def run(page, below):
+        names = {}
+        tokens = parse(ROOT / page)
+        headings = [i for i, t in enumerate(tokens) if t.type == 'heading_open']
+        start = next(i for i in headings if tokens[i + 1].content == below)
+        end = next((i for i in headings if i > start), None)
+        for token in tokens[start:end]:
+            if token.type == 'fence' and token.info == 'python':
+                exec(token.content, names)
+        return names
+
+    return run
+
+
+def test_python_of_own_classes_runs(tmp_path, run_python):
+    names = run_python('docs/own_classes.md', 'Python')
     assert list(names['result'].areas) == ['background', 'sheep', 'bottle', 'cow', 'television']
     assert (tmp_path / 'segmented/toy_000003_overlay.png').is_file()
     assert names['overlay'].dtype == 'uint8'
+
+
+def test_python_of_troubleshooting_runs(run_python):
+    below = 'How do I use it inside another model, or fine-tune it?'
+    names = run_python('docs/troubleshooting.md', below)
+    assert names['features'].shape[:3] == (2, 14, 20)
+    assert names['cosines'].shape == (2, 2, 14, 20)
+    encoder = names['model'].image_encoder
+    assert all(parameter.grad is not None for parameter in encoder.parameters())
 
 
 @pytest.mark.parametrize(

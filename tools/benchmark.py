@@ -69,7 +69,7 @@ def find_pairs(args: argparse.Namespace) -> list:
     """List what is asked for, with the published numbers of the model index.
 
     Raises:
-        InputError: If a method or benchmark has no config.
+        InputError: If a method, benchmark or backbone has no config.
     """
     from mmengine.fileio import load
 
@@ -85,9 +85,11 @@ def find_pairs(args: argparse.Namespace) -> list:
                 found[method, benchmark] = Result(
                     method, benchmark, model['Config'], published=published
                 )
-    everything = [list(dict.fromkeys(names)) for names in zip(*found)] or [[], []]
+    if not found:
+        raise InputError(f"no config of backbone '{args.backbone}': use vit-b16 or vit-l14")
+    everything = [list(dict.fromkeys(names)) for names in zip(*found)]
     everything[0].sort(key=lambda name: (*METHODS, name).index(name))
-    default = METHODS if args.backbone != 'toy' else everything[0]
+    default = [name for name in everything[0] if args.backbone == 'toy' or name in METHODS]
     methods, benchmarks = args.methods or default, args.benchmarks or BENCHMARKS
     for name, chosen, known in zip(
         ('method', 'benchmark'), (methods, args.benchmarks or []), everything

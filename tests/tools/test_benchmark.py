@@ -74,6 +74,15 @@ def test_unknown_names_are_refused(find_pairs):
         find_pairs('--methods', 'sclip,slcip')
     with pytest.raises(InputError, match="no config of benchmark 'voc': use .*, voc20"):
         find_pairs('--benchmarks', 'voc')
+    with pytest.raises(InputError, match="no config of backbone 'vit-b32': use vit-b16 or"):
+        find_pairs('--backbone', 'vit-b32')
+
+
+def test_another_backbone_has_the_methods_with_its_configs(find_pairs):
+    pairs = find_pairs('--backbone', 'vit-l14')
+    resclip = {f'resclip-{base}' for base in ('sclip', 'clearclip', 'naclip')}
+    assert {method for method, _ in pairs} == {'sclip', 'clearclip', 'naclip', *resclip}
+    assert all('vit-l14' in pair.config for pair in pairs.values())
 
 
 RESULTS = [

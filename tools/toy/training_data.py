@@ -1,7 +1,6 @@
 """Batches of scenes and captions, rendered on the fly."""
 
 import math
-from functools import lru_cache
 from pathlib import Path
 from typing import List, NamedTuple, Sequence, Tuple
 
@@ -93,7 +92,6 @@ class SceneBatches:
         self.sampler = Sampler(drawings, symbols, voc_share)
         self.vocabulary = Vocabulary([pictogram.name for pictogram in drawings])
         self.tokenizer = openai_clip('simple_tokenizer').SimpleTokenizer()
-        self.tokenize = lru_cache(maxsize=None)(self._tokenize)
         self.seed, self.device = seed, device
         sprites = torch.stack([_shrink(pictogram.pixels) for pictogram in self.pictograms])
         rng = np.random.default_rng(seed)
@@ -132,7 +130,7 @@ class SceneBatches:
         for fact in self.vocabulary.draw(rng, EXTRA_TEXTS, phase.backgrounds):
             texts.append(name_one(rng, self.vocabulary, fact))
             stated.append([fact])
-        rows = [self.tokenize(text) for text in texts]
+        rows = [self._tokenize(text) for text in texts]
         # Few different lengths, since every new shape costs time and memory.
         length = -(-max(map(len, rows)) // 8) * 8
         tokens = torch.stack([F.pad(row, (0, length - len(row))) for row in rows])
