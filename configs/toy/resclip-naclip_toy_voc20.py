@@ -4,8 +4,8 @@ toy = '{{fileDirname}}/../../data/toy'
 model = dict(
     image_encoder=dict(
         clip=f'{toy}/toy_clip_vit-s16.safetensors',
-        # The toy CLIP has 6 blocks; these are its middle ones.
-        attention=dict(rcs=dict(blocks=(3, 4, 5))),
+        # The toy CLIP has 8 blocks; these are its middle ones.
+        attention=dict(rcs=dict(blocks=(4, 5, 6))),
     )
 )
 test_dataloader = dict(dataset=dict(data_root=f'{toy}/VOCdevkit/VOC2012'))
