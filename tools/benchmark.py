@@ -366,12 +366,15 @@ def main() -> None:
         if distributed.get_rank() > 0:
             while (announced := announce())[0] is not None:
                 run(*announced, os.devnull)
+            distributed.destroy_process_group()
             return
     try:
         fine = lead(args)
     except InputError as error:
         sys.exit(f'error: {error}')
     announce()
+    if _world_size() > 1:  # whose threads would abort the interpreter at its exit
+        distributed.destroy_process_group()
     sys.exit(not fine)
 
 
