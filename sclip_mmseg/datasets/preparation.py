@@ -4,7 +4,7 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, Optional, Sequence
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
@@ -141,6 +141,35 @@ def pair(
                 f'is {lost[0]} (others are there, such as {where}): the raw data are incomplete'
             )
     return names
+
+
+def pair_tasks(
+    root: Path,
+    images: Dict[str, Entry],
+    labels: Dict[str, Entry],
+    targets: Tuple[str, str],
+    convert: Optional[Callable[[Entry], np.ndarray]] = None,
+    names: Optional[Iterable[str]] = None,
+) -> List[Task]:
+    """List the files to be made of a split's images and labels.
+
+    Args:
+        root: Folder that gets the files.
+        images: Images by name.
+        labels: Labels by name.
+        targets: Where an image and its label lie below ``root``, ``{}`` standing for the name.
+        convert: Makes a label map of a label, see :class:`Task`.
+        names: The split; by default all names.
+
+    Raises:
+        InputError: If an image or label is missing.
+    """
+    image_target, label_target = targets
+    tasks = []
+    for name in pair(images, labels, names):
+        tasks.append(Task(root / image_target.format(name), images[name]))
+        tasks.append(Task(root / label_target.format(name), labels[name], convert))
+    return tasks
 
 
 def read_split(entry: Entry) -> List[str]:

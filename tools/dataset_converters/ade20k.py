@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import List
 
-from sclip_mmseg.datasets.preparation import Task, pair
+from sclip_mmseg.datasets.preparation import Task, pair_tasks
 from sclip_mmseg.datasets.raw import Archive, RawData
 
 CHALLENGE = Archive(
@@ -26,9 +26,5 @@ def plan(raw: RawData, out: Path) -> List[Task]:
     folder = 'ADEChallengeData2016'
     images = raw.require(rf'{folder}/images/validation/(\w+)\.jpg', CHALLENGE)
     labels = raw.require(rf'{folder}/annotations/validation/(\w+)\.png', CHALLENGE)
-    root = out / 'ade' / folder
-    tasks = []
-    for name in pair(images, labels):
-        tasks.append(Task(root / f'images/validation/{name}.jpg', images[name]))
-        tasks.append(Task(root / f'annotations/validation/{name}.png', labels[name]))
-    return tasks
+    targets = 'images/validation/{}.jpg', 'annotations/validation/{}.png'
+    return pair_tasks(out / 'ade' / folder, images, labels, targets)

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import List
 
-from sclip_mmseg.datasets.preparation import Task, id_table, map_ids, pair
+from sclip_mmseg.datasets.preparation import Task, id_table, map_ids, pair_tasks
 from sclip_mmseg.datasets.raw import Archive, RawData
 
 _PAGE = 'https://www.cityscapes-dataset.com/downloads/'
@@ -27,11 +27,6 @@ def plan(raw: RawData, out: Path) -> List[Task]:
     """
     images = raw.require(r'leftImg8bit/val/(\w+/\w+)_leftImg8bit\.png', IMAGES)
     labels = raw.require(r'gtFine/val/(\w+/\w+)_gtFine_labelIds\.png', LABELS)
-    root = out / 'cityscapes'
+    targets = 'leftImg8bit/val/{}_leftImg8bit.png', 'gtFine/val/{}_gtFine_labelTrainIds.png'
     convert = partial(map_ids, table=_TRAIN_IDS)
-    tasks = []
-    for name in pair(images, labels):
-        tasks.append(Task(root / f'leftImg8bit/val/{name}_leftImg8bit.png', images[name]))
-        target = root / f'gtFine/val/{name}_gtFine_labelTrainIds.png'
-        tasks.append(Task(target, labels[name], convert))
-    return tasks
+    return pair_tasks(out / 'cityscapes', images, labels, targets, convert)

@@ -10,7 +10,7 @@ from typing import Dict, List
 
 import numpy as np
 
-from sclip_mmseg.datasets.preparation import Task, id_table, map_ids, pair, run_tasks
+from sclip_mmseg.datasets.preparation import Task, id_table, map_ids, pair_tasks, run_tasks
 from sclip_mmseg.datasets.raw import Entry, FileEntry, RawData
 from sclip_mmseg.errors import InputError
 
@@ -38,13 +38,8 @@ def tasks_of(
     images: Dict[str, Entry], maps: Dict[str, Entry], root: Path, split: str
 ) -> List[Task]:
     """List the files to be made below ``root``, of images and COCO-Stuff's pixel maps by name."""
-    convert = partial(map_ids, table=_OBJECT_IDS)
-    tasks = []
-    for name in pair(images, maps):
-        tasks.append(Task(root / f'images/{split}/{name}.jpg', images[name]))
-        target = root / f'annotations/{split}/{name}_instanceTrainIds.png'
-        tasks.append(Task(target, maps[name], convert))
-    return tasks
+    targets = f'images/{split}/{{}}.jpg', f'annotations/{split}/{{}}_instanceTrainIds.png'
+    return pair_tasks(root, images, maps, targets, partial(map_ids, table=_OBJECT_IDS))
 
 
 def plan(raw: RawData, out: Path) -> List[Task]:

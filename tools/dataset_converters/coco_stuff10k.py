@@ -7,7 +7,7 @@ from typing import List
 import numpy as np
 from scipy.io import loadmat
 
-from sclip_mmseg.datasets.preparation import Task, id_table, pair, read_split
+from sclip_mmseg.datasets.preparation import Task, id_table, pair_tasks, read_split
 from sclip_mmseg.datasets.raw import Archive, Entry, RawData
 
 from .coco_stuff164k import CLASSES
@@ -45,10 +45,6 @@ def plan(raw: RawData, out: Path) -> List[Task]:
     labels = raw.require(r'annotations/(COCO_train2014_\d+)\.mat', STUFF10K)
     images = raw.require(r'images/(?:test2014/)?(COCO_train2014_\d+)\.jpg', STUFF10K)
     [split] = raw.require(r'(imageLists/test)\.txt', STUFF10K).values()
+    targets = 'images/test2014/{}.jpg', 'annotations/test2014/{}_labelTrainIds.png'
     root = out / 'coco_stuff10k'
-    tasks = []
-    for name in pair(images, labels, read_split(split)):
-        tasks.append(Task(root / f'images/test2014/{name}.jpg', images[name]))
-        target = root / f'annotations/test2014/{name}_labelTrainIds.png'
-        tasks.append(Task(target, labels[name], read_mat))
-    return tasks
+    return pair_tasks(root, images, labels, targets, read_mat, read_split(split))

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import List
 
-from sclip_mmseg.datasets.preparation import Task, id_table, map_ids, pair
+from sclip_mmseg.datasets.preparation import Task, id_table, map_ids, pair_tasks
 from sclip_mmseg.datasets.raw import Archive, RawData
 
 from .coco_object import THINGS
@@ -37,11 +37,6 @@ def plan(raw: RawData, out: Path) -> List[Task]:
     """
     images = raw.require(r'val2017/(\d+)\.jpg', IMAGES)
     maps = raw.require(r'val2017/(\d+)\.png', MAPS)
-    root = out / 'coco_stuff164k'
+    targets = 'images/val2017/{}.jpg', 'annotations/val2017/{}_labelTrainIds.png'
     convert = partial(map_ids, table=id_table(CLASSES))
-    tasks = []
-    for name in pair(images, maps):
-        tasks.append(Task(root / f'images/val2017/{name}.jpg', images[name]))
-        target = root / f'annotations/val2017/{name}_labelTrainIds.png'
-        tasks.append(Task(target, maps[name], convert))
-    return tasks
+    return pair_tasks(out / 'coco_stuff164k', images, maps, targets, convert)

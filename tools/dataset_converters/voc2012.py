@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import List
 
-from sclip_mmseg.datasets.preparation import Task, pair, read_split
+from sclip_mmseg.datasets.preparation import Task, pair_tasks, read_split
 from sclip_mmseg.datasets.raw import Archive, RawData
 
 TRAINVAL = Archive(
@@ -29,8 +29,8 @@ def plan(raw: RawData, out: Path) -> List[Task]:
     labels = raw.require(r'VOC2012/SegmentationClass/(\w+)\.png', TRAINVAL)
     root = out / 'VOCdevkit/VOC2012'
     [split] = split.values()
-    tasks = [Task(root / 'ImageSets/Segmentation/val.txt', split)]
-    for name in pair(images, labels, read_split(split)):
-        tasks.append(Task(root / f'JPEGImages/{name}.jpg', images[name]))
-        tasks.append(Task(root / f'SegmentationClass/{name}.png', labels[name]))
-    return tasks
+    targets = 'JPEGImages/{}.jpg', 'SegmentationClass/{}.png'
+    return [
+        Task(root / 'ImageSets/Segmentation/val.txt', split),
+        *pair_tasks(root, images, labels, targets, names=read_split(split)),
+    ]
