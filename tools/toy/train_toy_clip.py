@@ -43,7 +43,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def build_clip(width: int, layers: int) -> nn.Module:
-    """Build openai-clip's CLIP, its image tower initialised as its text tower is."""
+    """Build openai-clip's CLIP; its image tower starts with attention to like tokens.
+
+    All blocks but the last, see :func:`init_attention`, and positions are sinusoids.
+    """
     model = openai_clip('model').CLIP(
         embed_dim=128,
         image_resolution=224,
@@ -131,7 +134,7 @@ def encode_image(visual: nn.Module, images: Tensor, phase: Phase) -> Tensor:
             tensor.chunk(3)[2] for tensor in (last.attn.in_proj_weight, last.attn.in_proj_bias)
         )
         x = x + last.attn.out_proj(F.linear(last.ln_1(x), weight, bias))
-        x = visual.ln_post(x + last.mlp(last.ln_2(x)))[:, 1:].mean(1)
+        x = visual.ln_post(run_mlp(last, x))[:, 1:].mean(1)
     else:
         x = visual.ln_post(run_blocks([last], x, None)[:, 0])
     return x @ visual.proj
@@ -161,11 +164,15 @@ def run_blocks(blocks: Iterable[nn.Module], x: Tensor, mask: Optional[Tensor]) -
         if mask is not None:
             scores = scores + mask.to(scores.dtype)
         mixed = scores.softmax(-1).to(v.dtype) @ v
-        x = x + own.out_proj(mixed.transpose(1, 2).flatten(2))
-        # F.silu(1.702 x) / 1.702 is QuickGELU in one pass.
-        hidden = F.silu(1.702 * block.mlp.c_fc(_norm(block.ln_2, x))) / 1.702
-        x = x + block.mlp.c_proj(hidden)
+        x = run_mlp(block, x + own.out_proj(mixed.transpose(1, 2).flatten(2)))
     return x
+
+
+def run_mlp(block: nn.Module, x: Tensor) -> Tensor:
+    """Run the second half of a residual attention block."""
+    # F.silu(1.702 x) / 1.702 is QuickGELU in one pass.
+    hidden = F.silu(1.702 * block.mlp.c_fc(_norm(block.ln_2, x))) / 1.702
+    return x + block.mlp.c_proj(hidden)
 
 
 def _norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
