@@ -49,8 +49,9 @@ def inspect_pair(info: dict) -> PairReport:
 
 def _image_size(path: str, report: PairReport) -> Optional[Tuple[int, int]]:
     try:
+        with Image.open(path) as file:
+            file.load()  # unlike OpenCV, Pillow refuses an image that is cut off or empty
         image = mmcv.imread(path)
-        Image.open(path).load()  # unlike OpenCV, Pillow refuses an image that is cut off
     except _UNREADABLE as error:
         report.problems.append(f'image {path} is missing or unreadable: {error}')
         return None
@@ -62,7 +63,8 @@ def _image_size(path: str, report: PairReport) -> Optional[Tuple[int, int]]:
 
 def _read_label(path: str, report: PairReport) -> Optional[np.ndarray]:
     try:
-        label = np.array(Image.open(path))
+        with Image.open(path) as file:
+            label = np.array(file)
     except _UNREADABLE as error:
         report.problems.append(f'label {path} is missing or unreadable: {error}')
         return None

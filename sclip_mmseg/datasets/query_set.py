@@ -8,6 +8,7 @@ from typing import Dict, List, Optional, Sequence, Tuple, Union
 from mmseg.registry import DATASETS
 
 from ..errors import InputError
+from ..paths import find_file
 from .palette import voc_palette
 
 # Shipped lists, `queries/<name>.txt`, and the dataset whose classes they describe.
@@ -96,10 +97,11 @@ def load_queries(queries: Queries) -> QuerySet:
         flat = _flatten(classes)
         return QuerySet(*flat, tuple(meta['classes']), [list(c) for c in meta['palette']])
     if isinstance(queries, str):
-        path = Path(queries).expanduser()
-        if not path.is_file():
+        path = find_file(queries)
+        if path is None:
             raise InputError(
-                f"queries='{queries}' is neither a file nor one of {', '.join(QUERY_LISTS)}"
+                f"queries='{queries}' is neither a file nor one of {', '.join(QUERY_LISTS)}; "
+                "classes themselves are a list, as in ['cat, kitten', 'dog']"
             )
         source, items = str(path), _read_lines(path)
     else:

@@ -2,6 +2,7 @@
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmseg.models import SegTTAModel
 from mmseg.registry import HOOKS
 
 from ..datasets.checks import CheckedPipeline, check_classes
@@ -15,8 +16,11 @@ class InputCheckHook(Hook):
         """Check the classes and wrap the dataset's pipeline, before workers start."""
         dataset = runner.test_dataloader.dataset
         model = runner.model
-        while is_model_wrapper(model) or not hasattr(model, 'text_head'):
+        while is_model_wrapper(model):
             model = model.module
-        check_classes(dataset, model.num_classes, model.test_cfg.needs_background)
+        needs_background = model.test_cfg.needs_background
+        if isinstance(model, SegTTAModel):
+            model = model.module
+        check_classes(dataset, model.num_classes, needs_background)
         if not isinstance(dataset.pipeline, CheckedPipeline):
             dataset.pipeline = CheckedPipeline(dataset)

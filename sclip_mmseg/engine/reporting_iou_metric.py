@@ -1,6 +1,7 @@
 """The IoU of each class, time and memory in a file."""
 
-from typing import Dict
+import sys
+from typing import Dict, Optional
 
 import mmengine
 import torch
@@ -16,7 +17,7 @@ class ReportingIoUMetric(IoUMetric):
     The file holds ``metrics`` (what the evaluation prints), ``classes`` (class name → IoU and Acc
     in percent, unrounded, None where a class has no pixel), ``seconds_per_iteration`` (None where
     nothing was left to evaluate) and ``peak_memory`` of the first process in bytes: of the GPU
-    where there is one, else of the process.
+    where there is one, else of the process (None on Windows).
 
     Args:
         report_file: The file to write.
@@ -30,6 +31,8 @@ class ReportingIoUMetric(IoUMetric):
     def compute_metrics(self, results: list) -> Dict[str, float]:
         """See :class:`mmseg.evaluation.IoUMetric`."""
         metrics = super().compute_metrics(results)
+        if self.format_only:
+            return metrics
         totals = [sum(areas) for areas in zip(*results)]
         values = self.total_area_to_metrics(*totals, self.metrics, self.nan_to_num, self.beta)
         columns = {key: (100 * values[key]).tolist() for key in ('IoU', 'Acc') if key in values}
@@ -51,9 +54,11 @@ def _number(value: float):
     return None if value != value else value
 
 
-def _peak_memory() -> int:
+def _peak_memory() -> Optional[int]:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    import resource  # not on Windows
+    if sys.platform == 'win32':
+        return None
+    import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB

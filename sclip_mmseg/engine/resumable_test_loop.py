@@ -32,14 +32,15 @@ class ResumableTestLoop(TestLoop):
     same. Without it, what is found there is set aside. When the run is finished, the folder goes.
 
     Args:
-        runner, dataloader, evaluator, fp16: See :class:`mmengine.runner.TestLoop`.
+        runner, dataloader, evaluator: See :class:`mmengine.runner.TestLoop`.
+        fp16: False; precision is the image encoder's, decisions are made in float32.
         resume: Whether to go on from the work directory's partial results.
         save_interval: Seconds between two writes, at most what a kill costs (and one batch).
 
     Raises:
-        InputError: When run with ``resume``, if what the numbers depend on has changed, or if there
-            are no results per image to be kept: an evaluator other than one ``IoUMetric``, or a
-            batch sampler of another kind.
+        InputError: If ``fp16`` is set. When run with ``resume``, if what the numbers depend on has
+            changed, or if there are no results per image to be kept: an evaluator other than one
+            ``IoUMetric``, or a batch sampler of another kind.
     """
 
     def __init__(
@@ -51,10 +52,16 @@ class ResumableTestLoop(TestLoop):
         resume: bool = False,
         save_interval: float = 30.0,
     ):
-        super().__init__(runner, dataloader, evaluator, fp16)
+        if fp16:
+            raise InputError(
+                'test_cfg.fp16=True would halve the precision of decisions too: set '
+                "model.image_encoder.precision='fp16' instead"
+            )
+        super().__init__(runner, dataloader, evaluator)
         self.resume = resume
         self.save_interval = save_interval
         self.folder = Path(runner.work_dir) / FOLDER
+        self._sampler = getattr(self.dataloader.batch_sampler, 'sampler', None)
         self._share: List[int] = []  # images of this process, in the metric's order
         self._pending: List[int] = []  # those to be done, in the data loader's order
         self._areas: Areas = {}
@@ -66,7 +73,7 @@ class ResumableTestLoop(TestLoop):
             if self.resume:
                 raise InputError(
                     '--resume needs test_evaluator to be one IoUMetric without format_only, and '
-                    'no test_dataloader.batch_sampler: leave it out or change them'
+                    'no test_dataloader.batch_sampler or drop_last: leave it out or change them'
                 )
             return super().run()
         self._settings = evaluation_settings(self.runner.cfg, self.dataloader.dataset)
@@ -77,7 +84,7 @@ class ResumableTestLoop(TestLoop):
             self._save()
             raise
         if is_main_process():  # all have saved before the metrics were computed
-            shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder, ignore_errors=True)
         return metrics
 
     def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
@@ -103,13 +110,13 @@ class ResumableTestLoop(TestLoop):
             and isinstance(metrics[0], IoUMetric)
             and not metrics[0].format_only
             and type(self.dataloader.batch_sampler) is BatchSampler
+            and not self.dataloader.drop_last
         )
 
     def _restore(self) -> None:
         """Find out what is done, and leave the rest to the data loader."""
-        if self.resume:
-            self._areas = self._read()
-        elif is_main_process() and self.folder.is_dir():
+        self._areas = self._read() if self.resume else {}
+        if not self.resume and is_main_process() and self.folder.is_dir():
             aside = self.folder.with_name(f'{FOLDER}_{self.runner.timestamp}')
             os.replace(self.folder, aside)
             self.runner.logger.warning(
@@ -117,13 +124,12 @@ class ResumableTestLoop(TestLoop):
                 '(--resume would have gone on from them)'
             )
         barrier()  # nobody writes before all have read
-        sampler = self.dataloader.batch_sampler
-        self._share = list(sampler.sampler)
+        self._share = list(self._sampler)
         size = self.dataloader.batch_size
         # Whole batches, so that numbers do not depend on where a run was interrupted.
         batches = [self._share[i : i + size] for i in range(0, len(self._share), size)]
         self._pending = [i for b in batches if not self._areas.keys() >= set(b) for i in b]
-        sampler.sampler = self._pending
+        self.dataloader.batch_sampler.sampler = self._pending
         self._saved_at = time.monotonic()
         if self.resume:
             done = len(self._share) - len(self._pending)

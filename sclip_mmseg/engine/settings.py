@@ -14,6 +14,7 @@ from mmengine.dataset import BaseDataset
 from ..datasets import load_queries
 from ..models.checkpoint import resolve_clip
 from ..models.download import sha256_of
+from ..paths import find_file
 from ..version import __version__
 
 Settings = Dict[str, Any]
@@ -21,10 +22,10 @@ Settings = Dict[str, Any]
 # Where files lie, which images are read (their list is compared instead), and how results travel.
 _WITHOUT_EFFECT = frozenset(
     'data_root data_prefix ann_file indices collect_dir collect_device prefix report_file '
-    'resume save_interval'.split()
+    'resume save_interval seg_logits'.split()
 )
-# May change the last digits, but machines and environments of one long evaluation may differ.
-_ENVIRONMENT = 'environment.'
+# May change the last digits, but one long evaluation may need another machine or less memory.
+_SLIGHT = ('environment.', 'model.test_cfg.window_batch')
 
 
 def evaluation_settings(cfg: Config, dataset: BaseDataset) -> Settings:
@@ -70,7 +71,7 @@ def list_changes(old: Settings, new: Settings) -> Tuple[List[str], List[str]]:
         before, after = old.get(key, absent), new.get(key, absent)
         if before != after:
             words = ['not set' if v is absent else _shorten(repr(v)) for v in (before, after)]
-            where = slight if key.startswith(_ENVIRONMENT) else severe
+            where = slight if key.startswith(_SLIGHT) else severe
             where.append(f'{key} was {words[0]}, is {words[1]}')
     return severe, slight
 
@@ -91,6 +92,8 @@ def _flatten(value: Any, key: str = '') -> Iterator[Tuple[str, Any]]:
         value = {str(index): item for index, item in enumerate(value)}
     if isinstance(value, dict):
         for child, item in value.items():
+            if child == 'queries' and value.get('embeddings'):
+                continue  # which come with queries of their own
             yield from _flatten(item, f'{key}.{child}' if key else child)
     else:
         yield key, _to_json(value, is_clip=name == 'clip')
@@ -100,8 +103,8 @@ def _to_json(value: Any, is_clip: bool = False) -> Any:
     if isinstance(value, (list, tuple)):
         return [_to_json(item) for item in value]
     if isinstance(value, str):
-        path = resolve_clip(value) if is_clip else Path(value).expanduser()
-        return f'SHA-256 {sha256_of(path)}' if path.is_file() else value
+        path = resolve_clip(value) if is_clip else find_file(value)
+        return f'SHA-256 {sha256_of(path)}' if path else value
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 
 

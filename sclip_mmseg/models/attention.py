@@ -88,10 +88,15 @@ class CLIPAttention(LastBlockAttention):
 
     Args:
         sharpness: Factor on the logits; SCLIP's ablation of sharpened attention uses 2 (τ).
+
+    Raises:
+        InputError: If ``sharpness`` is not positive.
     """
 
     def __init__(self, sharpness: float = 1.0):
         super().__init__()
+        if not sharpness > 0:
+            raise InputError(f'attention.sharpness={sharpness} must be positive')
         self.sharpness = sharpness
 
     def pairs(self, tokens: BlockTokens) -> List[Tuple[Tensor, Tensor]]:
@@ -150,12 +155,17 @@ class NACLIPAttention(CSA):
 
     Args:
         std: Standard deviation of the Gaussian window ω in patches.
+
+    Raises:
+        InputError: If ``std`` is not positive.
     """
 
     keep_residual = False
 
     def __init__(self, std: float = 5.0):
         super().__init__(projections='k')
+        if not std > 0:
+            raise InputError(f'attention.std={std} must be positive')
         self.std = std
 
     def bias(self, tokens: BlockTokens) -> Tensor:
@@ -187,7 +197,7 @@ class LocalAttention(CLIPAttention):
         distance = torch.stack(patch_offsets(tokens.grid)).abs().amax(0)
         bias = torch.zeros(1 + len(distance), 1 + len(distance))
         bias[1:, 1:][distance > self.window // 2] = float('-inf')
-        return bias.to(tokens.q)
+        return bias.to(tokens.q, non_blocking=True)
 
 
 @MODELS.register_module()
@@ -230,6 +240,7 @@ def patch_offsets(grid: Grid) -> Tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def gaussian_window(grid: Grid, std: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """NACLIP's ω: a 2-D Gaussian of peak 1 over the patch grid, centred on each patch.
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import InputError
+from ..paths import find_file
 from .download import download
 
 StateDict = Dict[str, Tensor]
@@ -50,8 +51,8 @@ def resolve_clip(clip: str) -> Path:
         sha256, filename = OPENAI_CLIP[clip]
         root = Path(os.environ.get(DOWNLOAD_ROOT) or '~/.cache/clip').expanduser()
         return download(openai_url(sha256, filename), root / filename, sha256)
-    path = Path(clip).expanduser()
-    if path.is_file():
+    path = find_file(clip)
+    if path:
         return path
     if str(clip).startswith('RN'):
         raise InputError(f"clip='{clip}' is a ResNet CLIP, which has no patch tokens: {_choices()}")

@@ -7,6 +7,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import stack_batch
 
+from ..errors import InputError
+
 
 @MODELS.register_module()
 class PadSegDataPreProcessor(SegDataPreProcessor):
@@ -14,7 +16,20 @@ class PadSegDataPreProcessor(SegDataPreProcessor):
 
     Smaller images are padded on the right and at the bottom after normalisation, and their
     ``img_padding_size`` tells the segmentor what to cut off again.
+
+    Args:
+        **kwargs: See :class:`mmseg.models.SegDataPreProcessor`; without ``test_cfg``.
+
+    Raises:
+        InputError: If there is a ``test_cfg``.
     """
+
+    def __init__(self, **kwargs):
+        if kwargs.get('test_cfg'):
+            raise InputError(
+                'model.data_preprocessor.test_cfg has no use: images are segmented without padding'
+            )
+        super().__init__(**kwargs)
 
     def forward(self, data: dict, training: bool = False) -> Dict[str, Any]:
         """Normalise and stack a batch.

@@ -1,7 +1,8 @@
 """From query maps to classes: pure functions."""
 
 from collections import defaultdict
-from typing import Iterable, Optional, Sequence, Tuple
+from functools import lru_cache
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -24,7 +25,22 @@ def class_scores(query_scores: Tensor, class_ids: Sequence[int]) -> Tensor:
         members[class_id].append(query)
     if len(members) == len(class_ids) and list(members) == sorted(members):
         return query_scores
-    return torch.stack([query_scores[members[c]].amax(0) for c in range(len(members))])
+    groups = (members[c] for c in range(len(members)))
+    return torch.stack([_take(query_scores, group).amax(0) for group in groups])
+
+
+def _take(query_scores: Tensor, queries: List[int]) -> Tensor:
+    first, last = queries[0], queries[-1] + 1
+    if last - first == len(queries):
+        return query_scores[first:last]
+    return query_scores[index_tensor(tuple(queries), query_scores.device)]
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)
+def index_tensor(values: Tuple[int, ...], device: torch.device) -> Tensor:
+    """Integers on a device, copied there once."""
+    return torch.tensor(values).to(device, non_blocking=True)
 
 
 def apply_area_rule(scores: Tensor, area_thd: float) -> Tensor:
@@ -136,5 +152,5 @@ def _decide_cosines(
     else:
         best, query = None, cosines.max(-1).indices
     if list(class_ids) != list(range(len(class_ids))):
-        query = torch.tensor(class_ids, device=query.device)[query]
+        query = index_tensor(tuple(class_ids), query.device)[query]
     return query if best is None else query.masked_fill_(best < prob_thd, 0)

@@ -52,7 +52,7 @@ class CLIPImageEncoder(nn.Module):
         if any(not 1 <= block <= earlier for block in wanted):
             raise InputError(
                 f'attention asks for the maps of blocks {wanted}, there are blocks 1 to {earlier} '
-                'before the last'
+                'before the last: set model.image_encoder.attention.rcs.blocks to middle ones'
             )
 
     def forward(self, images: Tensor, text_head: Optional[nn.Module] = None) -> Tensor:
@@ -95,11 +95,9 @@ class CLIPImageEncoder(nn.Module):
     def _before_last_attention(self, images: Tensor) -> Tuple[Tensor, BlockTokens]:
         """Input of the last block ``[B, 1 + N, width]``, and what its attention sees."""
         visual = self.visual
-        x = visual.conv1(images.to(self.dtype))
-        batch, width, *grid = x.shape
-        x = x.flatten(2).transpose(1, 2)
-        class_token = visual.class_embedding.to(x.dtype).expand(batch, 1, width)
-        positions = resample_positions(visual.positional_embedding, tuple(grid))
+        x, grid = embed_patches(visual.conv1, images.to(self.dtype))
+        class_token = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+        positions = resample_positions(visual.positional_embedding, grid)
         x = torch.cat([class_token, x], dim=1) + positions.to(x.dtype)
         x = visual.ln_pre(x).transpose(0, 1)
         *blocks, last = visual.transformer.resblocks
@@ -115,7 +113,7 @@ class CLIPImageEncoder(nn.Module):
         q, k, v = project(last, normalised := last.ln_1(x))
         if earlier is not None:
             earlier /= len(set(wanted))
-        return x, BlockTokens(q, k, v, normalised, tuple(grid), earlier)
+        return x, BlockTokens(q, k, v, normalised, grid, earlier)
 
     def _features(self, x: Tensor, tokens: BlockTokens) -> Tensor:
         """Run the last block's attention and all that follows."""
@@ -126,6 +124,24 @@ class CLIPImageEncoder(nn.Module):
             mixed = mixed + block.mlp(block.ln_2(mixed))
         features = visual.ln_post(mixed[:, 1:]) @ visual.proj
         return F.normalize(features.float(), dim=-1).unflatten(1, tokens.grid)
+
+
+def embed_patches(conv: nn.Conv2d, images: Tensor) -> Tuple[Tensor, Tuple[int, int]]:
+    """Embed patches by a matrix product, which unlike cuDNN's convolutions is no TF32 by default.
+
+    Args:
+        conv: Convolution whose stride is its kernel's size, without bias.
+        images: ``[B, 3, H, W]``.
+
+    Returns:
+        Tokens ``[B, rows * columns, width]``, and the grid's rows and columns.
+    """
+    side = conv.kernel_size[0]
+    # [B, 3, rows, columns, side, side]
+    patches = images.unfold(2, side, side).unfold(3, side, side)
+    grid = tuple(patches.shape[2:4])
+    patches = patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+    return F.linear(patches, conv.weight.flatten(1)), grid
 
 
 def project(block: nn.Module, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
@@ -178,5 +194,6 @@ def resample_positions(positions: Tensor, grid: Tuple[int, int]) -> Tensor:
 def _cast_but_layer_norm(tower: nn.Module, dtype: torch.dtype) -> None:
     for module in tower.modules():
         if not isinstance(module, openai_clip('model').LayerNorm):
-            for parameter in module.parameters(recurse=False):
-                parameter.data = parameter.data.to(dtype)
+            for name, parameter in module.named_parameters(recurse=False):
+                if name != 'positional_embedding':  # which is resampled first
+                    parameter.data = parameter.data.to(dtype)

@@ -52,6 +52,7 @@ class RandomCSA(LastBlockAttention):
 
 
 @lru_cache(maxsize=2)
+@torch.inference_mode(False)
 def random_projections(count: int, width: int, seed: int) -> Tensor:
     """Matrices with entries drawn from ``N(0, 1 / width)``, float32 ``[count, width, width]``."""
     generator = torch.Generator().manual_seed(seed)
@@ -68,11 +69,13 @@ class LearnedCSA(LastBlockAttention):
         width: Width of the block, needed without ``projection``.
 
     Raises:
-        InputError: If the file does not hold such a matrix.
+        InputError: If the file does not hold such a matrix, or there is neither file nor width.
     """
 
     def __init__(self, projection: Optional[str] = None, width: Optional[int] = None):
         super().__init__()
+        if projection is None and width is None:
+            raise InputError('attention.projection=None: name a file of tools/train_projection.py')
         self.weight = nn.Parameter(torch.eye(width) if projection is None else _read(projection))
 
     def pairs(self, tokens: BlockTokens) -> List[Tuple[Tensor, Tensor]]:

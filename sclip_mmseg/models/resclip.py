@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .attention import BlockTokens, Grid, LastBlockAttention, patch_offsets
-from .decision import best_queries
+from .decision import best_queries, index_tensor
 from .sliding_window import resize_map
 
 _CACHED = 1 << 26  # sampled pairs kept per grid size; larger grids are computed anew
@@ -86,10 +86,15 @@ class RCS(_Mixer):
         tau: See :class:`_Mixer`.
         lam: See :class:`_Mixer`.
         blocks: Blocks, counted from 1, whose mean attention map is mixed in.
+
+    Raises:
+        InputError: If there is no block.
     """
 
     def __init__(self, tau: float = 2.0, lam: float = 0.3, blocks: Sequence[int] = (6, 7, 8, 9)):
         super().__init__(tau, lam)
+        if not isinstance(blocks, (list, tuple)) or not blocks:
+            raise InputError(f'RCS: blocks={blocks!r} must be a list of block numbers')
         self.blocks = tuple(blocks)
 
 
@@ -106,6 +111,9 @@ class SFR(_Mixer):
             only, which is the default.
         merge_synonyms: Label pixels by class. The published program labels them by query, so that
             synonyms differ, which is the default.
+
+    Raises:
+        InputError: If a value is out of its range.
     """
 
     def __init__(
@@ -119,6 +127,11 @@ class SFR(_Mixer):
         merge_synonyms: bool = False,
     ):
         super().__init__(tau, lam)
+        if not 0 <= temp_thd <= 1 or not logit_scale > 0:
+            raise InputError(
+                f'SFR: temp_thd={temp_thd} must be between 0 and 1 and logit_scale={logit_scale} '
+                'positive'
+            )
         self.temp_thd = temp_thd
         self.logit_scale = logit_scale
         refine = refine or dict(type='PAMR', num_steps=10, dilations=(8, 16))
@@ -141,7 +154,7 @@ class SFR(_Mixer):
             ``[B, 1, 1 + N, 1 + N]``, float32, at most 1; zero for the class token.
         """
         labels = [
-            patch_labels(self._segment(c, image, class_ids), patch_size)
+            patch_labels(self._segment(c, image, class_ids), patch_size, len(c))
             for c, image in zip(cosines, images)
         ]
         similarity = smooth_rows(patch_similarity(torch.stack(labels), self.full_line))
@@ -153,22 +166,26 @@ class SFR(_Mixer):
         query_map = self.refine(resize_map(cosines, image.shape[-2:]), image)
         best, labels = best_queries(query_map.permute(1, 2, 0), self.logit_scale)
         if self.merge_synonyms:
-            labels = torch.tensor(class_ids, device=labels.device)[labels]
+            labels = index_tensor(tuple(class_ids), labels.device)[labels]
         return labels.masked_fill(best < self.temp_thd, 0)
 
 
-def patch_labels(labels: Tensor, patch_size: int) -> Tensor:
+def patch_labels(labels: Tensor, patch_size: int, num_labels: int) -> Tensor:
     """Most frequent label of each patch, the smallest of equally frequent ones.
 
     Args:
         labels: int64 ``[H, W]``; pixels beyond the last whole patch are left out.
         patch_size: Side of a patch in pixels.
+        num_labels: Labels are 0 to ``num_labels - 1``.
 
     Returns:
         int64 ``[H // patch_size, W // patch_size]``.
     """
     patches = labels.unfold(0, patch_size, patch_size).unfold(1, patch_size, patch_size)
-    return patches.flatten(2).mode(-1).values
+    patches = patches.flatten(2)
+    # Not torch.mode, whose choice among equally frequent ones depends on the device.
+    counts = patches.new_zeros(*patches.shape[:2], num_labels)
+    return counts.scatter_add_(-1, patches, torch.ones_like(patches)).argmax(-1)
 
 
 def patch_similarity(labels: Tensor, full_line: bool = False) -> Tensor:
@@ -189,7 +206,7 @@ def patch_similarity(labels: Tensor, full_line: bool = False) -> Tensor:
     blocked = torch.zeros(*flat.shape, flat.shape[1], dtype=torch.bool, device=flat.device)
     for tested, between in _samples(grid, full_line, flat.device):
         blocked[:, tested[0], tested[1]] |= flat[:, between] != flat[:, tested[0]]
-    distance = torch.stack(patch_offsets(grid)).abs().amax(0).to(flat.device)
+    distance = torch.stack(patch_offsets(grid)).abs().amax(0).to(flat.device, non_blocking=True)
     decay = (-distance / distance.max().clamp(min=1)).exp()
     same = flat[:, :, None] == flat[:, None]
     return torch.where(blocked, decay, 1.0) * same
@@ -202,6 +219,7 @@ def _samples(grid: Grid, full_line: bool, device: torch.device) -> Iterable[Tupl
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def _cached_samples(grid: Grid, full_line: bool, device: torch.device):
     return list(line_samples(grid, full_line, device))
 
@@ -254,5 +272,6 @@ def smooth_rows(similarity: Tensor, std: float = 5.0, taps: int = 31) -> Tensor:
     kernel = (-(offsets**2) / (2 * std**2)).exp()
     kernel = (kernel / kernel.sum()).to(similarity.dtype)
     rows = similarity.flatten(0, 1)[:, None]
-    smooth = F.conv1d(rows, kernel[None, None], padding=taps // 2).view_as(similarity)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        smooth = F.conv1d(rows, kernel[None, None], padding=taps // 2).view_as(similarity)
     return smooth / (smooth.sum(-1, keepdim=True) + 1e-8)

@@ -1,6 +1,6 @@
 """The segmentor: image → windows → patch features → query map → refine → decide."""
 
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -143,13 +143,12 @@ class CLIPSegmentor(BaseSegmentor):
     def _postprocess(self, maps: WindowMaps, image: Tensor, sample: SegDataSample) -> None:
         """Bring the windows' maps to the original size as one, refine it and decide."""
         size = tuple(sample.get('ori_shape', image.shape[-2:]))
-        axis = _flipped_axis(sample)
-        fused = maps.fuse(size, flip=[number == axis for number in (-2, -1)])
+        axes = _flipped_axes(sample)
+        fused = maps.fuse(size, flip=[axis in axes for axis in (-2, -1)])
         if self.refine is None:
             tiles = fused.tiles()
         else:
-            image = image if axis is None else image.flip(axis)
-            tiles = dense_tiles(self.refine(fused.whole(), _resize(image, size)))
+            tiles = dense_tiles(self.refine(fused.whole(), _resize(image.flip(axes), size)))
         cfg = self.test_cfg
         scores, classes = segment(
             tiles,
@@ -171,11 +170,10 @@ def build_text_head(image_encoder: dict, text_head: dict) -> nn.Module:
     return MODELS.build({**shared, **text_head})
 
 
-def _flipped_axis(sample: SegDataSample) -> Optional[int]:
-    """The axis along which a view is mirrored, -1 or -2; None for no mirrored view."""
-    if not sample.get('flip'):
-        return None
-    return -1 if sample.flip_direction == 'horizontal' else -2
+def _flipped_axes(sample: SegDataSample) -> Tuple[int, ...]:
+    """The axes along which a view is mirrored."""
+    axes = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
+    return axes[sample.flip_direction] if sample.get('flip') else ()
 
 
 def _unpad(image: Tensor, sample: SegDataSample) -> Tensor:

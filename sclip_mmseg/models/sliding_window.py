@@ -95,7 +95,7 @@ def axis_weights(axis: WindowAxis, length: int, flip: bool, device: torch.device
     seen = weights.ne(0)
     first = seen.int().argmax(1).tolist()
     last = (seen * torch.arange(1, 1 + seen.shape[1])).amax(1).tolist()
-    return AxisWeights(weights.to(device), first, last)
+    return AxisWeights(weights.to(device, non_blocking=True), first, last)
 
 
 class AxisWeights(NamedTuple):

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..compat import openai_clip
 from ..datasets import QuerySet
 from ..errors import InputError
+from ..paths import find_file
 from .checkpoint import load_clip, resolve_clip
 from .download import lock_file, sha256_of
 from .towers import TextTower, build_text_tower
@@ -74,7 +75,7 @@ def encode_queries(tower: TextTower, queries: Sequence[str], templates: Sequence
     Returns:
         L2-normalised ``[Q, D]``, float32, on the tower's device.
     """
-    prompts = [template.format(query) for query in queries for template in templates]
+    prompts = [template.replace('{}', query) for query in queries for template in templates]
     embeddings = F.normalize(encode_prompts(tower, prompts), dim=-1)
     return F.normalize(embeddings.unflatten(0, (len(queries), -1)).mean(1), dim=-1)
 
@@ -128,9 +129,10 @@ def read_embeddings(path: Path) -> Tuple[QuerySet, Tensor]:
     Raises:
         InputError: If the file is missing or unreadable, lacks an array, or an array does not fit.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
+    file = find_file(path)
+    if file is None:
         raise InputError(f"text_head.embeddings='{path}' does not exist")
+    path = file
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in ('queries', 'class_ids', 'embeddings')}

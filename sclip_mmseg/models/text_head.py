@@ -95,7 +95,8 @@ def _load_templates(templates: Union[str, Sequence[str]]) -> List[str]:
             return list(get_predefined_templates(templates))
         except ValueError as error:
             raise InputError(
-                f"templates='{templates}' is not a set of templates of mmseg"
+                f"templates='{templates}' is not a set of templates of mmseg (imagenet, vild); "
+                "prompts themselves are a list, as in ['a photo of a {}.']"
             ) from error
     if not templates or any('{}' not in template for template in templates):
         raise InputError(f"templates={templates!r} must be prompts with a '{{}}' for the query")

@@ -221,6 +221,23 @@ def test_an_error_keeps_what_is_done(config, root, tmp_path):
     assert evaluated[0] == 'image_5.jpg'
 
 
+def test_a_second_test_of_one_runner_evaluates_anew(config):
+    runner = Runner.from_cfg(config)
+    first = runner.test()
+    with torch.no_grad():
+        runner.model.text_head.embeddings.neg_()
+    assert runner.test() != first
+    with torch.no_grad():
+        runner.model.text_head.embeddings.neg_()
+    assert runner.test() == first
+
+
+def test_half_precision_of_everything_is_refused(config):
+    config.test_cfg.fp16 = True
+    with pytest.raises(InputError, match='image_encoder.precision'):
+        Runner.from_cfg(config).test()
+
+
 def _settings(cfg):
     return evaluation_settings(cfg, load_dataset(cfg.test_dataloader.dataset))
 
@@ -251,7 +268,7 @@ def test_changes_of_the_config_are_named(config):
 def test_files_count_by_content(config, root, clip_path, tmp_path):
     text = tmp_path / 'text.npz'
     np.savez(text, queries=list('ab'), class_ids=[0, 1], embeddings=np.eye(2, 32))
-    config.model.text_head.embeddings = str(text)
+    config.model.text_head.update(embeddings=str(text), queries=None)
     old = _settings(config)
     copy = tmp_path / 'copy.pt'
     copy.write_bytes(open(clip_path, 'rb').read())
@@ -273,10 +290,13 @@ def test_files_count_by_content(config, root, clip_path, tmp_path):
     assert "was '13 images" in changes[0] and "is '12 images" in changes[0]
 
 
-def test_another_device_is_no_reason_to_refuse(config):
+def test_another_device_or_less_memory_is_no_reason_to_refuse(config):
     old = _settings(config)
     severe, slight = list_changes(dict(old, **{'environment.device': 'another'}), old)
     assert severe == [] and slight == ["environment.device was 'another', is 'cpu'"]
+    config.model.test_cfg.update(window_batch=2, seg_logits=False)
+    severe, slight = list_changes(old, _settings(config))
+    assert severe == [] and slight == ['model.test_cfg.window_batch was not set, is 2']
 
 
 def test_an_unreadable_file_is_named(tmp_path):

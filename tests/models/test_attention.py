@@ -141,12 +141,23 @@ def test_learned_projection(tokens, tmp_path):
         (dict(type='LocalAttention', window=2), 'window=2'),
         (dict(type='RandomCSA', num_projections=0), 'num_projections=0'),
         (dict(type='LearnedCSA', projection='absent.pt'), 'absent.pt'),
+        (dict(type='LearnedCSA'), 'projection=None'),
+        (dict(type='CLIPAttention', sharpness=0), 'sharpness=0'),
+        (dict(type='NACLIPAttention', std=0), 'std=0'),
+        (dict(type='ResCLIPAttention', base=dict(type='CSA'), rcs=dict(blocks=())), 'blocks='),
+        (dict(type='ResCLIPAttention', base=dict(type='CSA'), rcs=dict(blocks=6)), 'blocks=6'),
         (dict(type='ResCLIPAttention', base=dict(type='CSA'), rcs=dict(tau=0)), 'RCS: tau=0'),
         (
             dict(
                 type='ResCLIPAttention', base=dict(type='CSA'), sfr=dict(tau=1, lam=2, temp_thd=0)
             ),
             'SFR: .*lam=2',
+        ),
+        (
+            dict(
+                type='ResCLIPAttention', base=dict(type='CSA'), sfr=dict(tau=1, lam=1, temp_thd=50)
+            ),
+            'SFR: temp_thd=50',
         ),
     ],
 )

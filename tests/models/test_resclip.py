@@ -11,7 +11,7 @@ BASES = ('CSA', 'ClearCLIPAttention', 'NACLIPAttention')
 
 def test_most_frequent_label_of_a_patch():
     labels = torch.tensor([[1, 1, 2, 3, 9], [1, 0, 3, 2, 9], [8, 8, 8, 8, 8]])
-    assert patch_labels(labels, patch_size=2).tolist() == [[1, 2]]
+    assert patch_labels(labels, patch_size=2, num_labels=10).tolist() == [[1, 2]]
 
 
 def _by_hand(labels, full_line):

@@ -76,15 +76,18 @@ def test_an_image_smaller_than_a_patch(clip_path):
         build_model(_config(clip_path)).predict(torch.randn(1, 3, 10, 300))
 
 
-def test_flipped_views_come_back_unflipped(clip_path, images):
+@pytest.mark.parametrize(
+    'direction, axes', [('horizontal', [-1]), ('vertical', [-2]), ('diagonal', [-2, -1])]
+)
+def test_flipped_views_come_back_unflipped(clip_path, images, direction, axes):
     cfg = _config(clip_path, **{'model.test_cfg.mode': 'whole'})
     model = build_model(cfg)
     data = load_images(cfg, images[:1])
     [sample] = data['data_samples']
-    sample.set_metainfo(dict(flip=True, flip_direction='horizontal'))
+    sample.set_metainfo(dict(flip=True, flip_direction=direction))
     [flipped] = model.test_step(data)
     [plain] = _predict(cfg, images[:1], model)
-    torch.testing.assert_close(flipped.seg_logits.data, plain.seg_logits.data.flip(-1))
+    torch.testing.assert_close(flipped.seg_logits.data, plain.seg_logits.data.flip(axes))
 
 
 def test_test_time_augmentation_averages_the_views(clip_path, images):

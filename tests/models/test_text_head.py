@@ -140,6 +140,7 @@ def test_missing_or_foreign_embedding_file(tmp_path):
         (dict(queries='voc20', templates='none'), "templates='none'"),
         (dict(queries='voc20', templates=['a photo']), "'{}'"),
         (dict(queries='voc20', templates=[]), "'{}'"),
+        (dict(queries='cat, ' * 200), 'neither a file .* are a list'),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -81,7 +81,7 @@ def test_missing_folder(tmp_path, check):
 def test_missing_and_unreadable_files(voc_root, voc, check):
     (voc / 'JPEGImages/image_0.jpg').unlink()
     (voc / 'JPEGImages/image_1.jpg').write_text('no picture')
-    (voc / 'SegmentationClass/image_2.png').write_text('no picture')
+    (voc / 'SegmentationClass/image_2.png').write_text('')
     (voc / 'SegmentationClass/image_1.png').unlink()
     output = check(voc_root, 'voc21')
     assert '3 images, 2 labels' in output
