@@ -8,6 +8,7 @@ command goes on; pairs that are finished are not run again. On several GPUs: tor
 
 import argparse
 import csv
+import ctypes
 import hashlib
 import json
 import os
@@ -55,14 +56,24 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--checkpoint', help="CLIP by name or path instead of the configs' own")
     parser.add_argument('--limit', type=int, metavar='N', help='only the first N images of each')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/benchmark'))
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        help='default: work_dirs/benchmark, with backbone and limit in its name where given',
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         default=[],
         help="as for tools/test.py; '{benchmark}' in a value becomes the benchmark's name",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.limit is not None and args.limit < 1:
+        parser.error(f'--limit {args.limit} must be positive')
+    if args.work_dir is None:
+        parts = ['benchmark', args.backbone.replace('vit-b16', ''), str(args.limit or '')]
+        args.work_dir = Path('work_dirs', '_'.join(filter(None, parts)))
+    return args
 
 
 def find_pairs(args: argparse.Namespace) -> list:
@@ -173,7 +184,7 @@ class Pair:
                     f'{self.finished} was made with other settings, {"; ".join(changes[:3])}: name '
                     'another --work-dir, or remove the folder to run it again'
                 )
-            self._fill_in(content['report'])
+            self._fill_in(content['report'], content['circumstances'])
 
     def _digest(self, name: str) -> str:
         [value] = [v for k, v in self.settings.items() if k.endswith(name)] or ['']
@@ -190,12 +201,15 @@ class Pair:
             per_iteration = self.settings['test_dataloader.batch_size'] * _world_size()
             report['seconds_per_image'] = report['seconds_per_iteration'] / per_iteration
         part = self.finished.with_suffix('.part')
-        part.write_text(json.dumps(dict(settings=self.settings, report=report), indent=1))
+        circumstances = describe_machine()
+        content = dict(settings=self.settings, report=report, circumstances=circumstances)
+        part.write_text(json.dumps(content, indent=1))
         os.replace(part, self.finished)
-        self._fill_in(report)
+        self._fill_in(report, circumstances)
 
-    def _fill_in(self, report: dict) -> None:
+    def _fill_in(self, report: dict, circumstances: dict) -> None:
         self.result.status = 'done'
+        self.result.circumstances = circumstances
         for name in ('mIoU', 'aAcc', 'mAcc'):
             setattr(self.result, name, report['metrics'][name])
         self.result.seconds_per_image = report.get('seconds_per_image')
@@ -223,61 +237,79 @@ def _world_size() -> int:
     return int(os.environ.get('WORLD_SIZE', 1))
 
 
-def announce(command: Optional[List[str]] = None) -> Tuple[Optional[List[str]], int]:
+def announce(
+    command: Optional[List[str]] = None, log: Optional[Path] = None
+) -> Tuple[Optional[List[str]], Optional[Path], int]:
     """Tell all processes of torchrun what the first one wants to be run.
 
     Args:
         command: Of the first process; None for the end.
+        log: Its log.
 
     Returns:
-        The first process's command, and a port for the processes that run it.
+        The first process's command and log, and a port for the processes that run it.
     """
     from torch import distributed
 
-    message = [command, _free_port()]
+    message = [command, log, _free_port()]
     if _world_size() > 1:
         distributed.broadcast_object_list(message)
     return tuple(message)
 
 
-def run(command: List[str], port: int, log: Path) -> int:
+def run(command: List[str], log: Path, port: int) -> str:
     """Run a command in each process of torchrun, as processes of one group; or in this one.
 
     Args:
-        command: What to run.
+        command: What to run. It ends with this process, on Linux even if that is killed.
+        log: File that the first process's output is appended to; the others' have their rank in
+            their names.
         port: For the group's store. (torchrun's own serves the group of this tool.)
-        log: File that the output is appended to.
 
     Returns:
-        The first exit status that is not 0, or 0.
+        What the first one that failed said last, with its exit status; or nothing.
     """
-    world = _world_size()
+    world, rank = _world_size(), os.environ.get('RANK', '0')
+    if rank != '0':
+        log = log.with_name(f'{log.stem}_rank{rank}{log.suffix}')
     env = {key: value for key, value in os.environ.items() if not key.startswith('TORCHELASTIC')}
     if world > 1:
         env['MASTER_PORT'] = str(port)
     with open(log, 'a') as output:
-        child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env)
+        child = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=env,
+            preexec_fn=_die_with_parent if sys.platform == 'linux' else None,
+        )
     try:
         while True:
             try:
-                codes = [child.wait(timeout=1)]
+                code = child.wait(timeout=1)
+                ends = [f'exit status {code}, {last_line(log)}' if code else '']
             except subprocess.TimeoutExpired:
-                codes = [None]
-            codes = _gather(codes[0], world) if world > 1 else codes
-            failed = [code for code in codes if code]
-            if failed or None not in codes:
-                return failed[0] if failed else 0
+                ends = [None]
+            ends = _gather(ends[0], world) if world > 1 else ends
+            failed = next(filter(None, ends), '')
+            if failed or None not in ends:
+                return failed
     finally:
         child.kill()
         child.wait()
 
 
-def _gather(code: Optional[int], world: int) -> list:
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _gather(end: Optional[str], world: int) -> list:
     from torch import distributed
 
-    codes = [None] * world
-    distributed.all_gather_object(codes, code)
-    return codes
+    ends = [None] * world
+    distributed.all_gather_object(ends, end)
+    return ends
 
 
 def _free_port() -> int:
@@ -286,8 +318,8 @@ def _free_port() -> int:
         return server.getsockname()[1]
 
 
-def describe(args: argparse.Namespace) -> dict:
-    """What holds for all results."""
+def describe_machine() -> dict:
+    """What a result was made with."""
     import mmcv
     import mmengine
     import mmseg
@@ -297,13 +329,17 @@ def describe(args: argparse.Namespace) -> dict:
 
     versions = {m.__name__: m.__version__ for m in (sclip_mmseg, torch, mmseg, mmengine, mmcv)}
     cuda = torch.cuda.is_available()
-    about = dict(
+    return dict(
         versions=', '.join(f'{name} {version}' for name, version in versions.items()),
         python=platform.python_version(),
         device=torch.cuda.get_device_name() if cuda else f'CPU ({platform.machine()})',
         processes=_world_size(),
-        checkpoint=args.checkpoint or "the configs' own",
     )
+
+
+def describe(args: argparse.Namespace) -> dict:
+    """What holds for all results."""
+    about = dict(checkpoint=args.checkpoint or "the configs' own")
     if args.limit:
         about['images'] = f'only the first {args.limit} of each benchmark: not the published task'
     if args.cfg_options:
@@ -339,8 +375,8 @@ def lead(args: argparse.Namespace) -> bool:
             pair.folder.mkdir(exist_ok=True)
             print(f'[{number}/{len(pairs)}] {pair.name}: {result.images} images, see {log}')
             sys.stdout.flush()
-            if code := run(*announce(pair.command), log):
-                result.status, result.reason = 'failed', f'exit status {code}, {last_line(log)}'
+            if reason := run(*announce(pair.command, log)):
+                result.status, result.reason = 'failed', reason
             else:
                 pair.finish()
         if result.status == 'done':
@@ -365,7 +401,7 @@ def main() -> None:
         distributed.init_process_group('gloo', timeout=timedelta(days=1))
         if distributed.get_rank() > 0:
             while (announced := announce())[0] is not None:
-                run(*announced, os.devnull)
+                run(*announced)
             distributed.destroy_process_group()
             return
     try:

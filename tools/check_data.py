@@ -2,6 +2,7 @@
 """Check a benchmark's files: counts, missing and unreadable pairs, sizes, label ids, classes."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +17,10 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('benchmark', nargs='+', choices=[*BENCHMARKS, 'all'])
+    parser.add_argument(
+        '--data-root',
+        help='folder to check (default: SCLIP_DATA_ROOT, else data/ of the repository)',
+    )
     parser.add_argument('--out', type=Path, help='folder for a contact sheet of overlays')
     parser.add_argument('--limit', type=int, help='check this many images, spread over the split')
     parser.add_argument(
@@ -25,7 +30,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--classes', action='store_true', help='print the number and share of pixels of each class'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ('limit', 'nproc'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f'--{name} {value} must be positive')
+    return args
 
 
 def check(name: str, args: argparse.Namespace) -> bool:
@@ -116,6 +126,8 @@ def draw_sheet(infos: list, dataset, target: Path) -> None:
 def main() -> None:
     """Check all that is asked for; exit with 1 if anything is wrong."""
     args = parse_args()
+    if args.data_root:
+        os.environ['SCLIP_DATA_ROOT'] = args.data_root  # which the configs read
     from mmengine.registry import init_default_scope
 
     import sclip_mmseg  # noqa: F401 - registers the datasets

@@ -32,13 +32,13 @@ def parse_args() -> argparse.Namespace:
         '--raw',
         type=Path,
         help='folder with official archives, extracted folders or both, at any depth; it is only '
-        'read (default: OUT/raw)',
+        'read (default: raw/ of the data root)',
     )
     parser.add_argument(
-        '--out',
+        '--data-root',
         type=Path,
         default=data_root,
-        help='data root (default: SCLIP_DATA_ROOT, else data/ of the repository)',
+        help='folder to write to (default: SCLIP_DATA_ROOT, else data/ of the repository)',
     )
     parser.add_argument(
         '--download',
@@ -54,7 +54,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--nproc', type=int, default=os.cpu_count())
     args = parser.parse_args()
-    args.raw = args.raw or args.out / 'raw'
+    if args.nproc < 1:
+        parser.error(f'--nproc {args.nproc} must be positive')
+    args.raw = args.raw or args.data_root / 'raw'
     return args
 
 
@@ -79,14 +81,14 @@ def prepare(benchmark: str, args: argparse.Namespace) -> None:
     while True:
         try:
             raw = RawData(args.raw)
-            tasks = plan(raw, args.out)
+            tasks = plan(raw, args.data_root)
             break
         except MissingRaw as error:
             if not args.download or not error.archive.url or error.archive in fetched:
                 raise
             fetch(error.archive, args.raw)
             fetched.add(error.archive)
-    with lock_file(args.out / f'.{name}', 'name another folder with --out'):
+    with lock_file(args.data_root / f'.{name}', 'name another folder with --data-root'):
         made = run_tasks(tasks, raw.digests, args.nproc, name)
     images = sum(task.target.suffix != '.txt' for task in tasks) // 2  # the others are labels
     print(f'{benchmark}: {images} images; {made} files made, {len(tasks) - made} were there')

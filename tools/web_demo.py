@@ -60,7 +60,9 @@ class Demo:
     def _build(self, method: str, classes: str, background: bool, words: str, threshold: float):
         from sclip_mmseg import apis
 
-        options = dict(self.resclip_options) if method.startswith('resclip') else {}
+        options = {'model.test_cfg.seg_logits': False}
+        if method.startswith('resclip'):
+            options.update(self.resclip_options)
         if background:
             options['model.test_cfg.prob_thd'] = threshold
         names = words.split(',') if background and words.strip() else background

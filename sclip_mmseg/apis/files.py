@@ -71,7 +71,8 @@ def segment_files(
 
     Args:
         inputs: A picture, video or folder, or several.
-        classes, background, method, clip, device, cfg_options: See :func:`build_segmentor`.
+        classes, background, method, clip, device, cfg_options: See :func:`build_segmentor`. Class
+            scores are not kept.
         out: Folder to write to; existing results of the same name are replaced.
         on_result: Called with each result as soon as it is written.
 
@@ -79,7 +80,8 @@ def segment_files(
         A result per picture or video.
 
     Raises:
-        InputError: If an argument or a file cannot be used. Files written before are kept.
+        InputError: If an argument cannot be used; or, after all others are written, if a file
+            cannot.
 
     Warns:
         UserWarning: If a video ends before the number of frames that it states.
@@ -89,8 +91,9 @@ def segment_files(
     names = output_names(files, inputs)
     for path in filter(is_video, files):
         open_video(path)
-    model = build_segmentor(classes, background, method, clip, device, cfg_options)
-    results = []
+    options = {'model.test_cfg.seg_logits': False, **(cfg_options or {})}
+    model = build_segmentor(classes, background, method, clip, device, options)
+    results, errors = [], []
     Path(out).mkdir(parents=True, exist_ok=True)
     with open(Path(out) / 'areas.csv', 'w', newline='', encoding='utf-8') as file:
         table = csv.writer(file)
@@ -99,13 +102,19 @@ def segment_files(
             stem = Path(out) / name
             stem.parent.mkdir(parents=True, exist_ok=True)
             segment_file = _segment_video if is_video(path) else _segment_picture
-            result = segment_file(model, path, stem)
+            try:
+                result = segment_file(model, path, stem)
+            except InputError as error:
+                errors.append(str(error))
+                continue
             for class_name, share in result.areas.items():
                 table.writerow([path, class_name, result.pixels[class_name], f'{share:.6f}'])
             file.flush()
             results.append(result)
             if on_result:
                 on_result(result)
+    if errors:
+        raise InputError(f'{len(errors)} of {len(files)} not segmented: {"; ".join(errors)}')
     return results
 
 

@@ -1,7 +1,7 @@
 """A table of methods and benchmarks against the published numbers, in several formats."""
 
 import csv
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -23,6 +23,7 @@ class Result:
         seconds_per_image: Without start-up; None where it was not measured.
         peak_memory: Bytes of the first process, on the GPU where there is one.
         weights, queries: SHA-256 of the CLIP's file, and of the query list or its embeddings' file.
+        circumstances: Versions, device and number of processes.
     """
 
     method: str
@@ -39,6 +40,7 @@ class Result:
     peak_memory: Optional[int] = None
     weights: str = ''
     queries: str = ''
+    circumstances: Dict[str, Any] = field(default_factory=dict)
 
     @property
     def difference(self) -> Optional[float]:
@@ -54,15 +56,15 @@ def write_results(folder: Path, results: Sequence[Result], about: Dict[str, Any]
     Args:
         folder: Exists.
         results: Row by row.
-        about: What holds for all of them, such as versions and options.
+        about: What holds for all of them, such as options.
     """
     rows = [dict(asdict(result), difference=result.difference) for result in results]
     mmengine.dump(dict(about=about, results=rows), folder / 'results.json', indent=1)
     with open(folder / 'results.csv', 'w', newline='', encoding='utf-8') as file:
-        names = [field.name for field in fields(Result)] + ['difference']
-        writer = csv.DictWriter(file, names)
+        lines = [{**row, **row.pop('circumstances')} for row in rows]
+        writer = csv.DictWriter(file, dict.fromkeys(key for line in lines for key in line))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(lines)
     (folder / 'results.md').write_text(to_markdown(results, about), encoding='utf-8')
     draw_results(results, folder / 'results.png')
 
@@ -91,6 +93,9 @@ def to_markdown(results: Sequence[Result], about: Dict[str, Any]) -> str:
         }
         text += ['', f'{title}:', '', *sorted(lines)] if lines else []
     text += ['', *(f'- {key}: {value}' for key, value in about.items())]
+    for key in dict.fromkeys(key for result in done for key in result.circumstances):
+        values = dict.fromkeys(str(result.circumstances[key]) for result in done)
+        text.append(f'- {key}: {" | ".join(values)}')
     return '\n'.join(text) + '\n'
 
 

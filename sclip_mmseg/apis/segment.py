@@ -27,13 +27,14 @@ class Segmentation:
 
     Attributes:
         labels: Class of each pixel, int64 ``[H, W]``.
-        scores: Score of each class, float32 ``[K, H, W]``, 0 to 1.
+        scores: Score of each class, float32 ``[K, H, W]``, 0 to 1; None where
+            ``test_cfg.seg_logits=False`` leaves them out.
         class_names: K names.
         palette: K RGB triples.
     """
 
     labels: np.ndarray
-    scores: np.ndarray
+    scores: Optional[np.ndarray]
     class_names: Sequence[str]
     palette: List[List[int]]
 
@@ -105,6 +106,11 @@ def build_segmentor(
     cfg.merge_from_dict(cfg_options or {})
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
+    if model.test_cfg.needs_background and not background and names[0] != 'background':
+        raise InputError(
+            f"prob_thd and area_thd would turn pixels into class 0, '{names[0]}': ask for a "
+            'background too (background=True, --background)'
+        )
     model.cfg = cfg
     model.dataset_meta = dict(classes=tuple(names), palette=palette)
     return model.to(device or get_device()).eval()
@@ -153,7 +159,7 @@ def segment(model: CLIPSegmentor, image: Union[str, Path, np.ndarray]) -> Segmen
     result = inference_model(model, image)
     return Segmentation(
         result.pred_sem_seg.data[0].cpu().numpy(),
-        result.seg_logits.data.cpu().numpy(),
+        result.seg_logits.data.cpu().numpy() if 'seg_logits' in result else None,
         model.dataset_meta['classes'],
         model.dataset_meta['palette'],
     )

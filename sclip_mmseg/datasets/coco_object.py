@@ -11,7 +11,7 @@ class COCOObjectDataset(BaseSegDataset):
     """COCO-Object: background and the 80 thing classes of COCO.
 
     Labels are ``*_instanceTrainIds.png``: 0 for background (void too), 1 to 80 for things, as
-    ``tools/dataset_converters/coco_object.py`` writes them from COCO-Stuff's pixel maps.
+    ``tools/prepare_data.py`` writes them from COCO-Stuff's pixel maps.
 
     Args:
         seg_map_suffix: Suffix of the label files.

@@ -21,7 +21,8 @@ class Archive:
     Attributes:
         name: Its file name.
         page: Web page to get it from.
-        url: Where it can be fetched without logging in; None where it cannot.
+        url: Where ``--download`` fetches it; None where it does not.
+        login: Whether the page asks to log in.
         digest: Published MD5 or SHA-256 in hexadecimal digits; None where none is known.
     """
 
@@ -29,6 +30,7 @@ class Archive:
     page: str
     url: Optional[str] = None
     digest: Optional[str] = None
+    login: bool = False
 
 
 class MissingRaw(InputError):
@@ -40,10 +42,10 @@ class MissingRaw(InputError):
 
     def __init__(self, archive: Archive, root: Path):
         self.archive = archive
-        how = 'run again with --download' if archive.url else 'log in there'
+        how = ' (or run again with --download)' if archive.url else ' (log in there)' if archive.login else ''
         super().__init__(
-            f'{root} holds neither {archive.name} nor what is in it: get it from {archive.page} '
-            f'({how}), or name its folder with --raw'
+            f'{root} holds neither {archive.name} nor what is in it: get it from {archive.page}'
+            f'{how}, or name its folder with --raw'
         )
 
 

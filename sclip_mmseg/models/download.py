@@ -69,7 +69,7 @@ def download(
     target: Path,
     digest: Optional[str],
     retries: int = 5,
-    remedy: str = 'name another folder with --download-root or SCLIP_DOWNLOAD_ROOT',
+    remedy: str = 'name another folder by SCLIP_DOWNLOAD_ROOT',
 ) -> Path:
     """Make sure that ``target`` holds the file behind ``url`` and return it.
 

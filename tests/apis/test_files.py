@@ -94,6 +94,13 @@ def test_bad_files(run, tmp_path):
     Image.new('RGB', (600, 1)).save(tmp_path / 'thin.png')
     with pytest.raises(InputError, match=r'thin\.png: .* smaller than a patch'):
         run(tmp_path / 'thin.png')
+    (tmp_path / 'both').mkdir()
+    Image.new('RGB', (90, 90)).save(tmp_path / 'both/z.png')
+    (tmp_path / 'both/a.jpg').write_bytes(b'cut off')
+    done = []
+    with pytest.raises(InputError, match=r'1 of 2 not segmented: .*a\.jpg'):
+        run(tmp_path / 'both', on_result=done.append)
+    assert [result.path.name for result in done] == ['z.png']
     (tmp_path / 'empty').mkdir()
     with pytest.raises(InputError, match='no picture or video below .*empty'):
         run(tmp_path / 'empty')

@@ -38,6 +38,19 @@ def test_background(clip_path, picture, background, queries):
     assert (result.labels[result.scores.max(0) < 0.1] == 0).all()
 
 
+def test_thresholds_need_a_background(clip_path):
+    options = {**SMALL, 'model.test_cfg.prob_thd': 0.3}
+    with pytest.raises(InputError, match="class 0, 'cat': ask for a background"):
+        apis.build_segmentor(['cat', 'dog'], clip=clip_path, device='cpu', cfg_options=options)
+    apis.build_segmentor(['background', 'dog'], clip=clip_path, device='cpu', cfg_options=options)
+
+
+def test_scores_can_be_left_out(clip_path, picture):
+    options = {**SMALL, 'model.test_cfg.seg_logits': False}
+    model = apis.build_segmentor(['cat', 'dog'], clip=clip_path, device='cpu', cfg_options=options)
+    assert apis.segment(model, picture).scores is None
+
+
 def test_a_shipped_list(clip_path):
     meta = apis.build_segmentor('cityscapes', clip=clip_path, device='cpu').dataset_meta
     assert meta['classes'][:2] == ('road', 'sidewalk')

@@ -92,10 +92,11 @@ RESULTS = [
     Result('clip', 'ade20k', 'd.py', 'failed', 'exit status 1'),
 ]
 RESULTS[1].peak_memory, RESULTS[1].seconds_per_image = 2 * 10**9, 0.25
+RESULTS[1].circumstances = {'processes': 3}
 
 
 def test_table():
-    lines = to_markdown(RESULTS, {'processes': 2}).splitlines()
+    lines = to_markdown(RESULTS, {'checkpoint': 'clip.pt'}).splitlines()
     for line in (
         '|  | voc20 | ade20k |',
         '| clip | – (49.4) | – |',
@@ -104,18 +105,21 @@ def test_table():
         '- ade20k: no folder',
         '- clip, ade20k: exit status 1',
         '- clip, voc20',
-        '- processes: 2',
+        '- checkpoint: clip.pt',
+        '- processes: 3',
     ):
         assert line in lines
 
 
 def test_files(tmp_path):
-    write_results(tmp_path, RESULTS, {'processes': 2})
+    write_results(tmp_path, RESULTS, {'checkpoint': 'clip.pt'})
     content = json.loads((tmp_path / 'results.json').read_text())
-    assert content['about'] == {'processes': 2}
+    assert content['about'] == {'checkpoint': 'clip.pt'}
     assert [row['difference'] for row in content['results']] == [None, -1.54, None, None]
     with open(tmp_path / 'results.csv', newline='') as file:
-        assert [row['mIoU'] for row in csv.DictReader(file)] == ['', '80.0', '', '']
+        rows = list(csv.DictReader(file))
+    assert [row['mIoU'] for row in rows] == ['', '80.0', '', '']
+    assert [row['processes'] for row in rows] == ['', '3', '', '']
     assert Image.open(tmp_path / 'results.png').size[0] > 100
 
 
@@ -129,7 +133,11 @@ def test_missing_datasets_are_listed(tmp_path, clip_path, monkeypatch, capsys):
     assert '| sclip | – (81.54) | – (16.45) |' in output
 
 
-def test_ended_and_gone_on_with_by_torchrun(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ('number', 'status'),
+    [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)],
+)
+def test_ended_and_gone_on_with_by_torchrun(tmp_path, monkeypatch, number, status):
     arguments = [
         *('--toy', '--methods', 'clip,sclip', '--benchmarks', 'voc20', '--limit', 2),
         *('--work-dir', tmp_path / 'all'),
@@ -139,8 +147,8 @@ def test_ended_and_gone_on_with_by_torchrun(tmp_path, monkeypatch):
     ended = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
     while not (last / 'console.log').exists() and ended.poll() is None:
         time.sleep(0.05)
-    ended.send_signal(signal.SIGTERM)
-    assert ended.wait() == 128 + signal.SIGTERM
+    ended.send_signal(number)
+    assert ended.wait() == status
     assert (first / 'result.json').exists() and not (last / 'result.json').exists()
     log = (first / 'console.log').read_text()
 
@@ -150,7 +158,7 @@ def test_ended_and_gone_on_with_by_torchrun(tmp_path, monkeypatch):
     launcher = ['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}']
     output = run_tool(*launcher, TOOL, *arguments).stdout
     assert (first / 'console.log').read_text() == log  # not run again
-    assert '- processes: 2' in output
+    assert '- processes: 1 | 2' in output
 
     rows = {
         row['method']: row

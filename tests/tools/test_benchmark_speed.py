@@ -93,11 +93,12 @@ def test_speed_writes_a_report(tmp_path, monkeypatch, capsys):
     case = Case('sclip_vit-b16_ade20k', (60, 90), (230, 240))
     monkeypatch.setitem(benchmark_speed.CASES, 'ade20k', case)
     out = tmp_path / 'speed.json'
-    benchmark_speed.main(['--cases', 'ade20k', '--repeats', '1', '--out', str(out)])
-    [(name, result)] = json.loads(out.read_text())['results'].items()
-    assert name == 'ade20k cpu fp32'
-    assert set(result['seconds']) == set('abc')
-    assert set(result['ratios']) == {'a/b', 'b/c'}
+    arguments = ['--cases', 'ade20k', 'text', '--text-queries', '2', '--repeats', '1']
+    benchmark_speed.main([*arguments, '--out', str(out)])
+    results = json.loads(out.read_text())['results']
+    assert set(results['ade20k cpu fp32']['seconds']) == set('abc')
+    assert set(results['ade20k cpu fp32']['ratios']) == {'a/b', 'b/c'}
+    assert results['text cpu fp32']['ratios']['a/warm'] > 1
     assert 'a/b' in capsys.readouterr().out
 
 

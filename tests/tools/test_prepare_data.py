@@ -125,7 +125,7 @@ def run(tmp_path, raw, monkeypatch, capsys):
     without_digests(monkeypatch)
 
     def run(*arguments):
-        argv = ['prepare_data.py', *arguments, '--raw', raw, '--out', tmp_path / 'out']
+        argv = ['prepare_data.py', *arguments, '--raw', raw, '--data-root', tmp_path / 'out']
         monkeypatch.setattr(sys, 'argv', [*map(str, argv), '--nproc', '2'])
         try:
             prepare_data.main()

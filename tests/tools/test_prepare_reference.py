@@ -98,7 +98,7 @@ def prepared(shared, tmp_path_factory):
     for make in (_make_voc, _make_coco, _make_coco10k, _make_cityscapes, _make_ade):
         make(shared / 'data', raw)
     _make_context(shared / 'data', raw, 'json')
-    _run(prepare_data, 'all', '--raw', raw, '--out', out)
+    _run(prepare_data, 'all', '--raw', raw, '--data-root', out)
     return out
 
 
@@ -140,7 +140,7 @@ def test_labels_are_the_true_ones(prepared, shared):
 def test_matlab_files_of_context_give_the_same_labels(shared, tmp_path):
     raw, out = tmp_path / 'raw', tmp_path / 'out'
     _make_context(shared / 'data', raw, 'mat')
-    _run(prepare_data, 'context59', '--raw', raw, '--out', out)
+    _run(prepare_data, 'context59', '--raw', raw, '--data-root', out)
     true = shared / 'data/VOCdevkit/VOC2010/SegmentationClassContext'
     assert _equal(out, '*.png', lambda path: label_at(true / path.name)) == 4
 

@@ -23,9 +23,8 @@ def all_data(shared, tmp_path_factory):
     for folder in ('VOCdevkit', 'ade', 'cityscapes', 'coco_stuff164k'):
         (root / folder).symlink_to(shared / 'data' / folder)
     run_tool(
-        ROOT / 'tools/dataset_converters/coco_object.py',
-        root / 'coco_stuff164k',
-        root / 'coco_object',
+        *(ROOT / 'tools/prepare_data.py', 'coco_object'),
+        *('--raw', root / 'coco_stuff164k', '--data-root', root),
     )
     source = root / 'coco_stuff164k'
     for kind in ('images', 'annotations'):

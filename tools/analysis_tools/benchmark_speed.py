@@ -346,7 +346,7 @@ def time_text(clip: str, folder: Path, args, precision: str) -> dict:
     from sclip_mmseg.models.text_embeddings import cached_embeddings
     from sclip_mmseg.models.towers import build_text_tower
 
-    queries = load_queries('coco_stuff164k').queries[: args.text_queries]
+    queries = load_queries('coco_stuff').queries[: args.text_queries]
     templates = get_predefined_templates('imagenet')
 
     @torch.no_grad()
@@ -450,11 +450,15 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
-    """Measure what was asked for, print it, write it."""
+    """Run, or say in one line what is wrong."""
     try:
-        args = parse_args(arguments)
+        run(parse_args(arguments))
     except InputError as error:
         sys.exit(f'error: {error}')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure what was asked for, print it, write it."""
     torch.set_num_threads(args.threads)
     others = dict(resclip=time_resclip, pamr=time_pamr, text=time_text, startup=time_startup)
     results = {}

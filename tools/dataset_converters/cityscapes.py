@@ -8,8 +8,8 @@ from sclip_mmseg.datasets.preparation import Task, id_table, map_ids, pair_tasks
 from sclip_mmseg.datasets.raw import Archive, RawData
 
 _PAGE = 'https://www.cityscapes-dataset.com/downloads/'
-IMAGES = Archive('leftImg8bit_trainvaltest.zip', page=_PAGE)
-LABELS = Archive('gtFine_trainvaltest.zip', page=_PAGE)
+IMAGES = Archive('leftImg8bit_trainvaltest.zip', page=_PAGE, login=True)
+LABELS = Archive('gtFine_trainvaltest.zip', page=_PAGE, login=True)
 # Raw ids of the 19 classes that are evaluated, in the order of their train ids.
 _EVALUATED = (7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33)
 _TRAIN_IDS = id_table(_EVALUATED)

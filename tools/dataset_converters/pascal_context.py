@@ -93,7 +93,7 @@ def plan(raw: RawData, out: Path, annotation: Optional[str] = None) -> List[Task
             raise InputError(
                 f'{root} was prepared from another annotation or set of images, as {target.name} '
                 'says: remove SegmentationClassContext and ImageSets/SegmentationContext there, '
-                'or choose another --out'
+                'or choose another --data-root'
             )
         tasks.append(Task(target, TextEntry(f'{text}\n')))
     for name in names:
