@@ -42,7 +42,13 @@ class MissingRaw(InputError):
 
     def __init__(self, archive: Archive, root: Path):
         self.archive = archive
-        how = ' (or run again with --download)' if archive.url else ' (log in there)' if archive.login else ''
+        how = (
+            ' (or run again with --download)'
+            if archive.url
+            else ' (log in there)'
+            if archive.login
+            else ''
+        )
         super().__init__(
             f'{root} holds neither {archive.name} nor what is in it: get it from {archive.page}'
             f'{how}, or name its folder with --raw'
