@@ -2,6 +2,6 @@ _base_ = '../clearclip/clearclip_vit-b16_voc20.py'
 
 toy = '{{fileDirname}}/../../data/toy'
 model = dict(
-    image_encoder=dict(clip=f'{toy}/toy_clip_vit-s16.safetensors'),
+    image_encoder=dict(clip=f'{toy}/toy_clip.safetensors'),
 )
 test_dataloader = dict(dataset=dict(data_root=f'{toy}/VOCdevkit/VOC2012'))

@@ -3,7 +3,7 @@ _base_ = '../resclip/resclip-naclip_vit-b16_voc20.py'
 toy = '{{fileDirname}}/../../data/toy'
 model = dict(
     image_encoder=dict(
-        clip=f'{toy}/toy_clip_vit-s16.safetensors',
+        clip=f'{toy}/toy_clip.safetensors',
         # The toy CLIP has 8 blocks; these are its middle ones.
         attention=dict(rcs=dict(blocks=(4, 5, 6))),
     )

@@ -276,7 +276,7 @@ class Sampler:
 
     Args:
         pictograms: To draw from.
-        icons: Icons named after VOC's classes, a third of the draws of a class that has any.
+        icons: Icons named after VOC's classes, half of the draws of a class that has any.
         voc_share: Part of the draws that shows a VOC class.
     """
 
@@ -297,7 +297,7 @@ class Sampler:
         """Draw an index into pictograms and icons: class, then name, then style."""
         if not self.others or rng.random() < self.voc_share:
             drawings, symbols = _pick(rng, self.voc)
-            return _pick(rng, symbols if rng.random() < 1 / 3 else _pick(rng, drawings))
+            return _pick(rng, symbols if rng.random() < 0.5 else _pick(rng, drawings))
         return _pick(rng, _pick(rng, self.others))
 
 

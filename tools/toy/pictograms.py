@@ -18,10 +18,14 @@ from tqdm import tqdm
 
 TRAIN_STYLES = ('noto', 'noto-v1', 'twemoji', 'openmoji', 'fxemoji', 'streamline-emojis')
 VAL_STYLES = ('emojione',)  # for choices: temperature, recipe
-#: Icon sets of one colour, for shapes in more hands than the few vendors of emoji.
+#: Icon sets, most of one colour, for shapes in more hands than the few vendors of emoji.
 ICON_SETS = (
-    *('bi', 'bxs', 'fa6-solid', 'game-icons', 'icon-park-solid', 'ion', 'maki', 'material-symbols'),
-    *('mdi', 'mingcute', 'ph', 'solar', 'tabler', 'temaki'),
+    *('at-icons', 'bi', 'bitcoin-icons', 'boxicons', 'bxs', 'cil', 'clarity', 'fa6-solid'),
+    *('game-icons', 'glyphs', 'glyphs-poly', 'griddy-icons', 'icon-park-solid'),
+    *('icon-park-twotone', 'iconmind', 'ion', 'ix', 'keyline-icons', 'maki', 'marketeq'),
+    *('material-symbols', 'mdi', 'mingcute', 'mynaui', 'ph', 'picon', 'pinhead', 'reicon', 'ri'),
+    *('roentgen', 'solar', 'streamline-color', 'streamline-kameleon-color'),
+    *('streamline-plump-color', 'streamline-ultimate-color', 'tabler', 'temaki', 'vs', 'whh'),
 )
 NAMES = 'unicode-emoji-json/data-by-emoji.json'
 SPRITE_SIZE = 160
@@ -48,7 +52,7 @@ def load_styles(folder: Path, styles: List[str], cache_folder: Path) -> List[Pic
         cached = cache_folder / f'{style}_{SPRITE_SIZE}.npz'
         if not cached.is_file():
             cache_folder.mkdir(parents=True, exist_ok=True)
-            _write_sprites(_read_icon_set(folder, style), cached)
+            _write_sprites(_list_emoji(folder, style), cached)
         with np.load(cached) as file:
             pictograms += [Pictogram(*pair) for pair in zip(file['names'].tolist(), file['pixels'])]
     return pictograms
@@ -70,7 +74,7 @@ def load_icons(
         shown = {icon: name for name, icons in names.items() for icon in icons}
         svgs = []
         for icon_set in tqdm(ICON_SETS, desc='icons', unit='set'):
-            content = _read_json(folder / '@iconify-json' / icon_set / 'icons.json')
+            content = _read_icon_set(folder, icon_set)
             for icon in content['icons']:
                 name = shown.get(_ICON_VARIANT.sub('', icon))
                 if name:
@@ -126,17 +130,14 @@ def _write_sprites(svgs: Sequence[Tuple[str, str]], target: Path) -> None:
     np.savez(target, names=np.array(names), pixels=np.stack(pixels))
 
 
-def _read_icon_set(folder: Path, style: str) -> List[tuple]:
-    """Read ``(Unicode name, SVG)`` of an Iconify icon set."""
-    package = folder / '@iconify-json' / style
-    content = _read_json(package / 'icons.json')
+def _list_emoji(folder: Path, style: str) -> List[tuple]:
+    """List ``(Unicode name, SVG)`` of an Iconify icon set."""
+    content = _read_icon_set(folder, style)
     by_code = unicode_names(folder)
     by_slug = {_slug(name): name for name in by_code.values()}
-    chars = package / 'chars.json'
-    codes = _read_json(chars) if chars.is_file() else {}
     icons = {
         icon: by_code[_code(code.split('-'))]
-        for code, icon in codes.items()
+        for code, icon in content.get('chars', {}).items()
         if _code(code.split('-')) in by_code
     } or {icon: by_slug[_slug(icon)] for icon in content['icons'] if _slug(icon) in by_slug}
     known = content['icons']
@@ -150,6 +151,10 @@ def _to_svg(content: dict, icon: str, color: str = '#000000') -> str:
     box = ' '.join(map(str, (entry.get('left', 0), entry.get('top', 0), *sizes)))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" color="{color}">'
     return f'{head}{entry["body"]}</svg>'
+
+
+def _read_icon_set(folder: Path, name: str) -> dict:
+    return _read_json(folder / '@iconify/json/json' / f'{name}.json')
 
 
 def _read_json(path: Path) -> dict:

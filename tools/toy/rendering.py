@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHEAR, STRETCH, TILT = 0.1, 0.2, math.radians(20)
+SHEAR, STRETCH, WARP, TILT = 0.1, 0.2, 0.04, math.radians(20)
 
 
 class Renderer:
@@ -65,7 +65,7 @@ class Renderer:
 
 
 def _place(sprites: Tensor, scale: Tensor, side: int) -> Tensor:
-    """Scale, stretch, shear, tilt, mirror and move sprites ``[B, 4, S, S]`` on empty canvases."""
+    """Scale, stretch, shear, tilt, mirror, bend and move sprites ``[B, 4, S, S]`` on canvases."""
     count, device = len(sprites), sprites.device
     rand = torch.rand(count, 6, device=device) * 2 - 1
     angle, stretch = TILT * rand[:, 0], torch.exp(STRETCH * rand[:, 1])
@@ -82,22 +82,49 @@ def _place(sprites: Tensor, scale: Tensor, side: int) -> Tensor:
     centre = 0.75 * rand[:, 4:, None]
     theta = torch.cat([linear, -linear @ centre], dim=2)
     grid = F.affine_grid(theta, [count, 4, side, side], align_corners=False)
+    bends = WARP * torch.randn(count, 2, 5, 5, device=device)
+    bends = F.interpolate(bends, (side, side), mode='bicubic', align_corners=True)
+    grid = grid + bends.permute(0, 2, 3, 1)
     return F.grid_sample(sprites.float() / 255, grid, align_corners=False)
 
 
 def _recolor(colors: Tensor, alpha: Tensor) -> Tensor:
-    """Mix the channels of ``[B, 3, H, W]``, sometimes swap them or turn grey, and shade."""
+    """Mix the channels of ``[B, 3, H, W]``, turn hues, sometimes to grey, and shade."""
     count, device = len(colors), colors.device
-    mix = torch.eye(3, device=device) + 0.25 * (torch.rand(count, 3, 3, device=device) - 0.5)
     choice = torch.rand(count, device=device)
-    mix = torch.where((choice < 0.05).view(-1, 1, 1), mix[:, torch.randperm(3)], mix)
-    mix = torch.where((choice > 0.95).view(-1, 1, 1), 0.2 * mix + 0.8 / 3, mix)
+    turn = torch.where(choice < 0.2, math.pi, 0.2) * (2 * torch.rand(count, device=device) - 1)
+    mix = _rotate_hue(turn) + 0.25 * (torch.rand(count, 3, 3, device=device) - 0.5)
+    mix = torch.where((choice > 0.92).view(-1, 1, 1), 0.2 * mix + 0.8 / 3, mix)
     mixed = (mix @ colors.flatten(2)).view_as(colors)
     light = torch.rand(count, 3, 1, 1, device=device) * 0.25 - 0.125
     shade = torch.rand(count, 1, 4, 4, device=device) - 0.5
     light = light + shade * 0.8 * torch.rand(count, 1, 1, 1, device=device)
     light = F.interpolate(light, colors.shape[-2:], mode='bilinear', align_corners=True)
-    return (mixed + light * alpha).clamp_(min=0).minimum(alpha)
+    return (mixed + (light + _emboss(alpha)) * alpha).clamp_(min=0).minimum(alpha)
+
+
+def _rotate_hue(angle: Tensor) -> Tensor:
+    """Rotations of RGB about the grey axis by ``[B]`` radians, ``[B, 3, 3]``."""
+    eye = torch.eye(3, device=angle.device)
+    cross = (eye.roll(1, 0) - eye.roll(-1, 0)) / 3**0.5
+    cos, sin = (f(angle).view(-1, 1, 1) for f in (torch.cos, torch.sin))
+    return cos * eye + (1 - cos) / 3 + sin * cross
+
+
+def _emboss(alpha: Tensor) -> Tensor:
+    """Light and shadow ``[B, 1, H, W]`` at the rims, as on a cushion of the shape ``alpha``.
+
+    From any direction, of any strength; an object in three may stay flat.
+    """
+    count, device = len(alpha), alpha.device
+    height = F.avg_pool2d(alpha, 4)
+    for _ in range(2):
+        height = F.avg_pool2d(height, 3, 1, 1)
+    angle = 2 * math.pi * torch.rand(count, 1, 1, 1, device=device)
+    strength = (1.8 * torch.rand(count, 1, 1, 1, device=device) - 0.6).clamp(min=0)
+    slope_x, slope_y = (height.roll(1, dim) - height.roll(-1, dim) for dim in (3, 2))
+    slope = strength * (angle.cos() * slope_x + angle.sin() * slope_y)
+    return F.interpolate(slope, alpha.shape[-2:], mode='bilinear', align_corners=False)
 
 
 def _expose(images: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Iterable, List, Optional, Tuple
 import torch
 import torch.nn.functional as F
 from pictograms import TRAIN_STYLES
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 from training_data import Batch, Phase, SceneBatches
@@ -18,12 +18,13 @@ from sclip_mmseg.compat import openai_clip
 
 MEAN, STD = (122.771, 116.746, 104.094), (68.501, 66.632, 70.323)
 PHASES = (
-    Phase(3000, 64, 192, (1, 1), (50, 110), 16, late=0.75, pooled=0.5),
-    Phase(2200, 96, 128, (1, 2), (50, 120), 36, late=0.75, pooled=0.4),
-    Phase(800, 224, 48, (3, 6), (56, 140), 98, late=0.75, pooled=0.3, backgrounds=True),
+    Phase(2500, 64, 192, (1, 1), (50, 110), 16, late=0.75, pooled=0.5),
+    Phase(2500, 96, 128, (1, 2), (50, 120), 36, late=0.75, pooled=0.5),
+    Phase(1400, 160, 48, (2, 4), (52, 130), 100, late=0.75, pooled=0.5, backgrounds=True),
+    Phase(1750, 224, 48, (3, 6), (56, 140), 98, late=0.75, pooled=0.5, backgrounds=True),
 )
 VOC_SHARE = 0.7
-DECAY = 0.3  # last part of the steps, in which the learning rate falls to zero
+DECAY = 0.35  # last part of the steps, in which the learning rate falls to zero
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,6 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--width', type=int, default=256)
     parser.add_argument('--layers', type=int, default=8)
     parser.add_argument('--scale', type=float, default=1.0, help='multiplies the number of steps')
+    parser.add_argument('--init', type=Path, help='.safetensors file to start from')
     parser.add_argument('--resume', action='store_true', help='go on from OUT.resume.pt')
     return parser.parse_args()
 
@@ -102,8 +104,10 @@ def encode_image(visual: nn.Module, images: Tensor, phase: Phase) -> Tensor:
     """Embed pictures, seeing a random part of their patches.
 
     By the class token as CLIP does, or in a share ``phase.pooled`` of the calls by the mean of the
-    patches after a last block without attention, which aligns the patches' values with texts. In a
-    share ``phase.late`` the class token sees the patches in the last block only.
+    patches after a last block without attention, which aligns the patches' values with texts. These
+    stand alone, or are added to another picture's patches before the MLP, so that what is in a
+    picture comes from the values and not from the residual. In a share ``phase.late`` the class
+    token sees the patches in the last block only.
 
     Args:
         visual: openai-clip's ``VisionTransformer``.
@@ -122,19 +126,20 @@ def encode_image(visual: nn.Module, images: Tensor, phase: Phase) -> Tensor:
         x = x.gather(1, chosen[..., None].expand(-1, -1, x.shape[2]))
     start = visual.class_embedding + visual.positional_embedding[0]
     x = torch.cat([start.expand(len(x), 1, -1), x], dim=1)
-    pooled, late = (float(torch.rand(())) < share for share in (phase.pooled, phase.late))
+    choice, late = float(torch.rand(())), float(torch.rand(())) < phase.late
     mask = None
     if late:
         mask = x.new_zeros(x.shape[1], x.shape[1])
         mask[0, 1:] = -torch.inf
     *blocks, last = visual.transformer.resblocks
     x = run_blocks(blocks, visual.ln_pre(x), mask)
-    if pooled:
+    if choice < phase.pooled:
         weight, bias = (
             tensor.chunk(3)[2] for tensor in (last.attn.in_proj_weight, last.attn.in_proj_bias)
         )
-        x = x + last.attn.out_proj(F.linear(last.ln_1(x), weight, bias))
-        x = visual.ln_post(run_mlp(last, x))[:, 1:].mean(1)
+        values = last.attn.out_proj(F.linear(last.ln_1(x), weight, bias))
+        x = values if choice < phase.pooled / 2 else run_mlp(last, x.roll(1, 0) + values)
+        x = visual.ln_post(x)[:, 1:].mean(1)
     else:
         x = visual.ln_post(run_blocks([last], x, None)[:, 0])
     return x @ visual.proj
@@ -249,6 +254,8 @@ def main() -> None:
     phases = [p._replace(steps=max(round(p.steps * args.scale), 1)) for p in PHASES]
     schedule = [phase for phase in phases for _ in range(phase.steps)]
     model = build_clip(args.width, args.layers).to(args.device)
+    if args.init:
+        model.load_state_dict(load_file(args.init))
     optimizers = make_optimizers(model, args.lr)
     peaks = [optimizer.param_groups[0]['lr'] for optimizer in optimizers]
     state_path, done = args.out.with_suffix('.resume.pt'), 0
