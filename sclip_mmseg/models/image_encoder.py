@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..compat import openai_clip
 from ..errors import InputError
 from .attention import BlockTokens, attention_weights
+from .blocks import add_attention, add_mlp, project, run_block, run_block_with_weights
 from .checkpoint import load_clip
 from .towers import build_image_tower
 from .window_batch import choose_window_batch
@@ -99,17 +100,16 @@ class CLIPImageEncoder(nn.Module):
         class_token = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
         positions = resample_positions(visual.positional_embedding, grid)
         x = torch.cat([class_token, x], dim=1) + positions.to(x.dtype)
-        x = visual.ln_pre(x).transpose(0, 1)
+        x = visual.ln_pre(x)
         *blocks, last = visual.transformer.resblocks
         wanted = self.attention.earlier_blocks
         earlier = None
         for number, block in enumerate(blocks, 1):
             if number in wanted:
-                x, weights = run_block(block, x)
+                x, weights = run_block_with_weights(block, x)
                 earlier = weights if earlier is None else earlier.add_(weights)
             else:
-                x = block(x)
-        x = x.transpose(0, 1)
+                x = run_block(block, x)
         q, k, v = project(last, normalised := last.ln_1(x))
         if earlier is not None:
             earlier /= len(set(wanted))
@@ -118,11 +118,12 @@ class CLIPImageEncoder(nn.Module):
     def _features(self, x: Tensor, tokens: BlockTokens) -> Tensor:
         """Run the last block's attention and all that follows."""
         visual, block = self.visual, self.visual.transformer.resblocks[-1]
-        mixed = block.attn.out_proj(self.attention(tokens).transpose(1, 2).flatten(2))
+        mixed = self.attention(tokens)
         if self.attention.keep_residual:
-            mixed = x + mixed
-            mixed = mixed + block.mlp(block.ln_2(mixed))
-        features = visual.ln_post(mixed[:, 1:]) @ visual.proj
+            x = add_mlp(block, add_attention(block, x, mixed))
+        else:
+            x = block.attn.out_proj(mixed.transpose(1, 2).flatten(2))
+        features = visual.ln_post(x[:, 1:]) @ visual.proj
         return F.normalize(features.float(), dim=-1).unflatten(1, tokens.grid)
 
 
@@ -142,26 +143,6 @@ def embed_patches(conv: nn.Conv2d, images: Tensor) -> Tuple[Tensor, Tuple[int, i
     grid = tuple(patches.shape[2:4])
     patches = patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
     return F.linear(patches, conv.weight.flatten(1)), grid
-
-
-def project(block: nn.Module, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values ``[B, heads, 1 + N, d]`` of a block's normalised input."""
-    own = block.attn
-    qkv = F.linear(x, own.in_proj_weight, own.in_proj_bias)
-    return qkv.unflatten(-1, (3, own.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-
-
-def run_block(block: nn.Module, x: Tensor) -> Tuple[Tensor, Tensor]:
-    """Run a block on its input ``[1 + N, B, width]``.
-
-    Returns:
-        Its output ``[1 + N, B, width]``, and its attention ``[B, heads, 1 + N, 1 + N]``, whose rows
-        sum to 1.
-    """
-    q, k, v = project(block, block.ln_1(x).transpose(0, 1))
-    weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
-    x = x + block.attn.out_proj((weights @ v).permute(2, 0, 1, 3).flatten(2))
-    return x + block.mlp(block.ln_2(x)), weights
 
 
 def resample_positions(positions: Tensor, grid: Tuple[int, int]) -> Tensor:
