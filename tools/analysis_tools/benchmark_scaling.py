@@ -71,7 +71,7 @@ def measure_point(queries: int, megapixels: float, clip: str, folder: Path, args
 
 
 def draw(series: List[Tuple[str, str, List[dict]]], path: Path) -> None:
-    """Draw time and memory over each variable, in logarithmic axes."""
+    """Draw time and memory over each variable, which has a logarithmic axis."""
     figure = Figure(figsize=(9, 6), layout='constrained')
     axes = figure.subplots(2, len(series), squeeze=False)
     for column, (key, title, points) in enumerate(series):
@@ -80,7 +80,8 @@ def draw(series: List[Tuple[str, str, List[dict]]], path: Path) -> None:
             if points[0][value] is None:
                 continue
             y = [point[value] / (1e9 if value == 'memory' else 1) for point in points]
-            axis.loglog(x, y, 'o-')
+            axis.semilogx(x, y, 'o-')
+            axis.set_ylim(0, 1.1 * max(y))
             exponent = f' (exponent {fit_exponent(x, y):.2f})' if len(x) > 1 else ''
             axis.set(xlabel=title, ylabel=f'{value} [{unit}]', title=f'{value}{exponent}')
             axis.grid(True, which='both', alpha=0.3)
