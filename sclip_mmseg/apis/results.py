@@ -21,7 +21,7 @@ class Result:
         published: mIoU of the paper or the authors' program; None where there is none.
         images: Number of images evaluated.
         seconds_per_image: Without start-up; None where it was not measured.
-        peak_memory: Bytes of the first process, on the GPU where there is one.
+        peak_memory: Bytes of the first process, on the GPU where there is one; None on Windows.
         weights, queries: SHA-256 of the CLIP's file, and of the query list or its embeddings' file.
         circumstances: Versions, device and number of processes.
     """
@@ -116,7 +116,7 @@ def _cost(result: Result) -> List[str]:
         f'{result.method}, {result.benchmark}',
         f'{result.images}',
         '' if seconds is None else f'{seconds:.3f}',
-        f'{result.peak_memory / 1e9:.2f}',
+        '' if result.peak_memory is None else f'{result.peak_memory / 1e9:.2f}',
     ]
 
 
