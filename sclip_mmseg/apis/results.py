@@ -61,7 +61,9 @@ def write_results(folder: Path, results: Sequence[Result], about: Dict[str, Any]
     rows = [dict(asdict(result), difference=result.difference) for result in results]
     mmengine.dump(dict(about=about, results=rows), folder / 'results.json', indent=1)
     with open(folder / 'results.csv', 'w', newline='', encoding='utf-8') as file:
-        lines = [{**row, **row.pop('circumstances')} for row in rows]
+        lines = [dict(row, **row['circumstances']) for row in rows]
+        for line in lines:
+            del line['circumstances']  # each is a column of its own
         writer = csv.DictWriter(file, dict.fromkeys(key for line in lines for key in line))
         writer.writeheader()
         writer.writerows(lines)

@@ -15,6 +15,7 @@ from ..datasets import QUERY_LISTS, load_queries, voc_palette
 from ..datasets.query_set import Queries
 from ..errors import InputError
 from ..models import CLIPSegmentor
+from ..models.inference_cfg import InferenceCfg
 from .media import read_picture
 
 CONFIGS = Path(__file__).resolve().parents[1] / '.mim/configs'
@@ -104,13 +105,17 @@ def build_segmentor(
     if clip:
         cfg.model.image_encoder.clip = clip
     cfg.merge_from_dict(cfg_options or {})
-    init_default_scope(cfg.default_scope)
-    model = MODELS.build(cfg.model)
-    if model.test_cfg.needs_background and not background and names[0] != 'background':
+    if (
+        InferenceCfg.from_dict(cfg.model.test_cfg).needs_background
+        and not background
+        and names[0] != 'background'
+    ):
         raise InputError(
             f"prob_thd and area_thd would turn pixels into class 0, '{names[0]}': ask for a "
             'background too (background=True, --background)'
         )
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
     model.cfg = cfg
     model.dataset_meta = dict(classes=tuple(names), palette=palette)
     return model.to(device or get_device()).eval()

@@ -15,9 +15,14 @@ def project(block: nn.Module, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     return qkv.unflatten(-1, (3, own.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
 
 
+def project_back(block: nn.Module, mixed: Tensor) -> Tensor:
+    """Join the heads of mixed values ``[B, heads, 1 + N, d]`` to ``[B, 1 + N, width]``."""
+    return block.attn.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
 def add_attention(block: nn.Module, x: Tensor, mixed: Tensor) -> Tensor:
     """Add mixed values ``[B, heads, 1 + N, d]`` to a block's input ``[B, 1 + N, width]``."""
-    return block.attn.out_proj(mixed.transpose(1, 2).flatten(2)).add_(x)
+    return project_back(block, mixed).add_(x)
 
 
 def add_mlp(block: nn.Module, x: Tensor) -> Tensor:

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from ..compat import openai_clip
 from ..errors import InputError
 from .attention import BlockTokens, attention_weights
-from .blocks import add_attention, add_mlp, project, run_block, run_block_with_weights
+from .blocks import (
+    add_attention,
+    add_mlp,
+    project,
+    project_back,
+    run_block,
+    run_block_with_weights,
+)
 from .checkpoint import load_clip
 from .towers import build_image_tower
 from .window_batch import choose_window_batch
@@ -122,7 +129,7 @@ class CLIPImageEncoder(nn.Module):
         if self.attention.keep_residual:
             x = add_mlp(block, add_attention(block, x, mixed))
         else:
-            x = block.attn.out_proj(mixed.transpose(1, 2).flatten(2))
+            x = project_back(block, mixed)
         features = visual.ln_post(x[:, 1:]) @ visual.proj
         return F.normalize(features.float(), dim=-1).unflatten(1, tokens.grid)
 

@@ -129,12 +129,11 @@ def read_embeddings(path: Path) -> Tuple[QuerySet, Tensor]:
     Raises:
         InputError: If the file is missing or unreadable, lacks an array, or an array does not fit.
     """
-    file = find_file(path)
-    if file is None:
+    found = find_file(path)
+    if found is None:
         raise InputError(f"text_head.embeddings='{path}' does not exist")
-    path = file
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(found, allow_pickle=False) as file:
             arrays = {key: file[key] for key in ('queries', 'class_ids', 'embeddings')}
     except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
         raise InputError(

@@ -120,6 +120,7 @@ def test_files(tmp_path):
         rows = list(csv.DictReader(file))
     assert [row['mIoU'] for row in rows] == ['', '80.0', '', '']
     assert [row['processes'] for row in rows] == ['', '3', '', '']
+    assert 'circumstances' not in rows[0]
     assert Image.open(tmp_path / 'results.png').size[0] > 100
 
 
