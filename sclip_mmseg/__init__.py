@@ -3,14 +3,14 @@
 Importing the package registers its models, datasets and hooks with mmseg.
 """
 
-from .compat import check_mmcv, provide_mmcv_ext, register_config_scope
+from .utils.compat import check_mmcv, provide_mmcv_ext, register_config_scope
 
 check_mmcv()
 provide_mmcv_ext()
 register_config_scope()
 
 from . import datasets, engine, models  # noqa: E402
-from .errors import InputError  # noqa: E402
+from .utils.errors import InputError  # noqa: E402
 from .version import __version__  # noqa: E402
 
 __all__ = ['InputError', '__version__', 'datasets', 'engine', 'models']

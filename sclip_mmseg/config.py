@@ -5,7 +5,7 @@ import os.path as osp
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from .errors import InputError
+from .utils.errors import InputError
 
 
 def read_config(name: str) -> Config:

@@ -13,7 +13,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmseg.registry import MODELS
 from PIL import Image
 
-from sclip_mmseg.compat import openai_clip
+from sclip_mmseg.utils.compat import openai_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'

@@ -5,7 +5,7 @@ import textwrap
 import pytest
 from helpers import ROOT, build_model, load_images
 
-from sclip_mmseg import compat
+from sclip_mmseg.utils import compat
 
 HIDE = """
 import importlib.util, sys
@@ -30,7 +30,7 @@ def _run(code, hide=()):
 
 def test_openai_clip_loads_without_pkg_resources_and_torchvision():
     code = """
-        from sclip_mmseg.compat import openai_clip
+        from sclip_mmseg.utils.compat import openai_clip
         assert openai_clip('simple_tokenizer').SimpleTokenizer().encode('cat') == [2368]
         assert openai_clip('model').VisionTransformer
         assert 'clip' not in sys.modules

@@ -69,7 +69,7 @@ def prepare(benchmark: str, args: argparse.Namespace) -> None:
     from sclip_mmseg.datasets.benchmarks import compare_count
     from sclip_mmseg.datasets.preparation import run_tasks
     from sclip_mmseg.datasets.raw import MissingRaw, RawData
-    from sclip_mmseg.models.download import lock_file
+    from sclip_mmseg.utils.files import lock_file
 
     name = CONVERTERS[benchmark]
     plan = importlib.import_module(f'dataset_converters.{name}').plan
@@ -98,7 +98,7 @@ def prepare(benchmark: str, args: argparse.Namespace) -> None:
 
 def fetch(archive, folder: Path) -> None:
     """Download an archive; a broken transfer is continued, by a later run too."""
-    from sclip_mmseg.models.download import download
+    from sclip_mmseg.utils.download import download
 
     print(f'{archive.name} of {archive.page} (see its terms there)')
     download(

@@ -124,7 +124,7 @@ def main() -> None:
     from mmengine.runner import Runner
 
     from sclip_mmseg import InputError
-    from sclip_mmseg.compat import init_cpu_dist
+    from sclip_mmseg.utils.compat import init_cpu_dist
 
     try:
         cfg = load_config(args)

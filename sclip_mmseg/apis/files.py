@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from ..datasets.query_set import Queries
-from ..errors import InputError
 from ..models import CLIPSegmentor
+from ..utils.errors import InputError
 from .drawing import draw_overlay
 from .media import (
     LABELS,

@@ -10,7 +10,7 @@ import cv2
 import mmcv
 import numpy as np
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 PICTURES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
 VIDEOS = {'.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm', '.mpg', '.mpeg', '.gif'}

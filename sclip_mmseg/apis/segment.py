@@ -13,9 +13,9 @@ from mmseg.registry import MODELS
 
 from ..datasets import QUERY_LISTS, load_queries, voc_palette
 from ..datasets.query_set import Queries
-from ..errors import InputError
 from ..models import CLIPSegmentor
 from ..models.inference_cfg import InferenceCfg
+from ..utils.errors import InputError
 from .media import read_picture
 
 CONFIGS = Path(__file__).resolve().parents[1] / '.mim/configs'

@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 from mmseg.structures import SegDataSample
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 _SAMPLED_LABELS = 64  # read before a run; the others are checked as they are loaded
 

@@ -11,8 +11,8 @@ from PIL import Image
 from scipy.io.matlab import MatReadError
 from tqdm.contrib.concurrent import process_map
 
-from ..errors import InputError
-from ..models.download import digest_of
+from ..utils.errors import InputError
+from ..utils.files import digest_of
 from .raw import ARCHIVE_ERRORS, Entry, FileEntry
 
 # What archives, Pillow and SciPy raise on damaged files or ones of another kind.

@@ -7,8 +7,8 @@ from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from mmseg.registry import DATASETS
 
-from ..errors import InputError
-from ..paths import find_file
+from ..utils.errors import InputError
+from ..utils.files import find_file
 from .palette import voc_palette
 
 # Shipped lists, `queries/<name>.txt`, and the dataset whose classes they describe.

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Dict, List, Optional, Union
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from ..errors import InputError
+from ..utils.errors import InputError
 from .settings import Settings
 
 Areas = Dict[int, np.ndarray]

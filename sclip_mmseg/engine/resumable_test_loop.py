@@ -15,7 +15,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import LOOPS
 from torch.utils.data import BatchSampler, DataLoader
 
-from ..errors import InputError
+from ..utils.errors import InputError
 from .partial_results import Areas, read_areas, write_areas
 from .settings import evaluation_settings, list_changes
 

@@ -13,8 +13,7 @@ from mmengine.dataset import BaseDataset
 
 from ..datasets import load_queries
 from ..models.checkpoint import resolve_clip
-from ..models.download import sha256_of
-from ..paths import find_file
+from ..utils.files import find_file, sha256_of
 from ..version import __version__
 
 Settings = Dict[str, Any]

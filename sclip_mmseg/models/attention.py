@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 Grid = Tuple[int, int]
 

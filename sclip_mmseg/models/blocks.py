@@ -5,7 +5,7 @@ from typing import Tuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..compat import openai_clip
+from ..utils.compat import openai_clip
 
 
 def project(block: nn.Module, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:

@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import InputError
-from ..paths import find_file
-from .download import download
+from ..utils.download import download
+from ..utils.errors import InputError
+from ..utils.files import find_file
 
 StateDict = Dict[str, Tensor]
 

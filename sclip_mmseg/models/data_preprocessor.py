@@ -7,7 +7,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import stack_batch
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 
 @MODELS.register_module()

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..compat import openai_clip
-from ..errors import InputError
+from ..utils.compat import openai_clip
+from ..utils.errors import InputError
 from .attention import BlockTokens, attention_weights
 from .blocks import (
     add_attention,

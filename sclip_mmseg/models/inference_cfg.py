@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any, Optional, Tuple
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 
 @dataclass(frozen=True)

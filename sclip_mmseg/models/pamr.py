@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 _CHANNELS = 64  # refined at a time
 

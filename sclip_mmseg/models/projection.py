@@ -7,7 +7,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..utils.errors import InputError
 from .attention import BlockTokens, LastBlockAttention
 
 

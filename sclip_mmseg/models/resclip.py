@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..utils.errors import InputError
 from .attention import BlockTokens, Grid, LastBlockAttention, patch_offsets
 from .decision import best_queries, index_tensor
 from .sliding_window import resize_map

@@ -10,7 +10,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..utils.errors import InputError
 from .decision import segment
 from .inference_cfg import InferenceCfg
 from .sliding_window import Size, WindowMaps, dense_tiles, encode_windows

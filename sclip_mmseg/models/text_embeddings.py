@@ -14,12 +14,11 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..compat import openai_clip
 from ..datasets import QuerySet
-from ..errors import InputError
-from ..paths import find_file
+from ..utils.compat import openai_clip
+from ..utils.errors import InputError
+from ..utils.files import find_file, lock_file, sha256_of
 from .checkpoint import load_clip, resolve_clip
-from .download import lock_file, sha256_of
 from .towers import TextTower, build_text_tower
 
 CACHE_DIR = 'SCLIP_CACHE_DIR'

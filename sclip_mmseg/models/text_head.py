@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..datasets import QuerySet, load_queries
 from ..datasets.query_set import Queries
-from ..errors import InputError
+from ..utils.errors import InputError
 from .text_embeddings import cached_embeddings, read_embeddings
 
 

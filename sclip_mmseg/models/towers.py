@@ -9,8 +9,8 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from ..compat import openai_clip
-from ..errors import InputError
+from ..utils.compat import openai_clip
+from ..utils.errors import InputError
 from .checkpoint import StateDict
 
 # Width of an image tower → width of its heads, where this is not 64: OpenCLIP's ViT-H.

@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from helpers import seeded_clip
 
 from sclip_mmseg import InputError
-from sclip_mmseg.compat import openai_clip
 from sclip_mmseg.models import CLIPImageEncoder
 from sclip_mmseg.models.image_encoder import resample_positions
+from sclip_mmseg.utils.compat import openai_clip
 
 
 @pytest.fixture(scope='module')

@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from helpers import seeded_clip
 
 from sclip_mmseg import InputError
-from sclip_mmseg.compat import openai_clip
 from sclip_mmseg.models import CLIPTextHead, text_embeddings
 from sclip_mmseg.models.text_embeddings import read_embeddings, save_embeddings, tokenize
+from sclip_mmseg.utils.compat import openai_clip
 
 QUERIES = [['cat', 'a very long name of a very small animal'], ['sky']]
 TEMPLATES = ['a photo of a {}.', 'a {} in a video game, painted by a child with a broken pencil']

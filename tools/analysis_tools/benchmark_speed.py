@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 import sclip_mmseg
 from sclip_mmseg import InputError
-from sclip_mmseg.compat import openai_clip
 from sclip_mmseg.models.sliding_window import Window, window_grid
+from sclip_mmseg.utils.compat import openai_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = 80

@@ -15,7 +15,7 @@ from scipy.io import loadmat
 
 from sclip_mmseg.datasets.preparation import Task, pair, read_split
 from sclip_mmseg.datasets.raw import Archive, Entry, RawData, TextEntry
-from sclip_mmseg.errors import InputError
+from sclip_mmseg.utils.errors import InputError
 
 _PAGE = 'https://cs.stanford.edu/~roozbeh/pascal-context/'
 VOC2010 = Archive(

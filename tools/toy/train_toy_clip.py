@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from training_data import Batch, Phase, SceneBatches
 
-from sclip_mmseg.compat import openai_clip
 from sclip_mmseg.models.blocks import project, project_back
+from sclip_mmseg.utils.compat import openai_clip
 
 MEAN, STD = (122.771, 116.746, 104.094), (68.501, 66.632, 70.323)
 PHASES = (

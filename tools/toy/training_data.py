@@ -13,7 +13,7 @@ from rendering import Renderer
 from textures import KINDS, make_texture
 from torch import Tensor
 
-from sclip_mmseg.compat import openai_clip
+from sclip_mmseg.utils.compat import openai_clip
 
 EXTRA_TEXTS = 100  # besides the prompts of VOC's classes and the backgrounds
 _SPRITE, _TEXTURES, _TEXTURE_SIZE = 96, 400, 320

@@ -1,67 +1,20 @@
 """Fetch a file over HTTP once: resumable, verified, safe for many processes at a time."""
 
-import hashlib
 import os
 import urllib.error
 import urllib.request
-from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
 from typing import Optional
 
-from filelock import AcquireReturnProxy, FileLock
 from mmengine.logging import print_log
 from tqdm import tqdm
 
-from ..errors import InputError
+from .errors import InputError
+from .files import algorithm_of, digest_of, lock_file
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
-_ALGORITHMS = {32: 'MD5', 64: 'SHA-256'}  # by the number of hexadecimal digits
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits; computed once while the file stays the same."""
-    return _digest_of(path, 'SHA-256')
-
-
-def digest_of(path: Path, like: str) -> str:
-    """Digest of a file by the algorithm, MD5 or SHA-256, that another digest's length tells."""
-    return _digest_of(path, _ALGORITHMS[len(like)])
-
-
-def _digest_of(path: Path, algorithm: str) -> str:
-    status = path.stat()
-    return _hash(path, algorithm, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _hash(path: Path, algorithm: str, size: int, modified: int) -> str:
-    digest = hashlib.new(algorithm.replace('-', ''))
-    with open(path, 'rb') as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def lock_file(target: Path, remedy: str) -> AcquireReturnProxy:
-    """Wait until no other process works on a file, whose folder is made when missing.
-
-    Args:
-        target: The file to be made.
-        remedy: What to do where its folder cannot be written to.
-
-    Returns:
-        A context at whose end the file is free again.
-
-    Raises:
-        InputError: If the folder cannot be written to.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(f'{target}.lock').acquire()
-    except OSError as error:
-        raise InputError(f'cannot write to {target.parent} ({error}): {remedy}') from error
 
 
 def download(
@@ -111,7 +64,7 @@ def download(
             found = digest_of(part, digest)
             part.unlink()
             raise InputError(
-                f'{url} has {_ALGORITHMS[len(digest)]} {found}, expected {digest}: the file was '
+                f'{url} has {algorithm_of(digest)} {found}, expected {digest}: the file was '
                 f'changed on its way or on the server. Put the right one at {target}'
             )
         os.replace(part, target)

@@ -11,7 +11,8 @@ from helpers import seeded_clip
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models import checkpoint
-from sclip_mmseg.models.download import download, sha256_of
+from sclip_mmseg.utils.download import download
+from sclip_mmseg.utils.files import sha256_of
 
 CONTENT = bytes(range(256)) * 4096 * 3
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -1,0 +1,1 @@
+"""Files, errors, and quirks of other packages."""

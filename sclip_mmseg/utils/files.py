@@ -1,0 +1,74 @@
+"""Files: found by any text, told apart by digest, made by one process at a time."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Optional, Union
+
+from filelock import AcquireReturnProxy, FileLock
+
+from .errors import InputError
+
+_CHUNK = 1 << 20
+_ALGORITHMS = {32: 'MD5', 64: 'SHA-256'}  # by the number of hexadecimal digits
+
+
+def find_file(text: Union[str, Path]) -> Optional[Path]:
+    """The file at a path, ``~`` being the home directory; None where there is none.
+
+    Any text is allowed, such as one too long for a path.
+    """
+    try:
+        path = Path(text).expanduser()
+        return path if path.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # too long; no such user; a null byte
+        return None
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits; computed once while the file stays the same."""
+    return _digest_of(path, 'SHA-256')
+
+
+def digest_of(path: Path, like: str) -> str:
+    """Digest of a file by the algorithm, MD5 or SHA-256, that another digest's length tells."""
+    return _digest_of(path, algorithm_of(like))
+
+
+def algorithm_of(digest: str) -> str:
+    """MD5 or SHA-256, whichever a digest of so many hexadecimal digits is of."""
+    return _ALGORITHMS[len(digest)]
+
+
+def _digest_of(path: Path, algorithm: str) -> str:
+    status = path.stat()
+    return _hash(path, algorithm, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _hash(path: Path, algorithm: str, size: int, modified: int) -> str:
+    digest = hashlib.new(algorithm.replace('-', ''))
+    with open(path, 'rb') as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def lock_file(target: Path, remedy: str) -> AcquireReturnProxy:
+    """Wait until no other process works on a file, whose folder is made when missing.
+
+    Args:
+        target: The file to be made.
+        remedy: What to do where its folder cannot be written to.
+
+    Returns:
+        A context at whose end the file is free again.
+
+    Raises:
+        InputError: If the folder cannot be written to.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(f'{target}.lock').acquire()
+    except OSError as error:
+        raise InputError(f'cannot write to {target.parent} ({error}): {remedy}') from error
