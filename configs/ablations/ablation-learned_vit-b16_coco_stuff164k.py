@@ -3,7 +3,7 @@ _base_ = '../_base_/protocols/sclip_coco_stuff164k.py'
 
 model = dict(
     image_encoder=dict(
-        attention=dict(
+        method=dict(
             type='LearnedCSA',
             projection='{{fileDirname}}/../../work_dirs/projections/vit-b16_coco_stuff164k.pt',
         )

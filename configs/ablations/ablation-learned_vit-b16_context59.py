@@ -3,7 +3,7 @@ _base_ = '../_base_/protocols/sclip_context59.py'
 
 model = dict(
     image_encoder=dict(
-        attention=dict(
+        method=dict(
             type='LearnedCSA',
             projection='{{fileDirname}}/../../work_dirs/projections/vit-b16_context59.pt',
         )

@@ -1,3 +1,3 @@
 _base_ = '../_base_/protocols/sclip_coco_stuff164k.py'
 
-model = dict(image_encoder=dict(attention=dict(type='CLIPAttention', sharpness=2.0)))
+model = dict(image_encoder=dict(method=dict(type='SharpenedCLIP', sharpness=2.0)))

@@ -1,3 +1,3 @@
 _base_ = '../_base_/protocols/resclip_cityscapes.py'
 
-model = dict(image_encoder=dict(attention=dict(type='ClearCLIPAttention')))
+model = dict(image_encoder=dict(method=dict(type='ClearCLIP')))

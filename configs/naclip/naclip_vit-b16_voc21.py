@@ -1,3 +1,3 @@
 _base_ = '../_base_/protocols/resclip_voc21.py'
 
-model = dict(image_encoder=dict(attention=dict(type='NACLIPAttention')))
+model = dict(image_encoder=dict(method=dict(type='NACLIP')))

@@ -1,3 +1,3 @@
 _base_ = './resclip-sclip_vit-b16_cityscapes.py'
 
-model = dict(image_encoder=dict(attention=dict(base=dict(type='ClearCLIPAttention'))))
+model = dict(image_encoder=dict(method=dict(base=dict(type='ClearCLIP'))))

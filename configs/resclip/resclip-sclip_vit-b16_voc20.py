@@ -2,9 +2,9 @@ _base_ = '../_base_/protocols/resclip_voc20.py'
 
 model = dict(
     image_encoder=dict(
-        attention=dict(
-            type='ResCLIPAttention',
-            base=dict(type='CSA'),
+        method=dict(
+            type='ResCLIP',
+            base=dict(type='SCLIP'),
             rcs=dict(tau=2.0, lam=0.6),
             sfr=dict(tau=2.1, lam=0.6, temp_thd=0.1),
         )

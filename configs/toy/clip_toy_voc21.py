@@ -1,3 +1,3 @@
 _base_ = './sclip_toy_voc21.py'
 
-model = dict(image_encoder=dict(attention=dict(type='CLIPAttention')))
+model = dict(image_encoder=dict(method=dict(type='CLIP')))

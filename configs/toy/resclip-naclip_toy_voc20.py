@@ -5,7 +5,7 @@ model = dict(
     image_encoder=dict(
         clip=f'{toy}/toy_clip.safetensors',
         # The toy CLIP has 8 blocks; these are its middle ones.
-        attention=dict(rcs=dict(blocks=(4, 5, 6))),
+        method=dict(rcs=dict(blocks=(4, 5, 6))),
     )
 )
 test_dataloader = dict(dataset=dict(data_root=f'{toy}/VOCdevkit/VOC2012'))

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
 from ..datasets import load_queries
-from ..models.checkpoint import resolve_clip
+from ..models.towers import resolve_clip
 from ..utils.files import find_file, sha256_of
 from ..version import __version__
 

@@ -1,45 +1,23 @@
 """The segmentor and its parts."""
 
-from .attention import (
-    CSA,
-    BlockTokens,
-    ClearCLIPAttention,
-    CLIPAttention,
-    EarlierBlockAttention,
-    LastBlockAttention,
-    LocalAttention,
-    MaskCLIPAttention,
-    NACLIPAttention,
-)
 from .data_preprocessor import PadSegDataPreProcessor
 from .image_encoder import CLIPImageEncoder
+from .methods import LastBlockMethod, LastTokens, Method
 from .pamr import PAMR
-from .projection import IdentityCSA, LearnedCSA, RandomCSA
-from .resclip import RCS, SFR, ResCLIPAttention
 from .segmentor import CLIPSegmentor
 from .text_head import CLIPTextHead
 from .tta import CLIPTTAModel
+from .view import View
 
 __all__ = [
-    'CSA',
     'PAMR',
-    'RCS',
-    'SFR',
-    'BlockTokens',
-    'CLIPAttention',
     'CLIPImageEncoder',
     'CLIPSegmentor',
     'CLIPTTAModel',
     'CLIPTextHead',
-    'ClearCLIPAttention',
-    'EarlierBlockAttention',
-    'IdentityCSA',
-    'LastBlockAttention',
-    'LearnedCSA',
-    'LocalAttention',
-    'MaskCLIPAttention',
-    'NACLIPAttention',
+    'LastBlockMethod',
+    'LastTokens',
+    'Method',
     'PadSegDataPreProcessor',
-    'RandomCSA',
-    'ResCLIPAttention',
+    'View',
 ]

@@ -1,46 +1,66 @@
 """From query maps to classes: pure functions."""
 
 from collections import defaultdict
-from functools import lru_cache
 from typing import Iterable, List, Optional, Sequence, Tuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .sliding_window import Size, Tile
+from .fusion import Tile
+from .inference_cfg import InferenceCfg
+from .windows import Size
 
 
-def class_scores(query_scores: Tensor, class_ids: Sequence[int]) -> Tensor:
+def query_scores(query_map: Tensor, cfg: InferenceCfg) -> Tensor:
+    """Turn a map into scores.
+
+    Args:
+        query_map: ``[..., Q]``, float32.
+        cfg: Its ``activation``, ``logit_scale`` and ``logit_bias``.
+
+    Returns:
+        ``[..., Q]``: the softmax over queries or the sigmoid of ``scale * map + bias``, or the map.
+    """
+    if cfg.activation is None:
+        return query_map
+    logits = query_map * cfg.logit_scale
+    if cfg.activation == 'sigmoid':
+        return (logits + cfg.logit_bias).sigmoid()
+    return logits.softmax(-1)
+
+
+def class_scores(scores: Tensor, class_ids: Sequence[int]) -> Tensor:
     """Give each class the maximum of its queries.
 
     Args:
-        query_scores: ``[Q, ...]``.
+        scores: Of the queries, ``[Q, ...]``.
         class_ids: The class of each query, Q integers that cover 0 to K - 1.
 
     Returns:
-        ``[K, ...]``, of the dtype of ``query_scores``.
+        ``[K, ...]``, of the dtype of ``scores``.
     """
     members = defaultdict(list)
     for query, class_id in enumerate(class_ids):
         members[class_id].append(query)
     if len(members) == len(class_ids) and list(members) == sorted(members):
-        return query_scores
+        return scores
     groups = (members[c] for c in range(len(members)))
-    return torch.stack([_take(query_scores, group).amax(0) for group in groups])
+    return torch.stack([_take(scores, group).amax(0) for group in groups])
 
 
-def _take(query_scores: Tensor, queries: List[int]) -> Tensor:
+def _take(scores: Tensor, queries: List[int]) -> Tensor:
     first, last = queries[0], queries[-1] + 1
     if last - first == len(queries):
-        return query_scores[first:last]
-    return query_scores[index_tensor(tuple(queries), query_scores.device)]
+        return scores[first:last]
+    return torch.stack([scores[query] for query in queries])
 
 
-@lru_cache(maxsize=256)
-@torch.inference_mode(False)
-def index_tensor(values: Tuple[int, ...], device: torch.device) -> Tensor:
-    """Integers on a device, copied there once."""
-    return torch.tensor(values).to(device, non_blocking=True)
+def add_background(scores: Tensor, background: Optional[float]) -> Tensor:
+    """Put a channel of a constant score before class scores ``[K, ...]``; None for no channel."""
+    if background is None:
+        return scores
+    return F.pad(scores, (0,) * 2 * (scores.ndim - 1) + (1, 0), value=background)
 
 
 def apply_area_rule(scores: Tensor, area_thd: float) -> Tensor:
@@ -56,8 +76,7 @@ def apply_area_rule(scores: Tensor, area_thd: float) -> Tensor:
     Returns:
         ``scores``.
     """
-    winners = scores.argmax(0).flatten()
-    area = winners.new_zeros(len(scores)).scatter_add_(0, winners, torch.ones_like(winners))
+    area = scores.argmax(0).flatten().bincount(minlength=len(scores))
     drop = area <= area_thd * area[1:].sum()
     drop[0] = False
     return scores.masked_fill_(drop[:, None, None], 0)
@@ -98,59 +117,56 @@ def best_queries(cosines: Tensor, logit_scale: float) -> Tuple[Tensor, Tensor]:
 def segment(
     tiles: Iterable[Tile],
     size: Size,
-    class_ids: Sequence[int],
-    logit_scale: float,
-    prob_thd: float = 0.0,
-    area_thd: Optional[float] = None,
-    keep_scores: bool = True,
+    class_ids: Tensor,
+    cfg: InferenceCfg,
 ) -> Tuple[Optional[Tensor], Tensor]:
-    """Turn a map of cosines into class scores and classes, piece by piece.
+    """Turn a query map into class scores and classes, piece by piece.
 
-    Softmax of ``logit_scale * cosines`` over the queries, maximum over the queries of a class, area
-    rule, argmax, background threshold; float32 throughout. Beside the result only one piece is
-    held, unless the area rule needs all scores.
+    :func:`query_scores`, maximum over the queries of a class, constant background, area rule,
+    argmax, threshold; float32 throughout. Beside the result only one piece is held, unless the area
+    rule needs all scores.
 
     Args:
-        tiles: Rows, columns and cosines ``[h, w, Q]`` of pieces that cover the map.
+        tiles: Rows, columns and values ``[h, w, Q]`` of pieces that cover the map.
         size: Height and width of the map.
-        class_ids: See :func:`class_scores`.
-        logit_scale: Inverse temperature of the softmax.
-        prob_thd: See :func:`decide`.
-        area_thd: See :func:`apply_area_rule`; None for no area rule.
-        keep_scores: Whether to return the scores.
+        class_ids: The class of each query, int64 ``[Q]``, see :func:`class_scores`.
+        cfg: The rules, and by ``seg_logits`` whether to return the scores.
 
     Returns:
         Class scores, float32 ``[K, H, W]``, or None; and classes, int64 ``[H, W]``.
     """
-    num_classes = max(class_ids) + 1
-    scores = classes = None
-    for rows, columns, cosines in tiles:
-        cosines = cosines.float()
-        if classes is None:
-            classes = torch.empty(size, dtype=torch.int64, device=cosines.device)
-            if keep_scores or area_thd is not None:
-                scores = cosines.new_empty((num_classes, *size))
+    ids = class_ids.tolist()
+    num_classes = max(ids) + 1 + (cfg.background is not None)
+    classes = torch.empty(size, dtype=torch.int64, device=class_ids.device)
+    scores = None
+    if cfg.seg_logits or cfg.area_thd is not None:
+        scores = torch.empty(num_classes, *size, device=class_ids.device)
+    for rows, columns, query_map in tiles:
+        query_map = query_map.float()
         if scores is None:
-            classes[rows, columns] = _decide_cosines(cosines, class_ids, logit_scale, prob_thd)
+            classes[rows, columns] = _decide_at_once(query_map, class_ids, cfg)
             continue
-        probabilities = (cosines * logit_scale).softmax(-1).permute(2, 0, 1).contiguous()
-        tile = class_scores(probabilities, class_ids)
+        queries = query_scores(query_map, cfg).permute(2, 0, 1).contiguous()
+        tile = add_background(class_scores(queries, ids), cfg.background)
         scores[:, rows, columns] = tile
-        if area_thd is None:
-            classes[rows, columns] = decide(tile, prob_thd)
-    if area_thd is not None:
-        classes = decide(scores, prob_thd, area_thd)
-    return scores if keep_scores else None, classes
+        if cfg.area_thd is None:
+            classes[rows, columns] = decide(tile, cfg.prob_thd)
+    if cfg.area_thd is not None:
+        classes = decide(scores, cfg.prob_thd, cfg.area_thd)
+    return scores if cfg.seg_logits else None, classes
 
 
-def _decide_cosines(
-    cosines: Tensor, class_ids: Sequence[int], logit_scale: float, prob_thd: float
-) -> Tensor:
-    """Classes ``[h, w]`` of cosines ``[h, w, Q]``: the class of the best query."""
-    if prob_thd > 0:
-        best, query = best_queries(cosines, logit_scale)
+def _decide_at_once(query_map: Tensor, class_ids: Tensor, cfg: InferenceCfg) -> Tensor:
+    """Classes ``[h, w]`` of a map ``[h, w, Q]``: the class of the best query.
+
+    All activations grow with the map, so the largest value has the largest score.
+    """
+    if cfg.activation == 'softmax' and (cfg.prob_thd > 0 or cfg.background is not None):
+        best, query = best_queries(query_map, cfg.logit_scale)
     else:
-        best, query = None, cosines.max(-1).indices
-    if list(class_ids) != list(range(len(class_ids))):
-        query = index_tensor(tuple(class_ids), query.device)[query]
-    return query if best is None else query.masked_fill_(best < prob_thd, 0)
+        best, query = query_map.max(-1)
+        best = best if cfg.activation == 'softmax' else query_scores(best, cfg)
+    classes = class_ids[query]
+    if cfg.background is not None:
+        classes = (classes + 1).masked_fill_(best <= cfg.background, 0)
+    return classes.masked_fill_(best < cfg.prob_thd, 0) if cfg.prob_thd > 0 else classes

@@ -1,4 +1,4 @@
-"""CLIP's ViT image tower with a replaceable attention in its last block, as a dense encoder."""
+"""CLIP's image tower and a method: windows → maps of cosines."""
 
 import math
 from typing import Optional, Tuple
@@ -8,19 +8,12 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..utils.compat import openai_clip
+from ..registry import METHODS
 from ..utils.errors import InputError
-from .attention import BlockTokens, attention_weights
-from .blocks import (
-    add_attention,
-    add_mlp,
-    project,
-    project_back,
-    run_block,
-    run_block_with_weights,
-)
-from .checkpoint import load_clip
-from .towers import build_image_tower
+from .methods import Classify, Method
+from .proxy import ProxyTower
+from .towers import load_image_tower
+from .view import View
 from .window_batch import choose_window_batch
 
 PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
@@ -28,160 +21,110 @@ PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat
 
 @MODELS.register_module()
 class CLIPImageEncoder(nn.Module):
-    """Patch features of a frozen CLIP.
+    """Cosines of a frozen CLIP's patches with text queries, as a method makes them.
 
     Args:
-        clip: A CLIP by name or the path of a checkpoint, see :func:`.checkpoint.load_clip`.
-        attention: Config of the last block's attention, a :class:`.attention.LastBlockAttention`.
+        clip: A CLIP by name or the path of a checkpoint, see :func:`.towers.load_clip`.
+        method: Config of the method, a :class:`.methods.Method`.
+        proxy: Config of a second tower, a :class:`.proxy.ProxyTower` without ``type``, for the
+            methods that need one.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``. LayerNorm is always computed in float32.
         quick_gelu: OpenAI's activation; False for the exact GELU of most OpenCLIP checkpoints.
+        round_weights: See :func:`.towers.load_image_tower`.
 
     Raises:
-        InputError: If the checkpoint cannot be used, or ``precision`` is unknown.
+        InputError: If the checkpoint cannot be used, or an argument is unknown.
     """
 
     def __init__(
-        self, clip: str, attention: dict, precision: str = 'fp32', quick_gelu: bool = True
+        self,
+        clip: str,
+        method: Optional[dict] = None,
+        proxy: Optional[dict] = None,
+        precision: str = 'fp32',
+        quick_gelu: bool = True,
+        round_weights: Optional[bool] = None,
+        attention: Optional[dict] = None,
     ):
         super().__init__()
+        if method is None or attention is not None:
+            raise InputError(f'model.image_encoder {_advice(attention)}')
         if precision not in PRECISIONS:
             raise InputError(f"precision='{precision}' is not one of {', '.join(PRECISIONS)}")
-        self.attention = MODELS.build(attention)
-        self.visual = build_image_tower(load_clip(clip), f"clip='{clip}'", quick_gelu)
-        self._check_earlier_blocks()
-        self.patch_size: int = self.visual.conv1.kernel_size[0]
-        self.embed_dim: int = self.visual.output_dim
-        self.dtype = PRECISIONS[precision]
-        _cast_but_layer_norm(self.visual, self.dtype)
+        self.precision = precision
+        self.method: Method = METHODS.build(method)
+        if self.method.needs_proxy != (proxy is not None):
+            verb = 'needs' if self.method.needs_proxy else 'has no use for'
+            raise InputError(f'method {method["type"]} {verb} model.image_encoder.proxy')
+        self.proxy = ProxyTower(**proxy) if proxy is not None else None
+        self.tower = load_image_tower(clip, quick_gelu, round_weights)
+        self.method.check(self.tower)
+        for tower in (self.tower, self.proxy and self.proxy.tower):
+            if tower is not None:
+                tower.set_precision(PRECISIONS[precision])
 
-    def _check_earlier_blocks(self) -> None:
-        earlier = len(self.visual.transformer.resblocks) - 1
-        wanted = list(self.attention.earlier_blocks)
-        if any(not 1 <= block <= earlier for block in wanted):
-            raise InputError(
-                f'attention asks for the maps of blocks {wanted}, there are blocks 1 to {earlier} '
-                'before the last: set model.image_encoder.attention.rcs.blocks to middle ones'
-            )
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return self.tower.patch_size
 
-    def forward(self, images: Tensor, text_head: Optional[nn.Module] = None) -> Tensor:
-        """Encode images.
+    @property
+    def embed_dim(self) -> int:
+        """Width of the features."""
+        return self.tower.output_dim
+
+    def forward(self, view: View, text: Classify) -> Tensor:
+        """Compare patches with text queries.
 
         Args:
-            images: ``[B, 3, H, W]``, normalised RGB; both sides at least ``patch_size``. Pixels
-                beyond the last whole patch are not seen.
-            text_head: The head that segments for a method with feedback, see :class:`.SFR`.
+            view: Windows; both sides at least ``patch_size``. Pixels beyond the last whole patch
+                are not seen.
+            text: The text head.
 
         Returns:
-            L2-normalised patch features ``[B, H // patch_size, W // patch_size, D]``, float32.
+            Cosines ``[B, Q, h, w]``, float32, on the method's grid.
         """
-        return self._features(*self._refined_tokens(images, text_head))
+        return text(self._run(view, text))
+
+    def features(self, view: View, text: Classify) -> Tensor:
+        """L2-normalised patch features ``[B, h, w, D]``, float32; arguments as :meth:`forward`."""
+        return F.normalize(self._run(view, text).float(), dim=-1)
+
+    def _run(self, view: View, text: Classify) -> Tensor:
+        if self.proxy is None:
+            return self.method(self.tower, view, text)
+        return self.method(self.tower, view, text, proxy=self.proxy)
 
     def choose_batch(self, size: Tuple[int, int]) -> int:
-        """Number of images of a height and width in pixels to encode at a time."""
-        tokens = 1 + math.prod(side // self.patch_size for side in size)
-        heads = self.visual.transformer.resblocks[0].attn.num_heads
-        device = self.visual.proj.device
-        return choose_window_batch(tokens, len(self.visual.class_embedding), heads, device)
-
-    def attention_weights(self, images: Tensor, text_head: Optional[nn.Module] = None) -> Tensor:
-        """Weights of the last block ``[B, heads, 1 + N, 1 + N]``; arguments as :meth:`forward`."""
-        _, tokens = self._refined_tokens(images, text_head)
-        return attention_weights(self.attention, tokens)
-
-    def _refined_tokens(
-        self, images: Tensor, text_head: Optional[nn.Module]
-    ) -> Tuple[Tensor, BlockTokens]:
-        """Run :meth:`_before_last_attention` and, for a method with feedback, the first pass."""
-        x, tokens = self._before_last_attention(images)
-        feedback = self.attention.feedback
-        if feedback is not None:
-            first = text_head(self._features(x, tokens))  # as yet without similarity
-            class_ids = text_head.query_set.class_ids
-            tokens.similarity = feedback(first, images, class_ids, self.patch_size)
-        return x, tokens
-
-    def _before_last_attention(self, images: Tensor) -> Tuple[Tensor, BlockTokens]:
-        """Input of the last block ``[B, 1 + N, width]``, and what its attention sees."""
-        visual = self.visual
-        x, grid = embed_patches(visual.conv1, images.to(self.dtype))
-        class_token = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
-        positions = resample_positions(visual.positional_embedding, grid)
-        x = torch.cat([class_token, x], dim=1) + positions.to(x.dtype)
-        x = visual.ln_pre(x)
-        *blocks, last = visual.transformer.resblocks
-        wanted = self.attention.earlier_blocks
-        earlier = None
-        for number, block in enumerate(blocks, 1):
-            if number in wanted:
-                x, weights = run_block_with_weights(block, x)
-                earlier = weights if earlier is None else earlier.add_(weights)
-            else:
-                x = run_block(block, x)
-        q, k, v = project(last, normalised := last.ln_1(x))
-        if earlier is not None:
-            earlier /= len(set(wanted))
-        return x, BlockTokens(q, k, v, normalised, grid, earlier)
-
-    def _features(self, x: Tensor, tokens: BlockTokens) -> Tensor:
-        """Run the last block's attention and all that follows."""
-        visual, block = self.visual, self.visual.transformer.resblocks[-1]
-        mixed = self.attention(tokens)
-        if self.attention.keep_residual:
-            x = add_mlp(block, add_attention(block, x, mixed))
-        else:
-            x = project_back(block, mixed)
-        features = visual.ln_post(x[:, 1:]) @ visual.proj
-        return F.normalize(features.float(), dim=-1).unflatten(1, tokens.grid)
+        """Number of windows of a height and width in pixels to encode at a time."""
+        towers = [self.tower] if self.proxy is None else [self.tower, self.proxy.tower]
+        device = self.tower.positions.device
+        return min(
+            choose_window_batch(
+                tower.num_prefix_tokens + math.prod(side // tower.patch_size for side in size),
+                tower.width,
+                tower.heads,
+                device,
+            )
+            for tower in towers
+        )
 
 
-def embed_patches(conv: nn.Conv2d, images: Tensor) -> Tuple[Tensor, Tuple[int, int]]:
-    """Embed patches by a matrix product, which unlike cuDNN's convolutions is no TF32 by default.
-
-    Args:
-        conv: Convolution whose stride is its kernel's size, without bias.
-        images: ``[B, 3, H, W]``.
-
-    Returns:
-        Tokens ``[B, rows * columns, width]``, and the grid's rows and columns.
-    """
-    side = conv.kernel_size[0]
-    # [B, 3, rows, columns, side, side]
-    patches = images.unfold(2, side, side).unfold(3, side, side)
-    grid = tuple(patches.shape[2:4])
-    patches = patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
-    return F.linear(patches, conv.weight.flatten(1)), grid
+_OLD_NAMES = {
+    'CLIPAttention': 'CLIP',
+    'MaskCLIPAttention': 'MaskCLIP',
+    'CSA': 'SCLIP',
+    'ClearCLIPAttention': 'ClearCLIP',
+    'NACLIPAttention': 'NACLIP',
+    'ResCLIPAttention': 'ResCLIP',
+    'LocalAttention': 'LocalCLIP',
+    'EarlierBlockAttention': 'EarlierBlock',
+}
 
 
-def resample_positions(positions: Tensor, grid: Tuple[int, int]) -> Tensor:
-    """Fit CLIP's position embedding to a patch grid as the published programs do.
-
-    Bicubic, with DINO's scale factor ``(n + 0.1) / √N``; untouched where the *number* of patches is
-    the checkpoint's own, whatever the grid's shape.
-
-    Args:
-        positions: ``[1 + N, D]``, the class token's first, N a square.
-        grid: Patch rows and columns wanted.
-
-    Returns:
-        ``[1 + rows * columns, D]``.
-    """
-    rows, columns = grid
-    if rows * columns == len(positions) - 1:
-        return positions
-    side = round((len(positions) - 1) ** 0.5)
-    patches = positions[1:].unflatten(0, (side, side)).permute(2, 0, 1)[None]
-    patches = F.interpolate(
-        patches,
-        scale_factor=((rows + 0.1) / side, (columns + 0.1) / side),
-        mode='bicubic',
-        align_corners=False,
-    )
-    return torch.cat([positions[:1], patches[0].flatten(1).T])
-
-
-def _cast_but_layer_norm(tower: nn.Module, dtype: torch.dtype) -> None:
-    for module in tower.modules():
-        if not isinstance(module, openai_clip('model').LayerNorm):
-            for name, parameter in module.named_parameters(recurse=False):
-                if name != 'positional_embedding':  # which is resampled first
-                    parameter.data = parameter.data.to(dtype)
+def _advice(attention: Optional[dict]) -> str:
+    """What to write in place of the key and the names of version 0.1."""
+    if not isinstance(attention, dict) or not isinstance(attention.get('type'), str):
+        return "needs a method: write method=dict(type='SCLIP')"
+    name = _OLD_NAMES.get(attention['type'], attention['type'])
+    return f"has no key 'attention' since version 0.2: write method=dict(type='{name}', …)"

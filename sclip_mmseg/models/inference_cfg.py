@@ -15,7 +15,12 @@ class InferenceCfg:
         mode: ``'slide'``, or ``'whole'`` for one pass over the whole image.
         crop_size: Height and width of a window in pixels; an integer stands for a square.
         stride: Step from window to window in pixels, at most ``crop_size``.
-        logit_scale: Factor on the cosines before the softmax over queries.
+        activation: What makes scores of a query map: ``'softmax'`` over the queries, ``'sigmoid'``,
+            or None where it holds scores.
+        logit_scale: Factor on the map before the activation.
+        logit_bias: Added after that, before the sigmoid.
+        background: Score of a background that has no query, put before the classes as class 0; None
+            for no such class.
         prob_thd: Pixels whose best class score is below become class 0, which must be a background.
         area_thd: Share of the foreground that a class must exceed, see
             :func:`.decision.apply_area_rule`; None for no such rule.
@@ -32,7 +37,10 @@ class InferenceCfg:
     mode: str = 'slide'
     crop_size: Tuple[int, int] = (224, 224)
     stride: Tuple[int, int] = (112, 112)
+    activation: Optional[str] = 'softmax'
     logit_scale: float = 40.0
+    logit_bias: float = 0.0
+    background: Optional[float] = None
     prob_thd: float = 0.0
     area_thd: Optional[float] = None
     window_batch: Optional[int] = None
@@ -50,7 +58,16 @@ class InferenceCfg:
             )
         if not _is_number(self.logit_scale) or self.logit_scale <= 0:
             raise InputError(f'test_cfg.logit_scale={self.logit_scale!r} must be positive')
-        for name in ('prob_thd', 'area_thd'):
+        if self.activation not in ('softmax', 'sigmoid', None):
+            raise InputError(
+                f"test_cfg.activation={self.activation!r} must be 'softmax', 'sigmoid' or None"
+            )
+        if not _is_number(self.logit_bias) or (self.logit_bias and self.activation != 'sigmoid'):
+            raise InputError(
+                f'test_cfg.logit_bias={self.logit_bias!r} must be a number, and has a use for '
+                "activation='sigmoid' only"
+            )
+        for name in ('prob_thd', 'area_thd', 'background'):
             value = getattr(self, name)
             if (value is not None or name == 'prob_thd') and not (
                 _is_number(value) and 0 <= value <= 1
@@ -80,8 +97,8 @@ class InferenceCfg:
 
     @property
     def needs_background(self) -> bool:
-        """Whether class 0 is treated as a background."""
-        return self.prob_thd > 0 or self.area_thd is not None
+        """Whether class 0 of the queries is treated as a background."""
+        return self.background is None and (self.prob_thd > 0 or self.area_thd is not None)
 
 
 def _pair(name: str, value: Any) -> Tuple[int, int]:

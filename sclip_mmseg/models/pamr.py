@@ -4,9 +4,9 @@ from typing import Iterator, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
-from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ..registry import REFINERS
 from ..utils.errors import InputError
 
 _CHANNELS = 64  # refined at a time
@@ -20,11 +20,11 @@ def pamr_affinity(image: Tensor, dilations: Sequence[int]) -> Tensor:
     the centre counted in each; borders are replicated.
 
     Args:
-        image: ``[C, H, W]``.
+        image: ``[B, C, H, W]``.
         dilations: Distances of the neighbours in pixels.
 
     Returns:
-        ``[8 * len(dilations), H, W]``, float32, summing to 1 over the neighbours.
+        ``[B, 8 * len(dilations), H, W]``, float32, summing to 1 over the neighbours.
     """
     image = image.float()
     shifted = list(_neighbours(image, dilations))
@@ -36,62 +36,64 @@ def pamr_affinity(image: Tensor, dilations: Sequence[int]) -> Tensor:
         variance += (neighbour - mean) ** 2
     sigma = (variance / (count - 1)).sqrt()
     scale = 1e-8 + 0.1 * sigma
-    logits = [-((neighbour - image).abs() / scale).mean(0) for neighbour in shifted]
-    return torch.stack(logits).softmax(0)
+    logits = [-((neighbour - image).abs() / scale).mean(1) for neighbour in shifted]
+    return torch.stack(logits, 1).softmax(1)
 
 
 def pamr(
     query_map: Tensor, image: Tensor, num_steps: int, dilations: Sequence[int] = (8, 16)
 ) -> Tensor:
-    """Replace a map by its affinity-weighted neighbour sum, ``num_steps`` times.
+    """Replace maps by their affinity-weighted neighbour sums, ``num_steps`` times.
 
     A step is torch's ``embedding_bag``: pixels are a table of embeddings, of which every pixel sums
     its weighted neighbours. Channels are refined in chunks, so that beside the result only the
     affinity, the neighbours' indices and two copies of a chunk are held.
 
     Args:
-        query_map: ``[Q, H, W]``; read fastest where it lies in memory as ``[H, W, Q]``.
-        image: Guide ``[3, H, W]``.
+        query_map: ``[B, Q, H, W]``; read fastest where it lies in memory as ``[B, H, W, Q]``.
+        image: Guides ``[B, 3, H, W]``.
         num_steps: Number of replacements.
         dilations: Distances of the neighbours in pixels.
 
     Returns:
-        Refined map ``[Q, H, W]``, float32, in memory as ``[H, W, Q]``.
+        Refined maps ``[B, Q, H, W]``, float32, in memory as ``[B, H, W, Q]``.
     """
-    weights = pamr_affinity(image, dilations).flatten(1).T.contiguous()
-    size = query_map.shape[1:]
+    affinity = pamr_affinity(image, dilations)
+    weights = affinity.permute(0, 2, 3, 1).reshape(-1, affinity.shape[1])
+    size = query_map.shape[0], *query_map.shape[2:]
     neighbours = _neighbour_indices(*size, dilations, query_map.device)
-    pixels = query_map.permute(1, 2, 0).flatten(0, 1).float()
+    pixels = query_map.permute(0, 2, 3, 1).flatten(0, 2).float()
     refined = torch.empty_like(pixels, memory_format=torch.contiguous_format)
     for before, after in zip(pixels.split(_CHANNELS, 1), refined.split(_CHANNELS, 1)):
         x = before.contiguous()
         for _ in range(num_steps):
             x = F.embedding_bag(neighbours, x, per_sample_weights=weights, mode='sum')
         after.copy_(x)
-    return refined.unflatten(0, size).permute(2, 0, 1)
+    return refined.unflatten(0, size).permute(0, 3, 1, 2)
 
 
 def _neighbour_indices(
-    height: int, width: int, dilations: Sequence[int], device: torch.device
+    batch: int, height: int, width: int, dilations: Sequence[int], device: torch.device
 ) -> Tensor:
-    """Indices of the neighbours of every pixel of a flattened map, int32 ``[H W, neighbours]``."""
+    """Indices of the neighbours of every pixel of flattened maps, int32 ``[B H W, neighbours]``."""
+    image = torch.arange(batch, device=device, dtype=torch.int32)[:, None, None]
     y = torch.arange(height, device=device, dtype=torch.int32)[:, None]
     x = torch.arange(width, device=device, dtype=torch.int32)
     indices = [
-        (y + dy).clamp(0, height - 1) * width + (x + dx).clamp(0, width - 1)
+        (image * height + (y + dy).clamp(0, height - 1)) * width + (x + dx).clamp(0, width - 1)
         for dy, dx in _offsets(dilations)
     ]
-    return torch.stack(indices, -1).flatten(0, 1)
+    return torch.stack(indices, -1).flatten(0, 2)
 
 
 def _neighbours(x: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
-    """Views ``[C, H, W]`` of a padded copy of ``x``, moved to each neighbour in turn."""
+    """Views ``[B, C, H, W]`` of a padded copy of ``x``, moved to each neighbour in turn."""
     reach = max(dilations)
-    padded = F.pad(x[None], [reach] * 4, mode='replicate')[0]
+    padded = F.pad(x, [reach] * 4, mode='replicate')
     height, width = x.shape[-2:]
     for top, left in _offsets(dilations):
         y, z = reach + top, reach + left
-        yield padded[:, y : y + height, z : z + width]
+        yield padded[..., y : y + height, z : z + width]
 
 
 def _offsets(dilations: Sequence[int]) -> Iterator[Tuple[int, int]]:
@@ -102,7 +104,7 @@ def _offsets(dilations: Sequence[int]) -> Iterator[Tuple[int, int]]:
                     yield dy, dx
 
 
-@MODELS.register_module()
+@REFINERS.register_module()
 class PAMR(nn.Module):
     """Module of :func:`pamr`.
 

@@ -1,4 +1,4 @@
-"""The segmentor: image → windows → patch features → query map → refine → decide."""
+"""The segmentor: image → windows → query maps → one map → refine → decide."""
 
 from typing import List, Optional, Tuple
 
@@ -10,10 +10,13 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from ..registry import REFINERS
 from ..utils.errors import InputError
 from .decision import segment
+from .fusion import WindowMaps, dense_tiles, encode_windows
 from .inference_cfg import InferenceCfg
-from .sliding_window import Size, WindowMaps, dense_tiles, encode_windows
+from .view import View
+from .windows import Size
 
 
 @MODELS.register_module()
@@ -48,7 +51,7 @@ class CLIPSegmentor(BaseSegmentor):
             raise InputError('model.pretrained and train_cfg have no use: set image_encoder.clip')
         self.test_cfg = InferenceCfg.from_dict(test_cfg)
         self.text_head = build_text_head(image_encoder, text_head)
-        self.refine = MODELS.build(refine) if refine else None
+        self.refine = REFINERS.build(refine) if refine else None
         self.image_encoder = MODELS.build(image_encoder)
         self._check_sizes()
         self.text_head.load()
@@ -72,18 +75,22 @@ class CLIPSegmentor(BaseSegmentor):
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
         """Patch features ``[B, h, w, D]`` of normalised images ``[B, 3, H, W]``."""
-        return self.image_encoder(inputs, self.text_head)
+        return self.image_encoder.features(View(inputs), self.text_head)
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: Optional[List[dict]] = None) -> Tensor:
-        """Cosines ``[B, Q, H, W]`` of images ``[B, 3, H, W]``, each seen in one pass."""
+        """Query maps ``[B, Q, H, W]`` of images ``[B, 3, H, W]``, each seen in one pass."""
         size = inputs.shape[-2:]
         return F.interpolate(self._forward(inputs), size, mode='bilinear', align_corners=False)
 
     def _forward(
         self, inputs: Tensor, data_samples: Optional[List[SegDataSample]] = None
     ) -> Tensor:
-        """Cosines ``[B, Q, h, w]`` of the patches of images ``[B, 3, H, W]``."""
-        return self.text_head(self.extract_feat(inputs))
+        """Query maps ``[B, Q, h, w]`` of images ``[B, 3, H, W]``."""
+        return self._encode(View(inputs))
+
+    def _encode(self, view: View) -> Tensor:
+        """Query maps ``[B, Q, h, w]`` of windows: all that differs between systems."""
+        return self.image_encoder(view, self.text_head)
 
     def loss(self, inputs: Tensor, data_samples: List[SegDataSample]) -> dict:
         """Raise, since there is nothing to train.
@@ -126,8 +133,8 @@ class CLIPSegmentor(BaseSegmentor):
                 )
         slide = self.test_cfg.mode == 'slide'
         maps = encode_windows(
-            images,
-            self._forward,
+            [View(image[None]) for image in images],
+            self._encode,
             self.test_cfg.crop_size if slide else None,
             self.test_cfg.stride if slide else None,
             self.window_batch,
@@ -142,23 +149,17 @@ class CLIPSegmentor(BaseSegmentor):
 
     def _postprocess(self, maps: WindowMaps, image: Tensor, sample: SegDataSample) -> None:
         """Bring the windows' maps to the original size as one, refine it and decide."""
+        if not maps.cells.isfinite().all():
+            raise InputError(_not_finite(sample, getattr(self.image_encoder, 'precision', 'fp32')))
         size = tuple(sample.get('ori_shape', image.shape[-2:]))
         axes = _flipped_axes(sample)
         fused = maps.fuse(size, flip=[axis in axes for axis in (-2, -1)])
         if self.refine is None:
             tiles = fused.tiles()
         else:
-            tiles = dense_tiles(self.refine(fused.whole(), _resize(image.flip(axes), size)))
-        cfg = self.test_cfg
-        scores, classes = segment(
-            tiles,
-            size,
-            self.text_head.query_set.class_ids,
-            cfg.logit_scale,
-            cfg.prob_thd,
-            cfg.area_thd,
-            cfg.seg_logits,
-        )
+            guide = _resize(image.flip(axes), size)
+            tiles = dense_tiles(self.refine(fused.whole()[None], guide[None])[0])
+        scores, classes = segment(tiles, size, self.text_head.class_ids, self.test_cfg)
         if scores is not None:
             sample.seg_logits = PixelData(data=scores)
         sample.pred_sem_seg = PixelData(data=classes[None])
@@ -166,8 +167,19 @@ class CLIPSegmentor(BaseSegmentor):
 
 def build_text_head(image_encoder: dict, text_head: dict) -> nn.Module:
     """Build a segmentor's text head, whose CLIP is by default the image encoder's."""
-    shared = {key: image_encoder[key] for key in ('clip', 'quick_gelu') if key in image_encoder}
+    keys = 'clip', 'quick_gelu', 'round_weights'
+    shared = {key: image_encoder[key] for key in keys if key in image_encoder}
     return MODELS.build({**shared, **text_head})
+
+
+def _not_finite(sample: SegDataSample, precision: str) -> str:
+    where = f'the features of {sample.get("img_path") or "an image"} are not finite: '
+    if precision == 'fp16':
+        return (
+            f"{where}model.image_encoder.precision='fp16' overflows with this checkpoint; use "
+            "'bf16' or 'fp32'"
+        )
+    return f'{where}the checkpoint, the text embeddings or the image hold NaN or infinity'
 
 
 def _flipped_axes(sample: SegDataSample) -> Tuple[int, ...]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,12 +18,11 @@ from ..datasets import QuerySet
 from ..utils.compat import openai_clip
 from ..utils.errors import InputError
 from ..utils.files import find_file, lock_file, sha256_of
-from .checkpoint import load_clip, resolve_clip
-from .towers import TextTower, build_text_tower
+from .towers import TextTower, load_text_tower, resolve_clip
 
 CACHE_DIR = 'SCLIP_CACHE_DIR'
 _BATCH = 512  # prompts encoded at a time
-_CACHE_VERSION = 1  # of the numbers: raise when the same input shall give others
+_CACHE_VERSION = 2  # of the numbers: raise when the same input shall give others
 
 
 def tokenize(prompts: Sequence[str], context_length: int) -> List[List[int]]:
@@ -53,8 +52,8 @@ def encode_prompts(tower: TextTower, prompts: Sequence[str]) -> Tensor:
     """
     tokens = tokenize(prompts, tower.context_length)
     order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
-    device = tower.text_projection.device
-    embeddings = torch.empty(len(tokens), tower.text_projection.shape[1], device=device)
+    device = tower.positions.device
+    embeddings = torch.empty(len(tokens), tower.output_dim, device=device)
     for start in range(0, len(order), _BATCH):
         chosen = order[start : start + _BATCH]
         batch = [torch.tensor(tokens[index]) for index in chosen]
@@ -80,20 +79,26 @@ def encode_queries(tower: TextTower, queries: Sequence[str], templates: Sequence
 
 
 def cached_embeddings(
-    clip: str, queries: Sequence[str], templates: Sequence[str], quick_gelu: bool
+    clip: str, queries: Sequence[str], templates: Sequence[str], **options: Optional[bool]
 ) -> Tensor:
     """Embed queries, or read them from the cache where the same ones were embedded before.
 
     The cache lies in ``$SCLIP_CACHE_DIR``, by default ``~/.cache/sclip_mmseg``, under the SHA-256
-    of the checkpoint file, the queries, the templates and the activation. One process encodes while
+    of the checkpoint file, the queries, the templates and the options. One process encodes while
     others wait for it. Encoding runs on the accelerator where there is one.
+
+    Args:
+        clip: A CLIP by name or path.
+        queries: Q texts.
+        templates: Prompts with a ``{}`` for the query.
+        options: Of :func:`.towers.load_text_tower`.
 
     Returns:
         L2-normalised ``[Q, D]``, float32 on the CPU.
     """
     path = resolve_clip(clip)
-    content = [_CACHE_VERSION, sha256_of(path), list(queries), list(templates), quick_gelu]
-    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    content = [_CACHE_VERSION, sha256_of(path), list(queries), list(templates), options]
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     root = Path(os.environ.get(CACHE_DIR) or '~/.cache/sclip_mmseg').expanduser()
     target = root / f'{key}.npy'
     if target.is_file():
@@ -101,7 +106,7 @@ def cached_embeddings(
     with lock_file(target, f'set {CACHE_DIR} to a folder for cached embeddings'):
         if not target.is_file():
             print_log(f'Encoding {len(queries)} queries × {len(templates)} templates', 'current')
-            tower = build_text_tower(load_clip(clip), f"clip='{clip}'", quick_gelu)
+            tower = load_text_tower(clip, **options)
             embeddings = encode_queries(tower.to(get_device()), queries, templates)
             part = target.with_suffix('.part.npy')
             np.save(part, embeddings.cpu().numpy())

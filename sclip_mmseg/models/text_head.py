@@ -3,6 +3,7 @@
 from typing import List, Optional, Sequence, Union
 
 import torch
+import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmseg.registry import MODELS
 from mmseg.utils import get_predefined_templates
@@ -28,7 +29,7 @@ class CLIPTextHead(nn.Module):
             ``tools/extract_text_embeddings.py``. Its queries replace ``queries``, and no text tower
             is needed.
         clip: Checkpoint of the text tower. The segmentor fills in the image encoder's.
-        quick_gelu: As for the image encoder.
+        quick_gelu, round_weights: As for the image encoder.
 
     Raises:
         InputError: If queries, templates or the file of embeddings cannot be used.
@@ -41,6 +42,7 @@ class CLIPTextHead(nn.Module):
         embeddings: Optional[str] = None,
         clip: Optional[str] = None,
         quick_gelu: bool = True,
+        round_weights: Optional[bool] = None,
     ):
         super().__init__()
         precomputed = None
@@ -55,7 +57,10 @@ class CLIPTextHead(nn.Module):
         self.templates = _load_templates(templates)
         self.clip = clip
         self.quick_gelu = quick_gelu
+        self.round_weights = round_weights
         self.register_buffer('embeddings', precomputed, persistent=False)
+        class_ids = torch.tensor(query_set.class_ids)
+        self.register_buffer('class_ids', class_ids, persistent=False)
 
     @property
     def num_classes(self) -> int:
@@ -74,19 +79,24 @@ class CLIPTextHead(nn.Module):
                     'text_head needs clip=… (a CLIP by name or path) to encode queries'
                 )
             self.embeddings = cached_embeddings(
-                self.clip, self.query_set.queries, self.templates, self.quick_gelu
+                self.clip,
+                self.query_set.queries,
+                self.templates,
+                quick_gelu=self.quick_gelu,
+                round_weights=self.round_weights,
             )
 
     def forward(self, features: Tensor) -> Tensor:
         """Compare patches with queries.
 
         Args:
-            features: L2-normalised ``[B, h, w, D]``.
+            features: ``[B, h, w, D]``, of any length.
 
         Returns:
             Cosines ``[B, Q, h, w]``, float32.
         """
-        return torch.einsum('bhwd,qd->bqhw', features.float(), self.embeddings)
+        features = F.normalize(features.float(), dim=-1)
+        return torch.einsum('bhwd,qd->bqhw', features, self.embeddings)
 
 
 def _load_templates(templates: Union[str, Sequence[str]]) -> List[str]:

@@ -16,15 +16,15 @@ def choose_window_batch(tokens: int, width: int, heads: int, device: torch.devic
         device: Where it runs.
 
     Returns:
-        On a CPU what stays in its cache, else as many as half of the free memory of a CUDA device
-        holds (32 on others, which do not tell), at most 64.
+        On a CPU what stays in its cache; else as many as a quarter of a CUDA device's memory holds,
+        whoever uses it (32 on others, which do not tell), at most 64. So the same run has the same
+        batches, and the same digits.
     """
     if device.type == 'cpu':
         return max(_CPU_TOKENS // tokens, 1)
     if device.type != 'cuda':
         return 32
-    free, _ = torch.cuda.mem_get_info(device)
-    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    total = torch.cuda.get_device_properties(device).total_memory
     # The hidden layer and its activation, a few maps of the residual stream, attention maps.
     window = 4 * (16 * tokens * width + 4 * heads * tokens**2)
-    return max(min((free + held) // (2 * window), _LARGEST), 1)
+    return max(min(total // (4 * window), _LARGEST), 1)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from helpers import seeded_clip
 from safetensors.torch import save_file
+from sclip_mmseg.models.checkpoint import load_clip
 
 from sclip_mmseg import InputError
-from sclip_mmseg.models.checkpoint import load_clip
 from sclip_mmseg.models.towers import build_image_tower, build_text_tower
 from sclip_mmseg.utils.compat import openai_clip
 

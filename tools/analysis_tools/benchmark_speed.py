@@ -26,11 +26,11 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from sclip_mmseg.models.sliding_window import Window, window_grid
 from torch import Tensor, nn
 
 import sclip_mmseg
 from sclip_mmseg import InputError
-from sclip_mmseg.models.sliding_window import Window, window_grid
 from sclip_mmseg.utils.compat import openai_clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -340,9 +340,9 @@ def time_pamr(clip: str, folder: Path, args, precision: str) -> dict:
 def time_text(clip: str, folder: Path, args, precision: str) -> dict:
     """Time the text head: plain, cold (no cache, text tower read) and warm (from the cache)."""
     from mmseg.utils import get_predefined_templates
+    from sclip_mmseg.models.checkpoint import load_clip
 
     from sclip_mmseg.datasets import load_queries
-    from sclip_mmseg.models.checkpoint import load_clip
     from sclip_mmseg.models.text_embeddings import cached_embeddings
     from sclip_mmseg.models.towers import build_text_tower
 

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from pictograms import TRAIN_STYLES
 from safetensors.torch import load_file, save_file
+from sclip_mmseg.models.blocks import project, project_back
 from torch import Tensor, nn
 from tqdm import tqdm
 from training_data import Batch, Phase, SceneBatches
 
-from sclip_mmseg.models.blocks import project, project_back
 from sclip_mmseg.utils.compat import openai_clip
 
 MEAN, STD = (122.771, 116.746, 104.094), (68.501, 66.632, 70.323)

@@ -6,9 +6,7 @@ model = dict(
         std=[68.501, 66.632, 70.323],
         bgr_to_rgb=True,
     ),
-    image_encoder=dict(
-        type='CLIPImageEncoder', clip='ViT-B/16', attention=dict(type='CLIPAttention')
-    ),
+    image_encoder=dict(type='CLIPImageEncoder', clip='ViT-B/16', method=dict(type='CLIP')),
     text_head=dict(type='CLIPTextHead', templates='imagenet'),
     test_cfg=dict(
         mode='slide',

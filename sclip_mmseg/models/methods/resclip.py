@@ -1,27 +1,30 @@
 """ResCLIP (arXiv 2411.15851): Residual Cross-correlation and Semantic Feedback Refinement."""
 
-from functools import lru_cache
 from typing import Iterable, Iterator, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
-from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..utils.errors import InputError
-from .attention import BlockTokens, Grid, LastBlockAttention, patch_offsets
-from .decision import best_queries, index_tensor
-from .sliding_window import resize_map
+from ...registry import METHODS, REFINERS
+from ...utils.cache import cached_tensors
+from ...utils.errors import InputError
+from ..decision import best_queries
+from ..fusion import resize_maps
+from ..towers import VisionTransformer, attention_logits
+from ..towers.vit import Grid
+from ..view import View
+from .base import Classify, LastBlockMethod, LastTokens, patch_distance, patch_offsets
 
-_CACHED = 1 << 26  # sampled pairs kept per grid size; larger grids are computed anew
+_CACHE = 1 << 28  # bytes of sampled lines kept
 
 
-@MODELS.register_module()
-class ResCLIPAttention(LastBlockAttention):
-    """Another method's attention with RCS, with SFR, or with both.
+@METHODS.register_module()
+class ResCLIP(LastBlockMethod):
+    """Another method with RCS, with SFR, or with both.
 
     Args:
-        base: Config of the other method's attention.
+        base: Config of the other method.
         rcs: Config of :class:`RCS`, without ``type``; None to leave it out.
         sfr: Config of :class:`SFR`, without ``type``; None to leave it out.
 
@@ -31,23 +34,34 @@ class ResCLIPAttention(LastBlockAttention):
 
     def __init__(self, base: dict, rcs: Optional[dict] = None, sfr: Optional[dict] = None):
         super().__init__()
-        self.base = MODELS.build(base)
-        if type(self.base).pairs is LastBlockAttention.pairs:
+        self.base = METHODS.build(base)
+        if getattr(type(self.base), 'pairs', LastBlockMethod.pairs) is LastBlockMethod.pairs:
             name = type(self.base).__name__
-            raise InputError(f'attention.base={name} has no logits for RCS or SFR to change')
+            raise InputError(f'method.base={name} has no logits for RCS or SFR to change')
         self.rcs = RCS(**rcs) if rcs is not None else None
-        self.feedback = SFR(**sfr) if sfr is not None else None
+        self.sfr = SFR(**sfr) if sfr is not None else None
         self.keep_residual = self.base.keep_residual
         self.earlier_blocks = self.rcs.blocks if self.rcs else ()
 
-    def forward(self, tokens: BlockTokens) -> Tensor:
-        """See :class:`.attention.LastBlockAttention`."""
+    def prepare(
+        self, tower: VisionTransformer, view: View, classify: Classify
+    ) -> Tuple[Tensor, LastTokens]:
+        """Run the blocks before the last and, for SFR, the last one a first time."""
+        x, tokens = super().prepare(tower, view, classify)
+        if self.sfr is not None:
+            cosines = classify(self.read_out(tower, x, tokens))  # as yet without similarity
+            similarity = self.sfr(cosines, view.images, classify.class_ids, tower.patch_size)
+            tokens.similarity = similarity
+        return x, tokens
+
+    def mix(self, tokens: LastTokens) -> Tensor:
+        """See :class:`.base.LastBlockMethod`."""
         bias = self.base.bias(tokens)
         weights = 0
         for a, b in self.base.pairs(tokens):
-            logits = a @ b.transpose(-1, -2) * a.shape[-1] ** -0.5
+            logits = attention_logits(a, b)
             if tokens.similarity is not None:
-                logits = self.feedback.mix(logits, tokens.similarity.to(logits.dtype))
+                logits = self.sfr.mix(logits, tokens.similarity.to(logits.dtype))
             if bias is not None:
                 logits = logits + bias
             weights = weights + logits.softmax(-1)
@@ -135,57 +149,53 @@ class SFR(_Mixer):
         self.temp_thd = temp_thd
         self.logit_scale = logit_scale
         refine = refine or dict(type='PAMR', num_steps=10, dilations=(8, 16))
-        self.refine = MODELS.build(refine)
+        self.refine = REFINERS.build(refine)
         self.full_line = full_line
         self.merge_synonyms = merge_synonyms
 
     def forward(
-        self, cosines: Tensor, images: Tensor, class_ids: Sequence[int], patch_size: int
+        self, cosines: Tensor, images: Tensor, class_ids: Tensor, patch_size: int
     ) -> Tensor:
         """Turn a first segmentation into a similarity of patches.
 
         Args:
             cosines: ``[B, Q, h, w]`` of the patches.
             images: The crops ``[B, 3, H, W]``.
-            class_ids: The class of each query.
+            class_ids: The class of each query, int64 ``[Q]``.
             patch_size: Side of a patch in pixels.
 
         Returns:
             ``[B, 1, 1 + N, 1 + N]``, float32, at most 1; zero for the class token.
         """
-        labels = [
-            patch_labels(self._segment(c, image, class_ids), patch_size, len(c))
-            for c, image in zip(cosines, images)
-        ]
-        similarity = smooth_rows(patch_similarity(torch.stack(labels), self.full_line))
+        query_map = self.refine(resize_maps(cosines, images.shape[-2:]), images)
+        best, labels = best_queries(query_map.permute(0, 2, 3, 1), self.logit_scale)
+        if self.merge_synonyms:
+            labels = class_ids[labels]
+        labels = labels.masked_fill(best < self.temp_thd, 0)
+        labels = patch_labels(labels, patch_size, num_labels=cosines.shape[1])
+        similarity = smooth_rows(patch_similarity(labels, self.full_line))
         similarity = similarity / similarity.amax((1, 2), keepdim=True)
         return F.pad(similarity, (1, 0, 1, 0))[:, None]
-
-    def _segment(self, cosines: Tensor, image: Tensor, class_ids: Sequence[int]) -> Tensor:
-        """Label of each pixel of one crop, int64 ``[H, W]``."""
-        query_map = self.refine(resize_map(cosines, image.shape[-2:]), image)
-        best, labels = best_queries(query_map.permute(1, 2, 0), self.logit_scale)
-        if self.merge_synonyms:
-            labels = index_tensor(tuple(class_ids), labels.device)[labels]
-        return labels.masked_fill(best < self.temp_thd, 0)
 
 
 def patch_labels(labels: Tensor, patch_size: int, num_labels: int) -> Tensor:
     """Most frequent label of each patch, the smallest of equally frequent ones.
 
     Args:
-        labels: int64 ``[H, W]``; pixels beyond the last whole patch are left out.
+        labels: int64 ``[B, H, W]``; pixels beyond the last whole patch are left out.
         patch_size: Side of a patch in pixels.
         num_labels: Labels are 0 to ``num_labels - 1``.
 
     Returns:
-        int64 ``[H // patch_size, W // patch_size]``.
+        int64 ``[B, H // patch_size, W // patch_size]``.
     """
-    patches = labels.unfold(0, patch_size, patch_size).unfold(1, patch_size, patch_size)
-    patches = patches.flatten(2)
+    patches = labels.unfold(1, patch_size, patch_size).unfold(2, patch_size, patch_size)
+    grid = patches.shape[:3]
+    patches = patches.flatten(3).flatten(0, 2)
     # Not torch.mode, whose choice among equally frequent ones depends on the device.
-    counts = patches.new_zeros(*patches.shape[:2], num_labels)
-    return counts.scatter_add_(-1, patches, torch.ones_like(patches)).argmax(-1)
+    first = num_labels * torch.arange(len(patches), device=labels.device)
+    counts = (first[:, None] + patches).flatten().bincount(minlength=num_labels * len(patches))
+    return counts.view(-1, num_labels).argmax(-1).view(grid)
 
 
 def patch_similarity(labels: Tensor, full_line: bool = False) -> Tensor:
@@ -206,20 +216,19 @@ def patch_similarity(labels: Tensor, full_line: bool = False) -> Tensor:
     blocked = torch.zeros(*flat.shape, flat.shape[1], dtype=torch.bool, device=flat.device)
     for tested, between in _samples(grid, full_line, flat.device):
         blocked[:, tested[0], tested[1]] |= flat[:, between] != flat[:, tested[0]]
-    distance = torch.stack(patch_offsets(grid)).abs().amax(0).to(flat.device, non_blocking=True)
+    distance = patch_distance(grid, flat.device)
     decay = (-distance / distance.max().clamp(min=1)).exp()
     same = flat[:, :, None] == flat[:, None]
     return torch.where(blocked, decay, 1.0) * same
 
 
 def _samples(grid: Grid, full_line: bool, device: torch.device) -> Iterable[Tuple[Tensor, Tensor]]:
-    sampled = (grid[0] * grid[1]) ** 2 * max(grid)
-    make = _cached_samples if sampled <= _CACHED else line_samples
-    return make(grid, full_line, device)
+    """Sampled lines, made anew where they would not stay in the cache."""
+    size = 12 * (grid[0] * grid[1]) ** 2 * max(grid)  # bytes, at most
+    return (_cached_samples if size <= _CACHE else line_samples)(grid, full_line, device)
 
 
-@lru_cache(maxsize=4)
-@torch.inference_mode(False)
+@cached_tensors(max_bytes=_CACHE)
 def _cached_samples(grid: Grid, full_line: bool, device: torch.device):
     return list(line_samples(grid, full_line, device))
 
@@ -241,18 +250,18 @@ def line_samples(
     Yields:
         For each t the pairs tested, int32 ``[2, pairs]``, and the patch at t, int32 ``[pairs]``.
     """
-    dy, dx = patch_offsets(grid)
-    distance = torch.stack([dy, dx]).abs().amax(0)
-    farthest = int(distance.max())
-    index = torch.arange(len(dy))
+    dy, dx = patch_offsets(grid, device)
+    distance = torch.maximum(dy.abs(), dx.abs())
+    index = torch.arange(len(dy), device=device)
     y, x = index // grid[1], index % grid[1]
+    farthest = max(grid) - 1
     for step in range(1, farthest + 1):
         first, second = (distance >= (1 if full_line else step)).nonzero(as_tuple=True)
         t = step / farthest
         row = (y[first] + t * dy[first, second]).round().long()
         column = (x[first] + t * dx[first, second]).round().long()
         pairs, between = torch.stack([first, second]), row * grid[1] + column
-        yield pairs.to(device, torch.int32), between.to(device, torch.int32)
+        yield pairs.to(torch.int32), between.to(torch.int32)
 
 
 def smooth_rows(similarity: Tensor, std: float = 5.0, taps: int = 31) -> Tensor:
@@ -266,12 +275,14 @@ def smooth_rows(similarity: Tensor, std: float = 5.0, taps: int = 31) -> Tensor:
     Returns:
         ``[B, N, N]``.
     """
-    taps = min(similarity.shape[-1], taps)
+    count, device = similarity.shape[-1], similarity.device
+    taps = min(count, taps)
     taps -= 1 - taps % 2
-    offsets = torch.arange(taps, device=similarity.device) - taps // 2
-    kernel = (-(offsets**2) / (2 * std**2)).exp()
+    kernel = (-((torch.arange(taps, device=device) - taps // 2) ** 2) / (2 * std**2)).exp()
     kernel = (kernel / kernel.sum()).to(similarity.dtype)
-    rows = similarity.flatten(0, 1)[:, None]
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        smooth = F.conv1d(rows, kernel[None, None], padding=taps // 2).view_as(similarity)
+    # The convolution as a product with a banded matrix, which no library runs in TF32 unasked.
+    index = torch.arange(count, device=device)
+    offset = index[:, None] - index + taps // 2
+    band = kernel[offset.clamp(0, taps - 1)] * ((offset >= 0) & (offset < taps))
+    smooth = similarity @ band
     return smooth / (smooth.sum(-1, keepdim=True) + 1e-8)

@@ -1,4 +1,4 @@
-"""Sliding windows: where they lie, and how their maps become one map.
+"""How the maps of sliding windows become one map.
 
 All that happens to cosines between the text head and the decision is linear, and separable into
 rows and columns: resizing a window's map to the window, averaging windows where they overlap,
@@ -6,53 +6,18 @@ resizing to the original size. So it is done as one matrix per axis, see :class:
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Size = Tuple[int, int]
+from ..utils.cache import cached_tensors
+from .view import View
+from .windows import Size, window_grid, window_spans
+
 Tile = Tuple[slice, slice, Tensor]
-
-
-class Window(NamedTuple):
-    """Pixel rows ``top:bottom`` and columns ``left:right`` of an image."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def size(self) -> Size:
-        """Height and width in pixels."""
-        return self.bottom - self.top, self.right - self.left
-
-
-def window_grid(image_size: Size, crop_size: Size, stride: Size) -> List[Window]:
-    """Cover an image with windows, row by row.
-
-    Along each side there are ``max(side - crop + stride - 1, 0) // stride + 1`` windows. The last
-    one is shifted back to end at the border; an image side below the crop gives a smaller window
-    (mmseg's slide inference).
-
-    Args:
-        image_size, crop_size, stride: Height and width in pixels.
-    """
-    rows, columns = (
-        _window_spans(side, crop, step) for side, crop, step in zip(image_size, crop_size, stride)
-    )
-    return [Window(top, left, bottom, right) for top, bottom in rows for left, right in columns]
-
-
-def _window_spans(side: int, crop: int, step: int) -> List[Tuple[int, int]]:
-    """Where the windows along one side begin and end."""
-    count = max(side - crop + step - 1, 0) // step + 1
-    ends = [min(index * step + crop, side) for index in range(count)]
-    return [(end - min(crop, side), end) for end in ends]
 
 
 class WindowAxis(NamedTuple):
@@ -69,8 +34,7 @@ class WindowAxis(NamedTuple):
     cells: int
 
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)
+@cached_tensors(max_bytes=1 << 27)
 def axis_weights(axis: WindowAxis, length: int, flip: bool, device: torch.device) -> 'AxisWeights':
     """Find what each cell of the windows along one side adds to each pixel of the fused map.
 
@@ -82,20 +46,21 @@ def axis_weights(axis: WindowAxis, length: int, flip: bool, device: torch.device
         flip: Whether the image was mirrored along this side; the fused map is mirrored back.
         device: Of the weights.
     """
-    spans = _window_spans(axis.side, axis.crop, axis.step)
-    total = torch.zeros(len(spans), axis.cells, axis.side)
-    unit = torch.eye(axis.cells)[None]
+    spans = window_spans(axis.side, axis.crop, axis.step)
+    total = torch.zeros(len(spans), axis.cells, axis.side, device=device)
+    unit = torch.eye(axis.cells, device=device)[None]
     for number, (start, end) in enumerate(spans):
         fine = F.interpolate(unit, end - start, mode='linear', align_corners=False)
         total[number, :, start:end] = fine
-    count = sum(torch.arange(axis.side).ge(a) & torch.arange(axis.side).lt(b) for a, b in spans)
+    pixel = torch.arange(axis.side, device=device)
+    count = sum(pixel.ge(start) & pixel.lt(end) for start, end in spans)
     mean = total.flatten(0, 1)[None] / count
     mean = mean.flip(-1) if flip else mean
     weights = F.interpolate(mean, length, mode='linear', align_corners=False)[0].T.contiguous()
     seen = weights.ne(0)
     first = seen.int().argmax(1).tolist()
-    last = (seen * torch.arange(1, 1 + seen.shape[1])).amax(1).tolist()
-    return AxisWeights(weights.to(device, non_blocking=True), first, last)
+    last = (seen.shape[1] - seen.flip(1).int().argmax(1)).tolist()
+    return AxisWeights(weights, first, last)
 
 
 class AxisWeights(NamedTuple):
@@ -201,33 +166,31 @@ def _pieces(length: int, step: int) -> Iterator[slice]:
 
 
 def encode_windows(
-    images: Sequence[Tensor],
-    encode: Callable[[Tensor], Tensor],
+    views: Sequence[View],
+    encode: Callable[[View], Tensor],
     crop_size: Optional[Size],
     stride: Optional[Size],
-    window_batch: Union[int, Callable[[Size], int]],
+    window_batch: Callable[[Size], int],
 ) -> List[WindowMaps]:
     """Compute the coarse maps of images of any sizes from batches of equally large windows.
 
     Args:
-        images: Images ``[3, H, W]``.
-        encode: Windows ``[n, 3, h, w]`` → coarse maps ``[n, Q, h', w']``.
+        views: Of one image each.
+        encode: Windows → coarse maps ``[n, Q, h', w']``.
         crop_size, stride: Height and width in pixels; None for one window over the whole image.
-        window_batch: Largest number of windows encoded at a time, or what tells it by their size.
+        window_batch: Tells the largest number of windows of a size to encode at a time.
     """
-    sizes = [tuple(image.shape[-2:]) for image in images]
+    sizes = [tuple(view.images.shape[-2:]) for view in views]
     grids = [window_grid(size, crop_size or size, stride or size) for size in sizes]
     jobs = [(index, number) for index, grid in enumerate(grids) for number in range(len(grid))]
     jobs.sort(key=lambda job: grids[job[0]][0].size)  # all windows of an image are equally large
-    maps: List[List[Tensor]] = [[] for _ in images]
-    for size, group in groupby(jobs, key=lambda job: grids[job[0]][0].size):
-        group = list(group)
-        step = window_batch(size) if callable(window_batch) else window_batch
-        for start in range(0, len(group), step):
-            batch = group[start : start + step]
-            windows = [(images[index], grids[index][number]) for index, number in batch]
-            crops = torch.stack([x[:, w.top : w.bottom, w.left : w.right] for x, w in windows])
-            for (index, _), coarse in zip(batch, encode(crops)):
+    maps: List[List[Tensor]] = [[] for _ in views]
+    for size, jobs_of_size in groupby(jobs, key=lambda job: grids[job[0]][0].size):
+        same, step = list(jobs_of_size), window_batch(size)
+        for start in range(0, len(same), step):
+            batch = same[start : start + step]
+            windows = View.join([views[index].cut(grids[index][n]) for index, n in batch])
+            for (index, _), coarse in zip(batch, encode(windows)):
                 maps[index].append(coarse.permute(1, 2, 0))
     return [
         _arrange(parts, size, crop_size or size, stride or size) for parts, size in zip(maps, sizes)
@@ -237,29 +200,14 @@ def encode_windows(
 def _arrange(parts: List[Tensor], size: Size, crop_size: Size, stride: Size) -> WindowMaps:
     """Lay the maps ``[h', w', Q]`` of an image's windows out as they lie in the image."""
     axes = tuple(map(WindowAxis, size, crop_size, stride, parts[0].shape))
-    across = len(_window_spans(*axes[1][:3]))
+    across = len(window_spans(*axes[1][:3]))
     rows = [torch.cat(parts[i : i + across], 1) for i in range(0, len(parts), across)]
     return WindowMaps(torch.cat(rows), axes)
 
 
-def resize_map(coarse: Tensor, size: Size) -> Tensor:
-    """Resize a map ``[Q, h, w]`` bilinearly to ``[Q, *size]``, in memory as ``[H, W, Q]``."""
-    axes = tuple(WindowAxis(side, side, side, cells) for side, cells in zip(size, coarse.shape[1:]))
-    return WindowMaps(coarse.permute(1, 2, 0), axes).fuse().whole()
-
-
-def slide_inference(
-    images: Sequence[Tensor],
-    encode: Callable[[Tensor], Tensor],
-    crop_size: Optional[Size],
-    stride: Optional[Size],
-    window_batch: Union[int, Callable[[Size], int]],
-) -> List[Tensor]:
-    """Compute the maps of images at their own sizes; arguments as :func:`encode_windows`.
-
-    Returns:
-        For each image the mean ``[Q, H, W]`` over all windows' maps, each resized bilinearly to its
-        window.
-    """
-    maps = encode_windows(images, encode, crop_size, stride, window_batch)
-    return [each.fuse().whole() for each in maps]
+def resize_maps(coarse: Tensor, size: Size) -> Tensor:
+    """Resize ``[B, Q, h, w]`` bilinearly to ``[B, Q, *size]``, in memory as ``[B, H, W, Q]``."""
+    axes = tuple(WindowAxis(side, side, side, cells) for side, cells in zip(size, coarse.shape[2:]))
+    cells = coarse.permute(2, 3, 0, 1).flatten(2)  # all images' queries side by side
+    fused = WindowMaps(cells, axes).fuse().whole()
+    return fused.unflatten(0, coarse.shape[:2])

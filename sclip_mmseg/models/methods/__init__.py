@@ -1,0 +1,40 @@
+"""The methods, a file per paper. Their names in configs are those of their classes."""
+
+from .ablations import (
+    EarlierBlock,
+    IdentityCSA,
+    LearnedCSA,
+    LocalCLIP,
+    RandomCSA,
+    SharpenedCLIP,
+    SingleCSA,
+)
+from .base import Classify, LastBlockMethod, LastTokens, Method
+from .clearclip import ClearCLIP
+from .clip import CLIP
+from .maskclip import MaskCLIP
+from .naclip import NACLIP
+from .resclip import RCS, SFR, ResCLIP
+from .sclip import SCLIP
+
+__all__ = [
+    'CLIP',
+    'NACLIP',
+    'RCS',
+    'SCLIP',
+    'SFR',
+    'Classify',
+    'ClearCLIP',
+    'EarlierBlock',
+    'IdentityCSA',
+    'LastBlockMethod',
+    'LastTokens',
+    'LearnedCSA',
+    'LocalCLIP',
+    'MaskCLIP',
+    'Method',
+    'RandomCSA',
+    'ResCLIP',
+    'SharpenedCLIP',
+    'SingleCSA',
+]

@@ -1,0 +1,197 @@
+"""The ablations of SCLIP's paper: other projections, and other attention than its own."""
+
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ...registry import METHODS
+from ...utils.cache import cached_tensors
+from ...utils.errors import InputError
+from ...utils.files import find_file
+from ..towers import read_tensors
+from .base import LastBlockMethod, LastTokens, patch_distance
+from .clip import CLIP
+
+Pairs = List[Tuple[Tensor, Tensor]]
+
+
+@METHODS.register_module()
+class SingleCSA(LastBlockMethod):
+    """One of SCLIP's two maps, ``softmax(q qᵀ / √d) v`` or ``softmax(k kᵀ / √d) v``.
+
+    Args:
+        projection: ``'q'`` or ``'k'``.
+
+    Raises:
+        InputError: If it is another.
+    """
+
+    def __init__(self, projection: str):
+        super().__init__()
+        if projection not in ('q', 'k'):
+            raise InputError(f"method.projection={projection!r} must be 'q' or 'k'")
+        self.projection = projection
+
+    def pairs(self, tokens: LastTokens) -> Pairs:
+        """See :class:`.base.LastBlockMethod`."""
+        feature = getattr(tokens, self.projection)
+        return [(feature, feature)]
+
+
+@METHODS.register_module()
+class IdentityCSA(LastBlockMethod):
+    """``softmax(x xᵀ / √width) v`` of the block's normalised input x, without any projection.
+
+    One map over the whole width serves all heads: without a projection the heads' slices of x are
+    arbitrary. (The paper does not say how x is divided among heads.)
+    """
+
+    def pairs(self, tokens: LastTokens) -> Pairs:
+        """See :class:`.base.LastBlockMethod`."""
+        x = tokens.x[:, None].expand(-1, tokens.q.shape[1], -1, -1)
+        return [(x, x)]
+
+
+@METHODS.register_module()
+class RandomCSA(LastBlockMethod):
+    """``Σᵢ softmax(x Wᵢ Wᵢᵀ xᵀ / √d) v`` with random matrices ``Wᵢ``, entries ``N(0, 1 / width)``.
+
+    Args:
+        num_projections: Number of matrices, a map for each.
+        seed: Seed of the matrices.
+
+    Raises:
+        InputError: If ``num_projections`` is not positive.
+    """
+
+    def __init__(self, num_projections: int = 1, seed: int = 0):
+        super().__init__()
+        if num_projections < 1:
+            raise InputError(f'method.num_projections={num_projections} must be positive')
+        self.num_projections = num_projections
+        self.seed = seed
+
+    def pairs(self, tokens: LastTokens) -> Pairs:
+        """See :class:`.base.LastBlockMethod`."""
+        x = tokens.x
+        matrices = random_projections(
+            self.num_projections, x.shape[-1], self.seed, x.dtype, x.device
+        )
+        features = [tokens.heads_of(x @ matrix) for matrix in matrices]
+        return [(feature, feature) for feature in features]
+
+
+@cached_tensors(max_bytes=1 << 26)
+def random_projections(
+    count: int, width: int, seed: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Matrices with entries drawn from ``N(0, 1 / width)``, ``[count, width, width]``.
+
+    They are drawn on the CPU, so that they are the same on every device.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    matrices = torch.randn(count, width, width, generator=generator) * width**-0.5
+    return matrices.to(device=device, dtype=dtype)
+
+
+@METHODS.register_module()
+class LearnedCSA(LastBlockMethod):
+    """``softmax(x W Wᵀ xᵀ / √d) v`` with a learned matrix W.
+
+    Args:
+        projection: Path of a file with ``weight`` ``[width, width]``, as
+            ``tools/train_projection.py`` writes it; None for the identity, to be trained.
+        width: Width of the block, needed without ``projection``.
+
+    Raises:
+        InputError: If the file does not hold such a matrix, or there is neither file nor width.
+    """
+
+    def __init__(self, projection: Optional[str] = None, width: Optional[int] = None):
+        super().__init__()
+        if projection is None and width is None:
+            raise InputError('method.projection=None: name a file of tools/train_projection.py')
+        self.weight = nn.Parameter(torch.eye(width) if projection is None else _read(projection))
+
+    def pairs(self, tokens: LastTokens) -> Pairs:
+        """See :class:`.base.LastBlockMethod`."""
+        feature = tokens.heads_of(tokens.x @ self.weight.to(tokens.x.dtype))
+        return [(feature, feature)]
+
+
+def _read(path: str) -> Tensor:
+    found = find_file(path)
+    weight = None if found is None else read_tensors(found).get('weight')
+    if weight is None or weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
+        raise InputError(
+            f"method.projection='{path}' holds no square matrix 'weight': make it with "
+            'tools/train_projection.py'
+        )
+    return weight.float()
+
+
+@METHODS.register_module()
+class SharpenedCLIP(LastBlockMethod):
+    """CLIP's attention with sharper maps, ``softmax(τ q kᵀ / √d) v``.
+
+    Args:
+        sharpness: τ, positive.
+
+    Raises:
+        InputError: If it is not positive.
+    """
+
+    def __init__(self, sharpness: float = 2.0):
+        super().__init__()
+        if not sharpness > 0:
+            raise InputError(f'method.sharpness={sharpness} must be positive')
+        self.sharpness = sharpness
+
+    def pairs(self, tokens: LastTokens) -> Pairs:
+        """See :class:`.base.LastBlockMethod`."""
+        return [(tokens.q * self.sharpness, tokens.k)]
+
+
+@METHODS.register_module()
+class LocalCLIP(CLIP):
+    """CLIP's attention among the patches of a window around each.
+
+    The class token attends to all tokens and patches attend to it.
+
+    Args:
+        window: Side of the window in patches, odd.
+
+    Raises:
+        InputError: If ``window`` is not odd and positive.
+    """
+
+    def __init__(self, window: int = 3):
+        super().__init__()
+        if window < 1 or window % 2 == 0:
+            raise InputError(f'method.window={window} must be an odd number of patches')
+        self.window = window
+
+    def bias(self, tokens: LastTokens) -> Tensor:
+        """0 in the window and for the class token, minus infinity elsewhere, ``[1 + N, 1 + N]``."""
+        far = patch_distance(tokens.grid, tokens.q.device) > self.window // 2
+        bias = tokens.q.new_zeros(1 + len(far), 1 + len(far))
+        bias[1:, 1:].masked_fill_(far, float('-inf'))
+        return bias
+
+
+@METHODS.register_module()
+class EarlierBlock(LastBlockMethod):
+    """The attention map of an earlier block, applied to the last block's values.
+
+    Args:
+        block: The block, counted from 1.
+    """
+
+    def __init__(self, block: int = 3):
+        super().__init__()
+        self.earlier_blocks: Sequence[int] = (block,)
+
+    def mix(self, tokens: LastTokens) -> Tensor:
+        """See :class:`.base.LastBlockMethod`."""
+        return tokens.earlier @ tokens.v

@@ -1,0 +1,187 @@
+"""What a method is, and the base of those that change the last block's attention only."""
+
+from dataclasses import dataclass, replace
+from typing import List, Optional, Protocol, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...utils.cache import cached_tensors
+from ...utils.errors import InputError
+from ..towers import VisionTransformer
+from ..towers.vit import Grid
+from ..view import View
+
+
+class Classify(Protocol):
+    """Patch features → cosines with the text queries, all that a method knows of the text.
+
+    Attributes:
+        class_ids: The class of each query, int64 ``[Q]``.
+    """
+
+    class_ids: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Cosines ``[B, Q, h, w]``, float32, of features ``[B, h, w, D]`` of any length."""
+
+
+class Method(nn.Module):
+    """Makes patch features of windows. A method overrides :meth:`forward`.
+
+    It may run the tower's blocks as it likes, and give features on any grid.
+    """
+
+    #: Whether :meth:`forward` gets a second tower as ``proxy``, a :class:`..proxy.ProxyTower`.
+    needs_proxy: bool = False
+
+    def check(self, tower: VisionTransformer) -> None:
+        """Refuse a tower that the method cannot run on.
+
+        Raises:
+            InputError: If there is a reason.
+        """
+
+    def forward(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
+        """Make patch features.
+
+        Args:
+            tower: CLIP's image tower.
+            view: The windows.
+            classify: For methods that need a first segmentation.
+
+        Returns:
+            ``[B, h, w, D]``, of any length and floating dtype.
+        """
+        raise NotImplementedError
+
+
+@dataclass
+class LastTokens:
+    """What the last block's attention sees; tokens are the class token and N patches, row by row.
+
+    Attributes:
+        q, k, v: The block's own queries, keys and values ``[B, heads, 1 + N, d]``.
+        x: The block's normalised input ``[B, 1 + N, width]``, of which q, k and v are projections.
+        grid: Patch rows and columns, whose product is N.
+        earlier: Mean attention map of the blocks that the method asked for, ``[B, heads, 1 + N,
+            1 + N]``; rows sum to 1.
+        similarity: What :class:`.resclip.SFR` adds to the logits, ``[B, 1, 1 + N, 1 + N]``, 0 to 1.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    x: Tensor
+    grid: Grid
+    earlier: Optional[Tensor] = None
+    similarity: Optional[Tensor] = None
+
+    def heads_of(self, x: Tensor) -> Tensor:
+        """Cut ``[B, 1 + N, width]`` into heads, ``[B, heads, 1 + N, d]``."""
+        return x.unflatten(-1, (self.q.shape[1], -1)).transpose(1, 2)
+
+
+class LastBlockMethod(Method):
+    """Changes how the last block mixes its tokens, by default a sum of softmax maps.
+
+    A method overrides :meth:`pairs`, :meth:`bias` or :meth:`mix`.
+    """
+
+    #: Whether the last block adds its input and runs its MLP; else its output is the attention's.
+    keep_residual: bool = True
+    #: Blocks, counted from 1, whose mean attention map the method needs.
+    earlier_blocks: Sequence[int] = ()
+
+    def check(self, tower: VisionTransformer) -> None:
+        """See :class:`Method`."""
+        earlier, wanted = len(tower.blocks) - 1, list(self.earlier_blocks)
+        if any(not 1 <= block <= earlier for block in wanted):
+            raise InputError(
+                f'the method asks for the maps of blocks {wanted}, there are blocks 1 to {earlier} '
+                'before the last: set model.image_encoder.method.rcs.blocks to middle ones'
+            )
+
+    def forward(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
+        """See :class:`Method`."""
+        return self.read_out(tower, *self.prepare(tower, view, classify))
+
+    def prepare(
+        self, tower: VisionTransformer, view: View, classify: Classify
+    ) -> Tuple[Tensor, LastTokens]:
+        """Input of the last block ``[B, 1 + N, width]``, and what its attention sees."""
+        x, grid = tower.embed(view.images)
+        *blocks, last = tower.blocks
+        earlier = None
+        for number, block in enumerate(blocks, 1):
+            if number in self.earlier_blocks:
+                x, weights = block.forward_with_weights(x)
+                earlier = weights if earlier is None else earlier.add_(weights)
+            else:
+                x = block(x)
+        q, k, v = last.project(normalised := last.norm1(x))
+        if earlier is not None:
+            earlier /= len(set(self.earlier_blocks))
+        return x, LastTokens(q, k, v, normalised, grid, earlier)
+
+    def read_out(self, tower: VisionTransformer, x: Tensor, tokens: LastTokens) -> Tensor:
+        """Run the last block's attention and all that follows, to ``[B, h, w, D]``."""
+        block, mixed = tower.blocks[-1], self.mix(tokens)
+        x = block.merge(x, mixed) if self.keep_residual else block.join(mixed)
+        return tower.read_out(x[:, 1:]).unflatten(1, tokens.grid)
+
+    def mix(self, tokens: LastTokens) -> Tensor:
+        """Mix the values of all tokens, to ``[B, heads, 1 + N, d]``."""
+        bias = self.bias(tokens)
+        maps = (
+            F.scaled_dot_product_attention(a, b, tokens.v, attn_mask=bias)
+            for a, b in self.pairs(tokens)
+        )
+        return sum(maps)
+
+    def pairs(self, tokens: LastTokens) -> List[Tuple[Tensor, Tensor]]:
+        """Features ``[B, heads, 1 + N, d]`` whose scaled products are the logits of each map."""
+        raise NotImplementedError
+
+    def bias(self, tokens: LastTokens) -> Optional[Tensor]:
+        """Added to all logits, broadcastable to ``[B, heads, 1 + N, 1 + N]``; None for 0."""
+        return None
+
+    def attention_weights(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
+        """The weights of the values, ``[B, heads, 1 + N, 1 + N]``: what it makes of an identity."""
+        _, tokens = self.prepare(tower, view, classify)
+        identity = torch.eye(tokens.v.shape[2], dtype=tokens.v.dtype, device=tokens.v.device)
+        return self.mix(replace(tokens, v=identity.expand(*tokens.v.shape[:2], -1, -1)))
+
+
+def patch_offsets(grid: Grid, device: Optional[torch.device] = None) -> Tuple[Tensor, Tensor]:
+    """Rows down and columns right from every patch i to every patch j, int64 ``[N, N]`` each."""
+    rows, columns = grid
+    index = torch.arange(rows * columns, device=device)
+    y, x = index // columns, index % columns
+    return y[None] - y[:, None], x[None] - x[:, None]
+
+
+def patch_distance(grid: Grid, device: Optional[torch.device] = None) -> Tensor:
+    """Chebyshev distance of every two patches, int64 ``[N, N]``."""
+    dy, dx = patch_offsets(grid, device)
+    return torch.maximum(dy.abs(), dx.abs())
+
+
+@cached_tensors(max_bytes=1 << 26)
+def gaussian_window(grid: Grid, std: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """NACLIP's ω: a 2-D Gaussian of peak 1 over the patch grid, centred on each patch.
+
+    Args:
+        grid: Patch rows and columns.
+        std: Standard deviation in patches.
+        dtype: Of the result.
+        device: Of the result.
+
+    Returns:
+        ``[1 + N, 1 + N]``, zero for the class token.
+    """
+    dy, dx = patch_offsets(grid, device)
+    window = (-(dy**2 + dx**2) / (2 * std**2)).exp()
+    return F.pad(window, (1, 0, 1, 0)).to(dtype)

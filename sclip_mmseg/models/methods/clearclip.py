@@ -1,0 +1,19 @@
+"""ClearCLIP (Lan et al., ECCV 2024)."""
+
+from typing import List, Tuple
+
+from torch import Tensor
+
+from ...registry import METHODS
+from .base import LastBlockMethod, LastTokens
+
+
+@METHODS.register_module()
+class ClearCLIP(LastBlockMethod):
+    """``softmax(q qᵀ / √d) v``, without residual and MLP."""
+
+    keep_residual = False
+
+    def pairs(self, tokens: LastTokens) -> List[Tuple[Tensor, Tensor]]:
+        """See :class:`.base.LastBlockMethod`."""
+        return [(tokens.q, tokens.q)]

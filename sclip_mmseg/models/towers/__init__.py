@@ -1,0 +1,23 @@
+"""The towers: a Vision Transformer, a text transformer, and where their weights come from."""
+
+from .checkpoint import load_clip, load_image_tower, load_text_tower, read_tensors, resolve_clip
+from .layouts import DINO, Layout, build_image_tower, build_text_tower
+from .text import TextTower
+from .vit import Block, Resampling, VisionTransformer, attention_logits
+
+__all__ = [
+    'DINO',
+    'Block',
+    'Layout',
+    'Resampling',
+    'TextTower',
+    'VisionTransformer',
+    'attention_logits',
+    'build_image_tower',
+    'build_text_tower',
+    'load_clip',
+    'load_image_tower',
+    'load_text_tower',
+    'read_tensors',
+    'resolve_clip',
+]

@@ -1,0 +1,203 @@
+"""A checkpoint's name or path → its tensors, or a tower."""
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Optional, Tuple, TypeVar
+
+import torch
+from mmengine.logging import print_log
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ...utils.download import download
+from ...utils.errors import InputError
+from ...utils.files import find_file
+from .layouts import (
+    OPENAI_IMAGE,
+    OPENAI_TEXT,
+    Layout,
+    StateDict,
+    build_image_tower,
+    build_text_tower,
+    clip_layouts,
+    join_projections,
+)
+from .text import TextTower
+from .vit import VisionTransformer, round_matrices
+
+Tower = TypeVar('Tower', bound=nn.Module)
+
+# name → (SHA-256, file name)
+OPENAI_CLIP = {
+    'ViT-B/32': (
+        '40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af',
+        'ViT-B-32.pt',
+    ),
+    'ViT-B/16': (
+        '5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f',
+        'ViT-B-16.pt',
+    ),
+    'ViT-L/14': (
+        'b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836',
+        'ViT-L-14.pt',
+    ),
+    'ViT-L/14@336px': (
+        '3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02',
+        'ViT-L-14-336px.pt',
+    ),
+}
+DOWNLOAD_ROOT = 'SCLIP_DOWNLOAD_ROOT'
+
+
+def resolve_clip(clip: str) -> Path:
+    """Return the checkpoint file behind a CLIP name or path, downloading OpenAI's if needed.
+
+    Downloads go to ``$SCLIP_DOWNLOAD_ROOT``, by default ``~/.cache/clip`` as openai-clip's do.
+
+    Raises:
+        InputError: If ``clip`` is neither a known name nor a file, or if the download fails.
+    """
+    if clip in OPENAI_CLIP:
+        sha256, filename = OPENAI_CLIP[clip]
+        root = Path(os.environ.get(DOWNLOAD_ROOT) or '~/.cache/clip').expanduser()
+        return download(openai_url(sha256, filename), root / filename, sha256)
+    path = find_file(clip)
+    if path:
+        return path
+    if str(clip).startswith('RN'):
+        raise InputError(f"clip='{clip}' is a ResNet CLIP, which has no patch tokens: {_choices()}")
+    raise InputError(f"clip='{clip}' is neither a file nor a CLIP by name: {_choices()}")
+
+
+def openai_url(sha256: str, filename: str) -> str:
+    """Where OpenAI publishes an archive."""
+    return f'https://openaipublic.azureedge.net/clip/models/{sha256}/{filename}'
+
+
+def _choices() -> str:
+    return f'use one of {", ".join(OPENAI_CLIP)}, or the path of a ViT checkpoint'
+
+
+def read_tensors(path: Path) -> StateDict:
+    """Read the tensors of a checkpoint, running none of its code.
+
+    Args:
+        path: OpenAI's TorchScript archive, a state dict (``.pt``, ``.pth``), alone or as
+            ``state_dict`` or ``model``, or a ``.safetensors`` file.
+
+    Returns:
+        On the CPU, by the file's names, without the ``module.`` of a distributed training.
+
+    Raises:
+        InputError: If the file is truncated or of another kind.
+    """
+    return {key.removeprefix('module.'): value for key, value in _read(path).items()}
+
+
+def load_clip(clip: str) -> Tuple[StateDict, Layout, Layout]:
+    """Load a CLIP with a ViT image tower.
+
+    Args:
+        clip: A name in :data:`OPENAI_CLIP`, or the path of a checkpoint, see :func:`read_tensors`,
+            in the key layout of OpenAI, OpenCLIP, MetaCLIP or Hugging Face's ``CLIPModel``.
+
+    Returns:
+        Its tensors, and the layouts of its image and text tower.
+
+    Raises:
+        InputError: If the file is missing, truncated, a ResNet CLIP or no CLIP at all.
+    """
+    path = resolve_clip(clip)
+    # OpenCLIP's CustomTextCLIP keeps the text tower below 'text.'.
+    found = {key.removeprefix('text.'): value for key, value in read_tensors(path).items()}
+    found = join_projections(found)
+    return found, *clip_layouts(found, str(path))
+
+
+def load_image_tower(
+    clip: str, quick_gelu: bool = True, round_weights: Optional[bool] = None
+) -> VisionTransformer:
+    """Load a CLIP's image tower, float32 on the CPU.
+
+    OpenAI publishes CLIP in float16, and the published programs round any checkpoint so. Here those
+    are rounded that may be OpenAI's, and the log says so where it changes a value.
+
+    Args:
+        clip: See :func:`load_clip`.
+        quick_gelu: OpenAI's activation; False for the exact GELU of most OpenCLIP checkpoints.
+        round_weights: Whether matrices are rounded to float16; None for those with OpenAI's names
+            and activation.
+
+    Raises:
+        InputError: If the checkpoint cannot be used.
+    """
+    found, layout, _ = load_clip(clip)
+    tower = build_image_tower(found, layout, f"clip='{clip}'", quick_gelu=quick_gelu)
+    return _rounded(tower, layout, quick_gelu, round_weights, clip)
+
+
+def load_text_tower(
+    clip: str, quick_gelu: bool = True, round_weights: Optional[bool] = None
+) -> TextTower:
+    """Load a CLIP's text tower; arguments as :func:`load_image_tower`.
+
+    Raises:
+        InputError: If the checkpoint cannot be used or has no text tower.
+    """
+    found, _, layout = load_clip(clip)
+    tower = build_text_tower(found, layout, f"clip='{clip}'", quick_gelu=quick_gelu)
+    return _rounded(tower, layout, quick_gelu, round_weights, clip)
+
+
+def _rounded(
+    tower: Tower, layout: Layout, quick_gelu: bool, round_weights: Optional[bool], clip: str
+) -> Tower:
+    if round_weights is None:
+        round_weights = quick_gelu and layout in (OPENAI_IMAGE, OPENAI_TEXT)
+    if round_weights and round_matrices(tower):
+        print_log(
+            f"The matrices of clip='{clip}' were rounded to float16, as OpenAI's are: "
+            'round_weights=False keeps them (right for OpenCLIP and MetaCLIP)',
+            'current',
+        )
+    return tower
+
+
+def _read(path: Path) -> StateDict:
+    """Read whatever state dict a file holds, running none of its code."""
+    try:
+        if path.suffix == '.safetensors':
+            return load_file(path)
+        if _is_torchscript(path):
+            return dict(torch.jit.load(path, map_location='cpu').state_dict())
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f'{path} is no checkpoint, or holds more than tensors and is not loaded, since '
+            'unpickling runs code. Save its state dict alone: torch.save(model.state_dict(), PATH)'
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f'{path} cannot be read as a checkpoint ({_first_line(error)}): it is truncated or '
+            'of another format. Fetch it again'
+        ) from error
+    for key in ('state_dict', 'model'):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict):
+        raise InputError(f'{path} holds a {type(content).__name__}, not a state dict of tensors')
+    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith('/constants.pkl') for name in archive.namelist())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

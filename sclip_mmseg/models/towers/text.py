@@ -1,0 +1,68 @@
+"""CLIP's text transformer."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from .vit import Block, LayerNorm
+
+
+class TextTower(nn.Module):
+    """Embeds prompts of any length up to the checkpoint's context length.
+
+    Under the causal mask, tokens behind the end-of-text token change nothing before it, so prompts
+    may be cut after the longest one.
+
+    Args:
+        context_length: Largest number of tokens of a prompt.
+        vocab_size: Number of tokens known.
+        width: Width of the transformer; it has ``width // 64`` heads.
+        depth: Number of blocks.
+        hidden: Width of the MLPs' hidden layers.
+        output_dim: Width of the joint embedding; None for no projection.
+        quick_gelu: See :class:`.vit.Block`.
+    """
+
+    def __init__(
+        self,
+        context_length: int,
+        vocab_size: int,
+        width: int,
+        depth: int,
+        hidden: int,
+        output_dim: Optional[int] = None,
+        quick_gelu: bool = True,
+    ):
+        super().__init__()
+        heads = max(width // 64, 1)
+        self.output_dim = output_dim or width
+        self.token_embedding = nn.Embedding(vocab_size, width)
+        self.positions = nn.Parameter(torch.empty(context_length, width))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, hidden, quick_gelu=quick_gelu) for _ in range(depth)
+        )
+        self.norm = LayerNorm(width)
+        self.proj = nn.Parameter(torch.empty(width, output_dim)) if output_dim else None
+
+    @property
+    def context_length(self) -> int:
+        """Largest number of tokens of a prompt."""
+        return len(self.positions)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Encode tokenised prompts.
+
+        Args:
+            tokens: int64 ``[B, L]``, zeros behind each end-of-text token, which has the largest id.
+
+        Returns:
+            Embeddings ``[B, D]``, not normalised.
+        """
+        length = tokens.shape[1]
+        mask = torch.full((length, length), float('-inf'), device=tokens.device).triu(1)
+        x = self.token_embedding(tokens) + self.positions[:length]
+        for block in self.blocks:
+            x = block(x, mask)
+        x = self.norm(x[torch.arange(len(x), device=x.device), tokens.argmax(1)])
+        return x if self.proj is None else x @ self.proj

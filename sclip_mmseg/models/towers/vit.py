@@ -1,0 +1,277 @@
+"""The Vision Transformer of CLIP, OpenCLIP, MetaCLIP, DINO and DINOv2, in plain PyTorch.
+
+:mod:`.layouts` maps each family's checkpoints into it. A method (:mod:`..methods`) may run the
+blocks itself: :meth:`VisionTransformer.embed`, then each :class:`Block` as a whole or in its three
+steps, then :meth:`VisionTransformer.read_out`.
+"""
+
+import math
+from typing import NamedTuple, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Grid = Tuple[int, int]
+
+
+class Resampling(NamedTuple):
+    """How a position embedding is fitted to another patch grid, always bicubically.
+
+    Attributes:
+        offset: DINO's scale factor ``(n + offset) / √N``; None to resample to the exact size.
+        antialias: Whether to low-pass where the grid shrinks.
+    """
+
+    offset: Optional[float] = 0.1
+    antialias: bool = False
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm in float32, whatever the dtype of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``[..., width]``."""
+        return super().forward(x.float()).to(x.dtype)
+
+
+class Block(nn.Module):
+    """A pre-norm residual block of self-attention and MLP.
+
+    Args:
+        width: Of the tokens.
+        heads: Of the attention.
+        hidden: Width of the MLP's hidden layer.
+        quick_gelu: OpenAI's activation ``x σ(1.702 x)``; False for the exact GELU.
+        layer_scale: Whether both branches are scaled per channel (DINOv2).
+        eps: Of LayerNorm.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        quick_gelu: bool = True,
+        layer_scale: bool = False,
+        eps: float = 1e-5,
+    ):
+        super().__init__()
+        self.heads = heads
+        self.quick_gelu = quick_gelu
+        self.norm1 = LayerNorm(width, eps)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm2 = LayerNorm(width, eps)
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+        self.scale1 = nn.Parameter(torch.empty(width)) if layer_scale else None
+        self.scale2 = nn.Parameter(torch.empty(width)) if layer_scale else None
+
+    def forward(self, x: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+        """Run the block on ``[B, N, width]``; ``mask`` ``[N, N]`` is added to the logits."""
+        q, k, v = self.project(self.norm1(x))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.merge(x, mixed)
+
+    def forward_with_weights(self, x: Tensor) -> Tuple[Tensor, Tensor]:
+        """Run the block, and return its attention ``[B, heads, N, N]`` too; rows sum to 1."""
+        q, k, v = self.project(self.norm1(x))
+        weights = attention_logits(q, k).softmax(-1)
+        return self.merge(x, weights @ v), weights
+
+    def project(self, normalised: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values ``[B, heads, N, d]`` of the normalised input."""
+        qkv = self.qkv(normalised).unflatten(-1, (3, self.heads, -1))
+        return qkv.permute(2, 0, 3, 1, 4).unbind()
+
+    def join(self, mixed: Tensor) -> Tensor:
+        """Join the heads of mixed values ``[B, heads, N, d]`` and project them, no residual."""
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def merge(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Add mixed values ``[B, heads, N, d]`` to the block's input, then run the MLP."""
+        attended = self.join(mixed)
+        attended = attended if self.scale1 is None else attended * self.scale1
+        return self.add_mlp(attended.add_(x))
+
+    def add_mlp(self, x: Tensor) -> Tensor:
+        """Run the MLP on ``[B, N, width]``, and add its input."""
+        hidden = self.fc1(self.norm2(x))
+        if self.quick_gelu:
+            # As a SiLU, in place unless autograd needs its input.
+            scaled = hidden.mul_(1.702)
+            hidden = F.silu(scaled, inplace=not scaled.requires_grad).div_(1.702)
+        else:
+            hidden = F.gelu(hidden)
+        out = self.fc2(hidden)
+        out = out if self.scale2 is None else out * self.scale2
+        return out.add_(x)
+
+
+def attention_logits(q: Tensor, k: Tensor) -> Tensor:
+    """``q kᵀ / √d`` of ``[..., N, d]``, scaled before the product, which float16 would overflow."""
+    return (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+
+
+class VisionTransformer(nn.Module):
+    """Images → tokens: the class token and registers (the prefix), then N patches, row by row.
+
+    Args:
+        width: Of the tokens.
+        heads: Of each block's attention.
+        depth: Number of blocks.
+        hidden: Width of the MLPs' hidden layers.
+        patch_size: Side of a patch in pixels.
+        positions: Number of position embeddings, the class token's included.
+        output_dim: Width of the projection at the end; None for none (DINO).
+        registers: Number of register tokens.
+        patch_bias: Whether the patch embedding has a bias.
+        pre_norm: Whether tokens are normalised before the first block (CLIP).
+        resampling: How positions are fitted to other grids.
+        quick_gelu, layer_scale, eps: See :class:`Block`.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        depth: int,
+        hidden: int,
+        patch_size: int,
+        positions: int,
+        output_dim: Optional[int] = None,
+        registers: int = 0,
+        patch_bias: bool = False,
+        pre_norm: bool = True,
+        resampling: Resampling = Resampling(),  # noqa: B008 - immutable
+        quick_gelu: bool = True,
+        layer_scale: bool = False,
+        eps: float = 1e-5,
+    ):
+        super().__init__()
+        self.width, self.heads, self.patch_size = width, heads, patch_size
+        self.output_dim = output_dim or width
+        self.num_prefix_tokens = 1 + registers
+        self.resampling = resampling
+        self.patch_embed = nn.Conv2d(3, width, patch_size, patch_size, bias=patch_bias)
+        self.class_token = nn.Parameter(torch.empty(width))
+        self.registers = nn.Parameter(torch.empty(registers, width)) if registers else None
+        self.positions = nn.Parameter(torch.empty(positions, width))
+        self.norm_pre = LayerNorm(width, eps) if pre_norm else nn.Identity()
+        self.blocks = nn.ModuleList(
+            Block(width, heads, hidden, quick_gelu, layer_scale, eps) for _ in range(depth)
+        )
+        self.norm = LayerNorm(width, eps)
+        self.proj = nn.Parameter(torch.empty(width, output_dim)) if output_dim else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Run the whole tower on ``[B, 3, H, W]``; see :meth:`read_out` for the result."""
+        x, _ = self.embed(images)
+        for block in self.blocks:
+            x = block(x)
+        return self.read_out(x)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the matrices, see :meth:`set_precision`."""
+        return self.patch_embed.weight.dtype
+
+    def grid(self, images: Tensor) -> Grid:
+        """Rows and columns of patches of ``[..., H, W]``; a rest at the border is not seen."""
+        height, width = images.shape[-2:]
+        return height // self.patch_size, width // self.patch_size
+
+    def embed(self, images: Tensor, resampling: Optional[Resampling] = None) -> Tuple[Tensor, Grid]:
+        """Make the input of the first block.
+
+        Args:
+            images: ``[B, 3, H, W]``, normalised as the tower was trained.
+            resampling: Another rule than the tower's.
+
+        Returns:
+            Tokens ``[B, prefix + N, width]``, and the grid's rows and columns.
+        """
+        grid = self.grid(images)
+        patches = self._embed_patches(images.to(self.dtype), grid)
+        start = self.class_token.to(patches.dtype).expand(len(patches), 1, -1)
+        positions = resample_positions(self.positions, grid, resampling or self.resampling)
+        x = torch.cat([start, patches], 1) + positions.to(patches.dtype)
+        if self.registers is not None:
+            registers = self.registers.to(x.dtype).expand(len(x), -1, -1)
+            x = torch.cat([x[:, :1], registers, x[:, 1:]], 1)
+        return self.norm_pre(x), grid
+
+    def _embed_patches(self, images: Tensor, grid: Grid) -> Tensor:
+        """``[B, N, width]`` by a matrix product, which unlike cuDNN's is no TF32 by default."""
+        side = self.patch_size
+        # [B, 3, rows, columns, side, side]
+        patches = images.unfold(2, side, side).unfold(3, side, side)
+        patches = patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+        conv = self.patch_embed
+        return F.linear(patches, conv.weight.flatten(1), conv.bias)
+
+    def read_out(self, x: Tensor) -> Tensor:
+        """Final norm and projection of ``[..., width]``, to ``[..., output_dim]``."""
+        x = self.norm(x)
+        return x if self.proj is None else x @ self.proj
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Cast all but LayerNorms and positions, which are resampled first."""
+        for module in self.modules():
+            if not isinstance(module, LayerNorm):
+                for name, parameter in module.named_parameters(recurse=False):
+                    if name != 'positions':
+                        parameter.data = parameter.data.to(dtype)
+
+
+def round_matrices(tower: nn.Module) -> bool:
+    """Round a tower's matrices and their biases through float16, in which OpenAI publishes CLIP.
+
+    Class token, positions, token embedding and LayerNorms stay, as in openai-clip.
+
+    Returns:
+        Whether a value changed.
+    """
+    matrices = [
+        parameter
+        for module in tower.modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d))
+        for parameter in module.parameters(recurse=False)
+    ]
+    if getattr(tower, 'proj', None) is not None:
+        matrices.append(tower.proj)
+    changed = False
+    for parameter in matrices:
+        rounded = parameter.data.half().float()
+        changed = changed or not rounded.equal(parameter.data)
+        parameter.data = rounded
+    return changed
+
+
+def resample_positions(positions: Tensor, grid: Grid, resampling: Resampling) -> Tensor:
+    """Fit a position embedding to a patch grid; untouched where the number of patches is its own.
+
+    Args:
+        positions: ``[1 + N, D]``, the class token's first, N a square.
+        grid: Patch rows and columns wanted.
+        resampling: The rule.
+
+    Returns:
+        ``[1 + rows * columns, D]``.
+    """
+    rows, columns = grid
+    if rows * columns == len(positions) - 1:
+        return positions
+    side = math.isqrt(len(positions) - 1)
+    patches = positions[1:].unflatten(0, (side, side)).permute(2, 0, 1)[None]
+    offset = resampling.offset
+    patches = F.interpolate(
+        patches,
+        size=grid if offset is None else None,
+        scale_factor=None if offset is None else [(n + offset) / side for n in grid],
+        mode='bicubic',
+        align_corners=False,
+        antialias=resampling.antialias,
+    )
+    return torch.cat([positions[:1], patches[0].flatten(1).T])

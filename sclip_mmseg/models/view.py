@@ -1,0 +1,37 @@
+"""What a method sees of some windows."""
+
+from dataclasses import dataclass
+from typing import Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from .windows import Window
+
+
+@dataclass
+class View:
+    """Equally large images, or windows of images, with what was cut along with them.
+
+    Attributes:
+        images: ``[B, 3, H, W]``, normalised RGB.
+        regions: Id of the region of each pixel, int64 ``[B, H, W]``; None where there are none.
+    """
+
+    images: Tensor
+    regions: Optional[Tensor] = None
+
+    def cut(self, window: Window) -> 'View':
+        """The part of a view that a window shows."""
+        rows, columns = slice(window.top, window.bottom), slice(window.left, window.right)
+        regions = None if self.regions is None else self.regions[:, rows, columns]
+        return View(self.images[:, :, rows, columns], regions)
+
+    @staticmethod
+    def join(views: 'Sequence[View]') -> 'View':
+        """Put equally large views into one batch."""
+        regions = [view.regions for view in views]
+        return View(
+            torch.cat([view.images for view in views]),
+            None if None in regions else torch.cat(regions),
+        )

@@ -1,0 +1,42 @@
+"""Sliding windows: where they lie."""
+
+from typing import List, NamedTuple, Tuple
+
+Size = Tuple[int, int]
+
+
+class Window(NamedTuple):
+    """Pixel rows ``top:bottom`` and columns ``left:right`` of an image."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def size(self) -> Size:
+        """Height and width in pixels."""
+        return self.bottom - self.top, self.right - self.left
+
+
+def window_grid(image_size: Size, crop_size: Size, stride: Size) -> List[Window]:
+    """Cover an image with windows, row by row.
+
+    Along each side there are ``max(side - crop + stride - 1, 0) // stride + 1`` windows. The last
+    one is shifted back to end at the border; an image side below the crop gives a smaller window
+    (mmseg's slide inference).
+
+    Args:
+        image_size, crop_size, stride: Height and width in pixels.
+    """
+    rows, columns = (
+        window_spans(side, crop, step) for side, crop, step in zip(image_size, crop_size, stride)
+    )
+    return [Window(top, left, bottom, right) for top, bottom in rows for left, right in columns]
+
+
+def window_spans(side: int, crop: int, step: int) -> List[Tuple[int, int]]:
+    """Where the windows along one side begin and end."""
+    count = max(side - crop + step - 1, 0) // step + 1
+    ends = [min(index * step + crop, side) for index in range(count)]
+    return [(end - min(crop, side), end) for end in ends]

@@ -1,0 +1,9 @@
+"""The package's own registries; its other parts are in mmseg's."""
+
+from mmengine.registry import Registry
+
+# Their scope is mmseg's, in which configs are read.
+#: How an image encoder makes patch features, :class:`.models.methods.Method`.
+METHODS = Registry('method', scope='mmseg')
+#: What refines query maps, such as :class:`.models.pamr.PAMR`.
+REFINERS = Registry('refiner', scope='mmseg')
