@@ -14,6 +14,32 @@ sys.path.insert(0, str(Path(__file__).parent))
 from helpers import ROOT, SHARED, make_voc, seeded_clip
 
 _golden_passed = 0
+PRECISIONS = ('fp32', 'fp16', 'bf16')
+
+
+def pytest_addoption(parser):
+    """Where the tests of the models run: ``pytest --device cuda --dtype fp16``."""
+    parser.addoption('--device', default='cpu', help='cpu, cuda or mps (default: cpu)')
+    parser.addoption('--dtype', choices=PRECISIONS, help='precision of towers (default: all)')
+
+
+def pytest_generate_tests(metafunc):
+    """Run what takes a precision in all of them, or in the one asked for."""
+    if 'precision' in metafunc.fixturenames:
+        chosen = metafunc.config.getoption('--dtype')
+        metafunc.parametrize('precision', [chosen] if chosen else PRECISIONS)
+
+
+@pytest.fixture(scope='session')
+def device(request):
+    """The device asked for; skips where there is none of its kind."""
+    import torch
+
+    device = torch.device(request.config.getoption('--device'))
+    backend = getattr(torch, device.type, None)
+    if not backend.is_available():
+        pytest.skip(f'there is no device of type {device.type}')
+    return device
 
 
 @pytest.fixture(autouse=True)

@@ -93,9 +93,9 @@ def load_config(name, clip_path=None, **options):
     return cfg
 
 
-def build_model(cfg):
+def build_model(cfg, device='cpu'):
     """Build a config's model for prediction."""
-    return MODELS.build(cfg.model).eval()
+    return MODELS.build(cfg.model).to(device).eval()
 
 
 def load_images(cfg, paths):

@@ -31,9 +31,12 @@ from sclip_mmseg.datasets.checks import (
     check_files,
     load_dataset,
 )
+from sclip_mmseg.models import View
 from sclip_mmseg.models.decision import class_scores
+from sclip_mmseg.models.fusion import encode_windows
 from sclip_mmseg.models.segmentor import build_text_head
-from sclip_mmseg.models.sliding_window import Size, Window, slide_inference
+from sclip_mmseg.models.windows import Size, Window
+from sclip_mmseg.registry import METHODS
 
 IGNORED = 255
 
@@ -92,16 +95,16 @@ def training_split(dataset: dict) -> Dict[str, str]:
     return {f'test_dataloader.dataset.{key}': value for key, value in values.items()}
 
 
-def output_path(out: str, attention: dict) -> Path:
+def output_path(out: str, method: dict) -> Path:
     """Where the projection goes: ``--out``, or the file that the config reads it from.
 
     Raises:
         InputError: If there is neither, or it is a folder.
     """
-    path = out or attention.get('projection')
+    path = out or method.get('projection')
     if not path:
         raise InputError(
-            "give --out FILE.pt, or a config whose attention is dict(type='LearnedCSA', "
+            "give --out FILE.pt, or a config whose method is dict(type='LearnedCSA', "
             'projection=FILE.pt) as those of configs/ablations'
         )
     path = Path(osp.normpath(osp.expanduser(path)))
@@ -112,14 +115,12 @@ def output_path(out: str, attention: dict) -> Path:
 
 def build_model(cfg: Config) -> nn.Module:
     """Build the config's segmentor with a trainable projection, W_q at first, and nothing else."""
-    cfg.model.image_encoder.attention = dict(type='IdentityCSA')
+    cfg.model.image_encoder.method = dict(type='IdentityCSA')
     model = MODELS.build(cfg.model).eval()  # frozen as a whole
-    visual = model.image_encoder.visual
-    width = len(visual.proj)
-    attention = MODELS.build(dict(type='LearnedCSA', width=width))
-    projections = visual.transformer.resblocks[-1].attn.in_proj_weight
-    attention.weight.data.copy_(projections[:width].T)
-    model.image_encoder.attention = attention
+    tower = model.image_encoder.tower
+    method = METHODS.build(dict(type='LearnedCSA', width=tower.width))
+    method.weight.data.copy_(tower.blocks[-1].qkv.weight[: tower.width].T)
+    model.image_encoder.method = method
     return model.to(get_device())
 
 
@@ -207,7 +208,7 @@ class Training:
     ):
         self.model, self.images, self.generator = model, images, generator
         self.batch_size = batch_size
-        self.weight = model.image_encoder.attention.weight
+        self.weight = model.image_encoder.method.weight
         self.optimizer = torch.optim.AdamW([self.weight], lr=lr)
         self.epoch = 0
         self.settings = dict(
@@ -244,7 +245,9 @@ class Training:
             window = image['image'][:, top:bottom, left:right]
             crops.append(model.data_preprocessor(dict(inputs=[window]))['inputs'][0])
             labels.append(image['label'][top:bottom, left:right].to(crops[0].device))
-        cosines = slide_inference(crops, model._forward, None, None, model.window_batch)
+        views = [View(crop[None]) for crop in crops]
+        maps = encode_windows(views, model._encode, None, None, model.window_batch)
+        cosines = [each.fuse().whole() for each in maps]
         return segmentation_loss(
             cosines, labels, model.text_head.query_set.class_ids, cfg.logit_scale
         )
@@ -299,7 +302,7 @@ def train(cfg: Config, args: argparse.Namespace) -> Path:
     Raises:
         InputError: If something given cannot be used.
     """
-    out = output_path(args.out, cfg.model.image_encoder.attention)
+    out = output_path(args.out, cfg.model.image_encoder.method)
     checkpoint = out.with_name(f'{out.stem}.checkpoint{out.suffix}')
     generator = torch.Generator().manual_seed(args.seed)
     images = load_images(cfg, args.images, generator)

@@ -50,8 +50,8 @@ class Demo:
         if clip is None:
             config = Config.fromfile(TOY / 'resclip-naclip_toy_voc20.py').model.image_encoder
             self.clip = config.clip
-            key = 'model.image_encoder.attention.rcs.blocks'
-            self.resclip_options = {key: config.attention.rcs.blocks}
+            key = 'model.image_encoder.method.rcs.blocks'
+            self.resclip_options = {key: config.method.rcs.blocks}
             if not Path(self.clip).is_file():
                 raise InputError(f'there is no toy CLIP {self.clip}: give --clip, e.g. ViT-B/16')
         self._model = lru_cache(maxsize=1)(self._build)

@@ -1,9 +1,11 @@
 """The segmentor: image → windows → query maps → one map → refine → decide."""
 
+import copy
 from typing import List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.models import BaseSegmentor
 from mmseg.registry import MODELS
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from ..registry import REFINERS
 from ..utils.errors import InputError
+from ..utils.precision import check_matmul_precision
 from .decision import segment
 from .fusion import WindowMaps, dense_tiles, encode_windows
 from .inference_cfg import InferenceCfg
@@ -65,6 +68,15 @@ class CLIPSegmentor(BaseSegmentor):
         self.out_channels = self.num_classes = query_set.num_classes
         self.dataset_meta = dict(classes=query_set.class_names, palette=query_set.palette)
         self.requires_grad_(False)
+
+    @property
+    def cfg(self) -> Config:
+        """The whole config, a copy each time: mmseg's ``inference_model`` edits what it gets."""
+        return copy.deepcopy(self._cfg)
+
+    @cfg.setter
+    def cfg(self, cfg: Config) -> None:
+        self._cfg = cfg
 
     def _check_sizes(self) -> None:
         patch, crop = self.image_encoder.patch_size, self.test_cfg.crop_size
@@ -120,8 +132,10 @@ class CLIPSegmentor(BaseSegmentor):
             to 1) at each image's original size.
 
         Raises:
-            InputError: If an image is smaller than a patch.
+            InputError: If an image is smaller than a patch, or its features are not finite; or if
+                torch is set to compute float32 products in fewer bits.
         """
+        check_matmul_precision()
         samples = data_samples or [SegDataSample() for _ in inputs]
         images = [_unpad(image, sample) for image, sample in zip(inputs, samples)]
         patch = self.image_encoder.patch_size

@@ -4,10 +4,9 @@ import pytest
 import torch
 from helpers import seeded_clip
 from safetensors.torch import save_file
-from sclip_mmseg.models.checkpoint import load_clip
 
 from sclip_mmseg import InputError
-from sclip_mmseg.models.towers import build_image_tower, build_text_tower
+from sclip_mmseg.models.towers import load_clip, load_image_tower, load_text_tower
 from sclip_mmseg.utils.compat import openai_clip
 
 
@@ -65,10 +64,16 @@ def _open_clip(clip):
     return {'epoch': 3, 'state_dict': renamed}
 
 
-def _assert_same(loaded, clip):
-    assert loaded.keys() == clip.keys()
-    for key, value in clip.items():
-        assert loaded[key].equal(value.float()), key
+def _assert_same(path, clip):
+    """Both towers, as they are, hold what the CLIP of OpenAI's names has."""
+    reference = path.with_name('reference.pt')
+    torch.save(clip, reference)
+    for load in (load_image_tower, load_text_tower):
+        ours = load(str(path), round_weights=False).state_dict()
+        theirs = load(str(reference), round_weights=False).state_dict()
+        assert ours.keys() == theirs.keys()
+        for key, value in theirs.items():
+            assert ours[key].equal(value), key
 
 
 @pytest.mark.parametrize('suffix', ['.pt', '.pth', '.safetensors'])
@@ -81,7 +86,7 @@ def test_layouts_and_formats(clip, tmp_path, layout, suffix):
         save_file({key: value.contiguous() for key, value in tensors.items()}, path)
     else:
         torch.save(content, path)
-    _assert_same(load_clip(str(path)), clip)
+    _assert_same(path, clip)
 
 
 @pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::torch.jit.TracerWarning')
@@ -92,20 +97,49 @@ def test_openai_s_torchscript_archive(clip, tmp_path):
     inputs = torch.zeros(1, 3, 224, 224), torch.zeros(1, 77, dtype=torch.long)
     path = tmp_path / 'ViT-tiny.pt'
     torch.jit.trace(model, inputs, check_trace=False).save(path)
-    _assert_same(load_clip(str(path)), expected)
+    _assert_same(path, expected)
 
 
 def test_half_precision_checkpoints_are_computed_in_float32(clip, tmp_path):
     path = tmp_path / 'half.pt'
     torch.save({key: value.half() for key, value in clip.items()}, path)
-    assert {value.dtype for value in load_clip(str(path)).values()} == {torch.float32}
+    for load in (load_image_tower, load_text_tower):
+        assert {value.dtype for value in load(str(path)).parameters()} == {torch.float32}
 
 
-def test_matrices_are_rounded_as_openai_clip_rounds_them(clip):
-    ours = build_image_tower(clip, 'test').state_dict()
-    theirs = openai_clip('model').build_model(dict(clip)).float().visual.state_dict()
-    for key, value in theirs.items():
-        assert ours[key].equal(value), key
+def test_openai_s_matrices_are_rounded_as_openai_clip_rounds_them(clip, tmp_path):
+    path = tmp_path / 'clip.pt'
+    torch.save(clip, path)
+    theirs = openai_clip('model').build_model(dict(clip)).float()
+    images, tokens = torch.randn(2, 3, 224, 224), torch.tensor([[49406, 320, 2368, 49407]])
+    padded = torch.nn.functional.pad(tokens, (0, 73))
+    with torch.no_grad():
+        ours = load_image_tower(str(path))(images)[:, 0], load_text_tower(str(path))(tokens)
+        expected = theirs.encode_image(images), theirs.encode_text(padded)
+    for one, other in zip(ours, expected):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    'layout, options, rounded',
+    [
+        (dict, {}, True),
+        (dict, dict(quick_gelu=False), False),  # OpenCLIP's, with OpenAI's names
+        (dict, dict(round_weights=False), False),  # MetaCLIP's, with its activation too
+        (_hugging_face, {}, False),
+        (_hugging_face, dict(round_weights=True), True),
+    ],
+)
+def test_which_checkpoints_are_rounded(clip, tmp_path, layout, options, rounded):
+    path = tmp_path / 'clip.pt'
+    torch.save(layout(clip), path)
+    for load, name in (
+        (load_image_tower, 'visual.transformer.resblocks.1.attn.in_proj_weight'),
+        (load_text_tower, 'transformer.resblocks.1.attn.in_proj_weight'),
+    ):
+        value = load(str(path), **options).blocks[1].qkv.weight
+        assert value.equal(clip[name].half().float() if rounded else clip[name])
+        assert not value.equal(clip[name]) == rounded
 
 
 def test_names_and_missing_files(tmp_path):
@@ -171,27 +205,36 @@ def test_incomplete_hugging_face_file(clip, tmp_path):
     path = tmp_path / 'hf.pt'
     torch.save(content, path)
     with pytest.raises(InputError, match='visual_projection.weight'):
-        load_clip(str(path))
+        load_image_tower(str(path))
 
 
 @pytest.mark.parametrize(
     'change, message',
     [
-        (lambda sd: sd.pop('visual.ln_post.bias'), '1 missing tensors, among them ln_post.bias'),
-        (lambda sd: sd.pop('visual.proj'), "lacks .*'visual.proj'"),
-        (lambda sd: sd.update({'visual.more': torch.zeros(1)}), '1 unexpected tensors.* more'),
-        (lambda sd: sd.update({'visual.ln_pre.bias': torch.zeros(3)}), r'ln_pre.bias is \(3,\)'),
+        (lambda sd: sd.pop('visual.ln_post.bias'), "it lacks 'visual.ln_post.bias'"),
+        (lambda sd: sd.pop('visual.proj'), "it lacks 'visual.proj'"),
+        (
+            lambda sd: sd.update({'visual.more': torch.zeros(1)}),
+            '1 unexpected tensors.* visual.more',
+        ),
+        (
+            lambda sd: sd.update({'visual.ln_pre.bias': torch.zeros(3)}),
+            r'visual.ln_pre.bias is \(3,\), expected \(128,\)',
+        ),
     ],
 )
-def test_wrong_tensors(clip, change, message):
+def test_wrong_tensors(clip, tmp_path, change, message):
     broken = dict(clip)
     change(broken)
-    with pytest.raises(InputError, match=f'^test.*{message}'):
-        build_image_tower(broken, 'test')
+    path = tmp_path / 'broken.pt'
+    torch.save(broken, path)
+    with pytest.raises(InputError, match=f'broken.pt.*{message}'):
+        load_image_tower(str(path))
 
 
-def test_image_tower_alone(clip):
-    visual = {key: value for key, value in clip.items() if key.startswith('visual.')}
-    assert build_image_tower(visual, 'test').output_dim == 32
+def test_image_tower_alone(clip, tmp_path):
+    path = tmp_path / 'visual.pt'
+    torch.save({key: value for key, value in clip.items() if key.startswith('visual.')}, path)
+    assert load_image_tower(str(path)).output_dim == 32
     with pytest.raises(InputError, match='no text tower.*embeddings'):
-        build_text_tower(visual, 'test')
+        load_text_tower(str(path))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sclip_mmseg.models import sliding_window
+from sclip_mmseg.models import fusion
 from sclip_mmseg.models.decision import (
     apply_area_rule,
     best_queries,
@@ -9,7 +9,8 @@ from sclip_mmseg.models.decision import (
     decide,
     segment,
 )
-from sclip_mmseg.models.sliding_window import dense_tiles
+from sclip_mmseg.models.fusion import dense_tiles
+from sclip_mmseg.models.inference_cfg import InferenceCfg
 
 
 def test_a_class_gets_the_maximum_of_its_queries():
@@ -62,14 +63,15 @@ def test_threshold_keeps_a_pixel_exactly_at_it():
 @pytest.fixture(params=[1, 7, 1 << 24])
 def limit(request, monkeypatch):
     """Elements of a tile."""
-    monkeypatch.setattr(sliding_window, 'tile_limit', lambda device: request.param)
+    monkeypatch.setattr(fusion, 'tile_limit', lambda device: request.param)
 
 
 def test_segment_does_not_depend_on_tiles(limit):
     torch.manual_seed(0)
     query_map = torch.rand(4, 5, 6)
     tiles = dense_tiles(query_map)
-    scores, classes = segment(tiles, (5, 6), [0, 0, 1, 2], logit_scale=10, prob_thd=0.5)
+    cfg = InferenceCfg(logit_scale=10, prob_thd=0.5)
+    scores, classes = segment(tiles, (5, 6), torch.tensor([0, 0, 1, 2]), cfg)
     soft = (query_map * 10).softmax(0)
     expected = torch.stack([soft[:2].amax(0), soft[2], soft[3]])
     torch.testing.assert_close(scores, expected)
@@ -79,21 +81,50 @@ def test_segment_does_not_depend_on_tiles(limit):
 
 
 @pytest.mark.parametrize('class_ids', [[0, 1, 2, 3], [0, 0, 1, 2], [2, 0, 1, 0]])
-@pytest.mark.parametrize('prob_thd, area_thd', [(0, None), (0.4, None), (0.4, 0.3)])
-def test_classes_are_the_same_without_scores(class_ids, prob_thd, area_thd):
+@pytest.mark.parametrize(
+    'rules',
+    [
+        dict(),
+        dict(prob_thd=0.4),
+        dict(prob_thd=0.4, area_thd=0.3),
+        dict(background=0.45),
+        dict(activation='sigmoid', logit_bias=-6.0),
+        dict(activation='sigmoid', logit_bias=-6.0, prob_thd=0.8),
+        dict(activation='sigmoid', logit_bias=-6.0, background=0.8),
+        dict(activation=None, background=0.8),
+    ],
+)
+def test_classes_are_the_same_without_scores(class_ids, rules):
     torch.manual_seed(0)
     query_map = torch.rand(4, 9, 11)
 
     def run(keep_scores):
-        settings = (class_ids, 10, prob_thd, area_thd, keep_scores)
-        return segment(dense_tiles(query_map), (9, 11), *settings)
+        cfg = InferenceCfg(logit_scale=10, seg_logits=keep_scores, **rules)
+        return segment(dense_tiles(query_map), (9, 11), torch.tensor(class_ids), cfg)
 
     scores, expected = run(True)
     none, classes = run(False)
     assert none is None
     assert classes.equal(expected)
     assert classes.unique().numel() > 1
-    assert len(scores) == max(class_ids) + 1
+    assert len(scores) == max(class_ids) + 1 + ('background' in rules)
+
+
+def test_sigmoid_with_a_constant_background():
+    query_map = torch.tensor([[[0.1, 0.3, -1.0]], [[0.2, 0.0, -1.0]]])
+    cfg = InferenceCfg(activation='sigmoid', logit_scale=10, logit_bias=-2, background=0.6)
+    scores, classes = segment(dense_tiles(query_map), (1, 3), torch.tensor([0, 1]), cfg)
+    torch.testing.assert_close(scores[1:], (10 * query_map - 2).sigmoid())
+    assert scores[0].tolist() == [pytest.approx([0.6] * 3)]
+    assert classes.tolist() == [[0, 1, 0]]
+
+
+def test_a_score_equal_to_the_background_s_is_background():
+    query_map = torch.full((2, 1, 1), 0.5)
+    for keep_scores in (True, False):
+        cfg = InferenceCfg(activation=None, background=0.5, seg_logits=keep_scores)
+        _, classes = segment(dense_tiles(query_map), (1, 1), torch.tensor([0, 1]), cfg)
+        assert classes.item() == 0
 
 
 def test_the_best_query_has_the_largest_softmax():
@@ -108,5 +139,5 @@ def test_the_best_query_has_the_largest_softmax():
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_segment_computes_low_precision_maps_in_float32(dtype):
     query_map = torch.rand(4, 5, 6).to(dtype)
-    scores, _ = segment(dense_tiles(query_map), (5, 6), [0, 1, 2, 3], logit_scale=40)
+    scores, _ = segment(dense_tiles(query_map), (5, 6), torch.arange(4), InferenceCfg())
     torch.testing.assert_close(scores, (query_map.float() * 40).softmax(0))

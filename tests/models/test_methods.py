@@ -4,37 +4,49 @@ import inspect
 
 import pytest
 import torch
-from helpers import load_config, seeded_clip
-from mmseg.registry import MODELS
+import torch.nn.functional as F
+from helpers import build_model, load_config, seeded_clip
+from mmengine.config import ConfigDict
 from mmseg.structures import SegDataSample
 
-from sclip_mmseg.models import LastBlockAttention
+from sclip_mmseg import InputError
+from sclip_mmseg.models import LastBlockMethod, Method, View
+from sclip_mmseg.registry import METHODS
 
 WIDTH = 128
 SIZES = ((96, 144), (128, 100), (112, 112))
 # Of arguments without a default, and of those whose default leaves a part of the method out.
 ARGUMENTS = dict(
     width=WIDTH,
+    projection='q',
     rcs=dict(lam=0.3),
     sfr=dict(tau=2.0, lam=0.7, temp_thd=0.1, refine=dict(type='PAMR', num_steps=1)),
 )
-TOLERANCE = dict(fp32=1e-5, bf16=2e-2)
+TOLERANCE = dict(fp32=1e-5, fp16=2e-2, bf16=5e-2)
 
 
 def _config(cls, **more):
     parameters = inspect.signature(cls).parameters
-    known = {name: value for name, value in ARGUMENTS.items() if name in parameters}
-    return dict(type=cls, **known, **more)
+    required = {'width', 'rcs', 'sfr'}
+    known = {
+        name: value
+        for name, value in ARGUMENTS.items()
+        if name in parameters
+        and (name in required or parameters[name].default is inspect.Parameter.empty)
+    }
+    return dict(type=cls.__name__, **known, **more)
 
 
 def _methods():
     """A config of each class, or one for each base where it builds on another method."""
     classes = [
-        cls
-        for cls in MODELS.module_dict.values()
-        if inspect.isclass(cls) and issubclass(cls, LastBlockAttention)
+        cls for cls in METHODS.module_dict.values() if cls.__module__.startswith('sclip_mmseg')
     ]
-    bases = [cls for cls in classes if cls.pairs is not LastBlockAttention.pairs]
+    bases = [
+        cls
+        for cls in classes
+        if issubclass(cls, LastBlockMethod) and cls.pairs is not LastBlockMethod.pairs
+    ]
     for cls in classes:
         if 'base' not in inspect.signature(cls).parameters:
             yield pytest.param(_config(cls), id=cls.__name__)
@@ -44,22 +56,22 @@ def _methods():
             yield pytest.param(cfg, id=f'{cls.__name__}-{base.__name__}')
 
 
-METHODS = list(_methods())
+METHODS_TO_TEST = list(_methods())
 
 
 @pytest.fixture(scope='module')
 def deep_clip(tmp_path_factory):
     """Path of a seeded CLIP with as many blocks as the methods ask for."""
     path = tmp_path_factory.mktemp('weights') / 'deep.pt'
-    torch.save(seeded_clip(layers=10, width=WIDTH), path)
+    torch.save(seeded_clip(layers=12, width=WIDTH), path)
     return str(path)
 
 
-def _model(clip, attention, precision='fp32', mode='slide'):
+def _model(clip, method, precision='fp32', mode='slide', device='cpu'):
     cfg = load_config('clip_vit-b16_voc20', clip)
-    cfg.model.image_encoder.update(attention=attention, precision=precision)
+    cfg.model.image_encoder.update(method=ConfigDict(method), precision=precision)
     cfg.model.test_cfg.update(mode=mode, crop_size=(96, 96), stride=(48, 48))
-    return MODELS.build(cfg.model).eval()
+    return build_model(cfg, device)
 
 
 def _predict(model, images):
@@ -68,15 +80,15 @@ def _predict(model, images):
     return [(sample.seg_logits.data, sample.pred_sem_seg.data) for sample in predicted]
 
 
-@pytest.mark.parametrize('precision', TOLERANCE)
-@pytest.mark.parametrize('mode', ['slide', 'whole'])
-@pytest.mark.parametrize('attention', METHODS)
-def test_method(deep_clip, attention, mode, precision):
-    model = _model(deep_clip, attention, precision, mode)
+def _images():
     generator = torch.Generator().manual_seed(0)
-    images = [
-        torch.randint(256, (3, *size), generator=generator, dtype=torch.uint8) for size in SIZES
-    ]
+    return [torch.randint(256, (3, *s), generator=generator, dtype=torch.uint8) for s in SIZES]
+
+
+@pytest.mark.parametrize('mode', ['slide', 'whole'])
+@pytest.mark.parametrize('method', METHODS_TO_TEST)
+def test_method(deep_clip, method, mode, precision, device):
+    model, images = _model(deep_clip, method, precision, mode, device), _images()
     together = _predict(model, images)
     for image, (scores, classes) in zip(images, together):
         [(alone, _)] = _predict(model, [image])
@@ -86,11 +98,133 @@ def test_method(deep_clip, attention, mode, precision):
         torch.testing.assert_close(scores, alone, rtol=0, atol=TOLERANCE[precision])
 
 
-@pytest.mark.parametrize('attention', METHODS)
-def test_weights_applied_to_the_values_are_the_method(deep_clip, attention):
-    model = _model(deep_clip, attention)
-    encoder, images = model.image_encoder, torch.randn(2, 3, 64, 96)
-    _, tokens = encoder._refined_tokens(images, model.text_head)
-    weights = encoder.attention_weights(images, model.text_head)
+def _is_last_block(parameter):
+    return issubclass(METHODS.get(parameter.values[0]['type']), LastBlockMethod)
+
+
+@pytest.mark.parametrize('method', filter(_is_last_block, METHODS_TO_TEST))
+def test_weights_applied_to_the_values_are_the_method(deep_clip, method, device):
+    model = _model(deep_clip, method, device=device)
+    encoder, view = model.image_encoder, View(torch.randn(2, 3, 64, 96, device=device))
+    arguments = encoder.tower, view, model.text_head
+    _, tokens = encoder.method.prepare(*arguments)
+    weights = encoder.method.attention_weights(*arguments)
     assert weights.shape == (2, 2, 25, 25)
-    torch.testing.assert_close(weights @ tokens.v, encoder.attention(tokens), rtol=0, atol=1e-5)
+    torch.testing.assert_close(weights @ tokens.v, encoder.method.mix(tokens), rtol=0, atol=1e-5)
+
+
+def test_features_that_are_not_finite_name_the_setting(deep_clip):
+    model = _model(deep_clip, dict(type='SCLIP'), 'fp16')
+    model.image_encoder.tower.blocks[3].fc1.bias.data.fill_(6e4)
+    model.image_encoder.tower.blocks[3].fc2.weight.data.fill_(10)
+    with pytest.raises(InputError, match="not finite: model.image_encoder.precision='fp16' overf"):
+        _predict(model, _images()[:1])
+    model = _model(deep_clip, dict(type='SCLIP'))
+    model.image_encoder.tower.proj.data[0, 0] = float('nan')
+    with pytest.raises(InputError, match='not finite: the checkpoint'):
+        _predict(model, _images()[:1])
+
+
+# Two methods of no paper show what a method may do.
+
+
+class TwoHalves(Method):
+    """Runs its own loop over the blocks: the mean of the tokens after each of the last three."""
+
+    def forward(self, tower, view, classify):
+        """See the base."""
+        x, grid = tower.embed(view.images)
+        total = 0
+        for number, block in enumerate(tower.blocks):
+            q, k, v = block.project(block.norm1(x))
+            x = block.merge(x, F.scaled_dot_product_attention(q, k, v))
+            if number >= len(tower.blocks) - 3:
+                total = total + x
+        return tower.read_out(total / 3)[:, 1:].unflatten(1, grid)
+
+
+class Borrowed(Method):
+    """Takes its attention from the features of a second tower, on that one's grid."""
+
+    needs_proxy = True
+
+    def forward(self, tower, view, classify, proxy):
+        """See the base."""
+        guide = F.normalize(proxy(view.images), dim=-1)
+        weights = (guide.flatten(1, 2) @ guide.flatten(1, 2).transpose(1, 2) * 20).softmax(-1)
+        x, grid = tower.embed(view.images)
+        for block in tower.blocks:
+            x = block(x)
+        coarse = x[:, 1:].unflatten(1, grid).permute(0, 3, 1, 2)
+        fine = F.interpolate(coarse, guide.shape[1:3], mode='bilinear').flatten(2).transpose(1, 2)
+        return tower.read_out(weights @ fine).unflatten(1, guide.shape[1:3])
+
+
+@pytest.fixture
+def register():
+    """Register a class for one test."""
+    names = []
+
+    def add(cls):
+        METHODS.register_module(module=cls)
+        names.append(cls.__name__)
+        return dict(type=cls.__name__)
+
+    yield add
+    for name in names:
+        del METHODS.module_dict[name]
+
+
+def seeded_dino(width=64, depth=2, patch_size=8):
+    """State dict of a small DINO."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator) * 0.1
+
+    found = {
+        'cls_token': normal(1, 1, width),
+        'pos_embed': normal(1, 1 + 28**2, width),
+        'patch_embed.proj.weight': normal(width, 3, patch_size, patch_size),
+        'patch_embed.proj.bias': normal(width),
+    }
+    norms = ['norm', *(f'blocks.{i}.norm{j}' for i in range(depth) for j in (1, 2))]
+    found.update({f'{name}.weight': 1 + normal(width) for name in norms})
+    found.update({f'{name}.bias': normal(width) for name in norms})
+    for i in range(depth):
+        for name, rows, columns in (
+            ('attn.qkv', 3 * width, width),
+            ('attn.proj', width, width),
+            ('mlp.fc1', 4 * width, width),
+            ('mlp.fc2', width, 4 * width),
+        ):
+            found[f'blocks.{i}.{name}.weight'] = normal(rows, columns)
+            found[f'blocks.{i}.{name}.bias'] = normal(rows)
+    return found
+
+
+def test_a_method_with_its_own_loop(deep_clip, register, device):
+    model, images = _model(deep_clip, register(TwoHalves), device=device), _images()
+    for image, (scores, _) in zip(images, _predict(model, images)):
+        [(alone, _)] = _predict(model, [image])
+        torch.testing.assert_close(scores, alone, rtol=0, atol=1e-5)
+
+
+def test_a_method_with_a_second_tower_on_another_grid(deep_clip, register, tmp_path, device):
+    torch.save(seeded_dino(), tmp_path / 'dino.pt')
+    cfg = load_config('clip_vit-b16_voc20', deep_clip)
+    cfg.model.image_encoder.update(
+        method=register(Borrowed), proxy=dict(checkpoint=str(tmp_path / 'dino.pt'))
+    )
+    cfg.model.test_cfg.update(crop_size=(96, 96), stride=(48, 48))
+    model, images = build_model(cfg, device), _images()
+    features = model.extract_feat(torch.randn(2, 3, 96, 80, device=device))
+    assert features.shape == (2, 12, 10, 32)
+    for image, (scores, _) in zip(images, _predict(model, images)):
+        [(alone, _)] = _predict(model, [image])
+        torch.testing.assert_close(scores, alone, rtol=0, atol=1e-5)
+
+
+def test_a_method_whose_second_tower_is_missing(deep_clip, register):
+    with pytest.raises(InputError, match=r'Borrowed needs model\.image_encoder\.proxy'):
+        _model(deep_clip, register(Borrowed))

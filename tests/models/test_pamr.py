@@ -57,18 +57,29 @@ def test_pamr_equals_a_direct_loop(monkeypatch, channels, dilations):
     torch.manual_seed(0)
     image, query_map = torch.randn(3, 6, 7), torch.rand(5, 6, 7)
     expected = _by_hand(query_map, image, 2, dilations)
-    torch.testing.assert_close(pamr(query_map, image, 2, dilations), expected, rtol=1e-4, atol=1e-5)
+    refined = pamr(query_map[None], image[None], 2, dilations)[0]
+    torch.testing.assert_close(refined, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_is_refined_image_by_image():
+    torch.manual_seed(0)
+    images, maps = torch.randn(3, 3, 6, 7), torch.rand(3, 5, 6, 7)
+    refined = pamr(maps, images, 2, (1, 2))
+    assert refined.shape == maps.shape
+    for image, single, together in zip(images, maps, refined):
+        alone = pamr(single[None], image[None], 2, (1, 2))[0]
+        torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
 
 
 def test_affinity_sums_to_one_on_a_flat_image():
-    affinity = pamr_affinity(torch.ones(3, 4, 4), (8, 16))
-    torch.testing.assert_close(affinity, torch.full((16, 4, 4), 1 / 16))
+    affinity = pamr_affinity(torch.ones(1, 3, 4, 4), (8, 16))
+    torch.testing.assert_close(affinity, torch.full((1, 16, 4, 4), 1 / 16))
 
 
 def test_pamr_leaves_its_input_alone():
-    query_map = torch.rand(2, 5, 5)
+    query_map = torch.rand(1, 2, 5, 5)
     before = query_map.clone()
-    pamr(query_map, torch.rand(3, 5, 5), 1)
+    pamr(query_map, torch.rand(1, 3, 5, 5), 1)
     assert query_map.equal(before)
 
 

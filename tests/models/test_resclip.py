@@ -1,17 +1,24 @@
 import pytest
 import torch
 from helpers import build_model, load_config, load_images, seeded_clip
-from mmseg.registry import MODELS
 
 from sclip_mmseg import InputError
-from sclip_mmseg.models.resclip import line_samples, patch_labels, patch_similarity, smooth_rows
+from sclip_mmseg.models.methods.resclip import (
+    line_samples,
+    patch_labels,
+    patch_similarity,
+    smooth_rows,
+)
+from sclip_mmseg.registry import METHODS
 
-BASES = ('CSA', 'ClearCLIPAttention', 'NACLIPAttention')
+BASES = ('SCLIP', 'ClearCLIP', 'NACLIP')
 
 
 def test_most_frequent_label_of_a_patch():
     labels = torch.tensor([[1, 1, 2, 3, 9], [1, 0, 3, 2, 9], [8, 8, 8, 8, 8]])
-    assert patch_labels(labels, patch_size=2, num_labels=10).tolist() == [[1, 2]]
+    other = labels.roll(-2, 1)
+    found = patch_labels(torch.stack([labels, other]), patch_size=2, num_labels=10)
+    assert found.tolist() == [[[1, 2]], [[2, 1]]]
 
 
 def _by_hand(labels, full_line):
@@ -83,10 +90,10 @@ def deep_clip(tmp_path_factory):
     return str(path)
 
 
-def _scores(clip, images, attention):
+def _scores(clip, images, method):
     cfg = load_config('sclip_vit-b16_voc20', clip)
     cfg.model.test_cfg.update(crop_size=96, stride=48)
-    cfg.model.image_encoder.attention = attention
+    cfg.model.image_encoder.method = method
     [result] = build_model(cfg).test_step(load_images(cfg, images[:1]))
     return result.seg_logits.data
 
@@ -101,8 +108,8 @@ def test_without_weight_nothing_changes(deep_clip, images, base):
         dict(rcs=off, sfr=dict(off, temp_thd=0.1)),
         dict(),
     ):
-        attention = dict(type='ResCLIPAttention', base=dict(type=base), **parts)
-        torch.testing.assert_close(_scores(deep_clip, images, attention), plain, rtol=0, atol=1e-5)
+        method = dict(type='ResCLIP', base=dict(type=base), **parts)
+        torch.testing.assert_close(_scores(deep_clip, images, method), plain, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize('base', BASES)
@@ -110,16 +117,14 @@ def test_each_part_changes_something(deep_clip, images, base):
     plain = _scores(deep_clip, images, dict(type=base))
     sfr = dict(tau=2.0, lam=0.7, temp_thd=0.05)
     for parts in (dict(rcs=dict(lam=0.3)), dict(sfr=sfr)):
-        attention = dict(type='ResCLIPAttention', base=dict(type=base), **parts)
-        assert not _scores(deep_clip, images, attention).allclose(plain, atol=1e-4)
+        method = dict(type='ResCLIP', base=dict(type=base), **parts)
+        assert not _scores(deep_clip, images, method).allclose(plain, atol=1e-4)
 
 
 def test_documented_variants_differ(deep_clip, images):
     def run(**variant):
         sfr = dict(tau=2.0, lam=0.9, temp_thd=0.0, **variant)
-        return _scores(
-            deep_clip, images, dict(type='ResCLIPAttention', base=dict(type='CSA'), sfr=sfr)
-        )
+        return _scores(deep_clip, images, dict(type='ResCLIP', base=dict(type='SCLIP'), sfr=sfr))
 
     published = run()
     assert not run(full_line=True).allclose(published, atol=1e-6)
@@ -127,10 +132,10 @@ def test_documented_variants_differ(deep_clip, images):
 
 
 def test_a_base_without_logits():
-    with pytest.raises(InputError, match='base=MaskCLIPAttention has no logits'):
-        MODELS.build(dict(type='ResCLIPAttention', base=dict(type='MaskCLIPAttention')))
+    with pytest.raises(InputError, match='base=MaskCLIP has no logits'):
+        METHODS.build(dict(type='ResCLIP', base=dict(type='MaskCLIP')))
 
 
 def test_blocks_that_are_not_there(clip_path, images):
     with pytest.raises(InputError, match=r'blocks \[6, 7, 8, 9\], there are blocks 1 to 2'):
-        _scores(clip_path, images, dict(type='ResCLIPAttention', base=dict(type='CSA'), rcs=dict()))
+        _scores(clip_path, images, dict(type='ResCLIP', base=dict(type='SCLIP'), rcs=dict()))

@@ -1,3 +1,6 @@
+import copy
+
+import mmcv
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from mmseg.datasets import PascalVOCDataset
 from mmseg.registry import MODELS
 
 from sclip_mmseg import InputError
+from sclip_mmseg.apis import segment
 from sclip_mmseg.models.decision import apply_area_rule
 
 
@@ -131,7 +135,7 @@ def test_tensor_mode_and_encode_decode(clip_path):
 def test_nothing_is_trainable_and_the_text_tower_is_gone(clip_path):
     model = build_model(_config(clip_path))
     assert not [p for p in model.parameters() if p.requires_grad]
-    assert not [name for name in model.state_dict() if 'text' in name or 'token' in name]
+    assert not [name for name in model.state_dict() if not name.startswith('image_encoder.tower.')]
 
 
 @pytest.mark.parametrize('kind', [str, np.array])
@@ -140,8 +144,6 @@ def test_inference_model_and_picture(clip_path, images, tmp_path, kind):
     model = init_model(cfg, device='cpu')
     image = str(images[0])
     if kind is np.array:
-        import mmcv
-
         image = mmcv.imread(image)
     result = inference_model(model, image)
     [expected] = _predict(_config(clip_path), images[:1], model)
@@ -150,6 +152,39 @@ def test_inference_model_and_picture(clip_path, images, tmp_path, kind):
     show_result_pyplot(model, str(images[0]), result, show=False, out_file=str(out))
     assert out.stat().st_size > 0
     assert model.dataset_meta['classes'][0] == 'background'
+
+
+def test_segment_and_inference_model_in_any_order(clip_path, images):
+    cfg = _config(clip_path)
+    model = init_model(cfg, device='cpu')
+    path, array = str(images[0]), mmcv.imread(str(images[0]))
+    [expected] = _predict(_config(clip_path), images[:1], model)
+    for image in (array, path, array):
+        found = [inference_model(model, image).pred_sem_seg.data[0].numpy()]
+        found += [segment(model, image).labels]
+        for labels in found:
+            assert (labels == expected.pred_sem_seg.data[0].numpy()).all()
+
+
+def test_a_copied_and_a_saved_segmentor_give_the_same(clip_path, images, tmp_path):
+    cfg = _config(clip_path)
+    model = init_model(cfg, device='cpu')
+    expected = inference_model(model, str(images[0])).seg_logits.data
+    torch.save(model, tmp_path / 'model.pt')
+    for other in (copy.deepcopy(model), torch.load(tmp_path / 'model.pt', weights_only=False)):
+        assert inference_model(other, str(images[0])).seg_logits.data.equal(expected)
+
+
+def test_tf32_is_refused(clip_path):
+    model = build_model(_config(clip_path))
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision('high')
+        with pytest.raises(InputError, match="float32 products as .*precision='bf16'"):
+            model.predict(torch.randn(1, 3, 40, 300))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    model.predict(torch.randn(1, 3, 40, 300))
 
 
 def test_inferencer(clip_path, images):

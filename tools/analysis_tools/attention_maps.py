@@ -16,11 +16,12 @@ from mmengine.dataset import Compose
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from sclip_mmseg import InputError
 from sclip_mmseg.apis import read_picture
 from sclip_mmseg.config import read_config
+from sclip_mmseg.models import View
 from sclip_mmseg.models.segmentor import build_text_head
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -99,11 +100,9 @@ def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side:
     """
     init_default_scope(cfg.default_scope)
     encoder = MODELS.build(cfg.model.image_encoder).to(get_device()).eval()
-    head = None
-    if encoder.attention.feedback is not None:  # the other methods need no text
-        head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)
-        head.load()
-        head.to(get_device())
+    if not hasattr(encoder.method, 'attention_weights'):
+        raise InputError(f'{type(encoder.method).__name__} has no attention weights to draw')
+    text = TextOnDemand(build_text_head(cfg.model.image_encoder, cfg.model.text_head))
     pipeline = Compose(
         [
             dict(type='LoadImageFromFile'),
@@ -117,12 +116,34 @@ def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side:
     patch = encoder.patch_size
     if min(image.shape[-2:]) < patch:
         raise InputError(f'--short-side {short_side} is less than a patch of {patch} pixels')
-    weights = encoder.attention_weights(image, head)[0].float().mean(0).cpu()
+    weights = encoder.method.attention_weights(encoder.tower, View(image), text)
+    weights = weights[0].float().mean(0).cpu()
     grid = tuple(side // patch for side in image.shape[-2:])
     size = item['data_samples'].ori_shape
     rows = [patch_index(point, size, image.shape[-2:], patch) for point in points]
     maps = weights[rows, 1:].unflatten(1, grid)
     return to_image(maps, patch, image.shape[-2:], size)
+
+
+class TextOnDemand:
+    """A text head that encodes its queries when a method classifies, which most do not.
+
+    Args:
+        head: Not loaded as yet.
+    """
+
+    def __init__(self, head: nn.Module):
+        self.head = head.to(get_device())
+
+    @property
+    def class_ids(self) -> Tensor:
+        """See the text head."""
+        return self.head.class_ids
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """See the text head."""
+        self.head.load()
+        return self.head.to(features.device)(features)
 
 
 def patch_index(point: Point, size: Size, resized: Size, patch: int) -> int:

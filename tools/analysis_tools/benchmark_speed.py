@@ -26,11 +26,11 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from sclip_mmseg.models.sliding_window import Window, window_grid
 from torch import Tensor, nn
 
 import sclip_mmseg
 from sclip_mmseg import InputError
+from sclip_mmseg.models.windows import Window, window_grid
 from sclip_mmseg.utils.compat import openai_clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,15 +152,16 @@ def plain_segment(
     return scores, classes.masked_fill(best < test_cfg.get('prob_thd', 0), 0)
 
 
-def plain_text(tower: nn.Module, queries: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """Embeddings ``[Q, D]`` of queries, one at a time, prompts of 77 tokens."""
+def plain_text(clip: nn.Module, queries: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """Embeddings ``[Q, D]`` of queries, one at a time, prompts of 77 tokens, by openai-clip."""
     from sclip_mmseg.models.text_embeddings import tokenize
 
     rows = []
     for query in queries:
         tokens = tokenize([template.format(query) for template in templates], 77)
         padded = torch.tensor([ids + [0] * (77 - len(ids)) for ids in tokens])
-        embeddings = F.normalize(tower(padded.to(tower.text_projection.device)), dim=-1)
+        device = clip.text_projection.device
+        embeddings = F.normalize(clip.encode_text(padded.to(device)), dim=-1)
         rows.append(F.normalize(embeddings.mean(0), dim=-1))
     return torch.stack(rows)
 
@@ -222,11 +223,19 @@ def package(model: nn.Module, photo: Tensor, size: Size) -> Callable[[], object]
     return run
 
 
+def openai_model(clip: str, device: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """openai-clip's own model of a state dict, for (a) and (c)."""
+    model = openai_clip('model').build_model(torch.load(clip, weights_only=True)).to(dtype)
+    return model.to(device).eval()
+
+
 def programs(cfg: Config, model: nn.Module, case: Case) -> Dict[str, Callable[[], object]]:
     """The three programs of a case, by letter."""
-    encoder, photo = model.image_encoder, random_photo(case.resized)
+    photo = random_photo(case.resized)
+    tower = model.image_encoder.tower
+    visual = openai_model(cfg.model.image_encoder.clip, tower.positions.device, tower.dtype).visual
     [image] = model.data_preprocessor(dict(inputs=[photo]))['inputs']
-    image = image.to(encoder.dtype)
+    image = image.to(tower.dtype)
     class_ids = model.text_head.query_set.class_ids
     test_cfg = model.test_cfg
     windows = window_grid(case.resized, test_cfg.crop_size, test_cfg.stride)
@@ -236,11 +245,11 @@ def programs(cfg: Config, model: nn.Module, case: Case) -> Dict[str, Callable[[]
     @torch.no_grad()
     def plain():
         text = model.text_head.embeddings
-        return plain_segment(encoder.visual, text, class_ids, image, case.size, cfg)[1].cpu()
+        return plain_segment(visual, text, class_ids, image, case.size, cfg)[1].cpu()
 
     @torch.no_grad()
     def bare():
-        return [encoder.visual(batch) for batch in crops.split(step)][-1].cpu()
+        return [visual(batch) for batch in crops.split(step)][-1].cpu()
 
     return dict(a=plain, b=package(model, photo, case.size), c=bare)
 
@@ -331,7 +340,7 @@ def time_pamr(clip: str, folder: Path, args, precision: str) -> dict:
     guide = random_photo(size).to(args.device).float()
     runs = dict(
         a=lambda: plain_pamr(query_map, guide, 10)[0, 0, 0].item(),
-        b=lambda: pamr(query_map, guide, 10)[0, 0, 0].item(),
+        b=lambda: pamr(query_map[None], guide[None], 10)[0, 0, 0, 0].item(),
     )
     result = measure(runs, args.repeats, args.device)
     return dict(result, memory_of_the_map=query_map.numel() * 4)
@@ -340,26 +349,23 @@ def time_pamr(clip: str, folder: Path, args, precision: str) -> dict:
 def time_text(clip: str, folder: Path, args, precision: str) -> dict:
     """Time the text head: plain, cold (no cache, text tower read) and warm (from the cache)."""
     from mmseg.utils import get_predefined_templates
-    from sclip_mmseg.models.checkpoint import load_clip
 
     from sclip_mmseg.datasets import load_queries
     from sclip_mmseg.models.text_embeddings import cached_embeddings
-    from sclip_mmseg.models.towers import build_text_tower
 
     queries = load_queries('coco_stuff').queries[: args.text_queries]
     templates = get_predefined_templates('imagenet')
 
     @torch.no_grad()
     def plain():
-        tower = build_text_tower(load_clip(clip), clip).to(args.device)
-        return plain_text(tower, queries, templates).cpu()
+        return plain_text(openai_model(clip, args.device), queries, templates).cpu()
 
     def cold():
         os.environ['SCLIP_CACHE_DIR'] = tempfile.mkdtemp(dir=folder)
-        return cached_embeddings(clip, queries, templates, True)
+        return cached_embeddings(clip, queries, templates)
 
     def warm():
-        return cached_embeddings(clip, queries, templates, True)
+        return cached_embeddings(clip, queries, templates)
 
     result = measure(dict(a=plain, cold=cold, warm=warm), args.repeats, args.device)
     seconds = result['seconds']

@@ -8,11 +8,10 @@ from typing import Tuple
 import torch
 import torch.nn.functional as F
 from pictograms import TRAIN_STYLES, VAL_STYLES
-from train_toy_clip import MEAN, STD, VOC_SHARE, encode_text
+from train_toy_clip import MEAN, STD, VOC_SHARE
 from training_data import Phase, SceneBatches
 
-from sclip_mmseg.models.checkpoint import load_clip
-from sclip_mmseg.models.towers import build_image_tower, build_text_tower
+from sclip_mmseg.models.towers import load_image_tower, load_text_tower
 
 _PHASE = Phase(1, 224, 100, (1, 3), (56, 140), 196, late=0, pooled=0, backgrounds=True)
 _BATCHES = 5
@@ -35,16 +34,15 @@ def retrieve(clip: str, batches: SceneBatches) -> Tuple[float, float]:
     Returns:
         Part of the scenes whose first caption is true, and of the captions whose first scene fits.
     """
-    weights = load_clip(clip)
-    image_tower, text_tower = build_image_tower(weights, clip), build_text_tower(weights, clip)
+    image_tower, text_tower = load_image_tower(clip), load_text_tower(clip)
     mean, std = (torch.tensor(values).view(3, 1, 1) / 255 for values in (MEAN, STD))
     totals = torch.zeros(2)
     for step in range(_BATCHES):
         batch = batches.make(step, _PHASE)
         count = len(batch.images)
-        image = image_tower((batch.images - mean) / std)
+        image = image_tower((batch.images - mean) / std)[:, 0]  # the class token
         tokens, stated = batch.tokens[:count], batch.stated[:count]
-        text = encode_text(text_tower, tokens)
+        text = text_tower(tokens)
         cosines = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
         # Captions like 'a pattern' state nothing and are true of no scene.
         true = ((~batch.shown).float() @ stated.float().T == 0) & stated.any(1)

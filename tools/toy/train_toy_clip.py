@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from pictograms import TRAIN_STYLES
 from safetensors.torch import load_file, save_file
-from sclip_mmseg.models.blocks import project, project_back
 from torch import Tensor, nn
 from tqdm import tqdm
 from training_data import Batch, Phase, SceneBatches
@@ -163,12 +162,14 @@ def run_blocks(blocks: Iterable[nn.Module], x: Tensor, mask: Optional[Tensor]) -
     ``scaled_dot_product_attention`` takes four tenths of a step on a CPU.
     """
     for block in blocks:
-        q, k, v = project(block, _norm(block.ln_1, x))
+        own = block.attn
+        qkv = F.linear(_norm(block.ln_1, x), own.in_proj_weight, own.in_proj_bias)
+        q, k, v = qkv.unflatten(-1, (3, own.num_heads, -1)).permute(2, 0, 3, 1, 4)
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         if mask is not None:
             scores = scores + mask.to(scores.dtype)
         mixed = scores.softmax(-1).to(v.dtype) @ v
-        x = run_mlp(block, x + project_back(block, mixed))
+        x = run_mlp(block, x + own.out_proj(mixed.transpose(1, 2).flatten(2)))
     return x
 
 

@@ -1,9 +1,10 @@
 import pytest
 import torch
-from mmseg.registry import MODELS
 
 from sclip_mmseg import InputError
-from sclip_mmseg.models.attention import BlockTokens, gaussian_window, patch_offsets
+from sclip_mmseg.models import LastTokens
+from sclip_mmseg.models.methods.base import gaussian_window, patch_distance, patch_offsets
+from sclip_mmseg.registry import METHODS
 
 GRID = (2, 3)
 N = 1 + GRID[0] * GRID[1]
@@ -14,11 +15,11 @@ def tokens():
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 2, 4, N, 8).unbind()
     earlier = torch.rand(2, 4, N, N).softmax(-1)
-    return BlockTokens(q, k, v, torch.randn(2, N, 32), GRID, earlier)
+    return LastTokens(q, k, v, torch.randn(2, N, 32), GRID, earlier)
 
 
 def _attend(type, tokens, **kwargs):
-    return MODELS.build(dict(type=type, **kwargs))(tokens)
+    return METHODS.build(dict(type=type, **kwargs)).mix(tokens)
 
 
 def _weights(a, b, bias=0):
@@ -27,50 +28,50 @@ def _weights(a, b, bias=0):
 
 def test_clip(tokens):
     expected = _weights(tokens.q, tokens.k) @ tokens.v
-    torch.testing.assert_close(_attend('CLIPAttention', tokens), expected)
+    torch.testing.assert_close(_attend('CLIP', tokens), expected)
 
 
 def test_sharpened_clip(tokens):
     expected = _weights(2 * tokens.q, tokens.k) @ tokens.v
-    torch.testing.assert_close(_attend('CLIPAttention', tokens, sharpness=2), expected)
+    torch.testing.assert_close(_attend('SharpenedCLIP', tokens, sharpness=2), expected)
 
 
 def test_csa_is_the_sum_of_two_maps(tokens):
     q, k = tokens.q, tokens.k
     expected = (_weights(q, q) + _weights(k, k)) @ tokens.v
-    torch.testing.assert_close(_attend('CSA', tokens), expected)
+    torch.testing.assert_close(_attend('SCLIP', tokens), expected)
 
 
 def test_weights_of_csa_sum_to_two(tokens):
     tokens.v = torch.ones_like(tokens.v)
-    torch.testing.assert_close(_attend('CSA', tokens), torch.full_like(tokens.v, 2.0))
+    torch.testing.assert_close(_attend('SCLIP', tokens), torch.full_like(tokens.v, 2.0))
 
 
 @pytest.mark.parametrize('name', ['q', 'k'])
 def test_csa_of_one_projection(tokens, name):
     feature = getattr(tokens, name)
     expected = _weights(feature, feature) @ tokens.v
-    torch.testing.assert_close(_attend('CSA', tokens, projections=[name]), expected)
+    torch.testing.assert_close(_attend('SingleCSA', tokens, projection=name), expected)
 
 
 def test_maskclip_is_the_identity_as_attention(tokens):
     torch.testing.assert_close(
-        _attend('MaskCLIPAttention', tokens), torch.eye(N) @ tokens.v, rtol=0, atol=1e-6
+        _attend('MaskCLIP', tokens), torch.eye(N) @ tokens.v, rtol=0, atol=1e-6
     )
 
 
 def test_clearclip_drops_residual_and_mlp(tokens):
-    method = MODELS.build(dict(type='ClearCLIPAttention'))
+    method = METHODS.build(dict(type='ClearCLIP'))
     expected = _weights(tokens.q, tokens.q) @ tokens.v
-    torch.testing.assert_close(method(tokens), expected)
+    torch.testing.assert_close(method.mix(tokens), expected)
     assert not method.keep_residual
 
 
 def test_naclip(tokens):
-    method = MODELS.build(dict(type='NACLIPAttention'))
+    method = METHODS.build(dict(type='NACLIP'))
     window = gaussian_window(GRID, 5.0, torch.float32, torch.device('cpu'))
     expected = _weights(tokens.k, tokens.k, window) @ tokens.v
-    torch.testing.assert_close(method(tokens), expected)
+    torch.testing.assert_close(method.mix(tokens), expected)
     assert not method.keep_residual
 
 
@@ -87,6 +88,7 @@ def test_patch_offsets():
     dy, dx = patch_offsets(GRID)
     assert dy[1].tolist() == [0, 0, 0, 1, 1, 1]
     assert dx[1].tolist() == [-1, 0, 1, -1, 0, 1]
+    assert patch_distance(GRID)[0].tolist() == [0, 1, 2, 1, 1, 2]
 
 
 def test_local_window(tokens):
@@ -96,13 +98,13 @@ def test_local_window(tokens):
         for j in (3, 6):
             bias[i, j] = bias[j, i] = float('-inf')
     expected = _weights(tokens.q, tokens.k, bias) @ tokens.v
-    torch.testing.assert_close(_attend('LocalAttention', tokens, window=3), expected)
+    torch.testing.assert_close(_attend('LocalCLIP', tokens, window=3), expected)
 
 
 def test_earlier_block(tokens):
-    method = MODELS.build(dict(type='EarlierBlockAttention', block=3))
+    method = METHODS.build(dict(type='EarlierBlock', block=3))
     assert method.earlier_blocks == (3,)
-    torch.testing.assert_close(method(tokens), tokens.earlier @ tokens.v)
+    torch.testing.assert_close(method.mix(tokens), tokens.earlier @ tokens.v)
 
 
 def test_identity_projection(tokens):
@@ -136,31 +138,26 @@ def test_learned_projection(tokens, tmp_path):
 @pytest.mark.parametrize(
     'cfg, message',
     [
-        (dict(type='CSA', projections='v'), 'projections'),
-        (dict(type='CSA', projections=()), 'projections'),
-        (dict(type='LocalAttention', window=2), 'window=2'),
+        (dict(type='SingleCSA', projection='v'), 'projection'),
+        (dict(type='LocalCLIP', window=2), 'window=2'),
         (dict(type='RandomCSA', num_projections=0), 'num_projections=0'),
         (dict(type='LearnedCSA', projection='absent.pt'), 'absent.pt'),
         (dict(type='LearnedCSA'), 'projection=None'),
-        (dict(type='CLIPAttention', sharpness=0), 'sharpness=0'),
-        (dict(type='NACLIPAttention', std=0), 'std=0'),
-        (dict(type='ResCLIPAttention', base=dict(type='CSA'), rcs=dict(blocks=())), 'blocks='),
-        (dict(type='ResCLIPAttention', base=dict(type='CSA'), rcs=dict(blocks=6)), 'blocks=6'),
-        (dict(type='ResCLIPAttention', base=dict(type='CSA'), rcs=dict(tau=0)), 'RCS: tau=0'),
+        (dict(type='SharpenedCLIP', sharpness=0), 'sharpness=0'),
+        (dict(type='NACLIP', std=0), 'std=0'),
+        (dict(type='ResCLIP', base=dict(type='SCLIP'), rcs=dict(blocks=())), 'blocks='),
+        (dict(type='ResCLIP', base=dict(type='SCLIP'), rcs=dict(blocks=6)), 'blocks=6'),
+        (dict(type='ResCLIP', base=dict(type='SCLIP'), rcs=dict(tau=0)), 'RCS: tau=0'),
         (
-            dict(
-                type='ResCLIPAttention', base=dict(type='CSA'), sfr=dict(tau=1, lam=2, temp_thd=0)
-            ),
+            dict(type='ResCLIP', base=dict(type='SCLIP'), sfr=dict(tau=1, lam=2, temp_thd=0)),
             'SFR: .*lam=2',
         ),
         (
-            dict(
-                type='ResCLIPAttention', base=dict(type='CSA'), sfr=dict(tau=1, lam=1, temp_thd=50)
-            ),
+            dict(type='ResCLIP', base=dict(type='SCLIP'), sfr=dict(tau=1, lam=1, temp_thd=50)),
             'SFR: temp_thd=50',
         ),
     ],
 )
 def test_bad_arguments(cfg, message):
     with pytest.raises(InputError, match=message):
-        MODELS.build(cfg)
+        METHODS.build(cfg)

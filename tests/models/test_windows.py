@@ -2,8 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sclip_mmseg.models import sliding_window
-from sclip_mmseg.models.sliding_window import encode_windows, slide_inference, window_grid
+from sclip_mmseg.models import View, fusion
+from sclip_mmseg.models.fusion import encode_windows
+from sclip_mmseg.models.windows import window_grid
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,10 @@ def _mean_of_blocks(crops):
     return F.avg_pool2d(crops[:, :1], 2)
 
 
+def _encode(view):
+    return _mean_of_blocks(view.images)
+
+
 def _by_hand(image, crop=(8, 8), step=(4, 4)):
     """One window at a time on a full canvas."""
     height, width = image.shape[-2:]
@@ -51,26 +56,49 @@ def _by_hand(image, crop=(8, 8), step=(4, 4)):
 def test_slide_inference_fuses_images_of_unequal_size(window_batch):
     torch.manual_seed(0)
     images = [torch.rand(3, 20, 14), torch.rand(3, 6, 17), torch.rand(3, 20, 14)]
-    maps = slide_inference(images, _mean_of_blocks, (8, 8), (4, 4), window_batch)
-    for image, fused in zip(images, maps):
-        torch.testing.assert_close(fused, _by_hand(image, (8, 8), (4, 4)))
+    views = [View(image[None]) for image in images]
+    maps = encode_windows(views, _encode, (8, 8), (4, 4), lambda size: window_batch)
+    for image, each in zip(images, maps):
+        torch.testing.assert_close(each.fuse().whole(), _by_hand(image, (8, 8), (4, 4)))
 
 
 def test_slide_inference_without_crop_sees_the_whole_image_once():
     image = torch.rand(3, 6, 10)
-    [fused] = slide_inference([image], _mean_of_blocks, None, None, 1)
+    [maps] = encode_windows([View(image[None])], _encode, None, None, lambda size: 1)
     expected = F.interpolate(_mean_of_blocks(image[None]), (6, 10), mode='bilinear')[0]
-    torch.testing.assert_close(fused, expected)
+    torch.testing.assert_close(maps.fuse().whole(), expected)
+
+
+def test_regions_are_cut_with_the_images():
+    view = View(
+        torch.arange(48.0).view(1, 1, 6, 8).expand(1, 3, 6, 8), torch.arange(48).view(1, 6, 8)
+    )
+    seen = []
+
+    def encode(part):
+        seen.append(part)
+        return part.images[:, :1]
+
+    encode_windows([view, view], encode, (4, 4), (2, 4), lambda size: 3)
+    assert [len(part.images) for part in seen] == [3, 3, 2]
+    for part in seen:
+        assert part.images[:, 0].long().equal(part.regions)
 
 
 @pytest.mark.parametrize('limit', [1, 500, 1 << 24])
 @pytest.mark.parametrize('flip', [(False, False), (False, True), (True, False)])
 @pytest.mark.parametrize('size', [(31, 50), (12, 9)])
 def test_a_fused_map_is_resized_from_the_map_at_the_image_s_size(monkeypatch, limit, flip, size):
-    monkeypatch.setattr(sliding_window, 'tile_limit', lambda device: limit)
+    monkeypatch.setattr(fusion, 'tile_limit', lambda device: limit)
     torch.manual_seed(0)
     image = torch.rand(3, 21, 14)
-    [maps] = encode_windows([image], lambda crops: F.avg_pool2d(crops, 2), (8, 8), (4, 4), 5)
+    [maps] = encode_windows(
+        [View(image[None])],
+        lambda view: F.avg_pool2d(view.images, 2),
+        (8, 8),
+        (4, 4),
+        lambda size: 5,
+    )
     plain = torch.cat([_by_hand(image[channel : channel + 1]) for channel in range(3)])
     mirrored = plain.flip([axis for axis, on in zip((-2, -1), flip) if on])
     expected = F.interpolate(mirrored[None], size, mode='bilinear')[0]
@@ -89,6 +117,7 @@ def test_equal_queries_stay_equal(width):
     torch.manual_seed(0)
     cosines = torch.randn(1, 113, 14, 14)
     cosines[:, 100] = cosines[:, 5]
-    [maps] = encode_windows([torch.rand(3, 224, 224)], lambda crops: cosines, None, None, 1)
+    view = View(torch.rand(1, 3, 224, 224))
+    [maps] = encode_windows([view], lambda view: cosines, None, None, lambda size: 1)
     for _, _, tile in maps.fuse((300, width)).tiles():
         assert tile[..., 100].equal(tile[..., 5])
