@@ -1,3 +1,4 @@
+# The values of both SCLIP's and ResCLIP's program.
 _base_ = [
     '../models/clip_vit-b16.py',
     '../datasets/ade20k.py',
