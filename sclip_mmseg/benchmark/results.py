@@ -14,11 +14,12 @@ class Result:
 
     Attributes:
         method, benchmark: Their names.
-        config: Path of the config, relative to the repository.
+        config: Path of the config, relative to the folder of the shipped files.
+        backbone: As in the names of configs, ``vit-b16``.
         status: ``done``, ``missing`` (no dataset), ``failed`` or ``open``.
         reason: Why it is missing or failed.
         mIoU, aAcc, mAcc: In percent, as the evaluation prints them.
-        published: mIoU of the paper or the authors' program; None where there is none.
+        published: mIoU of the table of published numbers; None where there is none.
         images: Number of images evaluated.
         seconds_per_image: Without start-up; None where it was not measured.
         peak_memory: Bytes of the first process, on the GPU where there is one; None on Windows.
@@ -29,6 +30,7 @@ class Result:
     method: str
     benchmark: str
     config: str
+    backbone: str = 'vit-b16'
     status: str = 'open'
     reason: str = ''
     mIoU: Optional[float] = None
@@ -41,6 +43,11 @@ class Result:
     weights: str = ''
     queries: str = ''
     circumstances: Dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of its folder and file."""
+        return f'{self.method}_{self.backbone}_{self.benchmark}'
 
     @property
     def difference(self) -> Optional[float]:
@@ -69,6 +76,21 @@ def write_results(folder: Path, results: Sequence[Result], about: Dict[str, Any]
         writer.writerows(lines)
     (folder / 'results.md').write_text(to_markdown(results, about), encoding='utf-8')
     draw_results(results, folder / 'results.png')
+
+
+def write_classes(folder: Path, name: str, classes: Dict[str, Dict[str, float]]) -> None:
+    """Write IoU and accuracy of each class to ``NAME.csv``.
+
+    Args:
+        folder: Made if it does not exist.
+        name: Of the pair.
+        classes: Class name → ``IoU`` and ``Acc`` in percent.
+    """
+    folder.mkdir(exist_ok=True)
+    with open(folder / f'{name}.csv', 'w', newline='', encoding='utf-8') as file:
+        writer = csv.DictWriter(file, ['class', 'IoU', 'Acc'])
+        writer.writeheader()
+        writer.writerows({'class': key, **values} for key, values in classes.items())
 
 
 def to_markdown(results: Sequence[Result], about: Dict[str, Any]) -> str:
