@@ -1,12 +1,31 @@
-"""Packaging. `sclip_mmseg/.mim` links to configs and tools, so that an installed copy has them."""
+"""Packaging. A wheel gets configs, tools and model index as `sclip_mmseg/.mim`."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r"'(.+)'", (ROOT / 'sclip_mmseg/version.py').read_text()).group(1)
+
+
+class BuildWithMim(build_py):
+    """Puts the files that `sclip_mmseg/utils/shipped.py` looks for where OpenMMLab has them."""
+
+    def run(self):
+        """Build; an editable install finds the files in the clone."""
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib, 'sclip_mmseg/.mim')
+        shutil.rmtree(target, ignore_errors=True)  # of an earlier build
+        for folder in ('configs', 'tools'):
+            ignored = shutil.ignore_patterns('__pycache__', '*.pyc')
+            shutil.copytree(ROOT / folder, target / folder, ignore=ignored)
+        shutil.copy(ROOT / 'model-index.yml', target)
+
 
 setup(
     name='sclip_mmseg',
@@ -18,16 +37,8 @@ setup(
     license_files=['LICENSE', 'NOTICE'],
     python_requires='>=3.9',
     packages=find_packages(include=['sclip_mmseg', 'sclip_mmseg.*']),
-    package_data={
-        'sclip_mmseg': [
-            'datasets/queries/*.txt',
-            '.mim/model-index.yml',
-            '.mim/configs/**/*.py',
-            '.mim/configs/**/*.yml',
-            '.mim/tools/**/*.py',
-            '.mim/tools/**/*.sh',
-        ]
-    },
+    package_data={'sclip_mmseg': ['datasets/queries/*.txt']},
+    cmdclass={'build_py': BuildWithMim},
     install_requires=[
         'torch>=2.1',
         'mmsegmentation>=1.2.0,<1.3',

@@ -1,11 +1,17 @@
 """Configs by path, or by the name of a shipped one."""
 
 import os.path as osp
+import re
 
 from mmengine.config import Config
-from mmengine.hub import get_config
 
 from .utils.errors import InputError
+from .utils.shipped import configs_dir
+
+SCOPE = 'sclip_mmseg::'
+#: Configs of another backbone that version 0.1 had, and the CHECKPOINT that replaces them.
+_REPLACED = re.compile(r'_vit-l14_(?=[\w-]+\.py$)')
+_CHECKPOINT = 'ViT-L/14'
 
 
 def read_config(name: str) -> Config:
@@ -17,11 +23,26 @@ def read_config(name: str) -> Config:
     Raises:
         InputError: If there is no such config.
     """
-    if '::' not in name:
-        if not osp.isfile(name):
-            raise InputError(f'config {name} does not exist')
-        return Config.fromfile(name)
-    try:
-        return get_config(name)
-    except (FileNotFoundError, AssertionError, ValueError) as error:
-        raise InputError(f'config {name} does not exist: {error}') from error
+    return Config.fromfile(find_config(name))
+
+
+def find_config(name: str) -> str:
+    """Path of the config that :func:`read_config` reads.
+
+    Raises:
+        InputError: If there is no such config.
+    """
+    path = _locate(name)
+    if osp.isfile(path):
+        return path
+    successor = _REPLACED.sub('_vit-b16_', name)
+    if successor != name and osp.isfile(_locate(successor)):
+        raise InputError(f'config {name} does not exist: use {successor} {_CHECKPOINT}')
+    where = f' in {configs_dir()}' if name.startswith(SCOPE) else ''
+    raise InputError(f'config {name} does not exist{where}')
+
+
+def _locate(name: str) -> str:
+    if name.startswith(SCOPE):
+        return str(configs_dir() / name[len(SCOPE) :])
+    return name

@@ -1,5 +1,5 @@
 # tools/train_projection.py writes the projection.
-_base_ = '../_base_/protocols/sclip_context59.py'
+_base_ = '../_base_/protocols/context59.py'
 
 model = dict(
     image_encoder=dict(

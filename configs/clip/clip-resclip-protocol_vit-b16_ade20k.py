@@ -1,1 +1,1 @@
-_base_ = '../_base_/protocols/resclip_ade20k.py'
+_base_ = '../_base_/protocols/ade20k.py'

@@ -1,1 +1,1 @@
-_base_ = '../_base_/protocols/resclip_cityscapes.py'
+_base_ = '../_base_/protocols/cityscapes.py'

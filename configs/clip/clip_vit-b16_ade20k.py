@@ -1,1 +1,1 @@
-_base_ = '../_base_/protocols/sclip_ade20k.py'
+_base_ = '../_base_/protocols/ade20k.py'

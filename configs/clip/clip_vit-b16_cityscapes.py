@@ -1,1 +1,1 @@
-_base_ = '../_base_/protocols/sclip_cityscapes.py'
+_base_ = '../_base_/protocols/cityscapes.py'

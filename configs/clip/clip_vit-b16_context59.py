@@ -1,1 +1,1 @@
-_base_ = '../_base_/protocols/sclip_context59.py'
+_base_ = '../_base_/protocols/context59.py'

@@ -1,4 +1,4 @@
-_base_ = '../_base_/protocols/resclip_ade20k.py'
+_base_ = '../_base_/protocols/ade20k.py'
 
 model = dict(
     image_encoder=dict(

@@ -1,4 +1,4 @@
-_base_ = '../_base_/protocols/resclip_cityscapes.py'
+_base_ = '../_base_/protocols/cityscapes.py'
 
 model = dict(
     image_encoder=dict(

@@ -16,9 +16,10 @@ from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
 from ..models.inference_cfg import InferenceCfg
 from ..utils.errors import InputError
+from ..utils.shipped import configs_dir
 from .media import read_picture
 
-CONFIGS = Path(__file__).resolve().parents[1] / '.mim/configs'
+CONFIGS = configs_dir()
 BACKGROUND_THD = 0.1  # as published for the benchmarks with a background
 
 

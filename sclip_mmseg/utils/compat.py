@@ -3,8 +3,8 @@
 * mmseg refuses versions of mmcv, and asks for one that may be installed already.
 * mmseg imports ``mmcv.ops``, which needs an extension that mmcv-lite does not have.
 * ``import clip`` needs ``pkg_resources`` and torchvision, its model and tokenizer do not.
-* mmengine resolves ``package::config`` for a closed list of packages, through ``pkg_resources``,
-  which setuptools 82 removed.
+* mmengine reads ``package::config`` of a closed list of packages only, and through
+  ``pkg_resources``, which setuptools 82 removed.
 * mmengine's PyTorch launcher selects a CUDA device even where there is none.
 """
 
@@ -15,7 +15,7 @@ import os.path as osp
 import sys
 from functools import cache
 from types import ModuleType
-from typing import Callable
+from typing import Callable, Optional, Tuple
 
 MMCV = '2.0.0', '2.2.0'  # the versions that mmseg 1.2 takes, the last one excluded
 
@@ -89,40 +89,32 @@ def openai_clip(module: str) -> ModuleType:
 
 
 def register_config_scope() -> None:
-    """Let mmengine resolve ``sclip_mmseg::sclip/<config>.py``."""
-    import mmengine.config.config
-    import mmengine.config.utils
+    """Let mmengine read ``sclip_mmseg::sclip/NAME.py``, as a base of a config and by its hub.
+
+    Two of mmengine's functions do this, both through a closed list of packages, ``pkg_resources``
+    and a folder ``.mim``: ``Config._get_cfg_path`` resolves an entry of ``_base_``, for which there
+    is no other hook, and ``mmengine.hub.get_config`` is what users of OpenMMLab call (who import it
+    after this package). Names of other packages reach them as ever.
+    """
     import mmengine.hub.hub
+    from mmengine.config import Config
 
-    module2package = mmengine.config.utils.MODULE2PACKAGE
-    module2package.setdefault('sclip_mmseg', 'sclip_mmseg')
+    from ..config import SCOPE, find_config, read_config
 
-    def find_package(package: str):
-        modules = {value: key for key, value in module2package.items()}
-        return importlib.util.find_spec(modules.get(package, package))
+    get_cfg_path, get_config = Config._get_cfg_path, mmengine.hub.get_config
 
-    def is_installed(package: str) -> bool:
-        return find_package(package) is not None
+    def get_cfg_path_here(cfg_path: str, filename: str) -> Tuple[str, Optional[str]]:
+        if cfg_path.startswith(SCOPE):
+            return find_config(cfg_path), 'mmseg'  # whose registries our modules are in
+        return get_cfg_path(cfg_path, filename)
 
-    def get_installed_path(package: str) -> str:
-        return osp.dirname(find_package(package).origin)
+    def get_config_here(cfg_path: str, pretrained: bool = False) -> Config:
+        if cfg_path.startswith(SCOPE):
+            return read_config(cfg_path)
+        return get_config(cfg_path, pretrained)
 
-    def install_package(package: str) -> None:
-        if not is_installed(package):
-            raise ModuleNotFoundError(f'{package} is not installed: pip install {package}')
-
-    get_cfg_path = mmengine.config.config.Config._get_cfg_path
-
-    def in_scope_of_mmseg(cfg_path: str, filename: str):
-        # Our modules are in mmseg's registries, so a base of ours has mmseg's scope.
-        path, scope = get_cfg_path(cfg_path, filename)
-        return path, 'mmseg' if scope == 'sclip_mmseg' else scope
-
-    mmengine.config.config.Config._get_cfg_path = staticmethod(in_scope_of_mmseg)
-    mmengine.config.config.is_installed = is_installed
-    mmengine.config.config.get_installed_path = get_installed_path
-    mmengine.hub.hub.get_installed_path = get_installed_path
-    mmengine.hub.hub.install_package = install_package
+    Config._get_cfg_path = staticmethod(get_cfg_path_here)
+    mmengine.hub.get_config = mmengine.hub.hub.get_config = get_config_here
 
 
 def init_cpu_dist(launcher: str) -> None:

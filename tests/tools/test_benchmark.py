@@ -4,38 +4,35 @@ import csv
 import json
 import runpy
 import signal
-import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from helpers import ROOT, metrics, run_test, run_tool
 from PIL import Image
 
 from sclip_mmseg import InputError
-from sclip_mmseg.apis.results import Result, to_markdown, write_results
+from sclip_mmseg.benchmark import machine, pairs
+from sclip_mmseg.benchmark.child import find_reason
+from sclip_mmseg.benchmark.results import Result, to_markdown, write_results
 
 TOOL = ROOT / 'tools/benchmark.py'
 
 
-def _call(function, monkeypatch, *arguments):
-    """Call a function of the tool with a command line."""
+def _run(monkeypatch, *arguments):
+    """Run the tool in this process."""
     monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
     tool = runpy.run_path(str(TOOL))
-    return tool[function](tool['parse_args']())
+    return tool['run'](tool['parse_args']())
 
 
-@pytest.fixture
-def find_pairs(monkeypatch):
-    def find(*arguments):
-        pairs = _call('find_pairs', monkeypatch, *arguments)
-        return {(pair.method, pair.benchmark): pair for pair in pairs}
-
-    return find
+def find_pairs(*arguments, **kwargs):
+    return {(pair.method, pair.benchmark): pair for pair in pairs.find_pairs(*arguments, **kwargs)}
 
 
-def test_the_default_is_the_papers_table(find_pairs):
+def test_the_default_is_the_papers_table():
     pairs = find_pairs()
     assert len(pairs) == 8 * 8 + 3  # COCO-Stuff 10k has configs of three methods
     assert all(p.published for p in pairs.values() if p.benchmark != 'coco_stuff10k')
@@ -44,52 +41,46 @@ def test_the_default_is_the_papers_table(find_pairs):
     assert pairs['sclip', 'voc21'].config == 'configs/sclip/sclip_vit-b16_voc21.py'
 
 
-def test_the_readme_has_the_published_numbers_of_the_model_index(find_pairs):
-    columns = 'voc21 context60 coco_object voc20 context59 coco_stuff164k cityscapes ade20k'.split()
-    rows = {
-        'clip': 'CLIP (SCLIP paper)',
-        'maskclip': 'MaskCLIP (SCLIP paper)',
-        'sclip': 'SCLIP (released configuration)',
-        'clearclip': 'ClearCLIP (ResCLIP paper)',
-        'naclip': 'NACLIP (ResCLIP paper)',
-        'resclip-sclip': 'SCLIP + ResCLIP (paper)',
-        'resclip-clearclip': 'ClearCLIP + ResCLIP (paper)',
-        'resclip-naclip': 'NACLIP + ResCLIP (paper)',
-    }
-    lines = (ROOT / 'README.md').read_text().splitlines()
-    pairs = find_pairs()
-    for method, title in rows.items():
-        [line] = [line for line in lines if line.startswith(f'| {title} |')]
-        printed = [float(cell) for cell in line.strip('|').split('|')[1:-1]]
-        assert printed == [pairs[method, benchmark].published for benchmark in columns]
-
-
-def test_toy_has_all_methods_of_its_configs(find_pairs):
-    methods = {method for method, benchmark in find_pairs('--toy') if benchmark == 'voc20'}
+def test_toy_has_all_methods_of_its_configs():
+    methods = {method for method, benchmark in find_pairs(backbone='toy') if benchmark == 'voc20'}
     assert methods == {p.name.split('_')[0] for p in ROOT.glob('configs/toy/*_toy_voc20.py')}
 
 
-def test_unknown_names_are_refused(find_pairs):
+def test_unknown_names_are_refused():
     with pytest.raises(InputError, match="no config of method 'slcip': use .*, sclip,"):
-        find_pairs('--methods', 'sclip,slcip')
+        find_pairs(['sclip', 'slcip'])
     with pytest.raises(InputError, match="no config of benchmark 'voc': use .*, voc20"):
-        find_pairs('--benchmarks', 'voc')
-    with pytest.raises(InputError, match="no config of backbone 'vit-b32': use vit-b16 or"):
-        find_pairs('--backbone', 'vit-b32')
+        find_pairs(benchmarks=['voc'])
+    with pytest.raises(
+        InputError, match="no config of backbone 'vit-b32': use one of vit-b16, vit-l14"
+    ):
+        find_pairs(backbone='vit-b32')
 
 
-def test_another_backbone_has_the_methods_with_its_configs(find_pairs):
-    pairs = find_pairs('--backbone', 'vit-l14')
-    resclip = {f'resclip-{base}' for base in ('sclip', 'clearclip', 'naclip')}
-    assert {method for method, _ in pairs} == {'sclip', 'clearclip', 'naclip', *resclip}
-    assert all('vit-l14' in pair.config for pair in pairs.values())
+def test_another_backbone_is_another_checkpoint(tmp_path, clip_path, monkeypatch, voc_root):
+    found = find_pairs(['sclip', 'naclip'], ['voc20'], 'vit-l14')
+    assert [pair.name for pair in found.values()] == ['sclip_vit-l14_voc20', 'naclip_vit-l14_voc20']
+    assert found['sclip', 'voc20'].config == 'configs/sclip/sclip_vit-b16_voc20.py'
+    assert found['sclip', 'voc20'].published is None  # which is ViT-B/16's
+
+    called = []
+    monkeypatch.setattr(
+        'sclip_mmseg.benchmark.evaluation.run_python', lambda *a: called.append(a) or 'no'
+    )
+    monkeypatch.setattr(pairs, 'CHECKPOINTS', {'vit-l14': clip_path})
+    monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
+    arguments = ['--backbone', 'vit-l14', '--methods', 'sclip', '--benchmarks', 'voc20']
+    assert not _run(monkeypatch, *arguments, '--work-dir', tmp_path)
+    [(command, log)] = called
+    assert command[1:3] == [str(ROOT / 'configs/sclip/sclip_vit-b16_voc20.py'), clip_path]
+    assert log == tmp_path / 'sclip_vit-l14_voc20/console.log'
 
 
 RESULTS = [
     Result('clip', 'voc20', 'a.py', published=49.4, images=3, peak_memory=10**9),
-    Result('sclip', 'voc20', 'b.py', 'done', mIoU=80.0, published=81.54, images=3),
-    Result('sclip', 'ade20k', 'c.py', 'missing', 'no folder', published=16.45),
-    Result('clip', 'ade20k', 'd.py', 'failed', 'exit status 1'),
+    Result('sclip', 'voc20', 'b.py', status='done', mIoU=80.0, published=81.54, images=3),
+    Result('sclip', 'ade20k', 'c.py', status='missing', reason='no folder', published=16.45),
+    Result('clip', 'ade20k', 'd.py', status='failed', reason='exit status 1'),
 ]
 RESULTS[1].peak_memory, RESULTS[1].seconds_per_image = 2 * 10**9, 0.25
 RESULTS[1].circumstances = {'processes': 3}
@@ -127,7 +118,7 @@ def test_files(tmp_path):
 def test_missing_datasets_are_listed(tmp_path, clip_path, monkeypatch, capsys):
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(tmp_path))
     arguments = ['--methods', 'sclip,clip', '--benchmarks', 'voc20,ade20k', '--work-dir', tmp_path]
-    assert _call('lead', monkeypatch, *arguments, '--checkpoint', clip_path)
+    assert _run(monkeypatch, *arguments, '--checkpoint', clip_path)
     output = capsys.readouterr().out
     assert f'- voc20: PascalVOC20Dataset: folder {tmp_path}/VOCdevkit/VOC2012 does not' in output
     assert '- ade20k: ADE20KDataset: folder' in output
@@ -135,29 +126,99 @@ def test_missing_datasets_are_listed(tmp_path, clip_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ('number', 'status'),
-    [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)],
+    ('log', 'reason'),
+    [
+        ('', ''),
+        ('Traceback\n  File x\nKeyError: 1\n\n', 'KeyError: 1'),
+        ('W1 [a] x\n[rank1]:late\n[rank0]:error: no\n[rank1]:gone\nE1 x\n=====\n', 'error: no'),
+        ('[rank0]:Traceback\n[rank0]:KeyError: 1\nRoot Cause:\n=====\n', 'KeyError: 1'),
+    ],
 )
-def test_ended_and_gone_on_with_by_torchrun(tmp_path, monkeypatch, number, status):
+def test_the_reason_of_a_failure(log, reason):
+    assert find_reason(log) == reason
+
+
+def test_a_failed_pair_of_two_processes_says_why(tmp_path):
+    arguments = ['--toy', '--methods', 'sclip', '--benchmarks', 'voc20', '--limit', 2]
+    arguments += ['--nproc-per-node', 2, '--work-dir', tmp_path]
+    options = ['--cfg-options', 'model.test_cfg.mode=hole']
+    result = run_tool(TOOL, *arguments, *options, check=False)
+    assert result.returncode == 1
+    [line] = [line for line in result.stdout.splitlines() if line.startswith('- sclip, voc20: ')]
+    assert line.startswith('- sclip, voc20: exit status 1, error: ') and 'hole' in line
+
+
+def test_torchrun_is_refused(tmp_path):
+    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+    result = run_tool(*launcher, TOOL, '--toy', '--work-dir', tmp_path / 'work', check=False)
+    assert result.returncode == 1
+    lines = [line for line in result.stdout.splitlines() if line.startswith('error: ')]
+    assert lines == [
+        'error: start benchmark.py with python and --nproc-per-node 2 instead of torchrun: it '
+        'starts the processes itself'
+    ]
+    assert not (tmp_path / 'work').exists()
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(machine.torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(machine.torch.cuda, 'device_count', lambda: 2)
+    machine.check_processes(2)
+    with pytest.raises(InputError, match='--nproc-per-node 3: use 1 to 2, the number of GPUs'):
+        machine.check_processes(3)
+
+
+def _programs(word):
+    """Command lines of running processes that have a word in them."""
+    found = []
+    for path in Path('/proc').glob('[0-9]*/cmdline'):
+        try:
+            text = path.read_bytes().replace(b'\0', b' ').decode(errors='replace')
+        except OSError:  # it ended
+            continue
+        if word in text:
+            found.append(text)
+    return found
+
+
+def _wait_for(condition):
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='asks Linux for it')
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize('processes', [1, 2])
+def test_no_process_outlives_it(tmp_path, processes, number):
+    arguments = ['--toy', '--methods', 'sclip', '--benchmarks', 'voc20', '--work-dir', tmp_path]
+    command = [sys.executable, TOOL, *arguments, '--nproc-per-node', processes]
+    tool = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
+    log = tmp_path / 'sclip_toy_voc20/console.log'
+    _wait_for(lambda: log.exists() and 'Resumed: 0 of' in log.read_text())
+    assert len(_programs(str(tmp_path))) > processes
+    tool.send_signal(number)
+    assert tool.wait() == {signal.SIGTERM: 128 + number}.get(number, -number)
+    _wait_for(lambda: not _programs(str(tmp_path)))
+    assert not log.with_name('report.json').exists()  # none went on to the end
+
+
+def test_killed_and_gone_on_with_in_two_processes(tmp_path, monkeypatch):
     arguments = [
         *('--toy', '--methods', 'clip,sclip', '--benchmarks', 'voc20', '--limit', 2),
         *('--work-dir', tmp_path / 'all'),
     ]
     first, last = (tmp_path / f'all/{method}_toy_voc20' for method in ('clip', 'sclip'))
     command = [sys.executable, TOOL, *arguments]
-    ended = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
-    while not (last / 'console.log').exists() and ended.poll() is None:
-        time.sleep(0.05)
-    ended.send_signal(number)
-    assert ended.wait() == status
+    killed = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
+    _wait_for(lambda: (last / 'console.log').exists() or killed.poll() is not None)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
     assert (first / 'result.json').exists() and not (last / 'result.json').exists()
     log = (first / 'console.log').read_text()
 
-    with socket.socket() as server:
-        server.bind(('127.0.0.1', 0))
-        port = server.getsockname()[1]
-    launcher = ['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}']
-    output = run_tool(*launcher, TOOL, *arguments).stdout
+    output = run_tool(TOOL, *arguments, '--nproc-per-node', 2).stdout
     assert (first / 'console.log').read_text() == log  # not run again
     assert '- processes: 1 | 2' in output
 
@@ -182,4 +243,4 @@ def test_ended_and_gone_on_with_by_torchrun(tmp_path, monkeypatch, number, statu
 
     arguments[arguments.index('--limit') + 1] = 1
     with pytest.raises(InputError, match='result.json was made with other settings, images was'):
-        _call('lead', monkeypatch, *arguments)
+        _run(monkeypatch, *arguments)

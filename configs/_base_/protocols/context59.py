@@ -1,0 +1,10 @@
+# The values of both SCLIP's and ResCLIP's program.
+_base_ = [
+    '../models/clip_vit-b16.py',
+    '../datasets/context59.py',
+    '../default_runtime.py',
+]
+
+model = dict(
+    text_head=dict(queries='context59'),
+)

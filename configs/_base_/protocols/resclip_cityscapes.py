@@ -1,9 +1,0 @@
-_base_ = [
-    '../models/clip_vit-b16.py',
-    '../datasets/cityscapes.py',
-    '../default_runtime.py',
-]
-
-model = dict(
-    text_head=dict(queries='cityscapes'),
-)

@@ -1,3 +1,0 @@
-_base_ = './naclip_vit-b16_voc21.py'
-
-model = dict(image_encoder=dict(clip='ViT-L/14'))

@@ -1,3 +1,0 @@
-_base_ = './resclip-naclip_vit-b16_coco_object.py'
-
-model = dict(image_encoder=dict(clip='ViT-L/14'))

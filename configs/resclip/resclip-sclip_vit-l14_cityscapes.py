@@ -1,3 +1,0 @@
-_base_ = './resclip-sclip_vit-b16_cityscapes.py'
-
-model = dict(image_encoder=dict(clip='ViT-L/14'))

@@ -1,0 +1,57 @@
+"""Which pairs of method and benchmark there are."""
+
+from typing import List, Optional, Sequence
+
+from ..utils.errors import InputError
+from ..utils.shipped import configs_dir, shipped_root
+from .published import BENCHMARKS, published_row
+from .results import Result
+
+#: The rows of the papers' tables that need no training.
+METHODS = (
+    'clip maskclip sclip clearclip naclip resclip-sclip resclip-clearclip resclip-naclip'
+).split()
+#: Backbones that are no config's own → the CLIP that the configs of ViT-B/16 are run with.
+CHECKPOINTS = {'vit-l14': 'ViT-L/14'}
+
+
+def find_pairs(
+    methods: Optional[Sequence[str]] = None,
+    benchmarks: Optional[Sequence[str]] = None,
+    backbone: str = 'vit-b16',
+) -> List[Result]:
+    """List what is asked for, with the published numbers.
+
+    Args:
+        methods: Names of configs up to the backbone; None for those of the papers' tables, or all
+            that have configs of a backbone of their own.
+        benchmarks: None for all there are.
+        backbone: As in the names of configs, or a key of ``CHECKPOINTS``.
+
+    Raises:
+        InputError: If a method, benchmark or backbone has no config.
+    """
+    infix = f'_{"vit-b16" if backbone in CHECKPOINTS else backbone}_'
+    found = {}
+    for path in sorted(configs_dir().glob(f'*/*{infix}*.py')):
+        method, _, benchmark = path.stem.partition(infix)
+        if benchmark in BENCHMARKS:
+            config = path.relative_to(shipped_root()).as_posix()
+            found[method, benchmark] = Result(method, benchmark, config, backbone)
+    if not found:
+        names = ', '.join(['vit-b16', *CHECKPOINTS])
+        raise InputError(f"no config of backbone '{backbone}': use one of {names}")
+    known = [list(dict.fromkeys(names)) for names in zip(*found)]
+    known[0].sort(key=lambda name: (*METHODS, name).index(name))
+    for kind, chosen, names in zip(('method', 'benchmark'), (methods, benchmarks), known):
+        for name in chosen or ():
+            if name not in names:
+                raise InputError(f"no config of {kind} '{name}': use {', '.join(sorted(names))}")
+    if not methods:
+        methods = METHODS if infix == '_vit-b16_' else known[0]
+    pairs = [found[m, b] for b in benchmarks or BENCHMARKS for m in methods if (m, b) in found]
+    rows = {method: published_row(method, backbone) for method in methods}
+    for pair in pairs:
+        row = rows[pair.method]
+        pair.published = row.mIoU.get(pair.benchmark) if row else None
+    return pairs

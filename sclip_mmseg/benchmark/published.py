@@ -1,0 +1,62 @@
+"""The published numbers, all in one table."""
+
+from dataclasses import dataclass, field
+from typing import Dict, List, Optional
+
+from mmengine.fileio import load
+
+from ..utils.shipped import configs_dir
+
+BENCHMARKS = (
+    'voc21 context60 coco_object voc20 context59 coco_stuff164k coco_stuff10k cityscapes ade20k'
+).split()
+
+
+@dataclass
+class Source:
+    """A paper or program that publishes numbers."""
+
+    title: str
+    url: str
+
+
+@dataclass
+class PublishedRow:
+    """A row of somebody's table.
+
+    Attributes:
+        name: As the README prints it.
+        backbone: As in the names of configs, ``vit-b16``.
+        source: Where it is published.
+        mIoU: By benchmark, in percent; ``average`` is the printed one.
+        configs: Name, up to the backbone, of the configs that are to give it; None where there
+            are none.
+        note: What to know about it.
+    """
+
+    name: str
+    backbone: str
+    source: Source
+    mIoU: Dict[str, float] = field(default_factory=dict)
+    configs: Optional[str] = None
+    note: str = ''
+
+
+def load_published() -> List[PublishedRow]:
+    """Read ``configs/published.yml``."""
+    table = load(configs_dir() / 'published.yml')
+    sources = {key: Source(**value) for key, value in table['sources'].items()}
+    return [PublishedRow(**{**row, 'source': sources[row['source']]}) for row in table['rows']]
+
+
+def published_row(method: str, backbone: str) -> Optional[PublishedRow]:
+    """The row that a method's configs are to give, None if there is none.
+
+    Args:
+        method: Name of the configs up to the backbone, such as ``resclip-naclip``.
+        backbone: ``vit-b16``, for instance.
+    """
+    for row in load_published():
+        if (row.configs, row.backbone) == (method, backbone):
+            return row
+    return None

@@ -1,0 +1,176 @@
+"""A table of methods and benchmarks against the published numbers, in several formats."""
+
+import csv
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import mmengine
+
+
+@dataclass
+class Result:
+    """One method on one benchmark.
+
+    Attributes:
+        method, benchmark: Their names.
+        config: Path of the config, relative to the folder of the shipped files.
+        backbone: As in the names of configs, ``vit-b16``.
+        status: ``done``, ``missing`` (no dataset), ``failed`` or ``open``.
+        reason: Why it is missing or failed.
+        mIoU, aAcc, mAcc: In percent, as the evaluation prints them.
+        published: mIoU of the table of published numbers; None where there is none.
+        images: Number of images evaluated.
+        seconds_per_image: Without start-up; None where it was not measured.
+        peak_memory: Bytes of the first process, on the GPU where there is one; None on Windows.
+        weights, queries: SHA-256 of the CLIP's file, and of the query list or its embeddings' file.
+        circumstances: Versions, device and number of processes.
+    """
+
+    method: str
+    benchmark: str
+    config: str
+    backbone: str = 'vit-b16'
+    status: str = 'open'
+    reason: str = ''
+    mIoU: Optional[float] = None
+    aAcc: Optional[float] = None
+    mAcc: Optional[float] = None
+    published: Optional[float] = None
+    images: Optional[int] = None
+    seconds_per_image: Optional[float] = None
+    peak_memory: Optional[int] = None
+    weights: str = ''
+    queries: str = ''
+    circumstances: Dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of its folder and file."""
+        return f'{self.method}_{self.backbone}_{self.benchmark}'
+
+    @property
+    def difference(self) -> Optional[float]:
+        """Measured less published mIoU."""
+        if self.mIoU is None or self.published is None:
+            return None
+        return round(self.mIoU - self.published, 2)
+
+
+def write_results(folder: Path, results: Sequence[Result], about: Dict[str, Any]) -> None:
+    """Write ``results.md``, ``results.csv``, ``results.json`` and ``results.png``.
+
+    Args:
+        folder: Exists.
+        results: Row by row.
+        about: What holds for all of them, such as options.
+    """
+    rows = [dict(asdict(result), difference=result.difference) for result in results]
+    mmengine.dump(dict(about=about, results=rows), folder / 'results.json', indent=1)
+    with open(folder / 'results.csv', 'w', newline='', encoding='utf-8') as file:
+        lines = [dict(row, **row['circumstances']) for row in rows]
+        for line in lines:
+            del line['circumstances']  # each is a column of its own
+        writer = csv.DictWriter(file, dict.fromkeys(key for line in lines for key in line))
+        writer.writeheader()
+        writer.writerows(lines)
+    (folder / 'results.md').write_text(to_markdown(results, about), encoding='utf-8')
+    draw_results(results, folder / 'results.png')
+
+
+def write_classes(folder: Path, name: str, classes: Dict[str, Dict[str, float]]) -> None:
+    """Write IoU and accuracy of each class to ``NAME.csv``.
+
+    Args:
+        folder: Made if it does not exist.
+        name: Of the pair.
+        classes: Class name → ``IoU`` and ``Acc`` in percent.
+    """
+    folder.mkdir(exist_ok=True)
+    with open(folder / f'{name}.csv', 'w', newline='', encoding='utf-8') as file:
+        writer = csv.DictWriter(file, ['class', 'IoU', 'Acc'])
+        writer.writeheader()
+        writer.writerows({'class': key, **values} for key, values in classes.items())
+
+
+def to_markdown(results: Sequence[Result], about: Dict[str, Any]) -> str:
+    """Format a table of mIoU, one of time and memory, and lists of what is not there."""
+    methods = list(dict.fromkeys(result.method for result in results))
+    benchmarks = list(dict.fromkeys(result.benchmark for result in results))
+    found = {(result.method, result.benchmark): result for result in results}
+    cells = [
+        [method, *(_cell(found.get((method, benchmark))) for benchmark in benchmarks)]
+        for method in methods
+    ]
+    text = ['mIoU in percent: measured (published, difference).', '']
+    text += _table(['', *benchmarks], cells)
+    done = [result for result in results if result.status == 'done']
+    if done:
+        text += ['', *_table(['', 'images', 's / image', 'peak memory / GB'], map(_cost, done))]
+    for status, title in (('missing', 'No dataset'), ('failed', 'Failed'), ('open', 'Not yet run')):
+        lines = {
+            f'- {result.benchmark}: {result.reason}'
+            if status == 'missing'
+            else f'- {result.method}, {result.benchmark}{": " * bool(result.reason)}{result.reason}'
+            for result in results
+            if result.status == status
+        }
+        text += ['', f'{title}:', '', *sorted(lines)] if lines else []
+    text += ['', *(f'- {key}: {value}' for key, value in about.items())]
+    for key in dict.fromkeys(key for result in done for key in result.circumstances):
+        values = dict.fromkeys(str(result.circumstances[key]) for result in done)
+        text.append(f'- {key}: {" | ".join(values)}')
+    return '\n'.join(text) + '\n'
+
+
+def _cell(result: Optional[Result]) -> str:
+    if result is None:
+        return ''
+    published = '' if result.published is None else f'{result.published:g}'
+    if result.mIoU is None:
+        return f'– ({published})' if published else '–'
+    if not published:
+        return f'{result.mIoU:.2f}'
+    return f'{result.mIoU:.2f} ({published}, {result.difference:+.2f})'
+
+
+def _cost(result: Result) -> List[str]:
+    seconds = result.seconds_per_image
+    return [
+        f'{result.method}, {result.benchmark}',
+        f'{result.images}',
+        '' if seconds is None else f'{seconds:.3f}',
+        '' if result.peak_memory is None else f'{result.peak_memory / 1e9:.2f}',
+    ]
+
+
+def _table(head: Sequence[str], rows) -> List[str]:
+    lines = [head, ['---'] * len(head), *rows]
+    return ['| ' + ' | '.join(line) + ' |' for line in lines]
+
+
+def draw_results(results: Sequence[Result], target: Path) -> None:
+    """Draw measured mIoU as bars, a group per benchmark, and published ones as marks on them."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    methods = list(dict.fromkeys(result.method for result in results))
+    benchmarks = list(dict.fromkeys(result.benchmark for result in results))
+    colors = matplotlib.colormaps['tab20'].colors
+    figure = Figure(figsize=(max(5, 1 + 0.22 * len(results)), 4), layout='constrained')
+    axes = figure.subplots()
+    width = 0.8 / len(methods)
+    for number, method in enumerate(methods):
+        rows = [r for r in results if r.method == method]
+        places = [benchmarks.index(r.benchmark) - 0.4 + width * (number + 0.5) for r in rows]
+        axes.bar(
+            places, [r.mIoU or 0 for r in rows], width, label=method, color=colors[number % 20]
+        )
+        marks = [(x, r.published) for x, r in zip(places, rows) if r.published is not None]
+        label = 'published' if marks and not number else None
+        axes.plot(*(zip(*marks) if marks else ((), ())), 'k_', label=label)
+    axes.set_xticks(range(len(benchmarks)), benchmarks)
+    axes.set_ylabel('mIoU / %')
+    axes.grid(axis='y', alpha=0.3)
+    figure.legend(loc='outside upper center', ncols=4, fontsize='small')
+    figure.savefig(target, dpi=150)

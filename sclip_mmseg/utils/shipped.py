@@ -1,0 +1,25 @@
+"""Where the files are that ship beside the package: configs, tools, the model index.
+
+A wheel holds them in ``sclip_mmseg/.mim``, as OpenMMLab's packages do (``setup.py`` copies them
+there); a clone has them in its root.
+"""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def shipped_root() -> Path:
+    """The folder that holds ``configs``, ``tools`` and ``model-index.yml``."""
+    mim = _PACKAGE / '.mim'
+    return mim if mim.is_dir() else _PACKAGE.parent
+
+
+def configs_dir() -> Path:
+    """The folder of the shipped configs."""
+    return shipped_root() / 'configs'
+
+
+def tools_dir() -> Path:
+    """The folder of the command-line tools."""
+    return shipped_root() / 'tools'

@@ -1,0 +1,129 @@
+"""The table of published numbers is sound, and the pages and metafiles agree with it."""
+
+import statistics
+import sys
+
+import pytest
+from helpers import BENCHMARKS, ROOT, run_tool
+
+from sclip_mmseg.benchmark import published
+from sclip_mmseg.benchmark.published import load_published, published_row
+
+sys.path.insert(0, str(ROOT / 'tools/misc'))
+
+import make_metafiles
+
+COLUMNS = {
+    'VOC21': 'voc21',
+    'Context60': 'context60',
+    'COCO-Object': 'coco_object',
+    'VOC20': 'voc20',
+    'Context59': 'context59',
+    'COCO-Stuff': 'coco_stuff164k',
+    'Cityscapes': 'cityscapes',
+    'ADE20K': 'ade20k',
+    'average': 'average',
+}
+EIGHT = [name for name in COLUMNS.values() if name != 'average']
+ROWS = load_published()
+
+
+def test_benchmarks_are_known():
+    assert sorted(published.BENCHMARKS) == sorted(BENCHMARKS)
+    for row in ROWS:
+        assert set(row.mIoU) <= {*published.BENCHMARKS, 'average'}, row.name
+        assert row.mIoU and all(0 < value < 100 for value in row.mIoU.values())
+
+
+def test_averages_are_those_of_the_numbers():
+    """As printed, with rounded numbers; TCL's is discussed in its note."""
+    checked = [row for row in ROWS if {*EIGHT, 'average'} <= set(row.mIoU)]
+    assert len(checked) == 21
+    for row in checked:
+        mean = statistics.mean(row.mIoU[name] for name in EIGHT)
+        assert mean == pytest.approx(row.mIoU['average'], abs=0.0626), row.name
+
+
+def test_rows_are_told_apart():
+    names = [row.name for row in ROWS]
+    assert len(names) == len(set(names))
+    targets = [(row.configs, row.backbone) for row in ROWS if row.configs]
+    assert len(targets) == len(set(targets))
+
+
+def test_rows_with_configs_have_them():
+    for row in ROWS:
+        for benchmark in set(row.mIoU) - {'average'} if row.configs else ():
+            name = f'{row.configs}_vit-b16_{benchmark}.py'
+            assert len(list(ROOT.glob(f'configs/*/{name}'))) == 1, name
+
+
+def test_the_released_configuration_is_what_sclip_is_compared_with():
+    row = published_row('sclip', 'vit-b16')
+    assert (row.mIoU['voc21'], row.mIoU['coco_stuff10k']) == (59.63, 25.91)
+    assert row.source.url == 'https://github.com/wangf3014/SCLIP'
+    assert published_row('sclip', 'vit-l14') is None
+
+
+def _tables(page):
+    """Tables of a page: a header, and rows of cells."""
+    lines = (ROOT / page).read_text(encoding='utf-8').splitlines()
+    tables, inside = [], False
+    for line in lines:
+        if line.startswith('|'):
+            if not inside:
+                tables.append([])
+            tables[-1].append([cell.strip() for cell in line.strip('|').split('|')])
+        inside = line.startswith('|')
+    return tables
+
+
+def test_the_readme_has_these_numbers():
+    [(head, _, *lines)] = [table for table in _tables('README.md') if 'average' in table[0]]
+    printed = {
+        line[0]: {COLUMNS[title]: float(cell) for title, cell in zip(head[1:], line[1:])}
+        for line in lines
+    }
+    expected = {
+        row.name: {name: row.mIoU[name] for name in COLUMNS.values()}
+        for row in ROWS
+        if row.name in printed or (row.configs and set(EIGHT) <= set(row.mIoU))
+    }
+    assert printed == expected
+
+
+def test_the_page_of_methods_has_the_ablations_numbers():
+    [(head, _, *lines)] = [table for table in _tables('docs/methods.md') if 'config' in table[0]]
+    printed = {}
+    for line in lines:
+        cells = dict(zip(head, line))
+        if cells['VOC21'] != '–':
+            numbers = {key: float(cells[t]) for t, key in COLUMNS.items() if t in cells}
+            printed[cells['config'].strip('`')] = numbers
+    sclip = printed.pop('configs/sclip/')
+    assert printed == {r.configs: r.mIoU for r in ROWS if (r.configs or '').startswith('ablation')}
+    [paper] = [row for row in ROWS if row.name == 'SCLIP (paper)']
+    assert sclip.items() <= paper.mIoU.items()
+
+
+def test_metafiles_are_up_to_date():
+    output = run_tool(ROOT / 'tools/misc/make_metafiles.py', '--check', check=False)
+    assert output.returncode == 0, output.stdout
+
+
+def test_an_outdated_metafile_is_named(monkeypatch, capsys):
+    path, index = ROOT / 'configs/x/metafile.yml', ROOT / 'model-index.yml'
+    files = {path: '', index: index.read_text()}
+    monkeypatch.setattr(make_metafiles, 'make_files', lambda: files)
+    monkeypatch.setattr(sys, 'argv', ['make_metafiles.py', '--check'])
+    with pytest.raises(SystemExit, match='True'):
+        make_metafiles.main()
+    assert capsys.readouterr().out == 'outdated: configs/x/metafile.yml\n'
+    assert not path.exists()
+
+
+def test_metafiles_take_their_numbers_from_the_table(monkeypatch):
+    row = published_row('naclip', 'vit-b16')
+    row.mIoU['voc20'] = 12.34
+    monkeypatch.setattr(make_metafiles, 'published_row', lambda *_: row)
+    assert 'mIoU: 12.34' in make_metafiles.make_metafile('naclip')

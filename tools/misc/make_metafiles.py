@@ -1,0 +1,113 @@
+#!/usr/bin/env python
+"""Write configs/*/metafile.yml and model-index.yml, from the configs and configs/published.yml."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Dict
+
+import yaml
+from mmengine.config import Config
+from mmengine.fileio import load
+
+from sclip_mmseg.benchmark.published import BENCHMARKS, published_row
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Folder of configs → name and, by its key in the table of published numbers, paper.
+COLLECTIONS = {
+    'clip': ('CLIP', 'clip'),
+    'maskclip': ('MaskCLIP', 'maskclip'),
+    'sclip': ('SCLIP', 'sclip'),
+    'ablations': ('SCLIP ablations', 'sclip'),
+    'clearclip': ('ClearCLIP', 'clearclip'),
+    'naclip': ('NACLIP', 'naclip'),
+    'resclip': ('ResCLIP', 'resclip'),
+    'toy': ('Toy', None),
+}
+#: As in the names of configs → as in the metafiles.
+BACKBONES = {'vit-b16': 'CLIP ViT-B/16', 'toy': 'toy CLIP'}
+DATASETS = {
+    'voc21': 'PASCAL VOC 2012, 21 classes',
+    'voc20': 'PASCAL VOC 2012, 20 classes',
+    'context60': 'PASCAL Context, 60 classes',
+    'context59': 'PASCAL Context, 59 classes',
+    'coco_object': 'COCO-Object',
+    'coco_stuff164k': 'COCO-Stuff 164k',
+    'coco_stuff10k': 'COCO-Stuff 10k',
+    'cityscapes': 'Cityscapes',
+    'ade20k': 'ADE20K',
+}
+TASK = 'Open-vocabulary semantic segmentation'
+HEAD = '# Written by tools/misc/make_metafiles.py from the configs and configs/published.yml.\n'
+PUBLISHED = '# The mIoU are published by "{}"; none was measured by this project.\n'
+
+
+def make_files() -> Dict[Path, str]:
+    """The files, by path.
+
+    Raises:
+        KeyError: If a folder of configs, a backbone or a benchmark has no entry above.
+    """
+    folders = {path.parent.name for path in ROOT.glob('configs/*/*.py')} - {'_base_'}
+    names = sorted(folders, key=[*COLLECTIONS, *folders].index)
+    index = {'Import': [f'configs/{name}/metafile.yml' for name in names]}
+    files = {ROOT / f'configs/{name}/metafile.yml': make_metafile(name) for name in names}
+    return {ROOT / 'model-index.yml': _dump(index), **files}
+
+
+def make_metafile(folder: str) -> str:
+    """The metafile of a folder of configs."""
+    name, paper = COLLECTIONS[folder]
+    collection = {'Name': name, 'README': 'data/toy/README.md' if not paper else 'README.md'}
+    if paper:
+        source = load(ROOT / 'configs/published.yml')['sources'][paper]
+        collection['Paper'] = {'URL': source['url'], 'Title': source['title']}
+    paths = sorted(ROOT.glob(f'configs/{folder}/*.py'))
+    sources, models = {}, []
+    for path in paths:
+        # The last part may end with a variant, as coco_object-repaired does.
+        method, backbone, benchmark = path.stem.split('_', 2)
+        dataset = DATASETS[benchmark.partition('-')[0]]
+        result = {'Task': TASK, 'Dataset': 'toy benchmark' if backbone == 'toy' else dataset}
+        row = published_row(method, backbone)
+        if row and benchmark in BENCHMARKS and benchmark in row.mIoU:
+            result['Metrics'] = {'mIoU': row.mIoU[benchmark]}
+            sources[row.source.title] = None
+        refine = Config.fromfile(path).model.get('refine')
+        steps = f'PAMR, {refine.num_steps} steps' if refine else 'none'
+        models.append(
+            {
+                'Name': path.stem,
+                'In Collection': name,
+                'Metadata': {'Backbone': BACKBONES[backbone], 'Refinement': steps},
+                'Config': path.relative_to(ROOT).as_posix(),
+                'Results': [result],
+            }
+        )
+    comments = ''.join(PUBLISHED.format(title) for title in sources)
+    return HEAD + comments + _dump({'Collections': [collection], 'Models': models})
+
+
+def _dump(content: dict) -> str:
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+
+
+def main() -> None:
+    """Write the files; with --check, exit with 1 if one is not as it would be written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--check', action='store_true', help='write nothing, name what is outdated')
+    args = parser.parse_args()
+    outdated = {
+        path: text
+        for path, text in make_files().items()
+        if not path.is_file() or path.read_text(encoding='utf-8') != text
+    }
+    for path, text in outdated.items():
+        if not args.check:
+            path.write_text(text, encoding='utf-8')
+        print(f'{"outdated" if args.check else "written"}: {path.relative_to(ROOT)}')
+    sys.exit(args.check and bool(outdated))
+
+
+if __name__ == '__main__':
+    main()
