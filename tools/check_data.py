@@ -49,9 +49,9 @@ def check(name: str, args: argparse.Namespace) -> bool:
     from mmengine.utils import track_parallel_progress
 
     from sclip_mmseg import InputError
-    from sclip_mmseg.datasets import inspection
-    from sclip_mmseg.datasets.benchmarks import compare_count
     from sclip_mmseg.datasets.checks import load_dataset
+    from sclip_mmseg.datasets.preparation import inspection
+    from sclip_mmseg.datasets.preparation.counts import compare_count
 
     cfg = Config.fromfile(CONFIGS / f'_base_/datasets/{name}.py').test_dataloader.dataset
     try:

@@ -66,9 +66,9 @@ def prepare(benchmark: str, args: argparse.Namespace) -> None:
     Raises:
         InputError: If raw files are missing or damaged.
     """
-    from sclip_mmseg.datasets.benchmarks import compare_count
-    from sclip_mmseg.datasets.preparation import run_tasks
-    from sclip_mmseg.datasets.raw import MissingRaw, RawData
+    from sclip_mmseg.datasets.preparation.counts import compare_count
+    from sclip_mmseg.datasets.preparation.raw import MissingRaw, RawData
+    from sclip_mmseg.datasets.preparation.tasks import run_tasks
     from sclip_mmseg.utils.files import lock_file
 
     name = CONVERTERS[benchmark]

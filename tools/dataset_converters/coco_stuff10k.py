@@ -7,10 +7,12 @@ from typing import List
 import numpy as np
 from scipy.io import loadmat
 
-from sclip_mmseg.datasets.preparation import Task, id_table, pair_tasks, read_split
-from sclip_mmseg.datasets.raw import Archive, Entry, RawData
-
-from .coco_stuff164k import CLASSES
+from sclip_mmseg.datasets.preparation.archives import Archive, Entry
+from sclip_mmseg.datasets.preparation.coco import CLASSES
+from sclip_mmseg.datasets.preparation.labels import id_table
+from sclip_mmseg.datasets.preparation.raw import RawData
+from sclip_mmseg.datasets.preparation.splits import pair_tasks, read_split
+from sclip_mmseg.datasets.preparation.tasks import Task
 
 STUFF10K = Archive(
     'cocostuff-10k-v1.1.zip',

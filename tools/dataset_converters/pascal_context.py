@@ -13,8 +13,10 @@ import numpy as np
 from mmseg.datasets import PascalContextDataset
 from scipy.io import loadmat
 
-from sclip_mmseg.datasets.preparation import Task, pair, read_split
-from sclip_mmseg.datasets.raw import Archive, Entry, RawData, TextEntry
+from sclip_mmseg.datasets.preparation.archives import Archive, Entry, TextEntry
+from sclip_mmseg.datasets.preparation.raw import RawData
+from sclip_mmseg.datasets.preparation.splits import pair, read_split
+from sclip_mmseg.datasets.preparation.tasks import Task
 from sclip_mmseg.utils.errors import InputError
 
 _PAGE = 'https://cs.stanford.edu/~roozbeh/pascal-context/'
