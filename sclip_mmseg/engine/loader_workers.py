@@ -4,6 +4,8 @@ import copy
 import os
 from typing import Mapping
 
+from torch.utils.data import DataLoader
+
 _MOST = 8  # each keeps two images and their labels in shared memory
 
 
@@ -42,3 +44,14 @@ def with_num_workers(dataloader: dict, launcher: str) -> dict:
     if dataloader.setdefault('num_workers', chosen):  # without workers, PyTorch refuses the other
         dataloader.setdefault('persistent_workers', True)
     return dataloader
+
+
+def end_workers(loader: DataLoader) -> None:
+    """End the processes of a loader whose workers persist.
+
+    Left to the garbage collector, each of them would hold it up for 5 seconds.
+    """
+    iterator = getattr(loader, '_iterator', None)
+    if iterator is not None:
+        iterator._shutdown_workers()
+        loader._iterator = None

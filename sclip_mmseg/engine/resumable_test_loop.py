@@ -16,7 +16,7 @@ from mmseg.registry import LOOPS
 from torch.utils.data import BatchSampler, DataLoader
 
 from ..utils.errors import InputError
-from .loader_workers import with_num_workers
+from .loader_workers import end_workers, with_num_workers
 from .partial_results import Areas, read_areas, write_areas
 from .settings import evaluation_settings, list_changes
 
@@ -72,6 +72,12 @@ class ResumableTestLoop(TestLoop):
 
     def run(self) -> dict:
         """Evaluate what is not done yet, and compute the metrics of all."""
+        try:
+            return self._run()
+        finally:
+            end_workers(self.dataloader)
+
+    def _run(self) -> dict:
         self._resumable = self._is_resumable()
         if not self._resumable:
             if self.resume:

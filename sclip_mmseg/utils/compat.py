@@ -13,9 +13,10 @@ import importlib.util
 import os
 import os.path as osp
 import sys
+from datetime import timedelta
 from functools import cache
 from types import ModuleType
-from typing import Callable
+from typing import Callable, Optional
 
 MMCV = '2.0.0', '2.2.0'  # the versions that mmseg 1.2 takes, the last one excluded
 
@@ -125,12 +126,18 @@ def register_config_scope() -> None:
     mmengine.hub.hub.install_package = install_package
 
 
-def init_cpu_dist(launcher: str) -> None:
-    """Join the gloo process group of ``torchrun`` on a machine without a GPU; else do nothing."""
+def init_cpu_dist(launcher: str, timeout: Optional[float] = None) -> None:
+    """Join the gloo process group of ``torchrun`` on a machine without a GPU; else do nothing.
+
+    Args:
+        launcher: How the process was started.
+        timeout: Seconds to wait for other processes; None for PyTorch's 30 minutes.
+    """
     import torch
 
     if launcher != 'pytorch' or torch.cuda.is_available():
         return
     if 'RANK' not in os.environ:
         return
-    torch.distributed.init_process_group('gloo')
+    limit = {} if timeout is None else dict(timeout=timedelta(seconds=timeout))
+    torch.distributed.init_process_group('gloo', **limit)
