@@ -94,7 +94,7 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
             from sclip_mmseg import InputError
 
             raise InputError(
-                '--show and --show-dir need default_hooks.visualization, which the config leaves out'
+                '--show and --show-dir need default_hooks.visualization, which the config lacks'
             )
         hook.update(draw=True, show=args.show, wait_time=args.wait_time)
         if args.show_dir:

@@ -10,6 +10,7 @@ import argparse
 import math
 import os
 import os.path as osp
+import pickle
 import sys
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence
@@ -36,9 +37,11 @@ from sclip_mmseg.models.segmentor import build_text_head
 from sclip_mmseg.models.sliding_window import Size, Window, slide_inference
 
 IGNORED = 255
+# What torch.load raises on a file of another kind.
+_UNREADABLE = (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config of the benchmark, see configs/ablations')
@@ -62,7 +65,7 @@ def parse_args() -> argparse.Namespace:
         help='override settings of the config; the training split is test_dataloader.dataset with '
         'train in place of val in ann_file and data_prefix, unless they are set here',
     )
-    return parser.parse_intermixed_args()
+    return parser.parse_intermixed_args(argv)
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -269,7 +272,7 @@ class Training:
         try:
             state = torch.load(path, map_location='cpu', weights_only=True)
             settings = state['settings']
-        except Exception as error:
+        except _UNREADABLE as error:
             raise InputError(
                 f'{path} cannot be resumed from, it is damaged or no checkpoint: leave out --resume'
             ) from error
@@ -324,9 +327,9 @@ def train(cfg: Config, args: argparse.Namespace) -> Path:
     return out
 
 
-def main() -> None:
+def main(argv: Optional[Sequence[str]] = None) -> None:
     """Learn a projection and write it."""
-    args = parse_args()
+    args = parse_args(argv)
     try:
         cfg = load_config(args)
         init_default_scope(cfg.default_scope)

@@ -30,9 +30,9 @@ def log_traceback() -> None:
 
     On the terminal it appears by being raised.
     """
-    logger = MMLogger.get_current_instance()
     message = 'The run was ended by this error:'
-    record = logger.makeRecord(logger.name, logging.ERROR, '', 0, message, (), sys.exc_info())
-    for handler in logger.handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(record)
+    for logger in MMLogger._instance_dict.values():  # asking for the current one may make one
+        record = logger.makeRecord(logger.name, logging.ERROR, '', 0, message, (), sys.exc_info())
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handle(record)

@@ -16,11 +16,10 @@ def check(monkeypatch, capsys):
     """Run the tool in this process and return its output, having compared its exit code."""
 
     def run(root, *arguments, wrong=True, partial=True):
-        argv = ['check_data.py', *arguments, '--nproc', 1, *(['--partial'] if partial else [])]
+        argv = [*arguments, '--nproc', 1, *(['--partial'] if partial else [])]
         monkeypatch.setenv('SCLIP_DATA_ROOT', str(root))
-        monkeypatch.setattr('sys.argv', [*map(str, argv)])
         with pytest.raises(SystemExit) as stop:
-            check_data.main()
+            check_data.main(list(map(str, argv)))
         output = capsys.readouterr().out
         assert bool(stop.value.code) == wrong, output
         return output

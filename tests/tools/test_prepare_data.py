@@ -126,10 +126,9 @@ def run(tmp_path, raw, monkeypatch, capsys):
     without_digests(monkeypatch)
 
     def run(*arguments):
-        argv = ['prepare_data.py', *arguments, '--raw', raw, '--data-root', tmp_path / 'out']
-        monkeypatch.setattr(sys, 'argv', [*map(str, argv), '--nproc', '2'])
+        argv = [*arguments, '--raw', raw, '--data-root', tmp_path / 'out', '--nproc', 2]
         try:
-            prepare_data.main()
+            prepare_data.main(list(map(str, argv)))
             code = 0
         except SystemExit as stop:
             code = stop.code

@@ -107,9 +107,8 @@ def prepared(shared, tmp_path_factory):
 def _run(tool, *arguments):
     with pytest.MonkeyPatch.context() as patch:
         without_digests(patch)
-        patch.setattr('sys.argv', ['tool', *map(str, arguments), '--nproc', '2'])
         try:
-            tool.main()
+            tool.main([*map(str, arguments), '--nproc', '2'])
         except SystemExit as stop:
             assert not stop.code
 

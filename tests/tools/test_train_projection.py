@@ -29,12 +29,11 @@ def train(monkeypatch, capsys, voc_root, clip_path):
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
 
     def run(*arguments, config=CONFIG, options=()):
-        argv = ['train_projection.py', config, clip_path, '--images=3', '--lr=1e-3', *arguments]
+        argv = [config, clip_path, '--images=3', '--lr=1e-3', *arguments]
         if options:
             argv += ['--cfg-options', *options]
-        monkeypatch.setattr(sys, 'argv', list(map(str, argv)))
         capsys.readouterr()
-        train_projection.main()
+        train_projection.main(list(map(str, argv)))
         return capsys.readouterr().out
 
     return run

@@ -151,10 +151,13 @@ def draw_segments(
     """
     label = np.zeros(size, dtype=np.uint8)
     for category, segmentation in segments:
-        if not isinstance(segmentation, dict) or tuple(segmentation['size']) != size:
+        known = isinstance(segmentation, dict) and {'size', 'counts'} <= segmentation.keys()
+        if not known or tuple(segmentation['size']) != size:
             raise InputError(
                 f'{source} has a segment that is not in run lengths of a {size[1]}×{size[0]} image'
             )
+        if not 0 <= category < len(_FROM_459):
+            raise InputError(f'{source} has category {category}, PASCAL Context has 459')
         label[decode_run_lengths(segmentation['counts'], size)] = _FROM_459[category]
     return label
 

@@ -23,7 +23,6 @@ _UNREADABLE = (
     OSError,
     SyntaxError,
     ValueError,
-    LookupError,
 )
 
 
