@@ -10,7 +10,6 @@ import argparse
 import math
 import os
 import os.path as osp
-import pickle
 import sys
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence
@@ -37,8 +36,6 @@ from sclip_mmseg.models.segmentor import build_text_head
 from sclip_mmseg.models.sliding_window import Size, Window, slide_inference
 
 IGNORED = 255
-# What torch.load raises on a file of another kind.
-_UNREADABLE = (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -269,13 +266,16 @@ class Training:
         Raises:
             InputError: If the file cannot be read or belongs to another training.
         """
+        useless = InputError(
+            f'{path} cannot be resumed from, it is damaged or no checkpoint: leave out --resume'
+        )
         try:
             state = torch.load(path, map_location='cpu', weights_only=True)
-            settings = state['settings']
-        except _UNREADABLE as error:
-            raise InputError(
-                f'{path} cannot be resumed from, it is damaged or no checkpoint: leave out --resume'
-            ) from error
+        except Exception as error:  # any, since it takes a file's bytes for instructions
+            raise useless from error
+        if not isinstance(state, dict) or 'settings' not in state:
+            raise useless
+        settings = state['settings']
         differing = [key for key, value in self.settings.items() if settings.get(key) != value]
         if differing:
             raise InputError(

@@ -14,7 +14,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, config_path, load_config, make_voc, seeded_clip
+from helpers import ROOT, call_tool, config_path, load_config, make_voc, seeded_clip
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.datasets import PascalVOCDataset
@@ -355,12 +355,10 @@ def test_the_tool_is_killed_and_resumed(expected, root, clip_path, tmp_path):
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
 
-    changed = _start(
-        root, tool, *arguments, '--cfg-options', *options, 'model.test_cfg.prob_thd=0.2'
-    )
-    output = changed.communicate()[0]
-    assert changed.returncode == 1
-    assert 'model.test_cfg.prob_thd was 0.1, is 0.2' in output.splitlines()[-1]
+    changed = [*arguments, '--cfg-options', *options, 'model.test_cfg.prob_thd=0.2']
+    result = call_tool(*tool, *changed, check=False, env={'SCLIP_DATA_ROOT': str(root)})
+    assert result.returncode == 1
+    assert 'model.test_cfg.prob_thd was 0.1, is 0.2' in result.stdout.splitlines()[-1]
 
     launcher = [
         '-m',
