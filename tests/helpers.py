@@ -1,16 +1,27 @@
 """What several tests build."""
 
+import contextlib
+import importlib.util
+import io
 import os
 import subprocess
 import sys
+import traceback
+import warnings
+from collections import OrderedDict
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 from mmseg.registry import MODELS
+from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 
 from sclip_mmseg.utils.compat import openai_clip
@@ -120,11 +131,70 @@ def run_tool(*command, cwd=ROOT, check=True, env=None):
     return result
 
 
-def run_test(config, *arguments, data_root=None, **kwargs):
+def call_tool(path, *arguments, cwd=ROOT, check=True, env=None):
+    """Call the `main(argv)` of a program in this process; otherwise like `run_tool`.
+
+    It saves the start. Each program needs one run by `run_tool` all the same.
+    """
+    output = io.StringIO()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_as_a_process_of_its_own(Path(path).parent, cwd, env))
+        stack.enter_context(contextlib.redirect_stdout(output))
+        stack.enter_context(contextlib.redirect_stderr(output))
+        spec = importlib.util.spec_from_file_location(f'tool_{Path(path).stem}', path)
+        tool = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(tool)
+        code = 0
+        try:
+            tool.main(list(map(str, arguments)))
+        except SystemExit as stop:
+            code = stop.code or 0
+            if isinstance(code, str):
+                print(code)
+                code = 1
+        except Exception:
+            traceback.print_exc()
+            code = 1
+    if check:
+        assert code == 0, output.getvalue()[-4000:]
+    return subprocess.CompletedProcess([path, *arguments], code, output.getvalue())
+
+
+@contextlib.contextmanager
+def _as_a_process_of_its_own(folder, cwd, env):
+    """Give a program the state it would start with, and take back what it changes."""
+    before, directory = list(sys.path), os.getcwd()
+    registers = [MMLogger, MessageHub, Visualizer, DefaultScope, SegLocalVisualizer]
+    with (
+        mock.patch.dict(os.environ, env or {}),
+        # Laying the config out for the log takes as long as all the rest.
+        mock.patch.object(Config, 'pretty_text', ''),
+        warnings.catch_warnings(),
+        contextlib.ExitStack() as stack,
+    ):
+        for register in registers:
+            stack.enter_context(mock.patch.object(register, '_instance_dict', OrderedDict()))
+        warnings.resetwarnings()
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning):
+            warnings.simplefilter('ignore', category)
+        warnings.showwarning = lambda *args: sys.stderr.write(warnings.formatwarning(*args[:4]))
+        sys.path.insert(0, str(folder))
+        os.chdir(cwd)
+        try:
+            yield
+        finally:
+            for logger in MMLogger._instance_dict.values():
+                for handler in logger.handlers:
+                    handler.close()
+            os.chdir(directory)
+            sys.path[:] = before
+
+
+def run_test(config, *arguments, data_root=None, run=call_tool, **kwargs):
     """Run `tools/test.py` on a shipped config, by its file name without `.py`."""
     path = config if str(config).endswith('.py') else config_path(config)
     env = {'SCLIP_DATA_ROOT': str(data_root)} if data_root else None
-    return run_tool(ROOT / 'tools/test.py', path, *arguments, env=env, **kwargs)
+    return run(ROOT / 'tools/test.py', path, *arguments, env=env, **kwargs)
 
 
 def metrics(output):

@@ -5,6 +5,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Optional, Sequence
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 BENCHMARKS = sorted(path.stem for path in CONFIGS.glob('_base_/datasets/*.py'))
@@ -13,7 +14,7 @@ _SHOWN = 12  # pictures on a contact sheet
 _LISTED = 10  # problems printed one by one
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('benchmark', nargs='+', choices=[*BENCHMARKS, 'all'])
@@ -30,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--classes', action='store_true', help='print the number and share of pixels of each class'
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     for name in ('limit', 'nproc'):
         value = getattr(args, name)
         if value is not None and value < 1:
@@ -49,9 +50,9 @@ def check(name: str, args: argparse.Namespace) -> bool:
     from mmengine.utils import track_parallel_progress
 
     from sclip_mmseg import InputError
-    from sclip_mmseg.datasets import inspection
-    from sclip_mmseg.datasets.benchmarks import compare_count
     from sclip_mmseg.datasets.checks import load_dataset
+    from sclip_mmseg.datasets.preparation import inspection
+    from sclip_mmseg.datasets.preparation.counts import compare_count
 
     cfg = Config.fromfile(CONFIGS / f'_base_/datasets/{name}.py').test_dataloader.dataset
     try:
@@ -123,9 +124,9 @@ def draw_sheet(infos: list, dataset, target: Path) -> None:
     print(f'  contact sheet: {target.resolve()}')
 
 
-def main() -> None:
+def main(argv: Optional[Sequence[str]] = None) -> None:
     """Check all that is asked for; exit with 1 if anything is wrong."""
-    args = parse_args()
+    args = parse_args(argv)
     if args.data_root:
         os.environ['SCLIP_DATA_ROOT'] = args.data_root  # which the configs read
     from mmengine.registry import init_default_scope

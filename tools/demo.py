@@ -5,11 +5,12 @@ import argparse
 import os.path as osp
 import sys
 from pathlib import Path
+from typing import Optional, Sequence
 
 from mmengine.config import DictAction
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -33,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, default=Path('segmented'), help='folder to write to')
     parser.add_argument('--device', help='default: the accelerator where there is one')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -66,9 +67,9 @@ def run(args: argparse.Namespace) -> None:
     print(f'written to {args.out.resolve()}')
 
 
-def main() -> None:
+def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run, or say in one line what is wrong."""
-    args = parse_args()
+    args = parse_args(argv)
     from sclip_mmseg import InputError
 
     try:

@@ -4,17 +4,18 @@
 import argparse
 import os.path as osp
 import sys
+from typing import Optional, Sequence
 
 from mmengine.config import DictAction
 
 
-def main() -> None:
+def main(argv: Optional[Sequence[str]] = None) -> None:
     """Build the config's text head and save what it holds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file with the queries, templates and CLIP')
     parser.add_argument('out', help='.npz file: queries [Q], class_ids [Q], embeddings [Q, D]')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if not args.out.endswith('.npz'):
         parser.error(f'{args.out} must end in .npz')
 

@@ -7,6 +7,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Optional, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 # Converter in tools/dataset_converters/ by benchmark. COCO-Stuff164k lends COCO-Object its images.
@@ -23,7 +24,7 @@ CONVERTERS = {
 }
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     data_root = Path(os.environ.get('SCLIP_DATA_ROOT') or ROOT / 'data')
     parser = argparse.ArgumentParser(description=__doc__)
@@ -53,7 +54,7 @@ def parse_args() -> argparse.Namespace:
         '(5105); default: JSON, unless only MATLAB files are there',
     )
     parser.add_argument('--nproc', type=int, default=os.cpu_count())
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.nproc < 1:
         parser.error(f'--nproc {args.nproc} must be positive')
     args.raw = args.raw or args.data_root / 'raw'
@@ -66,9 +67,9 @@ def prepare(benchmark: str, args: argparse.Namespace) -> None:
     Raises:
         InputError: If raw files are missing or damaged.
     """
-    from sclip_mmseg.datasets.benchmarks import compare_count
-    from sclip_mmseg.datasets.preparation import run_tasks
-    from sclip_mmseg.datasets.raw import MissingRaw, RawData
+    from sclip_mmseg.datasets.preparation.counts import compare_count
+    from sclip_mmseg.datasets.preparation.raw import MissingRaw, RawData
+    from sclip_mmseg.datasets.preparation.tasks import run_tasks
     from sclip_mmseg.utils.files import lock_file
 
     name = CONVERTERS[benchmark]
@@ -109,9 +110,9 @@ def fetch(archive, folder: Path) -> None:
     )
 
 
-def main() -> None:
+def main(argv: Optional[Sequence[str]] = None) -> None:
     """Prepare all that is asked for; exit with 1 if anything is missing."""
-    args = parse_args()
+    args = parse_args(argv)
     from sclip_mmseg import InputError
 
     wanted = list(CONVERTERS) if 'all' in args.benchmark else args.benchmark

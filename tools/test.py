@@ -5,11 +5,12 @@ import argparse
 import os
 import os.path as osp
 import sys
+from typing import Optional, Sequence
 
 from mmengine.config import Config, DictAction
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Evaluate a training-free segmentor')
     parser.add_argument(
@@ -46,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
@@ -55,16 +56,23 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the command line to it.
 
     Raises:
-        InputError: If there is no such config.
+        InputError: If there is no such config, or a key in it is unknown.
     """
+    from sclip_mmseg import InputError
     from sclip_mmseg.config import read_config
+    from sclip_mmseg.models.inference_cfg import InferenceCfg
+    from sclip_mmseg.utils.spelling import check_config
 
     cfg = read_config(args.config)
+    options = args.cfg_options or {}
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, IndexError) as error:  # what it finds has no such place
+        raise InputError(f'--cfg-options do not fit {args.config}: {error}') from error
+    check_config(cfg, {'model.test_cfg': InferenceCfg})
     cfg.launcher = args.launcher
     if args.checkpoint:
-        cfg.model.image_encoder.clip = args.checkpoint
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+        cfg.model.image_encoder.clip = options.get('model.image_encoder.clip', args.checkpoint)
     if args.work_dir or not cfg.get('work_dir'):
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = args.work_dir or osp.join('./work_dirs', name)
@@ -80,8 +88,14 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
     """Switch drawing on or, so that mmseg does not warn about an idle hook, leave the hook out."""
-    hook = cfg.default_hooks.get('visualization')
+    hook = cfg.setdefault('default_hooks', {}).get('visualization')
     if args.show or args.show_dir:
+        if hook is None:
+            from sclip_mmseg import InputError
+
+            raise InputError(
+                '--show and --show-dir need default_hooks.visualization, which the config lacks'
+            )
         hook.update(draw=True, show=args.show, wait_time=args.wait_time)
         if args.show_dir:
             cfg.visualizer.save_dir = args.show_dir
@@ -90,7 +104,7 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def check(cfg: Config) -> None:
-    """Look for mistakes in data and settings before any weight is read.
+    """Look for mistakes in data and settings before any weight is read or GPU is touched.
 
     Raises:
         InputError: If something cannot be used.
@@ -115,30 +129,42 @@ def check(cfg: Config) -> None:
     check_labels(dataset)
 
 
-def main() -> None:
-    """Run the evaluation."""
-    args = parse_args()
+def run(args: argparse.Namespace) -> None:
+    """Check, and evaluate.
+
+    Raises:
+        InputError: If something given cannot be used.
+    """
+    from mmengine.runner import Runner
+
+    from sclip_mmseg.utils.compat import init_cpu_dist
+
+    cfg = load_config(args)
+    check(cfg)
+    if args.tta:
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.tta_model.module = cfg.model
+        cfg.model = cfg.tta_model
+    timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+    init_cpu_dist(args.launcher, timeout)
+    Runner.from_cfg(cfg).test()
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Run the evaluation; of wrong input, say in one line what is wrong."""
+    args = parse_args(argv)
     if args.download_root:
         os.environ['SCLIP_DOWNLOAD_ROOT'] = args.download_root
 
-    from mmengine.runner import Runner
-
-    from sclip_mmseg import InputError
-    from sclip_mmseg.utils.compat import init_cpu_dist
+    from sclip_mmseg.utils.errors import InputError, log_traceback, one_line
 
     try:
-        cfg = load_config(args)
-        check(cfg)
-        if args.tta:
-            cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-            cfg.tta_model.module = cfg.model
-            cfg.model = cfg.tta_model
-        init_cpu_dist(args.launcher)
-        Runner.from_cfg(cfg).test()
+        run(args)
     except InputError as error:
-        # From a worker process the message comes with that process's traceback before it.
-        message = str(error).rpartition('InputError: ')[2].strip()
-        sys.exit(f'error: {message.splitlines()[0]}')
+        sys.exit(f'error: {one_line(error)}')
+    except Exception:
+        log_traceback()
+        raise
 
 
 if __name__ == '__main__':

@@ -41,7 +41,7 @@ from sclip_mmseg.registry import METHODS
 IGNORED = 255
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config of the benchmark, see configs/ablations')
@@ -65,7 +65,7 @@ def parse_args() -> argparse.Namespace:
         help='override settings of the config; the training split is test_dataloader.dataset with '
         'train in place of val in ann_file and data_prefix, unless they are set here',
     )
-    return parser.parse_intermixed_args()
+    return parser.parse_intermixed_args(argv)
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -269,13 +269,16 @@ class Training:
         Raises:
             InputError: If the file cannot be read or belongs to another training.
         """
+        useless = InputError(
+            f'{path} cannot be resumed from, it is damaged or no checkpoint: leave out --resume'
+        )
         try:
             state = torch.load(path, map_location='cpu', weights_only=True)
-            settings = state['settings']
-        except Exception as error:
-            raise InputError(
-                f'{path} cannot be resumed from, it is damaged or no checkpoint: leave out --resume'
-            ) from error
+        except Exception as error:  # any, since it takes a file's bytes for instructions
+            raise useless from error
+        if not isinstance(state, dict) or 'settings' not in state:
+            raise useless
+        settings = state['settings']
         differing = [key for key, value in self.settings.items() if settings.get(key) != value]
         if differing:
             raise InputError(
@@ -327,9 +330,9 @@ def train(cfg: Config, args: argparse.Namespace) -> Path:
     return out
 
 
-def main() -> None:
+def main(argv: Optional[Sequence[str]] = None) -> None:
     """Learn a projection and write it."""
-    args = parse_args()
+    args = parse_args(argv)
     try:
         cfg = load_config(args)
         init_default_scope(cfg.default_scope)

@@ -7,7 +7,7 @@ import sys
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Dict, Optional, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.config import Config
@@ -21,14 +21,14 @@ CLASSES, METHOD, THRESHOLD = 'dog\ncat, kitten\ncar', 'sclip', 0.1
 Result = Tuple[Optional[np.ndarray], Dict[str, float], str]
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--clip', help='CLIP by name or path; default: the toy CLIP of data/toy')
     parser.add_argument('--device', help='default: the accelerator where there is one')
     parser.add_argument('--host', default='127.0.0.1', help='0.0.0.0: reachable by other machines')
     parser.add_argument('--port', type=int, default=7860)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 class Demo:
@@ -154,9 +154,9 @@ def build_page(demo: Demo):
     return page
 
 
-def main() -> None:
+def main(argv: Optional[Sequence[str]] = None) -> None:
     """Serve, or say in one line what is wrong."""
-    args = parse_args()
+    args = parse_args(argv)
     if find_spec('gradio') is None:
         sys.exit('error: Gradio is not installed: pip install -e ".[web]"')
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'

@@ -3,7 +3,8 @@ custom_imports = dict(imports=['sclip_mmseg'])
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # Seconds that a process waits for the others, whose share of a resumed run may take days.
+    dist_cfg=dict(backend='nccl', timeout=7 * 24 * 3600),
 )
 model_wrapper_cfg = dict(type='FrozenModelWrapper')
 vis_backends = [dict(type='LocalVisBackend')]

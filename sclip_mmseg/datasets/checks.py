@@ -1,10 +1,10 @@
 """Checks of a dataset that name the file at fault."""
 
 import os.path as osp
-from typing import Any, List, Sequence
+from typing import Any, List, Optional, Sequence
 
+import cv2
 import numpy as np
-import torch
 from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 from mmseg.structures import SegDataSample
@@ -12,6 +12,8 @@ from mmseg.structures import SegDataSample
 from ..utils.errors import InputError
 
 _SAMPLED_LABELS = 64  # read before a run; the others are checked as they are loaded
+# What mmcv, OpenCV and Pillow raise on a file that is missing, cut off or no picture.
+_UNREADABLE = (OSError, SyntaxError, ValueError, AssertionError, cv2.error)
 
 
 def load_dataset(cfg: dict) -> BaseDataset:
@@ -72,16 +74,18 @@ def check_labels(dataset: BaseDataset) -> None:
             return
         try:
             label = load(info)['gt_seg_map']
-        except Exception as error:
+        except _UNREADABLE as error:
             raise InputError(
                 f'{info["seg_map_path"]} cannot be read as a label: {error}'
             ) from error
         _check_ids(label, dataset, info['seg_map_path'])
 
 
-def _check_ids(label: Any, dataset: BaseDataset, path: str) -> None:
+def _check_ids(label: np.ndarray, dataset: BaseDataset, path: str) -> None:
+    """Check that a label map, integers of any shape, holds only classes and the ignore index."""
     num_classes = len(dataset.metainfo['classes'])
-    strange = [int(i) for i in np.unique(label) if i >= num_classes and i != dataset.ignore_index]
+    found = np.flatnonzero(np.bincount(label.ravel()))  # np.unique would sort
+    strange = [int(i) for i in found if i >= num_classes and i != dataset.ignore_index]
     if strange:
         raise InputError(
             f'{path} has label ids {strange[:5]} outside the {num_classes} classes of '
@@ -91,13 +95,14 @@ def _check_ids(label: Any, dataset: BaseDataset, path: str) -> None:
 
 
 class CheckedPipeline:
-    """A dataset's pipeline that names the files of a sample it fails on, and checks label ids.
+    """A dataset's pipeline that names the file it fails to read, and checks label ids.
 
     Args:
         dataset: The dataset whose pipeline is wrapped.
 
     Raises:
         InputError: When called, if a file cannot be read or a label has ids outside the classes.
+            Whatever else the pipeline raises is passed on.
     """
 
     def __init__(self, dataset: BaseDataset):
@@ -109,9 +114,9 @@ class CheckedPipeline:
         image, label = info['img_path'], info.get('seg_map_path')
         try:
             results = self.pipeline(info)
-        except Exception as error:
-            files = f'{image} with label {label}' if label else image
-            raise InputError(f'cannot load {files}: {error}') from error
+        except Exception:
+            _check_readable(image, label)
+            raise
         for sample in _samples(results['data_samples']):
             if 'gt_sem_seg' in sample:
                 sizes = tuple(sample.gt_sem_seg.shape), tuple(sample.ori_shape)
@@ -120,8 +125,24 @@ class CheckedPipeline:
                         f'{label} is {sizes[0]} pixels, its image {image} is {sizes[1]}: is it '
                         'another image, or rotated by its EXIF data, or is the label coloured?'
                     )
-                _check_ids(torch.unique(sample.gt_sem_seg.data), self.dataset, label)
+                _check_ids(sample.gt_sem_seg.data.numpy(), self.dataset, label)
         return results
+
+
+def _check_readable(image: str, label: Optional[str]) -> None:
+    """Read the files of a sample that was not loaded, to tell a broken file from a mistake in code.
+
+    Raises:
+        InputError: If one cannot be read.
+    """
+    load_label = dict(type='LoadAnnotations')
+    sample = dict(img_path=image, seg_map_path=label, reduce_zero_label=False, seg_fields=[])
+    for path, step in ((image, dict(type='LoadImageFromFile')), (label, load_label)):
+        try:
+            if path:
+                TRANSFORMS.build(step)(dict(sample))
+        except _UNREADABLE as error:
+            raise InputError(f'cannot load {path}: {error}') from error
 
 
 def _samples(data_samples: Any) -> Sequence[SegDataSample]:

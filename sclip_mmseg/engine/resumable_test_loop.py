@@ -16,6 +16,7 @@ from mmseg.registry import LOOPS
 from torch.utils.data import BatchSampler, DataLoader
 
 from ..utils.errors import InputError
+from .loader_workers import end_workers, with_num_workers
 from .partial_results import Areas, read_areas, write_areas
 from .settings import evaluation_settings, list_changes
 
@@ -32,7 +33,8 @@ class ResumableTestLoop(TestLoop):
     same. Without it, what is found there is set aside. When the run is finished, the folder goes.
 
     Args:
-        runner, dataloader, evaluator: See :class:`mmengine.runner.TestLoop`.
+        runner, dataloader, evaluator: See :class:`mmengine.runner.TestLoop`. A data loader without
+            ``num_workers`` gets its share of the machine's cores.
         fp16: False; precision is the image encoder's, decisions are made in float32.
         resume: Whether to go on from the work directory's partial results.
         save_interval: Seconds between two writes, at most what a kill costs (and one batch).
@@ -57,6 +59,8 @@ class ResumableTestLoop(TestLoop):
                 'test_cfg.fp16=True would halve the precision of decisions too: set '
                 "model.image_encoder.precision='fp16' instead"
             )
+        if isinstance(dataloader, dict):
+            dataloader = with_num_workers(dataloader, runner.launcher)
         super().__init__(runner, dataloader, evaluator)
         self.resume = resume
         self.save_interval = save_interval
@@ -68,6 +72,12 @@ class ResumableTestLoop(TestLoop):
 
     def run(self) -> dict:
         """Evaluate what is not done yet, and compute the metrics of all."""
+        try:
+            return self._run()
+        finally:
+            end_workers(self.dataloader)
+
+    def _run(self) -> dict:
         self._resumable = self._is_resumable()
         if not self._resumable:
             if self.resume:

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import os.path as osp
 import sys
+from datetime import timedelta
 from functools import cache
 from types import ModuleType
 from typing import Callable, Optional, Tuple
@@ -117,12 +118,18 @@ def register_config_scope() -> None:
     mmengine.hub.get_config = mmengine.hub.hub.get_config = get_config_here
 
 
-def init_cpu_dist(launcher: str) -> None:
-    """Join the gloo process group of ``torchrun`` on a machine without a GPU; else do nothing."""
+def init_cpu_dist(launcher: str, timeout: Optional[float] = None) -> None:
+    """Join the gloo process group of ``torchrun`` on a machine without a GPU; else do nothing.
+
+    Args:
+        launcher: How the process was started.
+        timeout: Seconds to wait for other processes; None for PyTorch's 30 minutes.
+    """
     import torch
 
     if launcher != 'pytorch' or torch.cuda.is_available():
         return
     if 'RANK' not in os.environ:
         return
-    torch.distributed.init_process_group('gloo')
+    limit = {} if timeout is None else dict(timeout=timedelta(seconds=timeout))
+    torch.distributed.init_process_group('gloo', **limit)

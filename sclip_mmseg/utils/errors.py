@@ -1,4 +1,9 @@
-"""The one exception for input that a user can put right."""
+"""The one exception for input that a user can put right, and what becomes of the others."""
+
+import logging
+import sys
+
+from mmengine.logging import MMLogger
 
 
 class InputError(ValueError):
@@ -7,3 +12,27 @@ class InputError(ValueError):
     The message is one sentence that names the value or path and says what to write instead.
     ``tools/test.py`` prints it without a traceback.
     """
+
+
+def one_line(error: InputError) -> str:
+    """The message of an error; of one that a worker of a data loader raised, too.
+
+    PyTorch raises the latter anew, with the worker's traceback before the message.
+    """
+    message = str(error)
+    if message.startswith('Caught '):
+        message = message.rpartition('InputError: ')[2]
+    return message.strip().splitlines()[0]
+
+
+def log_traceback() -> None:
+    """Write the exception being handled to the log file of the run, once there is one.
+
+    On the terminal it appears by being raised.
+    """
+    message = 'The run was ended by this error:'
+    for logger in MMLogger._instance_dict.values():  # asking for the current one may make one
+        record = logger.makeRecord(logger.name, logging.ERROR, '', 0, message, (), sys.exc_info())
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handle(record)

@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, config_path, load_config, make_voc, seeded_clip
+from helpers import ROOT, call_tool, config_path, load_config, make_voc, seeded_clip
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.datasets import PascalVOCDataset
@@ -22,6 +23,7 @@ from mmseg.evaluation import IoUMetric
 from sclip_mmseg import InputError
 from sclip_mmseg.datasets.checks import load_dataset
 from sclip_mmseg.engine import evaluation_settings, list_changes, partial_results
+from sclip_mmseg.utils.compat import init_cpu_dist
 
 IMAGES = 13
 CONFIG = 'sclip_vit-b16_voc21'
@@ -85,8 +87,10 @@ def _work(cfg, rank, world, port, killed_at, moment, victim, report):
     if world > 1:
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world))
         os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-        torch.distributed.init_process_group('gloo')
         cfg.launcher = 'pytorch'
+        init_cpu_dist(cfg.launcher, cfg.env_cfg.dist_cfg.timeout)
+        group = torch.distributed.group.WORLD._get_backend(torch.device('cpu'))
+        assert group.options._timeout == timedelta(days=7)  # else a process alone waits too short
     done = []
 
     def die():
@@ -176,6 +180,19 @@ def test_killed_when_all_images_are_done(config, expected, tmp_path, world):
     assert evaluate(config, tmp_path / 'killed', world, moment='computing') is None
     config.test_cfg.resume = True
     assert evaluate(config, tmp_path / 'resumed', world) == (expected, [])
+
+
+def test_a_process_without_a_share_waits_for_the_other(config, expected, tmp_path):
+    assert evaluate(config, tmp_path / 'killed', moment='computing') is None
+    path = tmp_path / 'work/partial_results/process_0.npz'
+    settings, areas = partial_results.read_areas(path)
+    assert len(areas) == IMAGES
+    partial_results.write_areas(path, settings, {i: areas[i] for i in range(0, IMAGES, 2)})
+    config.test_cfg.resume = True
+    results, evaluated = evaluate(config, tmp_path / 'resumed', world=2)
+    assert results == expected
+    assert json.loads((tmp_path / 'resumed.0').read_text()) == []
+    assert evaluated == [f'image_{i}.jpg' for i in range(1, IMAGES, 2)]
 
 
 def test_batches_are_done_again_as_a_whole(config, tmp_path):
@@ -338,12 +355,10 @@ def test_the_tool_is_killed_and_resumed(expected, root, clip_path, tmp_path):
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
 
-    changed = _start(
-        root, tool, *arguments, '--cfg-options', *options, 'model.test_cfg.prob_thd=0.2'
-    )
-    output = changed.communicate()[0]
-    assert changed.returncode == 1
-    assert 'model.test_cfg.prob_thd was 0.1, is 0.2' in output.splitlines()[-1]
+    changed = [*arguments, '--cfg-options', *options, 'model.test_cfg.prob_thd=0.2']
+    result = call_tool(*tool, *changed, check=False, env={'SCLIP_DATA_ROOT': str(root)})
+    assert result.returncode == 1
+    assert 'model.test_cfg.prob_thd was 0.1, is 0.2' in result.stdout.splitlines()[-1]
 
     launcher = [
         '-m',

@@ -65,15 +65,14 @@ def test_picture_of_all_methods(image, tmp_path):
 
 
 @pytest.fixture
-def message(monkeypatch, image, clip_path):
+def message(image, clip_path):
     """Run the tool and return the message that it exits with."""
 
     def run(*arguments, path=image, points=('10,20',)):
         config = config_path('clip_vit-b16_voc20')
-        argv = ['maps.py', path, '--points', *points, '--configs', config, '--clip', clip_path]
-        monkeypatch.setattr(sys, 'argv', list(map(str, [*argv, *arguments])))
+        argv = [path, '--points', *points, '--configs', config, '--clip', clip_path, *arguments]
         with pytest.raises(SystemExit) as exit:
-            attention_maps.main()
+            attention_maps.main(list(map(str, argv)))
         assert exit.value.code.startswith('error: ')
         assert '\n' not in exit.value.code
         return exit.value.code

@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import ROOT
+from helpers import ROOT, run_tool
 from PIL import Image
 
 sys.path.insert(0, str(ROOT / 'tools'))
@@ -16,11 +16,10 @@ def check(monkeypatch, capsys):
     """Run the tool in this process and return its output, having compared its exit code."""
 
     def run(root, *arguments, wrong=True, partial=True):
-        argv = ['check_data.py', *arguments, '--nproc', 1, *(['--partial'] if partial else [])]
+        argv = [*arguments, '--nproc', 1, *(['--partial'] if partial else [])]
         monkeypatch.setenv('SCLIP_DATA_ROOT', str(root))
-        monkeypatch.setattr('sys.argv', [*map(str, argv)])
         with pytest.raises(SystemExit) as stop:
-            check_data.main()
+            check_data.main(list(map(str, argv)))
         output = capsys.readouterr().out
         assert bool(stop.value.code) == wrong, output
         return output
@@ -73,8 +72,9 @@ def test_another_number_of_images(voc_root, check):
     assert 'wrong: 3 images, the published split has 1449 (--partial accepts that)' in output
 
 
-def test_missing_folder(tmp_path, check):
-    output = check(tmp_path, 'cityscapes')
+def test_missing_folder(tmp_path):
+    tool = (ROOT / 'tools/check_data.py', 'cityscapes', '--data-root', tmp_path)
+    output = run_tool(*tool, check=False).stdout
     assert 'cityscapes: CityscapesDataset: folder' in output and 'SCLIP_DATA_ROOT' in output
 
 

@@ -4,9 +4,9 @@ import numpy as np
 from helpers import ROOT
 from PIL import Image
 
-sys.path.insert(0, str(ROOT / 'tools/dataset_converters'))
+sys.path.insert(0, str(ROOT / 'tools'))
 
-from coco_object import to_object_labels
+from dataset_converters.coco_object import to_object_labels
 
 
 def test_ids():

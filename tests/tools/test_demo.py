@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers import ROOT, run_tool
+from helpers import ROOT, call_tool, run_tool
 from PIL import Image
 
 SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
@@ -11,8 +11,8 @@ def folder(voc_root):
     return voc_root / 'VOCdevkit/VOC2012/JPEGImages'
 
 
-def _demo(folder, clip_path, tmp_path, *arguments, **kwargs):
-    return run_tool(
+def _demo(folder, clip_path, tmp_path, *arguments, run=call_tool, **kwargs):
+    return run(
         *(ROOT / 'tools/demo.py', folder, '--clip', clip_path, '--out', tmp_path / 'out'),
         *('--device', 'cpu', *arguments, '--cfg-options', *SMALL),
         cwd=tmp_path,
@@ -22,7 +22,8 @@ def _demo(folder, clip_path, tmp_path, *arguments, **kwargs):
 
 def test_a_folder(folder, clip_path, tmp_path):
     classes = 'sky, clouds; grass; cat'
-    output = _demo(folder, clip_path, tmp_path, '--classes', classes, '--background')
+    arguments = ('--classes', classes, '--background')
+    output = _demo(folder, clip_path, tmp_path, *arguments, run=run_tool)
     for index, size in enumerate([(90, 120), (130, 100), (100, 100)]):
         labels = np.array(Image.open(tmp_path / f'out/image_{index}_labels.png'))
         assert labels.shape == size
@@ -69,7 +70,7 @@ def test_folders_are_kept_apart(folder, clip_path, tmp_path):
         (tmp_path / 'in' / name).mkdir(parents=True)
         (tmp_path / 'in' / name / 'x.jpg').write_bytes((folder / 'image_0.jpg').read_bytes())
     for _ in range(2):  # results below the pictures are not segmented in turn
-        output = run_tool(
+        output = call_tool(
             *(ROOT / 'tools/demo.py', tmp_path / 'in', '--clip', clip_path, '--device', 'cpu'),
             *('--out', tmp_path / 'in/out', '--classes', 'cat;sky', '--cfg-options', *SMALL),
         ).stdout

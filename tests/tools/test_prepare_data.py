@@ -23,10 +23,11 @@ from scipy.io import savemat
 sys.path.insert(0, str(ROOT / 'tools'))
 
 import prepare_data
-from dataset_converters import ade20k, coco_stuff164k, pascal_context, voc2012
+from dataset_converters import ade20k, pascal_context, voc2012
 
 from sclip_mmseg import InputError
-from sclip_mmseg.datasets.raw import Archive
+from sclip_mmseg.datasets.preparation import coco
+from sclip_mmseg.datasets.preparation.archives import Archive
 
 CLASSES = PascalContextDataset.METAINFO['classes']
 # As the official file numbers them: VOC's 20 first.
@@ -105,7 +106,7 @@ def without_digests(monkeypatch):
     for module, name in (
         (voc2012, 'TRAINVAL'),
         (pascal_context, 'VOC2010'),
-        (coco_stuff164k, 'IMAGES'),
+        (coco, 'IMAGES'),
     ):
         archive = getattr(module, name)
         assert archive.digest
@@ -125,10 +126,9 @@ def run(tmp_path, raw, monkeypatch, capsys):
     without_digests(monkeypatch)
 
     def run(*arguments):
-        argv = ['prepare_data.py', *arguments, '--raw', raw, '--data-root', tmp_path / 'out']
-        monkeypatch.setattr(sys, 'argv', [*map(str, argv), '--nproc', '2'])
+        argv = [*arguments, '--raw', raw, '--data-root', tmp_path / 'out', '--nproc', 2]
         try:
-            prepare_data.main()
+            prepare_data.main(list(map(str, argv)))
             code = 0
         except SystemExit as stop:
             code = stop.code

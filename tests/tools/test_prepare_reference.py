@@ -11,9 +11,11 @@ sys.path.insert(0, str(ROOT / 'tools'))
 
 import check_data
 import prepare_data
-from dataset_converters import coco_stuff164k, pascal_context, voc2012
+from dataset_converters import pascal_context, voc2012
 from dataset_converters.pascal_context import _IDS_OF_459
 from test_prepare_data import label_at, mat, without_digests, write_tar, write_zip
+
+from sclip_mmseg.datasets.preparation import coco
 
 
 def _read(folder, pattern, prefix):
@@ -62,8 +64,8 @@ def _make_coco(data, raw):
     stuff = data / 'coco_stuff164k'
     images = _read(stuff / 'images/val2017', '*.jpg', 'val2017')
     maps = _read(stuff / 'annotations/val2017', '*[0-9].png', 'val2017')
-    write_zip(raw / coco_stuff164k.IMAGES.name, images)
-    write_zip(raw / coco_stuff164k.MAPS.name, maps)
+    write_zip(raw / coco.IMAGES.name, images)
+    write_zip(raw / coco.MAPS.name, maps)
 
 
 def _make_coco10k(data, raw):
@@ -105,9 +107,8 @@ def prepared(shared, tmp_path_factory):
 def _run(tool, *arguments):
     with pytest.MonkeyPatch.context() as patch:
         without_digests(patch)
-        patch.setattr('sys.argv', ['tool', *map(str, arguments), '--nproc', '2'])
         try:
-            tool.main()
+            tool.main([*map(str, arguments), '--nproc', '2'])
         except SystemExit as stop:
             assert not stop.code
 
@@ -121,14 +122,14 @@ def _equal(made, pattern, true):
 
 def test_labels_are_the_true_ones(prepared, shared):
     data = shared / 'data'
-    coco = data / 'coco_stuff164k/annotations/val2017'
+    maps = data / 'coco_stuff164k/annotations/val2017'
 
     def same(path):
         return label_at(data / path.relative_to(prepared))
 
     def stuff10k(path):
         name = path.name.replace('COCO_train2014_', '')
-        return label_at(coco / name) + 1  # 255 becomes 0
+        return label_at(maps / name) + 1  # 255 becomes 0
 
     assert _equal(prepared / 'VOCdevkit', '*.png', same) == 24
     assert _equal(prepared / 'ade', '*.png', same) == 3

@@ -2,15 +2,15 @@
 
 import os
 import re
-import runpy
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from helpers import BENCHMARKS, ROOT, make_voc, metrics, run_test, run_tool
-from mmseg.datasets import PascalVOCDataset
+from helpers import BENCHMARKS, ROOT, call_tool, make_voc, metrics, run_test, run_tool
+from mmengine.runner import runner
+from mmseg.datasets import PackSegInputs, PascalVOCDataset
 from PIL import Image
 
 SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
@@ -113,7 +113,7 @@ def _run_voc(clip_path, voc_root, *arguments, config='sclip_vit-b16_voc21', opti
 
 def test_a_small_folder_runs_without_warning(clip_path, tmp_path):
     root = make_voc(tmp_path / 'data', sizes=((90, 120), (130, 100)))
-    output = _run_voc(clip_path, root, cwd=tmp_path).stdout
+    output = _run_voc(clip_path, root, cwd=tmp_path, run=run_tool).stdout
     assert 'mIoU' in output
     assert 'Traceback' not in output
     warnings = [line for line in output.splitlines() if re.search(r'warn', line, re.I)]
@@ -186,37 +186,32 @@ def test_extracted_embeddings_replace_the_text_tower(clip_path, voc_root, tmp_pa
 
 
 def test_help():
-    output = run_tool(ROOT / 'tools/test.py', '--help').stdout
+    output = call_tool(ROOT / 'tools/test.py', '--help').stdout
     flags = 'work-dir out show show-dir wait-time cfg-options launcher tta local_rank download-root'
     for flag in flags.split():
         assert f'--{flag}' in output
 
 
 class BadInput:
-    """Runs `tools/test.py` in this process and returns the message that it exits with."""
+    """Runs `tools/test.py` and returns the one line that it exits with."""
 
-    def __init__(self, monkeypatch, clip_path, root):
-        self.monkeypatch, self.clip_path, self.root = monkeypatch, clip_path, root
+    def __init__(self, clip_path, root):
+        self.clip_path, self.root = clip_path, root
         self.voc = root / 'VOCdevkit/VOC2012'
 
     def message(self, *options, clip=None, config='sclip/sclip_vit-b16_voc21.py'):
-        argv = [
-            *('test.py', ROOT / 'configs' / config, clip or self.clip_path),
-            *('--work-dir', self.root / 'work', '--cfg-options', *SMALL, *options),
-        ]
-        self.monkeypatch.setenv('SCLIP_DATA_ROOT', str(self.root))
-        self.monkeypatch.setattr(sys, 'argv', list(map(str, argv)))
-        with pytest.raises(SystemExit) as exit:
-            runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
-        message = exit.value.code
-        assert message.startswith('error: ')
-        assert '\n' not in message
+        path = ROOT / 'configs' / config
+        flags = ('--work-dir', self.root / 'work', '--cfg-options', *SMALL, *options)
+        result = run_test(path, clip or self.clip_path, *flags, data_root=self.root, check=False)
+        message = result.stdout.splitlines()[-1]
+        assert result.returncode == 1 and message.startswith('error: ')
+        assert 'Traceback' not in result.stdout
         return message
 
 
 @pytest.fixture
-def bad(monkeypatch, clip_path, voc_root):
-    return BadInput(monkeypatch, clip_path, voc_root)
+def bad(clip_path, voc_root):
+    return BadInput(clip_path, voc_root)
 
 
 def test_no_such_config(bad):
@@ -331,9 +326,59 @@ def test_a_label_beyond_the_first_ones_is_checked_as_it_is_read(bad, monkeypatch
     assert 'image_1.png has label ids [77] outside' in bad.message()
 
 
-@pytest.mark.filterwarnings('ignore')
 def test_a_duplicate_query_is_warned_of_once(clip_path, voc_root, tmp_path):
     path = tmp_path / 'classes.txt'
     path.write_text('\n'.join(['same'] * 2 + [f'class {i}' for i in range(19)]))
     output = _run_voc(clip_path, voc_root, options=[f'model.text_head.queries={path}']).stdout
     assert "query 'same' stands for classes 0 and 1" in output
+
+
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('model.image_encoder.tpye=X', "CLIPImageEncoder has no 'tpye' (did you mean 'type'?)"),
+        ('model.test_cfg.prob_thr=0.1', "has no 'prob_thr' (did you mean 'prob_thd'?)"),
+        ('test_dataloader.dataset.type=PascalVOCDatset', "(did you mean 'PascalVOCDataset'?)"),
+        ('test_evaluater.type=IoUMetric', "(did you mean 'test_evaluator'?)"),
+        ('model.image_encoder.clip.path=x', '--cfg-options do not fit'),
+        ('test_dataloader.dataset.pipeline.9.scale=3', '--cfg-options do not fit'),
+    ],
+)
+def test_a_misspelt_option(bad, option, message):
+    assert message in bad.message(option)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_mistake_in_code_keeps_its_traceback(clip_path, voc_root, monkeypatch, workers):
+    def mistaken(self, results):
+        raise ValueError('a mistake in code')
+
+    monkeypatch.setattr(PackSegInputs, 'transform', mistaken)
+    option = f'test_dataloader.num_workers={workers}'
+    result = _run_voc(clip_path, voc_root, options=[option], check=False)
+    assert result.returncode == 1 and 'error: ' not in result.stdout
+    [log] = (voc_root / 'work').glob('*/*.log')
+    for text in (result.stdout, log.read_text()):
+        assert 'in mistaken' in text
+        assert text.strip().splitlines()[-1] == 'ValueError: a mistake in code'
+
+
+def test_no_gpu_is_touched_before_the_processes_are_told_apart(clip_path, voc_root, monkeypatch):
+    class Reached(Exception):
+        pass
+
+    def refuse(*args):
+        raise AssertionError('a CUDA context would be made on the first GPU')
+
+    def init_dist(launcher, **kwargs):
+        raise Reached(launcher, kwargs)
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, '_lazy_init', refuse)
+    monkeypatch.setattr(torch._C, '_cuda_init', refuse, raising=False)
+    monkeypatch.setattr(runner, 'init_dist', init_dist)
+    monkeypatch.setenv('RANK', '0')
+    output = _run_voc(clip_path, voc_root, '--launcher', 'pytorch', check=False).stdout
+    reached = "Reached: ('pytorch', {'backend': 'nccl', 'timeout': 604800})"
+    assert output.strip().splitlines()[-1].endswith(reached), output

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from helpers import ROOT, config_path, load_config, metrics, run_test
+from helpers import ROOT, config_path, load_config, metrics, run_test, run_tool
 from torch import nn
 
 from sclip_mmseg.models import LearnedCSA
@@ -29,12 +29,11 @@ def train(monkeypatch, capsys, voc_root, clip_path):
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
 
     def run(*arguments, config=CONFIG, options=()):
-        argv = ['train_projection.py', config, clip_path, '--images=3', '--lr=1e-3', *arguments]
+        argv = [config, clip_path, '--images=3', '--lr=1e-3', *arguments]
         if options:
             argv += ['--cfg-options', *options]
-        monkeypatch.setattr(sys, 'argv', list(map(str, argv)))
         capsys.readouterr()
-        train_projection.main()
+        train_projection.main(list(map(str, argv)))
         return capsys.readouterr().out
 
     return run
@@ -169,7 +168,8 @@ def test_random_windows_lie_in_the_image():
 
 def test_bad_input(train, message, tmp_path, voc_root):
     out = f'--out={tmp_path}/w.pt'
-    assert 'nothing.py does not exist' in message(config='nothing.py')
+    output = run_tool(ROOT / 'tools/train_projection.py', 'nothing.py', check=False).stdout
+    assert output == 'error: config nothing.py does not exist\n'
     assert '--epochs 0 must be positive' in message('--epochs=0')
     assert 'give --out' in message(config=config_path('sclip_vit-b16_voc21'))
     assert 'is a folder' in message(f'--out={tmp_path}')

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from helpers import ROOT, require, run_tool
+from helpers import ROOT, call_tool, require
 from PIL import Image
 
 from sclip_mmseg import apis
@@ -75,7 +75,7 @@ def test_what_is_wrong_is_said(demo, tmp_path, name, classes, message):
 
 
 def test_bad_arguments():
-    output = run_tool(TOOL, '--clip', 'absent.pt', check=False).stdout
+    output = call_tool(TOOL, '--clip', 'absent.pt', check=False).stdout
     lacks = find_spec('gradio') is None
     expected = 'Gradio is not installed' if lacks else 'absent.pt'
     assert output.startswith('error: ') and expected in output

@@ -4,7 +4,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ Point = Tuple[float, float]
 Size = Tuple[int, int]
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('image', help='image file')
@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
         default={},
         help='override settings of all configs, as key=value',
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def parse_points(texts: Sequence[str], size: Size) -> List[Point]:
@@ -204,9 +204,9 @@ def draw(
     figure.savefig(out, dpi=120)
 
 
-def main() -> None:
+def main(argv: Optional[Sequence[str]] = None) -> None:
     """Compute each config's maps and draw them."""
-    args = parse_args()
+    args = parse_args(argv)
     try:
         image = read_picture(args.image)[..., ::-1]
         points = parse_points(args.points, image.shape[:2])

@@ -4,8 +4,11 @@ from functools import partial
 from pathlib import Path
 from typing import List
 
-from sclip_mmseg.datasets.preparation import Task, id_table, map_ids, pair_tasks
-from sclip_mmseg.datasets.raw import Archive, RawData
+from sclip_mmseg.datasets.preparation.archives import Archive
+from sclip_mmseg.datasets.preparation.labels import id_table, map_ids
+from sclip_mmseg.datasets.preparation.raw import RawData
+from sclip_mmseg.datasets.preparation.splits import pair_tasks
+from sclip_mmseg.datasets.preparation.tasks import Task
 
 _PAGE = 'https://www.cityscapes-dataset.com/downloads/'
 IMAGES = Archive('leftImg8bit_trainvaltest.zip', page=_PAGE, login=True)

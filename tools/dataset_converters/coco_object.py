@@ -6,15 +6,15 @@ from typing import List
 
 import numpy as np
 
-from sclip_mmseg.datasets.preparation import Task, id_table, map_ids, pair_tasks
-from sclip_mmseg.datasets.raw import FileEntry, RawData
+from sclip_mmseg.datasets.preparation import coco
+from sclip_mmseg.datasets.preparation.archives import FileEntry
+from sclip_mmseg.datasets.preparation.labels import id_table, map_ids
+from sclip_mmseg.datasets.preparation.raw import RawData
+from sclip_mmseg.datasets.preparation.splits import pair_tasks
+from sclip_mmseg.datasets.preparation.tasks import Task
 
-# COCO numbers its things 1 to 90 and leaves these numbers out; pixel maps hold the number less 1.
-_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-#: Ids of COCO's 80 things in COCO-Stuff's pixel maps.
-THINGS = tuple(number - 1 for number in range(1, 91) if number not in _UNUSED)
 # 0 for stuff and void, 1 to 80 for things.
-_OBJECT_IDS = id_table(THINGS, first=1, other=0)
+_OBJECT_IDS = id_table(coco.THINGS, first=1, other=0)
 
 
 def to_object_labels(raw: np.ndarray) -> np.ndarray:
@@ -39,13 +39,11 @@ def plan(raw: RawData, out: Path) -> List[Task]:
     Raises:
         InputError: If something is missing.
     """
-    from .coco_stuff164k import IMAGES, MAPS
-
-    maps = raw.require(r'val2017/(\d+)\.png', MAPS)
+    maps = raw.require(r'val2017/(\d+)\.png', coco.MAPS)
     stuff = out / 'coco_stuff164k/images/val2017'
     images = {path.stem: FileEntry(path) for path in stuff.glob('*.jpg')}
     if not images.keys() >= maps.keys():
-        images = raw.require(r'val2017/(\d+)\.jpg', IMAGES)
+        images = raw.require(r'val2017/(\d+)\.jpg', coco.IMAGES)
     targets = 'images/val2017/{}.jpg', 'annotations/val2017/{}_instanceTrainIds.png'
     convert = partial(map_ids, table=_OBJECT_IDS)
     return pair_tasks(out / 'coco_object', images, maps, targets, convert)

@@ -7,10 +7,13 @@ from typing import List
 import numpy as np
 from scipy.io import loadmat
 
-from sclip_mmseg.datasets.preparation import Task, id_table, pair_tasks, read_split
-from sclip_mmseg.datasets.raw import Archive, Entry, RawData
-
-from .coco_stuff164k import CLASSES
+from sclip_mmseg.datasets.preparation.archives import Archive, Entry
+from sclip_mmseg.datasets.preparation.coco import CLASSES
+from sclip_mmseg.datasets.preparation.labels import id_table
+from sclip_mmseg.datasets.preparation.raw import RawData
+from sclip_mmseg.datasets.preparation.splits import pair_tasks, read_split
+from sclip_mmseg.datasets.preparation.tasks import Task
+from sclip_mmseg.utils.errors import InputError
 
 STUFF10K = Archive(
     'cocostuff-10k-v1.1.zip',
@@ -27,8 +30,13 @@ def read_mat(source: Entry) -> np.ndarray:
 
     Returns:
         uint8 ``[H, W]``; 0 unlabeled, 1 to 171 classes.
+
+    Raises:
+        InputError: If there is no label map, or it holds other ids.
     """
-    label = loadmat(io.BytesIO(source.read()), variable_names=['S'])['S']
+    label = loadmat(io.BytesIO(source.read()), variable_names=['S']).get('S')
+    if label is None or label.ndim != 2 or label.max() >= len(_TRAIN_IDS):
+        raise InputError(f'{source} cannot be read: it holds no label map S of COCO-Stuff 10k')
     return _TRAIN_IDS[label]
 
 

@@ -4,25 +4,13 @@ from functools import partial
 from pathlib import Path
 from typing import List
 
-from sclip_mmseg.datasets.preparation import Task, id_table, map_ids, pair_tasks
-from sclip_mmseg.datasets.raw import Archive, RawData
+from sclip_mmseg.datasets.preparation import coco
+from sclip_mmseg.datasets.preparation.labels import id_table, map_ids
+from sclip_mmseg.datasets.preparation.raw import RawData
+from sclip_mmseg.datasets.preparation.splits import pair_tasks
+from sclip_mmseg.datasets.preparation.tasks import Task
 
-from .coco_object import THINGS
-
-IMAGES = Archive(
-    'val2017.zip',
-    page='https://cocodataset.org/#download',
-    url='http://images.cocodataset.org/zips/val2017.zip',
-    digest='4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05',
-)
-MAPS = Archive(
-    'stuffthingmaps_trainval2017.zip',
-    page='https://github.com/nightrome/cocostuff#downloads',
-    url='http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/'
-    'stuffthingmaps_trainval2017.zip',
-)
-#: Raw ids of the 80 things and 91 stuff classes, in the order of their train ids.
-CLASSES = (*THINGS, *range(91, 182))
+_TRAIN_IDS = id_table(coco.CLASSES)
 
 
 def plan(raw: RawData, out: Path) -> List[Task]:
@@ -35,8 +23,8 @@ def plan(raw: RawData, out: Path) -> List[Task]:
     Raises:
         InputError: If something is missing.
     """
-    images = raw.require(r'val2017/(\d+)\.jpg', IMAGES)
-    maps = raw.require(r'val2017/(\d+)\.png', MAPS)
+    images = raw.require(r'val2017/(\d+)\.jpg', coco.IMAGES)
+    maps = raw.require(r'val2017/(\d+)\.png', coco.MAPS)
     targets = 'images/val2017/{}.jpg', 'annotations/val2017/{}_labelTrainIds.png'
-    convert = partial(map_ids, table=id_table(CLASSES))
+    convert = partial(map_ids, table=_TRAIN_IDS)
     return pair_tasks(out / 'coco_stuff164k', images, maps, targets, convert)

@@ -13,8 +13,10 @@ import numpy as np
 from mmseg.datasets import PascalContextDataset
 from scipy.io import loadmat
 
-from sclip_mmseg.datasets.preparation import Task, pair, read_split
-from sclip_mmseg.datasets.raw import Archive, Entry, RawData, TextEntry
+from sclip_mmseg.datasets.preparation.archives import Archive, Entry, TextEntry
+from sclip_mmseg.datasets.preparation.raw import RawData
+from sclip_mmseg.datasets.preparation.splits import pair, read_split
+from sclip_mmseg.datasets.preparation.tasks import Task
 from sclip_mmseg.utils.errors import InputError
 
 _PAGE = 'https://cs.stanford.edu/~roozbeh/pascal-context/'
@@ -149,10 +151,13 @@ def draw_segments(
     """
     label = np.zeros(size, dtype=np.uint8)
     for category, segmentation in segments:
-        if not isinstance(segmentation, dict) or tuple(segmentation['size']) != size:
+        known = isinstance(segmentation, dict) and {'size', 'counts'} <= segmentation.keys()
+        if not known or tuple(segmentation['size']) != size:
             raise InputError(
                 f'{source} has a segment that is not in run lengths of a {size[1]}×{size[0]} image'
             )
+        if not 0 <= category < len(_FROM_459):
+            raise InputError(f'{source} has category {category}, PASCAL Context has 459')
         label[decode_run_lengths(segmentation['counts'], size)] = _FROM_459[category]
     return label
 

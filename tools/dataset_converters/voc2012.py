@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import List
 
-from sclip_mmseg.datasets.preparation import Task, pair_tasks, read_split
-from sclip_mmseg.datasets.raw import Archive, RawData
+from sclip_mmseg.datasets.preparation.archives import Archive
+from sclip_mmseg.datasets.preparation.raw import RawData
+from sclip_mmseg.datasets.preparation.splits import pair_tasks, read_split
+from sclip_mmseg.datasets.preparation.tasks import Task
 
 TRAINVAL = Archive(
     'VOCtrainval_11-May-2012.tar',

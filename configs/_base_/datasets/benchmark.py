@@ -28,7 +28,6 @@ tta_pipeline = [
 ]
 test_dataloader = dict(
     batch_size=1,
-    num_workers=2,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(pipeline=test_pipeline),
 )

@@ -1,36 +1,12 @@
 """Official downloads as one searchable set of files: archives and extracted folders alike."""
 
-import gzip
 import os
 import re
-import tarfile
-import zipfile
-import zlib
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Dict, List, Optional, Union
+from typing import Dict, List
 
-from ..utils.errors import InputError
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A file that a benchmark's authors publish.
-
-    Attributes:
-        name: Its file name.
-        page: Web page to get it from.
-        url: Where ``--download`` fetches it; None where it does not.
-        login: Whether the page asks to log in.
-        digest: Published MD5 or SHA-256 in hexadecimal digits; None where none is known.
-    """
-
-    name: str
-    page: str
-    url: Optional[str] = None
-    digest: Optional[str] = None
-    login: bool = False
+from ...utils.errors import InputError
+from .archives import ARCHIVE_ERRORS, Archive, Entry, FileEntry, list_archive
 
 
 class MissingRaw(InputError):
@@ -53,98 +29,6 @@ class MissingRaw(InputError):
             f'{root} holds neither {archive.name} nor what is in it: get it from {archive.page}'
             f'{how}, or name its folder with --raw'
         )
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """A file on its own."""
-
-    path: Path
-
-    @property
-    def archive(self) -> None:
-        """A file on its own is in no archive."""
-
-    def read(self) -> bytes:
-        """The file's content."""
-        return self.path.read_bytes()
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-
-@dataclass(frozen=True)
-class ZipEntry:
-    """A file in a zip archive; its checksum is tested on reading."""
-
-    archive: Path
-    member: str
-
-    def read(self) -> bytes:
-        """The file's content."""
-        return _open_zip(self.archive, os.getpid()).read(self.member)
-
-    def __str__(self) -> str:
-        return f'{self.archive}:{self.member}'
-
-
-@dataclass(frozen=True)
-class TarEntry:
-    """A file in a tar archive, possibly gzipped, by its place in the tar stream."""
-
-    archive: Path
-    member: str
-    offset: int
-    size: int
-
-    def read(self) -> bytes:
-        """The file's content.
-
-        Raises:
-            EOFError: If the archive ends before it.
-        """
-        stream = _open_tar(self.archive, os.getpid())
-        stream.seek(self.offset)
-        content = stream.read(self.size)
-        if len(content) < self.size:
-            raise EOFError('the archive ends too early')
-        return content
-
-    def __str__(self) -> str:
-        return f'{self.archive}:{self.member}'
-
-
-@dataclass(frozen=True)
-class TextEntry:
-    """A text that is in no file yet."""
-
-    text: str
-
-    @property
-    def archive(self) -> None:
-        """The text is in no archive."""
-
-    def read(self) -> bytes:
-        """The text in UTF-8."""
-        return self.text.encode()
-
-
-Entry = Union[FileEntry, ZipEntry, TarEntry, TextEntry]
-# What zipfile, tarfile and gzip raise on an archive that is cut off or damaged.
-ARCHIVE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile)
-
-
-# By process, since processes that are forked from one another share a file's position.
-@lru_cache(maxsize=4)
-def _open_zip(path: Path, pid: int) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
-
-
-@lru_cache(maxsize=4)
-def _open_tar(path: Path, pid: int) -> BinaryIO:
-    with open(path, 'rb') as file:
-        gzipped = file.read(2) == b'\x1f\x8b'
-    return gzip.open(path) if gzipped else open(path, 'rb')
 
 
 class RawData:
@@ -221,19 +105,6 @@ class RawData:
                     f'{path} is damaged or incomplete ({error}): fetch it again'
                 ) from error
         return self._listed[path]
-
-
-def list_archive(path: Path) -> Dict[str, Entry]:
-    """The files in a zip or tar archive, by their path in it."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return {i.filename: ZipEntry(path, i.filename) for i in archive.infolist()}
-    with tarfile.open(path) as archive:
-        return {
-            member.name: TarEntry(path, member.name, member.offset_data, member.size)
-            for member in archive
-            if member.isfile()
-        }
 
 
 def _walk(root: Path) -> List[Path]:

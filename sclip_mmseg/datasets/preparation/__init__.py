@@ -1,0 +1,1 @@
+"""What lays datasets out and inspects them; evaluation needs none of it."""
