@@ -23,7 +23,7 @@ def test_sclip(benchmark):
     side, logit_scale, prob_thd, area_thd, queries = PUBLISHED[benchmark]
     cfg = load_config(f'sclip_vit-b16_{benchmark}')
     assert cfg.model.image_encoder == dict(
-        type='CLIPImageEncoder', clip='ViT-B/16', attention=dict(type='CSA')
+        type='CLIPImageEncoder', clip='ViT-B/16', method=dict(type='SCLIP')
     )
     assert cfg.model.text_head == dict(type='CLIPTextHead', templates='imagenet', queries=queries)
     assert cfg.model.test_cfg == dict(

@@ -60,7 +60,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     from sclip_mmseg import InputError
     from sclip_mmseg.config import read_config
-    from sclip_mmseg.models.inference_cfg import InferenceCfg
+    from sclip_mmseg.models import PLAIN_DICTS
     from sclip_mmseg.utils.spelling import check_config
 
     cfg = read_config(args.config)
@@ -69,7 +69,7 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, IndexError) as error:  # what it finds has no such place
         raise InputError(f'--cfg-options do not fit {args.config}: {error}') from error
-    check_config(cfg, {'model.test_cfg': InferenceCfg})
+    check_config(cfg, PLAIN_DICTS)
     cfg.launcher = args.launcher
     if args.checkpoint:
         cfg.model.image_encoder.clip = options.get('model.image_encoder.clip', args.checkpoint)

@@ -2,15 +2,26 @@
 
 from .data_preprocessor import PadSegDataPreProcessor
 from .image_encoder import CLIPImageEncoder
-from .methods import LastBlockMethod, LastTokens, Method
+from .inference_cfg import InferenceCfg
+from .methods import RCS, SFR, LastBlockMethod, LastTokens, Method
 from .pamr import PAMR
+from .proxy import ProxyTower
 from .segmentor import CLIPSegmentor
 from .text_head import CLIPTextHead
 from .tta import CLIPTTAModel
 from .view import View
 
+#: A config's dicts without ``type``, by dotted key, and what takes their keys as arguments.
+PLAIN_DICTS = {
+    'model.test_cfg': InferenceCfg,
+    'model.image_encoder.proxy': ProxyTower,
+    'model.image_encoder.method.rcs': RCS,
+    'model.image_encoder.method.sfr': SFR,
+}
+
 __all__ = [
     'PAMR',
+    'PLAIN_DICTS',
     'CLIPImageEncoder',
     'CLIPSegmentor',
     'CLIPTTAModel',

@@ -124,7 +124,8 @@ _OLD_NAMES = {
 
 def _advice(attention: Optional[dict]) -> str:
     """What to write in place of the key and the names of version 0.1."""
-    if not isinstance(attention, dict) or not isinstance(attention.get('type'), str):
+    if attention is None:
         return "needs a method: write method=dict(type='SCLIP')"
-    name = _OLD_NAMES.get(attention['type'], attention['type'])
+    old = attention.get('type', 'CSA')
+    name = _OLD_NAMES.get(old, old)
     return f"has no key 'attention' since version 0.2: write method=dict(type='{name}', …)"

@@ -10,6 +10,7 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from ..registry import METHODS, REFINERS
 from .errors import InputError
 
 # What a runner reads, and the registry of the typed dicts below it; None where there are none.
@@ -34,6 +35,9 @@ _CHILDREN = {
     'batch_sampler': mmengine.registry.DATA_SAMPLERS,
     'metrics': mmengine.registry.METRICS,
     'vis_backends': mmengine.registry.VISBACKENDS,
+    'method': METHODS,
+    'base': METHODS,
+    'refine': REFINERS,
 }
 _NEEDED = ('model', 'test_dataloader', 'test_evaluator', 'test_cfg')
 # Names that a runner reads, besides those of DataLoader; of the last two it allows others too.

@@ -1,0 +1,37 @@
+"""The shipped methods by name, and where their configs are."""
+
+from pathlib import Path
+from typing import Dict
+
+from .utils.errors import InputError
+from .utils.shipped import configs_dir
+from .utils.spelling import nearest
+
+#: Name → its configs below the folder of configs, a file per benchmark.
+METHODS: Dict[str, str] = {
+    'clip': 'clip/clip_vit-b16_{}.py',
+    'clip-resclip-protocol': 'clip/clip-resclip-protocol_vit-b16_{}.py',
+    'maskclip': 'maskclip/maskclip_vit-b16_{}.py',
+    'sclip': 'sclip/sclip_vit-b16_{}.py',
+    'sclip-pamr10': 'sclip/sclip-pamr10_vit-b16_{}.py',
+    'clearclip': 'clearclip/clearclip_vit-b16_{}.py',
+    'naclip': 'naclip/naclip_vit-b16_{}.py',
+    'resclip-sclip': 'resclip/resclip-sclip_vit-b16_{}.py',
+    'resclip-clearclip': 'resclip/resclip-clearclip_vit-b16_{}.py',
+    'resclip-naclip': 'resclip/resclip-naclip_vit-b16_{}.py',
+}
+
+
+def config_of(method: str, benchmark: str) -> Path:
+    """The config of a method for a benchmark.
+
+    Raises:
+        InputError: If there is no such method, or it has no config for the benchmark.
+    """
+    if method not in METHODS:
+        hint = nearest(method, METHODS)
+        raise InputError(f"method='{method}' is not one of {', '.join(METHODS)}{hint}")
+    path = configs_dir() / METHODS[method].format(benchmark)
+    if not path.is_file():
+        raise InputError(f"method='{method}' has no config for {benchmark}: {path} does not exist")
+    return path
