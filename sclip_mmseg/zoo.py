@@ -19,6 +19,8 @@ METHODS: Dict[str, str] = {
     'resclip-sclip': 'resclip/resclip-sclip_vit-b16_{}.py',
     'resclip-clearclip': 'resclip/resclip-clearclip_vit-b16_{}.py',
     'resclip-naclip': 'resclip/resclip-naclip_vit-b16_{}.py',
+    'scclip': 'scclip/scclip_vit-b16_{}.py',
+    'gem': 'gem/gem_vit-b16_{}.py',
 }
 
 

@@ -40,6 +40,44 @@ def test_sclip(benchmark):
     assert cfg.test_dataloader.batch_size == 1
 
 
+# short side, logit_scale, prob_thd, area_thd
+SCCLIP = {
+    'voc21': (336, 50, 0.15, 0.1),
+    'voc20': (336, 40, 0, None),
+    'context60': (336, 40, 0.15, None),
+    'context59': (336, 40, 0, None),
+    'coco_object': (336, 55, 0.35, None),
+    'coco_stuff164k': (336, 40, 0, None),
+    'cityscapes': (560, 40, 0, None),
+    'ade20k': (336, 40, 0, None),
+}
+
+
+@pytest.mark.parametrize('benchmark', SCCLIP)
+def test_scclip(benchmark):
+    side, logit_scale, prob_thd, area_thd = SCCLIP[benchmark]
+    cfg = load_config(f'scclip_vit-b16_{benchmark}')
+    assert cfg.model.image_encoder.method == dict(type='SCCLIP')
+    assert cfg.model.text_head.queries == PUBLISHED[benchmark][4]
+    assert cfg.model.test_cfg == dict(
+        mode='slide',
+        crop_size=(224, 224),
+        stride=(112, 112),
+        logit_scale=logit_scale,
+        prob_thd=prob_thd,
+        area_thd=area_thd,
+    )
+    assert cfg.test_dataloader.dataset.pipeline[1].scale == (2048, side)
+
+
+@pytest.mark.parametrize('benchmark', SCCLIP)
+def test_gem_is_in_the_protocol_of_sclip(benchmark):
+    sclip, gem = (load_config(f'{method}_vit-b16_{benchmark}') for method in ('sclip', 'gem'))
+    assert gem.model.image_encoder.pop('method') == dict(type='GEM')
+    sclip.model.image_encoder.pop('method')
+    assert gem.to_dict() == sclip.to_dict()
+
+
 @pytest.mark.parametrize('benchmark', BENCHMARKS)
 def test_pamr_changes_nothing_else(benchmark):
     plain = load_config(f'sclip_vit-b16_{benchmark}')

@@ -22,10 +22,16 @@ COLLECTIONS = {
     'clearclip': ('ClearCLIP', 'clearclip'),
     'naclip': ('NACLIP', 'naclip'),
     'resclip': ('ResCLIP', 'resclip'),
+    'scclip': ('SC-CLIP', 'scclip'),
+    'gem': ('GEM', 'gem'),
+    'proxyclip': ('ProxyCLIP', 'proxyclip'),
+    'corrclip': ('CorrCLIP', 'corrclip'),
+    'groupvit': ('GroupViT', 'groupvit'),
+    'tcl': ('TCL', 'tcl'),
     'toy': ('Toy', None),
 }
 #: As in the names of configs → as in the metafiles.
-BACKBONES = {'vit-b16': 'CLIP ViT-B/16', 'toy': 'toy CLIP'}
+BACKBONES = {'vit-b16': 'CLIP ViT-B/16', 'vit-s16': 'GroupViT ViT-S/16', 'toy': 'toy CLIP'}
 DATASETS = {
     'voc21': 'PASCAL VOC 2012, 21 classes',
     'voc20': 'PASCAL VOC 2012, 20 classes',

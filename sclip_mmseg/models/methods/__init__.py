@@ -12,15 +12,19 @@ from .ablations import (
 from .base import Classify, LastBlockMethod, LastTokens, Method
 from .clearclip import ClearCLIP
 from .clip import CLIP
+from .gem import GEM
 from .maskclip import MaskCLIP
 from .naclip import NACLIP
 from .resclip import RCS, SFR, ResCLIP
+from .scclip import SCCLIP
 from .sclip import SCLIP
 
 __all__ = [
     'CLIP',
+    'GEM',
     'NACLIP',
     'RCS',
+    'SCCLIP',
     'SCLIP',
     'SFR',
     'Classify',

@@ -1,0 +1,229 @@
+"""SC-CLIP, *Self-Calibrated CLIP for Training-Free Open-Vocabulary Segmentation* (2411.15869)."""
+
+from typing import Dict, Sequence, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...registry import METHODS
+from ...utils.errors import InputError
+from ..towers import VisionTransformer
+from ..towers.vit import Block, Grid
+from ..view import View
+from .base import Classify, Method
+
+
+@METHODS.register_module()
+class SCCLIP(Method):
+    """Repairs anomalous patches, and lets middle blocks guide and join the last attention.
+
+    Blocks are counted from 1. The defaults are the published values, for the 12 blocks of ViT-B/16.
+
+    Args:
+        neighbours: Nearest patches that a patch's outlier factor looks at. Windows must have more
+            patches.
+        share: Of the patches, how many are anomalous, 0 to below 1.
+        similarity_block: Block whose repaired patches give the similarity of patches.
+        edge_block: Block whose patches give the similarity that the result is averaged by.
+        level_blocks: Blocks whose outputs, summed, are the second branch.
+        class_weight: Weight of the class token that is added to every patch.
+        threshold: Smallest similarity that counts in an average, 0 to below 1.
+        temperature: Factor on the similarities in the last attention.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        neighbours: int = 30,
+        share: float = 0.05,
+        similarity_block: int = 9,
+        edge_block: int = 4,
+        level_blocks: Sequence[int] = (4, 5, 6, 7, 8, 9, 10),
+        class_weight: float = 0.3,
+        threshold: float = 0.4,
+        temperature: float = 3.0,
+    ):
+        super().__init__()
+        if not isinstance(neighbours, int) or neighbours < 1:
+            raise InputError(f'method.neighbours={neighbours!r} must be a positive integer')
+        for name, value in dict(share=share, threshold=threshold).items():
+            if not 0 <= value < 1:
+                raise InputError(f'method.{name}={value} must be at least 0 and below 1')
+        if not class_weight >= 0:
+            raise InputError(f'method.class_weight={class_weight} must not be negative')
+        if not temperature > 0:
+            raise InputError(f'method.temperature={temperature} must be positive')
+        if not isinstance(level_blocks, (list, tuple)) or not level_blocks:
+            raise InputError(f'method.level_blocks={level_blocks!r} must be a list of blocks')
+        self.neighbours, self.share = neighbours, share
+        self.similarity_block, self.edge_block = similarity_block, edge_block
+        self.level_blocks = tuple(level_blocks)
+        self.class_weight, self.threshold = class_weight, threshold
+        self.temperature = temperature
+        for block in self._blocks:
+            if not isinstance(block, int) or block < 1:
+                raise InputError(f'method: block {block!r} must be a number, counted from 1')
+
+    @property
+    def _blocks(self) -> Sequence[int]:
+        return (self.similarity_block, self.edge_block, *self.level_blocks)
+
+    def check(self, tower: VisionTransformer) -> None:
+        """See :class:`.base.Method`."""
+        earlier = len(tower.blocks) - 1
+        if max(self._blocks) > earlier:
+            raise InputError(
+                f'the method asks for block {max(self._blocks)}, there are blocks 1 to {earlier} '
+                'before the last: set similarity_block, edge_block and level_blocks of '
+                'model.image_encoder.method'
+            )
+
+    def forward(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
+        """See :class:`.base.Method`.
+
+        Raises:
+            InputError: If the windows have too few patches.
+        """
+        grid = tower.grid(view.images)
+        if grid[0] * grid[1] <= self.neighbours:
+            raise InputError(
+                f'method.neighbours={self.neighbours} needs windows of more patches than that, '
+                f'these have {grid[0]} × {grid[1]}: enlarge test_cfg.crop_size or the images'
+            )
+        before_last, levels, patches = self._run_blocks(tower, view.images)
+        class_token, last_patches = before_last[:, 0], before_last[:, 1:]
+        factors = local_outlier_factors(last_patches, self.neighbours)
+        anomalous = find_anomalies(factors, self.share)
+        repaired = repair(last_patches, anomalous, grid)
+        similarity = cosines(repair(patches[self.similarity_block], anomalous, grid))
+        edges = cosines(patches[self.edge_block])
+
+        weights = self.attention(similarity)
+        averaged = average(repaired, similarity, self.threshold)
+        block = tower.blocks[-1]
+        # Both branches are averaged together in the end, which is the same as one by one.
+        features = attend(block, averaged, weights) + attend(block, levels[:, 1:], weights)
+        features = features + self.class_weight * (class_token + levels[:, 0])[:, None]
+        features = average(features, edges, self.threshold)
+        return tower.read_out(features.to(tower.dtype)).unflatten(1, grid)
+
+    def _run_blocks(
+        self, tower: VisionTransformer, images: Tensor
+    ) -> Tuple[Tensor, Tensor, Dict[int, Tensor]]:
+        """Run the blocks before the last.
+
+        Returns:
+            The last one's input ``[B, 1 + N, width]``, the sum of the level blocks' outputs, of the
+            same shape, and the patches of the similarity and edge blocks ``[B, N, width]`` by
+            block; all float32.
+        """
+        x, _ = tower.embed(images)
+        levels: Union[int, Tensor] = 0
+        patches: Dict[int, Tensor] = {}
+        for number, block in enumerate(tower.blocks[:-1], 1):
+            x = block(x)
+            if number in self.level_blocks:
+                levels = levels + x.float()
+            if number in (self.similarity_block, self.edge_block):
+                patches[number] = x[:, 1:].float()
+        return x.float(), levels, patches
+
+    def attention(self, similarity: Tensor) -> Tensor:
+        """Attention map of similarities, both ``[B, N, N]``: those above their mean count.
+
+        Args:
+            similarity: Cosines, float32.
+        """
+        logits = self.temperature * (similarity - similarity.mean((1, 2), keepdim=True))
+        # A patch attends to itself, even where all are the same but for rounding.
+        logits.diagonal(dim1=1, dim2=2).clamp_(min=0)
+        return logits.masked_fill_(logits < 0, float('-inf')).softmax(-1)
+
+
+def local_outlier_factors(tokens: Tensor, neighbours: int) -> Tensor:
+    """How much sparser it is around each token than around its nearest ones.
+
+    A simplification of Breunig et al. (2000): a token's density is the inverse of the squared
+    distance κ to its farthest neighbour, and its factor the mean of its neighbours' densities over
+    its own.
+
+    Args:
+        tokens: ``[B, N, width]``, float32.
+        neighbours: Number of neighbours of a token, below N.
+
+    Returns:
+        ``[B, N]``, about 1 for a token like others, more for an outlier.
+    """
+    tokens = tokens - tokens.mean(1, keepdim=True)  # what all share would cost digits
+    squares = tokens.square().sum(-1)
+    sums = squares[:, :, None] + squares[:, None]
+    distances = torch.baddbmm(sums, tokens, tokens.transpose(1, 2), alpha=-2).clamp_(min=0)
+    distances.diagonal(dim1=1, dim2=2).fill_(-1)  # itself comes first, and is dropped
+    nearest, indices = distances.topk(neighbours + 1, dim=-1, largest=False)
+    kappa = nearest[..., -1].clamp(min=1e-12)  # of a crowd of equal tokens
+    densities = kappa.reciprocal()[:, None].expand_as(distances)
+    return densities.gather(2, indices[..., 1:]).mean(-1) * kappa
+
+
+def find_anomalies(factors: Tensor, share: float) -> Tensor:
+    """Which tokens' factors ``[B, N]`` are above the quantile ``1 - share`` of their image's."""
+    return factors > factors.quantile(1 - share, dim=-1, keepdim=True)
+
+
+def repair(patches: Tensor, anomalous: Tensor, grid: Grid) -> Tensor:
+    """Replace anomalous patches by the mean of the normal ones among their eight neighbours.
+
+    Args:
+        patches: ``[B, N, width]``, float32.
+        anomalous: Which to replace, bool ``[B, N]``; one without a normal neighbour stays.
+        grid: Patch rows and columns.
+
+    Returns:
+        ``[B, N, width]``.
+    """
+    normal = (~anomalous)[..., None].to(patches.dtype)
+    counts = _sum_around(normal, grid)
+    means = _sum_around(patches * normal, grid) / counts.clamp(min=1)
+    return torch.where(anomalous[..., None] & (counts > 0), means, patches)
+
+
+def _sum_around(x: Tensor, grid: Grid) -> Tensor:
+    """Sum 3 × 3 patches of ``[B, N, width]``, fewer at the border."""
+    maps = x.transpose(1, 2).unflatten(2, grid)
+    sums = F.avg_pool2d(maps, 3, stride=1, padding=1, divisor_override=1)
+    return sums.flatten(2).transpose(1, 2)
+
+
+def cosines(patches: Tensor) -> Tensor:
+    """Cosines ``[B, N, N]`` of patches ``[B, N, width]``."""
+    directions = F.normalize(patches, dim=-1)
+    return directions @ directions.transpose(1, 2)
+
+
+def average(patches: Tensor, similarity: Tensor, threshold: float) -> Tensor:
+    """Average patches ``[B, N, width]`` by similarities ``[B, N, N]`` of at least a threshold."""
+    weights = similarity.masked_fill(similarity < threshold, 0)
+    return (weights @ patches) / (weights.sum(-1, keepdim=True) + 1e-6)
+
+
+def attend(block: Block, patches: Tensor, weights: Tensor) -> Tensor:
+    """The last attention: the mean of a given map and ``softmax(k kᵀ / √d)``.
+
+    Neither residual nor MLP follows, and there is no class token.
+
+    Args:
+        block: The last block.
+        patches: Its input ``[B, N, width]``, float32.
+        weights: The map of all heads ``[B, N, N]``, rows sum to 1.
+
+    Returns:
+        ``[B, N, width]``, float32.
+    """
+    dtype = block.out.weight.dtype
+    _, k, v = block.project(block.norm1(patches).to(dtype))
+    own = F.scaled_dot_product_attention(k, k, v).transpose(1, 2).flatten(2)
+    given = weights.to(dtype) @ v.transpose(1, 2).flatten(2)
+    return block.out((own + given) / 2).float()
