@@ -13,13 +13,14 @@ from mmseg.registry import MODELS
 
 from ..datasets import QUERY_LISTS, load_queries, voc_palette
 from ..datasets.query_set import Queries
-from ..models import CLIPSegmentor
+from ..models import PLAIN_DICTS, CLIPSegmentor
 from ..models.inference_cfg import InferenceCfg
 from ..utils.errors import InputError
-from ..utils.shipped import configs_dir
+from ..utils.spelling import check_config
+from ..zoo import METHODS, config_of
 from .media import read_picture
 
-CONFIGS = configs_dir()
+BENCHMARK = 'voc20'  # whose config of a method is used
 BACKGROUND_THD = 0.1  # as published for the benchmarks with a background
 
 
@@ -54,8 +55,7 @@ class Segmentation:
 
 def list_methods() -> List[str]:
     """Names of the methods that :func:`build_segmentor` knows."""
-    suffix = '_vit-b16_voc20.py'
-    return sorted(path.name[: -len(suffix)] for path in CONFIGS.glob(f'*/*{suffix}'))
+    return list(METHODS)
 
 
 def build_segmentor(
@@ -84,15 +84,12 @@ def build_segmentor(
     Raises:
         InputError: If an argument cannot be used.
     """
-    if method not in list_methods():
-        raise InputError(f"method='{method}' is not one of {', '.join(list_methods())}")
+    cfg = Config.fromfile(config_of(method, BENCHMARK))
     query_set = load_queries(classes)
     queries, names = query_set.by_class, list(query_set.class_names)
     # Black is the background's alone, unless a benchmark's palette says otherwise.
     shipped = isinstance(classes, str) and classes in QUERY_LISTS
     palette = query_set.palette if shipped else voc_palette(len(names) + 1)[1:]
-    [path] = CONFIGS.glob(f'*/{method}_vit-b16_voc20.py')
-    cfg = Config.fromfile(path)
     if background:
         words = list(background) if background is not True else _background_words(query_set.queries)
         queries.insert(0, words)
@@ -106,6 +103,7 @@ def build_segmentor(
     if clip:
         cfg.model.image_encoder.clip = clip
     cfg.merge_from_dict(cfg_options or {})
+    check_config(cfg, PLAIN_DICTS)
     if (
         InferenceCfg.from_dict(cfg.model.test_cfg).needs_background
         and not background
