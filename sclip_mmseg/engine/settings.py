@@ -5,13 +5,14 @@ import os
 import os.path as osp
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
 from ..datasets import load_queries
+from ..models.proxy import resolve_proxy
 from ..models.towers import resolve_clip
 from ..utils.files import find_file, sha256_of
 from ..version import __version__
@@ -30,7 +31,7 @@ _SLIGHT = ('environment.', 'model.test_cfg.window_batch')
 def evaluation_settings(cfg: Config, dataset: BaseDataset) -> Settings:
     """List all that an evaluation's numbers and outputs depend on.
 
-    Files count by their content, wherever they lie: a CLIP or a file of embeddings by its SHA-256,
+    Files count by their content, wherever they lie: checkpoints and files of embeddings by SHA-256,
     images and labels by their names below the data root and their sizes.
 
     Args:
@@ -95,14 +96,21 @@ def _flatten(value: Any, key: str = '') -> Iterator[Tuple[str, Any]]:
                 continue  # which come with queries of their own
             yield from _flatten(item, f'{key}.{child}' if key else child)
     else:
-        yield key, _to_json(value, is_clip=name == 'clip')
+        yield key, _to_json(value, _resolver(key))
 
 
-def _to_json(value: Any, is_clip: bool = False) -> Any:
+def _resolver(key: str) -> Callable[[str], Optional[Path]]:
+    """What finds the file that a setting names."""
+    if key.endswith('.proxy.checkpoint'):
+        return resolve_proxy
+    return resolve_clip if key.endswith('.clip') else find_file
+
+
+def _to_json(value: Any, resolve: Callable[[str], Optional[Path]]) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_to_json(item) for item in value]
+        return [_to_json(item, resolve) for item in value]
     if isinstance(value, str):
-        path = resolve_clip(value) if is_clip else find_file(value)
+        path = resolve(value)
         return f'SHA-256 {sha256_of(path)}' if path else value
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 

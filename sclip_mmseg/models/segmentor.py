@@ -138,6 +138,7 @@ class CLIPSegmentor(BaseSegmentor):
             self.test_cfg.crop_size if slide else None,
             self.test_cfg.stride if slide else None,
             self.window_batch,
+            self.test_cfg.pad_multiple,
         )
         for sample in samples:
             self._postprocess(maps.pop(0), images.pop(0), sample)

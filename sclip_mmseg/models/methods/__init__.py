@@ -14,6 +14,7 @@ from .clearclip import ClearCLIP
 from .clip import CLIP
 from .maskclip import MaskCLIP
 from .naclip import NACLIP
+from .proxyclip import ProxyCLIP
 from .resclip import RCS, SFR, ResCLIP
 from .sclip import SCLIP
 
@@ -33,6 +34,7 @@ __all__ = [
     'LocalCLIP',
     'MaskCLIP',
     'Method',
+    'ProxyCLIP',
     'RandomCSA',
     'ResCLIP',
     'SharpenedCLIP',

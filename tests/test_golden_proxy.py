@@ -1,0 +1,98 @@
+"""Methods with a second tower, number for number against the authors' programs."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import SHARED, build_model, load_config, load_images
+
+from sclip_mmseg.models import View
+
+pytestmark = pytest.mark.golden
+
+# Of the cases → of the shipped configs.
+PROXIES = {
+    'dino_b8': 'dino-b8',
+    'dino_b16': 'dino-b16',
+    'dinov2': 'dinov2-b14',
+    'dinov2_reg': 'dinov2-b14-reg',
+}
+
+
+def _cases(folder, method):
+    path = SHARED / folder / 'cases.json'
+    cases = json.loads(path.read_text()) if path.is_file() else []
+    return [
+        pytest.param(case, benchmark, id=f'{case["file"][:-4]}-{benchmark}')
+        for case in cases
+        if case['method'] == method
+        for benchmark in case['benchmarks']
+    ] or [pytest.param({}, '', marks=pytest.mark.skip('../shared is not beside this clone'))]
+
+
+@pytest.fixture(scope='module')
+def weights(shared, tmp_path_factory):
+    """Paths of the seeded checkpoints."""
+    with pytest.MonkeyPatch.context() as patch:
+        folders = ('golden', 'later', 'later/corrclip')
+        patch.setattr(sys, 'path', [*(str(shared / folder) for folder in folders), *sys.path])
+        from tiny_dino import tiny_dino_state_dict, tiny_dinov2_state_dict
+        from tiny_later import later_clip_state_dict
+    states = {
+        'proxyclip': later_clip_state_dict(0, 'proxyclip'),
+        'dino_b8': tiny_dino_state_dict(0, patch_size=8),
+        'dino_b16': tiny_dino_state_dict(0, patch_size=16),
+        'dinov2': tiny_dinov2_state_dict(0, registers=0),
+        'dinov2_reg': tiny_dinov2_state_dict(0, registers=4),
+    }
+    folder = tmp_path_factory.mktemp('golden')
+    for name, state in states.items():
+        torch.save(state, folder / f'{name}.pth')
+    return {name: str(folder / f'{name}.pth') for name in states}
+
+
+def _assert_close(found, expected):
+    """Compare features, by their largest value."""
+    atol = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=atol)
+
+
+def _assert_texts_close(model, expected):
+    np.testing.assert_allclose(model.text_head.embeddings.numpy(), expected, rtol=0, atol=1e-5)
+
+
+def _assert_scores_close(result, expected):
+    scores = result.seg_logits.data.numpy()[:, ::16, ::16]
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-4)
+
+
+def _assert_same_labels(labels, expected):
+    assert (labels.numpy() == expected).mean() >= 0.9999
+
+
+def _first_window(model, data):
+    inputs = model.data_preprocessor(data)['inputs']
+    return View(inputs[:, :, :336, :336])
+
+
+@pytest.mark.parametrize('case, benchmark', _cases('later/golden', 'proxyclip'))
+def test_proxyclip(shared, weights, case, benchmark):
+    golden = np.load(shared / 'later/golden' / case['file'])
+    cfg = load_config(
+        f'proxyclip-{PROXIES[case["proxy"]]}_vit-b16_{benchmark}', weights['proxyclip']
+    )
+    cfg.model.image_encoder.proxy.checkpoint = weights[case['proxy']]
+    model = build_model(cfg)
+    data = load_images(cfg, [shared / 'data' / case['image']])
+    _assert_texts_close(model, golden[f'{benchmark}_text'])
+    if f'{benchmark}_win0_proxy' in golden:
+        view, encoder = _first_window(model, data), model.image_encoder
+        features = encoder.proxy(view.images)[0].flatten(0, 1)
+        _assert_close(features[::16], golden[f'{benchmark}_win0_proxy'])
+        features = encoder.method(encoder.tower, view, model.text_head, proxy=encoder.proxy)
+        _assert_close(features[0].flatten(0, 1)[::4], golden[f'{benchmark}_win0_features'])
+    [result] = model.test_step(data)
+    _assert_scores_close(result, golden[f'{benchmark}_prob'])
+    _assert_same_labels(result.pred_sem_seg.data[0], golden[f'{benchmark}_pred'])
