@@ -69,8 +69,9 @@ def _assert_texts_close(model, expected):
 
 
 def _assert_scores_close(result, expected):
-    scores = result.seg_logits.data.numpy()[:, ::16, ::16]
-    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-4)
+    difference = np.abs(result.seg_logits.data.numpy()[:, ::16, ::16] - expected)
+    assert (difference > 1e-4).mean() < 2e-4  # see _assert_close
+    assert difference.max() < 1e-3
 
 
 def _assert_same_labels(labels, expected):
