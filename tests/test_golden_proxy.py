@@ -9,6 +9,7 @@ import torch
 from helpers import SHARED, build_model, load_config, load_images
 
 from sclip_mmseg.models import View
+from sclip_mmseg.models.methods import corrclip
 
 pytestmark = pytest.mark.golden
 
@@ -38,10 +39,16 @@ def weights(shared, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         folders = ('golden', 'later', 'later/corrclip')
         patch.setattr(sys, 'path', [*(str(shared / folder) for folder in folders), *sys.path])
+        from tiny_corr import corr_clip_state_dict, corr_dino_state_dict
         from tiny_dino import tiny_dino_state_dict, tiny_dinov2_state_dict
         from tiny_later import later_clip_state_dict
     states = {
         'proxyclip': later_clip_state_dict(0, 'proxyclip'),
+        # As MetaCLIP's file may come.
+        'corrclip': {
+            'state_dict': {f'module.{key}': v for key, v in corr_clip_state_dict(0).items()}
+        },
+        'corrclip_dino': corr_dino_state_dict(0),
         'dino_b8': tiny_dino_state_dict(0, patch_size=8),
         'dino_b16': tiny_dino_state_dict(0, patch_size=16),
         'dinov2': tiny_dinov2_state_dict(0, registers=0),
@@ -101,4 +108,65 @@ def test_proxyclip(shared, weights, case, benchmark):
         _assert_close(features[0].flatten(0, 1)[::4], golden[f'{benchmark}_win0_features'], 1)
     [result] = model.test_step(data)
     _assert_scores_close(result, golden[f'{benchmark}_prob'])
+    _assert_same_labels(result.pred_sem_seg.data[0], golden[f'{benchmark}_pred'])
+
+
+class Watch:
+    """Notes what CorrCLIP computes inside: a list per batch of windows."""
+
+    def __init__(self, model, monkeypatch):
+        self.dino, self.regions, self.branches, self.features = [], [], [], []
+        self.before = None
+        merge = corrclip.merge_regions
+
+        def noted(regions, features, distance):
+            merged = merge(regions, features, distance)
+            self.dino.append(features)
+            self.regions.append(merged)
+            return merged
+
+        monkeypatch.setattr(corrclip, 'merge_regions', noted)
+        encoder = model.image_encoder
+        encoder.tower.norm.register_forward_hook(lambda *args: self.branches.append(args[2]))
+        encoder.method.register_forward_hook(
+            lambda *args: self.features.append(args[2].flatten(1, 2))
+        )
+        model.postprocess.register_forward_pre_hook(self.note_labels)
+
+    def note_labels(self, module, args):
+        self.before = args[0]
+
+
+@pytest.mark.parametrize('case, benchmark', _cases('later/corrclip', 'corrclip'))
+def test_corrclip(shared, weights, monkeypatch, case, benchmark):
+    folder = shared / 'later/corrclip'
+    golden = np.load(folder / case['file'])
+    name = {'coco_stuff': 'coco_stuff164k'}.get(benchmark, benchmark)
+    cfg = load_config(f'corrclip_vit-b16_{name}', weights['corrclip'])
+    cfg.model.image_encoder.proxy.checkpoint = weights['corrclip_dino']
+    cfg.model.region_masks = str((folder / case['mask']).parent / '{stem}.npz')
+    cfg.model.test_cfg.window_batch = 2  # windows with unequal numbers of regions
+    cfg.test_pipeline[1].scale = (2048, case['benchmarks'][benchmark]['short_side'])
+    model = build_model(cfg)
+    _assert_texts_close(model, golden[f'{benchmark}_text'])
+    watch = Watch(model, monkeypatch)
+    [result] = model.test_step(load_images(cfg, [shared / 'data' / case['image']]))
+
+    windows = zip(torch.cat(watch.features), torch.cat(watch.regions))
+    for number, (features, regions) in enumerate(windows):
+        # Ours have other ids, in the same order.
+        expected = golden[f'win{number}_regions'].flatten()
+        found, expected = (np.unique(ids, return_inverse=True)[1] for ids in (regions, expected))
+        np.testing.assert_array_equal(found, expected)
+        expected = golden[f'win{number}_features']
+        step = 4 if len(expected) > len(features) / 12 + 1 else 12
+        _assert_close(features[::step], expected, 3)
+    assert f'win{number + 1}_features' not in golden
+    if 'win0_branches' in golden:
+        _assert_close(watch.dino[0][0, ::36], golden['win0_dino'])
+        for found, expected in zip(watch.branches, golden['win0_branches']):
+            _assert_close(found[0, ::36], expected, 3)
+
+    _assert_scores_close(result, golden[f'{benchmark}_prob'])
+    _assert_same_labels(watch.before, golden[f'{benchmark}_pred_before'])
     _assert_same_labels(result.pred_sem_seg.data[0], golden[f'{benchmark}_pred'])

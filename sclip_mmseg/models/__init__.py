@@ -4,6 +4,7 @@ from .data_preprocessor import PadSegDataPreProcessor
 from .image_encoder import CLIPImageEncoder
 from .methods import LastBlockMethod, LastTokens, Method
 from .pamr import PAMR
+from .regions import RegionMajority
 from .segmentor import CLIPSegmentor
 from .text_head import CLIPTextHead
 from .tta import CLIPTTAModel
@@ -19,5 +20,6 @@ __all__ = [
     'LastTokens',
     'Method',
     'PadSegDataPreProcessor',
+    'RegionMajority',
     'View',
 ]

@@ -72,6 +72,11 @@ class CLIPImageEncoder(nn.Module):
         return max(tower.patch_size for tower in self._towers)
 
     @property
+    def needs_regions(self) -> bool:
+        """Whether views must have regions."""
+        return self.method.needs_regions
+
+    @property
     def _towers(self) -> List[VisionTransformer]:
         return [self.tower] if self.proxy is None else [self.tower, self.proxy.tower]
 

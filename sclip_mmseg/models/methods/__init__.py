@@ -12,6 +12,7 @@ from .ablations import (
 from .base import Classify, LastBlockMethod, LastTokens, Method
 from .clearclip import ClearCLIP
 from .clip import CLIP
+from .corrclip import CorrCLIP
 from .maskclip import MaskCLIP
 from .naclip import NACLIP
 from .proxyclip import ProxyCLIP
@@ -26,6 +27,7 @@ __all__ = [
     'SFR',
     'Classify',
     'ClearCLIP',
+    'CorrCLIP',
     'EarlierBlock',
     'IdentityCSA',
     'LastBlockMethod',
