@@ -13,6 +13,7 @@ from mmengine.dataset import BaseDataset
 
 from ..datasets import load_queries
 from ..models.proxy import resolve_proxy
+from ..models.regions import RegionFiles
 from ..models.towers import resolve_clip
 from ..utils.files import find_file, sha256_of
 from ..version import __version__
@@ -21,8 +22,8 @@ Settings = Dict[str, Any]
 
 # Where files lie, which images are read (their list is compared instead), and how results travel.
 _WITHOUT_EFFECT = frozenset(
-    'data_root data_prefix ann_file indices collect_dir collect_device prefix report_file '
-    'resume save_interval seg_logits'.split()
+    'data_root data_prefix ann_file indices region_masks collect_dir collect_device prefix '
+    'report_file resume save_interval seg_logits'.split()
 )
 # May change the last digits, but one long evaluation may need another machine or less memory.
 _SLIGHT = ('environment.', 'model.test_cfg.window_batch')
@@ -32,7 +33,8 @@ def evaluation_settings(cfg: Config, dataset: BaseDataset) -> Settings:
     """List all that an evaluation's numbers and outputs depend on.
 
     Files count by their content, wherever they lie: checkpoints and files of embeddings by SHA-256,
-    images and labels by their names below the data root and their sizes.
+    images and labels by their names below the data root and their sizes, region maps by names and
+    sizes.
 
     Args:
         cfg: The config to be evaluated.
@@ -52,6 +54,7 @@ def evaluation_settings(cfg: Config, dataset: BaseDataset) -> Settings:
         'test_cfg': cfg.test_cfg,
         'show_dir': cfg.visualizer.get('save_dir') if hook.get('draw') else None,
         'images': _describe_images(dataset),
+        'regions': _describe_regions(cfg.model.get('module', cfg.model), dataset),
         'sclip_mmseg': __version__,
         'environment': {'torch': torch.__version__, 'device': _device_name()},
     }
@@ -126,6 +129,18 @@ def _describe_images(dataset: BaseDataset) -> str:
                 name = Path(osp.relpath(info[key], root)).as_posix()
                 digest.update(f'{name} {osp.getsize(info[key])}\n'.encode())
     return f'{len(dataset)} images, their names and sizes having SHA-256 {digest.hexdigest()}'
+
+
+def _describe_regions(model: Config, dataset: BaseDataset) -> Optional[str]:
+    """A digest of the names and sizes of all images' region maps; None where there are none."""
+    if model.get('region_masks') is None:
+        return None
+    files, digest = RegionFiles(model.region_masks), hashlib.sha256()
+    images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+    files.check(images)
+    for path in map(files.path, images):
+        digest.update(f'{path.name} {path.stat().st_size}\n'.encode())
+    return f'maps whose names and sizes have SHA-256 {digest.hexdigest()}'
 
 
 def _device_name() -> str:

@@ -6,7 +6,7 @@ A map has an integer id per pixel. The lowest one means "in no region", whatever
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Tuple
+from typing import Sequence, Tuple
 
 import numpy as np
 import torch
@@ -43,6 +43,21 @@ class RegionFiles:
     def path(self, image_path: str) -> Path:
         """Where the map of an image is to lie."""
         return Path(self.pattern.replace('{stem}', Path(image_path).stem)).expanduser()
+
+    def check(self, image_paths: Sequence[str]) -> None:
+        """Check that all images have a map.
+
+        Raises:
+            InputError: If some have none.
+        """
+        missing = [path for path in map(self.path, image_paths) if not path.is_file()]
+        if missing:
+            raise InputError(
+                f'{len(missing)} of {len(image_paths)} region maps do not exist, the first is '
+                f'{missing[0]}: unpack region_masks.zip of the Hugging Face data set '
+                'dk258/CorrCLIP into the folder of all datasets, or set model.region_masks to '
+                'maps of your own'
+            )
 
     def load(self, image_path: str, size: Size) -> Tensor:
         """Read the map of an image.
