@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,13 @@ from PIL import Image
 from scipy.sparse.csgraph import connected_components
 
 from sclip_mmseg import InputError
+from sclip_mmseg.datasets import load_queries
 from sclip_mmseg.models import CLIPImageEncoder, View
 from sclip_mmseg.models.methods import CorrCLIP
 from sclip_mmseg.models.methods.corrclip import merge_regions
+from sclip_mmseg.models.towers import load_image_tower, resolve_clip
+from sclip_mmseg.models.towers.checkpoint import META_CLIP
+from sclip_mmseg.utils.files import sha256_of
 
 METHOD = dict(type='CorrCLIP', blocks=(2, 3))
 
@@ -191,6 +197,77 @@ def test_bad_arguments(clip, clip_path, dino_path):
         CLIPImageEncoder(clip, METHOD)
     with pytest.raises(InputError, match='CorrCLIP needs the regions of each image'):
         _encoder(clip, dino_path).features(View(torch.zeros(1, 3, 32, 32)), None)
+
+
+def test_metaclip_by_name(clip, tmp_path, monkeypatch):
+    monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path))
+    shutil.copy(clip, tmp_path / 'b16.pt')
+    monkeypatch.setitem(META_CLIP, 'MetaCLIP-B/16', (sha256_of(tmp_path / 'b16.pt'), 'b16.pt'))
+    assert resolve_clip('MetaCLIP-B/16') == tmp_path / 'b16.pt'
+    # OpenAI's are rounded to float16, in which these are not published.
+    kept, rounded = load_image_tower('MetaCLIP-B/16').proj, load_image_tower(clip).proj
+    assert kept.equal(torch.load(clip)['visual.proj'])
+    assert not rounded.equal(kept)
+
+
+# short side, crop, prob_thd, region maps, and which methods have query lists of their own
+PUBLISHED = {
+    'voc21': (336, 336, 0.2, 'voc', 'both'),
+    'voc20': (336, 336, 0, 'voc', 'both'),
+    'context60': (336, 336, 0.15, 'context', 'corrclip'),
+    'context59': (336, 336, 0, 'context', 'corrclip'),
+    'coco_object': (336, 336, 0.25, 'coco', 'both'),
+    'coco_stuff164k': (336, 336, 0, 'coco', 'corrclip'),
+    'cityscapes': (448, 224, 0, 'city', 'corrclip'),
+    'ade20k': (448, 336, 0, 'ade', 'corrclip'),
+}
+
+
+@pytest.mark.parametrize('method', ['proxyclip-dino-b8', 'corrclip'])
+@pytest.mark.parametrize('benchmark', PUBLISHED)
+def test_configs_hold_the_published_values(method, benchmark):
+    side, crop, prob_thd, folder, own = PUBLISHED[benchmark]
+    cfg = load_config(f'{method}_vit-b16_{benchmark}')
+    assert cfg.model.test_cfg == dict(
+        mode='slide',
+        crop_size=(crop, crop),
+        stride=(112, 112),
+        pad_multiple=56,
+        logit_scale=40.0,
+        prob_thd=prob_thd,
+        area_thd=None,
+    )
+    assert cfg.test_dataloader.dataset.pipeline == cfg.test_pipeline
+    assert cfg.test_pipeline[1].scale == (2048, side)
+    assert cfg.tta_pipeline[1].transforms[0][0].scale == (2048, side)
+    queries = benchmark.replace('164k', '')
+    name = method.partition('-')[0]
+    assert cfg.model.text_head.queries == (f'{name}_' if own in ('both', name) else '') + queries
+    assert cfg.model.image_encoder.proxy == dict(checkpoint='dino_vitb8')
+    if method == 'corrclip':
+        assert cfg.model.region_masks.endswith(f'/data/region_masks/{folder}/{{stem}}.npz')
+
+
+@pytest.mark.parametrize(
+    'name, queries',
+    [
+        *(('corrclip_voc20', 20), ('corrclip_voc21', 46), ('corrclip_context59', 59)),
+        *(('corrclip_context60', 60), ('corrclip_coco_object', 96), ('corrclip_coco_stuff', 171)),
+        *(('corrclip_ade20k', 150), ('corrclip_cityscapes', 19)),
+        *(('proxyclip_voc20', 20), ('proxyclip_voc21', 46), ('proxyclip_coco_object', 97)),
+    ],
+)
+def test_query_lists(name, queries):
+    query_set = load_queries(name)
+    assert len(query_set.queries) == queries
+    plain = load_queries(name.partition('_')[2])
+    assert query_set.class_names == plain.class_names
+    changed = {
+        class_name
+        for class_name, ours, other in zip(plain.class_names, query_set.by_class, plain.by_class)
+        if ours != other
+    }
+    assert changed <= {'background', 'person', 'tvmonitor'}
 
 
 @pytest.fixture

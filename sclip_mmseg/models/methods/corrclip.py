@@ -198,13 +198,10 @@ def merge_regions(regions: Tensor, features: Tensor, distance: float) -> Tensor:
     """
     ranks = rank_ids(regions)
     count = int(ranks.max()) + 1
-    index = ranks[..., None].expand_as(features)
-    sums = features.new_zeros(len(ranks), count, features.shape[-1]).scatter_add_(
-        1, index, features
-    )
-    cosines = pairwise_cosines(sums)  # of sums as of means
-    # Of those that the window has, but for the lowest.
     number = torch.arange(count, device=ranks.device)
+    members = (ranks[:, None] == number[:, None]).to(features.dtype)  # [B, regions, N]
+    cosines = pairwise_cosines(members @ features)  # of sums as of means
+    # Of those that the window has, but for the lowest.
     present = (number > 0) & (number <= ranks.amax(1, keepdim=True))
     pairs = present[:, :, None] & present[:, None]
     best = cosines.masked_fill(~pairs, -float('inf')).amax((1, 2), keepdim=True)
