@@ -7,3 +7,5 @@ from mmengine.registry import Registry
 METHODS = Registry('method', scope='mmseg')
 #: What refines query maps, such as :class:`.models.pamr.PAMR`.
 REFINERS = Registry('refiner', scope='mmseg')
+#: What corrects labels at the end, such as :class:`.models.regions.RegionMajority`.
+POSTPROCESSORS = Registry('postprocessor', scope='mmseg')

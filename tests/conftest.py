@@ -11,7 +11,7 @@ import sclip_mmseg  # noqa: F401 - registers the package
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from helpers import ROOT, SHARED, make_voc, seeded_clip
+from helpers import ROOT, SHARED, make_voc, seeded_clip, seeded_dino
 
 _golden_passed = 0
 PRECISIONS = ('fp32', 'fp16', 'bf16')
@@ -58,6 +58,16 @@ def clip_path(tmp_path_factory) -> str:
 
     path = tmp_path_factory.mktemp('weights') / 'clip.pt'
     torch.save(seeded_clip(), path)
+    return str(path)
+
+
+@pytest.fixture(scope='session')
+def dino_path(tmp_path_factory) -> str:
+    """Path of a small DINO with seeded weights and patches of 8 pixels."""
+    import torch
+
+    path = tmp_path_factory.mktemp('weights') / 'dino.pth'
+    torch.save(seeded_dino(), path)
     return str(path)
 
 

@@ -24,6 +24,7 @@ from mmseg.registry import MODELS
 from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 
+from sclip_mmseg.models.towers import DINO, VisionTransformer
 from sclip_mmseg.utils.compat import openai_clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +62,29 @@ def seeded_clip(seed=0, *, layers=3, width=128, embed_dim=32, patch_size=16, res
             parameter.data.normal_(std=parameter.shape[1] ** -0.5)
     model.visual.positional_embedding.data.normal_(std=0.5)
     return model.state_dict()
+
+
+def seeded_dino(seed=0, *, width=128, depth=2, patch_size=8, side=4, registers=0, scale=False):
+    """State dict of a small DINO (with registers or LayerScale DINOv2) as Meta names it."""
+    torch.manual_seed(seed)
+    tower = VisionTransformer(
+        width=width,
+        heads=width // 64,
+        depth=depth,
+        hidden=2 * width,
+        patch_size=patch_size,
+        positions=side**2 + 1,
+        registers=registers,
+        patch_bias=True,
+        layer_scale=scale,
+        **DINO.options,
+    )
+    state = {}
+    for name, value in tower.state_dict().items():
+        leading = {'class_token': 2, 'registers': 1, 'positions': 1}.get(name, 0)
+        drawn = torch.randn_like(value) * (1 if leading else max(value[0].numel(), 16) ** -0.5)
+        state[DINO.name_of(name)] = drawn[(None,) * leading]
+    return state
 
 
 def make_voc(root, sizes=((90, 120), (130, 100), (100, 100))):

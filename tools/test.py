@@ -118,6 +118,8 @@ def check(cfg: Config) -> None:
         load_dataset,
     )
     from sclip_mmseg.models.inference_cfg import InferenceCfg
+    from sclip_mmseg.models.proxy import resolve_proxy
+    from sclip_mmseg.models.regions import RegionFiles
     from sclip_mmseg.models.segmentor import build_text_head
 
     init_default_scope(cfg.default_scope)
@@ -127,6 +129,11 @@ def check(cfg: Config) -> None:
     head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)  # reads no weights
     check_classes(dataset, head.num_classes, test_cfg.needs_background)
     check_labels(dataset)
+    if cfg.model.get('region_masks') is not None:
+        images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+        RegionFiles(cfg.model.region_masks).check(images)
+    if cfg.model.image_encoder.get('proxy'):
+        resolve_proxy(cfg.model.image_encoder.proxy.get('checkpoint'))
 
 
 def run(args: argparse.Namespace) -> None:

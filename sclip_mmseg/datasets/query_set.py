@@ -22,6 +22,17 @@ QUERY_LISTS: Dict[str, str] = {
     'coco_stuff': 'COCOStuffDataset',
     'cityscapes': 'CityscapesDataset',
     'ade20k': 'ADE20KDataset',
+    'proxyclip_voc21': 'PascalVOCDataset',
+    'proxyclip_voc20': 'PascalVOC20Dataset',
+    'proxyclip_coco_object': 'COCOObjectDataset',
+    'corrclip_voc21': 'PascalVOCDataset',
+    'corrclip_voc20': 'PascalVOC20Dataset',
+    'corrclip_context60': 'PascalContextDataset',
+    'corrclip_context59': 'PascalContextDataset59',
+    'corrclip_coco_object': 'COCOObjectDataset',
+    'corrclip_coco_stuff': 'COCOStuffDataset',
+    'corrclip_cityscapes': 'CityscapesDataset',
+    'corrclip_ade20k': 'ADE20KDataset',
 }
 
 Queries = Union[str, Sequence[Union[str, Sequence[str]]]]

@@ -5,13 +5,15 @@ import os
 import os.path as osp
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
 from ..datasets import load_queries
+from ..models.proxy import resolve_proxy
+from ..models.regions import RegionFiles
 from ..models.towers import resolve_clip
 from ..utils.files import find_file, sha256_of
 from ..version import __version__
@@ -20,8 +22,8 @@ Settings = Dict[str, Any]
 
 # Where files lie, which images are read (their list is compared instead), and how results travel.
 _WITHOUT_EFFECT = frozenset(
-    'data_root data_prefix ann_file indices collect_dir collect_device prefix report_file '
-    'resume save_interval seg_logits'.split()
+    'data_root data_prefix ann_file indices region_masks collect_dir collect_device prefix '
+    'report_file resume save_interval seg_logits'.split()
 )
 # May change the last digits, but one long evaluation may need another machine or less memory.
 _SLIGHT = ('environment.', 'model.test_cfg.window_batch')
@@ -30,8 +32,9 @@ _SLIGHT = ('environment.', 'model.test_cfg.window_batch')
 def evaluation_settings(cfg: Config, dataset: BaseDataset) -> Settings:
     """List all that an evaluation's numbers and outputs depend on.
 
-    Files count by their content, wherever they lie: a CLIP or a file of embeddings by its SHA-256,
-    images and labels by their names below the data root and their sizes.
+    Files count by their content, wherever they lie: checkpoints and files of embeddings by SHA-256,
+    images and labels by their names below the data root and their sizes, region maps by names and
+    sizes.
 
     Args:
         cfg: The config to be evaluated.
@@ -51,6 +54,7 @@ def evaluation_settings(cfg: Config, dataset: BaseDataset) -> Settings:
         'test_cfg': cfg.test_cfg,
         'show_dir': cfg.visualizer.get('save_dir') if hook.get('draw') else None,
         'images': _describe_images(dataset),
+        'regions': _describe_regions(cfg.model.get('module', cfg.model), dataset),
         'sclip_mmseg': __version__,
         'environment': {'torch': torch.__version__, 'device': _device_name()},
     }
@@ -95,14 +99,21 @@ def _flatten(value: Any, key: str = '') -> Iterator[Tuple[str, Any]]:
                 continue  # which come with queries of their own
             yield from _flatten(item, f'{key}.{child}' if key else child)
     else:
-        yield key, _to_json(value, is_clip=name == 'clip')
+        yield key, _to_json(value, _resolver(key))
 
 
-def _to_json(value: Any, is_clip: bool = False) -> Any:
+def _resolver(key: str) -> Callable[[str], Optional[Path]]:
+    """What finds the file that a setting names."""
+    if key.endswith('.proxy.checkpoint'):
+        return resolve_proxy
+    return resolve_clip if key.endswith('.clip') else find_file
+
+
+def _to_json(value: Any, resolve: Callable[[str], Optional[Path]]) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_to_json(item) for item in value]
+        return [_to_json(item, resolve) for item in value]
     if isinstance(value, str):
-        path = resolve_clip(value) if is_clip else find_file(value)
+        path = resolve(value)
         return f'SHA-256 {sha256_of(path)}' if path else value
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 
@@ -118,6 +129,18 @@ def _describe_images(dataset: BaseDataset) -> str:
                 name = Path(osp.relpath(info[key], root)).as_posix()
                 digest.update(f'{name} {osp.getsize(info[key])}\n'.encode())
     return f'{len(dataset)} images, their names and sizes having SHA-256 {digest.hexdigest()}'
+
+
+def _describe_regions(model: Config, dataset: BaseDataset) -> Optional[str]:
+    """A digest of the names and sizes of all images' region maps; None where there are none."""
+    if model.get('region_masks') is None:
+        return None
+    files, digest = RegionFiles(model.region_masks), hashlib.sha256()
+    images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+    files.check(images)
+    for path in map(files.path, images):
+        digest.update(f'{path.name} {path.stat().st_size}\n'.encode())
+    return f'maps whose names and sizes have SHA-256 {digest.hexdigest()}'
 
 
 def _device_name() -> str:

@@ -6,6 +6,7 @@ from .inference_cfg import InferenceCfg
 from .methods import RCS, SFR, LastBlockMethod, LastTokens, Method
 from .pamr import PAMR
 from .proxy import ProxyTower
+from .regions import RegionMajority
 from .segmentor import CLIPSegmentor
 from .text_head import CLIPTextHead
 from .tta import CLIPTTAModel
@@ -30,5 +31,6 @@ __all__ = [
     'LastTokens',
     'Method',
     'PadSegDataPreProcessor',
+    'RegionMajority',
     'View',
 ]

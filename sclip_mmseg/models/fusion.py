@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..utils.cache import cached_tensors
 from .view import View
-from .windows import Size, window_grid, window_spans
+from .windows import Margins, Size, pad_margins, window_grid, window_spans
 
 Tile = Tuple[slice, slice, Tensor]
 
@@ -26,12 +26,19 @@ class WindowAxis(NamedTuple):
     Attributes:
         side, crop, step: The side, the windows' length and their stride in pixels.
         cells: Number of cells of a window's coarse map along this side.
+        margins: Pixels at its beginning and end that were added and are cut off the fused map.
     """
 
     side: int
     crop: int
     step: int
     cells: int
+    margins: Tuple[int, int] = (0, 0)
+
+    @property
+    def kept(self) -> slice:
+        """The pixels of the fused map."""
+        return slice(self.margins[0], self.side - self.margins[1])
 
 
 @cached_tensors(max_bytes=1 << 27)
@@ -54,7 +61,7 @@ def axis_weights(axis: WindowAxis, length: int, flip: bool, device: torch.device
         total[number, :, start:end] = fine
     pixel = torch.arange(axis.side, device=device)
     count = sum(pixel.ge(start) & pixel.lt(end) for start, end in spans)
-    mean = total.flatten(0, 1)[None] / count
+    mean = (total.flatten(0, 1)[None] / count)[..., axis.kept]
     mean = mean.flip(-1) if flip else mean
     weights = F.interpolate(mean, length, mode='linear', align_corners=False)[0].T.contiguous()
     seen = weights.ne(0)
@@ -103,7 +110,7 @@ class WindowMaps:
         Returns:
             A :class:`FusedMap`.
         """
-        size = size or tuple(axis.side for axis in self.axes)
+        size = size or tuple(axis.side - sum(axis.margins) for axis in self.axes)
         device = self.cells.device
         rows, columns = (axis_weights(*each, device) for each in zip(self.axes, size, flip))
         return FusedMap(self.cells, rows, columns)
@@ -171,6 +178,7 @@ def encode_windows(
     crop_size: Optional[Size],
     stride: Optional[Size],
     window_batch: Callable[[Size], int],
+    pad_multiple: int = 1,
 ) -> List[WindowMaps]:
     """Compute the coarse maps of images of any sizes from batches of equally large windows.
 
@@ -179,7 +187,11 @@ def encode_windows(
         encode: Windows → coarse maps ``[n, Q, h', w']``.
         crop_size, stride: Height and width in pixels; None for one window over the whole image.
         window_batch: Tells the largest number of windows of a size to encode at a time.
+        pad_multiple: See :class:`.inference_cfg.InferenceCfg`.
     """
+    sizes = [tuple(view.images.shape[-2:]) for view in views]
+    margins = [pad_margins(size, crop_size or size, pad_multiple) for size in sizes]
+    views = [view.pad(margin) for view, margin in zip(views, margins)]
     sizes = [tuple(view.images.shape[-2:]) for view in views]
     grids = [window_grid(size, crop_size or size, stride or size) for size in sizes]
     jobs = [(index, number) for index, grid in enumerate(grids) for number in range(len(grid))]
@@ -193,13 +205,16 @@ def encode_windows(
             for (index, _), coarse in zip(batch, encode(windows)):
                 maps[index].append(coarse.permute(1, 2, 0))
     return [
-        _arrange(parts, size, crop_size or size, stride or size) for parts, size in zip(maps, sizes)
+        _arrange(parts, size, crop_size or size, stride or size, margin)
+        for parts, size, margin in zip(maps, sizes, margins)
     ]
 
 
-def _arrange(parts: List[Tensor], size: Size, crop_size: Size, stride: Size) -> WindowMaps:
+def _arrange(
+    parts: List[Tensor], size: Size, crop_size: Size, stride: Size, margins: Margins
+) -> WindowMaps:
     """Lay the maps ``[h', w', Q]`` of an image's windows out as they lie in the image."""
-    axes = tuple(map(WindowAxis, size, crop_size, stride, parts[0].shape))
+    axes = tuple(map(WindowAxis, size, crop_size, stride, parts[0].shape, margins))
     across = len(window_spans(*axes[1][:3]))
     rows = [torch.cat(parts[i : i + across], 1) for i in range(0, len(parts), across)]
     return WindowMaps(torch.cat(rows), axes)

@@ -1,7 +1,7 @@
 """CLIP's image tower and a method: windows → maps of cosines."""
 
 import math
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from ..registry import METHODS
 from ..utils.errors import InputError
 from .methods import Classify, Method
 from .proxy import ProxyTower
-from .towers import load_image_tower
+from .towers import VisionTransformer, load_image_tower
 from .view import View
 from .window_batch import choose_window_batch
 
@@ -26,8 +26,8 @@ class CLIPImageEncoder(nn.Module):
     Args:
         clip: A CLIP by name or the path of a checkpoint, see :func:`.towers.load_clip`.
         method: Config of the method, a :class:`.methods.Method`.
-        proxy: Config of a second tower, a :class:`.proxy.ProxyTower` without ``type``, for the
-            methods that need one.
+        proxy: Arguments of a second tower, :class:`.proxy.ProxyTower`, for the methods that need
+            one.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``. LayerNorm is always computed in float32.
         quick_gelu: OpenAI's activation; False for the exact GELU of most OpenCLIP checkpoints.
         round_weights: See :func:`.towers.load_image_tower`.
@@ -56,17 +56,29 @@ class CLIPImageEncoder(nn.Module):
         if self.method.needs_proxy != (proxy is not None):
             verb = 'needs' if self.method.needs_proxy else 'has no use for'
             raise InputError(f'method {method["type"]} {verb} model.image_encoder.proxy')
+        if proxy is not None and set(proxy) != {'checkpoint'}:
+            raise InputError(
+                'model.image_encoder.proxy has one key: write proxy=dict(checkpoint=NAME or PATH)'
+            )
         self.proxy = ProxyTower(**proxy) if proxy is not None else None
         self.tower = load_image_tower(clip, quick_gelu, round_weights)
         self.method.check(self.tower)
-        for tower in (self.tower, self.proxy and self.proxy.tower):
-            if tower is not None:
-                tower.set_precision(PRECISIONS[precision])
+        for tower in self._towers:
+            tower.set_precision(PRECISIONS[precision])
 
     @property
     def patch_size(self) -> int:
-        """Side of a patch in pixels."""
-        return self.tower.patch_size
+        """Side of a patch in pixels, the larger one of two towers'."""
+        return max(tower.patch_size for tower in self._towers)
+
+    @property
+    def needs_regions(self) -> bool:
+        """Whether views must have regions."""
+        return self.method.needs_regions
+
+    @property
+    def _towers(self) -> List[VisionTransformer]:
+        return [self.tower] if self.proxy is None else [self.tower, self.proxy.tower]
 
     @property
     def embed_dim(self) -> int:
@@ -97,7 +109,6 @@ class CLIPImageEncoder(nn.Module):
 
     def choose_batch(self, size: Tuple[int, int]) -> int:
         """Number of windows of a height and width in pixels to encode at a time."""
-        towers = [self.tower] if self.proxy is None else [self.tower, self.proxy.tower]
         device = self.tower.positions.device
         return min(
             choose_window_batch(
@@ -106,7 +117,7 @@ class CLIPImageEncoder(nn.Module):
                 tower.heads,
                 device,
             )
-            for tower in towers
+            for tower in self._towers
         )
 
 

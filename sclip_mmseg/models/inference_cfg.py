@@ -15,6 +15,9 @@ class InferenceCfg:
         mode: ``'slide'``, or ``'whole'`` for one pass over the whole image.
         crop_size: Height and width of a window in pixels; an integer stands for a square.
         stride: Step from window to window in pixels, at most ``crop_size``.
+        pad_multiple: Where a side of an image is below ``crop_size``, windows are padded with the
+            mean colour on both ends of it to a multiple of so many pixels, and maps cut back. 1 for
+            no padding.
         activation: What makes scores of a query map: ``'softmax'`` over the queries, ``'sigmoid'``,
             or None where it holds scores.
         logit_scale: Factor on the map before the activation.
@@ -37,6 +40,7 @@ class InferenceCfg:
     mode: str = 'slide'
     crop_size: Tuple[int, int] = (224, 224)
     stride: Tuple[int, int] = (112, 112)
+    pad_multiple: int = 1
     activation: Optional[str] = 'softmax'
     logit_scale: float = 40.0
     logit_bias: float = 0.0
@@ -73,10 +77,10 @@ class InferenceCfg:
                 _is_number(value) and 0 <= value <= 1
             ):
                 raise InputError(f'test_cfg.{name}={value!r} must lie between 0 and 1')
-        if self.window_batch is not None and not _is_positive_int(self.window_batch):
-            raise InputError(
-                f'test_cfg.window_batch={self.window_batch!r} must be a positive integer'
-            )
+        for name in ('window_batch', 'pad_multiple'):
+            value = getattr(self, name)
+            if not _is_positive_int(value) and not (name == 'window_batch' and value is None):
+                raise InputError(f'test_cfg.{name}={value!r} must be a positive integer')
 
         if not isinstance(self.seg_logits, bool):
             raise InputError(f'test_cfg.seg_logits={self.seg_logits!r} must be True or False')

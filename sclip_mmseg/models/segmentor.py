@@ -12,12 +12,13 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ..registry import REFINERS
+from ..registry import POSTPROCESSORS, REFINERS
 from ..utils.errors import InputError
 from ..utils.precision import check_matmul_precision
 from .decision import segment
 from .fusion import WindowMaps, dense_tiles, encode_windows
 from .inference_cfg import InferenceCfg
+from .regions import RegionFiles, resize_nearest
 from .view import View
 from .windows import Size
 
@@ -31,6 +32,10 @@ class CLIPSegmentor(BaseSegmentor):
         text_head: Config of the text head, e.g. :class:`.text_head.CLIPTextHead`. Its ``clip`` and
             ``quick_gelu`` are by default the image encoder's.
         refine: Config of a module that refines query maps, e.g. :class:`.pamr.PAMR`; None for none.
+        region_masks: Path of each image's region map, see :class:`.regions.RegionFiles`, for the
+            methods and corrections that need one.
+        postprocess: Config of a module that corrects labels at the end, e.g.
+            :class:`.regions.RegionMajority`; None for none.
         test_cfg: See :class:`.inference_cfg.InferenceCfg`.
         data_preprocessor: Config of the preprocessor, :class:`.PadSegDataPreProcessor`.
         pretrained, train_cfg: None, as mmseg's ``init_model`` sets them.
@@ -44,6 +49,8 @@ class CLIPSegmentor(BaseSegmentor):
         image_encoder: dict,
         text_head: dict,
         refine: Optional[dict] = None,
+        region_masks: Optional[str] = None,
+        postprocess: Optional[dict] = None,
         test_cfg: Optional[dict] = None,
         data_preprocessor: Optional[dict] = None,
         pretrained: None = None,
@@ -55,7 +62,10 @@ class CLIPSegmentor(BaseSegmentor):
         self.test_cfg = InferenceCfg.from_dict(test_cfg)
         self.text_head = build_text_head(image_encoder, text_head)
         self.refine = REFINERS.build(refine) if refine else None
+        self.postprocess = POSTPROCESSORS.build(postprocess) if postprocess else None
+        self.region_files = None if region_masks is None else RegionFiles(region_masks)
         self.image_encoder = MODELS.build(image_encoder)
+        self._check_regions()
         self._check_sizes()
         self.text_head.load()
         dims = self.image_encoder.embed_dim, self.text_head.embeddings.shape[1]
@@ -77,6 +87,19 @@ class CLIPSegmentor(BaseSegmentor):
     @cfg.setter
     def cfg(self, cfg: Config) -> None:
         self._cfg = cfg
+
+    def _check_regions(self) -> None:
+        needed = getattr(self.image_encoder, 'needs_regions', False) or self.postprocess is not None
+        if needed and self.region_files is None:
+            raise InputError(
+                'the method or model.postprocess needs region maps: set model.region_masks to '
+                'their path, with {stem} in place of the name of an image'
+            )
+        if self.region_files is not None and not needed:
+            raise InputError(
+                'model.region_masks has no use for this method: set it to None, or correct labels '
+                "by it with model.postprocess=dict(type='RegionMajority')"
+            )
 
     def _check_sizes(self) -> None:
         patch, crop = self.image_encoder.patch_size, self.test_cfg.crop_size
@@ -146,23 +169,45 @@ class CLIPSegmentor(BaseSegmentor):
                     f'after resizing, smaller than a patch of {patch}×{patch}'
                 )
         slide = self.test_cfg.mode == 'slide'
+        regions = [self._load_regions(image, sample) for image, sample in zip(images, samples)]
         maps = encode_windows(
-            [View(image[None]) for image in images],
+            list(map(_make_view, images, regions, samples)),
             self._encode,
             self.test_cfg.crop_size if slide else None,
             self.test_cfg.stride if slide else None,
             self.window_batch,
+            self.test_cfg.pad_multiple,
         )
         for sample in samples:
-            self._postprocess(maps.pop(0), images.pop(0), sample)
+            self._decide(maps.pop(0), images.pop(0), sample, regions.pop(0))
         return samples
+
+    def correct(self, classes: Tensor, sample: SegDataSample) -> Tensor:
+        """Correct the classes ``[H, W]`` of an image as ``postprocess`` says."""
+        if self.postprocess is None:
+            return classes
+        return self.postprocess(classes, self._load_regions(classes, sample))
+
+    def _load_regions(self, like: Tensor, sample: SegDataSample) -> Optional[Tensor]:
+        """Ids of an image's regions at its original size, int64 ``[H, W]``; None for none."""
+        if self.region_files is None:
+            return None
+        if not sample.get('img_path'):
+            raise InputError(
+                "model.region_masks is found by the image's name: segment an image from a file, "
+                'not an array'
+            )
+        size = sample.get('ori_shape', like.shape[-2:])
+        return self.region_files.load(sample.img_path, size).to(like.device)
 
     def window_batch(self, size: Size) -> int:
         """Number of windows of a height and width in pixels to encode at a time."""
         return self.test_cfg.window_batch or self.image_encoder.choose_batch(size)
 
-    def _postprocess(self, maps: WindowMaps, image: Tensor, sample: SegDataSample) -> None:
-        """Bring the windows' maps to the original size as one, refine it and decide."""
+    def _decide(
+        self, maps: WindowMaps, image: Tensor, sample: SegDataSample, regions: Optional[Tensor]
+    ) -> None:
+        """Bring the windows' maps to the original size as one, refine it, decide and correct."""
         if not maps.cells.isfinite().all():
             raise InputError(_not_finite(sample, getattr(self.image_encoder, 'precision', 'fp32')))
         size = tuple(sample.get('ori_shape', image.shape[-2:]))
@@ -176,6 +221,8 @@ class CLIPSegmentor(BaseSegmentor):
         scores, classes = segment(tiles, size, self.text_head.class_ids, self.test_cfg)
         if scores is not None:
             sample.seg_logits = PixelData(data=scores)
+        if self.postprocess is not None:
+            classes = self.postprocess(classes, regions)
         sample.pred_sem_seg = PixelData(data=classes[None])
 
 
@@ -200,6 +247,14 @@ def _flipped_axes(sample: SegDataSample) -> Tuple[int, ...]:
     """The axes along which a view is mirrored."""
     axes = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
     return axes[sample.flip_direction] if sample.get('flip') else ()
+
+
+def _make_view(image: Tensor, regions: Optional[Tensor], sample: SegDataSample) -> View:
+    """An image ``[3, H, W]`` with its regions, resized and mirrored as it was."""
+    if regions is None:
+        return View(image[None])
+    regions = resize_nearest(regions, image.shape[-2:]).flip(_flipped_axes(sample))
+    return View(image[None], regions[None])
 
 
 def _unpad(image: Tensor, sample: SegDataSample) -> Tensor:

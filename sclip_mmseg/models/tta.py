@@ -13,7 +13,7 @@ from .decision import decide
 
 @MODELS.register_module()
 class CLIPTTAModel(SegTTAModel):
-    """Averages class scores over the views of an image, then decides by the segmentor's rules.
+    """Averages class scores over an image's views, then decides and corrects as the segmentor does.
 
     Args:
         module: The segmentor or its config.
@@ -38,6 +38,7 @@ class CLIPTTAModel(SegTTAModel):
             sample = views[0]
             scores = sum(view.seg_logits.data for view in views) / len(views)
             classes = decide(scores, cfg.prob_thd, cfg.area_thd)
+            classes = self.module.correct(classes, sample)
             sample.seg_logits = PixelData(data=scores)
             sample.pred_sem_seg = PixelData(data=classes[None])
             merged.append(sample)

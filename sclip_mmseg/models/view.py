@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Optional, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .windows import Window
+from .windows import Margins, Window
 
 
 @dataclass
@@ -26,6 +27,17 @@ class View:
         rows, columns = slice(window.top, window.bottom), slice(window.left, window.right)
         regions = None if self.regions is None else self.regions[:, rows, columns]
         return View(self.images[:, :, rows, columns], regions)
+
+    def pad(self, margins: Margins) -> 'View':
+        """Add pixels of the mean colour, which are a region of their own, the one of largest id."""
+        if not any(map(any, margins)):
+            return self
+        rows, columns = margins
+        edges = (*columns, *rows)
+        regions = self.regions
+        if regions is not None:
+            regions = F.pad(regions, edges, value=int(regions.max()) + 1)
+        return View(F.pad(self.images, edges), regions)
 
     @staticmethod
     def join(views: 'Sequence[View]') -> 'View':

@@ -3,6 +3,8 @@
 from typing import List, NamedTuple, Tuple
 
 Size = Tuple[int, int]
+#: Pixels added to an image: above and below, left and right.
+Margins = Tuple[Tuple[int, int], Tuple[int, int]]
 
 
 class Window(NamedTuple):
@@ -40,3 +42,15 @@ def window_spans(side: int, crop: int, step: int) -> List[Tuple[int, int]]:
     count = max(side - crop + step - 1, 0) // step + 1
     ends = [min(index * step + crop, side) for index in range(count)]
     return [(end - min(crop, side), end) for end in ends]
+
+
+def pad_margins(image_size: Size, crop_size: Size, multiple: int) -> Margins:
+    """How much to add on both ends of each side below the crop to make it a multiple.
+
+    Args:
+        image_size, crop_size: Height and width in pixels.
+        multiple: In pixels; 1 for nothing to add.
+    """
+    missing = (-side % multiple if side < crop else 0 for side, crop in zip(image_size, crop_size))
+    rows, columns = ((total // 2, total - total // 2) for total in missing)
+    return rows, columns

@@ -12,9 +12,11 @@ from .ablations import (
 from .base import Classify, LastBlockMethod, LastTokens, Method
 from .clearclip import ClearCLIP
 from .clip import CLIP
+from .corrclip import CorrCLIP
 from .gem import GEM
 from .maskclip import MaskCLIP
 from .naclip import NACLIP
+from .proxyclip import ProxyCLIP
 from .resclip import RCS, SFR, ResCLIP
 from .scclip import SCCLIP
 from .sclip import SCLIP
@@ -29,6 +31,7 @@ __all__ = [
     'SFR',
     'Classify',
     'ClearCLIP',
+    'CorrCLIP',
     'EarlierBlock',
     'IdentityCSA',
     'LastBlockMethod',
@@ -37,6 +40,7 @@ __all__ = [
     'LocalCLIP',
     'MaskCLIP',
     'Method',
+    'ProxyCLIP',
     'RandomCSA',
     'ResCLIP',
     'SharpenedCLIP',

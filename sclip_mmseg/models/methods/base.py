@@ -35,6 +35,8 @@ class Method(nn.Module):
 
     #: Whether :meth:`forward` gets a second tower as ``proxy``, a :class:`..proxy.ProxyTower`.
     needs_proxy: bool = False
+    #: Whether the views must have regions.
+    needs_regions: bool = False
 
     def check(self, tower: VisionTransformer) -> None:
         """Refuse a tower that the method cannot run on.

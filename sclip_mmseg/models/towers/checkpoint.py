@@ -49,11 +49,27 @@ OPENAI_CLIP = {
         'ViT-L-14-336px.pt',
     ),
 }
+# MetaCLIP (Xu et al., ICLR 2024), trained on 2.5 billion pairs; of its own, not OpenAI's, values.
+META_CLIP = {
+    'MetaCLIP-B/16': (
+        '512ea0fb9f2cf88d027e96e4674247a1a91a96af18abc2e2fcdb8008c551e04b',
+        'b16_fullcc2.5b.pt',
+    ),
+    'MetaCLIP-L/14': (
+        'ce24750710544ee288ef0abdead2016730da1893a1d07447bda3a75e1c148f97',
+        'l14_fullcc2.5b.pt',
+    ),
+}
 DOWNLOAD_ROOT = 'SCLIP_DOWNLOAD_ROOT'
 
 
+def download_root() -> Path:
+    """Folder of downloaded checkpoints: ``$SCLIP_DOWNLOAD_ROOT``, by default ``~/.cache/clip``."""
+    return Path(os.environ.get(DOWNLOAD_ROOT) or '~/.cache/clip').expanduser()
+
+
 def resolve_clip(clip: str) -> Path:
-    """Return the checkpoint file behind a CLIP name or path, downloading OpenAI's if needed.
+    """Return the checkpoint file behind a CLIP name or path, downloading it if needed.
 
     Downloads go to ``$SCLIP_DOWNLOAD_ROOT``, by default ``~/.cache/clip`` as openai-clip's do.
 
@@ -62,8 +78,11 @@ def resolve_clip(clip: str) -> Path:
     """
     if clip in OPENAI_CLIP:
         sha256, filename = OPENAI_CLIP[clip]
-        root = Path(os.environ.get(DOWNLOAD_ROOT) or '~/.cache/clip').expanduser()
-        return download(openai_url(sha256, filename), root / filename, sha256)
+        return download(openai_url(sha256, filename), download_root() / filename, sha256)
+    if clip in META_CLIP:
+        sha256, filename = META_CLIP[clip]
+        url = f'https://dl.fbaipublicfiles.com/MMPT/metaclip/{filename}'
+        return download(url, download_root() / filename, sha256)
     path = find_file(clip)
     if path:
         return path
@@ -78,7 +97,7 @@ def openai_url(sha256: str, filename: str) -> str:
 
 
 def _choices() -> str:
-    return f'use one of {", ".join(OPENAI_CLIP)}, or the path of a ViT checkpoint'
+    return f'use one of {", ".join([*OPENAI_CLIP, *META_CLIP])}, or the path of a ViT checkpoint'
 
 
 def read_tensors(path: Path) -> StateDict:
@@ -101,8 +120,9 @@ def load_clip(clip: str) -> Tuple[StateDict, Layout, Layout]:
     """Load a CLIP with a ViT image tower.
 
     Args:
-        clip: A name in :data:`OPENAI_CLIP`, or the path of a checkpoint, see :func:`read_tensors`,
-            in the key layout of OpenAI, OpenCLIP, MetaCLIP or Hugging Face's ``CLIPModel``.
+        clip: A name in :data:`OPENAI_CLIP` or :data:`META_CLIP`, or the path of a checkpoint, see
+            :func:`read_tensors`, in the key layout of OpenAI, OpenCLIP, MetaCLIP or Hugging Face's
+            ``CLIPModel``.
 
     Returns:
         Its tensors, and the layouts of its image and text tower.
@@ -129,7 +149,7 @@ def load_image_tower(
         clip: See :func:`load_clip`.
         quick_gelu: OpenAI's activation; False for the exact GELU of most OpenCLIP checkpoints.
         round_weights: Whether matrices are rounded to float16; None for those with OpenAI's names
-            and activation.
+            and activation, but not MetaCLIP by name.
 
     Raises:
         InputError: If the checkpoint cannot be used.
@@ -156,7 +176,8 @@ def _rounded(
     tower: Tower, layout: Layout, quick_gelu: bool, round_weights: Optional[bool], clip: str
 ) -> Tower:
     if round_weights is None:
-        round_weights = quick_gelu and layout in (OPENAI_IMAGE, OPENAI_TEXT)
+        openai = quick_gelu and layout in (OPENAI_IMAGE, OPENAI_TEXT)
+        round_weights = openai and clip not in META_CLIP
     if round_weights and round_matrices(tower):
         print_log(
             f"The matrices of clip='{clip}' were rounded to float16, as OpenAI's are: "

@@ -1,0 +1,1 @@
+_base_ = '../_base_/protocols/proxyclip_voc21.py'

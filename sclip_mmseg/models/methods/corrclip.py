@@ -1,0 +1,213 @@
+"""CorrCLIP (Zhang et al., ICCV 2025, arXiv 2411.10086), version 1: attention within regions."""
+
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...registry import METHODS
+from ...utils.errors import InputError
+from ..proxy import ProxyTower
+from ..regions import rank_ids, resize_nearest
+from ..towers import Block, VisionTransformer
+from ..view import View
+from .base import Classify, Method
+from .proxyclip import mix_values, pairwise_cosines
+
+# Depth → first and last block, counted from 1, that the spatial branch averages.
+_AVERAGED = {12: (6, 10), 24: (11, 22)}
+
+
+@METHODS.register_module()
+class CorrCLIP(Method):
+    """CLIP's values, mixed within regions by the similarity of a second model's queries and keys.
+
+    Regions of a window that resemble each other are merged (:func:`merge_regions`). A patch attends
+    to those of its region, and a patch in no region to all that resemble it more than the window's
+    mean; which pixels are in no region is told by the lowest id *of the window*. Features are the
+    sum of three branches on the second model's grid:
+
+    - main: the last block's values, mixed so;
+    - spatial: the same of the mean of earlier blocks' outputs;
+    - semantic: the class token as it sees a region alone. Copies of it, one per region, run through
+      all blocks beside the other tokens, which do not see them.
+
+    Every patch attends to itself, even where a window is so uniform that nothing is above its mean.
+
+    Args:
+        sharpness: Factor on the similarities before the softmax.
+        merge_distance: Cosine distance up to which regions are merged.
+        spatial, semantic: Weights of the branches.
+        blocks: Blocks, counted from 1, that the spatial branch averages; None for the published
+            ones: 6 to 10 of 12, 11 to 22 of 24, else 3 to all but two.
+
+    Raises:
+        InputError: If an argument is negative.
+    """
+
+    needs_proxy = True
+    needs_regions = True
+
+    def __init__(
+        self,
+        sharpness: float = 4.0,
+        merge_distance: float = 0.2,
+        spatial: float = 1.0,
+        semantic: float = 0.5,
+        blocks: Optional[Sequence[int]] = None,
+    ):
+        super().__init__()
+        numbers = dict(
+            sharpness=sharpness, merge_distance=merge_distance, spatial=spatial, semantic=semantic
+        )
+        for name, value in numbers.items():
+            if value < 0:
+                raise InputError(f'model.image_encoder.method.{name}={value} must not be negative')
+        self.sharpness, self.merge_distance = sharpness, merge_distance
+        self.spatial, self.semantic, self.blocks = spatial, semantic, blocks
+
+    def check(self, tower: VisionTransformer) -> None:
+        """See :class:`.base.Method`."""
+        depth = len(tower.blocks)
+        blocks = self._averaged(depth)
+        if not blocks or any(not 1 <= block < depth for block in blocks):
+            raise InputError(
+                f'CorrCLIP cannot average the blocks {blocks} of {depth}: set model.image_encoder.'
+                'method.blocks to blocks before the last, counted from 1'
+            )
+
+    def forward(
+        self, tower: VisionTransformer, view: View, classify: Classify, proxy: ProxyTower
+    ) -> Tensor:
+        """See :class:`.base.Method`; features are on the second tower's grid."""
+        if view.regions is None:
+            raise InputError(
+                'CorrCLIP needs the regions of each image: set model.region_masks, and segment '
+                'images from files'
+            )
+        features = proxy.queries_and_keys(view.images)
+        fine = features.shape[1:3]
+        features = F.normalize(features.flatten(1, 2).float(), dim=-1)
+        regions = resize_nearest(view.regions, fine).flatten(1)
+        regions = merge_regions(regions, features, self.merge_distance)
+        weights = self.weights(features, regions)
+
+        grid = tower.grid(view.images)
+        cells = resize_nearest(regions.unflatten(1, fine), grid).flatten(1)
+        cells = rank_ids(cells)
+        x, averaged, copies = self._encode(tower, view.images, cells)
+
+        prefix, last = tower.num_prefix_tokens, tower.blocks[-1]
+        main, spatial = (
+            mix_values(last, tokens[:, prefix:], grid, weights, fine) for tokens in (x, averaged)
+        )
+        parents = resize_nearest(cells.unflatten(1, grid), fine).flatten(1)
+        semantic = copies.gather(1, parents[..., None].expand(-1, -1, copies.shape[-1]))
+        read = tower.read_out
+        sum_ = read(main) + self.spatial * read(spatial) + self.semantic * read(semantic)
+        return sum_.unflatten(1, fine)
+
+    def weights(self, features: Tensor, regions: Tensor) -> Tensor:
+        """The map of all heads.
+
+        Args:
+            features: L2-normalised, float32 ``[B, N, C]``.
+            regions: Ids ``[B, N]``, 0 for patches in no region.
+
+        Returns:
+            float32 ``[B, N, N]``; rows sum to 1.
+        """
+        similarity = features @ features.transpose(1, 2)
+        unknown = regions == 0
+        allowed = similarity > similarity.mean((1, 2), keepdim=True)
+        allowed &= unknown[:, :, None] | unknown[:, None]
+        allowed |= (regions[:, :, None] == regions[:, None]) & ~unknown[:, None]
+        allowed.diagonal(dim1=1, dim2=2).fill_(True)
+        logits = similarity.mul_(self.sharpness)
+        return logits.masked_fill_(~allowed, -float('inf')).softmax(-1)
+
+    def _encode(
+        self, tower: VisionTransformer, images: Tensor, cells: Tensor
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        """Run the blocks.
+
+        Args:
+            tower: CLIP's image tower.
+            images: ``[B, 3, H, W]``.
+            cells: Region of each patch ``[B, N]``, 0 to M - 1.
+
+        Returns:
+            Input of the last block and mean output of earlier ones, both ``[B, 1 + N, width]``, and
+            the last block's output for the copies of the class token ``[B, M, width]``. An image
+            with fewer regions has copies that see the class token only.
+        """
+        x, _ = tower.embed(images)
+        prefix = tower.num_prefix_tokens
+        numbers = torch.arange(int(cells.max()) + 1, device=cells.device)
+        seen = F.pad(cells[:, None] == numbers[:, None], (prefix, 0), value=True)[:, None]
+        copies = x[:, :1].expand(-1, len(numbers), -1)
+        chosen = self._averaged(len(tower.blocks))
+        averaged = torch.zeros_like(x)
+        *blocks, last = tower.blocks
+        for number, block in enumerate(blocks, 1):
+            q, k, v = block.project(block.norm1(x))
+            copies = attend(block, copies, k, v, seen)
+            x = block.merge(x, F.scaled_dot_product_attention(q, k, v))
+            if number in chosen:
+                averaged += x / len(chosen)
+        _, k, v = last.project(last.norm1(x))
+        return x, averaged, attend(last, copies, k, v, seen)
+
+    def _averaged(self, depth: int) -> List[int]:
+        if self.blocks is not None:
+            return sorted(set(self.blocks))
+        first, final = _AVERAGED.get(depth, (3, depth - 2))
+        return list(range(first, final + 1))
+
+
+def attend(block: Block, copies: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+    """Run a block on tokens that see others, but not each other.
+
+    Args:
+        block: The block.
+        copies: The tokens ``[B, M, width]``.
+        k, v: Keys and values of the others, ``[B, heads, N, d]``.
+        seen: Which of them each token sees, bool ``[B, 1, M, N]``.
+
+    Returns:
+        ``[B, M, width]``.
+    """
+    q, _, _ = block.project(block.norm1(copies))
+    return block.merge(copies, F.scaled_dot_product_attention(q, k, v, attn_mask=seen))
+
+
+def merge_regions(regions: Tensor, features: Tensor, distance: float) -> Tensor:
+    """Merge the regions of a window whose mean features resemble each other, transitively.
+
+    Two regions are linked if their cosine is at most ``distance`` below the largest of all pairs, a
+    region with itself included. The lowest id of a window stands apart.
+
+    Args:
+        regions: Ids ``[B, N]``.
+        features: L2-normalised, float32 ``[B, N, C]``.
+        distance: 0 to 2.
+
+    Returns:
+        Ids ``[B, N]``: 0 for the lowest, else the rank of the lowest id that was merged into it.
+    """
+    ranks = rank_ids(regions)
+    count = int(ranks.max()) + 1
+    number = torch.arange(count, device=ranks.device)
+    members = (ranks[:, None] == number[:, None]).to(features.dtype)  # [B, regions, N]
+    cosines = pairwise_cosines(members @ features)  # of sums as of means
+    # Of those that the window has, but for the lowest.
+    present = (number > 0) & (number <= ranks.amax(1, keepdim=True))
+    pairs = present[:, :, None] & present[:, None]
+    best = cosines.masked_fill(~pairs, -float('inf')).amax((1, 2), keepdim=True)
+    linked = (best - cosines <= distance) & pairs
+    linked |= torch.eye(count, dtype=torch.bool, device=ranks.device)
+    # The transitive closure: each product doubles the length of the chains.
+    for _ in range((count - 1).bit_length()):
+        linked = (linked.float() @ linked.float()) > 0
+    return linked.int().argmax(-1).gather(1, ranks)

@@ -1,0 +1,92 @@
+"""ProxyCLIP (Lan et al., ECCV 2024, arXiv 2408.04883): attention from a second model."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...registry import METHODS
+from ...utils.errors import InputError
+from ..proxy import ProxyTower
+from ..towers import Block, VisionTransformer
+from ..towers.vit import Grid
+from ..view import View
+from .base import Classify, Method
+
+
+@METHODS.register_module()
+class ProxyCLIP(Method):
+    """CLIP's values, mixed by how patches of DINO or DINOv2 resemble each other.
+
+    S are the cosines of the second model's patches, and ``softmax(γ (S - β mean S))`` without its
+    negative entries is the map of all heads of CLIP's last block. It mixes the patches' values on
+    the second model's grid; there is no residual and no MLP.
+
+    A patch always attends to itself, the largest entry of its row. So a window that is uniform
+    enough for ``β mean S > 1``, which the released program turns into NaN, keeps each patch's own
+    value.
+
+    Args:
+        beta: What a patch must resemble another by, as a multiple of the window's mean.
+        gamma: Sharpness of the softmax.
+
+    Raises:
+        InputError: If an argument is negative.
+    """
+
+    needs_proxy = True
+
+    def __init__(self, beta: float = 1.2, gamma: float = 3.0):
+        super().__init__()
+        for name, value in (('beta', beta), ('gamma', gamma)):
+            if value < 0:
+                raise InputError(f'model.image_encoder.method.{name}={value} must not be negative')
+        self.beta, self.gamma = beta, gamma
+
+    def forward(
+        self, tower: VisionTransformer, view: View, classify: Classify, proxy: ProxyTower
+    ) -> Tensor:
+        """See :class:`.base.Method`; features are on the second tower's grid."""
+        features = proxy(view.images)
+        weights = self.weights(features.flatten(1, 2))
+        x, grid = tower.embed(view.images)
+        *blocks, last = tower.blocks
+        for block in blocks:
+            x = block(x)
+        patches = x[:, tower.num_prefix_tokens :]
+        mixed = mix_values(last, patches, grid, weights, features.shape[1:3])
+        return tower.read_out(mixed).unflatten(1, features.shape[1:3])
+
+    def weights(self, features: Tensor) -> Tensor:
+        """The map ``[B, N, N]``, float32, of features ``[B, N, C]``; rows sum to 1."""
+        cosines = pairwise_cosines(features)
+        logits = cosines.sub_(self.beta * cosines.mean((1, 2), keepdim=True)).mul_(self.gamma)
+        dropped = logits < 0
+        dropped.diagonal(dim1=1, dim2=2).fill_(False)
+        return logits.masked_fill_(dropped, -float('inf')).softmax(-1)
+
+
+def pairwise_cosines(features: Tensor) -> Tensor:
+    """Cosines of every two patches, float32 ``[B, N, N]``, of features ``[B, N, C]``."""
+    unit = F.normalize(features.float(), dim=-1)
+    return unit @ unit.transpose(1, 2)
+
+
+def mix_values(block: Block, patches: Tensor, grid: Grid, weights: Tensor, fine: Grid) -> Tensor:
+    """Run a block's attention with given weights on another grid, without residual and MLP.
+
+    Args:
+        block: Whose values and output projection are used.
+        patches: Its input ``[B, N, width]``, without prefix.
+        grid: Rows and columns of N.
+        weights: ``[B, M, M]``, one map for all heads.
+        fine: Rows and columns of M, to which the values are resized bilinearly.
+
+    Returns:
+        ``[B, M, width]``.
+    """
+    _, _, values = block.project(block.norm1(patches))
+    values = values.transpose(1, 2).flatten(2)  # [B, N, width], all heads side by side
+    if grid != tuple(fine):
+        coarse = values.transpose(1, 2).unflatten(2, grid)
+        values = F.interpolate(coarse, fine, mode='bilinear', align_corners=False)
+        values = values.flatten(2).transpose(1, 2)
+    return block.out(weights.to(values.dtype) @ values)

@@ -1,0 +1,147 @@
+"""Maps of regions, given as files beside the images: read, resized, and used to correct labels.
+
+A map has an integer id per pixel. The lowest one means "in no region", whatever its value.
+"""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Sequence, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor, nn
+
+from ..registry import POSTPROCESSORS
+from ..utils.errors import InputError
+from .windows import Size
+
+ARRAY = 'instance_mask'
+
+
+class RegionFiles:
+    """The files of region maps, found by the names of the images.
+
+    Args:
+        pattern: Path with ``{stem}`` in place of the image file's name without suffix. An ``.npz``
+            file holds the ids as its array ``instance_mask``, an image has one channel of them.
+
+    Raises:
+        InputError: If the pattern has no ``{stem}``.
+    """
+
+    def __init__(self, pattern: str):
+        if not isinstance(pattern, str) or '{stem}' not in pattern:
+            raise InputError(
+                f'model.region_masks={pattern!r} must be a path with {{stem}} in place of the '
+                "image's name, as in 'region_masks/voc/{stem}.npz'"
+            )
+        self.pattern = pattern
+
+    def path(self, image_path: str) -> Path:
+        """Where the map of an image is to lie."""
+        return Path(self.pattern.replace('{stem}', Path(image_path).stem)).expanduser()
+
+    def check(self, image_paths: Sequence[str]) -> None:
+        """Check that all images have a map.
+
+        Raises:
+            InputError: If some have none.
+        """
+        missing = [path for path in map(self.path, image_paths) if not path.is_file()]
+        if missing:
+            raise InputError(
+                f'{len(missing)} of {len(image_paths)} region maps do not exist, the first is '
+                f'{missing[0]}: unpack region_masks.zip of the Hugging Face data set '
+                'dk258/CorrCLIP into the folder of all datasets, or set model.region_masks to '
+                'maps of your own'
+            )
+
+    def load(self, image_path: str, size: Size) -> Tensor:
+        """Read the map of an image.
+
+        Args:
+            image_path: Path of the image file.
+            size: Its height and width in pixels.
+
+        Returns:
+            int64 ``[H, W]``.
+
+        Raises:
+            InputError: If the file is missing, cannot be read, is no map of integers or of another
+                size.
+        """
+        path = self.path(image_path)
+        if not path.is_file():
+            raise InputError(f'region map {path} of {image_path} does not exist')
+        ids = _read(path)
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise InputError(f'region map {path} holds {ids.dtype}, expected integers')
+        if ids.shape != tuple(size):
+            raise InputError(f'region map {path} is {ids.shape}, its image is {tuple(size)}')
+        return torch.from_numpy(ids.astype(np.int64))
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        if path.suffix != '.npz':
+            with Image.open(path) as image:
+                return np.asarray(image)
+        with np.load(path) as arrays:
+            return arrays[ARRAY]
+    except KeyError as error:
+        raise InputError(f"region map {path} has no array '{ARRAY}'") from error
+    except (
+        *(OSError, ValueError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError),
+        UnidentifiedImageError,
+    ) as error:
+        raise InputError(f'region map {path} cannot be read: {error}') from error
+
+
+def resize_nearest(ids: Tensor, size: Tuple[int, int]) -> Tensor:
+    """Resize maps ``[..., H, W]`` of any dtype to ``[..., *size]`` by PyTorch's ``'nearest'``."""
+    rows, columns = (_nearest(old, new, ids.device) for old, new in zip(ids.shape[-2:], size))
+    return ids[..., rows[:, None], columns]
+
+
+def _nearest(old: int, new: int, device: torch.device) -> Tensor:
+    """Which of ``old`` pixels each of ``new`` shows: ``floor(i old / new)`` in float32."""
+    index = torch.arange(old, dtype=torch.float32, device=device)
+    return F.interpolate(index[None, None], new, mode='nearest')[0, 0].long()
+
+
+def rank_ids(ids: Tensor) -> Tensor:
+    """Number the ids of each row ``[B, N]`` by their order: 0 for the lowest, and no gaps."""
+    ordered, order = ids.sort(1)
+    ranks = F.pad(ordered.diff(dim=1).ne(0).cumsum(1), (1, 0))
+    return torch.empty_like(ids).scatter_(1, order, ranks)
+
+
+def majority_labels(labels: Tensor, regions: Tensor) -> Tensor:
+    """Give all pixels of a region the most frequent of their labels.
+
+    Args:
+        labels: int64 ``[H, W]``, not negative.
+        regions: Ids, int64 ``[H, W]``; pixels of the lowest one keep their labels.
+
+    Returns:
+        int64 ``[H, W]``. Of labels that are equally frequent, the smallest.
+    """
+    ids = rank_ids(regions.flatten()[None])[0]
+    num_labels = int(labels.max()) + 1
+    votes = (ids * num_labels + labels.flatten()).bincount(
+        minlength=(int(ids.max()) + 1) * num_labels
+    )
+    best = votes.unflatten(0, (-1, num_labels)).argmax(1)
+    return torch.where(ids == 0, labels.flatten(), best[ids]).unflatten(0, labels.shape)
+
+
+@POSTPROCESSORS.register_module()
+class RegionMajority(nn.Module):
+    """CorrCLIP's map correction, see :func:`majority_labels`; it goes with every method."""
+
+    def forward(self, labels: Tensor, regions: Tensor) -> Tensor:
+        """Correct labels ``[H, W]`` by the region map of the image, int64 ``[H, W]``."""
+        return majority_labels(labels, regions)

@@ -1,0 +1,197 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import build_model, load_config, load_images
+from PIL import Image
+
+from sclip_mmseg import InputError
+from sclip_mmseg.datasets.checks import load_dataset
+from sclip_mmseg.engine import evaluation_settings, list_changes
+from sclip_mmseg.models.regions import RegionFiles, majority_labels, rank_ids, resize_nearest
+
+
+def _by_hand(labels, regions):
+    result = labels.clone()
+    for region in regions.unique():
+        if region != regions.min():
+            inside = regions == region
+            counts = torch.bincount(labels[inside])
+            result[inside] = int(counts.argmax())
+    return result
+
+
+@pytest.mark.parametrize('first', [0, 7, -3])
+def test_majority_equals_a_loop_over_regions(first):
+    torch.manual_seed(0)
+    for _ in range(20):
+        regions = torch.randint(6, (9, 11)).mul(5).add(first)
+        labels = torch.randint(4, (9, 11))
+        torch.testing.assert_close(majority_labels(labels, regions), _by_hand(labels, regions))
+
+
+def test_a_tie_goes_to_the_smallest_label():
+    regions = torch.tensor([[0, 1, 1, 1, 1, 2]])
+    labels = torch.tensor([[9, 5, 3, 5, 3, 8]])
+    assert majority_labels(labels, regions).tolist() == [[9, 3, 3, 3, 3, 8]]
+
+
+def test_a_single_region_changes_nothing():
+    labels = torch.randint(4, (5, 6))
+    assert majority_labels(labels, torch.full((5, 6), 3)).equal(labels)
+
+
+def test_ranks():
+    ids = torch.tensor([[5, 5, -2, 9, 5], [10**18, 1, 1, 2**53 + 1, 2**53]])
+    assert rank_ids(ids).tolist() == [[1, 1, 0, 2, 1], [3, 0, 0, 2, 1]]
+
+
+@pytest.mark.parametrize('size', [(3, 4), (7, 9), (20, 50), (1, 1)])
+def test_nearest_is_pytorch_s(size):
+    ids = torch.randint(1000, (2, 7, 9))
+    expected = F.interpolate(ids.float()[:, None], size, mode='nearest')[:, 0].long()
+    assert resize_nearest(ids, size).equal(expected)
+
+
+def test_ids_that_float32_does_not_hold():
+    ids = torch.tensor([[2**24, 2**24 + 1]])
+    assert resize_nearest(ids, (1, 4)).tolist() == [[2**24, 2**24, 2**24 + 1, 2**24 + 1]]
+
+
+def _save(path, ids):
+    if path.suffix == '.npz':
+        np.savez(path, instance_mask=ids)
+    else:
+        Image.fromarray(ids).save(path)
+
+
+@pytest.mark.parametrize(
+    'suffix, dtype',
+    [('.npz', np.uint8), ('.npz', np.int64), ('.png', np.uint8), ('.png', np.uint16)],
+)
+def test_files(tmp_path, suffix, dtype):
+    ids = (np.arange(12).reshape(3, 4) * 21).astype(dtype)
+    _save(tmp_path / f'image.1{suffix}', ids)
+    files = RegionFiles(f'{tmp_path}/{{stem}}{suffix}')
+    found = files.load('elsewhere/image.1.jpg', (3, 4))
+    assert found.dtype == torch.int64
+    assert found.tolist() == ids.tolist()
+
+
+def test_a_pattern_without_a_name():
+    with pytest.raises(InputError, match=r"region_masks='masks/1.npz' must be a path with \{stem"):
+        RegionFiles('masks/1.npz')
+
+
+@pytest.mark.parametrize(
+    'name, make, message',
+    [
+        ('a.npz', lambda p: None, r'a\.npz of a\.jpg does not exist'),
+        ('a.npz', lambda p: _save(p, np.zeros((4, 3), int)), r'a\.npz is \(4, 3\), .* \(3, 4\)'),
+        ('a.npz', lambda p: _save(p, np.zeros((3, 4))), r'a\.npz holds float64, expected integers'),
+        ('a.npz', lambda p: _save(p, np.zeros((3, 4), object)), r'a\.npz cannot be read'),
+        ('a.npz', lambda p: np.savez(p, ids=1), r"a\.npz has no array 'instance_mask'"),
+        ('a.npz', lambda p: p.write_bytes(b'no map'), r'a\.npz cannot be read'),
+        ('a.npz', lambda p: p.write_bytes(b''), r'a\.npz cannot be read'),
+        ('a.png', lambda p: p.write_bytes(b'no map'), r'a\.png cannot be read'),
+        ('a.png', lambda p: _save(p, np.zeros((3, 4, 3), np.uint8)), r'a\.png is \(3, 4, 3\)'),
+    ],
+)
+def test_bad_files(tmp_path, name, make, message):
+    make(tmp_path / name)
+    with pytest.raises(InputError, match=message):
+        RegionFiles(str(tmp_path / '{stem}') + name[1:]).load('a.jpg', (3, 4))
+
+
+def test_missing_files_are_counted(tmp_path):
+    (tmp_path / 'b.npz').touch()
+    files = RegionFiles(f'{tmp_path}/{{stem}}.npz')
+    with pytest.raises(InputError, match=r'2 of 3 region maps do not exist, the first is .*a\.npz'):
+        files.check(['x/a.jpg', 'x/b.jpg', 'x/c.jpg'])
+    files.check(['b.jpg'])
+
+
+@pytest.fixture
+def masks(voc_root):
+    """Write maps of the made-up images; return their pattern."""
+    (voc_root / 'masks').mkdir()
+    rng = np.random.default_rng(0)
+    for path in sorted((voc_root / 'VOCdevkit/VOC2012/JPEGImages').iterdir()):
+        width, height = Image.open(path).size
+        blocks = rng.integers(0, 5, (4, 5), dtype=np.uint8)
+        ids = Image.fromarray(blocks).resize((width, height), Image.NEAREST)
+        np.savez(voc_root / f'masks/{path.stem}.npz', instance_mask=np.asarray(ids))
+    return f'{voc_root}/masks/{{stem}}.npz'
+
+
+def _config(clip, masks, **options):
+    majority = {'model.postprocess': dict(type='RegionMajority'), 'model.region_masks': masks}
+    return load_config('sclip_vit-b16_voc20', clip, **majority, **options)
+
+
+def test_correction_with_any_method(clip_path, voc_root, masks):
+    paths = sorted((voc_root / 'VOCdevkit/VOC2012/JPEGImages').iterdir())
+    cfg = _config(clip_path, masks)
+    corrected = build_model(cfg).test_step(load_images(cfg, paths))
+    plain = build_model(load_config('sclip_vit-b16_voc20', clip_path))
+    for path, after, before in zip(paths, corrected, plain.test_step(load_images(cfg, paths))):
+        regions = RegionFiles(masks).load(path, after.ori_shape)
+        labels = before.pred_sem_seg.data[0]
+        assert after.pred_sem_seg.data[0].equal(_by_hand(labels, regions))
+        assert not after.pred_sem_seg.data[0].equal(labels)
+        torch.testing.assert_close(after.seg_logits.data, before.seg_logits.data)
+
+
+def test_correction_of_the_mean_of_views(clip_path, voc_root, masks):
+    from mmengine.dataset import Compose, pseudo_collate
+    from mmseg.registry import MODELS
+
+    path = str(min((voc_root / 'VOCdevkit/VOC2012/JPEGImages').iterdir()))
+    cfg = _config(clip_path, masks)
+    steps = cfg.tta_pipeline
+    steps[1].transforms = [step for step in steps[1].transforms if 'Annotations' not in str(step)]
+    data = pseudo_collate([Compose(steps)(dict(img_path=path))])
+
+    def predict(model):
+        model = MODELS.build(dict(type='CLIPTTAModel', module=model)).eval()
+        [result] = model.test_step(data)
+        return result.pred_sem_seg.data[0]
+
+    plain = cfg.model.copy()
+    plain.update(postprocess=None, region_masks=None)
+    regions = RegionFiles(masks).load(path, (90, 120))
+    assert predict(cfg.model).equal(_by_hand(predict(plain), regions))
+
+
+def test_maps_and_their_use_belong_together(clip_path):
+    with pytest.raises(InputError, match='postprocess needs region maps: set model.region_masks'):
+        majority = {'model.postprocess': dict(type='RegionMajority')}
+        build_model(load_config('sclip_vit-b16_voc20', clip_path, **majority))
+    with pytest.raises(InputError, match='region_masks has no use for this method'):
+        masks = {'model.region_masks': '{stem}.npz'}
+        build_model(load_config('sclip_vit-b16_voc20', clip_path, **masks))
+
+
+def test_an_image_without_a_name(clip_path, masks):
+    model = build_model(_config(clip_path, masks))
+    with pytest.raises(InputError, match="found by the image's name: segment an image from a file"):
+        model.predict(torch.zeros(1, 3, 64, 64))
+
+
+def test_maps_count_by_names_and_sizes(clip_path, voc_root, masks, monkeypatch):
+    monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
+
+    def settings(pattern):
+        cfg = _config(clip_path, pattern)
+        return evaluation_settings(cfg, load_dataset(cfg.test_dataloader.dataset))
+
+    before = settings(masks)
+    moved = voc_root / 'moved'
+    (voc_root / 'masks').rename(moved)
+    assert list_changes(before, settings(f'{moved}/{{stem}}.npz')) == ([], [])
+    with open(moved / 'image_1.npz', 'ab') as file:
+        file.write(b'more')
+    [change], _ = list_changes(before, settings(f'{moved}/{{stem}}.npz'))
+    assert change.startswith('regions was')
+    with pytest.raises(InputError, match='3 of 3 region maps do not exist'):
+        settings(masks)
