@@ -6,6 +6,7 @@ from .methods import LastBlockMethod, LastTokens, Method
 from .pamr import PAMR
 from .segmentor import CLIPSegmentor
 from .text_head import CLIPTextHead
+from .trained import GroupViTEncoder, GroupViTTextHead, TCLEncoder
 from .tta import CLIPTTAModel
 from .view import View
 
@@ -15,9 +16,12 @@ __all__ = [
     'CLIPSegmentor',
     'CLIPTTAModel',
     'CLIPTextHead',
+    'GroupViTEncoder',
+    'GroupViTTextHead',
     'LastBlockMethod',
     'LastTokens',
     'Method',
     'PadSegDataPreProcessor',
+    'TCLEncoder',
     'View',
 ]
