@@ -18,7 +18,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help="CLIP by name (ViT-B/16, …) or path; default: the config's model.image_encoder.clip",
+        help='CLIP by name (ViT-B/16, …) or path, or for GroupViT and TCL their own file; default: '
+        "the config's model.image_encoder.clip or .checkpoint",
     )
     parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument(
@@ -57,12 +58,12 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         InputError: If there is no such config.
     """
-    from sclip_mmseg.config import read_config
+    from sclip_mmseg.config import read_config, set_checkpoint
 
     cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.checkpoint:
-        cfg.model.image_encoder.clip = args.checkpoint
+        set_checkpoint(cfg, args.checkpoint)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     if args.work_dir or not cfg.get('work_dir'):
@@ -104,14 +105,15 @@ def check(cfg: Config) -> None:
         load_dataset,
     )
     from sclip_mmseg.models.inference_cfg import InferenceCfg
-    from sclip_mmseg.models.segmentor import build_text_head
+    from sclip_mmseg.models.segmentor import build_text_head, has_own_background
 
     init_default_scope(cfg.default_scope)
     test_cfg = InferenceCfg.from_dict(cfg.model.test_cfg)
     dataset = load_dataset(cfg.test_dataloader.dataset)
     check_files(dataset)
     head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)  # reads no weights
-    check_classes(dataset, head.num_classes, test_cfg.needs_background)
+    own_background = has_own_background(cfg.model.image_encoder, test_cfg)
+    check_classes(dataset, head.num_classes, test_cfg.needs_background, own_background)
     check_labels(dataset)
 
 

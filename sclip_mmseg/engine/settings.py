@@ -13,6 +13,7 @@ from mmengine.dataset import BaseDataset
 
 from ..datasets import load_queries
 from ..models.towers import resolve_clip
+from ..models.trained import TRAINED, resolve_trained
 from ..utils.files import find_file, sha256_of
 from ..version import __version__
 
@@ -30,7 +31,7 @@ _SLIGHT = ('environment.', 'model.test_cfg.window_batch')
 def evaluation_settings(cfg: Config, dataset: BaseDataset) -> Settings:
     """List all that an evaluation's numbers and outputs depend on.
 
-    Files count by their content, wherever they lie: a CLIP or a file of embeddings by its SHA-256,
+    Files count by their content, wherever they lie: checkpoints and embeddings by their SHA-256,
     images and labels by their names below the data root and their sizes.
 
     Args:
@@ -95,14 +96,19 @@ def _flatten(value: Any, key: str = '') -> Iterator[Tuple[str, Any]]:
                 continue  # which come with queries of their own
             yield from _flatten(item, f'{key}.{child}' if key else child)
     else:
-        yield key, _to_json(value, is_clip=name == 'clip')
+        yield key, _to_json(value, name)
 
 
-def _to_json(value: Any, is_clip: bool = False) -> Any:
+def _to_json(value: Any, name: str = '') -> Any:
     if isinstance(value, (list, tuple)):
         return [_to_json(item) for item in value]
     if isinstance(value, str):
-        path = resolve_clip(value) if is_clip else find_file(value)
+        if name == 'clip':
+            path = resolve_clip(value)
+        elif name == 'checkpoint' and value in TRAINED:
+            path = resolve_trained(value)
+        else:
+            path = find_file(value)
         return f'SHA-256 {sha256_of(path)}' if path else value
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 

@@ -2,6 +2,7 @@
 
 from .groupvit import GroupViTEncoder
 from .groupvit_text import GroupViTTextHead
+from .published import TRAINED, resolve_trained
 from .tcl import TCLEncoder
 
-__all__ = ['GroupViTEncoder', 'GroupViTTextHead', 'TCLEncoder']
+__all__ = ['TRAINED', 'GroupViTEncoder', 'GroupViTTextHead', 'TCLEncoder', 'resolve_trained']
