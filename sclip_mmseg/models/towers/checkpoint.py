@@ -180,8 +180,10 @@ def _read(path: Path) -> StateDict:
             return load_file(path)
         if _is_torchscript(path):
             return dict(torch.jit.load(path, map_location='cpu').state_dict())
+        if tarfile.is_tarfile(path):
+            raise OSError("an archive, torch's format of 2017")  # which is extracted to be read
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError:
+    except (pickle.UnpicklingError, AssertionError, AttributeError, LookupError, TypeError):
         return _read_training(path)
     except (RuntimeError, EOFError, OSError, ValueError, SafetensorError) as error:
         raise InputError(
@@ -197,13 +199,11 @@ def _read_training(path: Path) -> StateDict:
     """Read the state dict of a file that holds other objects too, none of which is made."""
     error = None
     try:
-        if not tarfile.is_tarfile(path):  # torch's oldest format, which is extracted to be read
-            content = torch.load(
-                path, map_location='cpu', weights_only=False, pickle_module=tensor_pickle
-            )
-            tensors = _state_dict(content)
-            if tensors:
-                return tensors
+        tensors = _state_dict(
+            torch.load(path, map_location='cpu', weights_only=False, pickle_module=tensor_pickle)
+        )
+        if tensors:
+            return tensors
     except Exception as caught:  # whatever a file of another kind, or a forged one, leads to
         error = caught
     raise InputError(
