@@ -18,6 +18,8 @@ from sclip_mmseg.datasets import load_queries
 from sclip_mmseg.datasets.checks import check_classes, load_dataset
 from sclip_mmseg.engine.settings import _to_json
 from sclip_mmseg.models import View
+from sclip_mmseg.models.decision import segment
+from sclip_mmseg.models.inference_cfg import InferenceCfg
 from sclip_mmseg.models.trained import TRAINED, resolve_trained
 from sclip_mmseg.models.trained.groupvit import group_affinity, paint, prepend_background
 from sclip_mmseg.models.trained.tcl import pad_to_patches
@@ -124,6 +126,29 @@ def test_tcl_s_background_is_a_constant(build):
     )
     [result] = _predict(model, _images((64, 96)))
     assert result.pred_sem_seg.data[0].equal(classes)
+
+
+@pytest.mark.parametrize('activation', ['sigmoid', 'softmax', None])
+@pytest.mark.parametrize('background', [None, 0.4])
+def test_decisions_with_and_without_scores_agree(activation, background):
+    query_map = torch.rand(5, 6, 4, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([0, 1, 1, 2])
+    rules = dict(activation=activation, background=background, logit_scale=3.0)
+    rules['logit_bias'] = -1.5 if activation == 'sigmoid' else 0.0
+    tile = [(slice(0, 5), slice(0, 6), query_map)]
+    scores, classes = segment(tile, (5, 6), ids, InferenceCfg(**rules))
+    none, at_once = segment(tile, (5, 6), ids, InferenceCfg(**rules, seg_logits=False))
+    expected = {
+        'sigmoid': torch.sigmoid(3 * query_map - 1.5),
+        'softmax': torch.softmax(3 * query_map, -1),
+        None: query_map,
+    }[activation]
+    expected = torch.stack([expected[..., 0], expected[..., 1:3].amax(-1), expected[..., 3]])
+    if background is not None:
+        expected = torch.cat([torch.full((1, 5, 6), background), expected])
+        assert 0 < classes.eq(0).sum() < 30
+    torch.testing.assert_close(scores, expected)
+    assert none is None and classes.equal(at_once) and classes.equal(expected.argmax(0))
 
 
 def test_groupvit_s_background_is_the_map_s_first_channel(build):
