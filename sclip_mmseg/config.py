@@ -14,6 +14,18 @@ _REPLACED = re.compile(r'_vit-l14_(?=[\w-]+\.py$)')
 _CHECKPOINT = 'ViT-L/14'
 
 
+def set_checkpoint(cfg: Config, checkpoint: str) -> None:
+    """Let a config's image encoder read another checkpoint.
+
+    Args:
+        cfg: The config.
+        checkpoint: By name or path, a trained system where the config is of one
+            (``model.image_encoder.checkpoint``), else a CLIP (``model.image_encoder.clip``).
+    """
+    encoder = cfg.model.image_encoder
+    encoder['checkpoint' if 'checkpoint' in encoder else 'clip'] = checkpoint
+
+
 def read_config(name: str) -> Config:
     """Read a config.
 

@@ -21,6 +21,15 @@ METHODS: Dict[str, str] = {
     'resclip-naclip': 'resclip/resclip-naclip_vit-b16_{}.py',
     'scclip': 'scclip/scclip_vit-b16_{}.py',
     'gem': 'gem/gem_vit-b16_{}.py',
+    'proxyclip-dino-b8': 'proxyclip/proxyclip-dino-b8_vit-b16_{}.py',
+    'proxyclip-dino-b16': 'proxyclip/proxyclip-dino-b16_vit-b16_{}.py',
+    'proxyclip-dinov2-b14': 'proxyclip/proxyclip-dinov2-b14_vit-b16_{}.py',
+    'proxyclip-dinov2-b14-reg': 'proxyclip/proxyclip-dinov2-b14-reg_vit-b16_{}.py',
+    'corrclip': 'corrclip/corrclip_vit-b16_{}.py',
+    'groupvit': 'groupvit/groupvit_vit-s16_{}.py',
+    'groupvit-unified': 'groupvit/groupvit-unified_vit-s16_{}.py',
+    'tcl': 'tcl/tcl_vit-b16_{}.py',
+    'tcl-pamr': 'tcl/tcl-pamr_vit-b16_{}.py',
 }
 
 

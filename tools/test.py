@@ -19,7 +19,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help="CLIP by name (ViT-B/16, …) or path; default: the config's model.image_encoder.clip",
+        help='CLIP by name (ViT-B/16, …) or path, or for GroupViT and TCL their own file; default: '
+        "the config's model.image_encoder.clip or .checkpoint",
     )
     parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument(
@@ -59,20 +60,19 @@ def load_config(args: argparse.Namespace) -> Config:
         InputError: If there is no such config, or a key in it is unknown.
     """
     from sclip_mmseg import InputError
-    from sclip_mmseg.config import read_config
+    from sclip_mmseg.config import read_config, set_checkpoint
     from sclip_mmseg.models import PLAIN_DICTS
     from sclip_mmseg.utils.spelling import check_config
 
     cfg = read_config(args.config)
-    options = args.cfg_options or {}
+    if args.checkpoint:
+        set_checkpoint(cfg, args.checkpoint)
     try:
-        cfg.merge_from_dict(options)
+        cfg.merge_from_dict(args.cfg_options or {})
     except (KeyError, TypeError, IndexError) as error:  # what it finds has no such place
         raise InputError(f'--cfg-options do not fit {args.config}: {error}') from error
     check_config(cfg, PLAIN_DICTS)
     cfg.launcher = args.launcher
-    if args.checkpoint:
-        cfg.model.image_encoder.clip = options.get('model.image_encoder.clip', args.checkpoint)
     if args.work_dir or not cfg.get('work_dir'):
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = args.work_dir or osp.join('./work_dirs', name)
@@ -120,14 +120,15 @@ def check(cfg: Config) -> None:
     from sclip_mmseg.models.inference_cfg import InferenceCfg
     from sclip_mmseg.models.proxy import resolve_proxy
     from sclip_mmseg.models.regions import RegionFiles
-    from sclip_mmseg.models.segmentor import build_text_head
+    from sclip_mmseg.models.segmentor import build_text_head, has_own_background
 
     init_default_scope(cfg.default_scope)
     test_cfg = InferenceCfg.from_dict(cfg.model.test_cfg)
     dataset = load_dataset(cfg.test_dataloader.dataset)
     check_files(dataset)
     head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)  # reads no weights
-    check_classes(dataset, head.num_classes, test_cfg.needs_background)
+    own_background = has_own_background(cfg.model.image_encoder, test_cfg)
+    check_classes(dataset, head.num_classes, test_cfg.needs_background, own_background)
     check_labels(dataset)
     if cfg.model.get('region_masks') is not None:
         images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]

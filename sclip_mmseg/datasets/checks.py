@@ -150,23 +150,32 @@ def _samples(data_samples: Any) -> Sequence[SegDataSample]:
     return data_samples if isinstance(data_samples, (list, tuple)) else [data_samples]
 
 
-def check_classes(dataset: BaseDataset, num_classes: int, needs_background: bool) -> None:
+def check_classes(
+    dataset: BaseDataset, num_classes: int, needs_background: bool, own_background: bool = False
+) -> None:
     """Check that a segmentor's classes are a dataset's.
 
     Args:
         dataset: The dataset to be evaluated on.
-        num_classes: Number of classes of the segmentor.
+        num_classes: Number of classes that have queries.
         needs_background: Whether the segmentor treats class 0 as a background.
+        own_background: Whether it has a background without a query, before the classes.
 
     Raises:
         InputError: If the numbers differ, or class 0 is no background but needs to be.
     """
     classes: List[str] = dataset.metainfo['classes']
     name = type(dataset).__name__
-    if num_classes != len(classes):
+    if own_background and classes[0] != 'background':
         raise InputError(
-            f'text_head has queries for {num_classes} classes, {name} has {len(classes)}: set '
-            'model.text_head.queries (or embeddings) to a list for this dataset'
+            f"the model has a background without a query, but class 0 of {name} is '{classes[0]}': "
+            'set model.test_cfg.background=None (GroupViT: model.image_encoder.background=None)'
+        )
+    if num_classes + own_background != len(classes):
+        besides = ' and a background without one' if own_background else ''
+        raise InputError(
+            f'text_head has queries for {num_classes} classes{besides}, {name} has {len(classes)}: '
+            'set model.text_head.queries (or embeddings) to a list for this dataset'
         )
     if needs_background and classes[0] != 'background':
         raise InputError(

@@ -11,7 +11,7 @@ from ..utils.errors import InputError
 from ..utils.files import find_file
 from .palette import voc_palette
 
-# Shipped lists, `queries/<name>.txt`, and the dataset whose classes they describe.
+# Shipped lists, most as `queries/<name>.txt`, and the dataset whose classes they describe.
 QUERY_LISTS: Dict[str, str] = {
     'voc21': 'PascalVOCDataset',
     'voc20': 'PascalVOC20Dataset',
@@ -33,6 +33,16 @@ QUERY_LISTS: Dict[str, str] = {
     'corrclip_coco_stuff': 'COCOStuffDataset',
     'corrclip_cityscapes': 'CityscapesDataset',
     'corrclip_ade20k': 'ADE20KDataset',
+    # GroupViT's, without the background.
+    'groupvit_voc20': 'PascalVOC20Dataset',
+    'groupvit_context59': 'PascalContextDataset59',
+    # mmseg's names of the classes themselves, without the background; there is no file of them.
+    # Those of Context59 are the list above.
+    'plain_voc20': 'PascalVOC20Dataset',
+    'plain_coco_object': 'COCOObjectDataset',
+    'plain_coco_stuff': 'COCOStuffDataset',
+    'plain_cityscapes': 'CityscapesDataset',
+    'plain_ade20k': 'ADE20KDataset',
 }
 
 Queries = Union[str, Sequence[Union[str, Sequence[str]]]]
@@ -102,11 +112,7 @@ def load_queries(queries: Queries) -> QuerySet:
             first can win.
     """
     if isinstance(queries, str) and queries in QUERY_LISTS:
-        path = Path(__file__).parent / 'queries' / f'{queries}.txt'
-        meta = DATASETS.get(QUERY_LISTS[queries]).METAINFO
-        classes = _parse(_read_lines(path), str(path))
-        flat = _flatten(classes)
-        return QuerySet(*flat, tuple(meta['classes']), [list(c) for c in meta['palette']])
+        return _load_shipped(queries)
     if isinstance(queries, str):
         path = find_file(queries)
         if path is None:
@@ -121,6 +127,17 @@ def load_queries(queries: Queries) -> QuerySet:
     texts, ids = _flatten(classes)
     _warn_of_duplicates(classes, source)
     return QuerySet.from_ids(texts, ids, source)
+
+
+def _load_shipped(name: str) -> QuerySet:
+    meta = DATASETS.get(QUERY_LISTS[name]).METAINFO
+    names, palette = tuple(meta['classes']), [list(colour) for colour in meta['palette']]
+    if name.startswith('plain_'):
+        first = names.index('background') + 1 if 'background' in names else 0
+        names, palette = names[first:], palette[first:]
+        return QuerySet(names, tuple(range(len(names))), names, palette)
+    path = Path(__file__).parent / 'queries' / f'{name}.txt'
+    return QuerySet(*_flatten(_parse(_read_lines(path), str(path))), names, palette)
 
 
 def _read_lines(path: Path) -> List[str]:

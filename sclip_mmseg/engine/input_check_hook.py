@@ -21,6 +21,7 @@ class InputCheckHook(Hook):
         needs_background = model.test_cfg.needs_background
         if isinstance(model, SegTTAModel):
             model = model.module
-        check_classes(dataset, model.num_classes, needs_background)
+        num_queried = model.num_classes - model.own_background
+        check_classes(dataset, num_queried, needs_background, model.own_background)
         if not isinstance(dataset.pipeline, CheckedPipeline):
             dataset.pipeline = CheckedPipeline(dataset)

@@ -15,6 +15,7 @@ from ..datasets import load_queries
 from ..models.proxy import resolve_proxy
 from ..models.regions import RegionFiles
 from ..models.towers import resolve_clip
+from ..models.trained import TRAINED, resolve_trained
 from ..utils.files import find_file, sha256_of
 from ..version import __version__
 
@@ -99,13 +100,15 @@ def _flatten(value: Any, key: str = '') -> Iterator[Tuple[str, Any]]:
                 continue  # which come with queries of their own
             yield from _flatten(item, f'{key}.{child}' if key else child)
     else:
-        yield key, _to_json(value, _resolver(key))
+        yield key, _to_json(value, _resolver(key, value))
 
 
-def _resolver(key: str) -> Callable[[str], Optional[Path]]:
+def _resolver(key: str, value: Any) -> Callable[[str], Optional[Path]]:
     """What finds the file that a setting names."""
     if key.endswith('.proxy.checkpoint'):
         return resolve_proxy
+    if key.endswith('.checkpoint') and value in TRAINED:
+        return resolve_trained
     return resolve_clip if key.endswith('.clip') else find_file
 
 

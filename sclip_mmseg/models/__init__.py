@@ -9,6 +9,7 @@ from .proxy import ProxyTower
 from .regions import RegionMajority
 from .segmentor import CLIPSegmentor
 from .text_head import CLIPTextHead
+from .trained import GroupViTEncoder, GroupViTTextHead, TCLEncoder
 from .tta import CLIPTTAModel
 from .view import View
 
@@ -27,10 +28,13 @@ __all__ = [
     'CLIPSegmentor',
     'CLIPTTAModel',
     'CLIPTextHead',
+    'GroupViTEncoder',
+    'GroupViTTextHead',
     'LastBlockMethod',
     'LastTokens',
     'Method',
     'PadSegDataPreProcessor',
     'RegionMajority',
+    'TCLEncoder',
     'View',
 ]

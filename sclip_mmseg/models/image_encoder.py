@@ -19,6 +19,17 @@ from .window_batch import choose_window_batch
 PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
+def check_precision(precision: str) -> torch.dtype:
+    """The dtype of a precision.
+
+    Raises:
+        InputError: If it is none of :data:`PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision='{precision}' is not one of {', '.join(PRECISIONS)}")
+    return PRECISIONS[precision]
+
+
 @MODELS.register_module()
 class CLIPImageEncoder(nn.Module):
     """Cosines of a frozen CLIP's patches with text queries, as a method makes them.
@@ -49,8 +60,7 @@ class CLIPImageEncoder(nn.Module):
         super().__init__()
         if method is None or attention is not None:
             raise InputError(f'model.image_encoder {_advice(attention)}')
-        if precision not in PRECISIONS:
-            raise InputError(f"precision='{precision}' is not one of {', '.join(PRECISIONS)}")
+        dtype = check_precision(precision)
         self.precision = precision
         self.method: Method = METHODS.build(method)
         if self.method.needs_proxy != (proxy is not None):
@@ -64,7 +74,7 @@ class CLIPImageEncoder(nn.Module):
         self.tower = load_image_tower(clip, quick_gelu, round_weights)
         self.method.check(self.tower)
         for tower in self._towers:
-            tower.set_precision(PRECISIONS[precision])
+            tower.set_precision(dtype)
 
     @property
     def patch_size(self) -> int:

@@ -12,6 +12,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from ..datasets import voc_palette
 from ..registry import POSTPROCESSORS, REFINERS
 from ..utils.errors import InputError
 from ..utils.precision import check_matmul_precision
@@ -25,12 +26,14 @@ from .windows import Size
 
 @MODELS.register_module()
 class CLIPSegmentor(BaseSegmentor):
-    """Open-vocabulary segmentation with a frozen CLIP and no training.
+    """Open-vocabulary segmentation without training, with a frozen CLIP or a trained system.
 
     Args:
-        image_encoder: Config of the image encoder, e.g. :class:`.image_encoder.CLIPImageEncoder`.
-        text_head: Config of the text head, e.g. :class:`.text_head.CLIPTextHead`. Its ``clip`` and
-            ``quick_gelu`` are by default the image encoder's.
+        image_encoder: Config of what maps windows to queries, e.g.
+            :class:`.image_encoder.CLIPImageEncoder`. Where it has a ``background`` that is not
+            None, the first channel of its maps is a background without a query.
+        text_head: Config of the text head, e.g. :class:`.text_head.CLIPTextHead`. Its checkpoint is
+            by default the image encoder's.
         refine: Config of a module that refines query maps, e.g. :class:`.pamr.PAMR`; None for none.
         region_masks: Path of each image's region map, see :class:`.regions.RegionFiles`, for the
             methods and corrections that need one.
@@ -60,6 +63,7 @@ class CLIPSegmentor(BaseSegmentor):
         if pretrained is not None or train_cfg is not None:
             raise InputError('model.pretrained and train_cfg have no use: set image_encoder.clip')
         self.test_cfg = InferenceCfg.from_dict(test_cfg)
+        self.own_background = has_own_background(image_encoder, self.test_cfg)
         self.text_head = build_text_head(image_encoder, text_head)
         self.refine = REFINERS.build(refine) if refine else None
         self.postprocess = POSTPROCESSORS.build(postprocess) if postprocess else None
@@ -74,9 +78,11 @@ class CLIPSegmentor(BaseSegmentor):
                 f'image features have {dims[0]} dimensions but text embeddings {dims[1]}: '
                 'image_encoder.clip and text_head must come from the same CLIP'
             )
-        query_set = self.text_head.query_set
-        self.out_channels = self.num_classes = query_set.num_classes
-        self.dataset_meta = dict(classes=query_set.class_names, palette=query_set.palette)
+        self._name_classes()
+        class_ids = self.text_head.class_ids
+        if image_encoder.get('background') is not None:  # the map's first channel
+            class_ids = F.pad(class_ids + 1, (1, 0))
+        self.register_buffer('class_ids', class_ids, persistent=False)
         self.requires_grad_(False)
 
     @property
@@ -100,6 +106,16 @@ class CLIPSegmentor(BaseSegmentor):
                 'model.region_masks has no use for this method: set it to None, or correct labels '
                 "by it with model.postprocess=dict(type='RegionMajority')"
             )
+
+    def _name_classes(self) -> None:
+        query_set = self.text_head.query_set
+        names, palette = query_set.class_names, query_set.palette
+        if self.own_background:
+            names = ('background', *names)
+            black = [0, 0, 0]
+            palette = voc_palette(len(names)) if black in palette else [black, *palette]
+        self.out_channels = self.num_classes = len(names)
+        self.dataset_meta = dict(classes=names, palette=palette)
 
     def _check_sizes(self) -> None:
         patch, crop = self.image_encoder.patch_size, self.test_cfg.crop_size
@@ -218,7 +234,7 @@ class CLIPSegmentor(BaseSegmentor):
         else:
             guide = _resize(image.flip(axes), size)
             tiles = dense_tiles(self.refine(fused.whole()[None], guide[None])[0])
-        scores, classes = segment(tiles, size, self.text_head.class_ids, self.test_cfg)
+        scores, classes = segment(tiles, size, self.class_ids, self.test_cfg)
         if scores is not None:
             sample.seg_logits = PixelData(data=scores)
         if self.postprocess is not None:
@@ -227,10 +243,28 @@ class CLIPSegmentor(BaseSegmentor):
 
 
 def build_text_head(image_encoder: dict, text_head: dict) -> nn.Module:
-    """Build a segmentor's text head, whose CLIP is by default the image encoder's."""
-    keys = 'clip', 'quick_gelu', 'round_weights'
+    """Build a segmentor's text head, whose checkpoint is by default the image encoder's."""
+    keys = getattr(MODELS.get(text_head['type']), 'shared_keys', ())
     shared = {key: image_encoder[key] for key in keys if key in image_encoder}
     return MODELS.build({**shared, **text_head})
+
+
+def has_own_background(image_encoder: dict, test_cfg: InferenceCfg) -> bool:
+    """Tell whether class 0 is a background that has no query.
+
+    It is either the first channel of the image encoder's maps (its ``background`` is not None) or a
+    constant of the decision (``test_cfg.background``).
+
+    Raises:
+        InputError: If it is both.
+    """
+    encoded = image_encoder.get('background') is not None
+    if encoded and test_cfg.background is not None:
+        raise InputError(
+            'there are two backgrounds: set model.test_cfg.background=None, or '
+            'model.image_encoder.background=None'
+        )
+    return encoded or test_cfg.background is not None
 
 
 def _not_finite(sample: SegDataSample, precision: str) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Sequence, Tuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..datasets import QuerySet
 from ..utils.compat import openai_clip
 from ..utils.errors import InputError
 from ..utils.files import find_file, lock_file, sha256_of
-from .towers import TextTower, load_text_tower, resolve_clip
+from .towers import TextTower
 
 CACHE_DIR = 'SCLIP_CACHE_DIR'
 _BATCH = 512  # prompts encoded at a time
@@ -62,42 +62,57 @@ def encode_prompts(tower: TextTower, prompts: Sequence[str]) -> Tensor:
     return embeddings
 
 
-def encode_queries(tower: TextTower, queries: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """Embed each query as the normalised mean of its prompts' normalised embeddings.
+def encode_queries(
+    tower: TextTower,
+    queries: Sequence[str],
+    templates: Sequence[str],
+    normalize_prompts: bool = True,
+) -> Tensor:
+    """Embed each query as the normalised mean of its prompts' embeddings.
 
     Args:
         tower: Text tower.
         queries: Q texts.
         templates: Prompts with a ``{}`` for the query.
+        normalize_prompts: Whether to normalise the prompts' embeddings before the mean.
 
     Returns:
         L2-normalised ``[Q, D]``, float32, on the tower's device.
     """
     prompts = [template.replace('{}', query) for query in queries for template in templates]
-    embeddings = F.normalize(encode_prompts(tower, prompts), dim=-1)
+    embeddings = encode_prompts(tower, prompts)
+    if normalize_prompts:
+        embeddings = F.normalize(embeddings, dim=-1)
     return F.normalize(embeddings.unflatten(0, (len(queries), -1)).mean(1), dim=-1)
 
 
 def cached_embeddings(
-    clip: str, queries: Sequence[str], templates: Sequence[str], **options: Optional[bool]
+    path: Path,
+    load_tower: Callable[[], nn.Module],
+    queries: Sequence[str],
+    templates: Sequence[str],
+    normalize_prompts: bool = True,
+    **options: Any,
 ) -> Tensor:
     """Embed queries, or read them from the cache where the same ones were embedded before.
 
     The cache lies in ``$SCLIP_CACHE_DIR``, by default ``~/.cache/sclip_mmseg``, under the SHA-256
-    of the checkpoint file, the queries, the templates and the options. One process encodes while
-    others wait for it. Encoding runs on the accelerator where there is one.
+    of the checkpoint file and all arguments. One process encodes while others wait for it. Encoding
+    runs on the accelerator where there is one.
 
     Args:
-        clip: A CLIP by name or path.
+        path: The text tower's checkpoint file.
+        load_tower: Makes the text tower of it.
         queries: Q texts.
         templates: Prompts with a ``{}`` for the query.
-        options: Of :func:`.towers.load_text_tower`.
+        normalize_prompts: See :func:`encode_queries`.
+        options: Whatever else the numbers depend on, as JSON has it.
 
     Returns:
         L2-normalised ``[Q, D]``, float32 on the CPU.
     """
-    path = resolve_clip(clip)
-    content = [_CACHE_VERSION, sha256_of(path), list(queries), list(templates), options]
+    texts = list(queries), list(templates), normalize_prompts
+    content = [_CACHE_VERSION, sha256_of(path), *texts, options]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     root = Path(os.environ.get(CACHE_DIR) or '~/.cache/sclip_mmseg').expanduser()
     target = root / f'{key}.npy'
@@ -106,8 +121,8 @@ def cached_embeddings(
     with lock_file(target, f'set {CACHE_DIR} to a folder for cached embeddings'):
         if not target.is_file():
             print_log(f'Encoding {len(queries)} queries × {len(templates)} templates', 'current')
-            tower = load_text_tower(clip, **options)
-            embeddings = encode_queries(tower.to(get_device()), queries, templates)
+            tower = load_tower().to(get_device())
+            embeddings = encode_queries(tower, queries, templates, normalize_prompts)
             part = target.with_suffix('.part.npy')
             np.save(part, embeddings.cpu().numpy())
             os.replace(part, target)

@@ -1,5 +1,6 @@
 """Class names as a linear head on patch features."""
 
+from pathlib import Path
 from typing import List, Optional, Sequence, Union
 
 import torch
@@ -13,6 +14,7 @@ from ..datasets import QuerySet, load_queries
 from ..datasets.query_set import Queries
 from ..utils.errors import InputError
 from .text_embeddings import cached_embeddings, read_embeddings
+from .towers import load_text_tower, resolve_clip
 
 
 @MODELS.register_module()
@@ -30,10 +32,15 @@ class CLIPTextHead(nn.Module):
             is needed.
         clip: Checkpoint of the text tower. The segmentor fills in the image encoder's.
         quick_gelu, round_weights: As for the image encoder.
+        normalize_prompts: Whether a query's embedding is the mean of its prompts' L2-normalised
+            embeddings, as CLIP's authors have it, or of the embeddings as they are.
 
     Raises:
         InputError: If queries, templates or the file of embeddings cannot be used.
     """
+
+    #: Arguments that the segmentor takes from the image encoder's config, where they are not given.
+    shared_keys: Sequence[str] = ('clip', 'quick_gelu', 'round_weights')
 
     def __init__(
         self,
@@ -43,6 +50,7 @@ class CLIPTextHead(nn.Module):
         clip: Optional[str] = None,
         quick_gelu: bool = True,
         round_weights: Optional[bool] = None,
+        normalize_prompts: bool = True,
     ):
         super().__init__()
         precomputed = None
@@ -58,6 +66,7 @@ class CLIPTextHead(nn.Module):
         self.clip = clip
         self.quick_gelu = quick_gelu
         self.round_weights = round_weights
+        self.normalize_prompts = normalize_prompts
         self.register_buffer('embeddings', precomputed, persistent=False)
         class_ids = torch.tensor(query_set.class_ids)
         self.register_buffer('class_ids', class_ids, persistent=False)
@@ -74,17 +83,34 @@ class CLIPTextHead(nn.Module):
             InputError: If the checkpoint cannot be used or has no text tower.
         """
         if self.embeddings is None:
-            if self.clip is None:
-                raise InputError(
-                    'text_head needs clip=… (a CLIP by name or path) to encode queries'
-                )
             self.embeddings = cached_embeddings(
-                self.clip,
+                self.find_checkpoint(),
+                self.load_tower,
                 self.query_set.queries,
                 self.templates,
+                self.normalize_prompts,
                 quick_gelu=self.quick_gelu,
                 round_weights=self.round_weights,
+                head=type(self).__name__,
             )
+
+    def find_checkpoint(self) -> Path:
+        """The file of the text tower, downloaded if needed.
+
+        Raises:
+            InputError: If there is none.
+        """
+        if self.clip is None:
+            raise InputError('text_head needs clip=… (a CLIP by name or path) to encode queries')
+        return resolve_clip(self.clip)
+
+    def load_tower(self) -> nn.Module:
+        """The text tower, see :class:`.towers.TextTower`.
+
+        Raises:
+            InputError: If the checkpoint cannot be used or has no text tower.
+        """
+        return load_text_tower(self.clip, self.quick_gelu, self.round_weights)
 
     def forward(self, features: Tensor) -> Tensor:
         """Compare patches with queries.

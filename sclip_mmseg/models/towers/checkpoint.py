@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Optional, Tuple, TypeVar
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from ...utils.download import download
 from ...utils.errors import InputError
 from ...utils.files import find_file
+from . import tensor_pickle
 from .layouts import (
     OPENAI_IMAGE,
     OPENAI_TEXT,
@@ -104,8 +106,9 @@ def read_tensors(path: Path) -> StateDict:
     """Read the tensors of a checkpoint, running none of its code.
 
     Args:
-        path: OpenAI's TorchScript archive, a state dict (``.pt``, ``.pth``), alone or as
-            ``state_dict`` or ``model``, or a ``.safetensors`` file.
+        path: OpenAI's TorchScript archive, a state dict (``.pt``, ``.pth``, ``.bin``), alone or as
+            ``state_dict`` or ``model`` beside whatever else a training saves, or a ``.safetensors``
+            file.
 
     Returns:
         On the CPU, by the file's names, without the ``module.`` of a distributed training.
@@ -194,22 +197,44 @@ def _read(path: Path) -> StateDict:
             return load_file(path)
         if _is_torchscript(path):
             return dict(torch.jit.load(path, map_location='cpu').state_dict())
+        if tarfile.is_tarfile(path):
+            raise OSError("an archive, torch's format of 2017")  # which is extracted to be read
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f'{path} is no checkpoint, or holds more than tensors and is not loaded, since '
-            'unpickling runs code. Save its state dict alone: torch.save(model.state_dict(), PATH)'
-        ) from error
+    except (pickle.UnpicklingError, AssertionError, AttributeError, LookupError, TypeError):
+        return _read_training(path)
     except (RuntimeError, EOFError, OSError, ValueError, SafetensorError) as error:
         raise InputError(
             f'{path} cannot be read as a checkpoint ({_first_line(error)}): it is truncated or '
             'of another format. Fetch it again'
         ) from error
-    for key in ('state_dict', 'model'):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
     if not isinstance(content, dict):
         raise InputError(f'{path} holds a {type(content).__name__}, not a state dict of tensors')
+    return _state_dict(content)
+
+
+def _read_training(path: Path) -> StateDict:
+    """Read the state dict of a file that holds other objects too, none of which is made."""
+    error = None
+    try:
+        tensors = _state_dict(
+            torch.load(path, map_location='cpu', weights_only=False, pickle_module=tensor_pickle)
+        )
+        if tensors:
+            return tensors
+    except Exception as caught:  # whatever a file of another kind, or a forged one, leads to
+        error = caught
+    raise InputError(
+        f'{path} is no checkpoint, or holds more than tensors where the state dict should be, '
+        'which is not loaded, since unpickling runs code. Save the state dict alone: '
+        'torch.save(model.state_dict(), PATH)'
+    ) from error
+
+
+def _state_dict(content: dict) -> StateDict:
+    """The tensors of a file's content, or of the state dict in it."""
+    for key in ('state_dict', 'model'):
+        if isinstance(content.get(key), dict):
+            content = content[key]
     return {key: value for key, value in content.items() if isinstance(value, Tensor)}
 
 

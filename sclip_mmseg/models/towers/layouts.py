@@ -75,7 +75,7 @@ def _rename(name: str, table: Mapping[str, str]) -> str:
     return f'{table.get(stem, stem)}.{last}'
 
 
-_OPENAI_PARTS = {
+OPENAI_PARTS = {
     'norm1': 'ln_1',
     'qkv.weight': 'attn.in_proj_weight',
     'qkv.bias': 'attn.in_proj_bias',
@@ -95,7 +95,7 @@ OPENAI_IMAGE = Layout(
         'proj': 'visual.proj',
     },
     block='visual.transformer.resblocks.{}.',
-    parts=_OPENAI_PARTS,
+    parts=OPENAI_PARTS,
     prefix='visual.',
 )
 OPENAI_TEXT = Layout(
@@ -106,11 +106,11 @@ OPENAI_TEXT = Layout(
         'proj': 'text_projection',
     },
     block='transformer.resblocks.{}.',
-    parts=_OPENAI_PARTS,
+    parts=OPENAI_PARTS,
     prefix='transformer.',
 )
 
-_HUGGING_FACE_PARTS = {
+HUGGING_FACE_PARTS = {
     'norm1': 'layer_norm1',
     'qkv': 'self_attn.qkv_proj',  # see join_projections
     'out': 'self_attn.out_proj',
@@ -129,7 +129,7 @@ HUGGING_FACE_IMAGE = Layout(
         'proj': 'visual_projection.weight',
     },
     block='vision_model.encoder.layers.{}.',
-    parts=_HUGGING_FACE_PARTS,
+    parts=HUGGING_FACE_PARTS,
     prefix='vision_model.',
     ignored=('vision_model.embeddings.position_ids',),
     transposed=('proj',),
@@ -142,7 +142,7 @@ HUGGING_FACE_TEXT = Layout(
         'proj': 'text_projection.weight',
     },
     block='text_model.encoder.layers.{}.',
-    parts=_HUGGING_FACE_PARTS,
+    parts=HUGGING_FACE_PARTS,
     prefix='text_model.',
     ignored=('text_model.embeddings.position_ids',),
     transposed=('proj',),
@@ -221,7 +221,7 @@ def build_image_tower(
     width, _, patch_size, _ = layout.get('patch_embed.weight', found, source).shape
     proj = layout.get('proj', found, source) if 'proj' in layout.names else None
     registers = found[layout.name_of('registers')] if layout.has('registers', found) else None
-    return _fill(
+    return fill(
         lambda: VisionTransformer(
             width=width,
             heads=width // _HEAD_WIDTHS.get(width, 64),
@@ -254,7 +254,7 @@ def build_text_tower(found: StateDict, layout: Layout, source: str, **options) -
         )
     vocab_size, width = layout.get('token_embedding.weight', found, source).shape
     proj = layout.get('proj', found, source) if 'proj' in layout.names else None
-    return _fill(
+    return fill(
         lambda: TextTower(
             context_length=len(layout.get('positions', found, source)),
             vocab_size=vocab_size,
@@ -270,17 +270,28 @@ def build_text_tower(found: StateDict, layout: Layout, source: str, **options) -
     )
 
 
-def _fill(
-    make: Callable[[], nn.Module], found: StateDict, layout: Layout, source: str
-) -> nn.Module:
-    """Build a tower without a random initialisation, and give it the file's tensors."""
+def fill(make: Callable[[], nn.Module], found: StateDict, layout: Layout, source: str) -> nn.Module:
+    """Build a module without a random initialisation, and give it a file's tensors.
+
+    Args:
+        make: Builds the module.
+        found: The file's tensors.
+        layout: How they are named.
+        source: What to call the checkpoint in an error message.
+
+    Returns:
+        The module, float32, frozen.
+
+    Raises:
+        InputError: If tensors are missing, unexpected or of another shape.
+    """
     with torch.device('meta'):
         tower = make()
     weights = {}
     for name, expected in tower.state_dict().items():
         value = layout.get(name, found, source).float()
-        if value.shape != expected.shape and value.numel() == expected.numel():
-            value = value.reshape(expected.shape)  # leading ones
+        if value.squeeze().shape == expected.squeeze().shape:
+            value = value.reshape(expected.shape)
         if value.shape != expected.shape:
             raise InputError(
                 f'{source}: {layout.name_of(name)} is {tuple(value.shape)}, expected '

@@ -19,7 +19,8 @@ class Resampling(NamedTuple):
     """How a position embedding is fitted to another patch grid, always bicubically.
 
     Attributes:
-        offset: DINO's scale factor ``(n + offset) / √N``; None to resample to the exact size.
+        offset: DINO's scale factor ``(n + offset) / √N``, wherever the number of patches differs;
+            None to resample to the exact size, wherever the grid differs.
         antialias: Whether to low-pass where the grid shrinks.
     """
 
@@ -193,7 +194,7 @@ class VisionTransformer(nn.Module):
             Tokens ``[B, prefix + N, width]``, and the grid's rows and columns.
         """
         grid = self.grid(images)
-        patches = self._embed_patches(images.to(self.dtype), grid)
+        patches = embed_patches(self.patch_embed, images.to(self.dtype))
         start = self.class_token.to(patches.dtype).expand(len(patches), 1, -1)
         positions = resample_positions(self.positions, grid, resampling or self.resampling)
         x = torch.cat([start, patches], 1) + positions.to(patches.dtype)
@@ -202,27 +203,35 @@ class VisionTransformer(nn.Module):
             x = torch.cat([x[:, :1], registers, x[:, 1:]], 1)
         return self.norm_pre(x), grid
 
-    def _embed_patches(self, images: Tensor, grid: Grid) -> Tensor:
-        """``[B, N, width]`` by a matrix product, which unlike cuDNN's is no TF32 by default."""
-        side = self.patch_size
-        # [B, 3, rows, columns, side, side]
-        patches = images.unfold(2, side, side).unfold(3, side, side)
-        patches = patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
-        conv = self.patch_embed
-        return F.linear(patches, conv.weight.flatten(1), conv.bias)
-
     def read_out(self, x: Tensor) -> Tensor:
         """Final norm and projection of ``[..., width]``, to ``[..., output_dim]``."""
         x = self.norm(x)
         return x if self.proj is None else x @ self.proj
 
     def set_precision(self, dtype: torch.dtype) -> None:
-        """Cast all but LayerNorms and positions, which are resampled first."""
-        for module in self.modules():
-            if not isinstance(module, LayerNorm):
-                for name, parameter in module.named_parameters(recurse=False):
-                    if name != 'positions':
-                        parameter.data = parameter.data.to(dtype)
+        """See :func:`cast_matrices`."""
+        cast_matrices(self, dtype)
+
+
+def embed_patches(conv: nn.Conv2d, images: Tensor) -> Tensor:
+    """Apply a convolution whose stride is its side, to patch tokens ``[B, N, width]``.
+
+    By a matrix product, which unlike cuDNN's is no TF32 by default.
+    """
+    side = conv.kernel_size[0]
+    # [B, 3, rows, columns, side, side]
+    patches = images.unfold(2, side, side).unfold(3, side, side)
+    patches = patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+    return F.linear(patches, conv.weight.flatten(1), conv.bias)
+
+
+def cast_matrices(tower: nn.Module, dtype: torch.dtype) -> None:
+    """Cast all but LayerNorms and positions, which are resampled first."""
+    for module in tower.modules():
+        if not isinstance(module, LayerNorm):
+            for name, parameter in module.named_parameters(recurse=False):
+                if name != 'positions':
+                    parameter.data = parameter.data.to(dtype)
 
 
 def round_matrices(tower: nn.Module) -> bool:
@@ -250,7 +259,7 @@ def round_matrices(tower: nn.Module) -> bool:
 
 
 def resample_positions(positions: Tensor, grid: Grid, resampling: Resampling) -> Tensor:
-    """Fit a position embedding to a patch grid; untouched where the number of patches is its own.
+    """Fit a position embedding with a class token to a patch grid.
 
     Args:
         positions: ``[1 + N, D]``, the class token's first, N a square.
@@ -260,18 +269,23 @@ def resample_positions(positions: Tensor, grid: Grid, resampling: Resampling) ->
     Returns:
         ``[1 + rows * columns, D]``.
     """
+    patches = resample_patches(positions[1:], grid, resampling)
+    return torch.cat([positions[:1], patches])
+
+
+def resample_patches(positions: Tensor, grid: Grid, resampling: Resampling) -> Tensor:
+    """Fit the position embedding ``[N, D]`` of patches alone; see :func:`resample_positions`."""
     rows, columns = grid
-    if rows * columns == len(positions) - 1:
-        return positions
-    side = math.isqrt(len(positions) - 1)
-    patches = positions[1:].unflatten(0, (side, side)).permute(2, 0, 1)[None]
+    side = math.isqrt(len(positions))
     offset = resampling.offset
+    if grid == (side, side) or (offset is not None and rows * columns == len(positions)):
+        return positions
     patches = F.interpolate(
-        patches,
+        positions.unflatten(0, (side, side)).permute(2, 0, 1)[None],
         size=grid if offset is None else None,
         scale_factor=None if offset is None else [(n + offset) / side for n in grid],
         mode='bicubic',
         align_corners=False,
         antialias=resampling.antialias,
     )
-    return torch.cat([positions[:1], patches[0].flatten(1).T])
+    return patches[0].flatten(1).T

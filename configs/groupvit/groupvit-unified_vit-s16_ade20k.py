@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/models/groupvit_vit-s16.py',
+    '../_base_/protocols/unified_ade20k.py',
+]
+
+model = dict(
+    image_encoder=dict(checkpoint='groupvit_gcc_redcap'),
+    text_head=dict(queries='plain_ade20k'),
+)

@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/models/groupvit_vit-s16.py',
+    '../_base_/protocols/unified_voc21.py',
+]
+
+model = dict(
+    image_encoder=dict(checkpoint='groupvit_gcc_redcap', background=0.95),
+    text_head=dict(queries='plain_voc20'),
+)

@@ -1,0 +1,8 @@
+"""Systems that were trained for segmentation, from their published checkpoints."""
+
+from .groupvit import GroupViTEncoder
+from .groupvit_text import GroupViTTextHead
+from .published import TRAINED, resolve_trained
+from .tcl import TCLEncoder
+
+__all__ = ['TRAINED', 'GroupViTEncoder', 'GroupViTTextHead', 'TCLEncoder', 'resolve_trained']

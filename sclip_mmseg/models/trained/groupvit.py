@@ -1,0 +1,160 @@
+"""GroupViT: windows → scores of each pixel's segment.
+
+Xu et al., *GroupViT: Semantic Segmentation Emerges from Text Supervision*, CVPR 2022.
+"""
+
+from typing import Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ...utils.errors import InputError
+from ..image_encoder import check_precision
+from ..methods import Classify
+from ..towers.vit import cast_matrices
+from ..view import View
+from ..window_batch import choose_window_batch
+from .groupvit_layout import GroupViTFile
+from .published import resolve_trained
+
+_SURVIVORS = 5  # queries of a window that its image-level filter lets pass
+_LARGEST_BATCH = 8  # windows, whose maps have a value per pixel and class
+
+
+def group_affinity(cosines: Tensor, mean_cosines: Tensor, scale: float) -> Tensor:
+    """Tell how well each segment of a window fits each query.
+
+    The softmax over all queries times the softmax over those that fit the window as a whole best.
+
+    Args:
+        cosines: Of the segments with the queries, ``[B, G, Q]``.
+        mean_cosines: Of the window with the queries, ``[B, Q]``.
+        scale: Inverse temperature.
+
+    Returns:
+        ``[B, G, Q]``, 0 to 1.
+    """
+    logits = cosines * scale
+    best = mean_cosines.topk(min(_SURVIVORS, mean_cosines.shape[1])).indices
+    dropped = torch.ones_like(mean_cosines, dtype=torch.bool).scatter_(1, best, False)
+    filtered = logits.masked_fill(dropped[:, None], float('-inf'))
+    return logits.softmax(-1) * filtered.softmax(-1)
+
+
+def prepend_background(affinity: Tensor, threshold: float) -> Tensor:
+    """Put a background before the queries: 1 for segments that fit no query, else 0.
+
+    Such are segments whose best affinity is below the threshold, but never the window's best one.
+
+    Args:
+        affinity: ``[B, G, Q]``.
+        threshold: 0 to 1.
+
+    Returns:
+        ``[B, G, 1 + Q]``.
+    """
+    best = affinity.amax(-1, keepdim=True)
+    background = best < best.amax(1, keepdim=True).clamp(max=threshold)
+    return torch.cat([background.to(affinity.dtype), affinity], -1)
+
+
+def paint(membership: Tensor, table: Tensor, size: Tuple[int, int]) -> Tensor:
+    """Give each pixel the scores of the segment it belongs to most.
+
+    Args:
+        membership: Of patches, ``[B, G, h, w]``, resized bilinearly before the decision.
+        table: Scores of the segments, ``[B, G, C]``.
+        size: Height and width H, W in pixels.
+
+    Returns:
+        ``[B, C, H, W]``, in memory as ``[B, H, W, C]``.
+    """
+    fine = F.interpolate(membership, size, mode='bilinear', align_corners=False)
+    image = torch.arange(len(table), device=table.device)[:, None, None]
+    return table[image, fine.argmax(1)].permute(0, 3, 1, 2)
+
+
+@MODELS.register_module()
+class GroupViTEncoder(nn.Module):
+    """Scores of each pixel's segment, decided within each window.
+
+    Args:
+        checkpoint: A name in :data:`.published.TRAINED`, or the path of the authors' file or of
+            Hugging Face's of a ``GroupViTModel``. Images are normalised by ImageNet's values.
+        background: Affinity below which a segment is background (the authors' ``bg_thresh``), 0 to
+            1; None for no background.
+        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``, of the network. Projections and decisions
+            are always computed in float32.
+
+    Raises:
+        InputError: If the checkpoint cannot be used, or an argument is out of its range.
+    """
+
+    def __init__(
+        self, checkpoint: str, background: Optional[float] = None, precision: str = 'fp32'
+    ):
+        super().__init__()
+        if background is not None and not 0 <= background <= 1:
+            raise InputError(
+                f'model.image_encoder.background={background!r} must lie between 0 and 1'
+            )
+        dtype = check_precision(precision)
+        self.background, self.precision = background, precision
+        file = GroupViTFile(resolve_trained(checkpoint))
+        self.network = file.image_network()
+        self.projector = file.projector('image')
+        self.logit_scale = file.logit_scale()
+        cast_matrices(self.network, dtype)
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return self.network.patch_size
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the features."""
+        return self.projector.output_dim
+
+    def forward(self, view: View, text: Classify) -> Tensor:
+        """Segment windows.
+
+        Args:
+            view: Windows; both sides at least ``patch_size``. Pixels beyond the last whole patch
+                are not seen.
+            text: The text head.
+
+        Returns:
+            Scores ``[B, C, H, W]`` of each pixel, float32, 0 to 1. C is Q, or 1 + Q with the
+            background first.
+        """
+        segments, membership = self.network(view.images)
+        segments = segments.float()
+        mean = self.projector(segments.mean(1, keepdim=True))
+        cosines = self._cosines(torch.cat([self.projector(segments), mean], 1), text)
+        affinity = group_affinity(cosines[:, :-1], cosines[:, -1], self.logit_scale)
+        if self.background is not None:
+            affinity = prepend_background(affinity, self.background)
+        return paint(membership, affinity, tuple(view.images.shape[-2:]))
+
+    @staticmethod
+    def _cosines(features: Tensor, text: Classify) -> Tensor:
+        """Cosines ``[B, N, Q]`` of projected features ``[B, N, D]``."""
+        return text(features[:, :, None])[..., 0].mT
+
+    def features(self, view: View, text: Classify) -> Tensor:
+        """L2-normalised features ``[B, h, w, D]``, float32: of each patch its segment's."""
+        segments, membership = self.network(view.images)
+        projected = F.normalize(self.projector(segments.float()), dim=-1)
+        return paint(membership, projected, tuple(membership.shape[-2:])).permute(0, 2, 3, 1)
+
+    def choose_batch(self, size: Tuple[int, int]) -> int:
+        """Number of windows of a height and width in pixels to encode at a time."""
+        network = self.network
+        rows, columns = (side // network.patch_size for side in size)
+        tokens = rows * columns + len(network.stages[0].group_tokens)
+        device = network.positions.device
+        chosen = choose_window_batch(tokens, network.width, network.heads, device)
+        return min(chosen, _LARGEST_BATCH)

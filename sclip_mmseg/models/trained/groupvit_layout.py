@@ -1,0 +1,255 @@
+"""GroupViT's checkpoints, the authors' and Hugging Face's → the networks."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import List, Mapping, Optional, Tuple
+
+from torch import Tensor, nn
+
+from ...utils.errors import InputError
+from ..towers import Layout, TextTower, build_text_tower, read_tensors
+from ..towers.layouts import (
+    HUGGING_FACE_PARTS,
+    HUGGING_FACE_TEXT,
+    OPENAI_PARTS,
+    StateDict,
+    fill,
+    join_projections,
+)
+from .groupvit_network import GroupViTNetwork, StageSizes
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a family of files names GroupViT's tensors; all names as in :class:`..towers.Layout`.
+
+    Attributes:
+        prefix: What the names of the image network's tensors begin with.
+        stage: What those of a stage begin with, ``{}`` standing for its number.
+        block: The same of a block within a stage.
+        names: Image network, outside the stages.
+        parts: A block.
+        grouping: The parts of a grouping whose names differ from the authors'.
+        projectors: Image and text projector: ``image`` and ``text`` → the file's names.
+        layers: A projector's linear layer, normalisation and second linear layer.
+        text: The text tower.
+    """
+
+    prefix: str
+    stage: str
+    block: str
+    names: Mapping[str, str]
+    parts: Mapping[str, str]
+    grouping: Mapping[str, str]
+    projectors: Mapping[str, str]
+    layers: Mapping[str, str]
+    text: Layout
+
+
+# A stage's group tokens, named alike by both families.
+_TOKENS = {
+    'group_tokens': 'group_token',
+    'token_norm': 'group_projector.0',
+    'token_mlp.fc1': 'group_projector.1.fc1',
+    'token_mlp.fc2': 'group_projector.1.fc2',
+}
+_GROUPING = {
+    'norm_tokens': 'norm_tokens',
+    'token_mlp.fc1': 'mlp_inter.fc1',
+    'token_mlp.fc2': 'mlp_inter.fc2',
+    'norm_slots': 'norm_post_tokens',
+    'norm_x': 'norm_x',
+    'gather.attention.q': 'pre_assign_attn.attn.q_proj',
+    'gather.attention.k': 'pre_assign_attn.attn.k_proj',
+    'gather.attention.v': 'pre_assign_attn.attn.v_proj',
+    'gather.attention.out': 'pre_assign_attn.attn.proj',
+    'gather.norm': 'pre_assign_attn.norm2',
+    'gather.mlp.fc1': 'pre_assign_attn.mlp.fc1',
+    'gather.mlp.fc2': 'pre_assign_attn.mlp.fc2',
+    'gather.norm_post': 'pre_assign_attn.norm_post',
+    'assign.q': 'assign.q_proj',
+    'assign.k': 'assign.k_proj',
+    'assign.v': 'assign.v_proj',
+    'assign.out': 'assign.proj',
+    'norm_new': 'norm_new_x',
+    'channel_mlp.fc1': 'mlp_channels.fc1',
+    'channel_mlp.fc2': 'mlp_channels.fc2',
+}
+AUTHORS = Family(
+    prefix='img_encoder.',
+    stage='img_encoder.layers.{}.',
+    block='blocks.{}.',
+    names={
+        'patch_embed': 'img_encoder.patch_embed.proj',
+        'norm_patches': 'img_encoder.patch_embed.norm',
+        'positions': 'img_encoder.pos_embed',
+        'norm': 'img_encoder.norm',
+    },
+    parts={
+        'norm1': 'norm1',
+        'qkv': 'attn.qkv',
+        'out': 'attn.proj',
+        'norm2': 'norm2',
+        'fc1': 'mlp.fc1',
+        'fc2': 'mlp.fc2',
+    },
+    grouping=_GROUPING,
+    projectors={'image': 'img_projector.', 'text': 'text_projector.'},
+    layers={'0': 'linear_hidden.0', '1': 'linear_hidden.1', '3': 'linear_out'},
+    text=Layout(
+        names={
+            'token_embedding': 'text_encoder.token_embedding',
+            'positions': 'text_encoder.positional_embedding',
+            'norm': 'text_encoder.ln_final',
+        },
+        block='text_encoder.transformer.resblocks.{}.',
+        parts=OPENAI_PARTS,
+        prefix='text_encoder.',
+    ),
+)
+#: Of ``GroupViTModel``.
+HUGGING_FACE = Family(
+    prefix='vision_model.',
+    stage='vision_model.encoder.stages.{}.',
+    block='layers.{}.',
+    names={
+        'patch_embed': 'vision_model.embeddings.patch_embeddings.projection',
+        'norm_patches': 'vision_model.embeddings.layernorm',
+        'positions': 'vision_model.embeddings.position_embeddings',
+        'norm': 'vision_model.layernorm',
+    },
+    parts=HUGGING_FACE_PARTS,
+    grouping={**_GROUPING, 'gather.attention.out': 'pre_assign_attn.attn.out_proj'},
+    projectors={'image': 'visual_projection.', 'text': 'text_projection.'},
+    layers={'0': '0', '1': '1', '3': '3'},
+    text=replace(
+        HUGGING_FACE_TEXT,
+        names={key: name for key, name in HUGGING_FACE_TEXT.names.items() if key != 'proj'},
+        transposed=(),
+    ),
+)
+
+
+class Projector(nn.Sequential):
+    """Features of a tower → the joint embedding.
+
+    Args:
+        width: Of the features.
+        hidden: Of the hidden layer.
+        output_dim: Of the joint embedding.
+    """
+
+    def __init__(self, width: int, hidden: int, output_dim: int):
+        super().__init__(
+            nn.Linear(width, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, output_dim),
+        )
+        self.output_dim = output_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project ``[..., width]``."""
+        return super().forward(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+
+
+class GroupViTFile:
+    """The tensors of a GroupViT checkpoint, and the networks made of them.
+
+    Args:
+        path: The authors' file, or Hugging Face's of a ``GroupViTModel``.
+
+    Raises:
+        InputError: If it is none of both.
+    """
+
+    def __init__(self, path: Path):
+        found = read_tensors(path)
+        attention = {key: value for key, value in found.items() if '.self_attn.' in key}
+        others = {key: value for key, value in found.items() if key not in attention}
+        self.found: StateDict = {**others, **join_projections(attention)}
+        self.source = str(path)
+        for family in (AUTHORS, HUGGING_FACE):
+            if f'{family.stage.format(0)}group_token' in found:
+                self.family = family
+                return
+        keys = ', '.join(list(found)[:3]) or 'no tensor at all'
+        raise InputError(
+            f"{path} is not a GroupViT checkpoint: it has no 'img_encoder.layers.0.group_token' "
+            f'but {keys}, …'
+        )
+
+    def image_network(self) -> GroupViTNetwork:
+        """Build the image network.
+
+        Raises:
+            InputError: If the file lacks tensors, or has more.
+        """
+        layout, stages = self._image_layout()
+        width, _, patch_size, _ = layout.get('patch_embed.weight', self.found, self.source).shape
+        positions = layout.get('positions', self.found, self.source).shape[-2]
+        return fill(
+            lambda: GroupViTNetwork(width, patch_size, positions, stages),
+            self.found,
+            layout,
+            self.source,
+        )
+
+    def logit_scale(self) -> float:
+        """The learned scale of cosines, at most 100.
+
+        Raises:
+            InputError: If the file lacks it.
+        """
+        if 'logit_scale' not in self.found:
+            raise InputError(f"{self.source} is no whole GroupViT: it lacks 'logit_scale'")
+        return min(float(self.found['logit_scale'].float().exp()), 100.0)
+
+    def projector(self, tower: str) -> Projector:
+        """Build the projector of the ``image`` or the ``text`` tower.
+
+        Raises:
+            InputError: If the file lacks it.
+        """
+        prefix = self.family.projectors[tower]
+        names = {ours: f'{prefix}{theirs}' for ours, theirs in self.family.layers.items()}
+        layout = Layout(names=names, block='', parts={}, prefix=prefix)
+        hidden, width = layout.get('0.weight', self.found, self.source).shape[:2]
+        output_dim = len(layout.get('3.weight', self.found, self.source))
+        return fill(lambda: Projector(width, hidden, output_dim), self.found, layout, self.source)
+
+    def text_tower(self) -> TextTower:
+        """Build the text tower, without its projector.
+
+        Raises:
+            InputError: If the file lacks it.
+        """
+        return build_text_tower(self.found, self.family.text, self.source)
+
+    def _image_layout(self) -> Tuple[Layout, List[StageSizes]]:
+        """The layout of the image network, and the sizes of its stages."""
+        family, names, stages = self.family, dict(self.family.names), []
+        while sizes := self._stage_sizes(prefix := family.stage.format(len(stages))):
+            theirs = dict(_TOKENS)
+            for part, name in family.grouping.items():
+                theirs[f'grouping.{part}'] = f'downsample.{name}'
+            for number in range(sizes.depth):
+                for part, name in family.parts.items():
+                    theirs[f'blocks.{number}.{part}'] = family.block.format(number) + name
+            for part, name in theirs.items():
+                names[f'stages.{len(stages)}.{part}'] = prefix + name
+            stages.append(sizes)
+        return Layout(names, block='', parts={}, prefix=family.prefix), stages
+
+    def _stage_sizes(self, prefix: str) -> Optional[StageSizes]:
+        """Sizes of the stage of a prefix; None where there is none."""
+        depth, norm = 0, f'{prefix}{self.family.block}{self.family.parts["norm1"]}.weight'
+        while norm.format(depth) in self.found:
+            depth += 1
+        if not depth:
+            return None
+        tokens = self.found.get(f'{prefix}group_token')
+        groups = self.found.get(f'{prefix}downsample.mlp_inter.fc2.bias')
+        if tokens is None or groups is None:
+            return StageSizes(depth, 0, 0)
+        return StageSizes(depth, tokens.shape[-2], len(groups))

@@ -1,0 +1,235 @@
+"""GroupViT's image network (Xu et al., CVPR 2022): patches are merged into ever fewer segments."""
+
+from typing import NamedTuple, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..towers import Block, Resampling, attention_logits
+from ..towers.vit import Grid, LayerNorm, embed_patches, resample_patches
+
+
+class StageSizes(NamedTuple):
+    """Sizes of one stage.
+
+    Attributes:
+        depth: Number of blocks.
+        tokens: Number of learned group tokens; 0 in the last stage.
+        groups: Number of segments that the stage ends with; 0 in the last stage.
+    """
+
+    depth: int
+    tokens: int
+    groups: int
+
+
+class Grouped(NamedTuple):
+    """What the network makes of ``[B, 3, H, W]``.
+
+    Attributes:
+        segments: Features of the G segments, ``[B, G, width]``.
+        membership: How much each patch belongs to each segment, float32 ``[B, G, h, w]``, summing
+            to 1 over the segments.
+    """
+
+    segments: Tensor
+    membership: Tensor
+
+
+class MLP(nn.Module):
+    """Two layers with an exact GELU between them.
+
+    Args:
+        width: Of input and, unless given, output.
+        hidden: Of the hidden layer.
+        out: Of the output.
+    """
+
+    def __init__(self, width: int, hidden: int, out: Optional[int] = None):
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, out or width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to ``[..., width]``."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class CrossAttention(nn.Module):
+    """Projections of an attention from one set of tokens to another.
+
+    Args:
+        width: Of all tokens.
+        heads: Of the attention.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def project(self, slots: Tensor, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Queries ``[B, heads, S, d]``, keys and values ``[B, heads, N, d]``."""
+        projected = self.q(slots), self.k(x), self.v(x)
+        return tuple(y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in projected)
+
+    def join(self, mixed: Tensor) -> Tensor:
+        """Join the heads of mixed values ``[B, heads, S, d]`` and project them."""
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class Gather(nn.Module):
+    """Lets S slots look at N tokens; normalised afterwards, not before.
+
+    Args:
+        width: Of all tokens.
+        heads: Of the attention.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.attention = CrossAttention(width, heads)
+        self.norm = LayerNorm(width)
+        self.mlp = MLP(width, 4 * width)
+        self.norm_post = LayerNorm(width)
+
+    def forward(self, slots: Tensor, x: Tensor) -> Tensor:
+        """Update slots ``[B, S, width]`` by tokens ``[B, N, width]``."""
+        mixed = F.scaled_dot_product_attention(*self.attention.project(slots, x))
+        slots = slots + self.attention.join(mixed)
+        return self.norm_post(slots + self.mlp(self.norm(slots)))
+
+
+class Grouping(nn.Module):
+    """Assigns each of N tokens to one of S segments, and averages.
+
+    Args:
+        width: Of all tokens.
+        heads: Of the attention by which segments look at tokens before the assignment.
+        tokens: Number of group tokens.
+        groups: S.
+    """
+
+    def __init__(self, width: int, heads: int, tokens: int, groups: int):
+        super().__init__()
+        self.norm_tokens = LayerNorm(width)
+        self.token_mlp = MLP(tokens, width // 2, groups)  # along the tokens
+        self.norm_slots = LayerNorm(width)
+        self.norm_x = LayerNorm(width)
+        self.gather = Gather(width, heads)
+        self.assign = CrossAttention(width, heads=1)
+        self.norm_new = LayerNorm(width)
+        self.channel_mlp = MLP(width, 4 * width)
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tuple[Tensor, Tensor]:
+        """Group tokens ``[B, N, width]`` by the stage's group tokens ``[B, T, width]``.
+
+        Returns:
+            Segments ``[B, S, width]``, made of a hard assignment, and the soft one, float32
+            ``[B, S, N]``, which sums to 1 over the segments.
+        """
+        x = self.norm_x(x)
+        slots = self.norm_slots(self.token_mlp(self.norm_tokens(tokens).mT).mT)
+        slots = self.gather(slots, x)
+        q, k, v = self.assign.project(slots, x)
+        soft = attention_logits(q, k)[:, 0].float().softmax(1)
+        hard = F.one_hot(soft.argmax(1), soft.shape[1]).mT.to(v.dtype)
+        # By one more than the members: a shrunk mean, and no division by zero.
+        mean = hard / (hard.sum(-1, keepdim=True) + 1)
+        new = self.assign.join(mean[:, None] @ v) + slots
+        return new + self.channel_mlp(self.norm_new(new)), soft
+
+
+class Stage(nn.Module):
+    """Some blocks on tokens and group tokens, then, but for the last stage, a grouping.
+
+    Args:
+        width: Of all tokens.
+        heads: Of each block.
+        sizes: Of the stage.
+        previous: Number of group tokens of the stage before; 0 for none.
+    """
+
+    def __init__(self, width: int, heads: int, sizes: StageSizes, previous: int):
+        super().__init__()
+        depth, tokens, groups = sizes
+        self.group_tokens = nn.Parameter(torch.empty(tokens, width)) if tokens else None
+        projected = bool(tokens and previous)
+        self.token_norm = LayerNorm(width) if projected else None
+        self.token_mlp = MLP(previous, width // 2, tokens) if projected else None
+        self.blocks = nn.ModuleList(
+            Block(width, heads, 4 * width, quick_gelu=False) for _ in range(depth)
+        )
+        self.grouping = Grouping(width, heads, tokens, groups) if tokens else None
+
+    def forward(
+        self, x: Tensor, previous: Optional[Tensor]
+    ) -> Tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
+        """Run the stage.
+
+        Args:
+            x: ``[B, N, width]``.
+            previous: Group tokens as they left the stage before, ``[B, T', width]``.
+
+        Returns:
+            Segments; group tokens as they leave this stage; the soft assignment.
+        """
+        if self.group_tokens is None:
+            for block in self.blocks:
+                x = block(x)
+            return x, None, None
+        tokens = self.group_tokens.expand(len(x), -1, -1)
+        if self.token_mlp is not None:
+            tokens = tokens + self.token_mlp(self.token_norm(previous).mT).mT
+        count = x.shape[1]
+        x = torch.cat([x, tokens], 1)
+        for block in self.blocks:
+            x = block(x)
+        x, tokens = x[:, :count], x[:, count:]
+        x, soft = self.grouping(x, tokens)
+        return x, tokens, soft
+
+
+class GroupViTNetwork(nn.Module):
+    """Images → segments.
+
+    Args:
+        width: Of the tokens; there are ``width // 64`` heads.
+        patch_size: Side of a patch in pixels.
+        positions: Number of position embeddings.
+        stages: Sizes of each stage.
+    """
+
+    resampling = Resampling(offset=None)
+
+    def __init__(self, width: int, patch_size: int, positions: int, stages: Sequence[StageSizes]):
+        super().__init__()
+        heads = width // 64
+        self.width, self.heads, self.patch_size = width, heads, patch_size
+        self.patch_embed = nn.Conv2d(3, width, patch_size, patch_size)
+        self.norm_patches = LayerNorm(width)
+        self.positions = nn.Parameter(torch.empty(positions, width))
+        tokens = [0, *(sizes.tokens for sizes in stages)]
+        self.stages = nn.ModuleList(
+            Stage(width, heads, sizes, previous) for sizes, previous in zip(stages, tokens)
+        )
+        self.norm = LayerNorm(width)
+
+    def grid(self, images: Tensor) -> Grid:
+        """Rows and columns of patches of ``[..., H, W]``; a rest at the border is not seen."""
+        height, width = images.shape[-2:]
+        return height // self.patch_size, width // self.patch_size
+
+    def forward(self, images: Tensor) -> Grouped:
+        """Segment ``[B, 3, H, W]``, normalised by ImageNet's mean and standard deviation."""
+        grid = self.grid(images)
+        images = images.to(self.patch_embed.weight.dtype)
+        x = self.norm_patches(embed_patches(self.patch_embed, images))
+        x = x + resample_patches(self.positions, grid, self.resampling).to(x.dtype)
+        tokens, membership = None, None
+        for stage in self.stages:
+            x, tokens, soft = stage(x, tokens)
+            if soft is not None:
+                membership = soft if membership is None else soft @ membership
+        return Grouped(self.norm(x), membership.unflatten(-1, grid))

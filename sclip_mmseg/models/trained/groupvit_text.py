@@ -1,0 +1,62 @@
+"""GroupViT's text tower."""
+
+from pathlib import Path
+
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ...utils.errors import InputError
+from ..text_head import CLIPTextHead
+from ..towers import TextTower
+from .groupvit_layout import GroupViTFile, Projector
+from .published import resolve_trained
+
+
+class ProjectedTextTower(nn.Module):
+    """A text tower whose projection is a network of its own.
+
+    Args:
+        tower: Without projection.
+        projector: In its place.
+    """
+
+    def __init__(self, tower: TextTower, projector: Projector):
+        super().__init__()
+        self.tower, self.projector = tower, projector
+        self.context_length, self.output_dim = tower.context_length, projector.output_dim
+
+    @property
+    def positions(self) -> Tensor:
+        """Position embedding ``[L, width]``."""
+        return self.tower.positions
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """See :class:`..towers.TextTower`."""
+        return self.projector(self.tower(tokens))
+
+
+@MODELS.register_module()
+class GroupViTTextHead(CLIPTextHead):
+    """:class:`..text_head.CLIPTextHead` with GroupViT's text tower.
+
+    Args:
+        checkpoint: See :class:`.groupvit.GroupViTEncoder`, whose it is by default.
+        **kwargs: See :class:`..text_head.CLIPTextHead`; without ``clip``.
+    """
+
+    shared_keys = ('checkpoint',)
+
+    def __init__(self, checkpoint: str = '', **kwargs):
+        super().__init__(**kwargs)
+        self.checkpoint = checkpoint
+
+    def find_checkpoint(self) -> Path:
+        """See :class:`..text_head.CLIPTextHead`."""
+        if not self.checkpoint:
+            raise InputError('text_head needs checkpoint=… (a GroupViT) to encode queries')
+        return resolve_trained(self.checkpoint)
+
+    def load_tower(self) -> nn.Module:
+        """See :class:`..text_head.CLIPTextHead`."""
+        file = GroupViTFile(self.find_checkpoint())
+        return ProjectedTextTower(file.text_tower(), file.projector('text'))

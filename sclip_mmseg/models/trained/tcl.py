@@ -1,0 +1,147 @@
+"""TCL: windows → soft masks of the queries.
+
+Cha et al., *Learning to Generate Text-grounded Mask for Open-world Semantic Segmentation from Only
+Image-Text Pairs*, CVPR 2023.
+"""
+
+from typing import Optional, Tuple
+
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ...registry import REFINERS
+from ...utils.errors import InputError
+from ..image_encoder import check_precision
+from ..methods import Classify
+from ..towers import Resampling, load_image_tower, read_tensors, resolve_clip
+from ..towers.vit import Grid, cast_matrices
+from ..view import View
+from ..window_batch import choose_window_batch
+from .published import resolve_trained
+from .tcl_masker import attend_to_itself, load_masker
+
+_LARGEST_BATCH = 16  # windows, whose decoded features are 16 times as many as patches
+# Fixed by the authors: scale and bias of CLIP's own cosines.
+_KNOWN_SCALE, _KNOWN_CENTRE = 10.0, 0.25
+
+
+@MODELS.register_module()
+class TCLEncoder(nn.Module):
+    """Soft masks of a decoder trained on a frozen CLIP, with CLIP's own knowledge mixed in.
+
+    Args:
+        clip: The frozen CLIP by name or path, see :func:`..towers.load_clip`.
+        checkpoint: A name in :data:`.published.TRAINED`, or the path of a TCL checkpoint, of which
+            the masker is read. Images are normalised by ImageNet's values, for CLIP too.
+        kp_w: Weight of CLIP's own masks, 0 to 1.
+        refine: Config of a module that refines the decoder's masks of each window, e.g.
+            :class:`..pamr.PAMR`; None for none.
+        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``. LayerNorm and masks are always computed in
+            float32.
+        round_weights: See :func:`..towers.load_image_tower`.
+
+    Raises:
+        InputError: If a checkpoint cannot be used, or an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        clip: str,
+        checkpoint: str,
+        kp_w: float = 0.3,
+        refine: Optional[dict] = None,
+        precision: str = 'fp32',
+        round_weights: Optional[bool] = None,
+    ):
+        super().__init__()
+        if not 0 <= kp_w <= 1:
+            raise InputError(f'model.image_encoder.kp_w={kp_w!r} must lie between 0 and 1')
+        dtype = check_precision(precision)
+        self.precision, self.kp_w = precision, kp_w
+        self.refine = REFINERS.build(refine) if refine else None
+        path = resolve_trained(checkpoint)
+        resolve_clip(clip)  # whatever has to be fetched, before anything is read
+        found = read_tensors(path)
+        self.tower = load_image_tower(clip, round_weights=round_weights)
+        self.tower.resampling = Resampling(offset=None)
+        self.masker = load_masker(found, self.tower, str(path))
+        for module in (self.tower, self.masker):
+            cast_matrices(module, dtype)
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return self.tower.patch_size
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the features."""
+        return self.tower.output_dim
+
+    def forward(self, view: View, text: Classify) -> Tensor:
+        """Segment windows.
+
+        Args:
+            view: Windows of any size.
+            text: The text head.
+
+        Returns:
+            Scores ``[B, Q, h, w]``, float32, 0 to 1: on four times the patch grid, or by pixels
+            where a side is no multiple of the patch size.
+        """
+        images, padding = pad_to_patches(view.images, self.patch_size)
+        x, grid = self._last_input(images)
+        masks = self.masker.masks(text(self.masker(x, grid)))
+        size = tuple(masks.shape[-2:])
+        if self.refine is not None:
+            guide = F.interpolate(images.float(), size, mode='bilinear', align_corners=True)
+            masks = self.refine(masks, guide)
+        if self.kp_w:
+            masks = masks.lerp(_resize(self._known(x, grid, text), size), self.kp_w)
+        if not any(padding):
+            return masks
+        left, right, top, bottom = padding
+        height, width = images.shape[-2:]
+        fine = _resize(masks, (height, width))
+        return fine[..., top : height - bottom, left : width - right]
+
+    def _last_input(self, images: Tensor) -> Tuple[Tensor, Grid]:
+        """Input of CLIP's last block, ``[B, 1 + N, width]``, and the patch grid."""
+        x, grid = self.tower.embed(images)
+        for block in self.tower.blocks[:-1]:
+            x = block(x)
+        return x, grid
+
+    def _known(self, x: Tensor, grid: Grid, text: Classify) -> Tensor:
+        """CLIP's own masks ``[B, Q, h, w]``, 0 to 1, its last block's tokens seeing themselves."""
+        x = attend_to_itself(self.tower.blocks[-1], x)
+        cosines = text(self.tower.read_out(x[:, 1:]).unflatten(1, grid))
+        return (_KNOWN_SCALE * (cosines - _KNOWN_CENTRE)).sigmoid()
+
+    def features(self, view: View, text: Classify) -> Tensor:
+        """L2-normalised features ``[B, 4h, 4w, D]`` of the decoder, float32, padding included."""
+        images, _ = pad_to_patches(view.images, self.patch_size)
+        return F.normalize(self.masker(*self._last_input(images)).float(), dim=-1)
+
+    def choose_batch(self, size: Tuple[int, int]) -> int:
+        """Number of windows of a height and width in pixels to encode at a time."""
+        rows, columns = (-(-side // self.patch_size) for side in size)
+        device = self.tower.positions.device
+        chosen = choose_window_batch(1 + rows * columns, self.tower.width, self.tower.heads, device)
+        return min(chosen, _LARGEST_BATCH)
+
+
+def pad_to_patches(images: Tensor, patch_size: int) -> Tuple[Tensor, Tuple[int, int, int, int]]:
+    """Pad ``[B, 3, H, W]`` by zeros on all sides to multiples of a patch.
+
+    Returns:
+        The padded images, and the pixels added on the left, right, top and bottom.
+    """
+    rest = [-side % patch_size for side in images.shape[-2:]]
+    padding = rest[1] // 2, rest[1] - rest[1] // 2, rest[0] // 2, rest[0] - rest[0] // 2
+    return (F.pad(images, padding) if any(padding) else images), padding
+
+
+def _resize(x: Tensor, size: Tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size, mode='bilinear', align_corners=False)

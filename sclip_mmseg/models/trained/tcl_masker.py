@@ -1,0 +1,126 @@
+"""TCL's trained part: a block, a decoder that quadruples the resolution, and a mask head."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...utils.errors import InputError
+from ..towers import Block, Layout, VisionTransformer
+from ..towers.layouts import OPENAI_PARTS, StateDict, fill
+from ..towers.vit import Grid, LayerNorm
+
+_STAGES = 2  # each doubles the resolution
+_STEPS = ('conv', 'conv2')  # of a stage, by their names in the file
+
+
+def attend_to_itself(block: Block, x: Tensor) -> Tensor:
+    """Run a block whose tokens ``[B, N, width]`` see only themselves."""
+    _, _, v = block.project(block.norm1(x))
+    return block.merge(x, v)
+
+
+class GatedConv(nn.Module):
+    """``x + tanh(gate) · conv(GELU(LayerNorm(x)))``.
+
+    Args:
+        width: Of the map.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = LayerNorm(width)
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.gate = nn.Parameter(torch.empty(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to ``[B, h, w, width]``."""
+        hidden = F.gelu(self.norm(x)).permute(0, 3, 1, 2)  # channels last in memory
+        return x + self.gate.tanh() * self.conv(hidden).permute(0, 2, 3, 1)
+
+
+class Masker(nn.Module):
+    """Tokens of CLIP's last block's input → features on a grid four times as fine.
+
+    Args:
+        heads: Of the block.
+        hidden: Width of the hidden layer of its MLP.
+        width: Of the tokens.
+        output_dim: Of the features.
+    """
+
+    def __init__(self, heads: int, hidden: int, width: int, output_dim: int):
+        super().__init__()
+        self.block = Block(width, heads, hidden)
+        self.convs = nn.ModuleList(GatedConv(width) for _ in range(_STAGES * len(_STEPS)))
+        self.norm = LayerNorm(width)
+        self.proj = nn.Parameter(torch.empty(width, output_dim))
+        self.scale = nn.Parameter(torch.empty(()))
+        self.bias = nn.Parameter(torch.empty(()))
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """Decode the class token and N patches.
+
+        Args:
+            x: ``[B, 1 + N, width]``.
+            grid: Rows h and columns w of the patches.
+
+        Returns:
+            Features ``[B, 4h, 4w, output_dim]``, of any length.
+        """
+        x = attend_to_itself(self.block, x)[:, 1:].unflatten(1, grid)
+        for number, conv in enumerate(self.convs):
+            if number % len(_STEPS) == 0:
+                x = x.repeat_interleave(2, 1).repeat_interleave(2, 2)
+            x = conv(x)
+        return self.norm(x) @ self.proj
+
+    def masks(self, cosines: Tensor) -> Tensor:
+        """Soft masks, 0 to 1, of cosines ``[B, Q, h, w]`` of the features with the queries."""
+        return (self.scale.float() * cosines + self.bias.float()).sigmoid()
+
+
+def load_masker(found: StateDict, tower: VisionTransformer, source: str) -> Masker:
+    """Build the masker from a checkpoint's tensors.
+
+    Args:
+        found: The tensors; those outside the masker, CLIP's and the losses', are not read.
+        tower: The frozen CLIP.
+        source: What to call the checkpoint in an error message.
+
+    Raises:
+        InputError: If it is no TCL checkpoint, or one that was trained on another CLIP, or if
+            tensors are missing or unexpected.
+    """
+    layout = _layout(len(tower.blocks) - 1)
+    if not any(key.startswith(layout.prefix) for key in found):
+        keys = ', '.join(list(found)[:3]) or 'no tensor at all'
+        raise InputError(
+            f"{source} is not a TCL checkpoint: it has no '{layout.prefix}…' but {keys}, …"
+        )
+    proj = layout.get('proj', found, source)
+    fits = proj.shape == (tower.width, tower.output_dim)
+    if not fits or not layout.has('block.norm1.weight', found):
+        raise InputError(
+            f'{source} was trained on another CLIP than model.image_encoder.clip, which has '
+            f'{len(tower.blocks)} blocks of width {tower.width}: use the one it was trained on '
+            '(ViT-B/16)'
+        )
+    hidden = len(layout.get('block.fc1.weight', found, source))
+    return fill(lambda: Masker(tower.heads, hidden, *proj.shape), found, layout, source)
+
+
+def _layout(block: int) -> Layout:
+    encoder = 'masker.image_encoder.'
+    names = {
+        'norm': f'{encoder}decoder.image_proj.ln',
+        'proj': f'{encoder}decoder.image_proj.proj',
+        'scale': 'masker.sim2mask.w',
+        'bias': 'masker.sim2mask.b',
+    }
+    for part, name in OPENAI_PARTS.items():
+        names[f'block.{part}'] = f'{encoder}backbone.transformer.resblocks.{block}.{name}'
+    steps = [f'{encoder}decoder.decoder.net.{i}.{step}.' for i in range(_STAGES) for step in _STEPS]
+    for number, prefix in enumerate(steps):
+        for part, name in (('norm', 'norm'), ('conv', 'conv'), ('gate', 'gate.gate')):
+            names[f'convs.{number}.{part}'] = prefix + name
+    return Layout(names, block='', parts={}, prefix='masker.')
