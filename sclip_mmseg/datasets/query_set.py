@@ -10,40 +10,7 @@ from mmseg.registry import DATASETS
 from ..utils.errors import InputError
 from ..utils.files import find_file
 from .palette import voc_palette
-
-# Shipped lists, most as `queries/<name>.txt`, and the dataset whose classes they describe.
-QUERY_LISTS: Dict[str, str] = {
-    'voc21': 'PascalVOCDataset',
-    'voc20': 'PascalVOC20Dataset',
-    'context60': 'PascalContextDataset',
-    'context59': 'PascalContextDataset59',
-    'coco_object': 'COCOObjectDataset',
-    'coco_object_repaired': 'COCOObjectDataset',
-    'coco_stuff': 'COCOStuffDataset',
-    'cityscapes': 'CityscapesDataset',
-    'ade20k': 'ADE20KDataset',
-    'proxyclip_voc21': 'PascalVOCDataset',
-    'proxyclip_voc20': 'PascalVOC20Dataset',
-    'proxyclip_coco_object': 'COCOObjectDataset',
-    'corrclip_voc21': 'PascalVOCDataset',
-    'corrclip_voc20': 'PascalVOC20Dataset',
-    'corrclip_context60': 'PascalContextDataset',
-    'corrclip_context59': 'PascalContextDataset59',
-    'corrclip_coco_object': 'COCOObjectDataset',
-    'corrclip_coco_stuff': 'COCOStuffDataset',
-    'corrclip_cityscapes': 'CityscapesDataset',
-    'corrclip_ade20k': 'ADE20KDataset',
-    # GroupViT's, without the background.
-    'groupvit_voc20': 'PascalVOC20Dataset',
-    'groupvit_context59': 'PascalContextDataset59',
-    # mmseg's names of the classes themselves, without the background; there is no file of them.
-    # Those of Context59 are the list above.
-    'plain_voc20': 'PascalVOC20Dataset',
-    'plain_coco_object': 'COCOObjectDataset',
-    'plain_coco_stuff': 'COCOStuffDataset',
-    'plain_cityscapes': 'CityscapesDataset',
-    'plain_ade20k': 'ADE20KDataset',
-}
+from .shipped_queries import QUERY_LISTS, program_of
 
 Queries = Union[str, Sequence[Union[str, Sequence[str]]]]
 
@@ -136,8 +103,12 @@ def _load_shipped(name: str) -> QuerySet:
         first = names.index('background') + 1 if 'background' in names else 0
         names, palette = names[first:], palette[first:]
         return QuerySet(names, tuple(range(len(names))), names, palette)
-    path = Path(__file__).parent / 'queries' / f'{name}.txt'
-    return QuerySet(*_flatten(_parse(_read_lines(path), str(path))), names, palette)
+    program, base = program_of(name)
+    path = Path(__file__).parent / 'queries' / f'{base}.txt'
+    classes = _parse(_read_lines(path), str(path))
+    if program is not None:
+        classes = [program.edit(base, *pair) for pair in zip(names, classes)]
+    return QuerySet(*_flatten(classes), names, palette)
 
 
 def _read_lines(path: Path) -> List[str]:
