@@ -89,9 +89,9 @@ def test_the_temperature_is_that_of_each_image():
     q, k, v = _images(3, 2, 4, 10, 8)
     normalised = torch.ones(2, 10, 32)
     normalised[1, :5] = 3
-    together = _method().mix(q, k, v, normalised)
+    together = _method().mix(q, k, v, normalised, v)
     for index, tau in ((0, 2.0), (1, 4.0)):  # times √8 the mean norm, √32 and 2 √32
-        alone = _method(temperature=tau).mix(q, k, v, normalised)
+        alone = _method(temperature=tau).mix(q, k, v, normalised, v)
         torch.testing.assert_close(together[index], alone[index])
 
 

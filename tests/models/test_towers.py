@@ -118,7 +118,7 @@ def test_bad_arguments(clip_path, arguments, message):
 def test_positions_stay_where_the_number_of_patches_is_the_checkpoint_s():
     positions = torch.randn(1 + 196, 4)
     for grid in ((14, 14), (7, 28)):
-        assert resample_positions(positions, grid, Resampling()) is positions
+        assert resample_positions(positions, grid, Resampling()).equal(positions)
 
 
 @pytest.mark.parametrize('offset', [0.1, None])

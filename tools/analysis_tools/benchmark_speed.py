@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 
 import sclip_mmseg
 from sclip_mmseg import InputError
+from sclip_mmseg.models import View
 from sclip_mmseg.models.windows import Window, window_grid
 from sclip_mmseg.utils.compat import openai_clip
 
@@ -67,6 +69,21 @@ CASES = {
 RESCLIP = {
     method: Case(f'{method}_vit-b16_context59', (375, 500), (336, 448))
     for method in ('naclip', 'resclip-naclip')
+}
+# Methods against the bare towers over the same windows, by the names of their configs.
+METHODS = {
+    name: Case(f'{name}_context59', (375, 500), (short, short * 4 // 3))
+    for name, short in {
+        'sclip_vit-b16': 336,
+        'scclip_vit-b16': 336,
+        'gem_vit-b16': 336,
+        'proxyclip-dino-b16_vit-b16': 336,
+        'proxyclip-dino-b8_vit-b16': 336,
+        'corrclip_vit-b16': 336,
+        'tcl_vit-b16': 448,
+        'tcl-pamr_vit-b16': 448,
+        'groupvit-unified_vit-s16': 448,
+    }.items()
 }
 OTHERS = ('resclip', 'pamr', 'text', 'startup')
 
@@ -216,7 +233,7 @@ def package(model: nn.Module, photo: Tensor, size: Size) -> Callable[[], object]
     from mmseg.structures import SegDataSample
 
     def run():
-        sample = SegDataSample(metainfo=dict(ori_shape=size))
+        sample = SegDataSample(metainfo=dict(ori_shape=size, img_path='photo.jpg'))
         [result] = model.test_step(dict(inputs=[photo], data_samples=[sample]))
         return result.pred_sem_seg.data.cpu()
 
@@ -331,6 +348,76 @@ def time_resclip(clip: str, folder: Path, args, precision: str) -> dict:
     return measure(runs, args.repeats, args.device)
 
 
+def write_seeded_dino(path: Path, patch_size: int) -> None:
+    """Write a DINO of ViT-B's sizes with random weights, as Meta names them."""
+    from sclip_mmseg.models.towers import DINO, VisionTransformer
+
+    torch.manual_seed(0)
+    tower = VisionTransformer(
+        width=768,
+        heads=12,
+        depth=12,
+        hidden=3072,
+        patch_size=patch_size,
+        positions=1 + (224 // patch_size) ** 2,
+        patch_bias=True,
+        pre_norm=False,
+    )
+    for parameter in (tower.class_token, tower.positions):
+        torch.nn.init.normal_(parameter, std=0.02)
+    torch.save({DINO.name_of(name): value for name, value in tower.state_dict().items()}, path)
+
+
+def time_method(name: str, clip: str, folder: Path, args, precision: str) -> dict:
+    """Time a method against its bare towers, each run once over the method's windows.
+
+    Raises:
+        InputError: If the method needs a checkpoint that no option names.
+    """
+    from sclip_mmseg.datasets import load_queries
+    from sclip_mmseg.models.text_embeddings import save_embeddings
+
+    case = METHODS[name]
+    cfg = read_case(case, clip, folder, precision)
+    encoder_cfg = cfg.model.image_encoder
+    if 'checkpoint' in encoder_cfg:
+        encoder_cfg.checkpoint = getattr(args, name.partition('-')[0].partition('_')[0])
+        if encoder_cfg.checkpoint is None:
+            raise InputError(f'{name} needs a checkpoint: give --groupvit or --tcl')
+        if 'clip' not in encoder_cfg:  # GroupViT's features have another width
+            query_set = load_queries(cfg.model.text_head.queries)
+            text = torch.randn(len(query_set.queries), 256)
+            save_embeddings(Path(cfg.model.text_head.embeddings), query_set, text)
+    if encoder_cfg.get('proxy'):
+        path = folder / f'{encoder_cfg.proxy.checkpoint}.pth'
+        write_seeded_dino(path, 8 if path.stem.endswith('8') else 16)
+        encoder_cfg.proxy.checkpoint = str(path)
+    if cfg.model.get('region_masks'):
+        regions = np.arange(48).reshape(6, 8).repeat(63, 0).repeat(63, 1)
+        np.savez(folder / 'photo.npz', instance_mask=regions[: case.size[0], : case.size[1]])
+        cfg.model.region_masks = f'{folder}/{{stem}}.npz'
+    model = build(cfg, args.device)
+    encoder, photo = model.image_encoder, random_photo(case.resized)
+    [image] = model.data_preprocessor(dict(inputs=[photo]))['inputs']
+    size = model.test_cfg.crop_size
+    windows = window_grid(case.resized, size, model.test_cfg.stride)
+    crops = torch.stack([cut(image, window) for window in windows])
+
+    def run_towers(batch: Tensor) -> Tensor:
+        if not hasattr(encoder, 'method'):  # a trained system: its network
+            return encoder.features(View(batch), model.text_head)
+        batch = batch.to(encoder.tower.dtype)
+        out = encoder.tower(batch)
+        return out if encoder.proxy is None else encoder.proxy(batch)
+
+    @torch.no_grad()
+    def bare():
+        return [run_towers(batch) for batch in crops.split(model.window_batch(size))][-1].cpu()
+
+    runs = {'package': package(model, photo, case.size), 'towers': bare}
+    return measure(runs, args.repeats, args.device)
+
+
 def time_pamr(clip: str, folder: Path, args, precision: str) -> dict:
     """Time PAMR alone: 171 queries at 640×480, 10 steps."""
     from sclip_mmseg.models.pamr import pamr
@@ -433,8 +520,9 @@ def report(name: str, result: dict) -> None:
 def parse_args(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    known = [*CASES, *OTHERS]
-    parser.add_argument('--cases', nargs='+', choices=known, default=known, metavar='CASE')
+    known = [*CASES, *METHODS, *OTHERS]
+    default = [case for case in known if not case.startswith(('tcl', 'groupvit'))]
+    parser.add_argument('--cases', nargs='+', choices=known, default=default, metavar='CASE')
     parser.add_argument(
         '--programs', nargs='+', choices='abc', default=['a', 'b', 'c'], help='default: all three'
     )
@@ -447,6 +535,8 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--text-queries', type=int, default=8, help='queries of the text head (default: 8)'
     )
+    parser.add_argument('--groupvit', help='checkpoint of GroupViT, for its cases')
+    parser.add_argument('--tcl', help='checkpoint of TCL, for its cases')
     parser.add_argument('--out', default='benchmark_speed.json', help='JSON of all figures')
     args = parser.parse_args(arguments)
     args.programs = sorted(set(args.programs))
@@ -476,6 +566,8 @@ def run(args: argparse.Namespace) -> None:
             for name in args.cases:
                 if name in others:
                     result = others[name](str(clip), folder, args, precision)
+                elif name in METHODS:
+                    result = time_method(name, str(clip), folder, args, precision)
                 else:
                     result = time_shape(name, str(clip), folder, args, precision)
                 results[f'{name} {args.device} {precision}'] = result
