@@ -16,7 +16,7 @@ from sclip_mmseg import InputError
 from sclip_mmseg.config import set_checkpoint
 from sclip_mmseg.datasets import load_queries
 from sclip_mmseg.datasets.checks import check_classes, load_dataset
-from sclip_mmseg.engine.settings import _to_json
+from sclip_mmseg.engine.settings import _resolver, _to_json
 from sclip_mmseg.models import View
 from sclip_mmseg.models.decision import segment
 from sclip_mmseg.models.inference_cfg import InferenceCfg
@@ -322,11 +322,12 @@ def test_a_fetched_file_is_found_by_name_and_counts_by_its_content(monkeypatch, 
     path = tmp_path / 'tcl.pth'
     path.write_bytes(b'one')
     assert resolve_trained('tcl') == path
-    digest = _to_json('tcl', 'checkpoint')
-    assert digest.startswith('SHA-256 ') and digest == _to_json(str(path), 'checkpoint')
+    resolve = _resolver('model.image_encoder.checkpoint')
+    digest = _to_json('tcl', resolve)
+    assert digest.startswith('SHA-256 ') and digest == _to_json(str(path), resolve)
     path.write_bytes(b'another')
-    assert _to_json('tcl', 'checkpoint') != digest
-    assert _to_json('tcl', 'prefix') == 'tcl'
+    assert _to_json('tcl', resolve) != digest
+    assert _to_json('tcl', _resolver('model.prefix')) == 'tcl'
 
 
 def test_the_argument_of_tools_test():
