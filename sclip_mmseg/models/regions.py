@@ -56,8 +56,8 @@ class RegionFiles:
             raise InputError(
                 f'{len(missing)} of {len(image_paths)} region maps do not exist, the first is '
                 f'{missing[0]}: unpack region_masks.zip of the Hugging Face data set '
-                'dk258/CorrCLIP into the folder of all datasets, or set model.region_masks to '
-                'maps of your own'
+                'dk258/CorrCLIP into the folder of all datasets, make maps of another kind by '
+                'tools/make_region_masks.py CONFIG, or set model.region_masks to your own'
             )
 
     def load(self, image_path: str, size: Size) -> Tensor:
