@@ -24,8 +24,10 @@ def pytest_addoption(parser):
 
 
 def pytest_generate_tests(metafunc):
-    """Run what takes a precision in all of them, or in the one asked for."""
-    if 'precision' in metafunc.fixturenames:
+    """Run what takes a precision, and does not choose, in all of them or in the one asked for."""
+    marks = metafunc.definition.iter_markers('parametrize')
+    chosen_by_test = any('precision' in mark.args[0] for mark in marks)
+    if 'precision' in metafunc.fixturenames and not chosen_by_test:
         chosen = metafunc.config.getoption('--dtype')
         metafunc.parametrize('precision', [chosen] if chosen else PRECISIONS)
 

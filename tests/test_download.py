@@ -10,7 +10,7 @@ import torch
 from helpers import seeded_clip
 
 from sclip_mmseg import InputError
-from sclip_mmseg.models import checkpoint
+from sclip_mmseg.models.towers import checkpoint
 from sclip_mmseg.utils.download import download
 from sclip_mmseg.utils.files import sha256_of
 
@@ -145,6 +145,6 @@ def test_a_clip_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path / 'root'))
     monkeypatch.setattr(checkpoint, 'OPENAI_CLIP', {'ViT-B/16': (sha256, 'clip.pt')})
     monkeypatch.setattr(checkpoint, 'openai_url', lambda *args: server.url)
-    assert 'visual.proj' in checkpoint.load_clip('ViT-B/16')
+    assert 'visual.proj' in checkpoint.load_clip('ViT-B/16')[0]
     assert (tmp_path / 'root/clip.pt').read_bytes() == content
     server.http.shutdown()

@@ -69,6 +69,7 @@ def test_a_missing_key():
     cfg.modle = cfg.pop('model')
     with pytest.raises(InputError, match="has no 'model', only keys without effect: .*modle"):
         check_config(cfg)
+    check_config(Config(dict(model=cfg.modle, default_scope='mmseg')), needed=['model'])
 
 
 def test_a_misspelt_type_where_there_is_no_other():

@@ -112,10 +112,16 @@ class CLIPImageEncoder(nn.Module):
         """L2-normalised patch features ``[B, h, w, D]``, float32; arguments as :meth:`forward`."""
         return F.normalize(self._run(view, text).float(), dim=-1)
 
+    def attention_map(self, view: View, text: Classify) -> Tensor:
+        """See :meth:`.methods.Method.attention_map`; other arguments as :meth:`forward`."""
+        return self.method.attention_map(self.tower, view, text, **self._second_tower)
+
     def _run(self, view: View, text: Classify) -> Tensor:
-        if self.proxy is None:
-            return self.method(self.tower, view, text)
-        return self.method(self.tower, view, text, proxy=self.proxy)
+        return self.method(self.tower, view, text, **self._second_tower)
+
+    @property
+    def _second_tower(self) -> dict:
+        return {} if self.proxy is None else dict(proxy=self.proxy)
 
     def choose_batch(self, size: Tuple[int, int]) -> int:
         """Number of windows of a height and width in pixels to encode at a time."""

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from typing import Any, Callable, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import mmengine.registry
 from mmengine.config import Config
@@ -41,7 +41,6 @@ _CHILDREN = {
     'postprocess': POSTPROCESSORS,
     'region_masks': REGION_GENERATORS,
 }
-_NEEDED = ('model', 'test_dataloader', 'test_evaluator', 'test_cfg')
 # Names that a runner reads, besides those of DataLoader; of the last two it allows others too.
 _LOADER_KEYS = ('num_batch_per_epoch', 'disable_subprocess_warning')
 _ENV_KEYS = ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit')
@@ -67,7 +66,11 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f" (did you mean '{by_lower[found[0]]}'?)" if found else ''
 
 
-def check_config(cfg: Config, plain: Optional[Mapping[str, Callable]] = None) -> None:
+def check_config(
+    cfg: Config,
+    plain: Optional[Mapping[str, Callable]] = None,
+    needed: Sequence[str] = ('model', 'test_dataloader', 'test_evaluator', 'test_cfg'),
+) -> None:
     """Look for misspelt keys and types in all that a test run builds from a config.
 
     Keys at the top, where a config may keep variables of its own, are refused only where they look
@@ -76,9 +79,10 @@ def check_config(cfg: Config, plain: Optional[Mapping[str, Callable]] = None) ->
     Args:
         cfg: The config.
         plain: Dotted key of a dict without ``type`` → the class that takes its keys as arguments.
+        needed: Keys that must be there.
 
     Raises:
-        InputError: If a key is unknown, or a ``type`` is not registered.
+        InputError: If a key is unknown or missing, or a ``type`` is not registered.
     """
     top = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
     top |= {*_SECTIONS, 'custom_imports'}
@@ -86,7 +90,7 @@ def check_config(cfg: Config, plain: Optional[Mapping[str, Callable]] = None) ->
         guess = nearest(key, top, cutoff=0.9)
         if key not in top and guess:
             raise InputError(f"the config's key '{key}' has no effect{guess}")
-    for key in _NEEDED:
+    for key in needed:
         if key not in cfg:
             others = ', '.join(sorted(set(cfg) - top))
             raise InputError(f"the config has no '{key}', only keys without effect: {others}")
@@ -95,7 +99,7 @@ def check_config(cfg: Config, plain: Optional[Mapping[str, Callable]] = None) ->
         if key in cfg:
             _check(cfg[key], key, registry, scope)
     loader = [*inspect.signature(DataLoader).parameters, *_LOADER_KEYS]
-    _check_names(cfg.test_dataloader, 'test_dataloader', 'the data loader', loader)
+    _check_names(cfg.get('test_dataloader', {}), 'test_dataloader', 'the data loader', loader)
     _check_names(cfg.get('env_cfg', {}), 'env_cfg', 'the runner', _ENV_KEYS, complete=False)
     _check_names(cfg.get('default_hooks', {}), 'default_hooks', 'the runner', _HOOK_KEYS, False)
     for key, builder in (plain or {}).items():

@@ -2,10 +2,11 @@
 
 import inspect
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import build_model, load_config, seeded_clip
+from helpers import build_model, load_config, seeded_clip, seeded_dino
 from mmengine.config import ConfigDict
 from mmseg.structures import SegDataSample
 
@@ -67,15 +68,37 @@ def deep_clip(tmp_path_factory):
     return str(path)
 
 
-def _model(clip, method, precision='fp32', mode='slide', device='cpu'):
+@pytest.fixture(scope='module')
+def extras(tmp_path_factory):
+    """What some methods need besides: a second tower and region maps, by the config's key."""
+    root = tmp_path_factory.mktemp('extras')
+    torch.save(seeded_dino(), root / 'dino.pt')
+    for index, size in enumerate(SIZES):
+        regions = (
+            np.arange(12).reshape(3, 4).repeat(size[0] // 3 + 1, 0).repeat(size[1] // 4 + 1, 1)
+        )
+        np.savez(root / f'{index}.npz', instance_mask=regions[: size[0], : size[1]])
+    return dict(proxy=dict(checkpoint=str(root / 'dino.pt')), region_masks=f'{root}/{{stem}}.npz')
+
+
+def _model(clip, method, precision='fp32', mode='slide', device='cpu', extras=None):
     cfg = load_config('clip_vit-b16_voc20', clip)
     cfg.model.image_encoder.update(method=ConfigDict(method), precision=precision)
     cfg.model.test_cfg.update(mode=mode, crop_size=(96, 96), stride=(48, 48))
+    cls = METHODS.get(method['type'])
+    if extras and cls.needs_proxy:
+        cfg.model.image_encoder.proxy = extras['proxy']
+    if extras and cls.needs_regions:
+        cfg.model.region_masks = extras['region_masks']
     return build_model(cfg, device)
 
 
 def _predict(model, images):
-    samples = [SegDataSample(metainfo=dict(ori_shape=image.shape[1:])) for image in images]
+    names = [SIZES.index(tuple(image.shape[1:])) for image in images]
+    samples = [
+        SegDataSample(metainfo=dict(ori_shape=tuple(image.shape[1:]), img_path=f'{name}.jpg'))
+        for name, image in zip(names, images)
+    ]
     predicted = model.test_step(dict(inputs=list(images), data_samples=samples))
     return [(sample.seg_logits.data, sample.pred_sem_seg.data) for sample in predicted]
 
@@ -87,8 +110,9 @@ def _images():
 
 @pytest.mark.parametrize('mode', ['slide', 'whole'])
 @pytest.mark.parametrize('method', METHODS_TO_TEST)
-def test_method(deep_clip, method, mode, precision, device):
-    model, images = _model(deep_clip, method, precision, mode, device), _images()
+def test_method(deep_clip, method, mode, precision, device, extras):
+    model = _model(deep_clip, method, precision, mode, device, extras)
+    images = _images()
     together = _predict(model, images)
     for image, (scores, classes) in zip(images, together):
         [(alone, _)] = _predict(model, [image])
@@ -111,6 +135,21 @@ def test_weights_applied_to_the_values_are_the_method(deep_clip, method, device)
     weights = encoder.method.attention_weights(*arguments)
     assert weights.shape == (2, 2, 25, 25)
     torch.testing.assert_close(weights @ tokens.v, encoder.method.mix(tokens), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('method', METHODS_TO_TEST)
+def test_maps_for_pictures_sum_to_what_the_patches_get(deep_clip, method, device, extras):
+    model = _model(deep_clip, method, device=device, extras=extras)
+    encoder = model.image_encoder
+    regions = torch.arange(4, device=device).repeat_interleave(24).expand(2, 96, 96)
+    view = View(torch.randn(2, 3, 96, 96, device=device), regions)
+    maps = encoder.attention_map(view, model.text_head)
+    grid = encoder.features(view, model.text_head).shape[1:3]
+    assert maps.shape == (2, *grid, *grid)
+    assert maps.dtype == torch.float32
+    totals = maps.flatten(3).sum(-1)
+    assert totals.min() > 0
+    assert totals.max() < 4.01  # four random maps are added, or ResCLIP doubles two
 
 
 def test_features_that_are_not_finite_name_the_setting(deep_clip):
@@ -173,34 +212,6 @@ def register():
     yield add
     for name in names:
         del METHODS.module_dict[name]
-
-
-def seeded_dino(width=64, depth=2, patch_size=8):
-    """State dict of a small DINO."""
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator) * 0.1
-
-    found = {
-        'cls_token': normal(1, 1, width),
-        'pos_embed': normal(1, 1 + 28**2, width),
-        'patch_embed.proj.weight': normal(width, 3, patch_size, patch_size),
-        'patch_embed.proj.bias': normal(width),
-    }
-    norms = ['norm', *(f'blocks.{i}.norm{j}' for i in range(depth) for j in (1, 2))]
-    found.update({f'{name}.weight': 1 + normal(width) for name in norms})
-    found.update({f'{name}.bias': normal(width) for name in norms})
-    for i in range(depth):
-        for name, rows, columns in (
-            ('attn.qkv', 3 * width, width),
-            ('attn.proj', width, width),
-            ('mlp.fc1', 4 * width, width),
-            ('mlp.fc2', width, 4 * width),
-        ):
-            found[f'blocks.{i}.{name}.weight'] = normal(rows, columns)
-            found[f'blocks.{i}.{name}.bias'] = normal(rows)
-    return found
 
 
 def test_a_method_with_its_own_loop(deep_clip, register, device):

@@ -9,6 +9,8 @@ from helpers import ROOT, config_path, load_config, run_tool, seeded_clip
 from mmseg.registry import MODELS
 from PIL import Image
 
+from sclip_mmseg.models import View
+
 sys.path.insert(0, str(ROOT / 'tools/analysis_tools'))
 
 import attention_maps
@@ -25,8 +27,11 @@ def image(voc_root):
 @pytest.mark.parametrize('method, total', [('clip', 1), ('maskclip', 1), ('sclip', 2)])
 def test_weights_of_a_token_sum_to(clip_path, method, total):
     cfg = load_config(f'{method}_vit-b16_voc20', clip_path)
-    weights = MODELS.build(cfg.model.image_encoder).attention_weights(torch.randn(1, 3, 64, 96))
+    encoder = MODELS.build(cfg.model.image_encoder)
+    view = View(torch.randn(1, 3, 64, 96))
+    weights = encoder.method.attention_weights(encoder.tower, view, None)
     assert weights.shape == (1, 2, 25, 25)
+    assert encoder.attention_map(view, None).shape == (1, 4, 6, 4, 6)
     torch.testing.assert_close(weights.sum(-1), torch.full((1, 2, 25), float(total)))
 
 
@@ -39,11 +44,18 @@ def test_maskclip_attends_to_the_point(clip_path, image):
 
 
 @pytest.mark.parametrize(
-    'point, token', [((0, 0), 1), ((119, 0), 8), ((0, 89), 41), ((119, 89), 48), ((60, 45), 29)]
+    'point, patch',
+    [
+        ((0, 0), (0, 0)),
+        ((119, 0), (0, 7)),
+        ((0, 89), (5, 0)),
+        ((119, 89), (5, 7)),
+        ((60, 45), (3, 4)),
+    ],
 )
-def test_patch_index(point, token):
+def test_patch_index(point, patch):
     # 6 x 8 patches; the last rows and columns of pixels are seen by no patch.
-    assert patch_index(point, size=(90, 120), resized=(100, 133), patch=16) == token
+    assert patch_index(point, size=(90, 120), resized=(100, 133), patch=16) == patch
 
 
 def test_pixels_beyond_the_last_patch_get_its_value():

@@ -9,7 +9,7 @@ import torch
 from helpers import ROOT, config_path, load_config, metrics, run_test, run_tool
 from torch import nn
 
-from sclip_mmseg.models import LearnedCSA
+from sclip_mmseg.models.methods import LearnedCSA
 
 sys.path.insert(0, str(ROOT / 'tools'))
 
@@ -70,9 +70,9 @@ def test_loss_decreases_and_the_projection_alone_changes(train, tmp_path, monkey
     after = model.state_dict()
     assert after.keys() == before.keys()
     changed = [key for key in after if not after[key].equal(before[key])]
-    assert changed == ['image_encoder.attention.weight']
+    assert changed == ['image_encoder.method.weight']
     learned = torch.load(out, weights_only=True)['weight']
-    assert learned.equal(after['image_encoder.attention.weight'])
+    assert learned.equal(after['image_encoder.method.weight'])
     assert learned.shape == (128, 128)
 
 
@@ -115,7 +115,7 @@ def test_the_projection_is_evaluated_by_path(train, tmp_path, voc_root, clip_pat
         '--work-dir',
         tmp_path / 'work',
         '--cfg-options',
-        f'model.image_encoder.attention.projection={out}',
+        f'model.image_encoder.method.projection={out}',
         data_root=voc_root,
     ).stdout
     assert 0 <= metrics(output)['mIoU'] <= 100
@@ -123,8 +123,8 @@ def test_the_projection_is_evaluated_by_path(train, tmp_path, voc_root, clip_pat
 
 
 def test_the_default_file_is_what_the_config_reads():
-    attention = load_config('ablation-learned_vit-b16_voc21').model.image_encoder.attention
-    path = train_projection.output_path(None, attention)
+    method = load_config('ablation-learned_vit-b16_voc21').model.image_encoder.method
+    path = train_projection.output_path(None, method)
     assert path == ROOT / 'work_dirs/projections/vit-b16_voc21.pt'
 
 

@@ -100,8 +100,6 @@ def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side:
     """
     init_default_scope(cfg.default_scope)
     encoder = MODELS.build(cfg.model.image_encoder).to(get_device()).eval()
-    if not hasattr(encoder.method, 'attention_weights'):
-        raise InputError(f'{type(encoder.method).__name__} has no attention weights to draw')
     text = TextOnDemand(build_text_head(cfg.model.image_encoder, cfg.model.text_head))
     pipeline = Compose(
         [
@@ -116,13 +114,17 @@ def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side:
     patch = encoder.patch_size
     if min(image.shape[-2:]) < patch:
         raise InputError(f'--short-side {short_side} is less than a patch of {patch} pixels')
-    weights = encoder.method.attention_weights(encoder.tower, View(image), text)
-    weights = weights[0].float().mean(0).cpu()
-    grid = tuple(side // patch for side in image.shape[-2:])
-    size = item['data_samples'].ori_shape
-    rows = [patch_index(point, size, image.shape[-2:], patch) for point in points]
-    maps = weights[rows, 1:].unflatten(1, grid)
-    return to_image(maps, patch, image.shape[-2:], size)
+    try:
+        if not hasattr(encoder, 'attention_map'):
+            raise NotImplementedError
+        [weights] = encoder.attention_map(View(image), text).cpu()
+    except NotImplementedError as error:
+        name = type(getattr(encoder, 'method', encoder)).__name__
+        raise InputError(f'{name} has no attention weights to draw') from error
+    patch = (encoder.tower if encoder.proxy is None else encoder.proxy.tower).patch_size
+    size, resized = item['data_samples'].ori_shape, image.shape[-2:]
+    maps = torch.stack([weights[patch_index(p, size, resized, patch)] for p in points])
+    return to_image(maps, patch, resized, size)
 
 
 class TextOnDemand:
@@ -146,21 +148,20 @@ class TextOnDemand:
         return self.head.to(features.device)(features)
 
 
-def patch_index(point: Point, size: Size, resized: Size, patch: int) -> int:
-    """Index among all tokens of the patch that sees a pixel, or of the nearest one.
+def patch_index(point: Point, size: Size, resized: Size, patch: int) -> Tuple[int, int]:
+    """Row and column of the patch that sees a pixel, or of the nearest one.
 
     Args:
         point: Column and row of the pixel in the image.
         size: Height and width of the image.
-        resized: Height and width to which it is resized for CLIP.
+        resized: Height and width to which it is resized for the tower.
         patch: Side of a patch in resized pixels.
     """
     x, y = point
-    row, column = (
+    return tuple(
         min(int(at * new / old / patch), new // patch - 1)
         for at, old, new in zip((y, x), size, resized)
     )
-    return 1 + row * (resized[1] // patch) + column
 
 
 def to_image(maps: Tensor, patch: int, resized: Size, size: Size) -> Tensor:

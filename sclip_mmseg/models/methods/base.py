@@ -58,6 +58,17 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
+        """What patches attend to in the last block, for pictures; arguments as :meth:`forward`.
+
+        Returns:
+            Mean over heads, float32 ``[B, h, w, h, w]``: a map of all patches for each.
+
+        Raises:
+            NotImplementedError: If the method has no such weights.
+        """
+        raise NotImplementedError
+
 
 @dataclass
 class LastTokens:
@@ -155,6 +166,16 @@ class LastBlockMethod(Method):
         _, tokens = self.prepare(tower, view, classify)
         identity = torch.eye(tokens.v.shape[2], dtype=tokens.v.dtype, device=tokens.v.device)
         return self.mix(replace(tokens, v=identity.expand(*tokens.v.shape[:2], -1, -1)))
+
+    def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
+        """See :class:`Method`."""
+        weights = self.attention_weights(tower, view, classify).float().mean(1)
+        return unflatten_map(weights[:, 1:, 1:], tower.grid(view.images))
+
+
+def unflatten_map(weights: Tensor, grid: Grid) -> Tensor:
+    """Lay weights ``[B, N, N]`` out as ``[B, h, w, h, w]``."""
+    return weights.unflatten(2, grid).unflatten(1, grid)
 
 
 def patch_offsets(grid: Grid, device: Optional[torch.device] = None) -> Tuple[Tensor, Tensor]:

@@ -11,8 +11,9 @@ from ...utils.errors import InputError
 from ..proxy import ProxyTower
 from ..regions import rank_ids, resize_nearest
 from ..towers import Block, VisionTransformer
+from ..towers.vit import Grid
 from ..view import View
-from .base import Classify, Method
+from .base import Classify, Method, unflatten_map
 from .proxyclip import mix_values, pairwise_cosines
 
 # Depth → first and last block, counted from 1, that the spatial branch averages.
@@ -81,18 +82,7 @@ class CorrCLIP(Method):
         self, tower: VisionTransformer, view: View, classify: Classify, proxy: ProxyTower
     ) -> Tensor:
         """See :class:`.base.Method`; features are on the second tower's grid."""
-        if view.regions is None:
-            raise InputError(
-                'CorrCLIP needs the regions of each image: set model.region_masks, and segment '
-                'images from files'
-            )
-        features = proxy.queries_and_keys(view.images)
-        fine = features.shape[1:3]
-        features = F.normalize(features.flatten(1, 2).float(), dim=-1)
-        regions = resize_nearest(view.regions, fine).flatten(1)
-        regions = merge_regions(regions, features, self.merge_distance)
-        weights = self.weights(features, regions)
-
+        weights, regions, fine = self._weigh(view, proxy)
         grid = tower.grid(view.images)
         cells = resize_nearest(regions.unflatten(1, fine), grid).flatten(1)
         cells = rank_ids(cells)
@@ -107,6 +97,27 @@ class CorrCLIP(Method):
         read = tower.read_out
         sum_ = read(main) + self.spatial * read(spatial) + self.semantic * read(semantic)
         return sum_.unflatten(1, fine)
+
+    def attention_map(
+        self, tower: VisionTransformer, view: View, classify: Classify, proxy: ProxyTower
+    ) -> Tensor:
+        """See :class:`.base.Method`; on the second tower's grid."""
+        weights, _, grid = self._weigh(view, proxy)
+        return unflatten_map(weights, grid)
+
+    def _weigh(self, view: View, proxy: ProxyTower) -> Tuple[Tensor, Tensor, Grid]:
+        """The map of all heads, the merged regions ``[B, N]``, and the grid of N."""
+        if view.regions is None:
+            raise InputError(
+                'CorrCLIP needs the regions of each image: set model.region_masks, and segment '
+                'images from files'
+            )
+        features = proxy.queries_and_keys(view.images)
+        grid = tuple(features.shape[1:3])
+        features = F.normalize(features.flatten(1, 2).float(), dim=-1)
+        regions = resize_nearest(view.regions, grid).flatten(1)
+        regions = merge_regions(regions, features, self.merge_distance)
+        return self.weights(features, regions), regions, grid
 
     def weights(self, features: Tensor, regions: Tensor) -> Tensor:
         """The map of all heads.

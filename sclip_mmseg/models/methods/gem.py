@@ -2,6 +2,7 @@
 
 from typing import Optional
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,7 +10,7 @@ from ...registry import METHODS
 from ...utils.errors import InputError
 from ..towers import Resampling, VisionTransformer
 from ..view import View
-from .base import Classify, Method
+from .base import Classify, Method, unflatten_map
 
 _RESAMPLING = Resampling(offset=None, antialias=True)  # of GEM's own positions
 
@@ -59,20 +60,34 @@ class GEM(Method):
         for number, block in enumerate(tower.blocks[first:], first + 1):
             normalised = block.norm1(x)
             q, k, v = block.project(normalised)
-            stream = stream + block.join(self.mix(q, k, v, normalised))
+            stream = stream + block.join(self.mix(q, k, v, normalised, values=v))
             if number < len(tower.blocks):  # CLIP's own output is not asked for
                 x = block.merge(x, F.scaled_dot_product_attention(q, k, v))
         return tower.read_out(stream[:, 1:]).unflatten(1, grid)
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, normalised: Tensor) -> Tensor:
+    def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
+        """See :class:`.base.Method`; of the last block."""
+        x, grid = tower.embed(view.images, _RESAMPLING)
+        *blocks, last = tower.blocks
+        for block in blocks:
+            x = block(x)
+        normalised = last.norm1(x)
+        q, k, v = last.project(normalised)
+        identity = torch.eye(v.shape[2], dtype=v.dtype, device=v.device)
+        values = identity.expand(*v.shape[:2], -1, -1)
+        weights = self.mix(q, k, v, normalised, values).float().mean(1)
+        return unflatten_map(weights[:, 1:, 1:], grid)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, normalised: Tensor, values: Tensor) -> Tensor:
         """The self-self attention.
 
         Args:
             q, k, v: ``[B, heads, 1 + N, d]``.
             normalised: What they are projected from, ``[B, 1 + N, width]``.
+            values: What is mixed, ``[B, heads, 1 + N, e]``: v, but for pictures of the weights.
 
         Returns:
-            ``[B, heads, 1 + N, d]``.
+            Like ``values``.
         """
         # τ √d, since attention divides logits by √d.
         if self.temperature is None:
@@ -84,7 +99,7 @@ class GEM(Method):
             z = _normalise(z)
             for _ in range(self.iterations):
                 z = _normalise(_attend(z, scale, z))
-            mixed = mixed + _attend(z, scale, v)
+            mixed = mixed + _attend(z, scale, values)
         return mixed / 3
 
 

@@ -9,7 +9,7 @@ from ..proxy import ProxyTower
 from ..towers import Block, VisionTransformer
 from ..towers.vit import Grid
 from ..view import View
-from .base import Classify, Method
+from .base import Classify, Method, unflatten_map
 
 
 @METHODS.register_module()
@@ -54,6 +54,13 @@ class ProxyCLIP(Method):
         patches = x[:, tower.num_prefix_tokens :]
         mixed = mix_values(last, patches, grid, weights, features.shape[1:3])
         return tower.read_out(mixed).unflatten(1, features.shape[1:3])
+
+    def attention_map(
+        self, tower: VisionTransformer, view: View, classify: Classify, proxy: ProxyTower
+    ) -> Tensor:
+        """See :class:`.base.Method`; on the second tower's grid."""
+        features = proxy(view.images)
+        return unflatten_map(self.weights(features.flatten(1, 2)), features.shape[1:3])
 
     def weights(self, features: Tensor) -> Tensor:
         """The map ``[B, N, N]``, float32, of features ``[B, N, C]``; rows sum to 1."""

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ...registry import METHODS
 from ...utils.errors import InputError
-from ..towers import VisionTransformer
+from ..towers import VisionTransformer, attention_logits
 from ..towers.vit import Block, Grid
 from ..view import View
-from .base import Classify, Method
+from .base import Classify, Method, unflatten_map
 
 
 @METHODS.register_module()
@@ -87,28 +87,46 @@ class SCCLIP(Method):
         Raises:
             InputError: If the windows have too few patches.
         """
-        grid = tower.grid(view.images)
+        grid, averaged, tokens, weights, edges = self._prepare(tower, view.images)
+        block, levels = tower.blocks[-1], tokens[1]
+        # Both branches are averaged together in the end, which is the same as one by one.
+        features = attend(block, averaged, weights) + attend(block, levels[:, 1:], weights)
+        features = features + self.class_weight * sum(branch[:, 0] for branch in tokens)[:, None]
+        features = average(features, edges, self.threshold)
+        return tower.read_out(features.to(tower.dtype)).unflatten(1, grid)
+
+    def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
+        """See :class:`.base.Method`: the main branch's."""
+        grid, averaged, _, weights, _ = self._prepare(tower, view.images)
+        block = tower.blocks[-1]
+        _, k, _ = block.project(block.norm1(averaged).to(tower.dtype))
+        own = attention_logits(k, k).float().softmax(-1).mean(1)
+        return unflatten_map((own + weights) / 2, grid)
+
+    def _prepare(self, tower: VisionTransformer, images: Tensor) -> tuple:
+        """Run all blocks but the last, and calibrate.
+
+        Returns:
+            The grid, the repaired and averaged patches ``[B, N, width]``, the tokens ``[B, 1 + N,
+            width]`` of the two branches, the map of all heads and the edges' similarities, both
+            ``[B, N, N]``.
+        """
+        grid = tower.grid(images)
         if grid[0] * grid[1] <= self.neighbours:
             raise InputError(
                 f'method.neighbours={self.neighbours} needs windows of more patches than that, '
                 f'these have {grid[0]} × {grid[1]}: enlarge test_cfg.crop_size or the images'
             )
-        before_last, levels, patches = self._run_blocks(tower, view.images)
-        class_token, last_patches = before_last[:, 0], before_last[:, 1:]
+        before_last, levels, patches = self._run_blocks(tower, images)
+        last_patches = before_last[:, 1:]
         factors = local_outlier_factors(last_patches, self.neighbours)
         anomalous = find_anomalies(factors, self.share)
         repaired = repair(last_patches, anomalous, grid)
         similarity = cosines(repair(patches[self.similarity_block], anomalous, grid))
         edges = cosines(patches[self.edge_block])
 
-        weights = self.attention(similarity)
         averaged = average(repaired, similarity, self.threshold)
-        block = tower.blocks[-1]
-        # Both branches are averaged together in the end, which is the same as one by one.
-        features = attend(block, averaged, weights) + attend(block, levels[:, 1:], weights)
-        features = features + self.class_weight * (class_token + levels[:, 0])[:, None]
-        features = average(features, edges, self.threshold)
-        return tower.read_out(features.to(tower.dtype)).unflatten(1, grid)
+        return grid, averaged, (before_last, levels), self.attention(similarity), edges
 
     def _run_blocks(
         self, tower: VisionTransformer, images: Tensor
