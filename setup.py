@@ -50,6 +50,7 @@ setup(
         'opencv-python',
         'pillow',
         'scipy',
+        'scikit-image',
         'filelock',
         'safetensors',
         'tqdm',
@@ -59,6 +60,7 @@ setup(
         'lite': ['mmcv-lite>=2.0.0,<2.2.0'],
         'mmcv': ['mmcv>=2.0.0,<2.2.0'],
         'web': ['gradio>=6,<7'],
+        'sam': ['transformers>=4.56', 'torchvision'],
     },
     zip_safe=False,
 )

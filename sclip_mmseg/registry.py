@@ -9,3 +9,5 @@ METHODS = Registry('method', scope='mmseg')
 REFINERS = Registry('refiner', scope='mmseg')
 #: What corrects labels at the end, such as :class:`.models.regions.RegionMajority`.
 POSTPROCESSORS = Registry('postprocessor', scope='mmseg')
+#: What makes maps of regions of pictures, such as :class:`.models.region_generators.Felzenszwalb`.
+REGION_GENERATORS = Registry('region generator', scope='mmseg')

@@ -29,8 +29,18 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='add a background class, of these words separated by commas, by default of the 26 '
         'words of the published list',
     )
-    parser.add_argument('--method', default='sclip', help='e.g. sclip, sclip-pamr10, naclip, clip')
-    parser.add_argument('--clip', help='CLIP by name or path; default: ViT-B/16')
+    parser.add_argument('--method', default='sclip', help='e.g. sclip, naclip, corrclip, tcl')
+    parser.add_argument(
+        '--regions',
+        metavar='GENERATOR',
+        help='sharpen the outlines: felzenszwalb, sam2 or sam cuts each picture into regions, each '
+        'of which gets its most frequent class',
+    )
+    parser.add_argument(
+        '--clip',
+        help='CLIP by name or path, or the checkpoint of a trained system; default: ViT-B/16, or '
+        "the system's published one",
+    )
     parser.add_argument('--out', type=Path, default=Path('segmented'), help='folder to write to')
     parser.add_argument('--device', help='default: the accelerator where there is one')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
@@ -62,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
 
     apis.segment_files(
         *(args.images, classes, background, args.method, args.out),
-        *(args.clip, args.device, args.cfg_options, report),
+        *(args.clip, args.device, args.cfg_options, report, args.regions),
     )
     print(f'written to {args.out.resolve()}')
 

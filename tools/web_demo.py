@@ -36,6 +36,7 @@ class Demo:
 
     Args:
         clip: CLIP by name or path; None for the toy CLIP.
+            Trained systems read their published checkpoints.
         device: None for the accelerator where there is one.
 
     Raises:
@@ -63,11 +64,12 @@ class Demo:
         options = {'model.test_cfg.seg_logits': False}
         if method.startswith('resclip'):
             options.update(self.resclip_options)
-        if background:
+        clip = None if apis.is_trained(method) else self.clip
+        if background and clip:  # trained systems have a threshold of their own
             options['model.test_cfg.prob_thd'] = threshold
         names = words.split(',') if background and words.strip() else background
         return apis.build_segmentor(
-            apis.parse_classes(classes), names, method, self.clip, self.device, options
+            apis.parse_classes(classes), names, method, clip, self.device, options
         )
 
     def segment(

@@ -3,7 +3,14 @@
 from .drawing import draw_legend, draw_overlay
 from .files import FileResult, segment_files
 from .media import read_picture
-from .segment import Segmentation, build_segmentor, list_methods, parse_classes, segment
+from .segment import (
+    Segmentation,
+    build_segmentor,
+    is_trained,
+    list_methods,
+    parse_classes,
+    segment,
+)
 
 __all__ = [
     'FileResult',
@@ -11,6 +18,7 @@ __all__ = [
     'build_segmentor',
     'draw_legend',
     'draw_overlay',
+    'is_trained',
     'list_methods',
     'parse_classes',
     'read_picture',

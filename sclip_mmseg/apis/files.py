@@ -62,6 +62,7 @@ def segment_files(
     device: Optional[str] = None,
     cfg_options: Optional[dict] = None,
     on_result: Optional[Callable[[FileResult], None]] = None,
+    regions: Union[str, dict, None] = None,
 ) -> List[FileResult]:
     """Segment pictures and videos into own classes and write what was found.
 
@@ -71,8 +72,8 @@ def segment_files(
 
     Args:
         inputs: A picture, video or folder, or several.
-        classes, background, method, clip, device, cfg_options: See :func:`build_segmentor`. Class
-            scores are not kept.
+        classes, background, method, clip, device, cfg_options, regions: See
+            :func:`build_segmentor`. Class scores are not kept.
         out: Folder to write to; existing results of the same name are replaced.
         on_result: Called with each result as soon as it is written.
 
@@ -92,7 +93,7 @@ def segment_files(
     for path in filter(is_video, files):
         open_video(path)
     options = {'model.test_cfg.seg_logits': False, **(cfg_options or {})}
-    model = build_segmentor(classes, background, method, clip, device, options)
+    model = build_segmentor(classes, background, method, clip, device, options, regions)
     results, errors = [], []
     Path(out).mkdir(parents=True, exist_ok=True)
     with open(Path(out) / 'areas.csv', 'w', newline='', encoding='utf-8') as file:
@@ -120,7 +121,7 @@ def segment_files(
 
 def _segment_picture(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
     image = read_picture(path)
-    result = _segment_named(model, image, path)
+    result = segment(model, path)
     overlay = Path(f'{stem}{OVERLAY}.png')
     drawn = draw_overlay(image[..., ::-1], result.labels, result.class_names, result.palette)
     Image.fromarray(drawn).save(overlay)
@@ -139,7 +140,7 @@ def _segment_video(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
         raise InputError(f'{path} has no frame that can be read')
     with video_writer(overlay, video.fps, frame.shape[:2]) as writer:
         while frame is not None:
-            result = _segment_named(model, frame, path)
+            result = _segment_frame(model, frame, path)
             drawn = draw_overlay(
                 frame[..., ::-1], result.labels, result.class_names, result.palette, inside=True
             )
@@ -153,7 +154,7 @@ def _segment_video(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
     return FileResult(path, overlay, labels, totals)
 
 
-def _segment_named(model: CLIPSegmentor, image: np.ndarray, path: Path) -> Segmentation:
+def _segment_frame(model: CLIPSegmentor, image: np.ndarray, path: Path) -> Segmentation:
     try:
         return segment(model, image)
     except InputError as error:

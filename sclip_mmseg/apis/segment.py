@@ -2,26 +2,32 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
+import torch
 from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from mmseg.apis import inference_model
 from mmseg.registry import MODELS
 
+from ..config import set_checkpoint
 from ..datasets import QUERY_LISTS, load_queries, voc_palette
 from ..datasets.query_set import Queries
 from ..models import PLAIN_DICTS, CLIPSegmentor
 from ..models.inference_cfg import InferenceCfg
+from ..models.region_generators import find_generator
+from ..models.regions import GeneratedRegions
 from ..utils.errors import InputError
 from ..utils.spelling import check_config
 from ..zoo import METHODS, config_of
 from .media import read_picture
 
-BENCHMARK = 'voc20'  # whose config of a method is used
+# Whose config of a method is used: one without a background where there is one.
+BENCHMARK, WITH_BACKGROUND = 'voc20', 'voc21'
 BACKGROUND_THD = 0.1  # as published for the benchmarks with a background
+REGIONS = 'Felzenszwalb'  # where regions are needed and nothing says how to make them
 
 
 @dataclass
@@ -58,6 +64,11 @@ def list_methods() -> List[str]:
     return list(METHODS)
 
 
+def is_trained(method: str) -> bool:
+    """Whether a method is a trained system, whose ``clip`` is a checkpoint of its own."""
+    return 'checkpoint' in _read_config(method)[0].model.image_encoder
+
+
 def build_segmentor(
     classes: Queries,
     background: Union[bool, Sequence[str]] = False,
@@ -65,6 +76,7 @@ def build_segmentor(
     clip: Optional[str] = None,
     device: Optional[str] = None,
     cfg_options: Optional[dict] = None,
+    regions: Union[str, dict, None] = None,
 ) -> CLIPSegmentor:
     """Build a segmentor for own classes.
 
@@ -72,11 +84,17 @@ def build_segmentor(
         classes: See :func:`.datasets.load_queries`.
         background: Names of what is not wanted, which become class 0 together with all pixels whose
             best score is below 0.1; True for the 26 words of the published VOC21 list but those
-            that are queries of a class.
+            that are queries of a class. GroupViT and TCL have a background without words: True for
+            it, with the value published for VOC21.
         method: One of :func:`list_methods`.
-        clip: A CLIP by name or path; None for the method's own, ViT-B/16.
+        clip: A CLIP by name or path; None for the method's own, ViT-B/16. Of GroupViT and TCL, the
+            checkpoint of the trained system.
         device: None for the accelerator where there is one.
         cfg_options: Further values of the config by dotted keys.
+        regions: What makes regions of a picture, each of which gets its most frequent class:
+            ``'felzenszwalb'``, ``'sam2'``, ``'sam'``, or a config, see
+            :mod:`.models.region_generators`. None for no regions, but for the methods that need
+            them: for these ``'felzenszwalb'``.
 
     Returns:
         The segmentor, ready for :func:`segment` and mmseg's ``inference_model``.
@@ -84,25 +102,40 @@ def build_segmentor(
     Raises:
         InputError: If an argument cannot be used.
     """
-    cfg = Config.fromfile(config_of(method, BENCHMARK))
+    cfg, own_background = _read_config(method)
     query_set = load_queries(classes)
     queries, names = query_set.by_class, list(query_set.class_names)
     # Black is the background's alone, unless a benchmark's palette says otherwise.
     shipped = isinstance(classes, str) and classes in QUERY_LISTS
     palette = query_set.palette if shipped else voc_palette(len(names) + 1)[1:]
+    if own_background and background and background is not True:
+        raise InputError(
+            f"method='{method}' has a background of its own, which takes no words: use "
+            'background=True (--background)'
+        )
     if background:
-        words = list(background) if background is not True else _background_words(query_set.queries)
-        queries.insert(0, words)
         names.insert(0, 'background')
         palette = [[0, 0, 0], *palette]
+    if own_background:
+        cfg.merge_from_dict(own_background if background else dict.fromkeys(own_background))
+    elif background:
+        words = list(background) if background is not True else _background_words(query_set.queries)
+        queries.insert(0, words)
         cfg.model.test_cfg.prob_thd = BACKGROUND_THD
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two classes are called '{name}': rename one, or join their synonyms")
     cfg.model.text_head.queries = queries
     if clip:
-        cfg.model.image_encoder.clip = clip
+        set_checkpoint(cfg, clip)
+    needs_regions = cfg.model.get('region_masks') is not None
+    if regions is not None:
+        cfg.model.setdefault('postprocess', dict(type='RegionMajority'))
+    if regions is not None or needs_regions:  # maps of a benchmark's images are of no use
+        cfg.model.region_masks = find_generator(REGIONS if regions is None else regions)
     cfg.merge_from_dict(cfg_options or {})
+    if cfg.model.get('postprocess') and cfg.model.get('region_masks') is None:
+        cfg.model.region_masks = find_generator(REGIONS)
     check_config(cfg, PLAIN_DICTS)
     if (
         InferenceCfg.from_dict(cfg.model.test_cfg).needs_background
@@ -118,6 +151,20 @@ def build_segmentor(
     model.cfg = cfg
     model.dataset_meta = dict(classes=tuple(names), palette=palette)
     return model.to(device or get_device()).eval()
+
+
+def _read_config(method: str) -> Tuple[Config, Dict[str, float]]:
+    """A method's config, and the published values of its own background by dotted keys."""
+    published = Config.fromfile(config_of(method, WITH_BACKGROUND))
+    own = {
+        f'model.{part}.background': published.model[part].background
+        for part in ('image_encoder', 'test_cfg')
+        if published.model[part].get('background') is not None
+    }
+    try:
+        return Config.fromfile(config_of(method, BENCHMARK)), own
+    except InputError:  # its authors evaluate with a background only
+        return published, own
 
 
 def _background_words(queries: Sequence[str]) -> List[str]:
@@ -145,22 +192,36 @@ def parse_classes(text: str) -> Queries:
     return text if text in QUERY_LISTS else text.replace(';', '\n').splitlines()
 
 
-def segment(model: CLIPSegmentor, image: Union[str, Path, np.ndarray]) -> Segmentation:
+def segment(
+    model: CLIPSegmentor,
+    image: Union[str, Path, np.ndarray],
+    regions: Optional[np.ndarray] = None,
+) -> Segmentation:
     """Segment a picture.
 
     Args:
         model: From :func:`build_segmentor`.
         image: A path, or a BGR array uint8 ``[H, W, 3]`` as OpenCV reads it.
+        regions: Ids of the picture's regions, integers ``[H, W]``, the lowest one standing for
+            none; None for those that the model finds or makes, if it needs any.
 
     Returns:
         Its segmentation, at its own size.
 
     Raises:
-        InputError: If the file does not exist or is no picture.
+        InputError: If the file does not exist or is no picture, or if its regions cannot be used.
     """
-    if not isinstance(image, np.ndarray):
-        image = read_picture(image)
-    result = inference_model(model, image)
+    path = None if isinstance(image, np.ndarray) else str(image)
+    if path:
+        image = read_picture(path)
+    if regions is None and isinstance(model.regions, GeneratedRegions):
+        regions = model.regions.make(image, image.shape[:2])
+    steps = [step for step in model.cfg.test_pipeline if step['type'] != 'LoadAnnotations']
+    steps[0] = dict(steps[0], type='LoadImageFromNDArray')
+    data = pseudo_collate([Compose(steps)(dict(img=image))])
+    data['data_samples'][0].set_metainfo(dict(img_path=path, regions=regions))
+    with torch.no_grad():
+        [result] = model.test_step(data)
     return Segmentation(
         result.pred_sem_seg.data[0].cpu().numpy(),
         result.seg_logits.data.cpu().numpy() if 'seg_logits' in result else None,

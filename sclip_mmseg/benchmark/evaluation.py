@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Sequence
 from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
-from ..config import read_config
+from ..config import read_config, set_checkpoint
 from ..datasets.checks import check_files, load_dataset
 from ..engine import evaluation_settings, list_changes
 from ..utils.errors import InputError
@@ -27,7 +27,7 @@ class Options:
 
     Attributes:
         work_dir: A folder per pair is made here.
-        checkpoint: CLIP by name or path; None for the configs' own.
+        checkpoint: CLIP, or trained system, by name or path; None for the configs' own.
         limit: Number of images of each benchmark; None for all.
         cfg_options: As for ``tools/test.py``, ``{benchmark}`` being the benchmark's name.
         processes: Number of processes that share the images of a pair.
@@ -131,7 +131,7 @@ class Evaluation:
         """
         cfg = read_config(str(self._config))
         if self.options.checkpoint:
-            cfg.model.image_encoder.clip = self.options.checkpoint
+            set_checkpoint(cfg, self.options.checkpoint)
         cfg.merge_from_dict(_parse_options(self._cfg_options))
         init_default_scope(cfg.default_scope)
         key = self.result.benchmark
@@ -144,9 +144,13 @@ class Evaluation:
         if isinstance(datasets[key], InputError):
             self.result.status, self.result.reason = 'missing', str(datasets[key])
             return
-        self._settings = evaluation_settings(cfg, datasets[key])
+        try:
+            self._settings = evaluation_settings(cfg, datasets[key])
+        except InputError as error:
+            raise InputError(f'{self.result.name}: {error}') from error
         self.result.images = len(datasets[key])
-        self.result.weights = self._digest('image_encoder.clip')
+        trained = self._digest('image_encoder.checkpoint')
+        self.result.weights = trained or self._digest('image_encoder.clip')
         self.result.queries = self._digest('text_head.embeddings') or self._digest_of_queries()
         if self._finished.is_file():
             content = json.loads(self._finished.read_text())

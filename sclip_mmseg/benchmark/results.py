@@ -23,7 +23,8 @@ class Result:
         images: Number of images evaluated.
         seconds_per_image: Without start-up; None where it was not measured.
         peak_memory: Bytes of the first process, on the GPU where there is one; None on Windows.
-        weights, queries: SHA-256 of the CLIP's file, and of the query list or its embeddings' file.
+        weights, queries: SHA-256 of the file of the CLIP or trained system, and of the query list
+            or its embeddings' file.
         circumstances: Versions, device and number of processes.
     """
 

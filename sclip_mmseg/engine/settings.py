@@ -5,7 +5,7 @@ import os
 import os.path as osp
 import warnings
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import torch
 from mmengine.config import Config
@@ -15,7 +15,7 @@ from ..datasets import load_queries
 from ..models.proxy import resolve_proxy
 from ..models.regions import RegionFiles
 from ..models.towers import resolve_clip
-from ..models.trained import TRAINED, resolve_trained
+from ..models.trained import resolve_trained
 from ..utils.files import find_file, sha256_of
 from ..version import __version__
 
@@ -100,14 +100,14 @@ def _flatten(value: Any, key: str = '') -> Iterator[Tuple[str, Any]]:
                 continue  # which come with queries of their own
             yield from _flatten(item, f'{key}.{child}' if key else child)
     else:
-        yield key, _to_json(value, _resolver(key, value))
+        yield key, _to_json(value, _resolver(key))
 
 
-def _resolver(key: str, value: Any) -> Callable[[str], Optional[Path]]:
+def _resolver(key: str) -> Callable[[str], Optional[Path]]:
     """What finds the file that a setting names."""
     if key.endswith('.proxy.checkpoint'):
         return resolve_proxy
-    if key.endswith('.checkpoint') and value in TRAINED:
+    if key.endswith('.image_encoder.checkpoint'):
         return resolve_trained
     return resolve_clip if key.endswith('.clip') else find_file
 
@@ -134,10 +134,10 @@ def _describe_images(dataset: BaseDataset) -> str:
     return f'{len(dataset)} images, their names and sizes having SHA-256 {digest.hexdigest()}'
 
 
-def _describe_regions(model: Config, dataset: BaseDataset) -> Optional[str]:
-    """A digest of the names and sizes of all images' region maps; None where there are none."""
-    if model.get('region_masks') is None:
-        return None
+def _describe_regions(model: Config, dataset: BaseDataset) -> Union[str, dict, None]:
+    """A digest of the names and sizes of all images' region maps, or what makes them."""
+    if not isinstance(model.get('region_masks'), str):
+        return model.get('region_masks')
     files, digest = RegionFiles(model.region_masks), hashlib.sha256()
     images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
     files.check(images)

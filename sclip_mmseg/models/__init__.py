@@ -6,6 +6,7 @@ from .inference_cfg import InferenceCfg
 from .methods import RCS, SFR, LastBlockMethod, LastTokens, Method
 from .pamr import PAMR
 from .proxy import ProxyTower
+from .region_generators import SAM, SAM2, Felzenszwalb
 from .regions import RegionMajority
 from .segmentor import CLIPSegmentor
 from .text_head import CLIPTextHead
@@ -24,10 +25,13 @@ PLAIN_DICTS = {
 __all__ = [
     'PAMR',
     'PLAIN_DICTS',
+    'SAM',
+    'SAM2',
     'CLIPImageEncoder',
     'CLIPSegmentor',
     'CLIPTTAModel',
     'CLIPTextHead',
+    'Felzenszwalb',
     'GroupViTEncoder',
     'GroupViTTextHead',
     'LastBlockMethod',

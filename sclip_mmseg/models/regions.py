@@ -1,4 +1,4 @@
-"""Maps of regions, given as files beside the images: read, resized, and used to correct labels.
+"""Maps of regions: read from files or made, resized, and used to correct labels.
 
 A map has an integer id per pixel. The lowest one means "in no region", whatever its value.
 """
@@ -6,15 +6,16 @@ A map has an integer id per pixel. The lowest one means "in no region", whatever
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Sequence, Tuple
+from typing import Any, Sequence, Tuple, Union
 
+import mmcv
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
-from ..registry import POSTPROCESSORS
+from ..registry import POSTPROCESSORS, REGION_GENERATORS
 from ..utils.errors import InputError
 from .windows import Size
 
@@ -55,8 +56,8 @@ class RegionFiles:
             raise InputError(
                 f'{len(missing)} of {len(image_paths)} region maps do not exist, the first is '
                 f'{missing[0]}: unpack region_masks.zip of the Hugging Face data set '
-                'dk258/CorrCLIP into the folder of all datasets, or set model.region_masks to '
-                'maps of your own'
+                'dk258/CorrCLIP into the folder of all datasets, make maps of another kind by '
+                'tools/make_region_masks.py CONFIG, or set model.region_masks to your own'
             )
 
     def load(self, image_path: str, size: Size) -> Tensor:
@@ -76,12 +77,55 @@ class RegionFiles:
         path = self.path(image_path)
         if not path.is_file():
             raise InputError(f'region map {path} of {image_path} does not exist')
-        ids = _read(path)
-        if not np.issubdtype(ids.dtype, np.integer):
-            raise InputError(f'region map {path} holds {ids.dtype}, expected integers')
-        if ids.shape != tuple(size):
-            raise InputError(f'region map {path} is {ids.shape}, its image is {tuple(size)}')
-        return torch.from_numpy(ids.astype(np.int64))
+        return check_regions(_read(path), size, f'region map {path}')
+
+
+class GeneratedRegions:
+    """Region maps made of the images as they come.
+
+    Args:
+        generator: Config of what makes them, e.g. :class:`.region_generators.Felzenszwalb`.
+
+    Raises:
+        InputError: If a value cannot be used.
+    """
+
+    def __init__(self, generator: dict):
+        self.generator = REGION_GENERATORS.build(generator)
+
+    def load(self, image_path: str, size: Size) -> Tensor:
+        """Make the map of an image file; arguments and result as :meth:`RegionFiles.load`."""
+        return self.make(mmcv.imread(image_path), size)
+
+    def make(self, image: np.ndarray, size: Size) -> Tensor:
+        """Make the map of an image, BGR, uint8 ``[H, W, 3]``: int64 ``[H, W]``."""
+        ids = self.generator(np.ascontiguousarray(image[..., ::-1]))
+        return check_regions(ids, size, f'the map of {type(self.generator).__name__}')
+
+
+def build_regions(region_masks: Union[str, dict]) -> Union[RegionFiles, GeneratedRegions]:
+    """Build what gives the region maps of images.
+
+    Args:
+        region_masks: Pattern of files, see :class:`RegionFiles`; or config of a generator.
+    """
+    if isinstance(region_masks, dict):
+        return GeneratedRegions(region_masks)
+    return RegionFiles(region_masks)
+
+
+def check_regions(ids: Any, size: Size, name: str) -> Tensor:
+    """Check a region map and bring it to int64 ``[H, W]``.
+
+    Raises:
+        InputError: If it holds no integers, or is of another size than its image.
+    """
+    ids = np.asarray(ids)
+    if not np.issubdtype(ids.dtype, np.integer):
+        raise InputError(f'{name} holds {ids.dtype}, expected integers')
+    if ids.shape != tuple(size):
+        raise InputError(f'{name} is {ids.shape}, its image is {tuple(size)}')
+    return torch.from_numpy(ids.astype(np.int64))
 
 
 def _read(path: Path) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The segmentor: image → windows → query maps → one map → refine → decide."""
 
 import copy
-from typing import List, Optional, Tuple
+from typing import List, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from ..utils.precision import check_matmul_precision
 from .decision import segment
 from .fusion import WindowMaps, dense_tiles, encode_windows
 from .inference_cfg import InferenceCfg
-from .regions import RegionFiles, resize_nearest
+from .regions import build_regions, check_regions, resize_nearest
 from .view import View
 from .windows import Size
 
@@ -35,8 +35,9 @@ class CLIPSegmentor(BaseSegmentor):
         text_head: Config of the text head, e.g. :class:`.text_head.CLIPTextHead`. Its checkpoint is
             by default the image encoder's.
         refine: Config of a module that refines query maps, e.g. :class:`.pamr.PAMR`; None for none.
-        region_masks: Path of each image's region map, see :class:`.regions.RegionFiles`, for the
-            methods and corrections that need one.
+        region_masks: Path of each image's region map, see :class:`.regions.RegionFiles`, or config
+            of what makes it of the image, see :mod:`.region_generators`; for the methods and
+            corrections that need one.
         postprocess: Config of a module that corrects labels at the end, e.g.
             :class:`.regions.RegionMajority`; None for none.
         test_cfg: See :class:`.inference_cfg.InferenceCfg`.
@@ -52,7 +53,7 @@ class CLIPSegmentor(BaseSegmentor):
         image_encoder: dict,
         text_head: dict,
         refine: Optional[dict] = None,
-        region_masks: Optional[str] = None,
+        region_masks: Union[str, dict, None] = None,
         postprocess: Optional[dict] = None,
         test_cfg: Optional[dict] = None,
         data_preprocessor: Optional[dict] = None,
@@ -67,7 +68,7 @@ class CLIPSegmentor(BaseSegmentor):
         self.text_head = build_text_head(image_encoder, text_head)
         self.refine = REFINERS.build(refine) if refine else None
         self.postprocess = POSTPROCESSORS.build(postprocess) if postprocess else None
-        self.region_files = None if region_masks is None else RegionFiles(region_masks)
+        self.regions = None if region_masks is None else build_regions(region_masks)
         self.image_encoder = MODELS.build(image_encoder)
         self._check_regions()
         self._check_sizes()
@@ -96,12 +97,13 @@ class CLIPSegmentor(BaseSegmentor):
 
     def _check_regions(self) -> None:
         needed = getattr(self.image_encoder, 'needs_regions', False) or self.postprocess is not None
-        if needed and self.region_files is None:
+        if needed and self.regions is None:
             raise InputError(
                 'the method or model.postprocess needs region maps: set model.region_masks to '
-                'their path, with {stem} in place of the name of an image'
+                'their path, with {stem} in place of the name of an image, or to '
+                "dict(type='Felzenszwalb')"
             )
-        if self.region_files is not None and not needed:
+        if self.regions is not None and not needed:
             raise InputError(
                 'model.region_masks has no use for this method: set it to None, or correct labels '
                 "by it with model.postprocess=dict(type='RegionMajority')"
@@ -163,7 +165,8 @@ class CLIPSegmentor(BaseSegmentor):
             inputs: Normalised images ``[B, 3, H, W]``, padded on the right and at the bottom where
                 they are unequal.
             data_samples: Their metadata; None for images without padding, to be segmented at their
-                own size.
+                own size. Region maps are found or made by ``img_path``, unless the metadata hold
+                one as ``regions``, integers ``[H, W]`` at the original size.
 
         Returns:
             The samples, with ``pred_sem_seg`` (int64 ``[1, H, W]``) and, unless
@@ -206,15 +209,17 @@ class CLIPSegmentor(BaseSegmentor):
 
     def _load_regions(self, like: Tensor, sample: SegDataSample) -> Optional[Tensor]:
         """Ids of an image's regions at its original size, int64 ``[H, W]``; None for none."""
-        if self.region_files is None:
+        if self.regions is None:
             return None
+        size = sample.get('ori_shape', like.shape[-2:])
+        if sample.get('regions') is not None:
+            return check_regions(sample.regions, size, 'the region map').to(like.device)
         if not sample.get('img_path'):
             raise InputError(
                 "model.region_masks is found by the image's name: segment an image from a file, "
-                'not an array'
+                'not an array, or segment the array by sclip_mmseg.apis.segment'
             )
-        size = sample.get('ori_shape', like.shape[-2:])
-        return self.region_files.load(sample.img_path, size).to(like.device)
+        return self.regions.load(sample.img_path, size).to(like.device)
 
     def window_batch(self, size: Size) -> int:
         """Number of windows of a height and width in pixels to encode at a time."""

@@ -10,7 +10,7 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from ..registry import METHODS, POSTPROCESSORS, REFINERS
+from ..registry import METHODS, POSTPROCESSORS, REFINERS, REGION_GENERATORS
 from .errors import InputError
 
 # What a runner reads, and the registry of the typed dicts below it; None where there are none.
@@ -39,6 +39,7 @@ _CHILDREN = {
     'base': METHODS,
     'refine': REFINERS,
     'postprocess': POSTPROCESSORS,
+    'region_masks': REGION_GENERATORS,
 }
 # Names that a runner reads, besides those of DataLoader; of the last two it allows others too.
 _LOADER_KEYS = ('num_batch_per_epoch', 'disable_subprocess_warning')

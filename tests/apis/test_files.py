@@ -92,7 +92,7 @@ def test_bad_files(run, tmp_path):
     with pytest.raises(InputError, match=r'y\.mp4 does not exist'):
         run(str(tmp_path / 'y.mp4'))
     Image.new('RGB', (600, 1)).save(tmp_path / 'thin.png')
-    with pytest.raises(InputError, match=r'thin\.png: .* smaller than a patch'):
+    with pytest.raises(InputError, match=r'thin\.png is .* smaller than a patch'):
         run(tmp_path / 'thin.png')
     (tmp_path / 'both').mkdir()
     Image.new('RGB', (90, 90)).save(tmp_path / 'both/z.png')

@@ -3,12 +3,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import build_model, load_config, load_images
+from mmseg.structures import SegDataSample
 from PIL import Image
 
 from sclip_mmseg import InputError
 from sclip_mmseg.datasets.checks import load_dataset
 from sclip_mmseg.engine import evaluation_settings, list_changes
+from sclip_mmseg.models import PLAIN_DICTS, Felzenszwalb
 from sclip_mmseg.models.regions import RegionFiles, majority_labels, rank_ids, resize_nearest
+from sclip_mmseg.utils.spelling import check_config
 
 
 def _by_hand(labels, regions):
@@ -178,6 +181,46 @@ def test_an_image_without_a_name(clip_path, masks):
         model.predict(torch.zeros(1, 3, 64, 64))
 
 
+def test_regions_made_of_the_image(clip_path, voc_root):
+    paths = sorted((voc_root / 'VOCdevkit/VOC2012/JPEGImages').iterdir())
+    cfg = _config(clip_path, dict(type='Felzenszwalb', scale=300))
+    corrected = build_model(cfg).test_step(load_images(cfg, paths))
+    plain = build_model(load_config('sclip_vit-b16_voc20', clip_path))
+    changed = 0
+    for path, after, before in zip(paths, corrected, plain.test_step(load_images(cfg, paths))):
+        regions = torch.from_numpy(Felzenszwalb(scale=300)(np.array(Image.open(path))))
+        labels = before.pred_sem_seg.data[0]
+        assert after.pred_sem_seg.data[0].equal(_by_hand(labels, regions))
+        changed += int((after.pred_sem_seg.data[0] != labels).sum())
+    assert changed
+
+
+def test_regions_of_the_metadata_come_first(clip_path):
+    model = build_model(_config(clip_path, '{stem}.npz'))
+    regions = np.arange(64 * 64, dtype=np.int32).reshape(64, 64) // 1000
+    sample = SegDataSample(metainfo=dict(regions=regions, img_path='absent.jpg'))
+    [result] = model.predict(torch.randn(1, 3, 64, 64), [sample])
+    labels = result.pred_sem_seg.data[0]
+    for region in (1, 2, 3, 4):
+        assert len(labels[torch.from_numpy(regions) == region].unique()) == 1
+    for wrong, message in (
+        (regions[:9], r'is \(9, 64\), its image is \(64, 64\)'),
+        (regions * 0.5, 'holds'),
+    ):
+        sample = SegDataSample(metainfo=dict(regions=wrong))
+        with pytest.raises(InputError, match=f'the region map {message}'):
+            model.predict(torch.randn(1, 3, 64, 64), [sample])
+
+
+def test_a_misspelt_generator(clip_path):
+    for config, message in (
+        (dict(type='Felsenszwalb'), "region_masks.type='Felsenszwalb' is not registered.*Felzensz"),
+        (dict(type='Felzenszwalb', skale=3), "region_masks.skale: .* no 'skale'.*'scale'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_config(_config(clip_path, config), PLAIN_DICTS)
+
+
 def test_maps_count_by_names_and_sizes(clip_path, voc_root, masks, monkeypatch):
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
 
@@ -195,3 +238,14 @@ def test_maps_count_by_names_and_sizes(clip_path, voc_root, masks, monkeypatch):
     assert change.startswith('regions was')
     with pytest.raises(InputError, match='3 of 3 region maps do not exist'):
         settings(masks)
+
+
+def test_generators_count_by_their_values(clip_path, voc_root, monkeypatch):
+    monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
+
+    def settings(**options):
+        cfg = _config(clip_path, dict(type='Felzenszwalb', **options))
+        return evaluation_settings(cfg, load_dataset(cfg.test_dataloader.dataset))
+
+    changes, _ = list_changes(settings(scale=100), settings(scale=200))
+    assert changes == ['regions.scale was 100, is 200']

@@ -1,12 +1,14 @@
 """`tools/benchmark.py` as a user runs it, and its tables."""
 
 import csv
+import hashlib
 import json
 import runpy
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from PIL import Image
 from sclip_mmseg import InputError
 from sclip_mmseg.benchmark import machine, pairs
 from sclip_mmseg.benchmark.child import find_reason
+from sclip_mmseg.benchmark.evaluation import Options, evaluate
 from sclip_mmseg.benchmark.results import Result, to_markdown, write_results
 
 TOOL = ROOT / 'tools/benchmark.py'
@@ -123,6 +126,75 @@ def test_missing_datasets_are_listed(tmp_path, clip_path, monkeypatch, capsys):
     assert f'- voc20: PascalVOC20Dataset: folder {tmp_path}/VOCdevkit/VOC2012 does not' in output
     assert '- ade20k: ADE20KDataset: folder' in output
     assert '| sclip | – (81.54) | – (16.45) |' in output
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError('no network')
+
+    monkeypatch.setattr(urllib.request, 'urlopen', refuse)
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'method', 'arguments', 'message'),
+    [
+        ('vit-b16', 'proxyclip-dino-b8', ['--checkpoint', 'CLIP'], 'put it at .*dino_vitbase8'),
+        ('vit-s16', 'groupvit-unified', [], 'put it at .*group_vit_gcc_redcap'),
+        ('vit-s16', 'groupvit-unified', ['--checkpoint', 'no.pth'], "'no.pth' is neither a file"),
+        ('vit-b16', 'tcl', ['--cfg-options', 'ITS_CLIP'], 'put it at .*tcl.pth'),
+        ('vit-b16', 'sclip', ['--checkpoint', 'no.pt'], "'no.pt' is neither"),
+        (
+            *('vit-b16', 'corrclip', ['--checkpoint', 'CLIP', '--cfg-options', 'PROXY']),
+            '3 of 3 region maps do not exist.*unpack .*tools/make_region_masks.py',
+        ),
+    ],
+)
+def test_what_lacks_is_said_before_any_work(
+    tmp_path,
+    voc_root,
+    clip_path,
+    dino_path,
+    offline,
+    monkeypatch,
+    backbone,
+    method,
+    arguments,
+    message,
+):
+    monkeypatch.setattr(
+        'sclip_mmseg.benchmark.evaluation.run_python', lambda *_: pytest.fail('work began')
+    )
+    monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
+    monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path / 'weights'))
+    (tmp_path / 'weights').mkdir()
+    values = {
+        'CLIP': clip_path,
+        'ITS_CLIP': f'model.image_encoder.clip={clip_path}',
+        'PROXY': f'model.image_encoder.proxy.checkpoint={dino_path}',
+    }
+    arguments = [values.get(word, word) for word in arguments]
+    pair = ['--backbone', backbone, '--methods', method, '--benchmarks', 'voc20']
+    with pytest.raises(InputError, match=message) as caught:
+        _run(monkeypatch, '--work-dir', tmp_path / 'work', *pair, *arguments)
+    assert str(caught.value).startswith(f'{method}_{backbone}_voc20: ')
+    assert '\n' not in str(caught.value)
+    assert not (tmp_path / 'work').exists()
+
+
+def test_a_trained_system_s_checkpoint(tmp_path, voc_root, monkeypatch):
+    checkpoint = tmp_path / 'groupvit.pth'
+    checkpoint.write_bytes(b'weights')
+    called = []
+    monkeypatch.setattr(
+        'sclip_mmseg.benchmark.evaluation.run_python', lambda *a: called.append(a) or 'no'
+    )
+    monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
+    [result] = pairs.find_pairs(['groupvit-unified'], ['voc20'], 'vit-s16')
+    evaluate([result], Options(tmp_path / 'work', str(checkpoint)))
+    assert result.weights == hashlib.sha256(b'weights').hexdigest()
+    [(command, _)] = called
+    assert command[2] == str(checkpoint)
 
 
 @pytest.mark.parametrize(

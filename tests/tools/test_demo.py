@@ -3,6 +3,8 @@ import pytest
 from helpers import ROOT, call_tool, run_tool
 from PIL import Image
 
+from sclip_mmseg.models import Felzenszwalb
+
 SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
 
 
@@ -83,3 +85,19 @@ def test_one_name_twice(folder, clip_path, tmp_path):
         (tmp_path / f'x.{suffix}').write_bytes((folder / 'image_0.jpg').read_bytes())
     output = _demo(tmp_path, clip_path, tmp_path, '--classes', 'cat', check=False)
     assert 'both called x' in output
+
+
+def test_regions_sharpen_outlines(folder, clip_path, tmp_path):
+    def labels(*arguments):
+        arguments = ('--classes', 'sky; grass; cat', *arguments)
+        _demo(folder / 'image_0.jpg', clip_path, tmp_path, *arguments)
+        return np.array(Image.open(tmp_path / 'out/image_0_labels.png'))
+
+    plain, sharp = labels(), labels('--regions', 'felzenszwalb')
+    regions = Felzenszwalb()(np.array(Image.open(folder / 'image_0.jpg')))
+    assert (plain != sharp).any()
+    for region in np.unique(regions)[1:]:
+        assert len(np.unique(sharp[regions == region])) == 1
+    arguments = ('--classes', 'cat', '--regions', 'sam3')
+    output = _demo(folder, clip_path, tmp_path, *arguments, check=False)
+    assert output.splitlines()[-1].startswith("error: 'sam3' makes no regions: use one of felzensz")

@@ -9,10 +9,10 @@ from typing import Callable, Dict, Optional, Sequence
 import numpy as np
 from PIL import Image
 from scipy.io.matlab import MatReadError
-from tqdm.contrib.concurrent import process_map
 
 from ...utils.errors import InputError
 from ...utils.files import digest_of
+from ...utils.processes import map_in_processes
 from .archives import ARCHIVE_ERRORS, Entry, FileEntry
 
 # What archives, Pillow and SciPy raise on damaged files or ones of another kind.
@@ -105,7 +105,7 @@ def run_tasks(tasks: Sequence[Task], digests: Dict[Path, str], nproc: int, title
         if path in digests:
             _verify(path, digests[path])
     if todo:
-        process_map(Task.run, todo, max_workers=nproc, chunksize=4, desc=title, unit='file')
+        map_in_processes(Task.run, todo, nproc, chunksize=4, desc=title, unit='file')
     return len(todo)
 
 

@@ -1,0 +1,12 @@
+"""What makes maps of regions of pictures, for methods and corrections that need them.
+
+A generator is called with a picture, RGB, uint8 ``[H, W, 3]``, and returns the ids of its regions,
+int32 ``[H, W]``: 1 and so on, and 0 for pixels in no region. Ids rise with the area, so that the
+lowest one, which its readers take for "in no region", is the smallest where no pixel is left out.
+"""
+
+from .base import find_generator, paint_masks, rank_by_area
+from .felzenszwalb import Felzenszwalb
+from .sam import SAM, SAM2
+
+__all__ = ['SAM', 'SAM2', 'Felzenszwalb', 'find_generator', 'paint_masks', 'rank_by_area']

@@ -1,0 +1,173 @@
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from helpers import ROOT, call_tool, config_path, run_tool
+from PIL import Image
+
+from sclip_mmseg import InputError
+from sclip_mmseg.apis.region_maps import make_region_maps
+from sclip_mmseg.models import Felzenszwalb
+from sclip_mmseg.models.regions import RegionFiles
+
+TOOL = ROOT / 'tools/make_region_masks.py'
+
+
+@pytest.fixture
+def folder(voc_root):
+    return voc_root / 'VOCdevkit/VOC2012/JPEGImages'
+
+
+def _load(path):
+    with np.load(path) as arrays:
+        return arrays['instance_mask']
+
+
+def test_a_folder(folder, tmp_path):
+    out = tmp_path / 'maps'
+    output = run_tool(TOOL, folder, '--out', out, '--nproc', 2).stdout
+    assert '3 maps made, 0 were there' in output
+    assert sorted(path.name for path in out.iterdir()) == [f'image_{i}.npz' for i in range(3)]
+    for index, size in enumerate([(90, 120), (130, 100), (100, 100)]):
+        ids = _load(out / f'image_{index}.npz')
+        assert ids.shape == size and np.issubdtype(ids.dtype, np.integer)
+        assert np.unique(ids).tolist() == list(range(1, ids.max() + 1))
+        picture = np.array(Image.open(folder / f'image_{index}.jpg'))
+        assert (ids == Felzenszwalb()(picture)).all()
+        RegionFiles(f'{out}/{{stem}}.npz').load(f'image_{index}.jpg', size)
+
+
+def test_options_are_the_generator_s(folder, tmp_path):
+    arguments = (TOOL, folder, '--nproc', 1, '--out')
+    call_tool(*arguments, tmp_path / 'fine', '--options', 'scale=1', 'min_size=2')
+    call_tool(*arguments, tmp_path / 'rough', '--options', 'scale=1000')
+    fine, rough = (_load(tmp_path / name / 'image_0.npz').max() for name in ('fine', 'rough'))
+    assert fine > rough
+
+
+def test_a_benchmark(voc_root):
+    config = config_path('corrclip_vit-b16_voc20')
+    arguments = (TOOL, config, '--nproc', 1, '--options', 'scale=200')
+    output = call_tool(*arguments, env={'SCLIP_DATA_ROOT': str(voc_root)}).stdout
+    pattern = f'{voc_root}/region_masks/voc/{{stem}}.npz'
+    assert f'{pattern}: 3 maps made' in output
+    RegionFiles(pattern).check([f'image_{index}.jpg' for index in range(3)])
+
+
+@pytest.mark.parametrize('damage', ['cut', 'empty', 'text', 'size', 'floats', 'absent'])
+def test_whole_maps_are_kept_and_others_made_again(folder, tmp_path, damage):
+    arguments = (TOOL, folder, '--out', tmp_path, '--nproc', 1)
+    call_tool(*arguments)
+    maps = [tmp_path / f'image_{index}.npz' for index in range(3)]
+    before = [path.read_bytes() for path in maps]
+    # Somebody's own map of the last picture.
+    np.savez(maps[2], instance_mask=np.ones((100, 100), np.uint16))
+    kept = maps[2].read_bytes()
+    if damage == 'absent':
+        maps[1].unlink()
+    elif damage in ('size', 'floats'):
+        shape, dtype = ((9, 9), int) if damage == 'size' else ((130, 100), float)
+        np.savez(maps[1], instance_mask=np.ones(shape, dtype))
+    else:
+        content = {'cut': before[1][:-40], 'empty': b'', 'text': b'no map'}[damage]
+        maps[1].write_bytes(content)
+    assert '1 maps made, 2 were there' in call_tool(*arguments).stdout
+    assert (_load(maps[1]) == Felzenszwalb()(np.array(Image.open(folder / 'image_1.jpg')))).all()
+    assert maps[0].read_bytes() == before[0] and maps[2].read_bytes() == kept
+
+
+def test_pictures_turned_by_their_exif_data(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (40, 20)).save(tmp_path / 'a.jpg', exif=exif)
+    arguments = (TOOL, tmp_path, '--out', tmp_path / 'maps', '--nproc', 1)
+    call_tool(*arguments)
+    assert _load(tmp_path / 'maps/a.npz').shape == (40, 20)  # upright, as the loader has it
+    assert '0 maps made, 1 were there' in call_tool(*arguments).stdout
+
+
+class _Slow:
+    """Takes a while with one picture, which the size tells, and says that it has begun."""
+
+    def __init__(self, size, begun):
+        self.size, self.begun = size, begun
+
+    def __call__(self, image):
+        if image.shape[:2] == self.size:
+            self.begun.touch()
+            time.sleep(120)
+        return np.ones(image.shape[:2], np.int32)
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='sends SIGKILL')
+def test_killed_and_gone_on_with(folder, tmp_path):
+    program = (
+        'import sys; from pathlib import Path\n'
+        f'sys.path.insert(0, {str(ROOT / "tests/tools")!r})\n'
+        f'sys.path.insert(0, {str(ROOT / "tests")!r})\n'
+        'import sclip_mmseg\n'
+        'from test_make_region_masks import _Slow, make_region_maps\n'
+        f'images = sorted(Path({str(folder)!r}).iterdir())\n'
+        f'slow = _Slow((100, 100), Path({str(tmp_path / "begun")!r}))\n'
+        f'make_region_maps(images, {str(tmp_path / "{stem}.npz")!r}, slow, 2)\n'
+    )
+    killed = subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE)
+    first = [tmp_path / f'image_{index}.npz' for index in (0, 1)]
+    end = time.monotonic() + 100
+    while not ((tmp_path / 'begun').exists() and all(path.exists() for path in first)):
+        assert time.monotonic() < end and killed.poll() is None
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate(timeout=60)  # returns when its workers have ended too
+    assert not (tmp_path / 'image_2.npz').exists()
+    output = call_tool(TOOL, folder, '--out', tmp_path, '--nproc', 2).stdout
+    assert '1 maps made, 2 were there' in output
+    assert _load(tmp_path / 'image_2.npz').shape == (100, 100)
+
+
+@pytest.mark.parametrize('nproc', [1, 2])
+def test_a_picture_that_cannot_be_read_stops_no_other(folder, tmp_path, nproc):
+    (folder / 'a.jpg').write_text('no picture')
+    output = call_tool(TOOL, folder, '--out', tmp_path, '--nproc', nproc, check=False).stdout
+    assert output.splitlines()[-1].startswith('error: 1 of 4 without region map: ')
+    assert 'a.jpg cannot be read as a picture' in output
+    assert len(list(tmp_path.glob('*.npz'))) == 3
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (('--generator', 'sam3'), "'sam3' makes no regions: use one of felzenszwalb, sam2, sam"),
+        (
+            ('--options', 'skale=2'),
+            '--options skale: Felzenszwalb takes scale, sigma, min_size (did',
+        ),
+        (('--options', 'scale=-2'), 'scale=-2 must be a number from 0 on'),
+    ],
+)
+def test_bad_arguments(folder, tmp_path, arguments, message):
+    output = call_tool(TOOL, folder, '--out', tmp_path, *arguments, check=False).stdout
+    assert output.startswith('error: ') and message in output
+    assert not list(tmp_path.glob('*.npz'))
+
+
+def test_nowhere_to_write_to(folder, tmp_path, voc_root):
+    output = call_tool(TOOL, folder, check=False).stdout
+    assert output.startswith('error: ') and 'does not say where region maps lie' in output
+    config = config_path('sclip_vit-b16_voc20')
+    output = call_tool(TOOL, config, check=False, env={'SCLIP_DATA_ROOT': str(voc_root)}).stdout
+    assert 'voc20.py does not say where region maps lie: name a folder by --out' in output
+    (tmp_path / 'file').touch()
+    output = call_tool(TOOL, folder, '--out', tmp_path / 'file', check=False).stdout
+    assert output.startswith('error: cannot write to')
+
+
+def test_one_name_for_two_pictures(tmp_path):
+    with pytest.raises(InputError, match=r'b/x\.png and .*a/x\.jpg would have the same region map'):
+        images = [tmp_path / 'a/x.jpg', tmp_path / 'b/x.png']
+        make_region_maps(images, f'{tmp_path}/{{stem}}.npz', Felzenszwalb())
+    with pytest.raises(InputError, match=r'as \.npz files, not as .*\.png'):
+        make_region_maps(images, f'{tmp_path}/{{stem}}.png', Felzenszwalb())
