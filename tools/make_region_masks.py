@@ -72,8 +72,9 @@ def run(args: argparse.Namespace) -> None:
     config = find_generator(args.generator)
     check_options(config['type'], args.options)
     generator = REGION_GENERATORS.build({**config, **args.options})
-    nproc = args.nproc or (os.cpu_count() if generator.parallel else 1)
-    if nproc > 1 and not generator.parallel:
+    parallel = getattr(generator, 'parallel', False)
+    nproc = args.nproc or (os.cpu_count() if parallel else 1)
+    if nproc > 1 and not parallel:
         raise InputError(f'--generator {args.generator} runs in one process: leave --nproc out')
     made = make_region_maps(images, pattern, generator, nproc)
     print(f'{pattern}: {made} maps made, {len(images) - made} were there')

@@ -10,6 +10,7 @@ from PIL import Image
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis.media import open_video, video_writer
+from sclip_mmseg.models import Felzenszwalb
 
 CLASSES = ['sky', 'grass', 'cat, kitten']
 SMALL = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
@@ -58,6 +59,17 @@ def test_a_video(run, video, clip_path, tmp_path):
     last = cv2.VideoCapture(str(video))
     frame = [last.read()[1] for _ in range(FRAMES)][-1]
     assert (apis.segment(model, frame).labels == labels[-1]).all()
+
+
+def test_regions_of_each_frame(run, video, monkeypatch):
+    seen = []
+    make = Felzenszwalb.__call__
+    monkeypatch.setattr(Felzenszwalb, '__call__', lambda *a: seen.append(a[1]) or make(*a))
+    run(video, regions='felzenszwalb')
+    assert [image.shape for image in seen] == [(*SIZE, 3)] * FRAMES
+    assert all(a.mean() < b.mean() for a, b in zip(seen, seen[1:]))
+    red, green, blue = seen[-1][:, :70].mean((0, 1))
+    assert green > 150 and red > blue + 15  # RGB
 
 
 def test_a_folder_of_both(run, video, voc_root, tmp_path):
