@@ -32,6 +32,9 @@ METHODS: Dict[str, str] = {
     'tcl-pamr': 'tcl/tcl-pamr_vit-b16_{}.py',
 }
 
+#: For own pictures: of those that need CLIP alone the best on photographs (docs/methods.md).
+DEFAULT_METHOD = 'scclip'
+
 
 def config_of(method: str, benchmark: str) -> Path:
     """The config of a method for a benchmark.

@@ -29,7 +29,9 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='add a background class, of these words separated by commas, by default of the 26 '
         'words of the published list',
     )
-    parser.add_argument('--method', default='sclip', help='e.g. sclip, naclip, corrclip, tcl')
+    parser.add_argument(
+        '--method', default='scclip', help='e.g. sclip, corrclip, tcl; default: scclip'
+    )
     parser.add_argument(
         '--regions',
         metavar='GENERATOR',

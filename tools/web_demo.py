@@ -17,7 +17,7 @@ HELP = (
     'Upload a picture and write classes, one per line or separated by semicolons, synonyms '
     'separated by commas. The overlay follows whenever you leave a box or change a choice.'
 )
-CLASSES, METHOD, THRESHOLD = 'dog\ncat, kitten\ncar', 'sclip', 0.1
+CLASSES, METHOD, THRESHOLD = 'dog\ncat, kitten\ncar', 'scclip', 0.1
 Result = Tuple[Optional[np.ndarray], Dict[str, float], str]
 
 

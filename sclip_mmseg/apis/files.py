@@ -12,6 +12,7 @@ from PIL import Image
 from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
 from ..utils.errors import InputError
+from ..zoo import DEFAULT_METHOD
 from .drawing import draw_overlay
 from .media import (
     LABELS,
@@ -56,7 +57,7 @@ def segment_files(
     inputs: Paths,
     classes: Queries,
     background: Union[bool, Sequence[str]] = False,
-    method: str = 'sclip',
+    method: str = DEFAULT_METHOD,
     out: Union[str, Path] = 'segmented',
     clip: Optional[str] = None,
     device: Optional[str] = None,

@@ -21,7 +21,7 @@ from ..models.region_generators import find_generator
 from ..models.regions import GeneratedRegions
 from ..utils.errors import InputError
 from ..utils.spelling import check_config
-from ..zoo import METHODS, config_of
+from ..zoo import DEFAULT_METHOD, METHODS, config_of
 from .media import read_picture
 
 # Whose config of a method is used: one without a background where there is one.
@@ -72,7 +72,7 @@ def is_trained(method: str) -> bool:
 def build_segmentor(
     classes: Queries,
     background: Union[bool, Sequence[str]] = False,
-    method: str = 'sclip',
+    method: str = DEFAULT_METHOD,
     clip: Optional[str] = None,
     device: Optional[str] = None,
     cfg_options: Optional[dict] = None,

@@ -269,13 +269,19 @@ def test_bad_arguments(arguments, part):
         _method(**arguments)
 
 
-@pytest.mark.parametrize('layers, good', [(10, False), (11, True), (12, True)])
-def test_blocks_must_be_there(layers, good):
-    if good:
-        _method().check(_tower(layers))
-    else:
-        with pytest.raises(InputError, match='block 10, there are blocks 1 to 9 before the last'):
-            _method().check(_tower(layers))
+def test_blocks_must_be_there():
+    with pytest.raises(InputError, match='block 10, there are blocks 1 to 9 before the last'):
+        _method(level_blocks=[4, 10]).check(_tower(10))
+
+
+@pytest.mark.parametrize(
+    'depth, similarity, edge, levels',
+    [(12, 9, 4, range(4, 11)), (8, 6, 3, range(3, 8)), (24, 18, 8, range(8, 21))],
+)
+def test_blocks_are_the_published_ones_or_in_proportion(depth, similarity, edge, levels):
+    assert _method().blocks(depth) == (similarity, edge, levels)
+    assert _method(edge_block=2).blocks(depth)[1] == 2
+    _method().check(_tower(depth))
 
 
 def test_fewer_blocks_may_be_asked_for():

@@ -1,6 +1,6 @@
 """SC-CLIP, *Self-Calibrated CLIP for Training-Free Open-Vocabulary Segmentation* (2411.15869)."""
 
-from typing import Dict, Sequence, Tuple, Union
+from typing import Dict, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -18,15 +18,16 @@ from .base import Classify, Method, unflatten_map
 class SCCLIP(Method):
     """Repairs anomalous patches, and lets middle blocks guide and join the last attention.
 
-    Blocks are counted from 1. The defaults are the published values, for the 12 blocks of ViT-B/16.
+    Blocks are counted from 1. The defaults are the published values for the 12 blocks of ViT-B/16;
+    for another depth nothing is published, and blocks not given are taken in proportion.
 
     Args:
         neighbours: Nearest patches that a patch's outlier factor looks at. Windows must have more
             patches.
         share: Of the patches, how many are anomalous, 0 to below 1.
-        similarity_block: Block whose repaired patches give the similarity of patches.
-        edge_block: Block whose patches give the similarity that the result is averaged by.
-        level_blocks: Blocks whose outputs, summed, are the second branch.
+        similarity_block: Block whose repaired patches give the similarity of patches; 9 of 12.
+        edge_block: Block whose patches give the similarity that the result is averaged by; 4 of 12.
+        level_blocks: Blocks whose outputs, summed, are the second branch; 4 to 10 of 12.
         class_weight: Weight of the class token that is added to every patch.
         threshold: Smallest similarity that counts in an average, 0 to below 1.
         temperature: Factor on the similarities in the last attention.
@@ -39,9 +40,9 @@ class SCCLIP(Method):
         self,
         neighbours: int = 30,
         share: float = 0.05,
-        similarity_block: int = 9,
-        edge_block: int = 4,
-        level_blocks: Sequence[int] = (4, 5, 6, 7, 8, 9, 10),
+        similarity_block: Optional[int] = None,
+        edge_block: Optional[int] = None,
+        level_blocks: Optional[Sequence[int]] = None,
         class_weight: float = 0.3,
         threshold: float = 0.4,
         temperature: float = 3.0,
@@ -56,27 +57,37 @@ class SCCLIP(Method):
             raise InputError(f'method.class_weight={class_weight} must not be negative')
         if not temperature > 0:
             raise InputError(f'method.temperature={temperature} must be positive')
-        if not isinstance(level_blocks, (list, tuple)) or not level_blocks:
+        if not isinstance(level_blocks, (list, tuple, type(None))) or level_blocks in ((), []):
             raise InputError(f'method.level_blocks={level_blocks!r} must be a list of blocks')
         self.neighbours, self.share = neighbours, share
         self.similarity_block, self.edge_block = similarity_block, edge_block
-        self.level_blocks = tuple(level_blocks)
+        self.level_blocks = level_blocks
         self.class_weight, self.threshold = class_weight, threshold
         self.temperature = temperature
-        for block in self._blocks:
-            if not isinstance(block, int) or block < 1:
+        for block in (similarity_block, edge_block, *(level_blocks or ())):
+            if block is not None and (not isinstance(block, int) or block < 1):
                 raise InputError(f'method: block {block!r} must be a number, counted from 1')
 
-    @property
-    def _blocks(self) -> Sequence[int]:
-        return (self.similarity_block, self.edge_block, *self.level_blocks)
+    def blocks(self, depth: int) -> Tuple[int, int, Sequence[int]]:
+        """The similarity, edge and level blocks of a tower of so many blocks."""
+
+        def scaled(block: int) -> int:
+            return max(round(block * depth / 12), 1)
+
+        return (
+            self.similarity_block or scaled(9),
+            self.edge_block or scaled(4),
+            self.level_blocks or range(scaled(4), scaled(10) + 1),
+        )
 
     def check(self, tower: VisionTransformer) -> None:
         """See :class:`.base.Method`."""
         earlier = len(tower.blocks) - 1
-        if max(self._blocks) > earlier:
+        similarity, edge, levels = self.blocks(len(tower.blocks))
+        last = max(similarity, edge, *levels)
+        if last > earlier:
             raise InputError(
-                f'the method asks for block {max(self._blocks)}, there are blocks 1 to {earlier} '
+                f'the method asks for block {last}, there are blocks 1 to {earlier} '
                 'before the last: set similarity_block, edge_block and level_blocks of '
                 'model.image_encoder.method'
             )
@@ -122,8 +133,9 @@ class SCCLIP(Method):
         factors = local_outlier_factors(last_patches, self.neighbours)
         anomalous = find_anomalies(factors, self.share)
         repaired = repair(last_patches, anomalous, grid)
-        similarity = cosines(repair(patches[self.similarity_block], anomalous, grid))
-        edges = cosines(patches[self.edge_block])
+        similarity_block, edge_block, _ = self.blocks(len(tower.blocks))
+        similarity = cosines(repair(patches[similarity_block], anomalous, grid))
+        edges = cosines(patches[edge_block])
 
         averaged = average(repaired, similarity, self.threshold)
         return grid, averaged, (before_last, levels), self.attention(similarity), edges
@@ -139,13 +151,14 @@ class SCCLIP(Method):
             block; all float32.
         """
         x, _ = tower.embed(images)
+        similarity_block, edge_block, level_blocks = self.blocks(len(tower.blocks))
         levels: Union[int, Tensor] = 0
         patches: Dict[int, Tensor] = {}
         for number, block in enumerate(tower.blocks[:-1], 1):
             x = block(x)
-            if number in self.level_blocks:
+            if number in level_blocks:
                 levels = levels + x.float()
-            if number in (self.similarity_block, self.edge_block):
+            if number in (similarity_block, edge_block):
                 patches[number] = x[:, 1:].float()
         return x.float(), levels, patches
 
