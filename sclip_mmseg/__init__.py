@@ -9,8 +9,8 @@ check_mmcv()
 provide_mmcv_ext()
 register_config_scope()
 
-from . import datasets, engine, models  # noqa: E402
+from . import datasets, engine, models, regions  # noqa: E402
 from .utils.errors import InputError  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ['InputError', '__version__', 'datasets', 'engine', 'models']
+__all__ = ['InputError', '__version__', 'datasets', 'engine', 'models', 'regions']

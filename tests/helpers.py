@@ -24,7 +24,7 @@ from mmseg.registry import MODELS
 from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 
-from sclip_mmseg.models.towers import DINO, VisionTransformer
+from sclip_mmseg.towers import DINO, VisionTransformer
 from sclip_mmseg.utils.compat import openai_clip
 
 ROOT = Path(__file__).resolve().parents[1]

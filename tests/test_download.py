@@ -10,7 +10,7 @@ import torch
 from helpers import seeded_clip
 
 from sclip_mmseg import InputError
-from sclip_mmseg.models.towers import checkpoint
+from sclip_mmseg.towers import checkpoint
 from sclip_mmseg.utils.download import download
 from sclip_mmseg.utils.files import sha256_of
 

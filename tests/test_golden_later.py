@@ -13,8 +13,8 @@ from PIL import Image
 from sclip_mmseg.datasets import load_queries
 from sclip_mmseg.models import View
 from sclip_mmseg.models.methods.scclip import find_anomalies, local_outlier_factors
-from sclip_mmseg.models.towers import Resampling
 from sclip_mmseg.models.windows import Window
+from sclip_mmseg.towers import Resampling
 
 pytestmark = pytest.mark.golden
 

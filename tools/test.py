@@ -118,9 +118,9 @@ def check(cfg: Config) -> None:
         load_dataset,
     )
     from sclip_mmseg.models.inference_cfg import InferenceCfg
-    from sclip_mmseg.models.proxy import resolve_proxy
-    from sclip_mmseg.models.regions import RegionFiles
     from sclip_mmseg.models.segmentor import build_text_head, has_own_background
+    from sclip_mmseg.regions import RegionFiles
+    from sclip_mmseg.towers.proxy import resolve_proxy
 
     init_default_scope(cfg.default_scope)
     test_cfg = InferenceCfg.from_dict(cfg.model.test_cfg)

@@ -9,7 +9,7 @@ from typing import Callable, Optional, Sequence, Union
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..models.regions import ARRAY, RegionFiles
+from ..regions import ARRAY, RegionFiles
 from ..utils.errors import InputError
 from ..utils.processes import map_in_processes
 from .media import read_picture

@@ -17,8 +17,7 @@ from ..datasets import QUERY_LISTS, load_queries, voc_palette
 from ..datasets.query_set import Queries
 from ..models import PLAIN_DICTS, CLIPSegmentor
 from ..models.inference_cfg import InferenceCfg
-from ..models.region_generators import find_generator
-from ..models.regions import GeneratedRegions
+from ..regions import GeneratedRegions, find_generator
 from ..utils.errors import InputError
 from ..utils.spelling import check_config
 from ..zoo import DEFAULT_METHOD, METHODS, config_of

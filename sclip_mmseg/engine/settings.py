@@ -12,10 +12,10 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
 from ..datasets import load_queries
-from ..models.proxy import resolve_proxy
-from ..models.regions import RegionFiles
-from ..models.towers import resolve_clip
 from ..models.trained import resolve_trained
+from ..regions import RegionFiles
+from ..towers import resolve_clip
+from ..towers.proxy import resolve_proxy
 from ..utils.files import find_file, sha256_of
 from ..version import __version__
 

@@ -1,13 +1,11 @@
 """The segmentor and its parts."""
 
+from ..towers.proxy import ProxyTower
 from .data_preprocessor import PadSegDataPreProcessor
 from .image_encoder import CLIPImageEncoder
 from .inference_cfg import InferenceCfg
 from .methods import RCS, SFR, LastBlockMethod, LastTokens, Method
 from .pamr import PAMR
-from .proxy import ProxyTower
-from .region_generators import SAM, SAM2, Felzenszwalb
-from .regions import RegionMajority
 from .segmentor import CLIPSegmentor
 from .text_head import CLIPTextHead
 from .trained import GroupViTEncoder, GroupViTTextHead, TCLEncoder
@@ -25,20 +23,16 @@ PLAIN_DICTS = {
 __all__ = [
     'PAMR',
     'PLAIN_DICTS',
-    'SAM',
-    'SAM2',
     'CLIPImageEncoder',
     'CLIPSegmentor',
     'CLIPTTAModel',
     'CLIPTextHead',
-    'Felzenszwalb',
     'GroupViTEncoder',
     'GroupViTTextHead',
     'LastBlockMethod',
     'LastTokens',
     'Method',
     'PadSegDataPreProcessor',
-    'RegionMajority',
     'TCLEncoder',
     'View',
 ]

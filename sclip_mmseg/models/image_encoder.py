@@ -9,10 +9,10 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..registry import METHODS
+from ..towers import VisionTransformer, load_image_tower
+from ..towers.proxy import ProxyTower
 from ..utils.errors import InputError
 from .methods import Classify, Method
-from .proxy import ProxyTower
-from .towers import VisionTransformer, load_image_tower
 from .view import View
 from .window_batch import choose_window_batch
 
@@ -35,13 +35,13 @@ class CLIPImageEncoder(nn.Module):
     """Cosines of a frozen CLIP's patches with text queries, as a method makes them.
 
     Args:
-        clip: A CLIP by name or the path of a checkpoint, see :func:`.towers.load_clip`.
+        clip: A CLIP by name or the path of a checkpoint, see :func:`..towers.load_clip`.
         method: Config of the method, a :class:`.methods.Method`.
-        proxy: Arguments of a second tower, :class:`.proxy.ProxyTower`, for the methods that need
-            one.
+        proxy: Arguments of a second tower, :class:`..towers.proxy.ProxyTower`, for the methods that
+            need one.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``. LayerNorm is always computed in float32.
         quick_gelu: OpenAI's activation; False for the exact GELU of most OpenCLIP checkpoints.
-        round_weights: See :func:`.towers.load_image_tower`.
+        round_weights: See :func:`..towers.load_image_tower`.
 
     Raises:
         InputError: If the checkpoint cannot be used, or an argument is unknown.

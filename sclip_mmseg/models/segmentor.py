@@ -13,13 +13,13 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ..datasets import voc_palette
+from ..regions import build_regions, check_regions, resize_nearest
 from ..registry import POSTPROCESSORS, REFINERS
 from ..utils.errors import InputError
 from ..utils.precision import check_matmul_precision
 from .decision import segment
 from .fusion import WindowMaps, dense_tiles, encode_windows
 from .inference_cfg import InferenceCfg
-from .regions import build_regions, check_regions, resize_nearest
 from .view import View
 from .windows import Size
 
@@ -35,11 +35,11 @@ class CLIPSegmentor(BaseSegmentor):
         text_head: Config of the text head, e.g. :class:`.text_head.CLIPTextHead`. Its checkpoint is
             by default the image encoder's.
         refine: Config of a module that refines query maps, e.g. :class:`.pamr.PAMR`; None for none.
-        region_masks: Path of each image's region map, see :class:`.regions.RegionFiles`, or config
+        region_masks: Path of each image's region map, see :class:`..regions.RegionFiles`, or config
             of what makes it of the image, see :mod:`.region_generators`; for the methods and
             corrections that need one.
         postprocess: Config of a module that corrects labels at the end, e.g.
-            :class:`.regions.RegionMajority`; None for none.
+            :class:`..regions.RegionMajority`; None for none.
         test_cfg: See :class:`.inference_cfg.InferenceCfg`.
         data_preprocessor: Config of the preprocessor, :class:`.PadSegDataPreProcessor`.
         pretrained, train_cfg: None, as mmseg's ``init_model`` sets them.

@@ -15,10 +15,10 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..datasets import QuerySet
+from ..towers import TextTower
 from ..utils.compat import openai_clip
 from ..utils.errors import InputError
 from ..utils.files import find_file, lock_file, sha256_of
-from .towers import TextTower
 
 CACHE_DIR = 'SCLIP_CACHE_DIR'
 _BATCH = 512  # prompts encoded at a time

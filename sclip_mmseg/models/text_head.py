@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ..datasets import QuerySet, load_queries
 from ..datasets.query_set import Queries
+from ..towers import load_text_tower, resolve_clip
 from ..utils.errors import InputError
 from .text_embeddings import cached_embeddings, read_embeddings
-from .towers import load_text_tower, resolve_clip
 
 
 @MODELS.register_module()

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis.media import open_video, video_writer
-from sclip_mmseg.models import Felzenszwalb
+from sclip_mmseg.regions import Felzenszwalb
 
 CLASSES = ['sky', 'grass', 'cat, kitten']
 SMALL = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}

@@ -7,8 +7,7 @@ from helpers import seeded_clip
 from trained_weights import seeded_groupvit, seeded_tcl
 
 from sclip_mmseg import InputError, apis
-from sclip_mmseg.models import Felzenszwalb
-from sclip_mmseg.models.regions import majority_labels
+from sclip_mmseg.regions import Felzenszwalb, majority_labels
 
 SMALL = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
 CLASSES = ['sky, clouds', 'grass', 'cat']

@@ -6,7 +6,7 @@ from helpers import seeded_clip
 from safetensors.torch import save_file
 
 from sclip_mmseg import InputError
-from sclip_mmseg.models.towers import load_clip, load_image_tower, load_text_tower
+from sclip_mmseg.towers import load_clip, load_image_tower, load_text_tower
 from sclip_mmseg.utils.compat import openai_clip
 
 

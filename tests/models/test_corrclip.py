@@ -13,8 +13,8 @@ from sclip_mmseg.datasets import load_queries
 from sclip_mmseg.models import CLIPImageEncoder, View
 from sclip_mmseg.models.methods import CorrCLIP
 from sclip_mmseg.models.methods.corrclip import merge_regions
-from sclip_mmseg.models.towers import load_image_tower, resolve_clip
-from sclip_mmseg.models.towers.checkpoint import META_CLIP
+from sclip_mmseg.towers import load_image_tower, resolve_clip
+from sclip_mmseg.towers.checkpoint import META_CLIP
 from sclip_mmseg.utils.files import sha256_of
 
 METHOD = dict(type='CorrCLIP', blocks=(2, 3))

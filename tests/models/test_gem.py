@@ -5,9 +5,9 @@ from helpers import seeded_clip
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models import View
-from sclip_mmseg.models.towers import Resampling
-from sclip_mmseg.models.towers.layouts import OPENAI_IMAGE, build_image_tower
 from sclip_mmseg.registry import METHODS
+from sclip_mmseg.towers import Resampling
+from sclip_mmseg.towers.layouts import OPENAI_IMAGE, build_image_tower
 
 
 def _tower(layers=8, dtype=torch.float32):

@@ -119,7 +119,7 @@ def _is_last_block(parameter):
     return issubclass(METHODS.get(parameter.values[0]['type']), LastBlockMethod)
 
 
-@pytest.mark.parametrize('method', filter(_is_last_block, METHODS_TO_TEST))
+@pytest.mark.parametrize('method', list(filter(_is_last_block, METHODS_TO_TEST)))
 def test_weights_applied_to_the_values_are_the_method(deep_clip, method, device):
     model = _model(deep_clip, method, device=device)
     encoder, view = model.image_encoder, View(torch.randn(2, 3, 64, 96, device=device))

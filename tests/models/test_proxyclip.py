@@ -9,8 +9,8 @@ from helpers import build_model, load_config, load_images, run_test, seeded_dino
 from sclip_mmseg import InputError
 from sclip_mmseg.models import CLIPImageEncoder, View
 from sclip_mmseg.models.methods import ProxyCLIP
-from sclip_mmseg.models.proxy import PROXIES, ProxyTower, resolve_proxy
 from sclip_mmseg.models.windows import pad_margins
+from sclip_mmseg.towers.proxy import PROXIES, ProxyTower, resolve_proxy
 
 METHOD = dict(type='ProxyCLIP')
 

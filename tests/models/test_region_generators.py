@@ -7,8 +7,7 @@ from PIL import Image
 from skimage.segmentation import felzenszwalb
 
 from sclip_mmseg import InputError
-from sclip_mmseg.models import SAM, SAM2, Felzenszwalb
-from sclip_mmseg.models.region_generators import find_generator, paint_masks, rank_by_area
+from sclip_mmseg.regions import SAM, SAM2, Felzenszwalb, find_generator, paint_masks, rank_by_area
 
 
 def _picture(size=(60, 80)):

@@ -9,8 +9,8 @@ from PIL import Image
 from sclip_mmseg import InputError
 from sclip_mmseg.datasets.checks import load_dataset
 from sclip_mmseg.engine import evaluation_settings, list_changes
-from sclip_mmseg.models import PLAIN_DICTS, Felzenszwalb
-from sclip_mmseg.models.regions import RegionFiles, majority_labels, rank_ids, resize_nearest
+from sclip_mmseg.models import PLAIN_DICTS
+from sclip_mmseg.regions import Felzenszwalb, RegionFiles, majority_labels, rank_ids, resize_nearest
 from sclip_mmseg.utils.spelling import check_config
 
 

@@ -13,8 +13,8 @@ from sclip_mmseg.models.methods.scclip import (
     local_outlier_factors,
     repair,
 )
-from sclip_mmseg.models.towers.layouts import OPENAI_IMAGE, build_image_tower
 from sclip_mmseg.registry import METHODS
+from sclip_mmseg.towers.layouts import OPENAI_IMAGE, build_image_tower
 
 
 def _tower(layers=12, dtype=torch.float32):

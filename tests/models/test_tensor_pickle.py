@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sclip_mmseg import InputError
-from sclip_mmseg.models.towers import read_tensors
+from sclip_mmseg.towers import read_tensors
 
 WEIGHT = torch.arange(6.0).reshape(2, 3)
 
@@ -183,7 +183,7 @@ def test_names_like_the_allowed_ones(tmp_path, name):
 
 
 def test_dotted_names_reach_nothing(tmp_path):
-    from sclip_mmseg.models.towers.tensor_pickle import Inert, Unpickler
+    from sclip_mmseg.towers.tensor_pickle import Inert, Unpickler
 
     unpickler = Unpickler(open(os.devnull, 'rb'))
     for module, name in (
@@ -191,7 +191,7 @@ def test_dotted_names_reach_nothing(tmp_path):
         ('torch._utils', '_rebuild_tensor_v2.__globals__'),
         ('torch', 'UntypedStorage.from_file'),
         ('builtins', 'eval'),
-        ('sclip_mmseg.models.towers.tensor_pickle', 'load'),
+        ('sclip_mmseg.towers.tensor_pickle', 'load'),
     ):
         assert unpickler.find_class(module, name) is Inert
     assert unpickler.find_class('collections', 'OrderedDict') is collections.OrderedDict

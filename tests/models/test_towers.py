@@ -11,9 +11,9 @@ from helpers import seeded_clip
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models import CLIPImageEncoder, View
-from sclip_mmseg.models.proxy import ProxyTower
-from sclip_mmseg.models.towers import Resampling, load_image_tower
-from sclip_mmseg.models.towers.vit import attention_logits, resample_positions
+from sclip_mmseg.towers import Resampling, load_image_tower
+from sclip_mmseg.towers.proxy import ProxyTower
+from sclip_mmseg.towers.vit import attention_logits, resample_positions
 from sclip_mmseg.utils.compat import openai_clip
 
 

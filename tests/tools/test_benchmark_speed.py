@@ -12,11 +12,26 @@ sys.path.insert(0, str(ROOT / 'tools/analysis_tools'))
 
 import benchmark_scaling
 import benchmark_speed
-from benchmark_speed import Case, build, plain_pamr, plain_segment, random_photo, read_case
+from benchmark_speed import (
+    Case,
+    build,
+    openai_model,
+    plain_pamr,
+    plain_segment,
+    random_photo,
+    read_case,
+)
 
 
 def _small(path):
     torch.save(seeded_clip(embed_dim=512), path)
+
+
+def _deep(path):
+    torch.save(seeded_clip(embed_dim=512, layers=12), path)
+
+
+METHOD = Case('scclip_vit-b16_context59', (60, 90), (230, 240))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +50,7 @@ def test_the_plain_program_gives_the_same(tmp_path, config):
     head = model.text_head
     with torch.no_grad():
         scores, classes = plain_segment(
-            model.image_encoder.visual,
+            openai_model(str(clip), 'cpu').visual,
             head.embeddings,
             head.query_set.class_ids,
             image,
@@ -59,18 +74,20 @@ def test_plain_pamr_gives_the_same():
 
     torch.manual_seed(0)
     query_map, image = torch.rand(3, 30, 40), torch.randn(3, 30, 40)
-    expected = pamr(query_map, image, 3)
+    expected = pamr(query_map[None], image[None], 3)[0]
     torch.testing.assert_close(plain_pamr(query_map, image, 3), expected, rtol=0, atol=1e-5)
 
 
-def test_plain_text_gives_the_same():
+def test_plain_text_gives_the_same(tmp_path):
     from sclip_mmseg.models.text_embeddings import encode_queries
-    from sclip_mmseg.models.towers import build_text_tower
+    from sclip_mmseg.towers import load_text_tower
 
-    tower = build_text_tower(seeded_clip(), 'the test')
+    clip = str(tmp_path / 'clip.pt')
+    torch.save(seeded_clip(), clip)
+    tower = load_text_tower(clip)
     queries, templates = ['cat', 'a large dog'], ['a {}.', 'a photo of the {} there.']
     with torch.no_grad():
-        plain = benchmark_speed.plain_text(tower, queries, templates)
+        plain = benchmark_speed.plain_text(openai_model(clip, 'cpu'), queries, templates)
     torch.testing.assert_close(plain, encode_queries(tower, queries, templates), rtol=0, atol=1e-5)
 
 
@@ -89,15 +106,18 @@ def test_programs_run_in_turn():
 
 
 def test_speed_writes_a_report(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark_speed, 'write_seeded_clip', _small)
     case = Case('sclip_vit-b16_ade20k', (60, 90), (230, 240))
     monkeypatch.setitem(benchmark_speed.CASES, 'ade20k', case)
     out = tmp_path / 'speed.json'
-    arguments = ['--cases', 'ade20k', 'text', '--text-queries', '2', '--repeats', '1']
+    monkeypatch.setitem(benchmark_speed.METHODS, 'scclip_vit-b16', METHOD)
+    monkeypatch.setattr(benchmark_speed, 'write_seeded_clip', _deep)
+    cases = ['--cases', 'ade20k', 'text', 'scclip_vit-b16']
+    arguments = [*cases, '--text-queries', '2', '--repeats', '1']
     benchmark_speed.main([*arguments, '--out', str(out)])
     results = json.loads(out.read_text())['results']
     assert set(results['ade20k cpu fp32']['seconds']) == set('abc')
     assert set(results['ade20k cpu fp32']['ratios']) == {'a/b', 'b/c'}
+    assert set(results['scclip_vit-b16 cpu fp32']['ratios']) == {'package/towers'}
     assert results['text cpu fp32']['ratios']['a/warm'] > 1
     assert 'a/b' in capsys.readouterr().out
 

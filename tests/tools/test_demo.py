@@ -3,7 +3,7 @@ import pytest
 from helpers import ROOT, call_tool, run_tool
 from PIL import Image
 
-from sclip_mmseg.models import Felzenszwalb
+from sclip_mmseg.regions import Felzenszwalb
 
 SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
 

@@ -10,8 +10,7 @@ from PIL import Image
 
 from sclip_mmseg import InputError
 from sclip_mmseg.apis.region_maps import make_region_maps
-from sclip_mmseg.models import Felzenszwalb
-from sclip_mmseg.models.regions import RegionFiles
+from sclip_mmseg.regions import Felzenszwalb, RegionFiles
 
 TOOL = ROOT / 'tools/make_region_masks.py'
 

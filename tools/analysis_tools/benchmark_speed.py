@@ -350,7 +350,7 @@ def time_resclip(clip: str, folder: Path, args, precision: str) -> dict:
 
 def write_seeded_dino(path: Path, patch_size: int) -> None:
     """Write a DINO of ViT-B's sizes with random weights, as Meta names them."""
-    from sclip_mmseg.models.towers import DINO, VisionTransformer
+    from sclip_mmseg.towers import DINO, VisionTransformer
 
     torch.manual_seed(0)
     tower = VisionTransformer(
@@ -438,7 +438,7 @@ def time_text(clip: str, folder: Path, args, precision: str) -> dict:
     from mmseg.utils import get_predefined_templates
 
     from sclip_mmseg.datasets import load_queries
-    from sclip_mmseg.models.text_embeddings import cached_embeddings
+    from sclip_mmseg.models import CLIPTextHead
 
     queries = load_queries('coco_stuff').queries[: args.text_queries]
     templates = get_predefined_templates('imagenet')
@@ -447,12 +447,12 @@ def time_text(clip: str, folder: Path, args, precision: str) -> dict:
     def plain():
         return plain_text(openai_model(clip, args.device), queries, templates).cpu()
 
+    def warm():
+        CLIPTextHead(list(queries), templates, clip=clip).load()
+
     def cold():
         os.environ['SCLIP_CACHE_DIR'] = tempfile.mkdtemp(dir=folder)
-        return cached_embeddings(clip, queries, templates)
-
-    def warm():
-        return cached_embeddings(clip, queries, templates)
+        warm()
 
     result = measure(dict(a=plain, cold=cold, warm=warm), args.repeats, args.device)
     seconds = result['seconds']

@@ -11,7 +11,7 @@ from pictograms import TRAIN_STYLES, VAL_STYLES
 from train_toy_clip import MEAN, STD, VOC_SHARE
 from training_data import Phase, SceneBatches
 
-from sclip_mmseg.models.towers import load_image_tower, load_text_tower
+from sclip_mmseg.towers import load_image_tower, load_text_tower
 
 _PHASE = Phase(1, 224, 100, (1, 3), (56, 140), 196, late=0, pooled=0, backgrounds=True)
 _BATCHES = 5

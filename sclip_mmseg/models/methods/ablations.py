@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ...registry import METHODS
+from ...towers import read_tensors
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
 from ...utils.files import find_file
-from ..towers import read_tensors
 from .base import LastBlockMethod, LastTokens, patch_distance
 from .clip import CLIP
 

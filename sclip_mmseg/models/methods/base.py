@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...towers import VisionTransformer
+from ...towers.vit import Grid
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
-from ..towers import VisionTransformer
-from ..towers.vit import Grid
 from ..view import View
 
 
@@ -33,7 +33,7 @@ class Method(nn.Module):
     It may run the tower's blocks as it likes, and give features on any grid.
     """
 
-    #: Whether :meth:`forward` gets a second tower as ``proxy``, a :class:`..proxy.ProxyTower`.
+    #: Whether :meth:`forward` gets a second tower too, as ``proxy``: a ``ProxyTower``.
     needs_proxy: bool = False
     #: Whether the views must have regions.
     needs_regions: bool = False

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...regions import rank_ids, resize_nearest
 from ...registry import METHODS
+from ...towers import Block, VisionTransformer
+from ...towers.proxy import ProxyTower
+from ...towers.vit import Grid
 from ...utils.errors import InputError
-from ..proxy import ProxyTower
-from ..regions import rank_ids, resize_nearest
-from ..towers import Block, VisionTransformer
-from ..towers.vit import Grid
 from ..view import View
 from .base import Classify, Method, unflatten_map
 from .proxyclip import mix_values, pairwise_cosines

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...registry import METHODS
+from ...towers import Resampling, VisionTransformer
 from ...utils.errors import InputError
-from ..towers import Resampling, VisionTransformer
 from ..view import View
 from .base import Classify, Method, unflatten_map
 

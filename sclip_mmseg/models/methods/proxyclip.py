@@ -4,10 +4,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...registry import METHODS
+from ...towers import Block, VisionTransformer
+from ...towers.proxy import ProxyTower
+from ...towers.vit import Grid
 from ...utils.errors import InputError
-from ..proxy import ProxyTower
-from ..towers import Block, VisionTransformer
-from ..towers.vit import Grid
 from ..view import View
 from .base import Classify, Method, unflatten_map
 

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...registry import METHODS, REFINERS
+from ...towers import VisionTransformer, attention_logits
+from ...towers.vit import Grid
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
 from ..decision import best_queries
 from ..fusion import resize_maps
-from ..towers import VisionTransformer, attention_logits
-from ..towers.vit import Grid
 from ..view import View
 from .base import Classify, LastBlockMethod, LastTokens, patch_distance, patch_offsets
 

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...registry import METHODS
+from ...towers import VisionTransformer, attention_logits
+from ...towers.vit import Block, Grid
 from ...utils.errors import InputError
-from ..towers import VisionTransformer, attention_logits
-from ..towers.vit import Block, Grid
 from ..view import View
 from .base import Classify, Method, unflatten_map
 

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...towers.vit import cast_matrices
 from ...utils.errors import InputError
 from ..image_encoder import check_precision
 from ..methods import Classify
-from ..towers.vit import cast_matrices
 from ..view import View
 from ..window_batch import choose_window_batch
 from .groupvit_layout import GroupViTFile

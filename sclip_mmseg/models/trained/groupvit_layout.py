@@ -6,9 +6,8 @@ from typing import List, Mapping, Optional, Tuple
 
 from torch import Tensor, nn
 
-from ...utils.errors import InputError
-from ..towers import Layout, TextTower, build_text_tower, read_tensors
-from ..towers.layouts import (
+from ...towers import Layout, TextTower, build_text_tower, read_tensors
+from ...towers.layouts import (
     HUGGING_FACE_PARTS,
     HUGGING_FACE_TEXT,
     OPENAI_PARTS,
@@ -16,6 +15,7 @@ from ..towers.layouts import (
     fill,
     join_projections,
 )
+from ...utils.errors import InputError
 from .groupvit_network import GroupViTNetwork, StageSizes
 
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..towers import Block, Resampling, attention_logits
-from ..towers.vit import Grid, LayerNorm, embed_patches, resample_patches
+from ...towers import Block, Resampling, attention_logits
+from ...towers.vit import Grid, LayerNorm, embed_patches, resample_patches
 
 
 class StageSizes(NamedTuple):

@@ -5,9 +5,9 @@ from pathlib import Path
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...towers import TextTower
 from ...utils.errors import InputError
 from ..text_head import CLIPTextHead
-from ..towers import TextTower
 from .groupvit_layout import GroupViTFile, Projector
 from .published import resolve_trained
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from ...towers.checkpoint import download_root
 from ...utils.download import download
 from ...utils.errors import InputError
 from ...utils.files import find_file
-from ..towers.checkpoint import download_root
 
 _GITHUB = 'https://github.com/{}/releases/download/v1.0.0/{}'
 #: Name → address. None of the files has a published checksum.
@@ -21,7 +21,7 @@ TRAINED = {
 def resolve_trained(checkpoint: str) -> Path:
     """Return the file behind a name in :data:`TRAINED` or a path, downloading it if needed.
 
-    Downloads go where CLIP's do, see :func:`..towers.resolve_clip`.
+    Downloads go where CLIP's do, see :func:`...towers.resolve_clip`.
 
     Raises:
         InputError: If ``checkpoint`` is neither a known name nor a file, or if the download fails.

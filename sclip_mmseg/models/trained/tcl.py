@@ -11,11 +11,11 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...registry import REFINERS
+from ...towers import Resampling, load_image_tower, read_tensors, resolve_clip
+from ...towers.vit import Grid, cast_matrices
 from ...utils.errors import InputError
 from ..image_encoder import check_precision
 from ..methods import Classify
-from ..towers import Resampling, load_image_tower, read_tensors, resolve_clip
-from ..towers.vit import Grid, cast_matrices
 from ..view import View
 from ..window_batch import choose_window_batch
 from .published import resolve_trained
@@ -31,7 +31,7 @@ class TCLEncoder(nn.Module):
     """Soft masks of a decoder trained on a frozen CLIP, with CLIP's own knowledge mixed in.
 
     Args:
-        clip: The frozen CLIP by name or path, see :func:`..towers.load_clip`.
+        clip: The frozen CLIP by name or path, see :func:`...towers.load_clip`.
         checkpoint: A name in :data:`.published.TRAINED`, or the path of a TCL checkpoint, of which
             the masker is read. Images are normalised by ImageNet's values, for CLIP too.
         kp_w: Weight of CLIP's own masks, 0 to 1.
@@ -39,7 +39,7 @@ class TCLEncoder(nn.Module):
             :class:`..pamr.PAMR`; None for none.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``. LayerNorm and masks are always computed in
             float32.
-        round_weights: See :func:`..towers.load_image_tower`.
+        round_weights: See :func:`...towers.load_image_tower`.
 
     Raises:
         InputError: If a checkpoint cannot be used, or an argument is out of its range.

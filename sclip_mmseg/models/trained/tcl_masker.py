@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...towers import Block, Layout, VisionTransformer
+from ...towers.layouts import OPENAI_PARTS, StateDict, fill
+from ...towers.vit import Grid, LayerNorm
 from ...utils.errors import InputError
-from ..towers import Block, Layout, VisionTransformer
-from ..towers.layouts import OPENAI_PARTS, StateDict, fill
-from ..towers.vit import Grid, LayerNorm
 
 _STAGES = 2  # each doubles the resolution
 _STEPS = ('conv', 'conv2')  # of a stage, by their names in the file

@@ -4,9 +4,9 @@ from typing import Sequence, Union
 
 import numpy as np
 
-from ...registry import REGION_GENERATORS
-from ...utils.errors import InputError
-from ...utils.spelling import nearest
+from ..registry import REGION_GENERATORS
+from ..utils.errors import InputError
+from ..utils.spelling import nearest
 
 
 def find_generator(name: Union[str, dict]) -> dict:

@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ...utils.download import download
-from ...utils.errors import InputError
-from ...utils.files import find_file
+from ..utils.download import download
+from ..utils.errors import InputError
+from ..utils.files import find_file
 from . import tensor_pickle
 from .layouts import (
     OPENAI_IMAGE,

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from ..utils.download import download
 from ..utils.errors import InputError
 from ..utils.files import find_file
-from .towers import DINO, Resampling, build_image_tower, read_tensors
-from .towers.checkpoint import StateDict, download_root
+from .checkpoint import download_root, read_tensors
+from .layouts import DINO, StateDict, build_image_tower
+from .vit import Resampling
 
 #: Name → where Meta publishes its backbone, without a checksum.
 PROXIES = {
@@ -37,7 +38,7 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def resolve_proxy(checkpoint: str) -> Path:
     """Return the file behind a name in :data:`PROXIES` or a path, downloading Meta's if needed.
 
-    Downloads go where CLIP's do, see :func:`.towers.resolve_clip`.
+    Downloads go where CLIP's do, see :func:`.checkpoint.resolve_clip`.
 
     Raises:
         InputError: If ``checkpoint`` is neither a known name nor a file, or the download fails.

@@ -6,8 +6,8 @@ import numpy as np
 from mmengine.device import get_device
 from PIL import Image
 
-from ...registry import REGION_GENERATORS
-from ...utils.errors import InputError
+from ..registry import REGION_GENERATORS
+from ..utils.errors import InputError
 from .base import paint_masks
 
 

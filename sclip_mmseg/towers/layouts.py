@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Mapping, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from ...utils.errors import InputError
+from ..utils.errors import InputError
 from .text import TextTower
 from .vit import VisionTransformer
 

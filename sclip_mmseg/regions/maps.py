@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from ..registry import POSTPROCESSORS, REGION_GENERATORS
 from ..utils.errors import InputError
-from .windows import Size
 
 ARRAY = 'instance_mask'
+Size = Tuple[int, int]  # height and width in pixels
 
 
 class RegionFiles:

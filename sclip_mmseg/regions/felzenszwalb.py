@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ...registry import REGION_GENERATORS
-from ...utils.errors import InputError
+from ..registry import REGION_GENERATORS
+from ..utils.errors import InputError
 from .base import rank_by_area
 
 
