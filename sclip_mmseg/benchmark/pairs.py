@@ -31,13 +31,18 @@ def find_pairs(
     Raises:
         InputError: If a method, benchmark or backbone has no config.
     """
-    infix = f'_{"vit-b16" if backbone in CHECKPOINTS else backbone}_'
+    standard = 'vit-b16'
+    # GroupViT's own backbone is the only one that it has, so that it goes with the others.
+    backbones = {standard: (standard, 'vit-s16')}.get(backbone, (backbone,))
+    if backbone in CHECKPOINTS:
+        backbones = (standard,)
     found = {}
-    for path in sorted(configs_dir().glob(f'*/*{infix}*.py')):
-        method, _, benchmark = path.stem.partition(infix)
-        if benchmark in BENCHMARKS:
+    for path in sorted(configs_dir().glob('*/*_*_*.py')):
+        method, own, benchmark = path.stem.split('_', 2)
+        if own in backbones and benchmark in BENCHMARKS:
             config = path.relative_to(shipped_root()).as_posix()
-            found[method, benchmark] = Result(method, benchmark, config, backbone)
+            row = backbone if backbone in CHECKPOINTS else own
+            found[method, benchmark] = Result(method, benchmark, config, row)
     if not found:
         names = ', '.join(['vit-b16', *CHECKPOINTS])
         raise InputError(f"no config of backbone '{backbone}': use one of {names}")
@@ -48,10 +53,10 @@ def find_pairs(
             if name not in names:
                 raise InputError(f"no config of {kind} '{name}': use {', '.join(sorted(names))}")
     if not methods:
-        methods = METHODS if infix == '_vit-b16_' else known[0]
+        methods = METHODS if standard in backbones else known[0]
     pairs = [found[m, b] for b in benchmarks or BENCHMARKS for m in methods if (m, b) in found]
-    rows = {method: published_row(method, backbone) for method in methods}
+    rows = {key: published_row(*key) for key in {(pair.method, pair.backbone) for pair in pairs}}
     for pair in pairs:
-        row = rows[pair.method]
+        row = rows[pair.method, pair.backbone]
         pair.published = row.mIoU.get(pair.benchmark) if row else None
     return pairs

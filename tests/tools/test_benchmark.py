@@ -60,6 +60,16 @@ def test_unknown_names_are_refused():
         find_pairs(backbone='vit-b32')
 
 
+def test_groupvit_goes_with_the_others():
+    pairs = find_pairs(['sclip', 'groupvit-unified', 'tcl'], ['voc20'])
+    found = [(pair.method, pair.backbone, pair.published) for pair in pairs]
+    assert found == [
+        ('sclip', 'vit-b16', 81.54),
+        ('groupvit-unified', 'vit-s16', 79.7),
+        ('tcl', 'vit-b16', 77.5),
+    ]
+
+
 def test_another_backbone_is_another_checkpoint(tmp_path, clip_path, monkeypatch, voc_root):
     found = find_pairs(['sclip', 'naclip'], ['voc20'], 'vit-l14')
     assert [pair.name for pair in found.values()] == ['sclip_vit-l14_voc20', 'naclip_vit-l14_voc20']

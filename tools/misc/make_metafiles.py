@@ -79,13 +79,18 @@ def make_metafile(folder: str) -> str:
         if row and benchmark in BENCHMARKS and benchmark in row.mIoU:
             result['Metrics'] = {'mIoU': row.mIoU[benchmark]}
             sources[row.source.title] = None
-        refine = Config.fromfile(path).model.get('refine')
+        model = Config.fromfile(path).model
+        refine = model.get('refine')
+        meta = str(model.image_encoder.get('clip')).startswith('MetaCLIP')
         steps = f'PAMR, {refine.num_steps} steps' if refine else 'none'
         models.append(
             {
                 'Name': path.stem,
                 'In Collection': name,
-                'Metadata': {'Backbone': BACKBONES[backbone], 'Refinement': steps},
+                'Metadata': {
+                    'Backbone': 'Meta' * meta + BACKBONES[backbone],
+                    'Refinement': steps,
+                },
                 'Config': path.relative_to(ROOT).as_posix(),
                 'Results': [result],
             }
