@@ -61,7 +61,7 @@ def test_unknown_names_are_refused():
 
 
 def test_groupvit_goes_with_the_others():
-    pairs = find_pairs(['sclip', 'groupvit-unified', 'tcl'], ['voc20'])
+    pairs = find_pairs(['sclip', 'groupvit-unified', 'tcl'], ['voc20']).values()
     found = [(pair.method, pair.backbone, pair.published) for pair in pairs]
     assert found == [
         ('sclip', 'vit-b16', 81.54),
