@@ -176,8 +176,8 @@ def parse_classes(text: str) -> Queries:
     """Read classes that somebody typed.
 
     Args:
-        text: Classes separated by semicolons or line breaks, synonyms by commas; or the name of a
-            shipped list.
+        text: Classes separated by semicolons or line breaks, synonyms by commas, empty lines left
+            out; or the name of a shipped list.
 
     Returns:
         What :func:`build_segmentor` takes as ``classes``.
@@ -188,7 +188,9 @@ def parse_classes(text: str) -> Queries:
     text = text.strip()
     if not text:
         raise InputError('there is no class: write some, separated by semicolons, as in: cat; dog')
-    return text if text in QUERY_LISTS else text.replace(';', '\n').splitlines()
+    if text in QUERY_LISTS:
+        return text
+    return [item for line in text.splitlines() if line.strip() for item in line.split(';')]
 
 
 def segment(

@@ -65,8 +65,8 @@ def load_queries(queries: Queries) -> QuerySet:
 
     Args:
         queries: The name of a shipped list (:data:`QUERY_LISTS`); or the path of a text file with a
-            class per line, synonyms separated by commas; or a list with an item per class, each a
-            list of synonyms or such a line.
+            class per line, synonyms separated by commas, empty lines left out; or a list with an
+            item per class, each a list of synonyms or such a line.
 
     Returns:
         The queries in the order given. Class names and colours of a shipped list are its dataset's.
@@ -113,9 +113,10 @@ def _load_shipped(name: str) -> QuerySet:
 
 def _read_lines(path: Path) -> List[str]:
     try:
-        return path.read_text(encoding='utf-8-sig').splitlines()
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f'{path} is not UTF-8 text: {error}') from error
+    return [line for line in lines if line.strip()]
 
 
 def _parse(items: Optional[Sequence], source: str) -> List[List[str]]:

@@ -73,6 +73,7 @@ def test_one_name_for_two_classes(clip_path, classes, background):
 
 def test_parse_classes():
     assert apis.parse_classes(' cat, kitten; dog\n grass ') == ['cat, kitten', ' dog', ' grass']
+    assert apis.parse_classes('cat\n\n \ndog;\n') == ['cat', 'dog', '']
     assert apis.parse_classes('voc20') == 'voc20'
     with pytest.raises(InputError, match='there is no class'):
         apis.parse_classes(' \n')

@@ -93,6 +93,15 @@ def test_a_file_of_windows(tmp_path):
     assert load_queries(str(path)).queries == ('sky', 'cat')
 
 
+def test_empty_lines_are_left_out(tmp_path):
+    path = tmp_path / 'classes.txt'
+    path.write_bytes(b'\xef\xbb\xbf\r\nsky, clouds\r\n\r\n \t\r\ncat\r\n\r\n')
+    assert load_queries(str(path)).by_class == [['sky', 'clouds'], ['cat']]
+    path.write_text('\n \n')
+    with pytest.raises(InputError, match='no class at all'):
+        load_queries(str(path))
+
+
 def test_no_text(tmp_path):
     path = tmp_path / 'classes.txt'
     path.write_bytes(b'caf\xe9')
@@ -110,7 +119,7 @@ def test_a_list():
     assert load_queries([['sky', 'clouds'], 'cat, kitten', ['dog']]).class_ids == (0, 0, 1, 1, 2)
 
 
-@pytest.mark.parametrize('text', ['sky\n\ncat\n', 'sky\ncat,\n', 'sky\n  \n', 'sky\n, cat'])
+@pytest.mark.parametrize('text', ['sky\ncat,\n', 'sky\n, cat', 'sky\n\ncat,,kitten'])
 def test_an_empty_query_in_a_file(tmp_path, text):
     path = tmp_path / 'classes.txt'
     path.write_text(text)
