@@ -121,6 +121,12 @@ def build_segmentor(
         words = list(background) if background is not True else _background_words(query_set.queries)
         queries.insert(0, words)
         cfg.model.test_cfg.prob_thd = BACKGROUND_THD
+    if len(names) == 1:
+        raise InputError(
+            f"every pixel would be '{names[0]}', the only class: semicolons separate classes (in "
+            'Python: each item of the list is one), commas only synonyms, as in "cat, kitten; dog"; '
+            'or ask for a background (background=True, --background)'
+        )
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two classes are called '{name}': rename one, or join their synonyms")

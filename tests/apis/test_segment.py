@@ -71,6 +71,14 @@ def test_one_name_for_two_classes(clip_path, classes, background):
         apis.build_segmentor(classes, background, clip=clip_path)
 
 
+@pytest.mark.parametrize('classes', [['sheep, bottle'], [['sheep', 'bottle']], ['sheep']])
+def test_a_single_class(clip_path, picture, classes):
+    with pytest.raises(InputError, match="every pixel would be 'sheep'.*semicolons.*commas"):
+        apis.build_segmentor(classes, clip='absent.pt')
+    model = apis.build_segmentor(classes, ['sea'], clip=clip_path, device='cpu', cfg_options=SMALL)
+    assert list(apis.segment(model, picture).areas) == ['background', 'sheep']
+
+
 def test_parse_classes():
     assert apis.parse_classes(' cat, kitten; dog\n grass ') == ['cat, kitten', ' dog', ' grass']
     assert apis.parse_classes('cat\n\n \ndog;\n') == ['cat', 'dog', '']

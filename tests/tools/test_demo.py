@@ -48,6 +48,7 @@ def test_a_file_of_classes(folder, clip_path, tmp_path):
         ('absent.jpg', 'cat', 'absent.jpg does not exist'),
         ('image_0.jpg', 'cat;;dog', 'class 2 has an empty query'),
         ('image_0.jpg', 'absent.txt', 'absent.txt does not exist'),
+        ('image_0.jpg', 'sky, cat, grass', "error: every pixel would be 'sky', the only class"),
     ],
 )
 def test_bad_input(folder, clip_path, tmp_path, name, classes, message):
@@ -98,6 +99,6 @@ def test_regions_sharpen_outlines(folder, clip_path, tmp_path):
     assert (plain != sharp).any()
     for region in np.unique(regions)[1:]:
         assert len(np.unique(sharp[regions == region])) == 1
-    arguments = ('--classes', 'cat', '--regions', 'sam3')
+    arguments = ('--classes', 'cat; sky', '--regions', 'sam3')
     output = _demo(folder, clip_path, tmp_path, *arguments, check=False)
     assert output.splitlines()[-1].startswith("error: 'sam3' makes no regions: use one of felzensz")

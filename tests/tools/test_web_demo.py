@@ -80,7 +80,8 @@ def test_background_threshold_and_words(demo):
         (None, 'cat', 'Upload a picture.'),
         ('toy_000003.jpg', ' \n', 'Error: there is no class: write some'),
         ('toy_000003.jpg', 'cat;;dog', 'Error: queries: class 2 has an empty query'),
-        ('broken.jpg', 'cat', 'Error: broken.jpg cannot be read as a picture'),
+        ('toy_000003.jpg', 'cat, dog', "Error: every pixel would be 'cat', the only class"),
+        ('broken.jpg', 'cat; dog', 'Error: broken.jpg cannot be read as a picture'),
     ],
 )
 def test_what_is_wrong_is_said(demo, tmp_path, name, classes, message):
@@ -228,7 +229,7 @@ def test_page(browser, url, demo, tmp_path):
     page.write_classes(' ')
     _wait(lambda: page.message().startswith('Error: there is no class'))
     assert page.source() is None
-    page.write_classes('cat')
+    page.write_classes('cat; dog')
     page.new_overlay()
     (tmp_path / 'broken.jpg').write_text('no picture')
     page.upload(tmp_path / 'broken.jpg')
