@@ -1,6 +1,7 @@
 """Own classes on own pictures, in one call."""
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
@@ -17,6 +18,7 @@ from ..datasets import QUERY_LISTS, load_queries, voc_palette
 from ..datasets.query_set import Queries
 from ..models import PLAIN_DICTS, CLIPSegmentor
 from ..models.inference_cfg import InferenceCfg
+from ..models.text_embeddings import read_embeddings
 from ..regions import GeneratedRegions, find_generator
 from ..utils.errors import InputError
 from ..utils.spelling import check_config
@@ -89,7 +91,8 @@ def build_segmentor(
         clip: A CLIP by name or path; None for the method's own, ViT-B/16. Of GroupViT and TCL, the
             checkpoint of the trained system.
         device: None for the accelerator where there is one.
-        cfg_options: Further values of the config by dotted keys.
+        cfg_options: Further values of the config by dotted keys. The classes of
+            ``model.text_head.embeddings`` must be those asked for, with the same synonyms.
         regions: What makes regions of a picture, each of which gets its most frequent class:
             ``'felzenszwalb'``, ``'sam2'``, ``'sam'``, or a config, see
             :mod:`.models.region_generators`. None for no regions, but for the methods that need
@@ -142,6 +145,7 @@ def build_segmentor(
     if cfg.model.get('postprocess') and cfg.model.get('region_masks') is None:
         cfg.model.region_masks = find_generator(REGIONS)
     check_config(cfg, PLAIN_DICTS)
+    _check_queries(cfg.model.text_head, queries)
     if (
         InferenceCfg.from_dict(cfg.model.test_cfg).needs_background
         and not background
@@ -170,6 +174,34 @@ def _read_config(method: str) -> Tuple[Config, Dict[str, float]]:
         return Config.fromfile(config_of(method, BENCHMARK)), own
     except InputError:  # its authors evaluate with a background only
         return published, own
+
+
+def _check_queries(text_head: dict, queries: Sequence[Sequence[str]]) -> None:
+    """Check that the text head's classes are those asked for, whose names and colours are shown.
+
+    Args:
+        text_head: Config of the text head.
+        queries: The queries of each class asked for.
+
+    Raises:
+        InputError: If the config's embeddings or queries are those of other classes.
+    """
+    if path := text_head.get('embeddings'):
+        source, found = f"embeddings='{path}'", read_embeddings(path)[0].by_class
+    elif text_head['queries'] != queries:
+        source, found = 'queries', load_queries(text_head['queries']).by_class
+    else:
+        return
+    for number, (theirs, asked) in enumerate(zip_longest(found, queries)):
+        if set(theirs or ()) != set(asked or ()):
+            raise InputError(
+                f'class {number} is {_quote(theirs)} in text_head.{source}, but {_quote(asked)} '
+                'was asked for: ask for the same classes, with the same synonyms, in the same order'
+            )
+
+
+def _quote(words: Optional[Sequence[str]]) -> str:
+    return f"'{', '.join(words)}'" if words else 'none'
 
 
 def _background_words(queries: Sequence[str]) -> List[str]:

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sclip_mmseg import InputError, apis
+from sclip_mmseg.datasets import load_queries
+from sclip_mmseg.models.text_embeddings import save_embeddings
 
 SMALL = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
 
@@ -77,6 +80,46 @@ def test_a_single_class(clip_path, picture, classes):
         apis.build_segmentor(classes, clip='absent.pt')
     model = apis.build_segmentor(classes, ['sea'], clip=clip_path, device='cpu', cfg_options=SMALL)
     assert list(apis.segment(model, picture).areas) == ['background', 'sheep']
+
+
+@pytest.fixture
+def embeddings(tmp_path):
+    """Writes a file of embeddings of classes, and gives the options that use it."""
+
+    def write(classes):
+        query_set = load_queries(classes)
+        path = tmp_path / 'text.npz'
+        save_embeddings(path, query_set, torch.eye(len(query_set.queries), 32))
+        return {**SMALL, 'model.text_head.embeddings': str(path)}
+
+    return write
+
+
+@pytest.mark.parametrize(
+    'classes, background, message',
+    [
+        (['dog', 'cat, kitten'], False, "class 0 is 'cat, kitten' in .*text.npz', but 'dog' was"),
+        (['cat', 'dog'], False, "class 0 is 'cat, kitten' .*, but 'cat' was asked for"),
+        (['kitten, cat', 'dog', 'cow'], False, "class 2 is none in .*, but 'cow' was asked for"),
+        (['cat, kitten', 'dog'], ['sea'], "class 0 is 'cat, kitten' in .*, but 'sea' was"),
+    ],
+)
+def test_embeddings_of_other_classes(embeddings, classes, background, message):
+    options = embeddings(['cat, kitten', 'dog'])
+    with pytest.raises(InputError, match=message):
+        apis.build_segmentor(classes, background, clip='absent.pt', cfg_options=options)
+    options = {'model.text_head.queries': ['cat, kitten', 'dog']}
+    with pytest.raises(InputError, match='in text_head.queries, but'):
+        apis.build_segmentor(classes, background, clip='absent.pt', cfg_options=options)
+
+
+def test_embeddings_of_the_classes(clip_path, embeddings):
+    options = embeddings(['sea, lake', 'cat, kitten', 'dog'])
+    model = apis.build_segmentor(
+        ['kitten, cat', 'dog'], ['sea', 'lake'], clip=clip_path, device='cpu', cfg_options=options
+    )
+    assert model.dataset_meta['classes'] == ('background', 'kitten', 'dog')
+    assert model.text_head.query_set.queries == ('sea', 'lake', 'cat', 'kitten', 'dog')
 
 
 def test_parse_classes():
