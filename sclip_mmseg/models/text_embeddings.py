@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import logging
 import os
+import warnings
 from pathlib import Path
-from typing import Any, Callable, List, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -98,7 +100,7 @@ def cached_embeddings(
 
     The cache lies in ``$SCLIP_CACHE_DIR``, by default ``~/.cache/sclip_mmseg``, under the SHA-256
     of the checkpoint file and all arguments. One process encodes while others wait for it. Encoding
-    runs on the accelerator where there is one.
+    runs on the accelerator where there is one. A damaged file is made anew.
 
     Args:
         path: The text tower's checkpoint file.
@@ -110,23 +112,78 @@ def cached_embeddings(
 
     Returns:
         L2-normalised ``[Q, D]``, float32 on the CPU.
+
+    Raises:
+        InputError: If the checkpoint embeds a query as zero, NaN or infinity.
+
+    Warns:
+        UserWarning: If the cache cannot be written to.
     """
+
+    def encode() -> Tensor:
+        print_log(f'Encoding {len(queries)} queries × {len(templates)} templates', 'current')
+        tower = load_tower().to(get_device())
+        embeddings = encode_queries(tower, queries, templates, normalize_prompts).cpu()
+        _check_rows(embeddings, queries, path)
+        return embeddings
+
     texts = list(queries), list(templates), normalize_prompts
     content = [_CACHE_VERSION, sha256_of(path), *texts, options]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     root = Path(os.environ.get(CACHE_DIR) or '~/.cache/sclip_mmseg').expanduser()
     target = root / f'{key}.npy'
-    if target.is_file():
-        return torch.from_numpy(np.load(target))
-    with lock_file(target, f'set {CACHE_DIR} to a folder for cached embeddings'):
-        if not target.is_file():
-            print_log(f'Encoding {len(queries)} queries × {len(templates)} templates', 'current')
-            tower = load_tower().to(get_device())
-            embeddings = encode_queries(tower, queries, templates, normalize_prompts)
-            part = target.with_suffix('.part.npy')
-            np.save(part, embeddings.cpu().numpy())
-            os.replace(part, target)
-        return torch.from_numpy(np.load(target))
+    embeddings = _read_cached(target, len(queries))
+    if embeddings is not None:
+        return embeddings
+    try:
+        lock = lock_file(target, f'set {CACHE_DIR} to a folder for cached embeddings')
+    except InputError as error:
+        warnings.warn(f'query embeddings are not cached: {error}', stacklevel=2)
+        return encode()
+    with lock:
+        embeddings = _read_cached(target, len(queries))
+        if embeddings is None:
+            if os.path.lexists(target):
+                message = f'{target} is damaged, its embeddings are made anew'
+                print_log(message, 'current', logging.WARNING)
+            embeddings = encode()
+            _write_cached(target, embeddings)
+    return embeddings
+
+
+def _read_cached(target: Path, num_queries: int) -> Optional[Tensor]:
+    """Embeddings of a file of the cache; None where it is missing or damaged."""
+    try:
+        array = np.load(target, allow_pickle=False)
+    except Exception:  # a damaged file raises whatever its header leads NumPy to
+        return None
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != 2:
+        return None
+    embeddings = torch.from_numpy(array)
+    return embeddings if len(array) == num_queries and _are_units(embeddings).all() else None
+
+
+def _write_cached(target: Path, embeddings: Tensor) -> None:
+    part = target.with_suffix('.part.npy')
+    try:
+        np.save(part, embeddings.numpy())
+        os.replace(part, target)
+    except OSError as error:  # such as a full disk
+        warnings.warn(f'query embeddings are not cached: {error}', stacklevel=3)
+
+
+def _are_units(embeddings: Tensor) -> Tensor:
+    """Whether each row of normalised embeddings ``[Q, D]`` has length 1: not zero, not NaN."""
+    return (embeddings.norm(dim=-1) - 1).abs() < 1e-3
+
+
+def _check_rows(embeddings: Tensor, queries: Sequence[str], path: Path) -> None:
+    for query, good in zip(queries, _are_units(embeddings).tolist()):
+        if not good:
+            raise InputError(
+                f"{path} embeds the query '{query}' as zero, NaN or infinity, which compares with "
+                'nothing: use an undamaged file'
+            )
 
 
 def save_embeddings(path: Path, query_set: QuerySet, embeddings: Tensor) -> None:
@@ -146,7 +203,8 @@ def read_embeddings(path: Path) -> Tuple[QuerySet, Tensor]:
         The queries, and their L2-normalised embeddings ``[Q, D]``, float32.
 
     Raises:
-        InputError: If the file is missing or unreadable, lacks an array, or an array does not fit.
+        InputError: If the file is missing or unreadable, lacks an array, or an array does not fit,
+            or an embedding is zero or not finite.
     """
     found = find_file(path)
     if found is None:
@@ -164,6 +222,8 @@ def read_embeddings(path: Path) -> Tuple[QuerySet, Tensor]:
     embeddings = embeddings.float()
     queries = [str(query) for query in arrays['queries']]
     query_set = QuerySet.from_ids(queries, arrays['class_ids'].tolist(), str(path))
-    if len(embeddings) != len(queries) or not embeddings.isfinite().all():
-        raise InputError(f"{path}: 'embeddings' must be {len(queries)} finite rows")
-    return query_set, F.normalize(embeddings, dim=-1)
+    if len(embeddings) != len(queries):
+        raise InputError(f"{path}: 'embeddings' must be {len(queries)} rows, one per query")
+    embeddings = F.normalize(embeddings, dim=-1)
+    _check_rows(embeddings, queries, path)
+    return query_set, embeddings

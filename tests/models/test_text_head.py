@@ -58,6 +58,85 @@ def test_second_start_reads_the_cache(head, clip_path, monkeypatch):
     assert again.embeddings.equal(head.embeddings)
 
 
+@pytest.fixture
+def cached(clip_path, tmp_path, monkeypatch):
+    """Embeddings, and their file in a cache of their own."""
+    monkeypatch.setenv('SCLIP_CACHE_DIR', str(tmp_path / 'cache'))
+    head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
+    head.load()
+    [path] = (tmp_path / 'cache').glob('*.npy')
+    return head.embeddings, path
+
+
+DAMAGES = {
+    'empty': lambda data: b'',
+    'half': lambda data: data[: len(data) // 2],
+    'header': lambda data: data[:20],
+    'text': lambda data: b'no array',
+    'archive': lambda data: b'PK\x03\x04' + data,
+    'rows': lambda data: np.eye(2, 32, dtype=np.float32),
+    'shape': lambda data: np.ones(3, dtype=np.float32),
+    'objects': lambda data: np.array([None, 'x', 3]),
+    'nan': lambda data: np.full((3, 32), np.nan, dtype=np.float32),
+    'zero': lambda data: np.diag(np.float32([1, 1, 0])),
+}
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_a_damaged_cache_is_made_anew(cached, clip_path, monkeypatch, damage):
+    expected, path = cached
+    damaged = DAMAGES[damage](path.read_bytes())
+    if isinstance(damaged, bytes):
+        path.write_bytes(damaged)
+    else:
+        np.save(path, damaged)
+    log = []
+    monkeypatch.setattr(text_embeddings, 'print_log', lambda message, *_: log.append(message))
+    for _ in range(2):
+        head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
+        head.load()
+        assert head.embeddings.equal(expected)
+    assert [message.partition(',')[0] for message in log] == [
+        f'{path} is damaged',
+        'Encoding 3 queries × 2 templates',
+    ]
+
+
+def test_without_a_folder_for_the_cache(cached, clip_path, tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    monkeypatch.setenv('SCLIP_CACHE_DIR', str(tmp_path / 'file'))
+    head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
+    with pytest.warns(UserWarning, match='not cached: cannot write to .*file.*SCLIP_CACHE_DIR'):
+        head.load()
+    assert head.embeddings.equal(cached[0])
+
+
+def test_a_full_disk(cached, clip_path, monkeypatch):
+    expected, path = cached
+    path.unlink()
+
+    def save(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(np, 'save', save)
+    head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
+    with pytest.warns(UserWarning, match='not cached: .*No space left'):
+        head.load()
+    assert head.embeddings.equal(expected)
+
+
+@pytest.mark.parametrize('value', [0, float('nan')])
+def test_weights_that_embed_nothing(tmp_path, monkeypatch, value):
+    monkeypatch.setenv('SCLIP_CACHE_DIR', str(tmp_path / 'cache'))
+    state = seeded_clip()
+    state['text_projection'].fill_(value)
+    torch.save(state, tmp_path / 'bad.pt')
+    head = CLIPTextHead(QUERIES, TEMPLATES, clip=str(tmp_path / 'bad.pt'))
+    with pytest.raises(InputError, match=r"bad\.pt embeds the query 'cat' as zero, NaN"):
+        head.load()
+    assert not list((tmp_path / 'cache').glob('*.npy'))
+
+
 @pytest.mark.parametrize(
     'change', ['queries', 'templates', 'weights', 'quick_gelu', 'round_weights']
 )
@@ -111,8 +190,10 @@ def test_half_precision_embeddings_are_normalised_in_float32(tmp_path):
         (dict(embeddings=None), 'embeddings'),
         (dict(class_ids=np.array([0, 2])), 'cover 0 to 2'),
         (dict(class_ids=np.array([0])), '2 queries but 1 class ids'),
-        (dict(embeddings=np.eye(3, 4)), '2 finite rows'),
-        (dict(embeddings=np.full((2, 4), np.nan)), '2 finite rows'),
+        (dict(embeddings=np.eye(3, 4)), '2 rows'),
+        (dict(embeddings=np.full((2, 4), np.nan)), "'cat' as zero, NaN"),
+        (dict(embeddings=np.array([[1, 0], [np.inf, 0]])), "'sky' as zero, NaN"),
+        (dict(embeddings=np.array([[1.0, 0], [0, 0]])), "'sky' as zero, NaN"),
         (dict(embeddings=np.ones(2)), r'\[Q, D\]'),
         (dict(queries=np.array(['cat', None], dtype=object)), 'queries'),
     ],
