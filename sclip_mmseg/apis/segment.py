@@ -127,8 +127,8 @@ def build_segmentor(
     if len(names) == 1:
         raise InputError(
             f"every pixel would be '{names[0]}', the only class: semicolons separate classes (in "
-            'Python: each item of the list is one), commas only synonyms, as in "cat, kitten; dog"; '
-            'or ask for a background (background=True, --background)'
+            'Python: each item of the list is one), commas only synonyms, as in "cat, kitten; '
+            'dog"; or ask for a background (background=True, --background)'
         )
     for name in names:
         if names.count(name) > 1:

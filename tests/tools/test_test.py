@@ -280,9 +280,9 @@ def test_unreadable_label(bad):
     assert 'image_1.png cannot be read as a label' in bad.message()
 
 
-def test_query_list_with_an_empty_line(bad, tmp_path):
+def test_query_list_with_an_empty_query(bad, tmp_path):
     path = tmp_path / 'classes.txt'
-    path.write_text('sky\n\ncat\n')
+    path.write_text('sky\ncat,\n')
     assert 'classes.txt: class 2' in bad.message(f'model.text_head.queries={path}')
 
 
