@@ -69,7 +69,8 @@ def segment_files(
 
     For each input ``NAME_overlay.png`` and ``NAME_labels.png``, of a video ``NAME_overlay.mp4`` (of
     its size and frame rate, without sound) and ``NAME_labels/000000.png`` and so on, laid out below
-    ``out`` as the inputs are; and ``areas.csv`` with the area of each class.
+    ``out`` as the inputs are; and ``areas.csv`` with the area of each class. Files that differ in
+    their suffix alone keep it: ``x.jpg_overlay.png`` and ``x.mov_overlay.mp4``.
 
     Args:
         inputs: A picture, video or folder, or several.

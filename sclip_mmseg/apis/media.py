@@ -2,6 +2,7 @@
 
 import math
 import os.path as osp
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, List, Sequence, Tuple, Union
@@ -57,18 +58,20 @@ def output_names(files: Sequence[Path], inputs: Sequence[Path]) -> List[Path]:
         inputs: The files and folders given to it.
 
     Returns:
-        Relative paths without suffix.
+        Relative paths, without suffix where that tells them apart.
 
     Raises:
         InputError: If two files would write the same results.
     """
-    names: List[Path] = []
-    for path in files:
-        root = next((r for r in inputs if r.is_dir() and r in path.parents), path.parent)
-        name = path.relative_to(root).with_suffix('')
-        if name in names:
-            raise InputError(f'{path} and another picture are both called {name}: rename one')
-        names.append(name)
+    roots = [next((r for r in inputs if r.is_dir() and r in f.parents), f.parent) for f in files]
+    whole = [path.relative_to(root) for path, root in zip(files, roots)]
+    names, previous = [name.with_suffix('') for name in whole], []
+    while names != previous:  # a suffix may in turn make a name that another file has
+        previous, counts = names, Counter(names)
+        names = [long if counts[name] > 1 else name for name, long in zip(names, whole)]
+    for path, name in zip(files, names):
+        if counts[name] > 1:
+            raise InputError(f'{path} and another file are both called {name}: rename one')
     return names
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sclip_mmseg import InputError, apis
-from sclip_mmseg.apis.media import open_video, video_writer
+from sclip_mmseg.apis.media import open_video, output_names, video_writer
 from sclip_mmseg.regions import Felzenszwalb
 
 CLASSES = ['sky', 'grass', 'cat, kitten']
@@ -95,6 +95,29 @@ def test_a_folder_of_both(run, video, voc_root, tmp_path):
     # Results among the inputs are not segmented in turn.
     out.rename(folder / 'out')
     assert len(run(folder)) == 2
+
+
+def test_names_that_differ_in_the_suffix(run, video, voc_root, tmp_path):
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    video.rename(folder / 'IMG_1.AVI')
+    picture = (voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg').read_bytes()
+    for name in ('IMG_1.JPG', 'IMG_2.JPG'):
+        (folder / name).write_bytes(picture)
+    results = run(folder)
+    overlays = 'IMG_1.AVI_overlay.mp4', 'IMG_1.JPG_overlay.png', 'IMG_2_overlay.png'
+    assert tuple(result.overlay.name for result in results) == overlays
+    assert all(result.overlay.is_file() and result.labels.exists() for result in results)
+    results[1].overlay.rename(folder / results[1].overlay.name)
+    assert len(run(folder)) == 3
+
+
+def test_names_of_results(tmp_path):
+    files = [tmp_path / name for name in ('x.jpg', 'x.mov', 'x.jpg.png', 'sub/x.jpg', 'y.png')]
+    names = output_names(files, [tmp_path])
+    assert list(map(str, names)) == ['x.jpg', 'x.mov', 'x.jpg.png', 'sub/x', 'y']
+    with pytest.raises(InputError, match=r'x\.jpg and another file are both called x\.jpg'):
+        output_names([files[0], files[1], files[0]], [tmp_path])
 
 
 def test_bad_files(run, tmp_path):

@@ -82,10 +82,12 @@ def test_folders_are_kept_apart(folder, clip_path, tmp_path):
 
 
 def test_one_name_twice(folder, clip_path, tmp_path):
-    for suffix in ('jpg', 'jpeg'):
-        (tmp_path / f'x.{suffix}').write_bytes((folder / 'image_0.jpg').read_bytes())
-    output = _demo(tmp_path, clip_path, tmp_path, '--classes', 'cat', check=False)
-    assert 'both called x' in output
+    for name in ('a', 'b'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'x.jpg').write_bytes((folder / 'image_0.jpg').read_bytes())
+    pictures = tmp_path / 'a/x.jpg', tmp_path / 'b/x.jpg'
+    output = _demo(pictures[0], clip_path, tmp_path, pictures[1], '--classes', 'cat', check=False)
+    assert output.startswith('error: ') and 'both called x.jpg' in output
 
 
 def test_regions_sharpen_outlines(folder, clip_path, tmp_path):
