@@ -12,6 +12,7 @@ from PIL import Image
 from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
 from ..utils.errors import InputError
+from ..utils.files import make_folder
 from ..zoo import DEFAULT_METHOD
 from .drawing import draw_overlay
 from .media import (
@@ -83,8 +84,8 @@ def segment_files(
         A result per picture or video.
 
     Raises:
-        InputError: If an argument cannot be used; or, after all others are written, if a file
-            cannot.
+        InputError: If an argument cannot be used or ``out`` not be written to; or, after all others
+            are written, if a file cannot.
 
     Warns:
         UserWarning: If a video ends before the number of frames that it states.
@@ -94,10 +95,10 @@ def segment_files(
     names = output_names(files, inputs)
     for path in filter(is_video, files):
         open_video(path)
+    make_folder(Path(out), 'name another folder (out, --out)')
     options = {'model.test_cfg.seg_logits': False, **(cfg_options or {})}
     model = build_segmentor(classes, background, method, clip, device, options, regions)
     results, errors = [], []
-    Path(out).mkdir(parents=True, exist_ok=True)
     with open(Path(out) / 'areas.csv', 'w', newline='', encoding='utf-8') as file:
         table = csv.writer(file)
         table.writerow(['file', 'class', 'pixels', 'share'])

@@ -1,6 +1,7 @@
 """Files: found by any text, told apart by digest, made by one process at a time."""
 
 import hashlib
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Optional, Union
@@ -52,6 +53,24 @@ def _hash(path: Path, algorithm: str, size: int, modified: int) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def make_folder(folder: Path, remedy: str) -> None:
+    """Make a folder when missing, and see that it can be written to.
+
+    Args:
+        folder: The folder.
+        remedy: What to do where it cannot.
+
+    Raises:
+        InputError: If it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f'cannot write to {folder} ({error}): {remedy}') from error
 
 
 def lock_file(target: Path, remedy: str) -> AcquireReturnProxy:

@@ -1,3 +1,6 @@
+import errno
+import tempfile
+
 import numpy as np
 import pytest
 from helpers import ROOT, call_tool, run_tool
@@ -61,6 +64,21 @@ def test_a_background_that_is_a_picture(folder, clip_path, tmp_path):
     arguments = ('--classes', 'cat', '--background', folder / 'image_0.jpg')
     output = _demo(folder, clip_path, tmp_path, *arguments, check=False)
     assert output.startswith('error: --background takes words, not')
+
+
+@pytest.mark.parametrize('out', ['file', 'file/below', 'read-only'])
+def test_a_folder_that_cannot_be_written_to(folder, tmp_path, monkeypatch, out):
+    (tmp_path / 'file').touch()
+    if out == 'read-only':  # a mode would not stop root
+
+        def refuse(dir):
+            raise OSError(errno.EROFS, 'Read-only file system', str(dir))
+
+        monkeypatch.setattr(tempfile, 'TemporaryFile', refuse)
+    arguments = ('--classes', 'cat; sky', '--out', tmp_path / out)
+    output = _demo(folder, 'absent.pt', tmp_path, *arguments, check=False)
+    assert output.startswith(f'error: cannot write to {tmp_path / out} (')
+    assert output.count('\n') == 1 and 'name another folder' in output
 
 
 def test_no_picture(clip_path, tmp_path):
