@@ -17,6 +17,14 @@ HELP = (
     'Upload a picture and write classes, one per line or separated by semicolons, synonyms '
     'separated by commas. The overlay follows whenever you leave a box or change a choice.'
 )
+TOY_NOTICE = (
+    'This is the toy CLIP. It only knows drawings: what it says of photographs is wrong. '
+    'For photographs, start: python tools/web_demo.py --clip ViT-B/16'
+)
+BANNER = (
+    '<div role="alert" style="background: #b00020; color: white; font-size: 1.4em; '
+    f'font-weight: bold; padding: 0.8em; border-radius: 8px">{TOY_NOTICE}</div>'
+)
 CLASSES, METHOD, THRESHOLD = 'dog\ncat, kitten\ncar', 'scclip', 0.1
 Result = Tuple[Optional[np.ndarray], Dict[str, float], str]
 
@@ -39,6 +47,9 @@ class Demo:
             Trained systems read their published checkpoints.
         device: None for the accelerator where there is one.
 
+    Attributes:
+        is_toy: Whether the toy CLIP is used because none was named.
+
     Raises:
         InputError: If the CLIP cannot be used.
     """
@@ -46,9 +57,9 @@ class Demo:
     def __init__(self, clip: Optional[str] = None, device: Optional[str] = None):
         from sclip_mmseg import InputError
 
-        self.clip, self.device = clip, device
+        self.clip, self.device, self.is_toy = clip, device, clip is None
         self.resclip_options = {}
-        if clip is None:
+        if self.is_toy:
             config = Config.fromfile(TOY / 'resclip-naclip_toy_voc20.py').model.image_encoder
             self.clip = config.clip
             key = 'model.image_encoder.method.rcs.blocks'
@@ -123,6 +134,8 @@ def build_page(demo: Demo):
     from sclip_mmseg.apis import list_methods
 
     with gr.Blocks(title='sclip_mmseg', analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        if demo.is_toy:
+            gr.HTML(BANNER, elem_id='banner')
         gr.Markdown(f'## Segment a picture into classes of your own\n{HELP}')
         with gr.Row():
             with gr.Column():
@@ -165,7 +178,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     from sclip_mmseg import InputError
 
     try:
-        page = build_page(Demo(args.clip, args.device))
+        demo = Demo(args.clip, args.device)
+        page = build_page(demo)
     except InputError as error:
         sys.exit(f'error: {error}')
     try:
@@ -182,6 +196,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         )
     except OSError as error:
         sys.exit(f'error: cannot serve on {args.host}, port {args.port}: {error}')
+    if demo.is_toy:
+        print(TOY_NOTICE)
     print(f'http://{args.host}:{args.port}', flush=True)
     page.block_thread()
 

@@ -94,6 +94,17 @@ def test_what_is_wrong_is_said(demo, tmp_path, name, classes, message):
     assert str(tmp_path) not in said
 
 
+def test_the_toy_clip_says_so(demo):
+    require(find_spec('gradio'), 'Gradio (pip install -e ".[web]")')
+
+    def text(demo):
+        return json.dumps(web_demo.build_page(demo).get_config_file(), default=str)
+
+    assert demo.is_toy and '--clip ViT-B/16' in web_demo.TOY_NOTICE
+    assert web_demo.TOY_NOTICE in text(demo)
+    assert web_demo.TOY_NOTICE not in text(web_demo.Demo(demo.clip, 'cpu'))
+
+
 def test_bad_arguments():
     output = call_tool(TOOL, '--clip', 'absent.pt', check=False).stdout
     lacks = find_spec('gradio') is None
@@ -118,6 +129,7 @@ def url(tmp_path):
     try:
         _wait(lambda: address in log.read_text() or server.poll() is not None, 90)
         assert server.poll() is None, log.read_text()
+        assert web_demo.TOY_NOTICE in log.read_text().splitlines()
         yield address
         assert 'Traceback' not in log.read_text()
     finally:
@@ -187,6 +199,9 @@ class Page:
         address = _wait(lambda: self.source() not in (None, old) and self.source())
         return address, np.array(Image.open(io.BytesIO(urlopen(address).read())).convert('RGB'))
 
+    def banner(self):
+        return _wait(lambda: self._all('#banner [role=alert]'))[0].text
+
     def message(self):
         return self._all('#message textarea')[0].get_property('value')
 
@@ -210,6 +225,7 @@ def _expected(clip, method):
 
 def test_page(browser, url, demo, tmp_path):
     page = Page(browser, url)
+    assert page.banner() == web_demo.TOY_NOTICE
     page.upload(PICTURE)
     address, first = page.new_overlay()
 
