@@ -46,8 +46,8 @@ def offline(monkeypatch):
     monkeypatch.setattr(urllib.request, 'urlopen', refuse)
 
 
-# What the toy CLIP is too shallow for, and what needs files that have to be fetched.
-LACKING = {'scclip': 'there are blocks 1 to 7', 'corrclip': 'dino_vitbase8_pretrain.pth'}
+# What needs files that have to be fetched.
+LACKING = {'corrclip': 'dino_vitbase8_pretrain.pth'}
 LACKING.update({name: 'put it at' for name in apis.list_methods() if name.startswith('proxy')})
 LACKING.update({name: 'put it at' for name in apis.list_methods() if apis.is_trained(name)})
 
@@ -231,7 +231,7 @@ def test_page(browser, url, demo, tmp_path):
 
     page.write_classes('sheep, lamb\nbottle; television')
     address, second = page.new_overlay(address)
-    assert (second == _expected(demo.clip, 'sclip')).all()
+    assert (second == _expected(demo.clip, web_demo.METHOD)).all()
     assert second.shape != first.shape or (second != first).any()
     assert 'television' in page.areas()
 
