@@ -59,7 +59,7 @@ def pamr(
         Refined maps ``[B, Q, H, W]``, float32, in memory as ``[B, H, W, Q]``.
     """
     affinity = pamr_affinity(image, dilations)
-    weights = affinity.permute(0, 2, 3, 1).reshape(-1, affinity.shape[1])
+    weights = affinity.permute(0, 2, 3, 1).flatten(0, 2).contiguous()
     size = query_map.shape[0], *query_map.shape[2:]
     neighbours = _neighbour_indices(*size, dilations, query_map.device)
     pixels = query_map.permute(0, 2, 3, 1).flatten(0, 2).float()

@@ -1,5 +1,6 @@
 """ResCLIP (arXiv 2411.15851): Residual Cross-correlation and Semantic Feedback Refinement."""
 
+import math
 from typing import Iterable, Iterator, Optional, Sequence, Tuple
 
 import torch
@@ -12,7 +13,7 @@ from ...towers.vit import Grid
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
 from ..decision import best_queries
-from ..fusion import resize_maps
+from ..fusion import resize_maps, tile_limit
 from ..view import View
 from .base import Classify, LastBlockMethod, LastTokens, patch_distance, patch_offsets
 
@@ -167,15 +168,23 @@ class SFR(_Mixer):
         Returns:
             ``[B, 1, 1 + N, 1 + N]``, float32, at most 1; zero for the class token.
         """
-        query_map = self.refine(resize_maps(cosines, images.shape[-2:]), images)
-        best, labels = best_queries(query_map.permute(0, 2, 3, 1), self.logit_scale)
-        if self.merge_synonyms:
-            labels = class_ids[labels]
-        labels = labels.masked_fill(best < self.temp_thd, 0)
+        size = tuple(images.shape[-2:])
+        # As many at a time as fill an accelerator; on a CPU one, whose map stays in its cache.
+        step = max(tile_limit(images.device) // (cosines.shape[1] * math.prod(size)), 1)
+        parts = zip(cosines.split(step), images.split(step))
+        labels = torch.cat([self._segment(*part, class_ids) for part in parts])
         labels = patch_labels(labels, patch_size, num_labels=cosines.shape[1])
         similarity = smooth_rows(patch_similarity(labels, self.full_line))
         similarity = similarity / similarity.amax((1, 2), keepdim=True)
         return F.pad(similarity, (1, 0, 1, 0))[:, None]
+
+    def _segment(self, cosines: Tensor, images: Tensor, class_ids: Tensor) -> Tensor:
+        """Label of each pixel, int64 ``[B, H, W]``."""
+        query_map = self.refine(resize_maps(cosines, images.shape[-2:]), images)
+        best, labels = best_queries(query_map.permute(0, 2, 3, 1), self.logit_scale)
+        if self.merge_synonyms:
+            labels = class_ids[labels]
+        return labels.masked_fill(best < self.temp_thd, 0)
 
 
 def patch_labels(labels: Tensor, patch_size: int, num_labels: int) -> Tensor:
