@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..regions import ARRAY, RegionFiles
 from ..utils.errors import InputError
+from ..utils.files import make_folder
 from ..utils.processes import map_in_processes
 from .media import read_picture
 
@@ -46,10 +47,7 @@ def make_region_maps(
         if other is not image:
             raise InputError(f'{image} and {other} would have the same region map: rename one')
     for folder in {target.parent for target in by_target}:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f'cannot write to {folder}: {error}') from error
+        make_folder(folder, 'name another folder by --out')
     make = partial(_make, files, generator)
     results = map_in_processes(make, images, nproc, desc='region maps', unit='picture')
     if errors := [result for result in results if isinstance(result, str)]:

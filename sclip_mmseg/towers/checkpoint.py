@@ -5,7 +5,7 @@ import pickle
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import Optional, Tuple, TypeVar
+from typing import Mapping, Optional, Tuple, TypeVar
 
 import torch
 from mmengine.logging import print_log
@@ -68,6 +68,28 @@ DOWNLOAD_ROOT = 'SCLIP_DOWNLOAD_ROOT'
 def download_root() -> Path:
     """Folder of downloaded checkpoints: ``$SCLIP_DOWNLOAD_ROOT``, by default ``~/.cache/clip``."""
     return Path(os.environ.get(DOWNLOAD_ROOT) or '~/.cache/clip').expanduser()
+
+
+def resolve_named(checkpoint: str, addresses: Mapping[str, str], key: str) -> Path:
+    """Return the file behind a name or path, downloading it to :func:`download_root` if needed.
+
+    Args:
+        checkpoint: The name or path.
+        addresses: Name → address of a file without a published checksum.
+        key: The config's key, for an error message.
+
+    Raises:
+        InputError: If ``checkpoint`` is neither a known name nor a file, or the download fails.
+    """
+    if checkpoint in addresses:
+        url = addresses[checkpoint]
+        return download(url, download_root() / url.rpartition('/')[2], digest=None)
+    path = find_file(checkpoint)
+    if path is None:
+        raise InputError(
+            f"{key}='{checkpoint}' is neither a file nor one of {', '.join(addresses)}"
+        )
+    return path
 
 
 def resolve_clip(clip: str) -> Path:

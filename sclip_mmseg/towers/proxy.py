@@ -6,10 +6,7 @@ from typing import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..utils.download import download
-from ..utils.errors import InputError
-from ..utils.files import find_file
-from .checkpoint import download_root, read_tensors
+from .checkpoint import read_tensors, resolve_named
 from .layouts import DINO, StateDict, build_image_tower
 from .vit import Resampling
 
@@ -43,16 +40,7 @@ def resolve_proxy(checkpoint: str) -> Path:
     Raises:
         InputError: If ``checkpoint`` is neither a known name nor a file, or the download fails.
     """
-    if checkpoint in PROXIES:
-        url = PROXIES[checkpoint]
-        return download(url, download_root() / url.rpartition('/')[2], digest=None)
-    path = find_file(checkpoint)
-    if path is None:
-        raise InputError(
-            f"model.image_encoder.proxy.checkpoint='{checkpoint}' is neither a file nor one of "
-            f'{", ".join(PROXIES)}'
-        )
-    return path
+    return resolve_named(checkpoint, PROXIES, 'model.image_encoder.proxy.checkpoint')
 
 
 class ProxyTower(nn.Module):

@@ -34,7 +34,6 @@ def cached_tensors(max_bytes: int) -> Callable:
                     kept.popitem(last=False)
             return result
 
-        cached.kept = kept
         return cached
 
     return decorate

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-from ...towers.checkpoint import download_root
-from ...utils.download import download
-from ...utils.errors import InputError
-from ...utils.files import find_file
+from ...towers.checkpoint import resolve_named
 
 _GITHUB = 'https://github.com/{}/releases/download/v1.0.0/{}'
 #: Name → address. None of the files has a published checksum.
@@ -26,13 +23,4 @@ def resolve_trained(checkpoint: str) -> Path:
     Raises:
         InputError: If ``checkpoint`` is neither a known name nor a file, or if the download fails.
     """
-    if checkpoint in TRAINED:
-        url = TRAINED[checkpoint]
-        return download(url, download_root() / url.rpartition('/')[2], digest=None)
-    path = find_file(checkpoint)
-    if path is None:
-        raise InputError(
-            f"model.image_encoder.checkpoint='{checkpoint}' is neither a file nor one of "
-            f'{", ".join(TRAINED)}'
-        )
-    return path
+    return resolve_named(checkpoint, TRAINED, 'model.image_encoder.checkpoint')
