@@ -11,6 +11,7 @@ import sclip_mmseg  # noqa: F401 - registers the package
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import other_device
 from helpers import ROOT, SHARED, make_voc, seeded_clip, seeded_dino
 
 _golden_passed = 0
@@ -19,7 +20,9 @@ PRECISIONS = ('fp32', 'fp16', 'bf16')
 
 def pytest_addoption(parser):
     """Where the tests of the models run: ``pytest --device cuda --dtype fp16``."""
-    parser.addoption('--device', default='cpu', help='cpu, cuda or mps (default: cpu)')
+    parser.addoption(
+        '--device', default='cpu', help='cpu (default), cuda, mps, or other: tests/other_device.py'
+    )
     parser.addoption('--dtype', choices=PRECISIONS, help='precision of towers (default: all)')
 
 
@@ -37,9 +40,11 @@ def device(request):
     """The device asked for; skips where there is none of its kind."""
     import torch
 
-    device = torch.device(request.config.getoption('--device'))
-    backend = getattr(torch, device.type, None)
-    if not backend.is_available():
+    name = request.config.getoption('--device')
+    if name == other_device.NAME:
+        return other_device.device()
+    device = torch.device(name)
+    if not getattr(torch, device.type).is_available():
         pytest.skip(f'there is no device of type {device.type}')
     return device
 
