@@ -84,11 +84,12 @@ def run(args: argparse.Namespace) -> None:
         InputError: If something given cannot be used.
     """
     from mmengine.runner import Runner
+    from mmseg.registry import DATASETS
 
     from sclip_mmseg import InputError
-    from sclip_mmseg.datasets.checks import load_dataset
     from sclip_mmseg.models.inference_cfg import InferenceCfg
     from sclip_mmseg.sweep import grid
+    from sclip_mmseg.utils.files import make_folder
 
     if int(os.environ.get('WORLD_SIZE', 1)) > 1:
         raise InputError('a sweep is one process: start it by python, without torchrun')
@@ -97,8 +98,8 @@ def run(args: argparse.Namespace) -> None:
     tool.check(cfg)
     rules = InferenceCfg.from_dict(cfg.model.test_cfg)
     values = {name: getattr(args, name) for name in SWEPT}
-    classes = load_dataset(cfg.test_dataloader.dataset).metainfo['classes']
-    grid.check_values(rules, values, classes)
+    dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
+    grid.check_values(rules, values, dataset.metainfo['classes'])
     settings = grid.make_grid(rules, values)
     if args.logit_scale and not grid.scale_matters(settings):
         print(
@@ -106,6 +107,7 @@ def run(args: argparse.Namespace) -> None:
             'settings give the same numbers',
             file=sys.stderr,
         )
+    make_folder(Path(cfg.work_dir), 'choose another --work-dir')
     cfg.test_cfg = dict(
         type='ThresholdSweepLoop',
         settings=[list(setting) for setting in settings],
@@ -142,6 +144,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         run(args)
     except InputError as error:
         sys.exit(f'error: {one_line(error)}')
+    except KeyboardInterrupt:
+        print('\nstopped: the same command goes on from here', file=sys.stderr)
+        sys.exit(130)
     except Exception:
         log_traceback()
         raise
