@@ -2,7 +2,7 @@
 
 import csv
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 from .grid import Setting
 from .loop import SettingResult
@@ -86,7 +86,8 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
 
     Args:
         results: Of all settings.
-        own: The config's own setting, marked by a square; the best is marked by a star.
+        own: The config's own setting, marked by a square, or by a dashed line where it shares no
+            line with others; the best is marked by a star.
         title: Above the panels.
         path: Of the picture, whose suffix tells its format.
     """
@@ -94,10 +95,12 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
     from matplotlib.figure import Figure
 
     best = best_of(results)
-    axes_names = [name for name in _AXES if name in varied(results)] or ['prob_thd']
-    # None has no place on an axis.
-    numeric = [n for n in axes_names if all(getattr(r.setting, n) is not None for r in results)]
-    x_name = (numeric or axes_names)[0]
+    [own_result] = [result for result in results if result.setting == own]
+    level = None
+    if best is not own_result and _stands_alone(own_result, results):
+        level = own_result.mean
+        results = [result for result in results if result is not own_result]
+    x_name, axes_names = _axes(results)
     others = [name for name in axes_names if name != x_name]
     line_name, panel_names = others[0] if others else None, others[1:]
     panels = _groups(results, panel_names)
@@ -117,7 +120,7 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
             label = f'{line_name} {value_text(line[0])}' if line_name else None
             axis.plot(xs, [p.mean for p in points], '.-', color=colors[line], lw=1.4, label=label)
         for result, marker, size, name in (
-            (next(r for r in results if r.setting == own), 's', 7, "config's own"),
+            (own_result, 's', 7, "config's own"),
             (best, '*', 13, 'best'),
         ):
             if result not in members:
@@ -132,6 +135,9 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
                 linestyle='none',
                 zorder=3,
             )
+        if level is not None:
+            label = f"config's own: {level:.2f}"
+            axis.axhline(level, color='gray', linestyle='--', lw=1, label=label)
         parts = [f'{n} {value_text(v)}' for n, v in zip(panel_names, key)]
         axis.set_title(', '.join(parts), fontsize='medium')
         axis.set_xlabel(x_name)
@@ -146,9 +152,30 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
     for axis in figure.axes:
         for handle, label in zip(*axis.get_legend_handles_labels()):
             handles.setdefault(label, handle)
-    figure.legend(handles.values(), handles, loc='outside right upper', fontsize='small')
+    marks = sorted(handles, key=lambda label: ':' in label)  # after the lines
+    figure.legend(
+        [handles[label] for label in marks], marks, loc='outside right upper', fontsize='small'
+    )
     figure.suptitle(title, fontsize='medium')
     figure.savefig(path, dpi=200)
+
+
+def _axes(results: Sequence[SettingResult]) -> Tuple[str, List[str]]:
+    """The setting to be drawn as x, and all that vary; None has no place on an axis."""
+    names = [name for name in _AXES if name in varied(results)] or ['prob_thd']
+    numeric = [n for n in names if all(getattr(r.setting, n) is not None for r in results)]
+    return (numeric or names)[0], names
+
+
+def _stands_alone(own: SettingResult, results: Sequence[SettingResult]) -> bool:
+    """Whether a setting has a value, other than its x, that no other has."""
+    others = [result.setting for result in results if result is not own]
+    x_name, names = _axes(results)
+    return bool(others) and any(
+        getattr(own.setting, name) not in {getattr(setting, name) for setting in others}
+        for name in names
+        if name != x_name
+    )
 
 
 def _groups(results: Sequence[SettingResult], names: Sequence[str]) -> Dict[tuple, list]:

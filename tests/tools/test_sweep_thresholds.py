@@ -303,3 +303,16 @@ def test_the_plot_has_a_point_per_setting(axes, tmp_path, monkeypatch):
     results.draw(_results(settings), settings[0], 'title', tmp_path / 'plot.png')
     assert sum(map(len, points)) == len(settings) + 2  # and the two marks
     assert Image.open(tmp_path / 'plot.png').width > 500
+
+
+def test_an_own_setting_off_the_grid_is_a_line(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    heights, axhline = [], Axes.axhline
+    monkeypatch.setattr(
+        Axes, 'axhline', lambda *args, **more: heights.append(args[1]) or axhline(*args, **more)
+    )
+    own = Setting(65.0, 0.1, 0.1, None)
+    settings = [own, *(Setting(20.0, p, a, None) for p in (0.0, 0.1) for a in (None, 0.2))]
+    results.draw(_results(settings), own, 'title', tmp_path / 'plot.png')
+    assert heights == [0.0]  # the panels left are lines of one panel
