@@ -33,21 +33,34 @@ class ReportingIoUMetric(IoUMetric):
         metrics = super().compute_metrics(results)
         if self.format_only:
             return metrics
-        totals = [sum(areas) for areas in zip(*results)]
-        values = self.total_area_to_metrics(*totals, self.metrics, self.nan_to_num, self.beta)
-        columns = {key: (100 * values[key]).tolist() for key in ('IoU', 'Acc') if key in values}
         times = MessageHub.get_current_instance().log_scalars.get('test/time')
         report = dict(
             metrics={key: round(float(value), 2) for key, value in metrics.items()},
-            classes={
-                name: {key: _number(column[index]) for key, column in columns.items()}
-                for index, name in enumerate(self.dataset_meta['classes'])
-            },
+            classes=class_values(self, results),
             seconds_per_iteration=None if times is None else float(times.mean()),
             peak_memory=_peak_memory(),
         )
         mmengine.dump(report, self.report_file, indent=1)
         return metrics
+
+
+def class_values(metric: IoUMetric, results: list) -> Dict[str, Dict[str, Optional[float]]]:
+    """IoU and Acc of each class in percent, unrounded.
+
+    Args:
+        metric: What computes them.
+        results: See :class:`mmseg.evaluation.IoUMetric`.
+
+    Returns:
+        Class name → ``IoU`` and ``Acc``, None where the class has no pixel.
+    """
+    totals = [sum(areas) for areas in zip(*results)]
+    values = metric.total_area_to_metrics(*totals, metric.metrics, metric.nan_to_num, metric.beta)
+    columns = {key: (100 * values[key]).tolist() for key in ('IoU', 'Acc') if key in values}
+    return {
+        name: {key: _number(column[index]) for key, column in columns.items()}
+        for index, name in enumerate(metric.dataset_meta['classes'])
+    }
 
 
 def _number(value: float):

@@ -146,9 +146,7 @@ def segment(
         if scores is None:
             classes[rows, columns] = _decide_at_once(query_map, class_ids, cfg)
             continue
-        queries = query_scores(query_map, cfg).permute(2, 0, 1).contiguous()
-        tile = add_background(class_scores(queries, ids), cfg.background)
-        scores[:, rows, columns] = tile
+        scores[:, rows, columns] = tile = tile_scores(query_map, ids, cfg)
         if cfg.area_thd is None:
             classes[rows, columns] = decide(tile, cfg.prob_thd)
     if cfg.area_thd is not None:
@@ -156,10 +154,38 @@ def segment(
     return scores if cfg.seg_logits else None, classes
 
 
+def tile_scores(query_map: Tensor, ids: Sequence[int], cfg: InferenceCfg) -> Tensor:
+    """Class scores ``[K, h, w]`` of a map ``[h, w, Q]``, float32, a constant background first.
+
+    Args:
+        query_map: float32.
+        ids: The class of each query, see :func:`class_scores`.
+        cfg: The rules.
+    """
+    queries = query_scores(query_map, cfg).permute(2, 0, 1).contiguous()
+    return add_background(class_scores(queries, ids), cfg.background)
+
+
 def _decide_at_once(query_map: Tensor, class_ids: Tensor, cfg: InferenceCfg) -> Tensor:
-    """Classes ``[h, w]`` of a map ``[h, w, Q]``: the class of the best query.
+    """Classes ``[h, w]`` of a map ``[h, w, Q]``: the class of the best query."""
+    best, classes = best_classes(query_map, class_ids, cfg)
+    return classes.masked_fill_(best < cfg.prob_thd, 0) if cfg.prob_thd > 0 else classes
+
+
+def best_classes(query_map: Tensor, class_ids: Tensor, cfg: InferenceCfg) -> Tuple[Tensor, Tensor]:
+    """Find the best class before the threshold, without keeping scores.
 
     All activations grow with the map, so the largest value has the largest score.
+
+    Args:
+        query_map: ``[h, w, Q]``, float32.
+        class_ids: The class of each query, int64 ``[Q]``.
+        cfg: The rules; the area rule has no part in it.
+
+    Returns:
+        The score of the best query, float32, which with a softmax is right only where ``cfg`` has a
+        threshold or a background that needs it; and its class or the background, int64. Both
+        ``[h, w]``.
     """
     if cfg.activation == 'softmax' and (cfg.prob_thd > 0 or cfg.background is not None):
         best, query = best_queries(query_map, cfg.logit_scale)
@@ -169,4 +195,4 @@ def _decide_at_once(query_map: Tensor, class_ids: Tensor, cfg: InferenceCfg) -> 
     classes = class_ids[query]
     if cfg.background is not None:
         classes = (classes + 1).masked_fill_(best <= cfg.background, 0)
-    return classes.masked_fill_(best < cfg.prob_thd, 0) if cfg.prob_thd > 0 else classes
+    return best, classes

@@ -1,7 +1,7 @@
 """The segmentor: image → windows → query maps → one map → refine → decide."""
 
 import copy
-from typing import List, Optional, Tuple, Union
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,9 @@ from ..registry import POSTPROCESSORS, REFINERS
 from ..utils.errors import InputError
 from ..utils.precision import check_matmul_precision
 from .decision import segment
-from .fusion import WindowMaps, dense_tiles, encode_windows
+from .fusion import Tile, WindowMaps, dense_tiles, encode_windows
 from .inference_cfg import InferenceCfg
+from .variants import segment_variants
 from .view import View
 from .windows import Size
 
@@ -177,8 +178,48 @@ class CLIPSegmentor(BaseSegmentor):
             InputError: If an image is smaller than a patch, or its features are not finite; or if
                 torch is set to compute float32 products in fewer bits.
         """
-        check_matmul_precision()
         samples = data_samples or [SegDataSample() for _ in inputs]
+        images, regions = self._read_inputs(inputs, samples)
+        maps = self._encode_images(images, regions, samples)
+        for sample in samples:
+            self._decide(maps.pop(0), images.pop(0), sample, regions.pop(0))
+        return samples
+
+    @torch.no_grad()
+    def encode_images(self, inputs: Tensor, data_samples: List[SegDataSample]) -> List[WindowMaps]:
+        """The towers' part of :meth:`predict`: the coarse maps of each image's windows.
+
+        Arguments and errors as there; :meth:`decide_variants` does the rest.
+        """
+        images, regions = self._read_inputs(inputs, data_samples)
+        return self._encode_images(images, regions, data_samples)
+
+    @torch.no_grad()
+    def decide_variants(
+        self, maps: WindowMaps, image: Tensor, sample: SegDataSample, cfgs: Sequence[InferenceCfg]
+    ) -> Iterator[Tuple[InferenceCfg, Tensor]]:
+        """The rest of :meth:`predict` for several rules of decision.
+
+        Args:
+            maps: Of one image, from :meth:`encode_images`.
+            image: The same image as it was there, ``[3, H, W]``.
+            sample: Its metadata.
+            cfgs: See :func:`.variants.segment_variants`.
+
+        Yields:
+            Each of the rules, and the image's classes by them, int64 ``[H, W]``.
+        """
+        image = _unpad(image, sample)
+        regions = None if self.postprocess is None else self._load_regions(image, sample)
+        size, tiles = self._fuse(maps, image, sample)
+        for cfg, classes in segment_variants(tiles, size, self.class_ids, cfgs):
+            yield cfg, classes if regions is None else self.postprocess(classes, regions)
+
+    def _read_inputs(
+        self, inputs: Tensor, samples: List[SegDataSample]
+    ) -> Tuple[List[Tensor], List[Optional[Tensor]]]:
+        """Images without their padding, and their regions."""
+        check_matmul_precision()
         images = [_unpad(image, sample) for image, sample in zip(inputs, samples)]
         patch = self.image_encoder.patch_size
         for image, sample in zip(images, samples):
@@ -187,8 +228,15 @@ class CLIPSegmentor(BaseSegmentor):
                     f'{sample.get("img_path") or "an image"} is {tuple(image.shape[-2:])} pixels '
                     f'after resizing, smaller than a patch of {patch}×{patch}'
                 )
+        return images, [self._load_regions(image, sample) for image, sample in zip(images, samples)]
+
+    def _encode_images(
+        self,
+        images: List[Tensor],
+        regions: List[Optional[Tensor]],
+        samples: List[SegDataSample],
+    ) -> List[WindowMaps]:
         slide = self.test_cfg.mode == 'slide'
-        regions = [self._load_regions(image, sample) for image, sample in zip(images, samples)]
         maps = encode_windows(
             list(map(_make_view, images, regions, samples)),
             self._encode,
@@ -197,9 +245,11 @@ class CLIPSegmentor(BaseSegmentor):
             self.window_batch,
             self.test_cfg.pad_multiple,
         )
-        for sample in samples:
-            self._decide(maps.pop(0), images.pop(0), sample, regions.pop(0))
-        return samples
+        for each, sample in zip(maps, samples):
+            if not each.cells.isfinite().all():
+                precision = getattr(self.image_encoder, 'precision', 'fp32')
+                raise InputError(_not_finite(sample, precision))
+        return maps
 
     def correct(self, classes: Tensor, sample: SegDataSample) -> Tensor:
         """Correct the classes ``[H, W]`` of an image as ``postprocess`` says."""
@@ -229,22 +279,26 @@ class CLIPSegmentor(BaseSegmentor):
         self, maps: WindowMaps, image: Tensor, sample: SegDataSample, regions: Optional[Tensor]
     ) -> None:
         """Bring the windows' maps to the original size as one, refine it, decide and correct."""
-        if not maps.cells.isfinite().all():
-            raise InputError(_not_finite(sample, getattr(self.image_encoder, 'precision', 'fp32')))
-        size = tuple(sample.get('ori_shape', image.shape[-2:]))
-        axes = _flipped_axes(sample)
-        fused = maps.fuse(size, flip=[axis in axes for axis in (-2, -1)])
-        if self.refine is None:
-            tiles = fused.tiles()
-        else:
-            guide = _resize(image.flip(axes), size)
-            tiles = dense_tiles(self.refine(fused.whole()[None], guide[None])[0])
-        scores, classes = segment(tiles, size, self.class_ids, self.test_cfg)
+        size, tiles = self._fuse(maps, image, sample)
+        scores, classes = segment(tiles(), size, self.class_ids, self.test_cfg)
         if scores is not None:
             sample.seg_logits = PixelData(data=scores)
         if self.postprocess is not None:
             classes = self.postprocess(classes, regions)
         sample.pred_sem_seg = PixelData(data=classes[None])
+
+    def _fuse(
+        self, maps: WindowMaps, image: Tensor, sample: SegDataSample
+    ) -> Tuple[Size, Callable[[], Iterator[Tile]]]:
+        """Original size, and what gives the pieces of the refined map at that size."""
+        size = tuple(sample.get('ori_shape', image.shape[-2:]))
+        axes = _flipped_axes(sample)
+        fused = maps.fuse(size, flip=[axis in axes for axis in (-2, -1)])
+        if self.refine is None:
+            return size, fused.tiles
+        guide = _resize(image.flip(axes), size)
+        refined = self.refine(fused.whole()[None], guide[None])[0]
+        return size, lambda: dense_tiles(refined)
 
 
 def build_text_head(image_encoder: dict, text_head: dict) -> nn.Module:

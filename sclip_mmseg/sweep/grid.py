@@ -1,0 +1,108 @@
+"""Which settings of the decision a sweep evaluates."""
+
+from dataclasses import replace
+from itertools import product
+from typing import Dict, List, NamedTuple, Optional, Sequence
+
+from ..models.inference_cfg import InferenceCfg
+from ..utils.errors import InputError
+
+
+class Setting(NamedTuple):
+    """The values of ``model.test_cfg`` that are swept.
+
+    Attributes:
+        logit_scale, prob_thd, area_thd, background: See :class:`..models.InferenceCfg`.
+    """
+
+    logit_scale: float
+    prob_thd: float
+    area_thd: Optional[float]
+    background: Optional[float]
+
+    def apply(self, cfg: InferenceCfg) -> InferenceCfg:
+        """The rules of a config with these values.
+
+        Raises:
+            InputError: If a value is out of its range.
+        """
+        return replace(cfg, **self._asdict())
+
+    def options(self, own: Optional['Setting'] = None) -> str:
+        """What to give to ``--cfg-options``: all values, or those that differ from another's."""
+        chosen = {
+            name: value
+            for name, value in self._asdict().items()
+            if own is None or value != getattr(own, name)
+        }
+        return ' '.join(f'model.test_cfg.{name}={value}' for name, value in chosen.items())
+
+
+def setting_of(cfg: InferenceCfg) -> Setting:
+    """A config's own setting."""
+    return Setting(*(_number(getattr(cfg, name)) for name in Setting._fields))
+
+
+def make_grid(cfg: InferenceCfg, values: Dict[str, Sequence[Optional[float]]]) -> List[Setting]:
+    """List all combinations of values, and the config's own setting.
+
+    Args:
+        cfg: The config's rules, whose value stands where none are given.
+        values: Name of :class:`Setting` → values.
+
+    Returns:
+        Settings without repetition, by ascending values, None before numbers.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+    own = setting_of(cfg)
+    axes = [map(_number, values.get(name) or [getattr(own, name)]) for name in Setting._fields]
+    settings = {own, *map(Setting._make, product(*axes))}
+    for setting in settings:
+        setting.apply(cfg)
+    return sorted(settings, key=lambda setting: [(v is not None, v or 0.0) for v in setting])
+
+
+def check_values(
+    cfg: InferenceCfg, values: Dict[str, Sequence[Optional[float]]], classes: Sequence[str]
+) -> None:
+    """Check that a decision has what is to be swept.
+
+    Args:
+        cfg: The config's rules.
+        values: See :func:`make_grid`.
+        classes: Names of the dataset's classes.
+
+    Raises:
+        InputError: If it has not.
+    """
+    if values.get('logit_scale') and cfg.activation is None:
+        raise InputError(
+            '--logit-scale has no use for this config: its maps are scores already '
+            '(model.test_cfg.activation=None), so leave it out'
+        )
+    if values.get('background') and cfg.background is None:
+        raise InputError(
+            '--background has no use for this config: it has no background of constant score '
+            '(model.test_cfg.background=None), so leave it out'
+        )
+    for name in ('prob_thd', 'area_thd'):
+        # None and a threshold of 0 switch the rule off.
+        used = [v for v in values.get(name) or () if v is not None and (v or name == 'area_thd')]
+        if used and classes[0] != 'background':
+            raise InputError(
+                f'--{name.replace("_", "-")} {used[0]:g} needs a background, but class 0 of the '
+                f"dataset is '{classes[0]}': leave it out"
+            )
+
+
+def scale_matters(settings: Sequence[Setting]) -> bool:
+    """Whether ``logit_scale`` can change a class; the best query is the best at any scale."""
+    return any(
+        s.prob_thd > 0 or s.area_thd is not None or s.background is not None for s in settings
+    )
+
+
+def _number(value: Optional[float]) -> Optional[float]:
+    return None if value is None else float(value)

@@ -1,0 +1,318 @@
+"""`tools/analysis_tools/sweep_thresholds.py`: the numbers of single runs, kept and gone on with."""
+
+import csv
+import shutil
+from collections import namedtuple
+from itertools import product
+
+import pytest
+import torch
+from helpers import ROOT, call_tool, config_path, make_voc, run_test, seeded_clip
+from mmengine.fileio import load
+from PIL import Image
+from trained_weights import seeded_tcl
+
+from sclip_mmseg.models import CLIPSegmentor
+from sclip_mmseg.sweep import results
+from sclip_mmseg.sweep.grid import Setting
+from sclip_mmseg.sweep.loop import SettingResult, ThresholdSweepLoop
+
+TOOL = ROOT / 'tools/analysis_tools/sweep_thresholds.py'
+VOC21 = 'sclip_vit-b16_voc21'
+OPTIONS = (
+    *('model.test_cfg.crop_size=64', 'model.test_cfg.stride=64', 'test_dataloader.num_workers=0'),
+    *('test_dataloader.dataset.pipeline.1.scale=(160,64)', 'model.text_head.templates=[{}]'),
+)
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    return make_voc(tmp_path_factory.mktemp('data'), sizes=((60, 80), (80, 60), (70, 70)))
+
+
+@pytest.fixture
+def sweep(root, clip_path, tmp_path):
+    """Run the tool on a config, by default on SCLIP's VOC21."""
+
+    def sweep(*arguments, config=VOC21, checkpoint=clip_path, options=(), **kwargs):
+        return call_tool(
+            *(TOOL, config_path(config), checkpoint, *arguments, '--work-dir', tmp_path / 'work'),
+            *('--cfg-options', *OPTIONS, *options),
+            **{'env': {'SCLIP_DATA_ROOT': str(root)}, **kwargs},
+        ).stdout
+
+    return sweep
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """Sizes of the batches that the tower sees."""
+    batches, encode = [], CLIPSegmentor.encode_images
+
+    def count(model, inputs, samples):
+        batches.append(len(samples))
+        return encode(model, inputs, samples)
+
+    monkeypatch.setattr(CLIPSegmentor, 'encode_images', count)
+    return batches
+
+
+def _rows(path):
+    with open(path, encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def _swept(work):
+    """Setting → metrics, and class → IoU and Acc, as written."""
+    names = ('aAcc', 'mIoU', 'mAcc')
+    key = lambda row: tuple(row[name] for name in Setting._fields)  # noqa: E731
+    metrics = {key(r): {n: float(r[n]) for n in names} for r in _rows(work / 'sweep.csv')}
+    classes = {k: {} for k in metrics}
+    for row in _rows(work / 'classes.csv'):
+        values = {n: float(row[n]) if row[n] else None for n in ('IoU', 'Acc')}
+        classes[key(row)][row['class']] = values
+    return metrics, classes
+
+
+def _single(config, clip_path, root, folder, options, values):
+    """What one run of `tools/test.py` with these values reports."""
+    swept = [f'model.test_cfg.{name}={value}' for name, value in values.items()]
+    report = folder / 'report.json'
+    run_test(
+        *(config, clip_path, '--work-dir', folder / 'single', '--cfg-options', *OPTIONS, *options),
+        *(*swept, 'test_evaluator.type=ReportingIoUMetric', f'test_evaluator.report_file={report}'),
+        data_root=root,
+    )
+    return load(report)
+
+
+SIGMOID = ('model.test_cfg.activation=sigmoid', 'model.test_cfg.logit_bias=-1.0')
+CASES = {
+    'softmax': (VOC21, (), dict(logit_scale=[20, 65], prob_thd=[0.05], area_thd=[None, 0.05])),
+    'no background': ('sclip_vit-b16_voc20', (), dict(logit_scale=[20])),
+    'sigmoid': (VOC21, SIGMOID, dict(logit_scale=[5], prob_thd=[0.4], area_thd=[None])),
+    'constant background': (
+        'tcl_vit-b16_voc21',
+        (),
+        dict(background=[0.1, 0.3], prob_thd=[0.2]),
+    ),
+}
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_numbers_are_those_of_single_runs(case, sweep, clip_path, root, tmp_path):
+    config, options, values = CASES[case]
+    if config.startswith('tcl'):
+        options = (f'model.image_encoder.clip={clip_path}',)
+        clip_path = str(tmp_path / 'tcl.pth')
+        torch.save(dict(model=seeded_tcl(seeded_clip())), clip_path)
+    flags = [
+        word
+        for name, numbers in values.items()
+        for word in (f'--{name.replace("_", "-")}', *(str(n).lower() for n in numbers))
+    ]
+    output = sweep(*flags, config=config, checkpoint=clip_path, options=options)
+    metrics, classes = _swept(tmp_path / 'work')
+    assert output.count("config's own") == 1
+    assert 'tuned on this split' in output
+    if config == 'sclip_vit-b16_voc20':
+        assert 'logit_scale changes no class' in output
+    else:
+        assert len({row['mIoU'] for row in metrics.values()}) > 1
+    for numbers in list(product(*values.values()))[::3]:
+        chosen = dict(zip(values, numbers))
+        [key] = [key for key in metrics if _matches(key, chosen)]
+        single = _single(config, clip_path, root, tmp_path, options, chosen)
+        assert metrics[key] == single['metrics']
+        assert classes[key] == single['classes']
+
+
+def _matches(key, chosen):
+    """Whether a setting, as written, has these values."""
+    texts = {name: '' if v is None else str(float(v)) for name, v in chosen.items()}
+    return texts.items() <= dict(zip(Setting._fields, key)).items()
+
+
+VALUES = ('--logit-scale', '40', '--prob-thd', '0.05', '0.1')
+
+
+def test_a_stopped_sweep_goes_on(sweep, encoded, tmp_path, monkeypatch):
+    work = tmp_path / 'work'
+    sweep(*VALUES)
+    assert encoded == [1, 1, 1]
+    expected = [(work / name).read_text() for name in ('sweep.csv', 'classes.csv')]
+    assert (work / 'sweep.png').stat().st_size > 1000
+    shutil.rmtree(work)
+
+    evaluate = ThresholdSweepLoop._evaluate
+    monkeypatch.setattr(
+        *(ThresholdSweepLoop, '_evaluate'),
+        lambda self, index, *rest: _stop() if index == 1 else evaluate(self, index, *rest),
+    )
+    del encoded[:]
+    stopped = call_and_fail(sweep, *VALUES)
+    assert 'the same command goes on' in stopped
+    assert 'Traceback' not in stopped
+    assert encoded == [1, 1]
+    assert len(list(work.glob('kept/areas/*'))) == 1
+
+    monkeypatch.setattr(ThresholdSweepLoop, '_evaluate', evaluate)
+    output = sweep(*VALUES)
+    assert '1 of 3 images are done already; maps of 1' in output
+    assert encoded == [1, 1, 1]  # the image of the interruption has maps
+    assert [(work / name).read_text() for name in ('sweep.csv', 'classes.csv')] == expected
+
+    decided = []
+    monkeypatch.setattr(
+        ThresholdSweepLoop, '_evaluate', lambda *args: decided.append(args[1]) or evaluate(*args)
+    )
+    sweep(*VALUES)
+    assert encoded == [1, 1, 1] and not decided
+    sweep('--logit-scale', '40', '25')  # another value, by the maps
+    assert encoded == [1, 1, 1] and decided == [0, 1, 2]
+    assert len(_rows(work / 'sweep.csv')) == 3
+
+
+def _stop():
+    raise KeyboardInterrupt
+
+
+def call_and_fail(sweep, *arguments, **kwargs):
+    """What a sweep that must not succeed says."""
+    output = sweep(*arguments, check=False, **kwargs)
+    assert 'tuned on this split' not in output
+    return output
+
+
+def test_batches_are_whole(sweep, encoded, tmp_path):
+    """So that digits do not depend on where a sweep was stopped."""
+    batches = ('test_dataloader.batch_size=2',)
+    sweep(*VALUES, options=batches)
+    before = (tmp_path / 'work/classes.csv').read_text()
+    for folder in ('maps', 'areas'):
+        next((tmp_path / 'work/kept' / folder).glob('000001.*')).unlink()
+    sweep(*VALUES, options=batches)
+    assert encoded == [2, 1, 2]
+    assert (tmp_path / 'work/classes.csv').read_text() == before
+
+
+def test_what_is_kept_is_checked(sweep, tmp_path, monkeypatch):
+    sweep(*VALUES)
+    changed = call_and_fail(sweep, *VALUES, options=('model.test_cfg.stride=32',))
+    assert 'model.test_cfg.stride was 64, is 32: choose another --work-dir' in changed
+    fewer = call_and_fail(sweep, *VALUES, options=('test_dataloader.dataset.indices=2',))
+    assert 'images was' in fewer
+    sweep(*VALUES, options=('model.test_cfg.prob_thd=0.2',))  # is swept
+
+    maps = tmp_path / 'work/kept/maps/000000.safetensors'
+    maps.write_bytes(maps.read_bytes()[:-9])
+    output = call_and_fail(sweep, '--logit-scale', '33')
+    assert f'{maps} is damaged' in output
+    areas = tmp_path / 'work/kept/areas/000002.npz'
+    areas.write_bytes(areas.read_bytes()[:99])
+    assert f'{areas} is damaged' in call_and_fail(sweep, *VALUES)
+
+
+def test_maps_need_room_or_are_not_kept(sweep, encoded, tmp_path, monkeypatch):
+    usage = namedtuple('usage', 'total used free')
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage(10**9, 10**9, 1000))
+    output = call_and_fail(sweep, *VALUES)
+    assert 'for the maps of 3 images, but 1 kB are free' in output
+    assert '--no-maps' in output
+    sweep(*VALUES, '--no-maps')
+    assert not list(tmp_path.glob('work/kept/maps/*'))
+    del encoded[:]
+    sweep(*VALUES, '--no-maps')
+    assert encoded == []
+
+
+REFUSED = {
+    'nothing to sweep': ((), VOC21, (), 'give values: --logit-scale'),
+    'no background': (
+        *(('--prob-thd', '0', '0.1'), 'sclip_vit-b16_voc20', ()),
+        "--prob-thd 0.1 needs a background, but class 0 of the dataset is 'aeroplane'",
+    ),
+    'no background for the area': (
+        *(('--area-thd', '0.1'), 'sclip_vit-b16_voc20', ()),
+        '--area-thd 0.1 needs a background',
+    ),
+    'no constant background': (
+        *(('--background', '0.5'), VOC21, ()),
+        '--background has no use for this config',
+    ),
+    'scores': (
+        *(('--logit-scale', '20'), 'groupvit_vit-s16_voc21', ()),
+        '--logit-scale has no use for this config',
+    ),
+    'range': (('--prob-thd', '1.5'), VOC21, (), 'test_cfg.prob_thd=1.5 must lie between 0 and 1'),
+    'metric': (
+        *(VALUES, VOC21, ("test_evaluator.iou_metrics=['mDice']",)),
+        'test_evaluator to be one IoUMetric',
+    ),
+}
+
+
+@pytest.mark.parametrize('case', REFUSED)
+def test_what_has_no_use_is_refused_by_name(case, sweep):
+    arguments, config, options, message = REFUSED[case]
+    output = call_and_fail(sweep, *arguments, config=config, options=options)
+    assert message in output
+    assert 'Traceback' not in output
+
+
+def test_several_processes_are_refused(sweep, root):
+    env = {'SCLIP_DATA_ROOT': str(root), 'WORLD_SIZE': '2'}
+    assert 'without torchrun' in call_and_fail(sweep, *VALUES, env=env)
+
+
+def _results(settings):
+    """Made-up results, the larger the later."""
+    return [
+        SettingResult(s, dict(aAcc=1.0, mIoU=float(n), mAcc=1.0), {}, float(n))
+        for n, s in enumerate(settings)
+    ]
+
+
+def test_a_long_table_shows_the_best_and_the_own():
+    settings = [Setting(40.0, n / 100, None, None) for n in range(90)]
+    lines = results.to_text(_results(settings), settings[3]).splitlines()
+    assert len(lines) == 1 + 21 + 1
+    assert lines[0].split() == ['prob_thd', 'aAcc', 'mIoU', 'mAcc']
+    assert lines[1].split() == ['0.03', '1.00', '3.00', '1.00', "config's", 'own']
+    assert lines[-2].split() == ['0.89', '1.00', '89.00', '1.00', 'best']
+    assert '21 of 90 settings' in lines[-1]
+
+
+@pytest.mark.parametrize(
+    'axes',
+    [
+        ([40.0], [0.0, 0.1, 0.2], [None]),
+        ([20.0, 40.0], [0.0, 0.1], [None, 0.1]),
+        ([40.0], [0.1], [None, 0.1, 0.2]),  # an axis of which None is a value
+        ([40.0], [0.1], [None]),
+    ],
+)
+def test_the_plot_has_a_point_per_setting(axes, tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    points, plot = [], Axes.plot
+    monkeypatch.setattr(
+        Axes, 'plot', lambda *args, **more: points.append(args[1]) or plot(*args, **more)
+    )
+    settings = [Setting(*values, None) for values in product(*axes)]
+    results.draw(_results(settings), settings[0], 'title', tmp_path / 'plot.png')
+    assert sum(map(len, points)) == len(settings) + 2  # and the two marks
+    assert Image.open(tmp_path / 'plot.png').width > 500
+
+
+def test_an_own_setting_off_the_grid_is_a_line(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    heights, axhline = [], Axes.axhline
+    monkeypatch.setattr(
+        Axes, 'axhline', lambda *args, **more: heights.append(args[1]) or axhline(*args, **more)
+    )
+    own = Setting(65.0, 0.1, 0.1, None)
+    settings = [own, *(Setting(20.0, p, a, None) for p in (0.0, 0.1) for a in (None, 0.2))]
+    results.draw(_results(settings), own, 'title', tmp_path / 'plot.png')
+    assert heights == [0.0]  # the panels left are lines of one panel
