@@ -48,6 +48,7 @@ class Hub:
         self.http = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f'http://127.0.0.1:{self.http.server_port}'
+        self.cdn = f'http://localhost:{self.http.server_port}/cdn'  # another host, as there
 
     def put(self, name, revision='main', **files):
         """Publish files, whose names have `__` for the dot; dicts as JSON."""
@@ -94,7 +95,7 @@ class Hub:
         if filename.endswith('.json'):
             return self._send(request, 200, {**headers, 'ETag': f'"{digest}"'}, body)
         linked = {'X-Linked-Etag': f'"{digest}"', 'X-Linked-Size': str(len(body))}
-        headers.update(linked, Location=f'{self.url}/cdn/{digest}/{filename}')
+        headers.update(linked, Location=f'{self.cdn}/{digest}/{filename}')
         return self._send(request, 302, headers)
 
     def _send(self, request, status, headers, body=b''):

@@ -85,7 +85,7 @@ class CLIPImageEncoder(nn.Module):
         repository = clip_repository(clip)
         if repository is None:
             return None
-        own = repository.normalisation
+        own = repository.stated.normalisation
         if not own.is_close(CLIP):
             take_images_of(self.tower, CLIP, own)
             mean, std = own

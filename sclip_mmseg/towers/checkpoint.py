@@ -230,7 +230,7 @@ def image_options(
         InputError: If the repository cannot be fetched or used, or is contradicted.
     """
     repository = clip_repository(clip)
-    stated = {} if repository is None else repository.image
+    stated = {} if repository is None else repository.stated.image
     return _options(clip, repository, stated, quick_gelu, round_weights)
 
 
@@ -239,9 +239,9 @@ def text_options(
 ) -> Dict[str, Any]:
     """The same of a text tower, see :func:`image_options`."""
     repository = clip_repository(clip)
-    if repository is not None and repository.text_problem:
-        raise InputError(repository.text_problem)
-    stated = {} if repository is None else repository.text
+    if repository is not None and repository.stated.text_problem:
+        raise InputError(repository.stated.text_problem)
+    stated = {} if repository is None else repository.stated.text
     return _options(clip, repository, stated, quick_gelu, round_weights)
 
 
@@ -256,8 +256,8 @@ def _options(
         round_weights = False
     if repository is not None and quick_gelu not in (None, stated['quick_gelu']):
         raise InputError(
-            f'quick_gelu={quick_gelu} contradicts {repository.config} of {repository.name}, which '
-            f'states {stated["quick_gelu"]}: leave quick_gelu out'
+            f'quick_gelu={quick_gelu} contradicts {repository.stated.config} of {repository.name}, '
+            f'which states {stated["quick_gelu"]}: leave quick_gelu out'
         )
     default = True if quick_gelu is None else quick_gelu
     return {'quick_gelu': default, **stated, 'round_weights': round_weights}

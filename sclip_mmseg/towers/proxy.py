@@ -58,10 +58,10 @@ class ProxyTower(nn.Module):
         found = join_projections(read_tensors(path, archives=repository is None))
         layout = proxy_layout(found)
         source = f"proxy.checkpoint='{checkpoint}'"
-        stated = {} if repository is None else repository.image
+        stated = {} if repository is None else repository.stated.image
         resampling = _resampling(layout.has('registers', found))
         self.tower = build_image_tower(found, layout, source, resampling=resampling, **stated)
-        own = IMAGENET if repository is None else repository.normalisation
+        own = IMAGENET if repository is None else repository.stated.normalisation
         scale, shift = renormalisation(CLIP, own)
         self.register_buffer('scale', scale, persistent=False)
         self.register_buffer('shift', shift, persistent=False)

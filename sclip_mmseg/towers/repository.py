@@ -43,31 +43,31 @@ _WITHOUT_EFFECT = {'pool_type': ('tok', 'argmax'), 'pos_embed_type': ('learnable
 
 
 @dataclass(frozen=True)
-class Repository:
-    """A repository's weights, and what its config states.
+class Stated:
+    """What a repository's config states.
 
     Attributes:
-        name: The repository at its commit.
         config: Name of the config.
-        weights: File of the weights.
         normalisation: Of the images that it was trained with.
         image: Of the image tower: ``width``, ``heads``, ``eps``, and of a CLIP ``quick_gelu``.
         text: Of the text tower, the same; empty where there is none.
         text_problem: Why the text tower cannot be used; empty if it can.
     """
 
-    name: HubName
     config: str
-    weights: Path
     normalisation: Normalisation
     image: Mapping[str, Any]
     text: Mapping[str, Any] = field(default_factory=dict)
     text_problem: str = ''
 
-    @property
-    def stated(self) -> str:
-        """What is stated, in one line."""
-        return f'{dict(self.image)}, {dict(self.text)}, {tuple(self.normalisation)}'
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository at its commit, what it states, and the file of its weights."""
+
+    name: HubName
+    stated: Stated
+    weights: Path
 
 
 def clip_repository(clip: str) -> Optional[Repository]:
@@ -99,10 +99,11 @@ def forget() -> None:
 def _clip_repository(name: HubName) -> Repository:
     name = _announce(name, pin(name, (_OPEN_CLIP, _TRANSFORMERS)))
     if open_clip := _fetch_optional(name, (_OPEN_CLIP,)):
+        stated = _open_clip(name, _read_json(open_clip, name))
         if weights := _fetch_optional(name, _WEIGHTS[_OPEN_CLIP]):
-            return _open_clip(name, _read_json(open_clip, name), weights)
-    config = _transformers_config(name)
-    return _transformers_clip(name, config)
+            return Repository(name, stated, weights)
+    stated = _transformers_clip(name, _transformers_config(name))
+    return Repository(name, stated, _transformers_weights(name))
 
 
 @lru_cache(maxsize=8)
@@ -127,7 +128,8 @@ def _proxy_repository(name: HubName) -> Repository:
         eps=_number(config, 'layer_norm_eps', _PROXY_EPS[kind], source),
     )
     normalisation = _transformers_normalisation(name, IMAGENET)
-    return Repository(name, _TRANSFORMERS, _transformers_weights(name), normalisation, options)
+    stated = Stated(_TRANSFORMERS, normalisation, options)
+    return Repository(name, stated, _transformers_weights(name))
 
 
 # model_type → LayerNorm's eps where it is not stated
@@ -140,7 +142,7 @@ def _announce(name: HubName, pinned: HubName) -> HubName:
     return pinned
 
 
-def _open_clip(name: HubName, config: Json, weights: Path) -> Repository:
+def _open_clip(name: HubName, config: Json) -> Stated:
     source = f'{_OPEN_CLIP} of {name}'
     model = _section(config, 'model_cfg', source)
     vision, text = (_section(model, f'{part}_cfg', source) for part in ('vision', 'text'))
@@ -160,10 +162,8 @@ def _open_clip(name: HubName, config: Json, weights: Path) -> Repository:
     shared = dict(eps=1e-5, quick_gelu=quick_gelu)
     preprocess = config.get('preprocess_cfg') or {}
     normalisation = _normalisation(preprocess, 'mean', 'std', source, CLIP)
-    return Repository(
-        name,
+    return Stated(
         _OPEN_CLIP,
-        weights,
         normalisation,
         dict(width=width, heads=heads, **shared),
         dict(
@@ -183,7 +183,7 @@ def _unknown(section: Json, known: Sequence[str]) -> str:
     return ''
 
 
-def _transformers_clip(name: HubName, config: Json) -> Repository:
+def _transformers_clip(name: HubName, config: Json) -> Stated:
     source = f'{_TRANSFORMERS} of {name}'
     if config.get('model_type') != 'clip':
         raise InputError(
@@ -209,10 +209,8 @@ def _transformers_clip(name: HubName, config: Json) -> Repository:
             )
         )
     image, text = towers
-    return Repository(
-        name,
+    return Stated(
         _TRANSFORMERS,
-        _transformers_weights(name),
         _transformers_normalisation(name, CLIP),
         image,
         text,

@@ -182,7 +182,7 @@ def _unreachable(name: HubName, filename: str, cause: Optional[BaseException]) -
     if constants.HF_HUB_OFFLINE:
         return f'{where}, and HF_HUB_OFFLINE forbids to fetch it: unset it, or give a path'
     return (
-        f'{where}, and {constants.ENDPOINT} cannot be reached ({_first_line(cause)}): check the '
+        f'{where}, and asking {constants.ENDPOINT} failed ({_first_line(cause)}): check the '
         'network, name a mirror by HF_ENDPOINT, or give the path of a file'
     )
 
