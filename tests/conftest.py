@@ -77,14 +77,15 @@ def dino_path(tmp_path_factory) -> str:
 def hub(monkeypatch, tmp_path):
     """A stand-in for the Hugging Face Hub, which its client takes for the real one."""
     from hub_server import Hub
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
 
     from sclip_mmseg.towers import repository
 
     hub = Hub()
     template = f'{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}'
     monkeypatch.setattr(constants, 'ENDPOINT', hub.url)
-    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
+    for module in (constants, file_download):  # versions before 1.0 have a copy
+        monkeypatch.setattr(module, 'HUGGINGFACE_CO_URL_TEMPLATE', template, raising=False)
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
     monkeypatch.setattr(constants, 'HF_TOKEN_PATH', str(tmp_path / 'token'))
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
