@@ -145,6 +145,24 @@ def test_no_network(hub, impatient):
     assert '\n' not in message
 
 
+def test_a_broken_transfer(hub, impatient):
+    hub.put('org/name', model__safetensors=bytes(1000))
+    hub.cutting = True
+    message = f'^cannot download model.safetensors of hf:org/name from {hub.url}'
+    with pytest.raises(InputError, match=message):
+        fetch(HubName('org/name'), 'model.safetensors')
+    hub.cutting = False
+    assert fetch(HubName('org/name'), 'model.safetensors').read_bytes() == bytes(1000)
+
+
+def test_a_cache_that_cannot_be_written_to(hub, monkeypatch, tmp_path):
+    hub.put('org/name', config__json={})
+    (tmp_path / 'file').touch()
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'file/hub'))
+    with pytest.raises(InputError, match=r'^cannot download config.json of hf:org/name .*file/hub'):
+        fetch(HubName('org/name'), 'config.json')
+
+
 def test_a_hub_that_fails(hub, impatient):
     hub.put('org/name', config__json={})
     hub.failing = True
