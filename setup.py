@@ -52,6 +52,7 @@ setup(
         'scipy',
         'scikit-image',
         'filelock',
+        'huggingface_hub>=0.34',
         'safetensors',
         'tqdm',
     ],

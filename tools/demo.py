@@ -40,8 +40,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--clip',
-        help='CLIP by name or path, or the checkpoint of a trained system; default: ViT-B/16, or '
-        "the system's published one",
+        help='CLIP by name (ViT-B/16, hf:ORG/NAME, …) or path, or the checkpoint of a trained '
+        "system; default: ViT-B/16, or the system's published one",
     )
     parser.add_argument('--out', type=Path, default=Path('segmented'), help='folder to write to')
     parser.add_argument('--device', help='default: the accelerator where there is one')

@@ -19,8 +19,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='CLIP by name (ViT-B/16, …) or path, or for GroupViT and TCL their own file; default: '
-        "the config's model.image_encoder.clip or .checkpoint",
+        help='CLIP by name (ViT-B/16, hf:ORG/NAME, …) or path, or for GroupViT and TCL their own '
+        "file; default: the config's model.image_encoder.clip or .checkpoint",
     )
     parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument(
