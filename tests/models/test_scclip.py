@@ -225,7 +225,7 @@ def test_attention_leaves_out_less_than_the_mean_of_the_image(device):
     )
     weights = _method().attention(similarity)
     torch.testing.assert_close(weights[0], torch.eye(3, device=device))
-    assert weights[1, 0, 0] / weights[1, 0, 1] == pytest.approx(2.718281828**0.3)
+    assert (weights[1, 0, 0] / weights[1, 0, 1]).item() == pytest.approx(2.718281828**0.3)
     assert weights[1, 0, 2] == weights[1, 2, 0] == 0
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, device=device))
 
