@@ -113,6 +113,16 @@ def require(available, what):
         (pytest.fail if os.environ.get('CI') else pytest.skip)(f'{what} is not installed')
 
 
+# What tests need and a device has not.
+LACKING = {'mps': ('float64',), 'other': ('tracing',)}
+
+
+def needs(device, what):
+    """Skip where the device lacks `what` a test needs: 'float64', or 'tracing' by a compiler."""
+    if what in LACKING.get(device.type, ()):
+        pytest.skip(f'{what} does not exist on devices of type {device.type}')
+
+
 def config_path(name):
     """Path of a shipped config by its file name without `.py`."""
     [path] = ROOT.glob(f'configs/*/{name}.py')

@@ -8,18 +8,21 @@ from functools import cache, partial
 
 import torch
 from torch.utils import _pytree as pytree
+from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
 NAME = 'other'
 
-# The ops that take tensors of two devices: copies, and a single number or indices of the CPU.
-_COPIES = (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
+# What takes tensors of two devices: copies, and indexing by indices of the CPU.
+_COPIES = {torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default}
 _INDEXING = {
     torch.ops.aten.index.Tensor,
     torch.ops.aten.index_put.default,
     torch.ops.aten.index_put_.default,
     torch.ops.aten._index_put_impl_.default,
 }
+# Beside that a single number of the CPU, but not in a list of tensors.
+_JOINING = {torch.ops.aten.stack.default, torch.ops.aten.cat.default}
 
 
 class OtherTensor(torch.Tensor):
@@ -66,7 +69,8 @@ def _compute(op, args, kwargs):
     values, structure = pytree.tree_flatten((args, kwargs))
     others = [value for value in values if isinstance(value, OtherTensor)]
     if others and op not in _COPIES:
-        _refuse_two_devices(op, values)
+        # Of indexing, what is indexed and the values put there.
+        _refuse_two_devices(op, (args[0], *args[2:3]) if op in _INDEXING else values)
     asked = [value for value in values if isinstance(value, torch.device)]
     on_other = asked[0].type == NAME if asked else bool(others)
     held = [_on_cpu(value) for value in values]
@@ -87,13 +91,15 @@ def _compute(op, args, kwargs):
 def _on_cpu(value):
     if isinstance(value, OtherTensor):
         return value.held
-    return torch.device('cpu') if isinstance(value, torch.device) else value
+    if isinstance(value, torch.device) and value.type == NAME:
+        return torch.device('cpu')
+    return value
 
 
 def _refuse_two_devices(op, values):
     for value in values:
         if isinstance(value, torch.Tensor) and not isinstance(value, OtherTensor):
-            if value.ndim and op not in _INDEXING:
+            if value.ndim or op in _JOINING:
                 raise RuntimeError(f'{op} got tensors of two devices, {NAME} and {value.device}')
 
 
@@ -104,16 +110,15 @@ class _Factories(TorchDispatchMode):
         return _compute(op, args, kwargs or {})
 
 
+def is_supported():
+    """Whether this PyTorch has devices written in Python, an experimental function of new ones."""
+    return hasattr(backend_registration, '_setup_privateuseone_for_python_backend')
+
+
 @cache
 def device():
-    """Make the device known to PyTorch.
-
-    Raises:
-        ImportError: If this PyTorch has no devices written in Python.
-    """
-    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
-
-    _setup_privateuseone_for_python_backend(NAME)
+    """Make the device known to PyTorch, which keeps it until the process ends."""
+    backend_registration._setup_privateuseone_for_python_backend(NAME)
     # What indexing by a list calls, out of sight of modes and subclasses.
     aten = torch.library.Library('aten', 'IMPL')
     for name in ('empty_strided', '_copy_from'):

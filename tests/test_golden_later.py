@@ -51,7 +51,7 @@ def _config(later_clip, method, benchmark):
 
 def _assert_features(features, expected):
     largest = np.abs(expected).max()
-    np.testing.assert_allclose(features.numpy(), expected, rtol=0, atol=1e-5 * largest)
+    np.testing.assert_allclose(features.cpu().numpy(), expected, rtol=0, atol=1e-5 * largest)
 
 
 def _check_first_window(model, case, data, golden):
@@ -66,48 +66,48 @@ def _check_first_window(model, case, data, golden):
         for block in tower.blocks[:-1]:
             x = block(x)
         factors = local_outlier_factors(x[:, 1:], method.neighbours)
-        np.testing.assert_allclose(factors[0], golden[prefix + 'lof'], rtol=1e-4)
+        np.testing.assert_allclose(factors[0].cpu(), golden[prefix + 'lof'], rtol=1e-4)
         [anomalous] = find_anomalies(factors, method.share)
         assert anomalous.nonzero().flatten().tolist() == sorted(golden[prefix + 'outliers'])
 
 
 @torch.no_grad()
 @pytest.mark.parametrize('case', CASES.values(), ids=CASES)
-def test_case(shared, later_clip, case):
+def test_case(shared, later_clip, case, device):
     benchmark = case['benchmark']
     golden = np.load(LATER / 'golden' / case['file'])
     cfg = _config(later_clip, case['method'], benchmark)
-    model = build_model(cfg)
-    embeddings = model.text_head.embeddings.numpy()
+    model = build_model(cfg, device)
+    embeddings = model.text_head.embeddings.cpu().numpy()
     np.testing.assert_allclose(embeddings, golden[f'{benchmark}_text'], rtol=0, atol=1e-5)
     data = load_images(cfg, [shared / 'data' / case['image']])
     if f'{benchmark}_win0_features' in golden:
         _check_first_window(model, case, data, golden)
     [result] = model.test_step(data)
-    scores = result.seg_logits.data.numpy()[:, ::16, ::16]
+    scores = result.seg_logits.data.cpu().numpy()[:, ::16, ::16]
     np.testing.assert_allclose(scores, golden[f'{benchmark}_prob'], rtol=0, atol=1e-4)
-    same = result.pred_sem_seg.data[0].numpy() == golden[f'{benchmark}_pred']
+    same = result.pred_sem_seg.data[0].cpu().numpy() == golden[f'{benchmark}_pred']
     assert same.mean() >= 0.9999
 
 
-def _gem(later_clip, **method):
+def _gem(later_clip, device, **method):
     """GEM with its own text: one prompt for each class."""
     cfg = _config(later_clip, 'gem', 'voc20')
     queries = [names[0] for names in load_queries('voc20').by_class]
     cfg.model.text_head.update(queries=queries, templates=['a photo of a {}.'])
     cfg.model.image_encoder.method.update(method)
-    return build_model(cfg)
+    return build_model(cfg, device)
 
 
 @pytest.fixture(scope='module')
-def squashed(shared):
+def squashed(shared, device):
     """The photograph as GEM's own call sees it."""
     path = shared / 'data/VOCdevkit/VOC2012/JPEGImages/2007_004189.jpg'
     image = Image.open(path).convert('RGB').resize((448, 448), Image.BICUBIC)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
     mean = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
     std = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
-    return View(((pixels - mean) / std)[None])
+    return View(((pixels - mean) / std)[None].to(device))
 
 
 @pytest.fixture(scope='module')
@@ -125,27 +125,28 @@ def api(shared):
         ('_depth4', 8, dict(depth=4)),
     ],
 )
-def test_gem_on_a_whole_image(later_clip, squashed, api, suffix, stride, method):
-    model = _gem(later_clip, **method)
+def test_gem_on_a_whole_image(later_clip, squashed, api, suffix, stride, method, device):
+    model = _gem(later_clip, device, **method)
     encoder = model.image_encoder
     features = encoder.method(encoder.tower, squashed, model.text_head).flatten(1, 2)[0]
     _assert_features(features[::stride], api[f'api_features{suffix}'])
 
 
 @torch.no_grad()
-def test_gem_decides_as_its_own_call(later_clip, squashed, api):
-    model = _gem(later_clip)
-    np.testing.assert_allclose(model.text_head.embeddings, api['api_text'], rtol=0, atol=1e-5)
+def test_gem_decides_as_its_own_call(later_clip, squashed, api, device):
+    model = _gem(later_clip, device)
+    embeddings = model.text_head.embeddings.cpu()
+    np.testing.assert_allclose(embeddings, api['api_text'], rtol=0, atol=1e-5)
     cosines = model.image_encoder(squashed, model.text_head)
-    rows = cosines.flatten(2)[0].T
+    rows = cosines.flatten(2)[0].T.cpu()
     np.testing.assert_allclose(rows, api['api_cosines'], rtol=0, atol=1e-5)
     maps = F.interpolate(cosines, (448, 448), mode='bilinear', align_corners=False)[0]
-    assert (maps.argmax(0).numpy() == api['api_argmax_cosine']).mean() >= 0.9999
+    assert (maps.argmax(0).cpu().numpy() == api['api_argmax_cosine']).mean() >= 0.9999
 
 
 @torch.no_grad()
-def test_gem_resamples_positions_by_its_own_rule(later_clip, squashed, api):
-    tower = _gem(later_clip).image_encoder.tower
+def test_gem_resamples_positions_by_its_own_rule(later_clip, squashed, api, device):
+    tower = _gem(later_clip, device).image_encoder.tower
     x, _ = tower.embed(squashed.images, Resampling(offset=None, antialias=True))
     for block in tower.blocks:
         x = block(x)

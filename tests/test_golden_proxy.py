@@ -66,23 +66,23 @@ def _assert_close(found, expected, excused=0):
     Both methods cut similarities off at a multiple of their mean. A pair as near to it as float32
     resolves may fall either way, which changes its two rows a little: so many are excused.
     """
-    difference = np.abs(found.numpy() - expected).max(-1) / np.abs(expected).max()
+    difference = np.abs(found.cpu().numpy() - expected).max(-1) / np.abs(expected).max()
     assert (difference > 1e-5).sum() <= excused
     assert difference.max() < 1e-3
 
 
 def _assert_texts_close(model, expected):
-    np.testing.assert_allclose(model.text_head.embeddings.numpy(), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(model.text_head.embeddings.cpu(), expected, rtol=0, atol=1e-5)
 
 
 def _assert_scores_close(result, expected):
-    difference = np.abs(result.seg_logits.data.numpy()[:, ::16, ::16] - expected)
+    difference = np.abs(result.seg_logits.data.cpu().numpy()[:, ::16, ::16] - expected)
     assert (difference > 1e-4).mean() < 2e-4  # see _assert_close
     assert difference.max() < 1e-3
 
 
 def _assert_same_labels(labels, expected):
-    assert (labels.numpy() == expected).mean() >= 0.9999
+    assert (labels.cpu().numpy() == expected).mean() >= 0.9999
 
 
 def _first_window(model, data):
@@ -91,13 +91,13 @@ def _first_window(model, data):
 
 
 @pytest.mark.parametrize('case, benchmark', _cases('later/golden', 'proxyclip'))
-def test_proxyclip(shared, weights, case, benchmark):
+def test_proxyclip(shared, weights, case, benchmark, device):
     golden = np.load(shared / 'later/golden' / case['file'])
     cfg = load_config(
         f'proxyclip-{PROXIES[case["proxy"]]}_vit-b16_{benchmark}', weights['proxyclip']
     )
     cfg.model.image_encoder.proxy.checkpoint = weights[case['proxy']]
-    model = build_model(cfg)
+    model = build_model(cfg, device)
     data = load_images(cfg, [shared / 'data' / case['image']])
     _assert_texts_close(model, golden[f'{benchmark}_text'])
     if f'{benchmark}_win0_proxy' in golden:
@@ -138,7 +138,7 @@ class Watch:
 
 
 @pytest.mark.parametrize('case, benchmark', _cases('later/corrclip', 'corrclip'))
-def test_corrclip(shared, weights, monkeypatch, case, benchmark):
+def test_corrclip(shared, weights, monkeypatch, case, benchmark, device):
     folder = shared / 'later/corrclip'
     golden = np.load(folder / case['file'])
     name = {'coco_stuff': 'coco_stuff164k'}.get(benchmark, benchmark)
@@ -147,12 +147,12 @@ def test_corrclip(shared, weights, monkeypatch, case, benchmark):
     cfg.model.region_masks = str((folder / case['mask']).parent / '{stem}.npz')
     cfg.model.test_cfg.window_batch = 2  # windows with unequal numbers of regions
     cfg.test_pipeline[1].scale = (2048, case['benchmarks'][benchmark]['short_side'])
-    model = build_model(cfg)
+    model = build_model(cfg, device)
     _assert_texts_close(model, golden[f'{benchmark}_text'])
     watch = Watch(model, monkeypatch)
     [result] = model.test_step(load_images(cfg, [shared / 'data' / case['image']]))
 
-    windows = zip(torch.cat(watch.features), torch.cat(watch.regions))
+    windows = zip(torch.cat(watch.features), torch.cat(watch.regions).cpu())
     for number, (features, regions) in enumerate(windows):
         # Ours have other ids, in the same order.
         expected = golden[f'win{number}_regions'].flatten()

@@ -59,9 +59,9 @@ def _config_name(system, benchmark):
 
 
 def _compare(result, golden, benchmark, system):
-    scores = result.seg_logits.data.numpy()[:, ::16, ::16]
+    scores = result.seg_logits.data.cpu().numpy()[:, ::16, ::16]
     close = np.isclose(scores, golden[f'{benchmark}_score'], rtol=0, atol=1e-4)
-    same = result.pred_sem_seg.data[0].numpy() == golden[f'{benchmark}_pred']
+    same = result.pred_sem_seg.data[0].cpu().numpy() == golden[f'{benchmark}_pred']
     if system == 'GroupViT':  # whose hard decisions may flip where two segments tie
         assert close.mean() >= 0.999
         assert same.mean() >= 0.999
@@ -75,13 +75,13 @@ def _compare(result, golden, benchmark, system):
     [pytest.param(*parameters, id='-'.join(parameters[:2])) for parameters in CASES]
     or [pytest.param('', '', {}, marks=pytest.mark.skip('../shared is not beside this clone'))],
 )
-def test_case(shared, files, file, benchmark, case):
+def test_case(shared, files, file, benchmark, case, device):
     golden = np.load(shared / 'trained/golden' / file)
     cfg = load_config(_config_name(case['system'], benchmark), **files(case))
-    model = build_model(cfg)
+    model = build_model(cfg, device)
     classes = tuple(case['benchmarks'][benchmark]['classes'])
     assert classes[classes[0] == 'background' :] == model.text_head.query_set.queries
-    embeddings = model.text_head.embeddings.numpy()
+    embeddings = model.text_head.embeddings.cpu().numpy()
     np.testing.assert_allclose(embeddings, golden[f'{benchmark}_text'], rtol=0, atol=1e-5)
     [result] = model.test_step(load_images(cfg, [shared / 'data' / case['image']]))
     _compare(result, golden, benchmark, case['system'])
@@ -97,40 +97,40 @@ def _first_window(cfg, model, shared, image):
 
 
 @pytest.mark.parametrize('file', ['groupvit_2007_004189.npz', 'groupvit-full_2007_000129.npz'])
-def test_groups_of_a_window(shared, files, file):
+def test_groups_of_a_window(shared, files, file, device):
     case, golden = _case(file), np.load(shared / 'trained/golden' / file)
     cfg = load_config('groupvit-unified_vit-s16_voc21', **files(case))
-    model = build_model(cfg)
+    model = build_model(cfg, device)
     encoder = model.image_encoder
     window = _first_window(cfg, model, shared, case['image'])
     with torch.no_grad():
         segments, membership = encoder.network(window)
         groups = F.normalize(encoder.projector(segments), dim=-1)[0]
         mean = F.normalize(encoder.projector(segments.mean(1)), dim=-1)[0]
-    assert np.abs(groups.numpy() - golden['window0_groups']).max() < 1e-5
-    assert np.abs(mean.numpy() - golden['window0_mean']).max() < 1e-5
-    membership = membership[0].flatten(1).T.numpy()
+    assert np.abs(groups.cpu().numpy() - golden['window0_groups']).max() < 1e-5
+    assert np.abs(mean.cpu().numpy() - golden['window0_mean']).max() < 1e-5
+    membership = membership[0].flatten(1).T.cpu().numpy()
     assert np.isclose(membership, golden['window0_assign'], rtol=0, atol=1e-5).mean() >= 0.999
 
 
-def test_features_of_a_window(shared, files):
+def test_features_of_a_window(shared, files, device):
     case = _case('tcl_2007_004189.npz')
     golden = np.load(shared / 'trained/golden' / case['file'])
     cfg = load_config('tcl_vit-b16_voc21', **files(case))
-    model = build_model(cfg)
+    model = build_model(cfg, device)
     window = _first_window(cfg, model, shared, case['image'])
-    features = model.extract_feat(window)[0, ::8, ::8].permute(2, 0, 1).numpy()
+    features = model.extract_feat(window)[0, ::8, ::8].permute(2, 0, 1).cpu().numpy()
     np.testing.assert_allclose(features, golden['window0_grounded'], rtol=0, atol=1e-5)
 
 
-def test_a_window_whose_sides_are_no_multiples_of_16(shared, files):
+def test_a_window_whose_sides_are_no_multiples_of_16(shared, files, device):
     case = _case('tcl_2007_004189.npz')
     golden = np.load(shared / 'trained/golden' / case['file'])
     cfg = load_config('tcl_vit-b16_voc21', **files(case))
-    model = build_model(cfg)
+    model = build_model(cfg, device)
     window = _first_window(cfg, model, shared, case['image'])[:, :, :100, :150]
     with torch.no_grad():
-        masks = model.image_encoder(View(window), model.text_head)[0, :, ::10, ::10].numpy()
+        masks = model.image_encoder(View(window), model.text_head)[0, :, ::10, ::10].cpu()
     np.testing.assert_allclose(masks, golden['padded100x150_voc21'], rtol=0, atol=1e-4)
 
 
@@ -138,7 +138,7 @@ def test_a_window_whose_sides_are_no_multiples_of_16(shared, files):
     'file, benchmark',
     [('groupvit_2007_004189.npz', 'voc21_own'), ('tcl_2007_004189.npz', 'voc21_pamr')],
 )
-def test_batches_of_unequal_images(shared, files, file, benchmark):
+def test_batches_of_unequal_images(shared, files, file, benchmark, device):
     case, golden = _case(file), np.load(shared / 'trained/golden' / file)
     cfg = load_config(_config_name(case['system'], benchmark), **files(case))
     cfg.model.test_cfg.window_batch = 1000
@@ -146,5 +146,5 @@ def test_batches_of_unequal_images(shared, files, file, benchmark):
     paths = [shared / f'data/VOCdevkit/VOC2012/JPEGImages/{name}.jpg' for name in names]
     data = load_images(cfg, paths)
     assert len({tuple(image.shape) for image in data['inputs']}) > 1
-    result = build_model(cfg).test_step(data)[1]
+    result = build_model(cfg, device).test_step(data)[1]
     _compare(result, golden, benchmark, case['system'])

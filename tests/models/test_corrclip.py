@@ -1,3 +1,4 @@
+import math
 import shutil
 
 import numpy as np
@@ -28,16 +29,16 @@ def clip(tmp_path_factory):
     return str(path)
 
 
-def _encoder(clip, dino, **options):
-    return CLIPImageEncoder(clip, options.pop('method', METHOD), dict(checkpoint=dino), **options)
+def _encoder(clip, dino, device='cpu', method=METHOD, **options):
+    return CLIPImageEncoder(clip, method, dict(checkpoint=dino), **options).to(device)
 
 
-def _view(size=(64, 96), counts=(5, 2), seed=0):
+def _view(device, size=(64, 96), counts=(5, 2), seed=0):
     """Images of blocks of regions, so many in each."""
     torch.manual_seed(seed)
     blocks = torch.stack([torch.randint(count, (4, 6)) * 7 + 3 for count in counts])
     regions = F.interpolate(blocks[:, None].float(), size)[:, 0].long()
-    return View(torch.randn(len(counts), 3, *size), regions)
+    return View(torch.randn(len(counts), 3, *size).to(device), regions.to(device))
 
 
 def _single(view, index):
@@ -50,17 +51,18 @@ def _merged_by_hand(ids, features, distance):
         return ids
     means = F.normalize(torch.stack([features[ids == name].mean(0) for name in names[1:]]), dim=-1)
     cosines = means @ means.T
-    _, groups = connected_components((cosines.max() - cosines <= distance).numpy())
+    _, groups = connected_components((cosines.max() - cosines <= distance).cpu().numpy())
     table = dict(zip(names[1:], (10000 + groups).tolist()))
-    return torch.tensor([table.get(name, name) for name in ids.tolist()])
+    return torch.tensor([table.get(name, name) for name in ids.tolist()], device=ids.device)
 
 
 @pytest.mark.parametrize('distance', [0.0, 0.05, 0.2, 1.0])
-def test_merging_equals_connected_components(distance):
+def test_merging_equals_connected_components(distance, device):
     torch.manual_seed(0)
     ids = torch.stack([torch.randint(count, (60,)) * 3 + 5 for count in (1, 2, 3, 9, 20)])
     groups = torch.randn(5, 16)[torch.randint(5, (70,))]
     features = F.normalize(groups[ids] + 0.3 * torch.randn(5, 60, 16), dim=-1)
+    ids, features = ids.to(device), features.to(device)
     merged = merge_regions(ids, features, distance)
     for index in range(len(ids)):
         expected = _merged_by_hand(ids[index], features[index], distance)
@@ -69,18 +71,18 @@ def test_merging_equals_connected_components(distance):
         assert (found == 0).equal(expected == expected.min())
 
 
-def test_chains_are_merged():
-    angles = torch.arange(9) * 0.5  # of neighbours, cos 0.5 = 0.88
+def test_chains_are_merged(device):
+    angles = torch.arange(9, device=device) * 0.5  # of neighbours, cos 0.5 = 0.88
     features = torch.stack([angles.cos(), angles.sin()], 1)[None]
-    ids = torch.arange(9)[None]
+    ids = torch.arange(9, device=device)[None]
     assert merge_regions(ids, features, 0.2)[0].tolist() == [0] + [1] * 8
     assert merge_regions(ids, features, 0.1)[0].tolist() == list(range(9))
 
 
-def test_scope():
+def test_scope(device):
     # Patches 0 and 1 are in no region. Similarities are 1 or 0, the mean lies between.
-    features = F.one_hot(torch.tensor([[0, 1, 0, 1, 1, 0]])).float()
-    regions = torch.tensor([[0, 0, 1, 1, 2, 2]])
+    features = F.one_hot(torch.tensor([[0, 1, 0, 1, 1, 0]], device=device)).float()
+    regions = torch.tensor([[0, 0, 1, 1, 2, 2]], device=device)
     weights = CorrCLIP().weights(features, regions)[0]
     allowed = torch.tensor(
         [
@@ -90,20 +92,23 @@ def test_scope():
             [0, 1, 1, 1, 0, 0],
             [0, 1, 0, 0, 1, 1],
             [1, 0, 0, 0, 1, 1],
-        ]
+        ],
+        device=device,
     )
     assert (weights > 0).equal(allowed > 0)
-    torch.testing.assert_close(weights.sum(-1), torch.ones(6))
-    e4 = torch.tensor(4.0).exp()
-    torch.testing.assert_close(weights[3, :4], torch.tensor([0, e4, 1, e4]) / (2 * e4 + 1))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(6, device=device))
+    e4 = math.exp(4)
+    expected = torch.tensor([0, e4, 1, e4], device=device) / (2 * e4 + 1)
+    torch.testing.assert_close(weights[3, :4], expected)
 
 
-def test_a_uniform_window_is_finite(clip, dino_path):
-    features = torch.ones(1, 6, 4) / 2
-    weights = CorrCLIP().weights(features, torch.zeros(1, 6, dtype=torch.int64))
-    torch.testing.assert_close(weights.sum(-1), torch.ones(1, 6))
-    view = View(torch.zeros(1, 3, 64, 64), torch.zeros(1, 64, 64, dtype=torch.int64))
-    assert _encoder(clip, dino_path).features(view, None).isfinite().all()
+def test_a_uniform_window_is_finite(clip, dino_path, device):
+    features = torch.ones(1, 6, 4, device=device) / 2
+    regions = torch.zeros(1, 64, 64, dtype=torch.int64, device=device)
+    weights = CorrCLIP().weights(features, regions[:, 0, :6])
+    torch.testing.assert_close(weights.sum(-1), torch.ones(1, 6, device=device))
+    view = View(torch.zeros(1, 3, 64, 64, device=device), regions)
+    assert _encoder(clip, dino_path, device).features(view, None).isfinite().all()
 
 
 def _by_hand(encoder, view):
@@ -125,7 +130,8 @@ def _by_hand(encoder, view):
     cells = F.interpolate(ids.view(1, 1, rows, columns).float(), grid)[0, 0].long().flatten()
     names = cells.unique()
     copies = len(names)
-    mask = torch.zeros(copies + x.shape[1], copies + x.shape[1], dtype=torch.bool)
+    length = copies + x.shape[1]
+    mask = torch.zeros(length, length, dtype=torch.bool, device=x.device)
     mask[:, copies] = True
     mask[copies:, copies:] = True
     mask[:copies, copies + 1 :] = names[:, None] == cells
@@ -149,34 +155,34 @@ def _by_hand(encoder, view):
 
 @pytest.mark.parametrize('size', [(64, 96), (96, 96), (70, 100)])
 @pytest.mark.parametrize('count', [1, 2, 6])
-def test_equals_one_masked_sequence(clip, dino_path, size, count):
-    encoder, view = _encoder(clip, dino_path), _view(size, (count,))
+def test_equals_one_masked_sequence(clip, dino_path, size, count, device):
+    encoder, view = _encoder(clip, dino_path, device), _view(device, size, (count,))
     found = encoder.features(view, None)[0]
     torch.testing.assert_close(found, _by_hand(encoder, view), rtol=0, atol=1e-4)
 
 
-def test_a_batch_is_its_images(clip, dino_path):
-    encoder, view = _encoder(clip, dino_path), _view(counts=(1, 8, 3, 2))
+def test_a_batch_is_its_images(clip, dino_path, device):
+    encoder, view = _encoder(clip, dino_path, device), _view(device, counts=(1, 8, 3, 2))
     alone = torch.cat([encoder.features(_single(view, i), None) for i in range(4)])
     torch.testing.assert_close(encoder.features(view, None), alone, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize('precision, tolerance', [('fp16', 0.05), ('bf16', 0.3)])
-def test_lower_precision_stays_close(clip, dino_path, precision, tolerance):
-    view = _view(counts=(4, 3))
-    exact = _encoder(clip, dino_path).features(view, None)
-    rough = _encoder(clip, dino_path, precision=precision).features(view, None)
+def test_lower_precision_stays_close(clip, dino_path, precision, tolerance, device):
+    view = _view(device, counts=(4, 3))
+    exact = _encoder(clip, dino_path, device).features(view, None)
+    rough = _encoder(clip, dino_path, device, precision=precision).features(view, None)
     # A pair near the mean may fall either way.
     assert (rough - exact).abs().mean() < tolerance / 10
     assert (rough - exact).abs().max() < tolerance
 
 
-def test_each_branch_counts(clip, dino_path):
-    view = _view()
-    whole = _encoder(clip, dino_path).features(view, None)
+def test_each_branch_counts(clip, dino_path, device):
+    view = _view(device)
+    whole = _encoder(clip, dino_path, device).features(view, None)
     for branch in ('spatial', 'semantic'):
         method = {**METHOD, branch: 0.0}
-        other = _encoder(clip, dino_path, method=method).features(view, None)
+        other = _encoder(clip, dino_path, device, method=method).features(view, None)
         assert (other - whole).abs().max() > 1e-2
 
 
@@ -294,8 +300,8 @@ def paths(voc_root):
     return sorted((voc_root / 'VOCdevkit/VOC2012/JPEGImages').iterdir())
 
 
-def test_batches_of_unequal_images(config, paths):
-    model = build_model(config)
+def test_batches_of_unequal_images(config, paths, device):
+    model = build_model(config, device)
     together = model.test_step(load_images(config, paths))
     for path, sample in zip(paths, together):
         [alone] = model.test_step(load_images(config, [path]))
@@ -304,9 +310,9 @@ def test_batches_of_unequal_images(config, paths):
         assert (sample.pred_sem_seg.data == alone.pred_sem_seg.data).float().mean() > 0.99
 
 
-def test_regions_are_flipped_with_the_image(config, paths):
+def test_regions_are_flipped_with_the_image(config, paths, device):
     config.model.test_cfg.window_batch = 1
-    model = build_model(config)
+    model = build_model(config, device)
     seen = []
     encode = model._encode
     model._encode = lambda view: seen.append(view) or encode(view)

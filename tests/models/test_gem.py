@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import seeded_clip
+from helpers import needs, seeded_clip
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models import View
@@ -10,23 +10,23 @@ from sclip_mmseg.towers import Resampling
 from sclip_mmseg.towers.layouts import OPENAI_IMAGE, build_image_tower
 
 
-def _tower(layers=8, dtype=torch.float32):
+def _tower(layers=8, dtype=torch.float32, device='cpu'):
     tower = build_image_tower(seeded_clip(layers=layers), OPENAI_IMAGE, 'seeded')
     tower.set_precision(dtype)
-    return tower
+    return tower.to(device)
 
 
 @pytest.fixture(scope='module')
-def tower():
-    return _tower()
+def tower(device):
+    return _tower(device=device)
 
 
 def _method(**arguments):
     return METHODS.build(dict(type='GEM', **arguments))
 
 
-def _images(*size):
-    return torch.randn(*size, generator=torch.Generator().manual_seed(0))
+def _images(device, *size):
+    return torch.randn(*size, generator=torch.Generator().manual_seed(0)).to(device)
 
 
 def _run(tower, images, **arguments):
@@ -68,8 +68,9 @@ def _by_definition(tower, images, depth=7, iterations=1, temperature=None):
     'arguments',
     [{}, dict(iterations=0), dict(iterations=3), dict(temperature=5.0), dict(depth=2)],
 )
-def test_equals_its_definition_in_float64(tower, size, arguments):
-    images = _images(2, 3, *size)
+def test_equals_its_definition_in_float64(tower, size, arguments, device):
+    needs(device, 'float64')
+    images = _images(device, 2, 3, *size)
     images[1] *= 5
     for image, result in zip(images, _run(tower, images, **arguments)):
         expected = _by_definition(tower, image[None], **arguments)
@@ -77,17 +78,17 @@ def test_equals_its_definition_in_float64(tower, size, arguments):
         assert (result - expected).abs().max() / expected.abs().max() < 1e-5
 
 
-def test_images_of_a_batch_do_not_see_each_other(tower):
-    images = _images(3, 3, 112, 160)
+def test_images_of_a_batch_do_not_see_each_other(tower, device):
+    images = _images(device, 3, 3, 112, 160)
     images[1] *= 5
     together = _run(tower, images)
     for image, features in zip(images, together):
         torch.testing.assert_close(features, _run(tower, image[None])[0], rtol=0, atol=1e-4)
 
 
-def test_the_temperature_is_that_of_each_image():
-    q, k, v = _images(3, 2, 4, 10, 8)
-    normalised = torch.ones(2, 10, 32)
+def test_the_temperature_is_that_of_each_image(device):
+    q, k, v = _images(device, 3, 2, 4, 10, 8)
+    normalised = torch.ones(2, 10, 32, device=device)
     normalised[1, :5] = 3
     together = _method().mix(q, k, v, normalised, v)
     for index, tau in ((0, 2.0), (1, 4.0)):  # times √8 the mean norm, √32 and 2 √32
@@ -97,19 +98,20 @@ def test_the_temperature_is_that_of_each_image():
 
 @pytest.mark.parametrize('temperature', [None, 5.0])
 @pytest.mark.parametrize('dtype, least', [(torch.float16, 0.9999), (torch.bfloat16, 0.99)])
-def test_low_precision(tower, dtype, least, temperature):
-    images = _images(2, 3, 112, 160)
-    features = _run(_tower(dtype=dtype), images, temperature=temperature)
+def test_low_precision(tower, dtype, least, temperature, device):
+    images = _images(device, 2, 3, 112, 160)
+    features = _run(_tower(dtype=dtype, device=device), images, temperature=temperature)
     assert features.dtype == dtype
     assert features.isfinite().all()
     expected = _run(tower, images, temperature=temperature)
     assert F.cosine_similarity(features.float(), expected, dim=-1).min() > least
 
 
-def test_all_blocks_may_have_the_second_stream():
-    tower = _tower(3)
+def test_all_blocks_may_have_the_second_stream(device):
+    needs(device, 'float64')
+    tower = _tower(3, device=device)
     _method(depth=4).check(tower)
-    images = _images(1, 3, 64, 96)
+    images = _images(device, 1, 3, 64, 96)
     expected = _by_definition(tower, images, depth=4)
     torch.testing.assert_close(_run(tower, images, depth=4)[0], expected.float(), rtol=0, atol=1e-4)
 

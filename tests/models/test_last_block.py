@@ -11,15 +11,15 @@ N = 1 + GRID[0] * GRID[1]
 
 
 @pytest.fixture
-def tokens():
+def tokens(device):
     torch.manual_seed(0)
-    q, k, v = torch.randn(3, 2, 4, N, 8).unbind()
-    earlier = torch.rand(2, 4, N, N).softmax(-1)
-    return LastTokens(q, k, v, torch.randn(2, N, 32), GRID, earlier)
+    q, k, v = torch.randn(3, 2, 4, N, 8).to(device).unbind()
+    earlier = torch.rand(2, 4, N, N).softmax(-1).to(device)
+    return LastTokens(q, k, v, torch.randn(2, N, 32).to(device), GRID, earlier)
 
 
 def _attend(type, tokens, **kwargs):
-    return METHODS.build(dict(type=type, **kwargs)).mix(tokens)
+    return METHODS.build(dict(type=type, **kwargs)).to(tokens.v.device).mix(tokens)
 
 
 def _weights(a, b, bias=0):
@@ -55,9 +55,8 @@ def test_csa_of_one_projection(tokens, name):
 
 
 def test_maskclip_is_the_identity_as_attention(tokens):
-    torch.testing.assert_close(
-        _attend('MaskCLIP', tokens), torch.eye(N) @ tokens.v, rtol=0, atol=1e-6
-    )
+    expected = torch.eye(N, device=tokens.v.device) @ tokens.v
+    torch.testing.assert_close(_attend('MaskCLIP', tokens), expected, rtol=0, atol=1e-6)
 
 
 def test_clearclip_drops_residual_and_mlp(tokens):
@@ -69,30 +68,30 @@ def test_clearclip_drops_residual_and_mlp(tokens):
 
 def test_naclip(tokens):
     method = METHODS.build(dict(type='NACLIP'))
-    window = gaussian_window(GRID, 5.0, torch.float32, torch.device('cpu'))
+    window = gaussian_window(GRID, 5.0, torch.float32, tokens.k.device)
     expected = _weights(tokens.k, tokens.k, window) @ tokens.v
     torch.testing.assert_close(method.mix(tokens), expected)
     assert not method.keep_residual
 
 
-def test_gaussian_window():
-    window = gaussian_window(GRID, 5.0, torch.float32, torch.device('cpu'))
+def test_gaussian_window(device):
+    window = gaussian_window(GRID, 5.0, torch.float32, device)
     assert window[0].sum() == window[:, 0].sum() == 0
     assert (window.diagonal()[1:] == 1).all()
     # From the first patch to the last: one row down, two columns right.
-    expected = torch.tensor(-(1 + 4) / 50).exp()
+    expected = torch.tensor(-(1 + 4) / 50, device=device).exp()
     torch.testing.assert_close(window[1, -1], expected)
 
 
-def test_patch_offsets():
-    dy, dx = patch_offsets(GRID)
+def test_patch_offsets(device):
+    dy, dx = patch_offsets(GRID, device)
     assert dy[1].tolist() == [0, 0, 0, 1, 1, 1]
     assert dx[1].tolist() == [-1, 0, 1, -1, 0, 1]
-    assert patch_distance(GRID)[0].tolist() == [0, 1, 2, 1, 1, 2]
+    assert patch_distance(GRID, device)[0].tolist() == [0, 1, 2, 1, 1, 2]
 
 
 def test_local_window(tokens):
-    bias = torch.zeros(N, N)
+    bias = torch.zeros(N, N, device=tokens.q.device)
     # In a 2 x 3 grid only the patches of the outer columns are more than one patch apart.
     for i in (1, 4):
         for j in (3, 6):
@@ -127,7 +126,7 @@ def test_random_projections(tokens):
 def test_learned_projection(tokens, tmp_path):
     weight = torch.randn(32, 32)
     torch.save(dict(weight=weight), tmp_path / 'w.pt')
-    x = (tokens.x @ weight).unflatten(-1, (4, 8)).transpose(1, 2)
+    x = (tokens.x @ weight.to(tokens.x.device)).unflatten(-1, (4, 8)).transpose(1, 2)
     loaded = _attend('LearnedCSA', tokens, projection=str(tmp_path / 'w.pt'))
     torch.testing.assert_close(loaded, _weights(x, x) @ tokens.v)
     x = tokens.x.unflatten(-1, (4, 8)).transpose(1, 2)

@@ -122,7 +122,7 @@ def _is_last_block(parameter):
 @pytest.mark.parametrize('method', list(filter(_is_last_block, METHODS_TO_TEST)))
 def test_weights_applied_to_the_values_are_the_method(deep_clip, method, device):
     model = _model(deep_clip, method, device=device)
-    encoder, view = model.image_encoder, View(torch.randn(2, 3, 64, 96, device=device))
+    encoder, view = model.image_encoder, View(torch.randn(2, 3, 64, 96).to(device))
     arguments = encoder.tower, view, model.text_head
     _, tokens = encoder.method.prepare(*arguments)
     weights = encoder.method.attention_weights(*arguments)
@@ -135,7 +135,7 @@ def test_maps_for_pictures_sum_to_what_the_patches_get(deep_clip, method, device
     model = _model(deep_clip, method, device=device, extras=extras)
     encoder = model.image_encoder
     regions = torch.arange(4, device=device).repeat_interleave(24).expand(2, 96, 96)
-    view = View(torch.randn(2, 3, 96, 96, device=device), regions)
+    view = View(torch.randn(2, 3, 96, 96).to(device), regions)
     maps = encoder.attention_map(view, model.text_head)
     grid = encoder.features(view, model.text_head).shape[1:3]
     assert maps.shape == (2, *grid, *grid)
@@ -222,7 +222,7 @@ def test_a_method_with_a_second_tower_on_another_grid(deep_clip, register, tmp_p
     )
     cfg.model.test_cfg.update(crop_size=(96, 96), stride=(48, 48))
     model, images = build_model(cfg, device), _images()
-    features = model.extract_feat(torch.randn(2, 3, 96, 80, device=device))
+    features = model.extract_feat(torch.randn(2, 3, 96, 80).to(device))
     assert features.shape == (2, 12, 10, 32)
     for image, (scores, _) in zip(images, _predict(model, images)):
         [(alone, _)] = _predict(model, [image])

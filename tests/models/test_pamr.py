@@ -52,18 +52,18 @@ def _by_hand(query_map, image, steps, dilations):
 
 @pytest.mark.parametrize('channels', [1, 3, 64])
 @pytest.mark.parametrize('dilations', [(1, 2), (2, 5)])
-def test_pamr_equals_a_direct_loop(monkeypatch, channels, dilations):
+def test_pamr_equals_a_direct_loop(monkeypatch, channels, dilations, device):
     monkeypatch.setattr(module, '_CHANNELS', channels)
     torch.manual_seed(0)
     image, query_map = torch.randn(3, 6, 7), torch.rand(5, 6, 7)
-    expected = _by_hand(query_map, image, 2, dilations)
-    refined = pamr(query_map[None], image[None], 2, dilations)[0]
+    expected = _by_hand(query_map, image, 2, dilations).to(device)
+    refined = pamr(query_map[None].to(device), image[None].to(device), 2, dilations)[0]
     torch.testing.assert_close(refined, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_batch_is_refined_image_by_image():
+def test_a_batch_is_refined_image_by_image(device):
     torch.manual_seed(0)
-    images, maps = torch.randn(3, 3, 6, 7), torch.rand(3, 5, 6, 7)
+    images, maps = torch.randn(3, 3, 6, 7).to(device), torch.rand(3, 5, 6, 7).to(device)
     refined = pamr(maps, images, 2, (1, 2))
     assert refined.shape == maps.shape
     for image, single, together in zip(images, maps, refined):
@@ -71,15 +71,16 @@ def test_a_batch_is_refined_image_by_image():
         torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
 
 
-def test_affinity_sums_to_one_on_a_flat_image():
-    affinity = pamr_affinity(torch.ones(1, 3, 4, 4), (8, 16))
-    torch.testing.assert_close(affinity, torch.full((1, 16, 4, 4), 1 / 16))
+def test_affinity_sums_to_one_on_a_flat_image(device):
+    affinity = pamr_affinity(torch.ones(1, 3, 4, 4, device=device), (8, 16))
+    expected = torch.full((1, 16, 4, 4), 1 / 16, device=device)
+    torch.testing.assert_close(affinity, expected)
 
 
-def test_pamr_leaves_its_input_alone():
-    query_map = torch.rand(1, 2, 5, 5)
+def test_pamr_leaves_its_input_alone(device):
+    query_map = torch.rand(1, 2, 5, 5).to(device)
     before = query_map.clone()
-    pamr(query_map, torch.rand(1, 3, 5, 5), 1)
+    pamr(query_map, torch.rand(1, 3, 5, 5).to(device), 1)
     assert query_map.equal(before)
 
 

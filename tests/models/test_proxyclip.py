@@ -15,8 +15,8 @@ from sclip_mmseg.towers.proxy import PROXIES, ProxyTower, resolve_proxy
 METHOD = dict(type='ProxyCLIP')
 
 
-def _encoder(clip, dino, **options):
-    return CLIPImageEncoder(clip, METHOD, dict(checkpoint=dino), **options)
+def _encoder(clip, dino, device, **options):
+    return CLIPImageEncoder(clip, METHOD, dict(checkpoint=dino), **options).to(device)
 
 
 def _run(encoder, images):
@@ -32,8 +32,9 @@ def no_network(monkeypatch):
 
 
 @pytest.mark.parametrize('size', [(96, 96), (96, 160), (100, 70), (17, 64)])
-def test_features_are_on_the_second_tower_s_grid(clip_path, dino_path, size):
-    features = _run(_encoder(clip_path, dino_path), torch.randn(2, 3, *size))
+def test_features_are_on_the_second_tower_s_grid(clip_path, dino_path, size, device):
+    images = torch.randn(2, 3, *size).to(device)
+    features = _run(_encoder(clip_path, dino_path, device), images)
     assert features.shape == (2, size[0] // 8, size[1] // 8, 32)
     assert features.isfinite().all()
 
@@ -62,53 +63,55 @@ def _by_hand(encoder, image, beta=1.2, gamma=3.0):
     return last.out(torch.cat(heads, 1))
 
 
-def test_equals_a_direct_loop(clip_path, dino_path):
-    encoder = _encoder(clip_path, dino_path)
-    images = torch.randn(2, 3, 64, 96)
+def test_equals_a_direct_loop(clip_path, dino_path, device):
+    encoder = _encoder(clip_path, dino_path, device)
+    images = torch.randn(2, 3, 64, 96).to(device)
     found = encoder.method(encoder.tower, View(images), None, proxy=encoder.proxy).flatten(1, 2)
     for image, features in zip(images, found):
         expected = encoder.tower.read_out(_by_hand(encoder, image))
         torch.testing.assert_close(features, expected, rtol=0, atol=1e-4)
 
 
-def test_a_batch_is_its_images(clip_path, dino_path):
-    encoder = _encoder(clip_path, dino_path)
-    images = torch.randn(3, 3, 64, 48)
+def test_a_batch_is_its_images(clip_path, dino_path, device):
+    encoder = _encoder(clip_path, dino_path, device)
+    images = torch.randn(3, 3, 64, 48).to(device)
     alone = torch.cat([_run(encoder, image[None]) for image in images])
     torch.testing.assert_close(_run(encoder, images), alone, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize('precision, tolerance', [('fp16', 0.03), ('bf16', 0.2)])
-def test_lower_precision_stays_close(clip_path, dino_path, precision, tolerance):
-    images = torch.randn(1, 3, 64, 96)
-    exact = _run(_encoder(clip_path, dino_path), images)
-    rough = _run(_encoder(clip_path, dino_path, precision=precision), images)
+def test_lower_precision_stays_close(clip_path, dino_path, precision, tolerance, device):
+    images = torch.randn(1, 3, 64, 96).to(device)
+    exact = _run(_encoder(clip_path, dino_path, device), images)
+    rough = _run(_encoder(clip_path, dino_path, device, precision=precision), images)
     assert rough.dtype == torch.float32
     assert (rough - exact).abs().max() < tolerance
 
 
-def test_weights_of_a_uniform_window():
+def test_weights_of_a_uniform_window(device):
     # A mean cosine above 1 / 1.2: no patch resembles another more than that.
-    features = torch.ones(2, 6, 4)
-    features[1, 0] = torch.tensor([1.0, -1, 1, -1])
+    features = torch.ones(2, 6, 4, device=device)
+    features[1, 0, 1::2] = -1
     weights = ProxyCLIP().weights(features)
-    torch.testing.assert_close(weights[0], torch.eye(6))
+    torch.testing.assert_close(weights[0], torch.eye(6, device=device))
     assert weights.isfinite().all()
-    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 6))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 6, device=device))
 
 
-def test_a_uniform_image_is_finite(clip_path, dino_path, tmp_path):
+def test_a_uniform_image_is_finite(clip_path, dino_path, tmp_path, device):
     dino = torch.load(dino_path)
     dino['pos_embed'].zero_()
     torch.save(dino, tmp_path / 'dino.pth')
-    encoder = _encoder(clip_path, str(tmp_path / 'dino.pth'))
-    assert _run(encoder, torch.zeros(1, 3, 64, 64)).isfinite().all()
+    encoder = _encoder(clip_path, str(tmp_path / 'dino.pth'), device)
+    assert _run(encoder, torch.zeros(1, 3, 64, 64, device=device)).isfinite().all()
 
 
-def test_weights_drop_what_resembles_less():
-    features = torch.eye(2).repeat_interleave(3, 0)[None]  # two groups of three, mean cosine 1/2
+def test_weights_drop_what_resembles_less(device):
+    # Two groups of three, mean cosine 1/2.
+    features = torch.eye(2, device=device).repeat_interleave(3, 0)[None]
     weights = ProxyCLIP().weights(features)
-    torch.testing.assert_close(weights[0], torch.block_diag(*[torch.full((3, 3), 1 / 3)] * 2))
+    expected = torch.block_diag(*[torch.full((3, 3), 1 / 3)] * 2).to(device)
+    torch.testing.assert_close(weights[0], expected)
 
 
 @pytest.mark.parametrize('argument', ['beta', 'gamma'])
@@ -135,17 +138,17 @@ def test_proxy_and_method_belong_together(clip_path, dino_path):
     ],
 )
 @pytest.mark.parametrize('size', [(56, 56), (112, 84), (50, 30)])
-def test_towers_of_any_size(tmp_path, options, size):
+def test_towers_of_any_size(tmp_path, options, size, device):
     torch.save(seeded_dino(**options), tmp_path / 'dino.pth')
-    proxy = ProxyTower(str(tmp_path / 'dino.pth'))
-    images = torch.randn(2, 3, *size)
+    proxy = ProxyTower(str(tmp_path / 'dino.pth')).to(device)
+    images = torch.randn(2, 3, *size).to(device)
     grid = tuple(side // options['patch_size'] for side in size)
     assert proxy(images).shape == proxy.queries_and_keys(images).shape == (2, *grid, 128)
     torch.testing.assert_close(proxy(images)[1:], proxy(images[1:]), rtol=0, atol=1e-5)
     assert proxy.tower.num_prefix_tokens == 1 + options.get('registers', 0)
 
 
-def test_normalisation(dino_path):
+def test_normalisation(dino_path, device):
     pixels = torch.rand(1, 3, 16, 16)
     mean, std = (
         torch.tensor(values)[:, None, None]
@@ -157,8 +160,9 @@ def test_normalisation(dino_path):
     expected = (pixels - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor(
         [0.229, 0.224, 0.225]
     )[:, None, None]
-    found = ProxyTower(dino_path).normalise((pixels - mean) / std)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    proxy = ProxyTower(dino_path).to(device)
+    found = proxy.normalise(((pixels - mean) / std).to(device))
+    torch.testing.assert_close(found, expected.to(device), rtol=0, atol=1e-5)
 
 
 def test_a_missing_checkpoint(clip_path, no_network, tmp_path, monkeypatch):
@@ -198,13 +202,13 @@ def test_the_tool_asks_for_the_proxy_before_work(clip_path, voc_root):
     assert 'Traceback' not in output and 'Encoding' not in output
 
 
-def test_batches_of_unequal_images(clip_path, dino_path, voc_root):
+def test_batches_of_unequal_images(clip_path, dino_path, voc_root, device):
     cfg = load_config('proxyclip-dino-b8_vit-b16_voc20', clip_path)
     cfg.model.image_encoder.proxy.checkpoint = dino_path
     cfg.model.test_cfg.update(crop_size=(96, 96), stride=(48, 48), pad_multiple=1)
     cfg.test_pipeline[1].scale = (2048, 96)
     paths = sorted((voc_root / 'VOCdevkit/VOC2012/JPEGImages').iterdir())
-    model = build_model(cfg)
+    model = build_model(cfg, device)
     together = model.test_step(load_images(cfg, paths))
     for path, sample in zip(paths, together):
         [alone] = model.test_step(load_images(cfg, [path]))
@@ -225,11 +229,11 @@ def test_margins(size, expected):
     assert pad_margins(size, (336, 336), 1) == ((0, 0), (0, 0))
 
 
-def test_padding_is_cut_back(clip_path, dino_path):
+def test_padding_is_cut_back(clip_path, dino_path, device):
     cfg = load_config('proxyclip-dino-b8_vit-b16_voc20', clip_path)
     cfg.model.image_encoder.proxy.checkpoint = dino_path
-    model = build_model(cfg)
-    image = torch.randn(3, 100, 340)  # windows of 112 × 336
+    model = build_model(cfg, device)
+    image = torch.randn(3, 100, 340).to(device)  # windows of 112 × 336
     padded = F.pad(image, (0, 0, 6, 6))
     [found], [whole] = model.predict(image[None]), model.predict(padded[None])
     expected = whole.seg_logits.data[:, 6:106]

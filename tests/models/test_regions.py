@@ -25,39 +25,40 @@ def _by_hand(labels, regions):
 
 
 @pytest.mark.parametrize('first', [0, 7, -3])
-def test_majority_equals_a_loop_over_regions(first):
+def test_majority_equals_a_loop_over_regions(first, device):
     torch.manual_seed(0)
     for _ in range(20):
         regions = torch.randint(6, (9, 11)).mul(5).add(first)
         labels = torch.randint(4, (9, 11))
-        torch.testing.assert_close(majority_labels(labels, regions), _by_hand(labels, regions))
+        found = majority_labels(labels.to(device), regions.to(device))
+        torch.testing.assert_close(found, _by_hand(labels, regions).to(device))
 
 
-def test_a_tie_goes_to_the_smallest_label():
-    regions = torch.tensor([[0, 1, 1, 1, 1, 2]])
-    labels = torch.tensor([[9, 5, 3, 5, 3, 8]])
+def test_a_tie_goes_to_the_smallest_label(device):
+    regions = torch.tensor([[0, 1, 1, 1, 1, 2]], device=device)
+    labels = torch.tensor([[9, 5, 3, 5, 3, 8]], device=device)
     assert majority_labels(labels, regions).tolist() == [[9, 3, 3, 3, 3, 8]]
 
 
-def test_a_single_region_changes_nothing():
-    labels = torch.randint(4, (5, 6))
-    assert majority_labels(labels, torch.full((5, 6), 3)).equal(labels)
+def test_a_single_region_changes_nothing(device):
+    labels = torch.randint(4, (5, 6)).to(device)
+    assert majority_labels(labels, torch.full_like(labels, 3)).equal(labels)
 
 
-def test_ranks():
-    ids = torch.tensor([[5, 5, -2, 9, 5], [10**18, 1, 1, 2**53 + 1, 2**53]])
+def test_ranks(device):
+    ids = torch.tensor([[5, 5, -2, 9, 5], [10**18, 1, 1, 2**53 + 1, 2**53]], device=device)
     assert rank_ids(ids).tolist() == [[1, 1, 0, 2, 1], [3, 0, 0, 2, 1]]
 
 
 @pytest.mark.parametrize('size', [(3, 4), (7, 9), (20, 50), (1, 1)])
-def test_nearest_is_pytorch_s(size):
-    ids = torch.randint(1000, (2, 7, 9))
+def test_nearest_is_pytorch_s(size, device):
+    ids = torch.randint(1000, (2, 7, 9)).to(device)
     expected = F.interpolate(ids.float()[:, None], size, mode='nearest')[:, 0].long()
     assert resize_nearest(ids, size).equal(expected)
 
 
-def test_ids_that_float32_does_not_hold():
-    ids = torch.tensor([[2**24, 2**24 + 1]])
+def test_ids_that_float32_does_not_hold(device):
+    ids = torch.tensor([[2**24, 2**24 + 1]], device=device)
     assert resize_nearest(ids, (1, 4)).tolist() == [[2**24, 2**24, 2**24 + 1, 2**24 + 1]]
 
 
@@ -132,20 +133,21 @@ def _config(clip, masks, **options):
     return load_config('sclip_vit-b16_voc20', clip, **majority, **options)
 
 
-def test_correction_with_any_method(clip_path, voc_root, masks):
+def test_correction_with_any_method(clip_path, voc_root, masks, device):
     paths = sorted((voc_root / 'VOCdevkit/VOC2012/JPEGImages').iterdir())
     cfg = _config(clip_path, masks)
-    corrected = build_model(cfg).test_step(load_images(cfg, paths))
-    plain = build_model(load_config('sclip_vit-b16_voc20', clip_path))
+    corrected = build_model(cfg, device).test_step(load_images(cfg, paths))
+    plain = build_model(load_config('sclip_vit-b16_voc20', clip_path), device)
     for path, after, before in zip(paths, corrected, plain.test_step(load_images(cfg, paths))):
         regions = RegionFiles(masks).load(path, after.ori_shape)
         labels = before.pred_sem_seg.data[0]
-        assert after.pred_sem_seg.data[0].equal(_by_hand(labels, regions))
+        expected = _by_hand(labels, regions.to(device))
+        assert after.pred_sem_seg.data[0].equal(expected)
         assert not after.pred_sem_seg.data[0].equal(labels)
         torch.testing.assert_close(after.seg_logits.data, before.seg_logits.data)
 
 
-def test_correction_of_the_mean_of_views(clip_path, voc_root, masks):
+def test_correction_of_the_mean_of_views(clip_path, voc_root, masks, device):
     from mmengine.dataset import Compose, pseudo_collate
     from mmseg.registry import MODELS
 
@@ -156,13 +158,13 @@ def test_correction_of_the_mean_of_views(clip_path, voc_root, masks):
     data = pseudo_collate([Compose(steps)(dict(img_path=path))])
 
     def predict(model):
-        model = MODELS.build(dict(type='CLIPTTAModel', module=model)).eval()
+        model = MODELS.build(dict(type='CLIPTTAModel', module=model)).to(device).eval()
         [result] = model.test_step(data)
         return result.pred_sem_seg.data[0]
 
     plain = cfg.model.copy()
     plain.update(postprocess=None, region_masks=None)
-    regions = RegionFiles(masks).load(path, (90, 120))
+    regions = RegionFiles(masks).load(path, (90, 120)).to(device)
     assert predict(cfg.model).equal(_by_hand(predict(plain), regions))
 
 
@@ -181,26 +183,27 @@ def test_an_image_without_a_name(clip_path, masks):
         model.predict(torch.zeros(1, 3, 64, 64))
 
 
-def test_regions_made_of_the_image(clip_path, voc_root):
+def test_regions_made_of_the_image(clip_path, voc_root, device):
     paths = sorted((voc_root / 'VOCdevkit/VOC2012/JPEGImages').iterdir())
     cfg = _config(clip_path, dict(type='Felzenszwalb', scale=300))
-    corrected = build_model(cfg).test_step(load_images(cfg, paths))
-    plain = build_model(load_config('sclip_vit-b16_voc20', clip_path))
+    corrected = build_model(cfg, device).test_step(load_images(cfg, paths))
+    plain = build_model(load_config('sclip_vit-b16_voc20', clip_path), device)
     changed = 0
     for path, after, before in zip(paths, corrected, plain.test_step(load_images(cfg, paths))):
         regions = torch.from_numpy(Felzenszwalb(scale=300)(np.array(Image.open(path))))
         labels = before.pred_sem_seg.data[0]
-        assert after.pred_sem_seg.data[0].equal(_by_hand(labels, regions))
+        expected = _by_hand(labels, regions.to(device))
+        assert after.pred_sem_seg.data[0].equal(expected)
         changed += int((after.pred_sem_seg.data[0] != labels).sum())
     assert changed
 
 
-def test_regions_of_the_metadata_come_first(clip_path):
-    model = build_model(_config(clip_path, '{stem}.npz'))
+def test_regions_of_the_metadata_come_first(clip_path, device):
+    model = build_model(_config(clip_path, '{stem}.npz'), device)
     regions = np.arange(64 * 64, dtype=np.int32).reshape(64, 64) // 1000
     sample = SegDataSample(metainfo=dict(regions=regions, img_path='absent.jpg'))
-    [result] = model.predict(torch.randn(1, 3, 64, 64), [sample])
-    labels = result.pred_sem_seg.data[0]
+    [result] = model.predict(torch.randn(1, 3, 64, 64).to(device), [sample])
+    labels = result.pred_sem_seg.data[0].cpu()
     for region in (1, 2, 3, 4):
         assert len(labels[torch.from_numpy(regions) == region].unique()) == 1
     for wrong, message in (
@@ -209,7 +212,7 @@ def test_regions_of_the_metadata_come_first(clip_path):
     ):
         sample = SegDataSample(metainfo=dict(regions=wrong))
         with pytest.raises(InputError, match=f'the region map {message}'):
-            model.predict(torch.randn(1, 3, 64, 64), [sample])
+            model.predict(torch.randn(1, 3, 64, 64).to(device), [sample])
 
 
 def test_a_misspelt_generator(clip_path):

@@ -14,8 +14,8 @@ from sclip_mmseg.registry import METHODS
 BASES = ('SCLIP', 'ClearCLIP', 'NACLIP')
 
 
-def test_most_frequent_label_of_a_patch():
-    labels = torch.tensor([[1, 1, 2, 3, 9], [1, 0, 3, 2, 9], [8, 8, 8, 8, 8]])
+def test_most_frequent_label_of_a_patch(device):
+    labels = torch.tensor([[1, 1, 2, 3, 9], [1, 0, 3, 2, 9], [8, 8, 8, 8, 8]]).to(device)
     other = labels.roll(-2, 1)
     found = patch_labels(torch.stack([labels, other]), patch_size=2, num_labels=10)
     assert found.tolist() == [[[1, 2]], [[2, 1]]]
@@ -43,24 +43,25 @@ def _by_hand(labels, full_line):
 
 @pytest.mark.parametrize('full_line', [False, True])
 @pytest.mark.parametrize('grid', [(4, 6), (5, 5), (1, 3)])
-def test_similarity_equals_a_direct_loop(grid, full_line):
+def test_similarity_equals_a_direct_loop(grid, full_line, device):
     torch.manual_seed(0)
     labels = torch.randint(0, 2, (3, *grid))
-    expected = torch.stack([_by_hand(single, full_line) for single in labels])
-    torch.testing.assert_close(patch_similarity(labels, full_line), expected)
+    expected = torch.stack([_by_hand(single, full_line) for single in labels]).to(device)
+    torch.testing.assert_close(patch_similarity(labels.to(device), full_line), expected)
 
 
-def test_the_prefix_of_a_line_is_shorter():
+def test_the_prefix_of_a_line_is_shorter(device):
     # Patches 0 and 3 of 1 x 9 share a label, patch 2 has another. The first 3 of 8 samples of their
     # line lie at 0.375, 0.75 and 1.125 and so in patches 0, 1 and 1.
-    labels = torch.tensor([[[0, 0, 1, 0, 0, 0, 0, 0, 0]]])
+    labels = torch.tensor([[[0, 0, 1, 0, 0, 0, 0, 0, 0]]], device=device)
     assert patch_similarity(labels)[0, 0, 3] == 1
-    assert patch_similarity(labels, full_line=True)[0, 0, 3] == torch.tensor(-3 / 8).exp()
+    less = torch.tensor(-3 / 8, device=device).exp()
+    assert patch_similarity(labels, full_line=True)[0, 0, 3] == less
 
 
-def test_line_of_a_pair():
+def test_line_of_a_pair(device):
     samples = {}
-    for pairs, between in line_samples((1, 5), full_line=False):
+    for pairs, between in line_samples((1, 5), full_line=False, device=device):
         for i, j, patch in zip(*pairs.tolist(), between.tolist()):
             samples.setdefault((i, j), []).append(patch)
     assert samples[0, 4] == [1, 2, 3, 4]
@@ -68,14 +69,14 @@ def test_line_of_a_pair():
     assert (0, 0) not in samples
 
 
-def test_rows_are_smoothed_with_zeros_around_and_sum_to_one():
-    impulse = torch.zeros(1, 9, 9)
+def test_rows_are_smoothed_with_zeros_around_and_sum_to_one(device):
+    impulse = torch.zeros(1, 9, 9, device=device)
     impulse[0, 0, 4] = 1
     smooth = smooth_rows(impulse, std=5.0)
-    kernel = (-((torch.arange(9.0) - 4) ** 2) / 50).exp()
+    kernel = (-((torch.arange(9.0, device=device) - 4) ** 2) / 50).exp()
     torch.testing.assert_close(smooth[0, 0], kernel / kernel.sum())
     assert smooth[0, 1:].abs().sum() == 0
-    assert smooth_rows(torch.ones(1, 6, 6)).sum(-1).sub(1).abs().max() < 1e-6
+    assert smooth_rows(torch.ones(1, 6, 6, device=device)).sum(-1).sub(1).abs().max() < 1e-6
 
 
 @pytest.fixture
@@ -90,18 +91,18 @@ def deep_clip(tmp_path_factory):
     return str(path)
 
 
-def _scores(clip, images, method):
+def _scores(clip, images, method, device='cpu'):
     cfg = load_config('sclip_vit-b16_voc20', clip)
     cfg.model.test_cfg.update(crop_size=96, stride=48)
     cfg.model.image_encoder.method = method
-    [result] = build_model(cfg).test_step(load_images(cfg, images[:1]))
+    [result] = build_model(cfg, device).test_step(load_images(cfg, images[:1]))
     return result.seg_logits.data
 
 
 @pytest.mark.parametrize('base', BASES)
-def test_without_weight_nothing_changes(deep_clip, images, base):
+def test_without_weight_nothing_changes(deep_clip, images, base, device):
     off = dict(tau=1.0, lam=0.0)
-    plain = _scores(deep_clip, images, dict(type=base))
+    plain = _scores(deep_clip, images, dict(type=base), device)
     for parts in (
         dict(rcs=off),
         dict(sfr=dict(off, temp_thd=0.1)),
@@ -109,22 +110,24 @@ def test_without_weight_nothing_changes(deep_clip, images, base):
         dict(),
     ):
         method = dict(type='ResCLIP', base=dict(type=base), **parts)
-        torch.testing.assert_close(_scores(deep_clip, images, method), plain, rtol=0, atol=1e-5)
+        scores = _scores(deep_clip, images, method, device)
+        torch.testing.assert_close(scores, plain, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize('base', BASES)
-def test_each_part_changes_something(deep_clip, images, base):
-    plain = _scores(deep_clip, images, dict(type=base))
+def test_each_part_changes_something(deep_clip, images, base, device):
+    plain = _scores(deep_clip, images, dict(type=base), device)
     sfr = dict(tau=2.0, lam=0.7, temp_thd=0.05)
     for parts in (dict(rcs=dict(lam=0.3)), dict(sfr=sfr)):
         method = dict(type='ResCLIP', base=dict(type=base), **parts)
-        assert not _scores(deep_clip, images, method).allclose(plain, atol=1e-4)
+        assert not _scores(deep_clip, images, method, device).allclose(plain, atol=1e-4)
 
 
-def test_documented_variants_differ(deep_clip, images):
+def test_documented_variants_differ(deep_clip, images, device):
     def run(**variant):
         sfr = dict(tau=2.0, lam=0.9, temp_thd=0.0, **variant)
-        return _scores(deep_clip, images, dict(type='ResCLIP', base=dict(type='SCLIP'), sfr=sfr))
+        method = dict(type='ResCLIP', base=dict(type='SCLIP'), sfr=sfr)
+        return _scores(deep_clip, images, method, device)
 
     published = run()
     assert not run(full_line=True).allclose(published, atol=1e-6)

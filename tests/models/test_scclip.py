@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import seeded_clip
+from helpers import needs, seeded_clip
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models import View
@@ -17,23 +17,23 @@ from sclip_mmseg.registry import METHODS
 from sclip_mmseg.towers.layouts import OPENAI_IMAGE, build_image_tower
 
 
-def _tower(layers=12, dtype=torch.float32):
+def _tower(layers=12, dtype=torch.float32, device='cpu'):
     tower = build_image_tower(seeded_clip(layers=layers), OPENAI_IMAGE, 'seeded')
     tower.set_precision(dtype)
-    return tower
+    return tower.to(device)
 
 
 @pytest.fixture(scope='module')
-def tower():
-    return _tower()
+def tower(device):
+    return _tower(device=device)
 
 
 def _method(**arguments):
     return METHODS.build(dict(type='SCCLIP', **arguments))
 
 
-def _images(*size):
-    return torch.randn(*size, generator=torch.Generator().manual_seed(0))
+def _images(device, *size):
+    return torch.randn(*size, generator=torch.Generator().manual_seed(0)).to(device)
 
 
 def _run(tower, images, **arguments):
@@ -115,8 +115,9 @@ def _factors(tokens, neighbours=30):
 
 
 @pytest.mark.parametrize('size', [(112, 160), (160, 100), (96, 96)])
-def test_equals_its_definition_in_float64(tower, size):
-    images = _images(2, 3, *size)
+def test_equals_its_definition_in_float64(tower, size, device):
+    needs(device, 'float64')
+    images = _images(device, 2, 3, *size)
     features = _run(tower, images)
     for image, result in zip(images, features):
         expected = _by_definition(tower, image[None])
@@ -125,8 +126,8 @@ def test_equals_its_definition_in_float64(tower, size):
         assert difference < 1e-4
 
 
-def test_images_of_a_batch_do_not_see_each_other(tower):
-    images = _images(3, 3, 112, 160)
+def test_images_of_a_batch_do_not_see_each_other(tower, device):
+    images = _images(device, 3, 3, 112, 160)
     images[1] *= 5
     together = _run(tower, images)
     for image, features in zip(images, together):
@@ -135,55 +136,58 @@ def test_images_of_a_batch_do_not_see_each_other(tower):
 
 
 @pytest.mark.parametrize('dtype, least', [(torch.float16, 0.999), (torch.bfloat16, 0.99)])
-def test_low_precision(tower, dtype, least):
-    images = _images(2, 3, 112, 160)
-    features = _run(_tower(dtype=dtype), images)
+def test_low_precision(tower, dtype, least, device):
+    images = _images(device, 2, 3, 112, 160)
+    features = _run(_tower(dtype=dtype, device=device), images)
     assert features.isfinite().all()
     similar = F.cosine_similarity(features.float(), _run(tower, images), dim=-1)
     assert similar.median() > least
 
 
-def test_a_plain_image_is_finite():
-    tower = _tower()
+def test_a_plain_image_is_finite(device):
+    tower = _tower(device=device)
     tower.positions.zero_()
-    assert _run(tower, torch.ones(1, 3, 112, 112)).isfinite().all()
+    assert _run(tower, torch.ones(1, 3, 112, 112, device=device)).isfinite().all()
 
 
 @pytest.mark.parametrize('shift', [0, 100])
-def test_outlier_factors_equal_a_direct_definition(shift):
-    tokens = _images(2, 60, 16) + shift
+def test_outlier_factors_equal_a_direct_definition(shift, device):
+    needs(device, 'float64')
+    tokens = _images(device, 2, 60, 16) + shift
     tokens[0, 7] *= 1.5
     factors = local_outlier_factors(tokens, 30)
     expected = torch.stack([_factors(single) for single in tokens]).float()
     torch.testing.assert_close(factors, expected, rtol=1e-4, atol=0)
 
 
-def test_outliers():
-    tokens = _images(2, 100, 16)
+def test_outliers(device):
+    tokens = _images(device, 2, 100, 16)
+    growth = torch.tensor([4.0, 5, 6, 7, 8], device=device)[:, None]
     for image, chosen in ((0, [3, 50, 80, 81, 99]), (1, [0, 10, 20, 30, 40])):
-        tokens[image, chosen] *= torch.tensor([4.0, 5, 6, 7, 8])[:, None]
+        tokens[image, chosen] *= growth
         anomalous = find_anomalies(local_outlier_factors(tokens, 30), 0.05)[image]
         assert anomalous.nonzero().flatten().tolist() == chosen
 
 
-def test_equal_tokens_are_no_outliers():
-    factors = local_outlier_factors(torch.ones(1, 40, 4), 30)
+def test_equal_tokens_are_no_outliers(device):
+    factors = local_outlier_factors(torch.ones(1, 40, 4, device=device), 30)
     assert factors.tolist() == [[1.0] * 40]
     assert not find_anomalies(factors, 0.05).any()
 
 
-def test_the_quantile_is_interpolated():
-    factors = torch.arange(5.0)[None]
+def test_the_quantile_is_interpolated(device):
+    factors = torch.arange(5.0, device=device)[None]
     assert find_anomalies(factors, 0.05).tolist() == [[False] * 4 + [True]]  # above 3.8
     assert find_anomalies(factors, 0.3).tolist() == [[False] * 3 + [True] * 2]  # above 2.8
     assert not find_anomalies(factors, 0.0).any()
 
 
-def test_repair_of_three_by_three_patches():
-    patches = torch.tensor([[1.0, 2, 3, 4, 50, 6, 7, 8, 90]])[..., None].double()
+def test_repair_of_three_by_three_patches(device):
+    needs(device, 'float64')
+    patches = torch.tensor([[1.0, 2, 3, 4, 50, 6, 7, 8, 90]], device=device)[..., None].double()
 
     def run(*chosen):
-        anomalous = torch.zeros(1, 9, dtype=torch.bool)
+        anomalous = torch.zeros(1, 9, dtype=torch.bool, device=device)
         anomalous[0, list(chosen)] = True
         return repair(patches, anomalous, (3, 3))[0, :, 0].tolist()
 
@@ -195,45 +199,48 @@ def test_repair_of_three_by_three_patches():
     assert run(*range(9)) == [1, 2, 3, 4, 50, 6, 7, 8, 90]
 
 
-def test_repair_of_a_grid_that_is_no_square():
-    patches = torch.arange(8.0)[None, :, None]
-    anomalous = torch.arange(8)[None] == 5  # row 1, column 1 of 2 × 4
+def test_repair_of_a_grid_that_is_no_square(device):
+    patches = torch.arange(8.0, device=device)[None, :, None]
+    anomalous = torch.arange(8, device=device)[None] == 5  # row 1, column 1 of 2 × 4
     repaired = repair(patches, anomalous, (2, 4))
     assert repaired[0, 5].item() == pytest.approx((0 + 1 + 2 + 4 + 6) / 5)
     assert repaired[0, [0, 1, 2, 3, 4, 6, 7], 0].tolist() == [0, 1, 2, 3, 4, 6, 7]
 
 
-def test_average():
-    patches = torch.tensor([[[1.0], [10.0], [100.0]]])
+def test_average(device):
+    patches = torch.tensor([[[1.0], [10.0], [100.0]]], device=device)
     similarity = torch.tensor([[[1.0, 0.4, 0.39], [0.4, 1.0, -1.0], [0.39, -1.0, 1.0]]])
-    expected = torch.tensor([[[5 / 1.4], [10.4 / 1.4], [100.0]]])
+    similarity = similarity.to(device)
+    expected = torch.tensor([[[5 / 1.4], [10.4 / 1.4], [100.0]]], device=device)
     torch.testing.assert_close(average(patches, similarity, 0.4), expected)
 
 
-def test_attention_leaves_out_less_than_the_mean_of_the_image():
+def test_attention_leaves_out_less_than_the_mean_of_the_image(device):
     similarity = torch.tensor(
         [
             [[1.0, 0.5, 0.0], [0.5, 1.0, 0.5], [0.0, 0.5, 1.0]],  # mean 5/9
             [[1.0, 0.9, -1], [0.9, 1.0, -1], [-1.0, -1, 1.0]],  # mean 0.8/9
-        ]
+        ],
+        device=device,
     )
     weights = _method().attention(similarity)
-    torch.testing.assert_close(weights[0], torch.eye(3))
-    assert weights[1, 0, 0] / weights[1, 0, 1] == pytest.approx(2.718281828**0.3)
+    torch.testing.assert_close(weights[0], torch.eye(3, device=device))
+    assert (weights[1, 0, 0] / weights[1, 0, 1]).item() == pytest.approx(2.718281828**0.3)
     assert weights[1, 0, 2] == weights[1, 2, 0] == 0
-    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, device=device))
 
 
-def test_a_patch_attends_to_itself_at_least():
-    weights = _method().attention(torch.full((1, 7, 7), 0.9999999))
+def test_a_patch_attends_to_itself_at_least(device):
+    weights = _method().attention(torch.full((1, 7, 7), 0.9999999, device=device))
     assert weights.isfinite().all()
     assert (weights.diagonal(dim1=1, dim2=2) > 0).all()
 
 
-def test_the_given_map_and_the_own_one_count_the_same(tower):
-    patches, block = _images(1, 12, 128), tower.blocks[-1]
+def test_the_given_map_and_the_own_one_count_the_same(tower, device):
+    patches, block = _images(device, 1, 12, 128), tower.blocks[-1]
     with torch.no_grad():
-        given, other = torch.eye(12)[None], torch.full((1, 12, 12), 1 / 12)
+        given = torch.eye(12, device=device)[None]
+        other = torch.full_like(given, 1 / 12)
         difference = attend(block, patches, given) - attend(block, patches, other)
         _, _, v = block.project(block.norm1(patches))
         v = v.transpose(1, 2).flatten(2)
@@ -241,10 +248,10 @@ def test_the_given_map_and_the_own_one_count_the_same(tower):
     torch.testing.assert_close(difference, expected, rtol=0, atol=1e-5)
 
 
-def test_cosines():
-    similarity = cosines(torch.tensor([[[3.0, 4.0], [4.0, 3.0], [-6.0, -8.0], [0.0, 0.0]]]))
+def test_cosines(device):
+    patches = torch.tensor([[[3.0, 4.0], [4.0, 3.0], [-6.0, -8.0], [0.0, 0.0]]], device=device)
     expected = [[1, 0.96, -1, 0], [0.96, 1, -0.96, 0], [-1, -0.96, 1, 0], [0, 0, 0, 0]]
-    torch.testing.assert_close(similarity, torch.tensor([expected]))
+    torch.testing.assert_close(cosines(patches), torch.tensor([expected], device=device))
 
 
 @pytest.mark.parametrize(
@@ -284,14 +291,14 @@ def test_blocks_are_the_published_ones_or_in_proportion(depth, similarity, edge,
     _method().check(_tower(depth))
 
 
-def test_fewer_blocks_may_be_asked_for():
+def test_fewer_blocks_may_be_asked_for(device):
     few = dict(similarity_block=2, edge_block=1, level_blocks=[1, 2])
-    tower = _tower(3)
+    tower = _tower(3, device=device)
     _method(**few).check(tower)
-    assert _run(tower, _images(1, 3, 112, 96), **few).shape == (1, 7, 6, 32)
+    assert _run(tower, _images(device, 1, 3, 112, 96), **few).shape == (1, 7, 6, 32)
 
 
-def test_windows_must_have_enough_patches(tower):
-    assert _run(tower, _images(1, 3, 16, 31 * 16)).shape == (1, 1, 31, 32)
+def test_windows_must_have_enough_patches(tower, device):
+    assert _run(tower, _images(device, 1, 3, 16, 31 * 16)).shape == (1, 1, 31, 32)
     with pytest.raises(InputError, match='neighbours=30 needs .*these have 5 × 6'):
-        _run(tower, _images(1, 3, 80, 96))
+        _run(tower, _images(device, 1, 3, 80, 96))

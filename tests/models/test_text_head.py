@@ -43,8 +43,8 @@ def test_too_long_a_prompt_is_named():
         tokenize(['word ' * 100], 77)
 
 
-def test_cosines(head):
-    features = torch.randn(2, 3, 4, 32)
+def test_cosines(head, device):
+    features, head = torch.randn(2, 3, 4, 32).to(device), head.to(device)
     cosines = head(features)
     assert cosines.shape == (2, 3, 3, 4)
     expected = F.cosine_similarity(features[1, 2, 3], head.embeddings[0], dim=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import seeded_clip
+from helpers import needs, seeded_clip
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models import CLIPImageEncoder, View
@@ -28,8 +28,8 @@ class Text:
         return torch.einsum('bhwd,qd->bqhw', F.normalize(features.float(), dim=-1), weights)
 
 
-def _encoder(clip, method='SCLIP', **options):
-    return CLIPImageEncoder(clip, dict(type=method), **options)
+def _encoder(clip, device, method='SCLIP', **options):
+    return CLIPImageEncoder(clip, dict(type=method), **options).to(device)
 
 
 def _features(encoder, images):
@@ -37,66 +37,69 @@ def _features(encoder, images):
 
 
 @pytest.fixture(scope='module')
-def clip(clip_path):
+def clip(clip_path, device):
     """openai-clip's own model of the same weights."""
-    return openai_clip('model').build_model(torch.load(clip_path)).float()
+    return openai_clip('model').build_model(torch.load(clip_path)).float().to(device)
 
 
-def test_clip_s_own_tokens(clip, clip_path):
-    images = torch.randn(2, 3, 224, 224)
+def test_clip_s_own_tokens(clip, clip_path, device):
+    images = torch.randn(2, 3, 224, 224).to(device)
     tokens = []
     clip.visual.transformer.register_forward_hook(lambda *args: tokens.append(args[2]))
     clip.encode_image(images)
     expected = clip.visual.ln_post(tokens[0].transpose(0, 1)) @ clip.visual.proj
-    tower = load_image_tower(clip_path)
+    tower = load_image_tower(clip_path).to(device)
     torch.testing.assert_close(tower(images), expected, rtol=0, atol=1e-5)
     patches = F.normalize(expected[:, 1:], dim=-1).reshape(2, 14, 14, -1)
-    found = _features(_encoder(clip_path, 'CLIP'), images)
+    found = _features(_encoder(clip_path, device, 'CLIP'), images)
     torch.testing.assert_close(found, patches, rtol=0, atol=1e-5)
 
 
-def test_openai_s_model_of_another_width_of_patches(tmp_path):
+def test_openai_s_model_of_another_width_of_patches(tmp_path, device):
     clip = seeded_clip(patch_size=14, resolution=56)
     path = tmp_path / 'l14.pt'
     torch.save(clip, path)
-    encoder = _encoder(str(path))
+    encoder = _encoder(str(path), device)
     assert encoder.patch_size == 14
-    assert _features(encoder, torch.randn(1, 3, 70, 56)).shape[1:3] == (5, 4)
+    assert _features(encoder, torch.randn(1, 3, 70, 56).to(device)).shape[1:3] == (5, 4)
 
 
-def test_a_method_without_residual_returns_the_attention_s_output(clip_path):
-    images = torch.randn(1, 3, 224, 224)
-    encoder = _encoder(clip_path)
+def test_a_method_without_residual_returns_the_attention_s_output(clip_path, device):
+    images = torch.randn(1, 3, 224, 224).to(device)
+    encoder = _encoder(clip_path, device)
     kept = _features(encoder, images)
     encoder.method.keep_residual = False
     assert not _features(encoder, images).allclose(kept)
 
 
 @pytest.mark.parametrize('size', [(224, 160), (100, 90), (336, 448), (230, 17)])
-def test_any_image_size(clip_path, size):
-    features = _features(_encoder(clip_path), torch.randn(2, 3, *size))
+def test_any_image_size(clip_path, size, device):
+    features = _features(_encoder(clip_path, device), torch.randn(2, 3, *size).to(device))
     assert features.shape == (2, size[0] // 16, size[1] // 16, 32)
-    torch.testing.assert_close(features.norm(dim=-1), torch.ones(features.shape[:-1]))
+    lengths = features.norm(dim=-1)
+    torch.testing.assert_close(lengths, torch.ones_like(lengths))
 
 
-def test_lower_precision_stays_close(clip_path, precision):
+def test_lower_precision_stays_close(clip_path, precision, device):
     tolerance = dict(fp32=1e-5, fp16=0.02, bf16=0.1)[precision]
-    images = torch.randn(1, 3, 96, 96)
-    exact = _features(_encoder(clip_path), images)
-    rough = _features(_encoder(clip_path, precision=precision), images)
+    images = torch.randn(1, 3, 96, 96).to(device)
+    exact = _features(_encoder(clip_path, device), images)
+    rough = _features(_encoder(clip_path, device, precision=precision), images)
     assert rough.dtype == torch.float32
     assert (rough - exact).abs().max() < tolerance
 
 
-def test_logits_that_would_overflow_float16_before_they_are_scaled():
-    q = torch.full((1, 1, 2, 64), 40.0, dtype=torch.float16)
+def test_logits_that_would_overflow_float16_before_they_are_scaled(device):
+    q = torch.full((1, 1, 2, 64), 40.0, dtype=torch.float16, device=device)
     assert (q @ q.transpose(-1, -2)).isinf().all()
     assert (attention_logits(q, q) == 64 * 40 * 40 / 8).all()
 
 
-def test_exact_gelu(clip_path):
-    images = torch.randn(1, 3, 96, 96)
-    quick, exact = (_features(_encoder(clip_path, quick_gelu=on), images) for on in (True, False))
+def test_exact_gelu(clip_path, device):
+    images = torch.randn(1, 3, 96, 96).to(device)
+    quick, exact = (
+        _features(_encoder(clip_path, device, quick_gelu=on), images) for on in (True, False)
+    )
     assert not quick.allclose(exact, atol=1e-4)
 
 
@@ -115,27 +118,27 @@ def test_bad_arguments(clip_path, arguments, message):
         CLIPImageEncoder(clip_path, **arguments)
 
 
-def test_positions_stay_where_the_number_of_patches_is_the_checkpoint_s():
-    positions = torch.randn(1 + 196, 4)
+def test_positions_stay_where_the_number_of_patches_is_the_checkpoint_s(device):
+    positions = torch.randn(1 + 196, 4).to(device)
     for grid in ((14, 14), (7, 28)):
         assert resample_positions(positions, grid, Resampling()).equal(positions)
 
 
 @pytest.mark.parametrize('offset', [0.1, None])
 @pytest.mark.parametrize('antialias', [True, False])
-def test_positions_keep_the_class_token_and_a_constant(offset, antialias):
-    positions = torch.cat([torch.full((1, 4), 7.0), torch.ones(196, 4)])
+def test_positions_keep_the_class_token_and_a_constant(offset, antialias, device):
+    positions = torch.cat([torch.full((1, 4), 7.0), torch.ones(196, 4)]).to(device)
     resampled = resample_positions(positions, (21, 28), Resampling(offset, antialias))
     assert resampled.shape == (1 + 21 * 28, 4)
     torch.testing.assert_close(resampled[0], positions[0])
-    torch.testing.assert_close(resampled[1:], torch.ones(21 * 28, 4))
+    torch.testing.assert_close(resampled[1:], torch.ones(21 * 28, 4, device=device))
 
 
 # Ordinary modules
 
 
-def test_a_copy_and_a_saved_encoder_give_the_same(clip_path, tmp_path):
-    encoder, images = _encoder(clip_path), torch.randn(1, 3, 64, 96)
+def test_a_copy_and_a_saved_encoder_give_the_same(clip_path, tmp_path, device):
+    encoder, images = _encoder(clip_path, device), torch.randn(1, 3, 64, 96).to(device)
     expected = _features(encoder, images)
     assert _features(copy.deepcopy(encoder), images).equal(expected)
     torch.save(encoder, tmp_path / 'encoder.pt')
@@ -143,15 +146,17 @@ def test_a_copy_and_a_saved_encoder_give_the_same(clip_path, tmp_path):
     assert _features(loaded, images).equal(expected)
 
 
-def test_the_tower_can_be_exported(clip_path):
-    tower, images = load_image_tower(clip_path), torch.randn(1, 3, 64, 96)
+def test_the_tower_can_be_exported(clip_path, device):
+    needs(device, 'tracing')
+    tower, images = load_image_tower(clip_path).to(device), torch.randn(1, 3, 64, 96).to(device)
     exported = torch.export.export(tower, (images,)).module()
     torch.testing.assert_close(exported(images), tower(images), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize('method', ['SCLIP', 'NACLIP'])
-def test_the_encoder_can_be_compiled(clip_path, method):
-    encoder, images = _encoder(clip_path, method), torch.randn(1, 3, 64, 96)
+def test_the_encoder_can_be_compiled(clip_path, method, device):
+    needs(device, 'tracing')
+    encoder, images = _encoder(clip_path, device, method), torch.randn(1, 3, 64, 96).to(device)
     expected = encoder(View(images), Text())
     compiled = torch.compile(encoder, backend='aot_eager')(View(images), Text())
     torch.testing.assert_close(compiled, expected, rtol=0, atol=1e-5)
@@ -169,7 +174,7 @@ PROXIES = {
 
 @pytest.mark.golden
 @pytest.mark.parametrize('name', PROXIES)
-def test_dino_s_features_are_the_original_s(shared, tmp_path, name):
+def test_dino_s_features_are_the_original_s(shared, tmp_path, name, device):
     from helpers import load_config, load_images
 
     sys.path.insert(0, str(shared / 'later'))
@@ -182,9 +187,10 @@ def test_dino_s_features_are_the_original_s(shared, tmp_path, name):
     photo = shared / 'data/VOCdevkit/VOC2012/JPEGImages/2007_004189.jpg'
     from mmseg.registry import MODELS
 
-    preprocessor = MODELS.build(cfg.model.data_preprocessor)
+    preprocessor = MODELS.build(cfg.model.data_preprocessor).to(device)
     inputs = preprocessor(load_images(cfg, [photo]))['inputs'][..., :336, :336]
-    features = ProxyTower(str(tmp_path / 'dino.pt'))(inputs)[0].flatten(0, 1)[::16]
+    proxy = ProxyTower(str(tmp_path / 'dino.pt')).to(device)
+    features = proxy(inputs)[0].flatten(0, 1)[::16].cpu()
     expected = torch.from_numpy(golden['voc20_win0_proxy'])
     torch.testing.assert_close(features, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 

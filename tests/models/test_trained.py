@@ -43,13 +43,12 @@ def paths(tmp_path_factory):
 
 
 @pytest.fixture
-def build(paths):
+def build(paths, device):
     """Build a shipped config's model on small weights."""
 
     def build(name, **options):
-        return build_model(
-            load_config(name, **{**paths[name.split('_')[0].split('-')[0]], **options})
-        )
+        cfg = load_config(name, **{**paths[name.split('_')[0].split('-')[0]], **options})
+        return build_model(cfg, device)
 
     return build
 
@@ -98,7 +97,7 @@ def test_batches_and_sides_that_are_no_multiples_of_16(build, config):
 
 @pytest.mark.parametrize('precision', ['fp16', 'bf16'])
 @pytest.mark.parametrize('config', CONFIGS)
-def test_half_precision_on_the_cpu(build, config, precision):
+def test_half_precision(build, config, precision):
     full, half = (
         _predict(build(config, **{'model.image_encoder.precision': p}), _images((64, 90)))[0]
         for p in ('fp32', precision)
@@ -130,9 +129,9 @@ def test_tcl_s_background_is_a_constant(build):
 
 @pytest.mark.parametrize('activation', ['sigmoid', 'softmax', None])
 @pytest.mark.parametrize('background', [None, 0.4])
-def test_decisions_with_and_without_scores_agree(activation, background):
-    query_map = torch.rand(5, 6, 4, generator=torch.Generator().manual_seed(0))
-    ids = torch.tensor([0, 1, 1, 2])
+def test_decisions_with_and_without_scores_agree(activation, background, device):
+    query_map = torch.rand(5, 6, 4, generator=torch.Generator().manual_seed(0)).to(device)
+    ids = torch.tensor([0, 1, 1, 2], device=device)
     rules = dict(activation=activation, background=background, logit_scale=3.0)
     rules['logit_bias'] = -1.5 if activation == 'sigmoid' else 0.0
     tile = [(slice(0, 5), slice(0, 6), query_map)]
@@ -145,7 +144,7 @@ def test_decisions_with_and_without_scores_agree(activation, background):
     }[activation]
     expected = torch.stack([expected[..., 0], expected[..., 1:3].amax(-1), expected[..., 3]])
     if background is not None:
-        expected = torch.cat([torch.full((1, 5, 6), background), expected])
+        expected = torch.cat([torch.full((1, 5, 6), background, device=device), expected])
         assert 0 < classes.eq(0).sum() < 30
     torch.testing.assert_close(scores, expected)
     assert none is None and classes.equal(at_once) and classes.equal(expected.argmax(0))
@@ -179,13 +178,13 @@ def test_queries_with_synonyms_keep_their_classes(build):
     assert plain.dataset_meta['classes'] == ('cat', 'dog')
 
 
-def test_affinity_lets_five_queries_pass():
-    cosines = torch.tensor([[[0.9, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]]])
-    mean = torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.0]])
+def test_affinity_lets_five_queries_pass(device):
+    cosines = torch.tensor([[[0.9, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]]], device=device)
+    mean = torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.0]], device=device)
     affinity = group_affinity(cosines, mean, 2.0)[0, 0]
     soft = (2 * cosines[0, 0]).softmax(0)
     kept = (2 * cosines[0, 0, 1:6]).softmax(0)
-    expected = torch.tensor([0.0, *(soft[1:6] * kept).tolist(), 0.0])
+    expected = torch.tensor([0.0, *(soft[1:6] * kept).tolist(), 0.0], device=device)
     torch.testing.assert_close(affinity, expected)
     few = group_affinity(cosines[..., :3], mean[:, :3], 2.0)
     torch.testing.assert_close(few, (2 * cosines[..., :3]).softmax(-1) ** 2)
@@ -194,38 +193,38 @@ def test_affinity_lets_five_queries_pass():
 @pytest.mark.parametrize(
     'threshold, expected', [(0.95, [0, 1, 1]), (0.5, [0, 0, 1]), (0.0, [0, 0, 0])]
 )
-def test_the_best_segment_is_never_background(threshold, expected):
-    affinity = torch.tensor([[[0.7, 0.1], [0.2, 0.5], [0.1, 0.4]]])
+def test_the_best_segment_is_never_background(threshold, expected, device):
+    affinity = torch.tensor([[[0.7, 0.1], [0.2, 0.5], [0.1, 0.4]]], device=device)
     assert prepend_background(affinity, threshold)[0, :, 0].tolist() == expected
     assert prepend_background(affinity, threshold)[..., 1:].equal(affinity)
 
 
-def test_segments_are_chosen_after_the_resizing():
-    membership = torch.tensor([[[[0.9, 0.4]], [[0.1, 0.6]]]])
-    table = torch.tensor([[[1.0, 0.0, 0.2], [0.0, 1.0, 0.3]]])
+def test_segments_are_chosen_after_the_resizing(device):
+    membership = torch.tensor([[[[0.9, 0.4]], [[0.1, 0.6]]]], device=device)
+    table = torch.tensor([[[1.0, 0.0, 0.2], [0.0, 1.0, 0.3]]], device=device)
     painted = paint(membership, table, (1, 8))
     # From 0.9 to 0.4 the middle is passed after the sixth of eight pixels.
     assert painted[0, 0, 0].tolist() == [1, 1, 1, 1, 1, 0, 0, 0]
     assert painted.shape == (1, 3, 1, 8)
 
 
-def test_padding_is_halved():
-    images, padding = pad_to_patches(torch.ones(1, 3, 17, 30), 16)
+def test_padding_is_halved(device):
+    images, padding = pad_to_patches(torch.ones(1, 3, 17, 30, device=device), 16)
     assert padding == (1, 1, 7, 8)
     assert images.shape[-2:] == (32, 32)
     assert images.sum() == 3 * 17 * 30
-    same = torch.ones(1, 3, 16, 32)
+    same = torch.ones(1, 3, 16, 32, device=device)
     assert pad_to_patches(same, 16)[0] is same
 
 
-def test_tcl_s_own_knowledge(build):
+def test_tcl_s_own_knowledge(build, device):
     """kp_w mixes the decoder's masks, refined, with CLIP's."""
-    image = View(torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)))
+    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)).to(device)
 
     def masks(kp_w, name='tcl'):
         model = build(f'{name}_vit-b16_voc20', **{'model.image_encoder.kp_w': kp_w})
         with torch.no_grad():
-            return model.image_encoder(image, model.text_head)
+            return model.image_encoder(View(image), model.text_head)
 
     for name in ('tcl', 'tcl-pamr'):
         torch.testing.assert_close(
@@ -343,7 +342,7 @@ def test_text_features_may_be_averaged_as_they_are(build):
     mean = build(CONFIGS[1], **options).text_head
     each = build(CONFIGS[1], **options, **{'model.text_head.normalize_prompts': True}).text_head
     assert not mean.embeddings.equal(each.embeddings)
-    torch.testing.assert_close(mean.embeddings.norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(mean.embeddings.norm(dim=1).cpu(), torch.ones(2))
 
 
 BENCHMARKS = 'voc21 voc20 context60 context59 coco_object coco_stuff164k cityscapes ade20k'.split()

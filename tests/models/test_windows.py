@@ -43,7 +43,7 @@ def _encode(view):
 def _by_hand(image, crop=(8, 8), step=(4, 4)):
     """One window at a time on a full canvas."""
     height, width = image.shape[-2:]
-    total, count = torch.zeros(1, height, width), torch.zeros(1, height, width)
+    total, count = torch.zeros(2, 1, height, width, device=image.device)
     for top, left, bottom, right in window_grid((height, width), crop, step):
         coarse = _mean_of_blocks(image[None, :, top:bottom, left:right])
         size = (bottom - top, right - left)
@@ -53,26 +53,25 @@ def _by_hand(image, crop=(8, 8), step=(4, 4)):
 
 
 @pytest.mark.parametrize('window_batch', [1, 3, 100])
-def test_slide_inference_fuses_images_of_unequal_size(window_batch):
+def test_slide_inference_fuses_images_of_unequal_size(window_batch, device):
     torch.manual_seed(0)
-    images = [torch.rand(3, 20, 14), torch.rand(3, 6, 17), torch.rand(3, 20, 14)]
+    images = [torch.rand(3, *size).to(device) for size in ((20, 14), (6, 17), (20, 14))]
     views = [View(image[None]) for image in images]
     maps = encode_windows(views, _encode, (8, 8), (4, 4), lambda size: window_batch)
     for image, each in zip(images, maps):
         torch.testing.assert_close(each.fuse().whole(), _by_hand(image, (8, 8), (4, 4)))
 
 
-def test_slide_inference_without_crop_sees_the_whole_image_once():
-    image = torch.rand(3, 6, 10)
+def test_slide_inference_without_crop_sees_the_whole_image_once(device):
+    image = torch.rand(3, 6, 10).to(device)
     [maps] = encode_windows([View(image[None])], _encode, None, None, lambda size: 1)
     expected = F.interpolate(_mean_of_blocks(image[None]), (6, 10), mode='bilinear')[0]
     torch.testing.assert_close(maps.fuse().whole(), expected)
 
 
-def test_regions_are_cut_with_the_images():
-    view = View(
-        torch.arange(48.0).view(1, 1, 6, 8).expand(1, 3, 6, 8), torch.arange(48).view(1, 6, 8)
-    )
+def test_regions_are_cut_with_the_images(device):
+    numbers = torch.arange(48, device=device).view(1, 6, 8)
+    view = View(numbers[:, None].expand(1, 3, 6, 8).float(), numbers)
     seen = []
 
     def encode(part):
@@ -88,10 +87,12 @@ def test_regions_are_cut_with_the_images():
 @pytest.mark.parametrize('limit', [1, 500, 1 << 24])
 @pytest.mark.parametrize('flip', [(False, False), (False, True), (True, False)])
 @pytest.mark.parametrize('size', [(31, 50), (12, 9)])
-def test_a_fused_map_is_resized_from_the_map_at_the_image_s_size(monkeypatch, limit, flip, size):
+def test_a_fused_map_is_resized_from_the_map_at_the_image_s_size(
+    monkeypatch, limit, flip, size, device
+):
     monkeypatch.setattr(fusion, 'tile_limit', lambda device: limit)
     torch.manual_seed(0)
-    image = torch.rand(3, 21, 14)
+    image = torch.rand(3, 21, 14).to(device)
     [maps] = encode_windows(
         [View(image[None])],
         lambda view: F.avg_pool2d(view.images, 2),
@@ -112,12 +113,12 @@ def test_a_fused_map_is_resized_from_the_map_at_the_image_s_size(monkeypatch, li
 
 
 @pytest.mark.parametrize('width', [33, 200, 683])
-def test_equal_queries_stay_equal(width):
+def test_equal_queries_stay_equal(width, device):
     # COCO-Object's list has the same query twice, and the first of equal ones must win.
     torch.manual_seed(0)
-    cosines = torch.randn(1, 113, 14, 14)
+    cosines = torch.randn(1, 113, 14, 14).to(device)
     cosines[:, 100] = cosines[:, 5]
-    view = View(torch.rand(1, 3, 224, 224))
+    view = View(torch.rand(1, 3, 224, 224).to(device))
     [maps] = encode_windows([view], lambda view: cosines, None, None, lambda size: 1)
     for _, _, tile in maps.fuse((300, width)).tiles():
         assert tile[..., 100].equal(tile[..., 5])
