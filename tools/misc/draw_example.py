@@ -14,7 +14,7 @@ from sclip_mmseg.visualization import beside
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOGRAPH = ROOT / 'demo/coffee.jpg'
 CLASSES = 'table; cup; spoon'
-WIDTH = 490  # of each half
+WIDTH = 492  # of each half
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,7 +41,7 @@ def main() -> None:
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     labels = cv2.resize(result.labels.astype('uint8'), size, interpolation=cv2.INTER_NEAREST)
     drawn = apis.draw_classes(image, labels, result.class_names, result.palette)
-    Image.fromarray(beside([image, drawn], gap=10)).save(args.out, quality=92, subsampling=0)
+    Image.fromarray(beside([image, drawn])).save(args.out, quality=92, subsampling=0)
     print({name: f'{share:.1%}' for name, share in result.areas.items()}, args.out)
 
 
