@@ -193,7 +193,7 @@ def draw(
         RGB, uint8.
     """
     columns = 1 + len(maps)
-    scale = max(width - GAP * (columns - 1), columns) / columns / image.shape[1]
+    scale = max((width - GAP * (columns - 1)) // columns, 1) / image.shape[1]
     size = [max(1, round(side * scale)) for side in (image.shape[1], image.shape[0])]
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     rows = []
