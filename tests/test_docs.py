@@ -9,7 +9,14 @@ from markdown_it import MarkdownIt
 
 PAGES = [
     page
-    for pattern in ('*.md', 'docs/**/*.md', 'data/*.md', 'data/toy/*.md', 'tools/**/*.md')
+    for pattern in (
+        '*.md',
+        'docs/**/*.md',
+        'data/*.md',
+        'data/toy/*.md',
+        'demo/*.md',
+        'tools/**/*.md',
+    )
     for page in sorted(ROOT.glob(pattern))
 ]
 #: Official sites that are linked to by http.
@@ -122,7 +129,7 @@ def run_python(tmp_path, monkeypatch):
 def test_python_of_own_classes_runs(tmp_path, run_python):
     names = run_python('docs/own_classes.md', 'Python')
     assert list(names['result'].areas) == ['background', 'sheep', 'bottle', 'cow', 'television']
-    assert (tmp_path / 'segmented/toy_000003_overlay.png').is_file()
+    assert (tmp_path / 'segmented/toy_000003_overlay.jpg').is_file()
     assert names['overlay'].dtype == 'uint8'
 
 

@@ -1,0 +1,207 @@
+"""Pictures of segmentations."""
+
+from typing import Dict, List, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .fonts import draw_text, text_size
+from .names import font_size, write_names
+from .painting import BACKGROUND, class_map, draw_outlines, paint
+
+Colors = Sequence[Sequence[int]]
+GAP = 6  # pixels between pictures in a row
+_FEWEST_ROWS = 6  # of a legend beside a very low picture
+
+
+def draw_classes(
+    image: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    palette: Colors,
+    alpha: float = 0.5,
+    names: bool = True,
+) -> np.ndarray:
+    """Paint classes over a picture, with outlines between them and their names.
+
+    The class called ``background`` and labels that are no class, such as 255, are left unpainted.
+
+    Args:
+        image: RGB, uint8 ``[H, W, 3]``.
+        labels: Class of each pixel, integers ``[H, W]``.
+        class_names: K names.
+        palette: K RGB triples.
+        alpha: Opacity of the paint, 0 to 1.
+        names: Write the name of each class where it is, if its area has room for it.
+
+    Returns:
+        RGB, uint8 ``[H, W, 3]``, the picture's size.
+    """
+    ids = class_map(labels, len(class_names))
+    shown = _count(ids, len(class_names)) if names else []
+    return _draw(image, ids, class_names, palette, alpha, shown)
+
+
+def _draw(
+    image: np.ndarray,
+    ids: np.ndarray,
+    class_names: Sequence[str],
+    palette: Colors,
+    alpha: float,
+    named: Sequence[int],
+) -> np.ndarray:
+    bare = [name == BACKGROUND for name in class_names]
+    colors = [None if hidden else color for hidden, color in zip(bare, palette)]
+    painted = paint(np.ascontiguousarray(image), ids, [*colors, None], alpha)
+    draw_outlines(painted, ids)
+    write_names(painted, ids, class_names, palette, [c for c in named if not bare[c]])
+    return painted
+
+
+def draw_overlay(
+    image: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    palette: Colors,
+    alpha: float = 0.5,
+    inside: bool = False,
+) -> np.ndarray:
+    """Paint classes over a picture, with a legend of those that occur.
+
+    Args:
+        image, labels, class_names, palette, alpha: See :func:`draw_classes`.
+        inside: Put the legend into the upper left corner, as far as it fits, with the classes in
+            their order, and write no names elsewhere, as suits a frame of a video; else on the
+            right, the largest class first.
+
+    Returns:
+        RGB, uint8 ``[H, W, 3]`` with the legend inside, else ``[H', W + legend, 3]``; H' is larger
+        than H where the picture is lower than a few lines.
+    """
+    ids = class_map(labels, len(class_names))
+    shown = _count(ids, len(class_names))
+    painted = _draw(image, ids, class_names, palette, alpha, [] if inside else shown)
+    if inside:
+        shown.sort()
+    height, width = painted.shape[:2]
+    legend = draw_legend(
+        [class_names[c] for c in shown],
+        [palette[c] for c in shown],
+        font_size((height, width)),
+        height,
+    )
+    if not inside:
+        return beside([painted, legend], gap=0)
+    legend = legend[:height, :width]
+    corner = painted[: legend.shape[0], : legend.shape[1]]
+    corner[:] = cv2.addWeighted(corner, 0.25, legend, 0.75, 0)
+    return painted
+
+
+def _count(ids: np.ndarray, num_classes: int) -> List[int]:
+    """Classes that occur in a map of :func:`class_map`, the largest first."""
+    counts = cv2.calcHist([ids], [0], None, [num_classes + 1], [0, num_classes + 1])
+    counts = counts.ravel()[:num_classes]  # OpenCV 4 gives a column, 5 a row
+    return [int(c) for c in counts.argsort(kind='stable')[::-1] if counts[c]]
+
+
+def draw_comparison(
+    image: np.ndarray,
+    maps: Dict[str, np.ndarray],
+    class_names: Sequence[str],
+    palette: Colors,
+    alpha: float = 0.5,
+    names: bool = True,
+) -> np.ndarray:
+    """Paint several label maps over the same picture, side by side, with one legend.
+
+    Args:
+        image, class_names, palette, alpha, names: See :func:`draw_classes`.
+        maps: Title → class of each pixel, integers ``[H, W]``.
+
+    Returns:
+        RGB, uint8, a row of the maps below their titles, with a legend of the classes that occur in
+        any of them, in their order.
+    """
+    panels, shown = {}, set()
+    for title, labels in maps.items():
+        ids = class_map(labels, len(class_names))
+        found = _count(ids, len(class_names))
+        panels[title] = _draw(image, ids, class_names, palette, alpha, found if names else [])
+        shown.update(found)
+    return with_legend(titled(panels), sorted(shown), class_names, palette)
+
+
+def with_legend(
+    sheet: np.ndarray, shown: Sequence[int], class_names: Sequence[str], palette: Colors
+) -> np.ndarray:
+    """Put a legend of some classes on the right of a row of :func:`titled` pictures."""
+    size = font_size((len(sheet), len(sheet)))
+    names, colors = [class_names[c] for c in shown], [palette[c] for c in shown]
+    return beside([sheet, draw_legend(names, colors, size, len(sheet))], gap=0)
+
+
+def draw_legend(
+    names: Sequence[str], colors: Colors, size: int = 11, height: int = 1 << 20
+) -> np.ndarray:
+    """Draw names behind boxes of their colours, in columns.
+
+    Args:
+        names: K names.
+        colors: K RGB triples, 0 to 255.
+        size: Of the font in pixels.
+        height: Pixels that a column may take, if that is more than a few lines.
+
+    Returns:
+        RGB, uint8 ``[H, W, 3]``, on white.
+    """
+    margin = max(4, size // 2)
+    row = text_size('', size)[1] + margin // 2
+    rows = max((height - margin) // row, _FEWEST_ROWS)
+    columns = [range(start, min(start + rows, len(names))) for start in range(0, len(names), rows)]
+    widths = [
+        max(text_size(names[i], size)[0] for i in column) + size + 3 * margin for column in columns
+    ]
+    sheet = Image.new('RGB', (sum(widths), min(rows, len(names)) * row + margin), 'white')
+    pen = ImageDraw.Draw(sheet)
+    for left, column in zip(np.cumsum([0, *widths]).tolist(), columns):
+        for line, index in enumerate(column):
+            x, y = left + margin, margin // 2 + line * row
+            top = y + (row - size) // 2
+            bare = names[index] == BACKGROUND
+            pen.rectangle(
+                (x, top, x + size, top + size),
+                fill='white' if bare else tuple(map(int, colors[index])),
+                outline='gray' if bare else None,
+            )
+            draw_text(sheet, (x + size + margin, y + margin // 4), names[index], size, (0, 0, 0))
+    return np.asarray(sheet)
+
+
+def beside(panels: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:
+    """Lay pictures ``[H, W, 3]`` in a row on white, their upper ends in line."""
+    height = max(len(panel) for panel in panels)
+    width = sum(panel.shape[1] for panel in panels) + gap * (len(panels) - 1)
+    sheet = np.full((height, width, 3), 255, dtype=np.uint8)
+    left = 0
+    for panel in panels:
+        sheet[: len(panel), left : left + panel.shape[1]] = panel
+        left += panel.shape[1] + gap
+    return sheet
+
+
+def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Lay pictures ``[H, W, 3]`` below one another on white, their left ends in line."""
+    return beside([row.swapaxes(0, 1) for row in rows]).swapaxes(0, 1)
+
+
+def titled(panels: Dict[str, np.ndarray]) -> np.ndarray:
+    """Lay pictures ``[H, W, 3]`` in a row, each below its title."""
+    columns = []
+    for title, panel in panels.items():
+        size = font_size(panel.shape)
+        head = Image.new('RGB', (panel.shape[1], text_size('', size)[1] + GAP), 'white')
+        draw_text(head, (2, GAP // 2), title, size, (0, 0, 0))
+        columns.append(np.concatenate([np.asarray(head), panel]))
+    return beside(columns)
