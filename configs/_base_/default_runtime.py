@@ -13,7 +13,7 @@ visualizer = dict(
 )
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
+    logger=dict(type='ProgressLoggerHook', log_metric_by_epoch=False),
     param_scheduler=None,
     checkpoint=None,
     sampler_seed=dict(type='DistSamplerSeedHook'),
