@@ -98,6 +98,9 @@ def _run(name: str, arguments: List[str]) -> None:
     sys.path.insert(0, str(folder))  # programs import what lies beside them
     try:
         _load_file(folder / COMMANDS[name].program).main(arguments)
+    except KeyboardInterrupt:  # before the program could say more
+        print('interrupted', file=sys.stderr)
+        sys.exit(130)
     finally:
         sys.argv, sys.path[:] = before, path
 

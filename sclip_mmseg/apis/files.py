@@ -2,9 +2,10 @@
 
 import csv
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Union
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 from PIL import Image
@@ -12,13 +13,14 @@ from PIL import Image
 from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
 from ..utils.errors import InputError
-from ..utils.files import make_folder
+from ..utils.files import explain_full_disk, make_folder
 from ..utils.progress import Progress
 from ..zoo import DEFAULT_METHOD
 from .drawing import draw_overlay
 from .media import (
     LABELS,
     OVERLAY,
+    check_local,
     find_media,
     is_video,
     open_video,
@@ -28,6 +30,7 @@ from .media import (
 )
 from .segment import Segmentation, build_segmentor, segment
 
+_LISTED = 10  # failures in the error at the end
 Paths = Union[str, Path, Sequence[Union[str, Path]]]
 
 
@@ -88,12 +91,16 @@ def segment_files(
 
     Raises:
         InputError: If an argument cannot be used or ``out`` not be written to; or, after all others
-            are written, if a file cannot.
+            are written, if a file cannot; or if the disk of ``out`` is full.
+        KeyboardInterrupt: On Ctrl-C, with the number of files that are done.
 
     Warns:
         UserWarning: If a video ends before the number of frames that it states.
     """
-    inputs = [Path(path) for path in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
+    inputs = [inputs] if isinstance(inputs, (str, Path)) else inputs
+    for path in inputs:
+        check_local(path)
+    inputs = [Path(path) for path in inputs]
     files = find_media(inputs)
     names = output_names(files, inputs)
     for path in filter(is_video, files):
@@ -105,7 +112,10 @@ def segment_files(
     model = build_segmentor(classes, background, method, clip, device, options, regions)
     results, errors = [], []
     progress = Progress(len(files), 'files')
-    with open(Path(out) / 'areas.csv', 'w', newline='', encoding='utf-8') as file:
+    with (
+        _stop_explained(Path(out), results, len(files)),
+        open(Path(out) / 'areas.csv', 'w', newline='', encoding='utf-8') as file,
+    ):
         table = csv.writer(file)
         table.writerow(['file', 'class', 'pixels', 'share'])
         for done, (path, name) in enumerate(zip(files, names)):
@@ -120,6 +130,7 @@ def segment_files(
                     result = _segment_picture(model, path, stem)
             except InputError as error:
                 errors.append(str(error))
+                on_progress(f'skipped: {error}')
                 continue
             for class_name, share in result.areas.items():
                 table.writerow([path, class_name, result.pixels[class_name], f'{share:.6f}'])
@@ -128,8 +139,24 @@ def segment_files(
             if on_result:
                 on_result(result)
     if errors:
-        raise InputError(f'{len(errors)} of {len(files)} not segmented: {"; ".join(errors)}')
+        more = f' (and {len(errors) - _LISTED} more)' if len(errors) > _LISTED else ''
+        reasons = '; '.join(errors[:_LISTED])
+        raise InputError(f'{len(errors)} of {len(files)} not segmented: {reasons}{more}')
     return results
+
+
+@contextmanager
+def _stop_explained(out: Path, results: List[FileResult], total: int) -> Iterator[None]:
+    """Let an interruption and a full disk say how many files are done."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError) as error:
+        done = f'{len(results)} of {total} files are segmented, in {out}'
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(done) from error
+        if place := explain_full_disk(error, [out]):
+            raise InputError(f'{place}; make room there. {done}') from error
+        raise
 
 
 def _segment_picture(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:

@@ -15,6 +15,7 @@ from ..config import read_config, set_checkpoint
 from ..datasets.checks import check_files, load_dataset
 from ..engine import evaluation_settings, list_changes
 from ..utils.errors import InputError
+from ..utils.files import make_folder
 from ..utils.shipped import shipped_root, tools_dir
 from .child import run_python, torchrun
 from .follow import show_progress
@@ -66,7 +67,7 @@ def evaluate(pairs: Sequence[Result], options: Options) -> None:
     datasets: Dict[str, object] = {}
     for evaluation in evaluations:
         evaluation.prepare(datasets)
-    options.work_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(options.work_dir, 'name another folder by --work-dir')
     for number, evaluation in enumerate(evaluations, 1):
         result = evaluation.result
         if result.status == 'open':

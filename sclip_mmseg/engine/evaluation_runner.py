@@ -2,6 +2,8 @@
 
 import logging
 import os.path as osp
+import sys
+from functools import partial
 from typing import Iterator
 
 import torch
@@ -27,7 +29,9 @@ class EvaluationRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         self._brief = _Brief()
         for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = partial(warn_once, handler)
+            else:
                 handler.addFilter(self._brief)
         for line in self._describe():
             logger.info(line)
@@ -48,6 +52,12 @@ class EvaluationRunner(Runner):
         processes = f', {world} processes' if world > 1 else ''
         yield f'Device: {name}{processes}, precision {encoder.get("precision", "fp32")}'
         yield f'Log: {self.log_dir}'
+
+
+def warn_once(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+    """Say in one line, instead of a traceback per message, that a log cannot be written."""
+    handler.handleError = lambda record: None
+    print(f'warning: {handler.baseFilename} is not written: {sys.exc_info()[1]}', file=sys.stderr)
 
 
 class _Brief(logging.Filter):
