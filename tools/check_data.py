@@ -20,7 +20,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('benchmark', nargs='+', choices=[*BENCHMARKS, 'all'])
     parser.add_argument(
         '--data-root',
-        help='folder to check (default: SCLIP_DATA_ROOT, else data/ of the repository)',
+        help='folder to check (default: SCLIP_DATA_ROOT, else data/ of the clone or, without one, '
+        'of the current folder)',
     )
     parser.add_argument('--out', type=Path, help='folder for a contact sheet of overlays')
     parser.add_argument('--limit', type=int, help='check this many images, spread over the split')
@@ -88,7 +89,6 @@ def check(name: str, args: argparse.Namespace) -> bool:
             print(f'  {number:>14,} {share * number:6.2f} %  {label}')
     if args.out:
         readable = [info for info, report in zip(infos, reports) if not report.problems]
-        args.out.mkdir(parents=True, exist_ok=True)
         draw_sheet(readable, dataset, args.out / f'{name}.png')
     return not mistakes and not problems
 
@@ -131,9 +131,15 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         os.environ['SCLIP_DATA_ROOT'] = args.data_root  # which the configs read
     from mmengine.registry import init_default_scope
 
-    import sclip_mmseg  # noqa: F401 - registers the datasets
+    import sclip_mmseg  # registers the datasets
+    from sclip_mmseg.utils.files import make_folder
 
     init_default_scope('mmseg')
+    if args.out:
+        try:
+            make_folder(args.out, 'name another folder by --out')
+        except sclip_mmseg.InputError as error:
+            sys.exit(f'error: {error}')
     names = BENCHMARKS if 'all' in args.benchmark else args.benchmark
     fine = [check(name, args) for name in names]
     sys.exit(not all(fine))

@@ -14,7 +14,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'images', nargs='+', type=Path, metavar='IMAGE', help='picture, video, or folder of them'
+        'images', nargs='+', metavar='IMAGE', help='picture, video, or folder of them'
     )
     parser.add_argument(
         '--classes',
@@ -70,11 +70,12 @@ def run(args: argparse.Namespace) -> None:
 
     def report(result: apis.FileResult) -> None:
         shares = ', '.join(f'{name} {share:.1%}' for name, share in result.areas.items() if share)
-        print(f'{result.path}: {shares}')
+        print(f'{result.path}: {shares}', flush=True)
 
     apis.segment_files(
         *(args.images, classes, background, args.method, args.out),
         *(args.clip, args.device, args.cfg_options, report, args.regions),
+        on_progress=lambda text: print(text, flush=True),
     )
     print(f'written to {args.out.resolve()}')
 
@@ -82,12 +83,14 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run, or say in one line what is wrong."""
     args = parse_args(argv)
-    from sclip_mmseg import InputError
+    from sclip_mmseg.utils.errors import InputError, exit_interrupted
 
     try:
         run(args)
     except InputError as error:
         sys.exit(f'error: {error}')
+    except KeyboardInterrupt as stop:
+        exit_interrupted(stop)
 
 
 if __name__ == '__main__':

@@ -103,6 +103,22 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
         cfg.default_hooks.pop('visualization')
 
 
+def check_folders(args: argparse.Namespace, cfg: Config) -> None:
+    """Make the folders that are written to, and see that they can be.
+
+    Raises:
+        InputError: If one cannot.
+    """
+    from pathlib import Path
+
+    from sclip_mmseg.utils.files import make_folder
+
+    folders = {'--work-dir': cfg.work_dir, '--out': args.out, '--show-dir': args.show_dir}
+    for flag, folder in folders.items():
+        if folder:
+            make_folder(Path(folder), f'name another folder by {flag}')
+
+
 def check(cfg: Config) -> None:
     """Look for mistakes in data and settings before any weight is read or GPU is touched.
 
@@ -143,11 +159,13 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: If something given cannot be used.
     """
-    from mmengine.runner import Runner
-
+    from sclip_mmseg import InputError
+    from sclip_mmseg.engine import EvaluationRunner
     from sclip_mmseg.utils.compat import init_cpu_dist
+    from sclip_mmseg.utils.files import explain_full_disk
 
     cfg = load_config(args)
+    check_folders(args, cfg)
     check(cfg)
     if args.tta:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
@@ -155,7 +173,12 @@ def run(args: argparse.Namespace) -> None:
         cfg.model = cfg.tta_model
     timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
     init_cpu_dist(args.launcher, timeout)
-    Runner.from_cfg(cfg).test()
+    try:
+        EvaluationRunner.from_cfg(cfg).test()
+    except OSError as error:
+        if place := explain_full_disk(error, [cfg.work_dir]):
+            raise InputError(f'{place}: make room there') from error
+        raise
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -164,12 +187,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if args.download_root:
         os.environ['SCLIP_DOWNLOAD_ROOT'] = args.download_root
 
-    from sclip_mmseg.utils.errors import InputError, log_traceback, one_line
+    from sclip_mmseg.utils.errors import InputError, exit_interrupted, log_traceback, one_line
 
     try:
         run(args)
     except InputError as error:
         sys.exit(f'error: {one_line(error)}')
+    except KeyboardInterrupt as stop:
+        exit_interrupted(stop)
     except Exception:
         log_traceback()
         raise

@@ -2,9 +2,10 @@
 
 import csv
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Union
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Union
 
 import cv2
 import numpy as np
@@ -13,12 +14,14 @@ from PIL import Image
 from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
 from ..utils.errors import InputError
-from ..utils.files import make_folder
+from ..utils.files import explain_full_disk, make_folder
+from ..utils.progress import Progress
 from ..visualization import draw_overlay
 from ..zoo import DEFAULT_METHOD
 from .media import (
     LABELS,
     OVERLAY,
+    check_local,
     find_media,
     is_video,
     open_video,
@@ -29,6 +32,7 @@ from .media import (
 )
 from .segment import Segmentation, build_segmentor, segment
 
+_LISTED = 10  # failures in the error at the end
 Paths = Union[str, Path, Sequence[Union[str, Path]]]
 
 
@@ -67,6 +71,7 @@ def segment_files(
     cfg_options: Optional[dict] = None,
     on_result: Optional[Callable[[FileResult], None]] = None,
     regions: Union[str, dict, None] = None,
+    on_progress: Callable[[str], None] = lambda text: None,
 ) -> List[FileResult]:
     """Segment pictures and videos into own classes and write what was found.
 
@@ -81,37 +86,53 @@ def segment_files(
             :func:`build_segmentor`. Class scores are not kept.
         out: Folder to write to; existing results of the same name are replaced.
         on_result: Called with each result as soon as it is written.
+        on_progress: Called every few seconds with how far it is, and how fast, in words.
 
     Returns:
         A result per picture or video.
 
     Raises:
         InputError: If an argument cannot be used or ``out`` not be written to; or, after all others
-            are written, if a file cannot.
+            are written, if a file cannot; or if the disk of ``out`` is full.
+        KeyboardInterrupt: On Ctrl-C, with the number of files that are done.
 
     Warns:
         UserWarning: If a video ends before the number of frames that it states.
     """
-    inputs = [Path(path) for path in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
+    inputs = [inputs] if isinstance(inputs, (str, Path)) else inputs
+    for path in inputs:
+        check_local(path)
+    inputs = [Path(path) for path in inputs]
     files = find_media(inputs)
     names = output_names(files, inputs)
     for path in filter(is_video, files):
         open_video(path)
     make_folder(Path(out), 'name another folder (out, --out)')
+    videos = sum(map(is_video, files))
+    on_progress(f'{len(files) - videos} pictures, {videos} videos; reading weights')
     options = {'model.test_cfg.seg_logits': False, **(cfg_options or {})}
     model = build_segmentor(classes, background, method, clip, device, options, regions)
     results, errors = [], []
-    with open(Path(out) / 'areas.csv', 'w', newline='', encoding='utf-8') as file:
+    progress = Progress(len(files), 'files')
+    with (
+        _stop_explained(Path(out), results, len(files)),
+        open(Path(out) / 'areas.csv', 'w', newline='', encoding='utf-8') as file,
+    ):
         table = csv.writer(file)
         table.writerow(['file', 'class', 'pixels', 'share'])
-        for path, name in zip(files, names):
+        for done, (path, name) in enumerate(zip(files, names)):
+            if done and progress.is_due(done):
+                on_progress(str(progress))
             stem = Path(out) / name
             stem.parent.mkdir(parents=True, exist_ok=True)
-            segment_file = _segment_video if is_video(path) else _segment_picture
             try:
-                result = segment_file(model, path, stem)
+                if is_video(path):
+                    result = _segment_video(model, path, stem, on_progress)
+                else:
+                    result = _segment_picture(model, path, stem)
             except InputError as error:
                 errors.append(str(error))
+                on_progress(f'skipped: {error}')
                 continue
             for class_name, share in result.areas.items():
                 table.writerow([path, class_name, result.pixels[class_name], f'{share:.6f}'])
@@ -120,8 +141,24 @@ def segment_files(
             if on_result:
                 on_result(result)
     if errors:
-        raise InputError(f'{len(errors)} of {len(files)} not segmented: {"; ".join(errors)}')
+        more = f' (and {len(errors) - _LISTED} more)' if len(errors) > _LISTED else ''
+        reasons = '; '.join(errors[:_LISTED])
+        raise InputError(f'{len(errors)} of {len(files)} not segmented: {reasons}{more}')
     return results
+
+
+@contextmanager
+def _stop_explained(out: Path, results: List[FileResult], total: int) -> Iterator[None]:
+    """Let an interruption and a full disk say how many files are done."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError) as error:
+        done = f'{len(results)} of {total} files are segmented, in {out}'
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(done) from error
+        if place := explain_full_disk(error, [out]):
+            raise InputError(f'{place}; make room there. {done}') from error
+        raise
 
 
 def _segment_picture(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
@@ -135,12 +172,15 @@ def _segment_picture(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult
     return FileResult(path, overlay, labels, result.pixels)
 
 
-def _segment_video(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
+def _segment_video(
+    model: CLIPSegmentor, path: Path, stem: Path, on_progress: Callable[[str], None]
+) -> FileResult:
     video = open_video(path)
     overlay, labels = Path(f'{stem}{OVERLAY}.mp4'), Path(f'{stem}{LABELS}')
     labels.mkdir(exist_ok=True)
     totals = dict.fromkeys(model.dataset_meta['classes'], 0)
     frame, count = video.read(), 0
+    progress = Progress(video.frame_cnt, 'frames')
     if frame is None:
         raise InputError(f'{path} has no frame that can be read')
     with video_writer(overlay, video.fps, frame.shape[:2]) as writer:
@@ -154,6 +194,8 @@ def _segment_video(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
             for name, pixels in result.pixels.items():
                 totals[name] += pixels
             frame, count = video.read(), count + 1
+            if progress.is_due(count):
+                on_progress(f'{path}: {progress}')
     if count < video.frame_cnt:
         warnings.warn(f'{path} ends after {count} of {video.frame_cnt} frames', stacklevel=3)
     return FileResult(path, overlay, labels, totals)

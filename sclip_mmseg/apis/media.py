@@ -2,6 +2,8 @@
 
 import math
 import os.path as osp
+import re
+import warnings
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ VIDEOS = {'.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm', '.mpg', '.mpeg', '.gi
 OVERLAY, LABELS = '_overlay', '_labels'
 _LARGEST_JPEG = 65500  # pixels of a side
 _JPEG = dict(quality=92, subsampling=0)  # whole colours, for names on plates
+_ADDRESS = re.compile(r'(https?|ftps?):/', re.IGNORECASE)  # one slash is left by pathlib
 
 
 def is_video(path: Union[str, Path]) -> bool:
@@ -35,6 +38,7 @@ def find_media(paths: Sequence[Path]) -> List[Path]:
     """
     found = []
     for path in paths:
+        check_local(path)
         if not path.exists():
             raise InputError(f'picture {path} does not exist')
         inside = [path]
@@ -44,6 +48,16 @@ def find_media(paths: Sequence[Path]) -> List[Path]:
             raise InputError(f'no picture or video below {path}')
         found += inside
     return found
+
+
+def check_local(path: Union[str, Path]) -> None:
+    """Check that a path is no address of the internet.
+
+    Raises:
+        InputError: If it is.
+    """
+    if _ADDRESS.match(str(path)):
+        raise InputError(f'{path} is an address: download it, and give the file')
 
 
 def _is_input(file: Path, root: Path) -> bool:
@@ -82,11 +96,19 @@ def read_picture(path: Union[str, Path]) -> np.ndarray:
     """Read a picture, turned upright, as BGR, uint8 ``[H, W, 3]``.
 
     Raises:
-        InputError: If the file does not exist or is no picture.
+        InputError: If the file does not exist or is no picture, or is larger than Pillow opens
+            (``2 * PIL.Image.MAX_IMAGE_PIXELS``, 179 million pixels).
     """
+    check_local(path)
     if not osp.isfile(path):
         raise InputError(f'picture {path} does not exist')
-    image = mmcv.imread(str(path)) if osp.getsize(path) else None
+    _check_size(path)
+    image = None
+    if osp.getsize(path):
+        try:
+            image = mmcv.imread(str(path))
+        except cv2.error:  # such as a header that states an absurd size
+            pass
     if image is None:
         raise InputError(f'{path} cannot be read as a picture')
     return image
@@ -109,12 +131,32 @@ def write_overlay(stem: Path, image: np.ndarray) -> Path:
     return path
 
 
+def _check_size(path: Union[str, Path]) -> None:
+    """Read a picture's header alone.
+
+    Raises:
+        InputError: If the picture would take more memory than a picture is worth.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of half the limit
+            Image.open(path).close()
+    except Image.DecompressionBombError as error:
+        limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+        raise InputError(
+            f'{path} has more than {limit} million pixels: make it smaller, or cut it into parts'
+        ) from error
+    except (OSError, SyntaxError, ValueError):
+        pass  # no picture, or one that only OpenCV reads
+
+
 def open_video(path: Union[str, Path]) -> mmcv.VideoReader:
     """Open a video, whose ``read()`` gives frames as :func:`read_picture` does, None at the end.
 
     Raises:
         InputError: If the file does not exist, or has no frame or frame rate.
     """
+    check_local(path)
     if not osp.isfile(path):
         raise InputError(f'video {path} does not exist')
     video = mmcv.VideoReader(str(path), cache_capacity=1)

@@ -251,7 +251,8 @@ def segment(
         Its segmentation, at its own size.
 
     Raises:
-        InputError: If the file does not exist or is no picture, or if its regions cannot be used.
+        InputError: If the file does not exist or is no picture, if its regions cannot be used, or
+            if the memory does not suffice.
     """
     path = None if isinstance(image, np.ndarray) else str(image)
     if path:
@@ -262,11 +263,27 @@ def segment(
     steps[0] = dict(steps[0], type='LoadImageFromNDArray')
     data = pseudo_collate([Compose(steps)(dict(img=image))])
     data['data_samples'][0].set_metainfo(dict(img_path=path, regions=regions))
-    with torch.no_grad():
-        [result] = model.test_step(data)
+    try:
+        with torch.no_grad():
+            [result] = model.test_step(data)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        height, width = image.shape[:2]
+        raise InputError(
+            f'{path or "the picture"} needs more memory than there is: {height}×{width} pixels, '
+            f'{len(model.dataset_meta["classes"])} classes; make it smaller'
+        ) from error
     return Segmentation(
         result.pred_sem_seg.data[0].cpu().numpy(),
         result.seg_logits.data.cpu().numpy() if 'seg_logits' in result else None,
         model.dataset_meta['classes'],
         model.dataset_meta['palette'],
     )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether an error is that of a lack of memory, for which PyTorch has no class on the CPU."""
+    words = "can't allocate memory", 'not enough memory'
+    kinds = MemoryError, torch.cuda.OutOfMemoryError
+    return isinstance(error, kinds) or any(text in str(error) for text in words)

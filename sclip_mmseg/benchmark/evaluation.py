@@ -15,8 +15,10 @@ from ..config import read_config, set_checkpoint
 from ..datasets.checks import check_files, load_dataset
 from ..engine import evaluation_settings, list_changes
 from ..utils.errors import InputError
+from ..utils.files import make_folder
 from ..utils.shipped import shipped_root, tools_dir
 from .child import run_python, torchrun
+from .follow import show_progress
 from .machine import describe_machine
 from .results import Result, write_classes, write_results
 
@@ -65,7 +67,7 @@ def evaluate(pairs: Sequence[Result], options: Options) -> None:
     datasets: Dict[str, object] = {}
     for evaluation in evaluations:
         evaluation.prepare(datasets)
-    options.work_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(options.work_dir, 'name another folder by --work-dir')
     for number, evaluation in enumerate(evaluations, 1):
         result = evaluation.result
         if result.status == 'open':
@@ -165,7 +167,9 @@ class Evaluation:
     def run(self) -> None:
         """Evaluate, or go on with an interrupted evaluation."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if reason := run_python(self.command, self.log):
+        with show_progress(self.log):
+            reason = run_python(self.command, self.log)
+        if reason:
             self.result.status, self.result.reason = 'failed', reason
         else:
             self._keep()

@@ -10,6 +10,7 @@ from mmseg.registry import DATASETS, TRANSFORMS
 from mmseg.structures import SegDataSample
 
 from ..utils.errors import InputError
+from .split import clean_split
 
 _SAMPLED_LABELS = 64  # read before a run; the others are checked as they are loaded
 # What mmcv, OpenCV and Pillow raise on a file that is missing, cut off or no picture.
@@ -23,12 +24,13 @@ def load_dataset(cfg: dict) -> BaseDataset:
         cfg: The config's ``test_dataloader.dataset``.
 
     Raises:
-        InputError: If a folder or the split file is missing, or the split is empty.
+        InputError: If a folder or the split file is missing, or the split is empty or has a name
+            twice.
     """
     root, name = cfg.get('data_root') or '', cfg['type']
     hint = (
-        'Lay the data out with tools/prepare_data.py (docs/datasets.md), and point SCLIP_DATA_ROOT '
-        'to the folder that holds all datasets (or set test_dataloader.dataset.data_root)'
+        'Lay the data out with sclip data prepare (docs/datasets.md), and point SCLIP_DATA_ROOT to '
+        'the folder that holds all datasets (or set test_dataloader.dataset.data_root)'
     )
     paths = [root, *(osp.join(root, path) for path in cfg.get('data_prefix', {}).values())]
     for folder in filter(None, paths):
@@ -38,10 +40,11 @@ def load_dataset(cfg: dict) -> BaseDataset:
         path = osp.abspath(osp.join(root, cfg['ann_file']))
         raise InputError(f'{name}: split file {path} does not exist. {hint}')
     dataset = DATASETS.build(dict(cfg, lazy_init=True))
-    if not dataset.load_data_list():
-        where = osp.abspath(osp.join(root, cfg.get('ann_file') or cfg['data_prefix']['img_path']))
-        raise InputError(f'{name}: {where} lists no image. {hint}')
-    dataset.full_init()
+    with clean_split(dataset):
+        if not dataset.load_data_list():
+            path = osp.join(root, cfg.get('ann_file') or cfg['data_prefix']['img_path'])
+            raise InputError(f'{name}: {osp.abspath(path)} lists no image. {hint}')
+        dataset.full_init()
     return dataset
 
 

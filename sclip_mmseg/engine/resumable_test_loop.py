@@ -8,14 +8,16 @@ from typing import List, Sequence, Union
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, get_rank, is_main_process
+from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.runner import TestLoop
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import LOOPS
 from torch.utils.data import BatchSampler, DataLoader
 
+from ..datasets.split import with_clean_split
 from ..utils.errors import InputError
+from ..utils.files import explain_full_disk
 from .loader_workers import end_workers, with_num_workers
 from .partial_results import Areas, read_areas, write_areas
 from .settings import evaluation_settings, list_changes
@@ -60,7 +62,7 @@ class ResumableTestLoop(TestLoop):
                 "model.image_encoder.precision='fp16' instead"
             )
         if isinstance(dataloader, dict):
-            dataloader = with_num_workers(dataloader, runner.launcher)
+            dataloader = with_clean_split(with_num_workers(dataloader, runner.launcher))
         super().__init__(runner, dataloader, evaluator)
         self.resume = resume
         self.save_interval = save_interval
@@ -90,8 +92,8 @@ class ResumableTestLoop(TestLoop):
         self._restore()
         try:
             metrics = super().run()
-        except BaseException:
-            self._save()
+        except BaseException as error:
+            self._explain(error)
             raise
         if is_main_process():  # all have saved before the metrics were computed
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -112,6 +114,28 @@ class ResumableTestLoop(TestLoop):
             self._hand_over()
         elif time.monotonic() - self._saved_at >= self.save_interval:
             self._save()
+
+    def _explain(self, error: BaseException) -> None:
+        """Keep what is done; of an interruption or a full disk, say how much that is.
+
+        Raises:
+            InputError: If the disk is full.
+            KeyboardInterrupt: If the run was interrupted.
+        """
+        try:
+            self._save()
+        except OSError as second:  # what was saved before is whole
+            error = error if isinstance(error, KeyboardInterrupt) else second
+        of = ' of this process' if get_world_size() > 1 else ''
+        done = f'{self._saved} of {len(self._share)} images{of} are done'
+        done += ': go on with --resume' if self._saved else ''
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(done) from error
+        folders = [self.runner.work_dir, self.runner.cfg.visualizer.get('save_dir')]
+        folders += [getattr(metric, 'output_dir', None) for metric in self.evaluator.metrics]
+        existing = [folder for folder in folders if folder and os.path.isdir(folder)]
+        if isinstance(error, OSError) and (place := explain_full_disk(error, existing)):
+            raise InputError(f'{place}; make room there. {done}') from error
 
     def _is_resumable(self) -> bool:
         metrics = self.evaluator.metrics
@@ -135,6 +159,7 @@ class ResumableTestLoop(TestLoop):
             )
         barrier()  # nobody writes before all have read
         self._share = list(self._sampler)
+        self._saved = len(self._areas.keys() & set(self._share))
         size = self.dataloader.batch_size
         # Whole batches, so that numbers do not depend on where a run was interrupted.
         batches = [self._share[i : i + size] for i in range(0, len(self._share), size)]
@@ -173,6 +198,7 @@ class ResumableTestLoop(TestLoop):
         if self._areas:
             path = self.folder / f'process_{get_rank()}.npz'
             write_areas(path, self._settings, self._areas)
+            self._saved = len(self._areas.keys() & set(self._share))
         self._saved_at = time.monotonic()
 
     def _hand_over(self) -> None:

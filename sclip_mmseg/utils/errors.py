@@ -1,9 +1,12 @@
 """The one exception for input that a user can put right, and what becomes of the others."""
 
 import logging
+import os
 import sys
 
 from mmengine.logging import MMLogger
+
+INTERRUPTED = 130  # the exit code by which shells know it
 
 
 class InputError(ValueError):
@@ -23,6 +26,16 @@ def one_line(error: InputError) -> str:
     if message.startswith('Caught '):
         message = message.rpartition('InputError: ')[2]
     return message.strip().splitlines()[0]
+
+
+def exit_interrupted(stop: KeyboardInterrupt) -> None:
+    """End the program after Ctrl-C, with one line: what it was interrupted at, if it says so.
+
+    Of several processes of an evaluation, only the first one speaks.
+    """
+    if os.environ.get('RANK', '0') == '0':
+        print(f'interrupted: {stop}' if str(stop) else 'interrupted', file=sys.stderr)
+    sys.exit(INTERRUPTED)
 
 
 def log_traceback() -> None:

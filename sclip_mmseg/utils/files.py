@@ -1,16 +1,20 @@
 """Files: found by any text, told apart by digest, made by one process at a time."""
 
+import errno
 import hashlib
+import shutil
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Optional, Union
+from typing import Iterable, Optional, Union
 
 from filelock import AcquireReturnProxy, FileLock
 
 from .errors import InputError
 
 _CHUNK = 1 << 20
+# A full disk, a quota that is reached, and a disk that the system made read-only.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _ALGORITHMS = {32: 'MD5', 64: 'SHA-256'}  # by the number of hexadecimal digits
 
 
@@ -67,10 +71,29 @@ def make_folder(folder: Path, remedy: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))  # an empty file fits on a full disk
+            file.flush()
     except OSError as error:
         raise InputError(f'cannot write to {folder} ({error}): {remedy}') from error
+
+
+def explain_full_disk(error: OSError, folders: Iterable[Union[str, Path]]) -> str:
+    """Say which folder cannot be written to any more.
+
+    Args:
+        error: What was raised by writing.
+        folders: Existing ones that were written to, one of which is on the disk at fault.
+
+    Returns:
+        Words such as ``cannot write to /out (No space left on device)``; empty where the error is
+        another one.
+    """
+    if error.errno not in _FULL:
+        return ''
+    # Only opening a file tells which one it was.
+    place = error.filename or min(folders, key=lambda folder: shutil.disk_usage(folder).free)
+    return f'cannot write to {place} ({error.strerror})'
 
 
 def lock_file(target: Path, remedy: str) -> AcquireReturnProxy:

@@ -1,0 +1,224 @@
+"""Full disks, interruptions and pictures that are too much end in one line."""
+
+import errno
+import logging
+import struct
+import tempfile
+import zlib
+
+import numpy as np
+import pytest
+from helpers import ROOT, call_tool, run_test
+from mmseg.evaluation import IoUMetric
+from PIL import Image
+
+from sclip_mmseg import InputError, apis
+from sclip_mmseg.apis import files
+from sclip_mmseg.apis.media import find_media
+from sclip_mmseg.engine import evaluation_runner, resumable_test_loop
+from sclip_mmseg.models import CLIPSegmentor
+from sclip_mmseg.utils.files import explain_full_disk
+
+SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
+FULL = OSError(errno.ENOSPC, 'No space left on device')
+
+
+def _run(clip_path, root, *flags, **kwargs):
+    return run_test(
+        *('sclip_vit-b16_voc21', clip_path, '--work-dir', root / 'work', *flags),
+        *('--cfg-options', *SMALL, 'test_dataloader.num_workers=0'),
+        data_root=root,
+        **kwargs,
+    )
+
+
+def _demo(folder, clip_path, *flags, **kwargs):
+    return call_tool(
+        *(ROOT / 'tools/demo.py', folder, '--classes', 'sky; cat', '--clip', clip_path),
+        *('--device', 'cpu', *flags, '--cfg-options', *SMALL),
+        **kwargs,
+    )
+
+
+def _raise_at(monkeypatch, owner, name, call, error):
+    """Let the call of a function of some number raise an error."""
+    function, calls = getattr(owner, name), []
+
+    def stop(*args, **kwargs):
+        calls.append(0)
+        if len(calls) == call:
+            raise error
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, stop)
+
+
+@pytest.mark.parametrize('flag', ['--work-dir', '--out', '--show-dir'])
+def test_folders_are_written_to_before_anything_is_read(voc_root, flag):
+    (voc_root / 'file').touch()
+    flags = {'--work-dir': voc_root / 'work', flag: voc_root / 'file/below'}
+    words = [word for pair in flags.items() for word in pair]
+    result = run_test('sclip_vit-b16_voc21', 'no.pt', *words, check=False)
+    assert result.returncode == 1
+    [line] = result.stdout.splitlines()
+    assert line.startswith(f'error: cannot write to {voc_root}/file/below (')
+    assert line.endswith(f'name another folder by {flag}')
+
+
+def test_a_full_disk_is_seen_by_writing(tmp_path, monkeypatch):
+    class Full:
+        def __enter__(self):
+            return open('/dev/full', 'wb', buffering=0)
+
+        def __exit__(self, *args):
+            pass
+
+    monkeypatch.setattr(tempfile, 'TemporaryFile', lambda dir: Full())
+    with pytest.raises(InputError, match='No space left on device.*: name another'):
+        files.make_folder(tmp_path, 'name another folder')
+
+
+def test_the_place_that_is_full(tmp_path):
+    named = OSError(errno.EROFS, 'Read-only file system', '/mnt/x')
+    assert explain_full_disk(named, []) == 'cannot write to /mnt/x (Read-only file system)'
+    assert explain_full_disk(FULL, [tmp_path]).startswith(f'cannot write to {tmp_path} (No space')
+    assert explain_full_disk(OSError(errno.ENOENT, 'No such file'), [tmp_path]) == ''
+
+
+def test_an_evaluation_whose_disk_gets_full_goes_on(clip_path, voc_root, monkeypatch):
+    flags = ('--out', voc_root / 'maps')
+    with monkeypatch.context() as patch:
+        _raise_at(patch, IoUMetric, 'process', 3, FULL)
+        result = _run(clip_path, voc_root, *flags, check=False)
+    assert result.returncode == 1 and 'Traceback' not in result.stdout
+    line = result.stdout.splitlines()[-1]
+    assert line.startswith('error: cannot write to ') and '(No space left on device)' in line
+    assert line.endswith('make room there. 2 of 3 images are done: go on with --resume')
+    resumed = _run(clip_path, voc_root, *flags, '--resume').stdout
+    assert 'Resumed: 2 of 3 images are done' in resumed
+
+
+def test_partial_results_that_cannot_be_saved(clip_path, voc_root, monkeypatch):
+    def full(*args):
+        raise FULL
+
+    monkeypatch.setattr(resumable_test_loop, 'write_areas', full)
+    result = _run(clip_path, voc_root, check=False)
+    line = result.stdout.splitlines()[-1]
+    assert line.startswith('error: cannot write to ') and 'Traceback' not in result.stdout
+    assert line.endswith('make room there. 0 of 3 images are done')
+
+
+def test_an_interrupted_evaluation(clip_path, voc_root, monkeypatch):
+    with monkeypatch.context() as patch:
+        _raise_at(patch, IoUMetric, 'process', 2, KeyboardInterrupt())
+        result = _run(clip_path, voc_root, check=False)
+    assert result.returncode == 130 and 'Traceback' not in result.stdout
+    line = result.stdout.splitlines()[-1]
+    assert line == 'interrupted: 1 of 3 images are done: go on with --resume'
+
+
+def test_other_processes_are_silent_about_it(clip_path, voc_root, monkeypatch):
+    from sclip_mmseg.utils.errors import exit_interrupted
+
+    monkeypatch.setenv('RANK', '1')
+    with pytest.raises(SystemExit) as stop:
+        exit_interrupted(KeyboardInterrupt('x'))
+    assert stop.value.code == 130
+
+
+def test_a_log_that_cannot_be_written_is_one_warning(tmp_path, capsys):
+    handler = logging.FileHandler(tmp_path / 'x.log')
+    handler.stream.close()
+    handler.stream = open('/dev/full', 'w')
+    handler.handleError = lambda record: evaluation_runner.warn_once(handler, record)
+    for _ in range(2):
+        handler.handle(logging.makeLogRecord({'msg': 'x'}))
+    with pytest.raises(OSError):
+        handler.stream.close()
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1
+    assert error.startswith(f'warning: {tmp_path}/x.log is not written: ')
+
+
+@pytest.fixture
+def folder(voc_root):
+    return voc_root / 'VOCdevkit/VOC2012/JPEGImages'
+
+
+@pytest.mark.parametrize(
+    'error, code, start',
+    [
+        (KeyboardInterrupt(), 130, 'interrupted: 1 of 3 files are segmented, in '),
+        (FULL, 1, 'error: cannot write to '),
+    ],
+)
+def test_own_pictures_say_how_many_are_done(
+    folder, clip_path, tmp_path, monkeypatch, error, code, start
+):
+    _raise_at(monkeypatch, files, '_segment_picture', 2, error)
+    result = _demo(folder, clip_path, '--out', tmp_path / 'out', check=False)
+    assert result.returncode == code and 'Traceback' not in result.stdout
+    line = result.stdout.splitlines()[-1]
+    assert line.startswith(start)
+    assert line.endswith(f'1 of 3 files are segmented, in {tmp_path}/out')
+
+
+def _write_header(path, side, end=b'\x00\x00\x00\x10IDAT'):
+    """Write a PNG that states a size, and has no pixel."""
+    header = b'IHDR' + struct.pack('>IIBBBBB', side, side, 8, 2, 0, 0, 0)
+    crc = struct.pack('>I', zlib.crc32(header))
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + header + crc + end)
+
+
+def test_a_picture_of_900_megapixels_is_skipped(folder, clip_path, tmp_path):
+    _write_header(folder / 'huge.png', 30000)
+    result = _demo(folder, clip_path, '--out', tmp_path / 'out', check=False)
+    assert result.returncode == 1 and 'Traceback' not in result.stdout
+    lines = result.stdout.splitlines()
+    message = f'{folder}/huge.png has more than 178 million pixels: make it smaller'
+    assert any(line.startswith(f'skipped: {message}') for line in lines)
+    assert lines[-1].startswith(f'error: 1 of 4 not segmented: {message}')
+    assert len(list((tmp_path / 'out').glob('*_labels.png'))) == 3
+
+
+def test_a_size_that_nothing_can_read(tmp_path):
+    _write_header(tmp_path / 'x.png', 40000, end=b'')  # Pillow cannot tell what it is
+    with pytest.raises(InputError, match=r'x\.png cannot be read as a picture'):
+        apis.read_picture(tmp_path / 'x.png')
+
+
+@pytest.mark.parametrize(
+    'error',
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")],
+)
+def test_a_picture_that_needs_too_much_memory(clip_path, monkeypatch, error):
+    options = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
+    model = apis.build_segmentor(['a', 'b'], clip=clip_path, device='cpu', cfg_options=options)
+    _raise_at(monkeypatch, CLIPSegmentor, 'test_step', 1, error)
+    image = np.zeros((120, 130, 3), np.uint8)
+    with pytest.raises(InputError, match='needs more memory than there is: 120×130 pixels, 2 cl'):
+        apis.segment(model, image)
+    _raise_at(monkeypatch, CLIPSegmentor, 'test_step', 1, RuntimeError('a mistake'))
+    with pytest.raises(RuntimeError, match='a mistake'):
+        apis.segment(model, image)
+
+
+def test_an_address_is_refused(tmp_path):
+    url = 'https://example.org/cat.jpg'
+    output = call_tool(ROOT / 'tools/demo.py', url, '--classes', 'a; b', check=False).stdout
+    assert output == f'error: {url} is an address: download it, and give the file\n'
+    for function in (apis.read_picture, lambda path: find_media([path])):
+        with pytest.raises(InputError, match='is an address: download it'):
+            function(url)
+
+
+def test_many_failures_are_counted(clip_path, tmp_path):
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    for index in range(12):
+        (folder / f'{index:02d}.jpg').write_bytes(b'no picture')
+    Image.new('RGB', (120, 120)).save(folder / 'good.png')
+    result = _demo(folder, clip_path, '--out', tmp_path / 'out', check=False)
+    line = result.stdout.splitlines()[-1]
+    assert line.startswith('error: 12 of 13 not segmented: ') and line.endswith(' (and 2 more)')
