@@ -1,6 +1,6 @@
 """Own classes on own pictures and videos."""
 
-from .drawing import draw_legend, draw_overlay
+from ..visualization import draw_classes, draw_legend, draw_overlay
 from .files import FileResult, segment_files
 from .media import read_picture
 from .segment import (
@@ -17,6 +17,7 @@ __all__ = [
     'FileResult',
     'Segmentation',
     'build_segmentor',
+    'draw_classes',
     'draw_legend',
     'draw_overlay',
     'is_trained',

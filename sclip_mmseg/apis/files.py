@@ -13,8 +13,8 @@ from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
 from ..utils.errors import InputError
 from ..utils.files import make_folder
+from ..visualization import draw_overlay
 from ..zoo import DEFAULT_METHOD
-from .drawing import draw_overlay
 from .media import (
     LABELS,
     OVERLAY,
@@ -24,6 +24,7 @@ from .media import (
     output_names,
     read_picture,
     video_writer,
+    write_overlay,
 )
 from .segment import Segmentation, build_segmentor, segment
 
@@ -68,10 +69,10 @@ def segment_files(
 ) -> List[FileResult]:
     """Segment pictures and videos into own classes and write what was found.
 
-    For each input ``NAME_overlay.png`` and ``NAME_labels.png``, of a video ``NAME_overlay.mp4`` (of
+    For each input ``NAME_overlay.jpg`` and ``NAME_labels.png``, of a video ``NAME_overlay.mp4`` (of
     its size and frame rate, without sound) and ``NAME_labels/000000.png`` and so on, laid out below
     ``out`` as the inputs are; and ``areas.csv`` with the area of each class. Files that differ in
-    their suffix alone keep it: ``x.jpg_overlay.png`` and ``x.mov_overlay.mp4``.
+    their suffix alone keep it: ``x.jpg_overlay.jpg`` and ``x.mov_overlay.mp4``.
 
     Args:
         inputs: A picture, video or folder, or several.
@@ -125,9 +126,8 @@ def segment_files(
 def _segment_picture(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
     image = read_picture(path)
     result = segment(model, path)
-    overlay = Path(f'{stem}{OVERLAY}.png')
     drawn = draw_overlay(image[..., ::-1], result.labels, result.class_names, result.palette)
-    Image.fromarray(drawn).save(overlay)
+    overlay = write_overlay(stem, drawn)
     labels = Path(f'{stem}{LABELS}.png')
     _write_labels(result, labels)
     return FileResult(path, overlay, labels, result.pixels)

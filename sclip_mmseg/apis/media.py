@@ -10,6 +10,7 @@ from typing import Iterator, List, Sequence, Tuple, Union
 import cv2
 import mmcv
 import numpy as np
+from PIL import Image
 
 from ..utils.errors import InputError
 
@@ -17,6 +18,8 @@ PICTURES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
 VIDEOS = {'.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm', '.mpg', '.mpeg', '.gif'}
 #: Ends of the names of results, which are not inputs in turn.
 OVERLAY, LABELS = '_overlay', '_labels'
+_LARGEST_JPEG = 65500  # pixels of a side
+_JPEG = dict(quality=92, subsampling=0)  # whole colours, for names on plates
 
 
 def is_video(path: Union[str, Path]) -> bool:
@@ -87,6 +90,23 @@ def read_picture(path: Union[str, Path]) -> np.ndarray:
     if image is None:
         raise InputError(f'{path} cannot be read as a picture')
     return image
+
+
+def write_overlay(stem: Path, image: np.ndarray) -> Path:
+    """Write a drawn picture, RGB uint8 ``[H, W, 3]``, as ``{stem}_overlay.jpg``.
+
+    A picture too large for JPEG becomes a PNG.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    suffix = '.jpg' if max(image.shape) <= _LARGEST_JPEG else '.png'
+    path = Path(f'{stem}{OVERLAY}{suffix}')
+    Image.fromarray(image).save(path, **_JPEG if suffix == '.jpg' else {})
+    return path
 
 
 def open_video(path: Union[str, Path]) -> mmcv.VideoReader:

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 from ..config import set_checkpoint
-from ..datasets import QUERY_LISTS, load_queries, voc_palette
+from ..datasets import QUERY_LISTS, bright_palette, load_queries
 from ..datasets.query_set import Queries
 from ..models import PLAIN_DICTS, CLIPSegmentor
 from ..models.inference_cfg import InferenceCfg
@@ -114,9 +114,8 @@ def build_segmentor(
     cfg, own_background = _read_config(method)
     query_set = load_queries(classes)
     queries, names = query_set.by_class, list(query_set.class_names)
-    # Black is the background's alone, unless a benchmark's palette says otherwise.
     shipped = isinstance(classes, str) and classes in QUERY_LISTS
-    palette = query_set.palette if shipped else voc_palette(len(names) + 1)[1:]
+    palette = query_set.palette if shipped else bright_palette(len(names))
     if own_background and background and background is not True:
         raise InputError(
             f"method='{method}' has a background of its own, which takes no words: use "

@@ -1,7 +1,7 @@
 """Datasets that mmseg lacks, and the query lists of the benchmarks."""
 
 from .coco_object import COCOObjectDataset
-from .palette import voc_palette
+from .palette import bright_palette, voc_palette
 from .query_set import QUERY_LISTS, QuerySet, load_queries
 from .voc20 import PascalVOC20Dataset
 
@@ -10,6 +10,7 @@ __all__ = [
     'COCOObjectDataset',
     'PascalVOC20Dataset',
     'QuerySet',
+    'bright_palette',
     'load_queries',
     'voc_palette',
 ]

@@ -1,6 +1,11 @@
 """Colours for any number of classes."""
 
-from typing import List
+from functools import lru_cache
+from itertools import product
+from typing import List, Tuple
+
+import cv2
+import numpy as np
 
 
 def voc_palette(num_classes: int) -> List[List[int]]:
@@ -23,3 +28,43 @@ def voc_palette(num_classes: int) -> List[List[int]]:
                 color[channel] |= (class_id >> (3 * bit + channel) & 1) << (7 - bit)
         palette.append(color)
     return palette
+
+
+# Chosen by eye on photographs: light or vivid, each unlike those before it.
+_BRIGHT = (
+    *((0, 163, 255), (255, 214, 0), (255, 72, 176), (46, 213, 86), (255, 128, 0), (150, 94, 255)),
+    *((0, 232, 232), (255, 64, 64), (186, 255, 56), (255, 168, 168), (0, 140, 122)),
+    *((255, 233, 171), (178, 34, 110), (166, 200, 255)),
+)
+
+
+def bright_palette(num_classes: int) -> List[List[int]]:
+    """Colours that are seen on photographs: bright, and as unlike one another as may be.
+
+    The first are chosen by eye; each further one is the bright colour that is furthest from all
+    before it in CIE L*a*b*. After 1500 colours they repeat.
+
+    Args:
+        num_classes: How many colours.
+
+    Returns:
+        RGB triples of integers 0 to 255, without black, white and grey.
+    """
+    colors = _bright_colors(min(num_classes, 1500))
+    return [list(colors[index % len(colors)]) for index in range(num_classes)]
+
+
+@lru_cache(maxsize=8)
+def _bright_colors(count: int) -> Tuple[Tuple[int, int, int], ...]:
+    if count <= len(_BRIGHT):
+        return _BRIGHT[:count]
+    levels = range(0, 256, 15)
+    grid = [c for c in product(levels, repeat=3) if max(c) > 160 and max(c) - min(c) > 70]
+    colors = np.array([*_BRIGHT, *grid], dtype=np.uint8)
+    lab = cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    chosen = list(range(len(_BRIGHT)))
+    nearest = np.linalg.norm(lab[:, None] - lab[None, chosen], axis=-1).min(1)
+    while len(chosen) < count:
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.linalg.norm(lab - lab[chosen[-1]], axis=-1))
+    return tuple(tuple(colors[index].tolist()) for index in chosen)

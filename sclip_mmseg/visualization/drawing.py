@@ -1,0 +1,163 @@
+"""Pictures of segmentations."""
+
+from typing import Dict, List, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .fonts import draw_text, text_size
+from .names import font_size, write_names
+from .painting import BACKGROUND, class_map, draw_outlines, paint
+
+Colors = Sequence[Sequence[int]]
+_FEWEST_ROWS = 6  # of a legend beside a very low picture
+
+
+def draw_classes(
+    image: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    palette: Colors,
+    alpha: float = 0.5,
+    names: bool = True,
+) -> np.ndarray:
+    """Paint classes over a picture, with outlines between them and their names.
+
+    The class called ``background`` and labels that are no class, such as 255, are left unpainted.
+
+    Args:
+        image: RGB, uint8 ``[H, W, 3]``.
+        labels: Class of each pixel, integers ``[H, W]``.
+        class_names: K names.
+        palette: K RGB triples.
+        alpha: Opacity of the paint, 0 to 1.
+        names: Write the name of each class where it is, if its area has room for it.
+
+    Returns:
+        RGB, uint8 ``[H, W, 3]``, the picture's size.
+    """
+    ids = class_map(labels, len(class_names))
+    colors = [
+        None if name == BACKGROUND else tuple(map(int, color))
+        for name, color in zip(class_names, palette)
+    ]
+    painted = paint(np.ascontiguousarray(image), ids, [*colors, None], alpha)
+    draw_outlines(painted, ids)
+    if names:
+        shown = [c for c in find_classes([ids], len(colors)) if colors[c] is not None]
+        write_names(painted, ids, class_names, palette, shown)
+    return painted
+
+
+def draw_overlay(
+    image: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    palette: Colors,
+    alpha: float = 0.5,
+    inside: bool = False,
+) -> np.ndarray:
+    """Paint classes over a picture, with a legend of those that occur.
+
+    Args:
+        image, labels, class_names, palette, alpha: See :func:`draw_classes`.
+        inside: Put the legend into the upper left corner, as far as it fits, with the classes in
+            their order, and write no names elsewhere, as suits a frame of a video; else on the
+            right, the largest class first.
+
+    Returns:
+        RGB, uint8 ``[H, W, 3]`` with the legend inside, else ``[H', W + legend, 3]``; H' is larger
+        than H where the picture is lower than a few lines.
+    """
+    painted = draw_classes(image, labels, class_names, palette, alpha, names=not inside)
+    shown = find_classes([labels], len(class_names))
+    if inside:
+        shown.sort()
+    height, width = painted.shape[:2]
+    legend = draw_legend(
+        [class_names[c] for c in shown],
+        [palette[c] for c in shown],
+        font_size((height, width)),
+        height,
+    )
+    if not inside:
+        return beside([painted, legend])
+    legend = legend[:height, :width]
+    corner = painted[: legend.shape[0], : legend.shape[1]]
+    corner[:] = cv2.addWeighted(corner, 0.25, legend, 0.75, 0)
+    return painted
+
+
+def find_classes(maps: Sequence[np.ndarray], num_classes: int) -> List[int]:
+    """Classes that occur in label maps ``[H, W]``, the largest first."""
+    counts = np.zeros(num_classes, dtype=np.int64)
+    for labels in maps:
+        ids = class_map(labels, num_classes)
+        counts += np.bincount(ids.ravel(), minlength=num_classes)[:num_classes]
+    return [int(c) for c in counts.argsort(kind='stable')[::-1] if counts[c]]
+
+
+def draw_legend(
+    names: Sequence[str], colors: Colors, size: int = 11, height: int = 1 << 20
+) -> np.ndarray:
+    """Draw names behind boxes of their colours, in columns.
+
+    Args:
+        names: K names.
+        colors: K RGB triples, 0 to 255.
+        size: Of the font in pixels.
+        height: Pixels that a column may take, if that is more than a few lines.
+
+    Returns:
+        RGB, uint8 ``[H, W, 3]``, on white.
+    """
+    margin = max(4, size // 2)
+    row = text_size('', size)[1] + margin // 2
+    rows = max((height - margin) // row, _FEWEST_ROWS)
+    columns = [range(start, min(start + rows, len(names))) for start in range(0, len(names), rows)]
+    widths = [
+        max(text_size(names[i], size)[0] for i in column) + size + 3 * margin for column in columns
+    ]
+    sheet = Image.new('RGB', (sum(widths), min(rows, len(names)) * row + margin), 'white')
+    pen = ImageDraw.Draw(sheet)
+    for left, column in zip(np.cumsum([0, *widths]).tolist(), columns):
+        for line, index in enumerate(column):
+            x, y = left + margin, margin // 2 + line * row
+            top = y + (row - size) // 2
+            bare = names[index] == BACKGROUND
+            pen.rectangle(
+                (x, top, x + size, top + size),
+                fill='white' if bare else tuple(map(int, colors[index])),
+                outline='gray' if bare else None,
+            )
+            draw_text(sheet, (x + size + margin, y + margin // 4), names[index], size, (0, 0, 0))
+    return np.asarray(sheet)
+
+
+def beside(panels: Sequence[np.ndarray], gap: int = 0) -> np.ndarray:
+    """Lay pictures ``[H, W, 3]`` in a row on white, their upper ends in line."""
+    height = max(len(panel) for panel in panels)
+    width = sum(panel.shape[1] for panel in panels) + gap * (len(panels) - 1)
+    sheet = np.full((height, width, 3), 255, dtype=np.uint8)
+    left = 0
+    for panel in panels:
+        sheet[: len(panel), left : left + panel.shape[1]] = panel
+        left += panel.shape[1] + gap
+    return sheet
+
+
+def titled(panels: Dict[str, np.ndarray], size: int, gap: int = 6) -> np.ndarray:
+    """Lay pictures ``[H, W, 3]`` in a row, each below its title.
+
+    Args:
+        panels: Title → picture.
+        size: Of the font in pixels.
+        gap: Pixels between pictures.
+    """
+    columns = []
+    for title, panel in panels.items():
+        head = Image.new('RGB', (panel.shape[1], text_size('', size)[1] + gap), 'white')
+        draw_text(head, (2, gap // 2), title, size, (0, 0, 0))
+        columns.append(np.concatenate([np.asarray(head), panel]))
+    return beside(columns, gap)

@@ -1,0 +1,115 @@
+"""Text in whatever script, by the fonts of the machine."""
+
+import unicodedata
+import warnings
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+from matplotlib import get_data_path
+from matplotlib.font_manager import findSystemFonts
+from matplotlib.ft2font import FT2Font
+from PIL import Image, ImageDraw, ImageFont
+
+# The same on every machine; it has Latin, Greek, Cyrillic and more.
+_OWN = str(Path(get_data_path()) / 'fonts/ttf/DejaVuSans.ttf')
+# Asked first for what it lacks, by the starts of their files' names.
+_PREFERRED = (
+    *('notosanscjk', 'notosans', 'sourcehansans', 'wqy', 'droidsansfallback', 'unifont'),
+    *('pingfang', 'hiragino', 'arial unicode', 'msyh', 'meiryo', 'malgun', 'simsun'),
+)
+_NO_TEXT = ('emoji', 'lastresort', 'adobeblank')
+_JOINED = ('Mn', 'Me', 'Mc', 'Cf', 'Zs')  # drawn with the character before
+
+
+def text_size(text: str, size: int) -> Tuple[int, int]:
+    """Width and height in pixels of a line drawn by :func:`draw_text`."""
+    width = sum(_font(path, size).getlength(part) for path, part in _runs(text))
+    return int(width + 0.999), sum(_font(_OWN, size).getmetrics())
+
+
+def draw_text(
+    sheet: Image.Image, position: Tuple[int, int], text: str, size: int, color: Tuple[int, ...]
+) -> None:
+    """Draw a line of text, each character in a font that has it.
+
+    Args:
+        sheet: RGB or RGBA, drawn on.
+        position: Left and upper end of the line in pixels.
+        text: Characters that no font has become question marks.
+        size: Of the font in pixels.
+        color: As the sheet's pixels.
+
+    Warns:
+        UserWarning: Once for each character that no font has.
+    """
+    pen, (x, y) = ImageDraw.Draw(sheet), position
+    baseline = y + _font(_OWN, size).getmetrics()[0]
+    for path, part in _runs(text):
+        font = _font(path, size)
+        pen.text((x, baseline), part, fill=color, font=font, anchor='ls')
+        x += font.getlength(part)
+
+
+def _runs(text: str) -> List[Tuple[str, str]]:
+    """Split a line into parts of one font: its file, and the characters."""
+    found = []
+    # A letter and its accent are one character where there is such a character.
+    for character in unicodedata.normalize('NFC', ' '.join(text.split())):
+        if found and unicodedata.category(character) in _JOINED:
+            path = found[-1][0]
+        else:
+            path = find_font(character)
+        found.append((path or _OWN, character if path else '?'))
+    groups = groupby(found, key=lambda item: item[0])
+    return [(path, ''.join(part for _, part in items)) for path, items in groups]
+
+
+@lru_cache(maxsize=4096)
+def find_font(character: str) -> Optional[str]:
+    """File of a font that has a character; None, with a warning, where there is none."""
+    for path in (_OWN, *_system_fonts()):
+        if _has(path, character):
+            return path
+    name = unicodedata.name(character, f'U+{ord(character):04X}')
+    warnings.warn(
+        f"no font has '{character}' ({name}), which is drawn as '?': install one, e.g. "
+        "'apt install fonts-noto-cjk fonts-noto-core', or put its .ttf or .otf file into "
+        '~/.local/share/fonts',
+        stacklevel=2,
+    )
+    return None
+
+
+@lru_cache(maxsize=1)
+def _system_fonts() -> List[str]:
+    """Fonts of the machine and of the user, the best known first."""
+
+    def rank(path: str) -> Tuple[int, bool, str]:
+        name = Path(path).stem.lower()
+        known = [index for index, start in enumerate(_PREFERRED) if name.startswith(start)]
+        return min(known, default=len(_PREFERRED)), 'regular' not in name, path
+
+    paths = findSystemFonts()
+    return sorted(
+        (path for path in paths if not any(word in path.lower() for word in _NO_TEXT)), key=rank
+    )
+
+
+def _has(path: str, character: str) -> bool:
+    face = _face(path)
+    return face is not None and face.get_char_index(ord(character)) != 0
+
+
+@lru_cache(maxsize=1024)
+def _face(path: str) -> Optional[FT2Font]:
+    try:
+        return FT2Font(path)
+    except (OSError, RuntimeError):  # damaged, or of pixels instead of outlines
+        return None
+
+
+@lru_cache(maxsize=64)
+def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size)
