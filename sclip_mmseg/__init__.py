@@ -1,6 +1,6 @@
 """Open-vocabulary segmentation with a frozen CLIP, for MMSegmentation.
 
-Importing the package registers its models, datasets and hooks with mmseg.
+Importing the package registers its models, datasets, hooks and visualizer with mmseg.
 """
 
 from .utils.compat import check_mmcv, provide_mmcv_ext, register_config_scope
@@ -9,8 +9,8 @@ check_mmcv()
 provide_mmcv_ext()
 register_config_scope()
 
-from . import datasets, engine, models, regions  # noqa: E402
+from . import datasets, engine, models, regions, visualization  # noqa: E402
 from .utils.errors import InputError  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ['InputError', '__version__', 'datasets', 'engine', 'models', 'regions']
+__all__ = ['InputError', '__version__', 'datasets', 'engine', 'models', 'regions', 'visualization']

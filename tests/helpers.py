@@ -21,11 +21,11 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 from mmseg.registry import MODELS
-from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 
 from sclip_mmseg.towers import DINO, VisionTransformer
 from sclip_mmseg.utils.compat import openai_clip
+from sclip_mmseg.visualization import OverlayVisualizer
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
@@ -188,7 +188,7 @@ def call_tool(path, *arguments, cwd=ROOT, check=True, env=None):
 def _as_a_process_of_its_own(folder, cwd, env):
     """Give a program the state it would start with, and take back what it changes."""
     before, directory = list(sys.path), os.getcwd()
-    registers = [MMLogger, MessageHub, Visualizer, DefaultScope, SegLocalVisualizer]
+    registers = [MMLogger, MessageHub, Visualizer, DefaultScope, OverlayVisualizer]
     with (
         mock.patch.dict(os.environ, env or {}),
         # Laying the config out for the log takes as long as all the rest.

@@ -122,7 +122,7 @@ def run_python(tmp_path, monkeypatch):
 def test_python_of_own_classes_runs(tmp_path, run_python):
     names = run_python('docs/own_classes.md', 'Python')
     assert list(names['result'].areas) == ['background', 'sheep', 'bottle', 'cow', 'television']
-    assert (tmp_path / 'segmented/toy_000003_overlay.png').is_file()
+    assert (tmp_path / 'segmented/toy_000003_overlay.jpg').is_file()
     assert names['overlay'].dtype == 'uint8'
 
 

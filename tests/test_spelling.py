@@ -40,7 +40,7 @@ def test_all_shipped_configs_are_valid():
         ('test_cfg.resum', True, "ResumableTestLoop has no 'resum' (did you mean 'resume'?)"),
         ('custom_hooks.0.type', 'InputCheck', "(did you mean 'InputCheckHook'?)"),
         ('default_hooks.loger', {}, "has no 'loger' (did you mean 'logger'?)"),
-        ('visualizer.alfa', 0.5, "SegLocalVisualizer has no 'alfa' (did you mean 'alpha'?)"),
+        ('visualizer.alfa', 0.5, "OverlayVisualizer has no 'alfa' (did you mean 'alpha'?)"),
         ('visualizer.vis_backends.0.type', 'LocalBackend', "(did you mean 'LocalVisBackend'?)"),
         ('tta_pipeline.1.transforms.0.0.scle', 3, "Resize has no 'scle' (did you mean"),
         ('env_cfg.dist_cgf', {}, "has no 'dist_cgf' (did you mean 'dist_cfg'?)"),

@@ -8,9 +8,7 @@ env_cfg = dict(
 )
 model_wrapper_cfg = dict(type='FrozenModelWrapper')
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(
-    type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer', alpha=0.5
-)
+visualizer = dict(type='OverlayVisualizer', vis_backends=vis_backends, name='visualizer', alpha=0.5)
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),

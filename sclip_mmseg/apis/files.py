@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Union
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -126,7 +127,8 @@ def segment_files(
 def _segment_picture(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
     image = read_picture(path)
     result = segment(model, path)
-    drawn = draw_overlay(image[..., ::-1], result.labels, result.class_names, result.palette)
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    drawn = draw_overlay(image, result.labels, result.class_names, result.palette)
     overlay = write_overlay(stem, drawn)
     labels = Path(f'{stem}{LABELS}.png')
     write_labels(result, labels)

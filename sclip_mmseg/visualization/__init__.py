@@ -1,5 +1,23 @@
 """Pictures of segmentations: one drawing for files, the page, ``--show-dir`` and the tools."""
 
-from .drawing import beside, draw_classes, draw_legend, draw_overlay, find_classes, titled
+from .drawing import (
+    beside,
+    draw_classes,
+    draw_comparison,
+    draw_legend,
+    draw_overlay,
+    titled,
+    with_legend,
+)
+from .visualizer import OverlayVisualizer
 
-__all__ = ['beside', 'draw_classes', 'draw_legend', 'draw_overlay', 'find_classes', 'titled']
+__all__ = [
+    'OverlayVisualizer',
+    'beside',
+    'draw_classes',
+    'draw_comparison',
+    'draw_legend',
+    'draw_overlay',
+    'titled',
+    'with_legend',
+]

@@ -38,15 +38,23 @@ def draw_classes(
         RGB, uint8 ``[H, W, 3]``, the picture's size.
     """
     ids = class_map(labels, len(class_names))
-    colors = [
-        None if name == BACKGROUND else tuple(map(int, color))
-        for name, color in zip(class_names, palette)
-    ]
+    shown = _count(ids, len(class_names)) if names else []
+    return _draw(image, ids, class_names, palette, alpha, shown)
+
+
+def _draw(
+    image: np.ndarray,
+    ids: np.ndarray,
+    class_names: Sequence[str],
+    palette: Colors,
+    alpha: float,
+    named: Sequence[int],
+) -> np.ndarray:
+    bare = [name == BACKGROUND for name in class_names]
+    colors = [None if hidden else color for hidden, color in zip(bare, palette)]
     painted = paint(np.ascontiguousarray(image), ids, [*colors, None], alpha)
     draw_outlines(painted, ids)
-    if names:
-        shown = [c for c in find_classes([ids], len(colors)) if colors[c] is not None]
-        write_names(painted, ids, class_names, palette, shown)
+    write_names(painted, ids, class_names, palette, [c for c in named if not bare[c]])
     return painted
 
 
@@ -70,8 +78,9 @@ def draw_overlay(
         RGB, uint8 ``[H, W, 3]`` with the legend inside, else ``[H', W + legend, 3]``; H' is larger
         than H where the picture is lower than a few lines.
     """
-    painted = draw_classes(image, labels, class_names, palette, alpha, names=not inside)
-    shown = find_classes([labels], len(class_names))
+    ids = class_map(labels, len(class_names))
+    shown = _count(ids, len(class_names))
+    painted = _draw(image, ids, class_names, palette, alpha, [] if inside else shown)
     if inside:
         shown.sort()
     height, width = painted.shape[:2]
@@ -89,13 +98,47 @@ def draw_overlay(
     return painted
 
 
-def find_classes(maps: Sequence[np.ndarray], num_classes: int) -> List[int]:
-    """Classes that occur in label maps ``[H, W]``, the largest first."""
-    counts = np.zeros(num_classes, dtype=np.int64)
-    for labels in maps:
-        ids = class_map(labels, num_classes)
-        counts += np.bincount(ids.ravel(), minlength=num_classes)[:num_classes]
+def _count(ids: np.ndarray, num_classes: int) -> List[int]:
+    """Classes that occur in a map of :func:`class_map`, the largest first."""
+    counts = cv2.calcHist([ids], [0], None, [num_classes + 1], [0, num_classes + 1])
+    counts = counts.ravel()[:num_classes]  # OpenCV 4 gives a column, 5 a row
     return [int(c) for c in counts.argsort(kind='stable')[::-1] if counts[c]]
+
+
+def draw_comparison(
+    image: np.ndarray,
+    maps: Dict[str, np.ndarray],
+    class_names: Sequence[str],
+    palette: Colors,
+    alpha: float = 0.5,
+    names: bool = True,
+) -> np.ndarray:
+    """Paint several label maps over the same picture, side by side, with one legend.
+
+    Args:
+        image, class_names, palette, alpha, names: See :func:`draw_classes`.
+        maps: Title → class of each pixel, integers ``[H, W]``.
+
+    Returns:
+        RGB, uint8, a row of the maps below their titles, with a legend of the classes that occur in
+        any of them, in their order.
+    """
+    panels, shown = {}, set()
+    for title, labels in maps.items():
+        ids = class_map(labels, len(class_names))
+        found = _count(ids, len(class_names))
+        panels[title] = _draw(image, ids, class_names, palette, alpha, found if names else [])
+        shown.update(found)
+    return with_legend(titled(panels), sorted(shown), class_names, palette)
+
+
+def with_legend(
+    sheet: np.ndarray, shown: Sequence[int], class_names: Sequence[str], palette: Colors
+) -> np.ndarray:
+    """Put a legend of some classes on the right of a row of :func:`titled` pictures."""
+    size = font_size((len(sheet), len(sheet)))
+    names, colors = [class_names[c] for c in shown], [palette[c] for c in shown]
+    return beside([sheet, draw_legend(names, colors, size, len(sheet))])
 
 
 def draw_legend(
@@ -147,16 +190,11 @@ def beside(panels: Sequence[np.ndarray], gap: int = 0) -> np.ndarray:
     return sheet
 
 
-def titled(panels: Dict[str, np.ndarray], size: int, gap: int = 6) -> np.ndarray:
-    """Lay pictures ``[H, W, 3]`` in a row, each below its title.
-
-    Args:
-        panels: Title → picture.
-        size: Of the font in pixels.
-        gap: Pixels between pictures.
-    """
-    columns = []
+def titled(panels: Dict[str, np.ndarray]) -> np.ndarray:
+    """Lay pictures ``[H, W, 3]`` in a row, each below its title."""
+    columns, gap = [], 6
     for title, panel in panels.items():
+        size = font_size(panel.shape)
         head = Image.new('RGB', (panel.shape[1], text_size('', size)[1] + gap), 'white')
         draw_text(head, (2, gap // 2), title, size, (0, 0, 0))
         columns.append(np.concatenate([np.asarray(head), panel]))

@@ -61,14 +61,14 @@ def draw_outlines(painted: np.ndarray, ids: np.ndarray) -> None:
     """Draw, in place, a light line with dark rims where two classes meet.
 
     One of the two is seen on any picture. The line is a pixel or two wide in a picture of 500 to
-    1000 pixels, and grows with it.
+    1000 pixels, and grows with it. Areas of a few pixels get none, which would hide them.
 
     Args:
         painted: RGB, uint8 ``[H, W, 3]``.
         ids: From :func:`class_map`.
     """
     unit = outline_width(ids.shape)
-    line = _borders(ids, unit + 1)
+    line = _borders(cv2.medianBlur(ids, 5), unit + 1)
     rim = cv2.dilate(line, np.ones((2 * unit + 1, 2 * unit + 1), np.uint8))
     cv2.copyTo(cv2.convertScaleAbs(painted, alpha=0.6), rim, painted)
     cv2.max(painted, cv2.merge([line] * 3), painted)

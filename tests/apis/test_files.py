@@ -83,7 +83,7 @@ def test_a_folder_of_both(run, video, voc_root, tmp_path):
     assert results == seen
     assert [result.path.name for result in results] == ['a.jpg', 'clip.avi']
     out = tmp_path / 'out'
-    assert results[0].overlay == out / 'a_overlay.png'
+    assert results[0].overlay == out / 'a_overlay.jpg'
     assert results[1].overlay == out / 'sub/clip_overlay.mp4'
     with open(out / 'areas.csv', newline='') as file:
         rows = list(csv.DictReader(file))
@@ -105,7 +105,7 @@ def test_names_that_differ_in_the_suffix(run, video, voc_root, tmp_path):
     for name in ('IMG_1.JPG', 'IMG_2.JPG'):
         (folder / name).write_bytes(picture)
     results = run(folder)
-    overlays = 'IMG_1.AVI_overlay.mp4', 'IMG_1.JPG_overlay.png', 'IMG_2_overlay.png'
+    overlays = 'IMG_1.AVI_overlay.mp4', 'IMG_1.JPG_overlay.jpg', 'IMG_2_overlay.jpg'
     assert tuple(result.overlay.name for result in results) == overlays
     assert all(result.overlay.is_file() and result.labels.exists() for result in results)
     results[1].overlay.rename(folder / results[1].overlay.name)

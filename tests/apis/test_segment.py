@@ -1,10 +1,9 @@
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from helpers import load_config
 
 from sclip_mmseg import InputError, apis
-from sclip_mmseg.datasets import load_queries
+from sclip_mmseg.datasets import bright_palette, load_queries
 from sclip_mmseg.models.text_embeddings import save_embeddings
 
 SMALL = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
@@ -21,7 +20,7 @@ def test_own_classes(clip_path, picture, method):
     model = apis.build_segmentor(classes, False, method, clip_path, 'cpu', SMALL)
     result = apis.segment(model, picture)
     assert result.class_names == ('sky', 'grass', 'cat')
-    assert result.palette == [[128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    assert result.palette == bright_palette(3)
     assert result.labels.shape == (90, 120)
     assert result.scores.shape == (3, 90, 120)
     assert (result.labels == result.scores.argmax(0)).all()
@@ -30,12 +29,22 @@ def test_own_classes(clip_path, picture, method):
     assert (from_array.labels == result.labels).all()
 
 
+def test_pamr_of_own_pictures_looks_at_the_next_pixels_too(clip_path):
+    def dilations(**options):
+        arguments = (['cat', 'dog'], False, 'sclip-pamr10', clip_path, 'cpu')
+        return apis.build_segmentor(*arguments, {**SMALL, **options}).refine.dilations
+
+    assert load_config('sclip-pamr10_vit-b16_voc20').model.refine.dilations == (8, 16)
+    assert dilations() == (1, 2, 4, 8, 12, 24)
+    assert dilations(**{'model.refine.dilations': (8, 16)}) == (8, 16)
+
+
 @pytest.mark.parametrize('background, queries', [(True, 26), (['wall', 'floor'], 2)])
 def test_background(clip_path, picture, background, queries):
     model = apis.build_segmentor('cat;dog'.split(';'), background, 'sclip', clip_path, 'cpu', SMALL)
     assert model.dataset_meta['classes'] == ('background', 'cat', 'dog')
     assert model.text_head.query_set.class_ids == (0,) * queries + (1, 2)
-    assert model.dataset_meta['palette'] == [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
+    assert model.dataset_meta['palette'] == [[0, 0, 0], *bright_palette(2)]
     assert model.test_cfg.prob_thd == 0.1
     result = apis.segment(model, picture)
     assert (result.labels[result.scores.max(0) < 0.1] == 0).all()
@@ -142,38 +151,3 @@ def test_bad_pictures(tmp_path):
     (tmp_path / 'text.jpg').write_text('no picture')
     with pytest.raises(InputError, match='text.jpg cannot be read'):
         apis.read_picture(tmp_path / 'text.jpg')
-
-
-def test_overlay():
-    image = np.full((60, 40, 3), 100, dtype=np.uint8)
-    labels = np.zeros((60, 40), dtype=int)
-    labels[:, 20:] = 2
-    palette = [[0, 0, 0], [9, 90, 9], [200, 0, 0]]
-    drawn = apis.draw_overlay(image, labels, ['sky', 'cat', 'dog'], palette)
-    assert drawn[0, 0].tolist() == [50, 50, 50]
-    assert drawn[0, 39].tolist() == [150, 50, 50]
-    legend = drawn[:, 40:].reshape(-1, 3)
-    assert (legend == [200, 0, 0]).all(1).any()
-    assert not (legend == [9, 90, 9]).all(1).any()
-
-
-def test_legend_inside_keeps_the_size():
-    image = np.full((60, 90, 3), 100, dtype=np.uint8)
-    labels = np.zeros((60, 90), dtype=int)
-    labels[50:] = 1
-    palette = [[0, 0, 0], [200, 0, 0]]
-    names = ['sky', 'cat']
-    drawn = apis.draw_overlay(image, labels, names, palette, inside=True)
-    assert drawn.shape == image.shape
-    assert drawn[55, 80].tolist() == [150, 50, 50]
-    assert drawn[:40, :40].max() > 150  # the legend's paper
-    many = apis.draw_overlay(image[:9, :9], labels[-9:, :9], ['x', 'y' * 99], palette, inside=True)
-    assert many.shape == (9, 9, 3)
-
-
-def test_legend_longer_than_the_picture():
-    labels = np.arange(12).reshape(3, 4)
-    image = np.zeros((3, 4, 3), dtype=np.uint8)
-    drawn = apis.draw_overlay(image, labels, [f'class {i}' for i in range(12)], [[1, 2, 3]] * 12)
-    assert drawn.shape[0] > 12 * 11
-    Image.fromarray(drawn)

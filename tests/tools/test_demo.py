@@ -33,7 +33,7 @@ def test_a_folder(folder, clip_path, tmp_path):
         labels = np.array(Image.open(tmp_path / f'out/image_{index}_labels.png'))
         assert labels.shape == size
         assert labels.max() <= 3
-        overlay = Image.open(tmp_path / f'out/image_{index}_overlay.png')
+        overlay = Image.open(tmp_path / f'out/image_{index}_overlay.jpg')
         assert overlay.width > size[1]
         assert f'image_{index}.jpg: ' in output
     assert 'Traceback' not in output

@@ -1,0 +1,64 @@
+"""What ``--show-dir`` and mmseg's own tools draw."""
+
+from typing import Optional
+
+import mmcv
+import numpy as np
+from mmengine.dist import master_only
+from mmseg.registry import VISUALIZERS
+from mmseg.structures import SegDataSample
+from mmseg.visualization import SegLocalVisualizer
+
+from .drawing import draw_comparison
+
+
+@VISUALIZERS.register_module()
+class OverlayVisualizer(SegLocalVisualizer):
+    """mmseg's visualizer, with the drawing of this package. Its arguments are the same."""
+
+    @master_only
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: Optional[SegDataSample] = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: Optional[str] = None,
+        step: int = 0,
+        with_labels: bool = True,
+    ) -> None:
+        """Draw the truth on the left, the prediction on the right, with one legend.
+
+        Args:
+            name: Title of the window, or of what the backends keep.
+            image: RGB, uint8 ``[H, W, 3]``.
+            data_sample: With ``gt_sem_seg`` and ``pred_sem_seg``, or one of them.
+            draw_gt, draw_pred: Whether to draw it, if there is one.
+            show: Show the picture in a window.
+            wait_time: Seconds for which it is shown; 0 until a key is pressed.
+            out_file: File to write; None to hand the picture to the backends.
+            step: Step under which the backends keep it.
+            with_labels: Write the names of the classes where they are.
+        """
+        maps = {}
+        for title, key, wanted in (
+            ('truth', 'gt_sem_seg', draw_gt),
+            ('prediction', 'pred_sem_seg', draw_pred),
+        ):
+            if wanted and data_sample is not None and key in data_sample:
+                maps[title] = np.asarray(data_sample.get(key).cpu().data).squeeze(0)
+        meta, drawn = self.dataset_meta, image
+        if maps:
+            drawn = draw_comparison(
+                image, maps, meta['classes'], meta['palette'], self.alpha, with_labels
+            )
+        self.set_image(drawn)
+        if show:
+            self.show(drawn, win_name=name, wait_time=wait_time)
+        if out_file is None:
+            self.add_image(name, drawn, step)
+        else:
+            mmcv.imwrite(mmcv.rgb2bgr(drawn), out_file)
