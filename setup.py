@@ -36,6 +36,8 @@ setup(
     license='Apache-2.0',
     license_files=['LICENSE', 'NOTICE'],
     python_requires='>=3.9',
+    py_modules=['sclip_cli'],
+    entry_points={'console_scripts': ['sclip = sclip_cli:main']},
     packages=find_packages(include=['sclip_mmseg', 'sclip_mmseg.*']),
     package_data={'sclip_mmseg': ['datasets/queries/*.txt']},
     cmdclass={'build_py': BuildWithMim},

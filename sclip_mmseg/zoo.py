@@ -3,10 +3,6 @@
 from pathlib import Path
 from typing import Dict
 
-from .utils.errors import InputError
-from .utils.shipped import configs_dir
-from .utils.spelling import nearest
-
 #: Name → its configs below the folder of configs, a file per benchmark.
 METHODS: Dict[str, str] = {
     'clip': 'clip/clip_vit-b16_{}.py',
@@ -42,6 +38,11 @@ def config_of(method: str, benchmark: str) -> Path:
     Raises:
         InputError: If there is no such method, or it has no config for the benchmark.
     """
+    # Here, because `sclip methods` reads this file without what these import, such as PyTorch.
+    from .utils.errors import InputError
+    from .utils.shipped import configs_dir
+    from .utils.spelling import nearest
+
     if method not in METHODS:
         hint = nearest(method, METHODS)
         raise InputError(f"method='{method}' is not one of {', '.join(METHODS)}{hint}")

@@ -14,7 +14,9 @@ from sclip_mmseg import InputError
 from sclip_mmseg.config import find_config
 
 NAME = 'sclip_mmseg::sclip/sclip_vit-b16_voc20.py'
-FILES = 'setup.py pyproject.toml MANIFEST.in README.md LICENSE NOTICE model-index.yml'.split()
+FILES = (
+    'setup.py sclip_cli.py pyproject.toml MANIFEST.in README.md LICENSE NOTICE model-index.yml'
+).split()
 FOLDERS = 'sclip_mmseg configs tools'.split()
 
 
@@ -110,6 +112,27 @@ def test_names_lead_to_the_configs_beside_the_package(where, request, tmp_path):
 def test_tools_run_from_the_wheel(installed, tmp_path):
     tool = installed / 'sclip_mmseg/.mim/tools/test.py'
     assert 'sclip_mmseg::' in _call(tmp_path, tool, '--help', path=installed)
+
+
+def test_the_command_runs_from_the_wheel(installed, tmp_path, monkeypatch):
+    [entry] = installed.glob('*.dist-info/entry_points.txt')
+    assert 'sclip = sclip_cli:main' in entry.read_text()
+    monkeypatch.delenv('SCLIP_DATA_ROOT', raising=False)
+    code = """
+        import sclip_cli
+        print(sclip_cli.__file__)
+        sclip_cli.main(['methods', 'naclip'])
+        try:
+            sclip_cli.main(['data', 'check', 'voc20'])
+        except SystemExit as stop:
+            from sclip_mmseg.utils.shipped import data_dir
+            print(stop.code, data_dir())
+    """
+    output = _call(tmp_path, '-c', textwrap.dedent(code), path=installed)
+    assert output.startswith(f'{installed / "sclip_cli.py"}\n')
+    assert '  sclip_mmseg::naclip/naclip_vit-b16_voc20.py\n' in output
+    assert f'folder {tmp_path / "data/VOCdevkit/VOC2012"} does not exist' in output
+    assert output.endswith('\nTrue data\n')
 
 
 @pytest.mark.parametrize('prefix', ['sclip_mmseg::', f'{ROOT}/configs/'])

@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Optional, Sequence
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -55,7 +56,7 @@ def parse_args() -> argparse.Namespace:
         default=[],
         help="as for tools/test.py; '{benchmark}' in a value becomes the benchmark's name",
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     for name in ('limit', 'nproc_per_node'):
         if (value := getattr(args, name)) is not None and value < 1:
             parser.error(f'--{name.replace("_", "-")} {value} must be positive')
@@ -71,8 +72,8 @@ def refuse_torchrun() -> None:
     if world > 1:
         first = os.environ.get('RANK', '0') == '0'
         sys.exit(
-            f'error: start {Path(__file__).name} with python and --nproc-per-node {world} instead '
-            'of torchrun: it starts the processes itself'
+            f'error: start {Path(sys.argv[0]).name} with --nproc-per-node {world}, not by '
+            'torchrun: it starts the processes itself'
             if first  # the others leave without a word
             else 0
         )
@@ -107,9 +108,9 @@ def run(args: argparse.Namespace) -> bool:
     return all(result.status != 'failed' for result in results)
 
 
-def main() -> None:
+def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run all pairs; exit with 1 if one failed."""
-    args = parse_args()
+    args = parse_args(argv)
     refuse_torchrun()
     # So that a child ends with this process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

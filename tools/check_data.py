@@ -20,7 +20,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('benchmark', nargs='+', choices=[*BENCHMARKS, 'all'])
     parser.add_argument(
         '--data-root',
-        help='folder to check (default: SCLIP_DATA_ROOT, else data/ of the repository)',
+        help='folder to check (default: SCLIP_DATA_ROOT, else data/ of the clone or, without one, '
+        'of the current folder)',
     )
     parser.add_argument('--out', type=Path, help='folder for a contact sheet of overlays')
     parser.add_argument('--limit', type=int, help='check this many images, spread over the split')

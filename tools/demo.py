@@ -70,11 +70,12 @@ def run(args: argparse.Namespace) -> None:
 
     def report(result: apis.FileResult) -> None:
         shares = ', '.join(f'{name} {share:.1%}' for name, share in result.areas.items() if share)
-        print(f'{result.path}: {shares}')
+        print(f'{result.path}: {shares}', flush=True)
 
     apis.segment_files(
         *(args.images, classes, background, args.method, args.out),
         *(args.clip, args.device, args.cfg_options, report, args.regions),
+        on_progress=lambda text: print(text, flush=True),
     )
     print(f'written to {args.out.resolve()}')
 

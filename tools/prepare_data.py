@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Optional, Sequence
 
-ROOT = Path(__file__).resolve().parents[1]
 # Converter in tools/dataset_converters/ by benchmark. COCO-Stuff164k lends COCO-Object its images.
 CONVERTERS = {
     'voc21': 'voc2012',
@@ -26,7 +25,6 @@ CONVERTERS = {
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
-    data_root = Path(os.environ.get('SCLIP_DATA_ROOT') or ROOT / 'data')
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('benchmark', nargs='+', choices=[*CONVERTERS, 'all'])
     parser.add_argument(
@@ -38,8 +36,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--data-root',
         type=Path,
-        default=data_root,
-        help='folder to write to (default: SCLIP_DATA_ROOT, else data/ of the repository)',
+        help='folder to write to (default: SCLIP_DATA_ROOT, else data/ of the clone or, without '
+        'one, of the current folder)',
     )
     parser.add_argument(
         '--download',
@@ -57,6 +55,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.nproc < 1:
         parser.error(f'--nproc {args.nproc} must be positive')
+    if args.data_root is None:
+        from sclip_mmseg.utils.shipped import data_dir
+
+        args.data_root = data_dir()
     args.raw = args.raw or args.data_root / 'raw'
     return args
 

@@ -143,8 +143,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: If something given cannot be used.
     """
-    from mmengine.runner import Runner
-
+    from sclip_mmseg.engine import EvaluationRunner
     from sclip_mmseg.utils.compat import init_cpu_dist
 
     cfg = load_config(args)
@@ -155,7 +154,7 @@ def run(args: argparse.Namespace) -> None:
         cfg.model = cfg.tta_model
     timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
     init_cpu_dist(args.launcher, timeout)
-    Runner.from_cfg(cfg).test()
+    EvaluationRunner.from_cfg(cfg).test()
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

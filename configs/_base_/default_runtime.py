@@ -11,7 +11,7 @@ vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='OverlayVisualizer', vis_backends=vis_backends, name='visualizer', alpha=0.5)
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
+    logger=dict(type='ProgressLoggerHook', log_metric_by_epoch=False),
     param_scheduler=None,
     checkpoint=None,
     sampler_seed=dict(type='DistSamplerSeedHook'),

@@ -14,6 +14,7 @@ from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
 from ..utils.errors import InputError
 from ..utils.files import make_folder
+from ..utils.progress import Progress
 from ..visualization import draw_overlay
 from ..zoo import DEFAULT_METHOD
 from .media import (
@@ -67,6 +68,7 @@ def segment_files(
     cfg_options: Optional[dict] = None,
     on_result: Optional[Callable[[FileResult], None]] = None,
     regions: Union[str, dict, None] = None,
+    on_progress: Callable[[str], None] = lambda text: None,
 ) -> List[FileResult]:
     """Segment pictures and videos into own classes and write what was found.
 
@@ -81,6 +83,7 @@ def segment_files(
             :func:`build_segmentor`. Class scores are not kept.
         out: Folder to write to; existing results of the same name are replaced.
         on_result: Called with each result as soon as it is written.
+        on_progress: Called every few seconds with how far it is, and how fast, in words.
 
     Returns:
         A result per picture or video.
@@ -98,18 +101,25 @@ def segment_files(
     for path in filter(is_video, files):
         open_video(path)
     make_folder(Path(out), 'name another folder (out, --out)')
+    videos = sum(map(is_video, files))
+    on_progress(f'{len(files) - videos} pictures, {videos} videos; reading weights')
     options = {'model.test_cfg.seg_logits': False, **(cfg_options or {})}
     model = build_segmentor(classes, background, method, clip, device, options, regions)
     results, errors = [], []
+    progress = Progress(len(files), 'files')
     with open(Path(out) / 'areas.csv', 'w', newline='', encoding='utf-8') as file:
         table = csv.writer(file)
         table.writerow(['file', 'class', 'pixels', 'share'])
-        for path, name in zip(files, names):
+        for done, (path, name) in enumerate(zip(files, names)):
+            if done and progress.is_due(done):
+                on_progress(str(progress))
             stem = Path(out) / name
             stem.parent.mkdir(parents=True, exist_ok=True)
-            segment_file = _segment_video if is_video(path) else _segment_picture
             try:
-                result = segment_file(model, path, stem)
+                if is_video(path):
+                    result = _segment_video(model, path, stem, on_progress)
+                else:
+                    result = _segment_picture(model, path, stem)
             except InputError as error:
                 errors.append(str(error))
                 continue
@@ -135,12 +145,15 @@ def _segment_picture(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult
     return FileResult(path, overlay, labels, result.pixels)
 
 
-def _segment_video(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
+def _segment_video(
+    model: CLIPSegmentor, path: Path, stem: Path, on_progress: Callable[[str], None]
+) -> FileResult:
     video = open_video(path)
     overlay, labels = Path(f'{stem}{OVERLAY}.mp4'), Path(f'{stem}{LABELS}')
     labels.mkdir(exist_ok=True)
     totals = dict.fromkeys(model.dataset_meta['classes'], 0)
     frame, count = video.read(), 0
+    progress = Progress(video.frame_cnt, 'frames')
     if frame is None:
         raise InputError(f'{path} has no frame that can be read')
     with video_writer(overlay, video.fps, frame.shape[:2]) as writer:
@@ -154,6 +167,8 @@ def _segment_video(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
             for name, pixels in result.pixels.items():
                 totals[name] += pixels
             frame, count = video.read(), count + 1
+            if progress.is_due(count):
+                on_progress(f'{path}: {progress}')
     if count < video.frame_cnt:
         warnings.warn(f'{path} ends after {count} of {video.frame_cnt} frames', stacklevel=3)
     return FileResult(path, overlay, labels, totals)

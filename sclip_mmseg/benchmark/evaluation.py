@@ -17,6 +17,7 @@ from ..engine import evaluation_settings, list_changes
 from ..utils.errors import InputError
 from ..utils.shipped import shipped_root, tools_dir
 from .child import run_python, torchrun
+from .follow import show_progress
 from .machine import describe_machine
 from .results import Result, write_classes, write_results
 
@@ -165,7 +166,9 @@ class Evaluation:
     def run(self) -> None:
         """Evaluate, or go on with an interrupted evaluation."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if reason := run_python(self.command, self.log):
+        with show_progress(self.log):
+            reason = run_python(self.command, self.log)
+        if reason:
             self.result.status, self.result.reason = 'failed', reason
         else:
             self._keep()

@@ -27,8 +27,8 @@ def load_dataset(cfg: dict) -> BaseDataset:
     """
     root, name = cfg.get('data_root') or '', cfg['type']
     hint = (
-        'Lay the data out with tools/prepare_data.py (docs/datasets.md), and point SCLIP_DATA_ROOT '
-        'to the folder that holds all datasets (or set test_dataloader.dataset.data_root)'
+        'Lay the data out with sclip data prepare (docs/datasets.md), and point SCLIP_DATA_ROOT to '
+        'the folder that holds all datasets (or set test_dataloader.dataset.data_root)'
     )
     paths = [root, *(osp.join(root, path) for path in cfg.get('data_prefix', {}).values())]
     for folder in filter(None, paths):

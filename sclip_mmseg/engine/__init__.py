@@ -1,14 +1,18 @@
 """What the package adds to mmengine's runner."""
 
+from .evaluation_runner import EvaluationRunner
 from .frozen_model_wrapper import FrozenModelWrapper
 from .input_check_hook import InputCheckHook
+from .progress_hook import ProgressLoggerHook
 from .reporting_iou_metric import ReportingIoUMetric
 from .resumable_test_loop import ResumableTestLoop
 from .settings import evaluation_settings, list_changes
 
 __all__ = [
+    'EvaluationRunner',
     'FrozenModelWrapper',
     'InputCheckHook',
+    'ProgressLoggerHook',
     'ReportingIoUMetric',
     'ResumableTestLoop',
     'evaluation_settings',

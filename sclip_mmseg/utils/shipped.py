@@ -4,6 +4,7 @@ A wheel holds them in ``sclip_mmseg/.mim``, as OpenMMLab's packages do (``setup.
 there); a clone has them in its root.
 """
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -23,3 +24,13 @@ def configs_dir() -> Path:
 def tools_dir() -> Path:
     """The folder of the command-line tools."""
     return shipped_root() / 'tools'
+
+
+def data_dir() -> Path:
+    """The folder of all datasets, as the configs have it (``_base_/datasets/benchmark.py``).
+
+    ``SCLIP_DATA_ROOT``, else ``data`` of the clone, or where there is none of the current folder.
+    """
+    if root := os.environ.get('SCLIP_DATA_ROOT'):
+        return Path(root)
+    return Path('data') if shipped_root().name == '.mim' else shipped_root() / 'data'

@@ -236,8 +236,8 @@ def test_torchrun_is_refused(tmp_path):
     assert result.returncode == 1
     lines = [line for line in result.stdout.splitlines() if line.startswith('error: ')]
     assert lines == [
-        'error: start benchmark.py with python and --nproc-per-node 2 instead of torchrun: it '
-        'starts the processes itself'
+        'error: start benchmark.py with --nproc-per-node 2, not by torchrun: it starts the '
+        'processes itself'
     ]
     assert not (tmp_path / 'work').exists()
 

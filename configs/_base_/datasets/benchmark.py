@@ -1,8 +1,11 @@
 # What the benchmarks share: short side 336, evaluation at the original size.
-# The folder of all datasets: `data/` of the repository, unless the environment says otherwise.
+# The folder of all datasets: what the environment says, else `data/` of the clone, or, of an
+# installed package, of the current folder.
 data_root = '{{$SCLIP_DATA_ROOT:default}}'
 if data_root == 'default':
     data_root = '{{fileDirname}}/../../../data'
+    if '/.mim/' in data_root:
+        data_root = 'data'
 
 test_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,0 +1,61 @@
+"""A runner that is brief on the terminal."""
+
+import logging
+import os.path as osp
+from typing import Iterator
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import get_world_size
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+from mmseg.registry import RUNNERS
+
+# mmengine's remarks on every metric of mmseg, and on every model.
+_NOTHING_TO_DO = 'The prefix is not set in metric class', 'Distributed training is not used'
+
+
+@RUNNERS.register_module()
+class EvaluationRunner(Runner):
+    """mmengine's runner. Environment, config and list of hooks are in the log file alone.
+
+    The terminal shows what is evaluated, with what and where the log is, instead.
+    """
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """See :class:`mmengine.runner.Runner`."""
+        logger = super().build_logger(*args, **kwargs)
+        self._brief = _Brief()
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(self._brief)
+        for line in self._describe():
+            logger.info(line)
+        return logger
+
+    def test(self) -> dict:
+        """See :class:`mmengine.runner.Runner`."""
+        self._brief.starting = False
+        return super().test()
+
+    def _describe(self) -> Iterator[str]:
+        encoder = self.cfg.model.get('module', self.cfg.model).get('image_encoder', {})
+        yield f'Config: {self.cfg.filename}'
+        weights = str(encoder.get('checkpoint') or encoder.get('clip'))
+        yield f'Weights: {osp.normpath(weights) if osp.exists(weights) else weights}'
+        device, world = get_device(), get_world_size()
+        name = torch.cuda.get_device_name() if device == 'cuda' else device
+        processes = f', {world} processes' if world > 1 else ''
+        yield f'Device: {name}{processes}, precision {encoder.get("precision", "fp32")}'
+        yield f'Log: {self.log_dir}'
+
+
+class _Brief(logging.Filter):
+    """Keeps long messages of the start, and those that nobody can act on, from the terminal."""
+
+    starting = True
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to show a message."""
+        text = record.getMessage()
+        return not text.startswith(_NOTHING_TO_DO) and not (self.starting and '\n' in text)

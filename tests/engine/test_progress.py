@@ -1,0 +1,128 @@
+"""What a user sees of a run while it goes, and at its end."""
+
+import re
+import threading
+
+import pytest
+from helpers import call_tool, make_voc, metrics, run_test
+
+from sclip_mmseg.benchmark import follow
+from sclip_mmseg.utils.progress import Progress
+
+SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def _speak(steps, interval=10.0):
+    """Seconds after the start at which something is said, of steps of given lengths."""
+    clock = Clock()
+    progress = Progress(len(steps), interval=interval, clock=clock)
+    said = []
+    for done, seconds in enumerate(steps, 1):
+        clock.now += seconds
+        if progress.is_due(done):
+            said.append(clock.now - 100)
+    return said, progress
+
+
+def test_reports_come_by_time():
+    said, _ = _speak([0.5] * 100)
+    assert said == [9.5, 19.0, 28.5, 38.0, 47.5]
+    said, _ = _speak([4.0] * 5)
+    assert said == [8.0, 16.0]
+    said, _ = _speak([25.0] * 3)
+    assert said == [25.0, 50.0, 75.0]
+
+
+def test_rate_and_eta_leave_the_first_step_out():
+    _, progress = _speak([30.0, 0.5, 0.5])
+    progress.total = 1203
+    assert str(progress) == '3 of 1203 images, 2.0 images/s, eta 0:10:00'
+    _, progress = _speak([30.0, 8.0])
+    assert str(progress) == '2 of 2 images, 0.125 images/s, eta 0:00:00'
+    _, first = _speak([30.0])
+    assert str(first) == '1 of 1 images'
+
+
+@pytest.fixture(scope='module')
+def run(clip_path, tmp_path_factory):
+    """Output and log file of a run that writes label maps and pictures."""
+    root = make_voc(tmp_path_factory.mktemp('run') / 'data')
+    output = run_test(
+        *('sclip_vit-b16_voc21', clip_path, '--work-dir', root / 'work'),
+        *('--out', root / 'maps', '--show-dir', root / 'pictures'),
+        *('--cfg-options', *SMALL, 'default_hooks.logger.seconds=0'),
+        data_root=root,
+    ).stdout
+    [log] = (root / 'work').glob('*/*.log')
+    return root, output.strip().splitlines(), log.read_text()
+
+
+def test_the_start_is_brief_on_the_terminal_and_whole_in_the_log(run, clip_path):
+    root, lines, log = run
+    first = next(i for i, line in enumerate(lines) if 'Iter(test)' in line)
+    assert first <= 8
+    start = '\n'.join(lines[:first])
+    for text in (
+        'sclip_vit-b16_voc21.py',
+        clip_path,
+        'Device: cpu, precision fp32',
+        f'PascalVOCDataset, 3 images in {root}/VOCdevkit/VOC2012; batch size 1, ',
+        f'Log: {root}/work/',
+    ):
+        assert text in start and text in log
+    for text in ('System environment', 'Config:\n', 'Hooks will be executed'):
+        assert text in log and text not in start
+
+
+def test_progress_in_mmsegs_words_with_images_per_second(run):
+    _, lines, _ = run
+    progress = [line for line in lines if 'eta: ' in line]
+    assert len(progress) == 3
+    pattern = r'INFO - Iter\(test\) \[3/3\] +eta: 0:00:00 +time: [\d.]+ .*images/s: [\d.]+$'
+    assert re.search(pattern, progress[-1])
+
+
+def test_the_last_lines_say_where_everything_is(run):
+    root, lines, _ = run
+    [folder] = (root / 'work').glob('2*')
+    assert [line.split(' - ')[-1] for line in lines[-4:-1]] == [
+        f'Log and metrics: {folder}',
+        f'Label maps: {root}/maps',
+        f'Pictures: {root}/pictures',
+    ]
+    assert set(metrics('\n'.join(lines))) == {'aAcc', 'mIoU', 'mAcc'}
+
+
+def test_a_benchmark_shows_the_progress_of_its_child(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(follow, '_INTERVAL', 0.001)
+    log = tmp_path / 'console.log'
+    log.write_text('x Iter(test) [ 1/64]  eta: 0:01:00  of an earlier run\n')
+    with follow.show_progress(log), open(log, 'a') as file:
+        file.write('Config: x\n11/21 - INFO - Iter(test) [ 2/64]  eta: 0:0')
+        file.flush()
+        threading.Event().wait(0.02)
+        file.write('0:59  images/s: 2\nIter(test) [64/64]  mIoU: 1\n')
+    assert capsys.readouterr().out == '  Iter(test) [ 2/64]  eta: 0:00:59  images/s: 2\n'
+
+
+def test_own_pictures_report_by_time(clip_path, tmp_path, monkeypatch):
+    from helpers import ROOT
+
+    from sclip_mmseg.apis import files
+
+    monkeypatch.setattr(files, 'Progress', lambda total, unit: Progress(total, unit, interval=0))
+    folder = make_voc(tmp_path) / 'VOCdevkit/VOC2012/JPEGImages'
+    output = call_tool(
+        *(ROOT / 'tools/demo.py', folder, '--classes', 'sky; cat', '--clip', clip_path),
+        *('--device', 'cpu', '--out', tmp_path / 'out', '--cfg-options', *SMALL),
+    ).stdout.splitlines()
+    assert output[0] == '3 pictures, 0 videos; reading weights'
+    assert [line for line in output if line.startswith('2 of 3 files, ')]
+    assert output[-1] == f'written to {tmp_path}/out'

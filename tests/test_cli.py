@@ -1,0 +1,108 @@
+"""The command `sclip`."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers import ROOT, call_tool, config_path, metrics, run_test
+from PIL import Image
+
+from sclip_mmseg.zoo import METHODS
+
+CLI = ROOT / 'sclip_cli.py'
+SMALL = ('--cfg-options', 'model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
+PROGRAMS = {
+    'segment': '--classes',
+    'web': '--port',
+    'test': '--work-dir',
+    'benchmark': '--nproc-per-node',
+    'data prepare': '--raw',
+    'data check': '--partial',
+}
+
+
+def _start(code):
+    command = [sys.executable, '-c', f'import sys, sclip_cli\n{code}']
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_help_and_methods_do_not_wait_for_pytorch():
+    code = 'sclip_cli.main([])\nsclip_cli.main(["methods", "sclip"])\n'
+    output = _start(code + 'print({"torch", "mmseg", "mmengine"} & set(sys.modules))')
+    assert output.splitlines()[-1] == 'set()'
+    for name in PROGRAMS:
+        assert f'\n  sclip {name}  ' in output
+
+
+def test_every_help_speaks_of_sclip():
+    lines = [
+        'import contextlib',
+        f'for name in {list(PROGRAMS)}:',
+        '    with contextlib.suppress(SystemExit):',
+        '        sclip_cli.main([*name.split(), "--help"])',
+    ]
+    output = _start('\n'.join(lines))
+    for name, flag in PROGRAMS.items():
+        assert f'usage: sclip {name} [-h]' in output
+        assert flag in output
+    assert 'usage: demo.py' not in output
+
+
+@pytest.mark.parametrize(
+    'words, hint',
+    [
+        (['segmet', 'x.jpg'], "'segmet' (did you mean 'segment'?)"),
+        (['data', 'chek', 'voc20'], "'data chek' (did you mean 'data check'?)"),
+        (['data'], "'data': there are data prepare, data check"),
+        (['qqq'], "'qqq': there are segment, web, methods"),
+    ],
+)
+def test_a_misspelt_command(words, hint):
+    result = call_tool(CLI, *words, check=False)
+    assert result.returncode == 2
+    assert result.stdout.startswith(f'error: sclip has no command {hint}')
+    assert result.stdout.count('\n') == 1
+
+
+def test_methods():
+    lines = call_tool(CLI, 'methods').stdout.splitlines()
+    assert [line.split()[0] for line in lines[: len(METHODS)]] == list(METHODS)
+    assert 'clearclip/clearclip_vit-b16_*.py  ' in '\n'.join(lines)
+    one = call_tool(CLI, 'methods', 'gem').stdout
+    assert 'https://arxiv.org/abs/2312.00878' in one
+    assert '  sclip_mmseg::gem/gem_vit-b16_voc20.py\n' in one
+    wrong = call_tool(CLI, 'methods', 'slcip', check=False)
+    assert wrong.stdout == "error: there is no method 'slcip' (did you mean 'sclip'?)\n"
+
+
+def test_test_is_the_tool(clip_path, voc_root, tmp_path):
+    config = config_path('sclip_vit-b16_voc21')
+    arguments = (config, clip_path, '--work-dir', tmp_path / 'work', *SMALL)
+    environment = {'SCLIP_DATA_ROOT': str(voc_root)}
+    output = call_tool(CLI, 'test', *arguments, env=environment).stdout
+    tool = run_test('sclip_vit-b16_voc21', *arguments[1:], data_root=voc_root).stdout
+    assert metrics(output) == metrics(tool)
+
+
+def test_segment(clip_path, voc_root, tmp_path):
+    picture = voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
+    arguments = (picture, '--classes', 'sky; cat', '--clip', clip_path, '--device', 'cpu')
+    output = call_tool(CLI, 'segment', *arguments, *SMALL, cwd=tmp_path).stdout
+    assert f'written to {tmp_path / "segmented"}' in output
+    labels = np.array(Image.open(tmp_path / 'segmented/image_0_labels.png'))
+    assert labels.shape == (90, 120)
+
+
+def test_data(voc_root):
+    environment = {'SCLIP_DATA_ROOT': str(voc_root)}
+    arguments = ('data', 'check', 'voc20', '--partial', '--nproc', 1)
+    assert 'voc20: 3 images, 3 labels' in call_tool(CLI, *arguments, env=environment).stdout
+    made = call_tool(CLI, 'data', 'prepare', 'ade20k', env=environment, check=False)
+    assert made.returncode == 1 and 'not prepared: ade20k' in made.stdout
+
+
+def test_benchmark(voc_root, tmp_path):
+    arguments = ('benchmark', '--methods', 'sclpi', '--work-dir', tmp_path)
+    result = call_tool(CLI, *arguments, check=False)
+    assert result.stdout.startswith("error: no config of method 'sclpi'")
