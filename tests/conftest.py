@@ -74,6 +74,30 @@ def dino_path(tmp_path_factory) -> str:
 
 
 @pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A stand-in for the Hugging Face Hub, which its client takes for the real one."""
+    from hub_server import Hub
+    from huggingface_hub import constants
+
+    from sclip_mmseg.towers import repository
+
+    hub = Hub()
+    template = f'{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}'
+    monkeypatch.setattr(constants, 'ENDPOINT', hub.url)
+    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
+    monkeypatch.setattr(constants, 'HF_TOKEN_PATH', str(tmp_path / 'token'))
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    monkeypatch.setattr(constants, 'HF_HUB_DISABLE_IMPLICIT_TOKEN', False)
+    for name in ('HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN'):
+        monkeypatch.delenv(name, raising=False)
+    repository.forget()
+    yield hub
+    repository.forget()
+    hub.close()
+
+
+@pytest.fixture
 def voc_root(tmp_path) -> Path:
     """A folder of datasets with three made-up VOC images of unequal size."""
     return make_voc(tmp_path / 'data')

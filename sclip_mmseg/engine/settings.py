@@ -16,6 +16,7 @@ from ..models.trained import resolve_trained
 from ..regions import RegionFiles
 from ..towers import resolve_clip
 from ..towers.proxy import resolve_proxy
+from ..towers.repository import clip_repository, proxy_repository
 from ..utils.files import find_file, sha256_of
 from ..version import __version__
 
@@ -117,8 +118,15 @@ def _to_json(value: Any, resolve: Callable[[str], Optional[Path]]) -> Any:
         return [_to_json(item, resolve) for item in value]
     if isinstance(value, str):
         path = resolve(value)
-        return f'SHA-256 {sha256_of(path)}' if path else value
+        return f'SHA-256 {sha256_of(path)}{_stated(value, resolve)}' if path else value
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+
+
+def _stated(value: str, resolve: Callable[[str], Optional[Path]]) -> str:
+    """What a repository of the Hub states beside the weights."""
+    find = {resolve_clip: clip_repository, resolve_proxy: proxy_repository}.get(resolve)
+    repository = find and find(value)
+    return f' with {repository.stated}' if repository else ''
 
 
 def _describe_images(dataset: BaseDataset) -> str:

@@ -5,12 +5,15 @@ from typing import List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..registry import METHODS
 from ..towers import VisionTransformer, load_image_tower
+from ..towers.normalisation import CLIP, Normalisation, take_images_of
 from ..towers.proxy import ProxyTower
+from ..towers.repository import clip_repository
 from ..utils.errors import InputError
 from .methods import Classify, Method
 from .view import View
@@ -35,13 +38,13 @@ class CLIPImageEncoder(nn.Module):
     """Cosines of a frozen CLIP's patches with text queries, as a method makes them.
 
     Args:
-        clip: A CLIP by name or the path of a checkpoint, see :func:`..towers.load_clip`.
+        clip: A CLIP by name or the path of a checkpoint, see :func:`..towers.load_clip`. Images
+            come normalised for OpenAI's, also where it was trained with others.
         method: Config of the method, a :class:`.methods.Method`.
         proxy: Arguments of a second tower, :class:`..towers.proxy.ProxyTower`, for the methods that
             need one.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``. LayerNorm is always computed in float32.
-        quick_gelu: OpenAI's activation; False for the exact GELU of most OpenCLIP checkpoints.
-        round_weights: See :func:`..towers.load_image_tower`.
+        quick_gelu, round_weights: See :func:`..towers.load_image_tower`.
         tower: The image tower of ``clip`` where it is there already, of the same precision, to
             share it; None to load it.
 
@@ -55,7 +58,7 @@ class CLIPImageEncoder(nn.Module):
         method: Optional[dict] = None,
         proxy: Optional[dict] = None,
         precision: str = 'fp32',
-        quick_gelu: bool = True,
+        quick_gelu: Optional[bool] = None,
         round_weights: Optional[bool] = None,
         attention: Optional[dict] = None,
         tower: Optional[VisionTransformer] = None,
@@ -75,9 +78,22 @@ class CLIPImageEncoder(nn.Module):
             )
         self.proxy = ProxyTower(**proxy) if proxy is not None else None
         self.tower = tower or load_image_tower(clip, quick_gelu, round_weights)
+        #: Normalisation of the images that are expected, where a repository states its own.
+        self.normalisation = self._adapt_normalisation(clip, adapted=tower is not None)
         self.method.check(self.tower)
         for tower in self._towers:
             tower.set_precision(dtype)
+
+    def _adapt_normalisation(self, clip: str, adapted: bool) -> Optional[Normalisation]:
+        repository = clip_repository(clip)
+        if repository is None:
+            return None
+        own = repository.stated.normalisation
+        if not (adapted or own.is_close(CLIP)):
+            take_images_of(self.tower, CLIP, own)
+            mean, std = own
+            print_log(f"clip='{clip}' is given images of mean {mean} and std {std}", 'current')
+        return CLIP
 
     @property
     def patch_size(self) -> int:

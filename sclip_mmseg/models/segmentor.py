@@ -78,6 +78,7 @@ class CLIPSegmentor(BaseSegmentor):
         self.image_encoder = build_encoder(image_encoder, shared)
         self._check_regions()
         self._check_sizes()
+        self._check_normalisation()
         self.text_head.load(share.text_head if share else None)
         dims = self.image_encoder.embed_dim, self.text_head.embeddings.shape[1]
         if dims[0] != dims[1]:
@@ -131,6 +132,21 @@ class CLIPSegmentor(BaseSegmentor):
             raise InputError(
                 f'test_cfg.crop_size={crop} is smaller than a patch of {patch}×{patch} pixels'
             )
+
+    def _check_normalisation(self) -> None:
+        """See that images come as the encoder expects them, where a repository states how."""
+        expected = getattr(self.image_encoder, 'normalisation', None)
+        if expected is None:
+            return
+        given = [getattr(self.data_preprocessor, key, None) for key in ('mean', 'std')]
+        for values, wanted in zip(given, expected):
+            wanted = 255 * torch.tensor(wanted)
+            if values is None or not torch.allclose(values.flatten(), wanted, atol=0.01):
+                mean, std = ([round(255 * value, 3) for value in part] for part in expected)
+                raise InputError(
+                    f'model.data_preprocessor must have mean={mean} and std={std}: a CLIP from the '
+                    'Hub is adapted to these, whatever it was trained with'
+                )
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
         """Patch features ``[B, h, w, D]`` of normalised images ``[B, 3, H, W]``."""

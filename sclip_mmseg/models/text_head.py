@@ -1,7 +1,7 @@
 """Class names as a linear head on patch features."""
 
 from pathlib import Path
-from typing import List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..datasets import QuerySet, load_queries
 from ..datasets.query_set import Queries
-from ..towers import load_text_tower, resolve_clip
+from ..towers import load_text_tower, resolve_clip, text_options
 from ..utils.errors import InputError
 from .text_embeddings import cached_embeddings, read_embeddings
 
@@ -48,7 +48,7 @@ class CLIPTextHead(nn.Module):
         templates: Union[str, Sequence[str]] = 'imagenet',
         embeddings: Optional[str] = None,
         clip: Optional[str] = None,
-        quick_gelu: bool = True,
+        quick_gelu: Optional[bool] = None,
         round_weights: Optional[bool] = None,
         normalize_prompts: bool = True,
     ):
@@ -89,11 +89,7 @@ class CLIPTextHead(nn.Module):
         """
         if self.embeddings is not None:
             return
-        options = dict(
-            quick_gelu=self.quick_gelu,
-            round_weights=self.round_weights,
-            head=type(self).__name__,
-        )
+        options = dict(self.tower_options(), head=type(self).__name__)
         path = self.find_checkpoint()
         self._source = path, self.templates, self.normalize_prompts, options
         known = {}
@@ -106,6 +102,14 @@ class CLIPTextHead(nn.Module):
             )
             known.update(zip(missing, rows))
         self.embeddings = torch.stack([known[query] for query in self.query_set.queries])
+
+    def tower_options(self) -> Dict[str, Any]:
+        """What the text tower's numbers depend on beside its checkpoint.
+
+        Raises:
+            InputError: If they contradict the checkpoint's repository.
+        """
+        return text_options(self.clip, self.quick_gelu, self.round_weights)
 
     def find_checkpoint(self) -> Path:
         """The file of the text tower, downloaded if needed.

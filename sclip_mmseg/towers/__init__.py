@@ -1,6 +1,13 @@
 """The towers: a Vision Transformer, a text transformer, and where their weights come from."""
 
-from .checkpoint import load_clip, load_image_tower, load_text_tower, read_tensors, resolve_clip
+from .checkpoint import (
+    load_clip,
+    load_image_tower,
+    load_text_tower,
+    read_tensors,
+    resolve_clip,
+    text_options,
+)
 from .layouts import DINO, Layout, build_image_tower, build_text_tower
 from .text import TextTower
 from .vit import Block, Resampling, VisionTransformer, attention_logits
@@ -20,4 +27,5 @@ __all__ = [
     'load_text_tower',
     'read_tensors',
     'resolve_clip',
+    'text_options',
 ]

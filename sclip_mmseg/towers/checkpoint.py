@@ -5,7 +5,7 @@ import pickle
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import Mapping, Optional, Tuple, TypeVar
+from typing import Any, Dict, Mapping, Optional, Tuple, TypeVar
 
 import torch
 from mmengine.logging import print_log
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..utils.download import download
 from ..utils.errors import InputError
 from ..utils.files import find_file
+from ..utils.hub import propose_name
 from . import tensor_pickle
 from .layouts import (
     OPENAI_IMAGE,
@@ -27,6 +28,7 @@ from .layouts import (
     clip_layouts,
     join_projections,
 )
+from .repository import Repository, clip_repository
 from .text import TextTower
 from .vit import VisionTransformer, round_matrices
 
@@ -88,6 +90,7 @@ def resolve_named(checkpoint: str, addresses: Mapping[str, str], key: str) -> Pa
     if path is None:
         raise InputError(
             f"{key}='{checkpoint}' is neither a file nor one of {', '.join(addresses)}"
+            f'{propose_name(checkpoint)}'
         )
     return path
 
@@ -95,7 +98,8 @@ def resolve_named(checkpoint: str, addresses: Mapping[str, str], key: str) -> Pa
 def resolve_clip(clip: str) -> Path:
     """Return the checkpoint file behind a CLIP name or path, downloading it if needed.
 
-    Downloads go to ``$SCLIP_DOWNLOAD_ROOT``, by default ``~/.cache/clip`` as openai-clip's do.
+    Downloads go to ``$SCLIP_DOWNLOAD_ROOT``, by default ``~/.cache/clip`` as openai-clip's do;
+    those from the Hub to its own cache, see :mod:`..utils.hub`.
 
     Raises:
         InputError: If ``clip`` is neither a known name nor a file, or if the download fails.
@@ -107,12 +111,17 @@ def resolve_clip(clip: str) -> Path:
         sha256, filename = META_CLIP[clip]
         url = f'https://dl.fbaipublicfiles.com/MMPT/metaclip/{filename}'
         return download(url, download_root() / filename, sha256)
+    repository = clip_repository(clip)
+    if repository is not None:
+        return repository.weights
     path = find_file(clip)
     if path:
         return path
     if str(clip).startswith('RN'):
         raise InputError(f"clip='{clip}' is a ResNet CLIP, which has no patch tokens: {_choices()}")
-    raise InputError(f"clip='{clip}' is neither a file nor a CLIP by name: {_choices()}")
+    raise InputError(
+        f"clip='{clip}' is neither a file nor a CLIP by name: {_choices()}{propose_name(clip)}"
+    )
 
 
 def openai_url(sha256: str, filename: str) -> str:
@@ -121,16 +130,19 @@ def openai_url(sha256: str, filename: str) -> str:
 
 
 def _choices() -> str:
-    return f'use one of {", ".join([*OPENAI_CLIP, *META_CLIP])}, or the path of a ViT checkpoint'
+    names = ', '.join([*OPENAI_CLIP, *META_CLIP])
+    return f'use one of {names}, hf:ORG/NAME, or the path of a ViT checkpoint'
 
 
-def read_tensors(path: Path) -> StateDict:
+def read_tensors(path: Path, archives: bool = True) -> StateDict:
     """Read the tensors of a checkpoint, running none of its code.
 
     Args:
         path: OpenAI's TorchScript archive, a state dict (``.pt``, ``.pth``, ``.bin``), alone or as
             ``state_dict`` or ``model`` beside whatever else a training saves, or a ``.safetensors``
             file.
+        archives: Whether TorchScript archives are read. They hold programs, so those of anybody
+            are not.
 
     Returns:
         On the CPU, by the file's names, without the ``module.`` of a distributed training.
@@ -138,6 +150,8 @@ def read_tensors(path: Path) -> StateDict:
     Raises:
         InputError: If the file is truncated or of another kind.
     """
+    if not archives and path.suffix != '.safetensors' and _is_torchscript(path):
+        raise InputError(f'{path} is a TorchScript archive, which is read by path alone: give it')
     return {key.removeprefix('module.'): value for key, value in _read(path).items()}
 
 
@@ -145,9 +159,9 @@ def load_clip(clip: str) -> Tuple[StateDict, Layout, Layout]:
     """Load a CLIP with a ViT image tower.
 
     Args:
-        clip: A name in :data:`OPENAI_CLIP` or :data:`META_CLIP`, or the path of a checkpoint, see
-            :func:`read_tensors`, in the key layout of OpenAI, OpenCLIP, MetaCLIP or Hugging Face's
-            ``CLIPModel``.
+        clip: A name in :data:`OPENAI_CLIP` or :data:`META_CLIP`, ``hf:ORG/NAME``, see
+            :mod:`.repository`, or the path of a checkpoint, see :func:`read_tensors`, in the key
+            layout of OpenAI, OpenCLIP, MetaCLIP or Hugging Face's ``CLIPModel``.
 
     Returns:
         Its tensors, and the layouts of its image and text tower.
@@ -156,14 +170,15 @@ def load_clip(clip: str) -> Tuple[StateDict, Layout, Layout]:
         InputError: If the file is missing, truncated, a ResNet CLIP or no CLIP at all.
     """
     path = resolve_clip(clip)
+    found = read_tensors(path, archives=clip_repository(clip) is None)
     # OpenCLIP's CustomTextCLIP keeps the text tower below 'text.'.
-    found = {key.removeprefix('text.'): value for key, value in read_tensors(path).items()}
+    found = {key.removeprefix('text.'): value for key, value in found.items()}
     found = join_projections(found)
     return found, *clip_layouts(found, str(path))
 
 
 def load_image_tower(
-    clip: str, quick_gelu: bool = True, round_weights: Optional[bool] = None
+    clip: str, quick_gelu: Optional[bool] = None, round_weights: Optional[bool] = None
 ) -> VisionTransformer:
     """Load a CLIP's image tower, float32 on the CPU.
 
@@ -172,37 +187,86 @@ def load_image_tower(
 
     Args:
         clip: See :func:`load_clip`.
-        quick_gelu: OpenAI's activation; False for the exact GELU of most OpenCLIP checkpoints.
+        quick_gelu: OpenAI's activation; False for the exact GELU of most OpenCLIP checkpoints. None
+            for what a repository of the Hub states, else OpenAI's.
         round_weights: Whether matrices are rounded to float16; None for those with OpenAI's names
-            and activation, but not MetaCLIP by name.
+            and activation, but not MetaCLIP by name, nor from the Hub.
 
     Raises:
-        InputError: If the checkpoint cannot be used.
+        InputError: If the checkpoint cannot be used, or ``quick_gelu`` contradicts its repository.
     """
+    options = image_options(clip, quick_gelu, round_weights)
+    round_weights = options.pop('round_weights')
     found, layout, _ = load_clip(clip)
-    tower = build_image_tower(found, layout, f"clip='{clip}'", quick_gelu=quick_gelu)
-    return _rounded(tower, layout, quick_gelu, round_weights, clip)
+    tower = build_image_tower(found, layout, f"clip='{clip}'", **options)
+    return _rounded(tower, layout, round_weights, clip)
 
 
 def load_text_tower(
-    clip: str, quick_gelu: bool = True, round_weights: Optional[bool] = None
+    clip: str, quick_gelu: Optional[bool] = None, round_weights: Optional[bool] = None
 ) -> TextTower:
     """Load a CLIP's text tower; arguments as :func:`load_image_tower`.
 
     Raises:
         InputError: If the checkpoint cannot be used or has no text tower.
     """
+    options = text_options(clip, quick_gelu, round_weights)
+    round_weights = options.pop('round_weights')
     found, _, layout = load_clip(clip)
-    tower = build_text_tower(found, layout, f"clip='{clip}'", quick_gelu=quick_gelu)
-    return _rounded(tower, layout, quick_gelu, round_weights, clip)
+    tower = build_text_tower(found, layout, f"clip='{clip}'", **options)
+    return _rounded(tower, layout, round_weights, clip)
 
 
-def _rounded(
-    tower: Tower, layout: Layout, quick_gelu: bool, round_weights: Optional[bool], clip: str
-) -> Tower:
+def image_options(
+    clip: str, quick_gelu: Optional[bool] = None, round_weights: Optional[bool] = None
+) -> Dict[str, Any]:
+    """What an image tower's numbers depend on beside its tensors, as :func:`load_image_tower`.
+
+    Returns:
+        ``quick_gelu`` and ``round_weights``, decided as far as the name tells, and for a repository
+        of the Hub what it states.
+
+    Raises:
+        InputError: If the repository cannot be fetched or used, or is contradicted.
+    """
+    repository = clip_repository(clip)
+    stated = {} if repository is None else repository.stated.image
+    return _options(clip, repository, stated, quick_gelu, round_weights)
+
+
+def text_options(
+    clip: str, quick_gelu: Optional[bool] = None, round_weights: Optional[bool] = None
+) -> Dict[str, Any]:
+    """The same of a text tower, see :func:`image_options`."""
+    repository = clip_repository(clip)
+    if repository is not None and repository.stated.text_problem:
+        raise InputError(repository.stated.text_problem)
+    stated = {} if repository is None else repository.stated.text
+    return _options(clip, repository, stated, quick_gelu, round_weights)
+
+
+def _options(
+    clip: str,
+    repository: Optional[Repository],
+    stated: Mapping[str, Any],
+    quick_gelu: Optional[bool],
+    round_weights: Optional[bool],
+) -> Dict[str, Any]:
+    if round_weights is None and (repository is not None or clip in META_CLIP):
+        round_weights = False
+    if repository is not None and quick_gelu not in (None, stated['quick_gelu']):
+        raise InputError(
+            f'quick_gelu={quick_gelu} contradicts {repository.stated.config} of {repository.name}, '
+            f'which states {stated["quick_gelu"]}: leave quick_gelu out'
+        )
+    default = True if quick_gelu is None else quick_gelu
+    return {'quick_gelu': default, **stated, 'round_weights': round_weights}
+
+
+def _rounded(tower: Tower, layout: Layout, round_weights: Optional[bool], clip: str) -> Tower:
     if round_weights is None:
-        openai = quick_gelu and layout in (OPENAI_IMAGE, OPENAI_TEXT)
-        round_weights = openai and clip not in META_CLIP
+        quick_gelu = tower.blocks[0].quick_gelu
+        round_weights = quick_gelu and layout in (OPENAI_IMAGE, OPENAI_TEXT)
     if round_weights and round_matrices(tower):
         print_log(
             f"The matrices of clip='{clip}' were rounded to float16, as OpenAI's are: "

@@ -1,7 +1,7 @@
 """Checkpoints' key layouts, each a table of this package's names and the file's."""
 
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Mapping, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,10 @@ from .vit import VisionTransformer
 
 StateDict = Dict[str, Tensor]
 
-# Width of an image tower → width of its heads, where this is not 64: OpenCLIP's ViT-H.
-_HEAD_WIDTHS = {1280: 80}
+_SEPARATE = ('q_proj', 'k_proj', 'v_proj'), ('query', 'key', 'value')
+
+# Width of an image tower → width of its heads, where this is not 64: OpenCLIP's ViT-H, g and bigG.
+_HEAD_WIDTHS = {1280: 80, 1408: 88, 1664: 104}
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Layout:
         names: Tensors outside the blocks: our name, with or without its last part → theirs.
         block: What their names of a block's tensors begin with, ``{}`` standing for its number.
         parts: Tensors of a block: our name, with or without its last part → theirs.
-        prefix: What the names of all tensors that belong to the tower alone begin with.
+        prefix: What the names of all tensors that belong to the tower alone begin with, one or
+            several.
         ignored: Names of those that are no weights.
         transposed: Our names of tensors that they store transposed.
         options: Arguments of the tower.
@@ -33,7 +36,7 @@ class Layout:
     names: Mapping[str, str]
     block: str
     parts: Mapping[str, str]
-    prefix: str
+    prefix: Union[str, Tuple[str, ...]]
     ignored: Sequence[str] = ()
     transposed: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -148,6 +151,7 @@ HUGGING_FACE_TEXT = Layout(
     transposed=('proj',),
 )
 
+_DINO_OPTIONS = dict(pre_norm=False, quick_gelu=False, eps=1e-6)
 #: DINO and DINOv2, as Meta publishes their backbones.
 DINO = Layout(
     names={
@@ -170,7 +174,48 @@ DINO = Layout(
     },
     prefix='',
     ignored=('mask_token',),
-    options=dict(pre_norm=False, quick_gelu=False, eps=1e-6),
+    options=_DINO_OPTIONS,
+)
+
+_TRANSFORMERS_NAMES = {
+    'class_token': 'embeddings.cls_token',
+    'registers': 'embeddings.register_tokens',
+    'patch_embed': 'embeddings.patch_embeddings.projection',
+    'positions': 'embeddings.position_embeddings',
+    'norm': 'layernorm',
+}
+_TRANSFORMERS_ATTENTION = {
+    'qkv': 'attention.attention.qkv_proj',  # see join_projections
+    'out': 'attention.output.dense',
+}
+_TRANSFORMERS_REST = dict(
+    names=_TRANSFORMERS_NAMES,
+    block='encoder.layer.{}.',
+    prefix=('embeddings.', 'encoder.', 'layernorm.'),  # not the pooler, nor a classifier
+    ignored=('embeddings.mask_token',),
+    options=_DINO_OPTIONS,
+)
+#: DINO as Hugging Face's ``ViTModel``.
+HUGGING_FACE_DINO = Layout(
+    parts={
+        **_TRANSFORMERS_ATTENTION,
+        'norm1': 'layernorm_before',
+        'norm2': 'layernorm_after',
+        'fc1': 'intermediate.dense',
+        'fc2': 'output.dense',
+    },
+    **_TRANSFORMERS_REST,
+)
+#: DINOv2 as Hugging Face's ``Dinov2Model`` and ``Dinov2WithRegistersModel``.
+HUGGING_FACE_DINOV2 = Layout(
+    parts={
+        **_TRANSFORMERS_ATTENTION,
+        'scale1': 'layer_scale1.lambda1',
+        'fc1': 'mlp.fc1',
+        'fc2': 'mlp.fc2',
+        'scale2': 'layer_scale2.lambda1',
+    },
+    **_TRANSFORMERS_REST,
 )
 
 
@@ -193,14 +238,23 @@ def clip_layouts(found: StateDict, source: str) -> Tuple[Layout, Layout]:
     )
 
 
+def proxy_layout(found: StateDict) -> Layout:
+    """Tell which layout a DINO or DINOv2 has; Meta's where none is known."""
+    for layout in (HUGGING_FACE_DINOV2, HUGGING_FACE_DINO):
+        if layout.has('blocks.0.norm1.weight', found):
+            return layout
+    return DINO
+
+
 def join_projections(found: StateDict) -> StateDict:
     """Stack Hugging Face's separate query, key and value projections."""
     joined = dict(found)
     for key in found:
-        prefix, middle, part = key.partition('.q_proj.')
-        parts = [f'{prefix}.{letter}_proj.{part}' for letter in 'qkv']
-        if middle and all(name in found for name in parts):
-            joined[f'{prefix}.qkv_proj.{part}'] = torch.cat([joined.pop(p) for p in parts])
+        for names in _SEPARATE:
+            prefix, middle, part = key.partition(f'.{names[0]}.')
+            parts = [f'{prefix}.{name}.{part}' for name in names]
+            if middle and all(name in found for name in parts):
+                joined[f'{prefix}.qkv_proj.{part}'] = torch.cat([joined.pop(p) for p in parts])
     return joined
 
 
@@ -213,18 +267,20 @@ def build_image_tower(
         found: A checkpoint's tensors, among them the tower's.
         layout: How they are named.
         source: What to call the checkpoint in an error message.
-        options: Arguments of the tower that its tensors do not tell.
+        options: Arguments of the tower that its tensors do not tell; a ``width`` is compared with
+            theirs.
 
     Raises:
         InputError: If tensors are missing or of unexpected shape.
     """
     width, _, patch_size, _ = layout.get('patch_embed.weight', found, source).shape
+    options.setdefault('heads', max(width // _HEAD_WIDTHS.get(width, 64), 1))
+    _check_heads(width, options, source)
     proj = layout.get('proj', found, source) if 'proj' in layout.names else None
     registers = found[layout.name_of('registers')] if layout.has('registers', found) else None
     return fill(
         lambda: VisionTransformer(
             width=width,
-            heads=width // _HEAD_WIDTHS.get(width, 64),
             depth=layout.depth(found),
             hidden=len(layout.get('blocks.0.fc1.weight', found, source)),
             patch_size=patch_size,
@@ -253,6 +309,8 @@ def build_text_tower(found: StateDict, layout: Layout, source: str, **options) -
             'text_head.embeddings=FILE.npz (see tools/extract_text_embeddings.py)'
         )
     vocab_size, width = layout.get('token_embedding.weight', found, source).shape
+    options.setdefault('heads', max(width // 64, 1))
+    _check_heads(width, options, source)
     proj = layout.get('proj', found, source) if 'proj' in layout.names else None
     return fill(
         lambda: TextTower(
@@ -268,6 +326,16 @@ def build_text_tower(found: StateDict, layout: Layout, source: str, **options) -
         layout,
         source,
     )
+
+
+def _check_heads(width: int, options: Dict[str, Any], source: str) -> None:
+    """Refuse a config of another checkpoint."""
+    stated = options.pop('width', width)
+    if stated != width or width % options['heads']:
+        raise InputError(
+            f'the config of {source} states a width of {stated} and {options["heads"]} heads, '
+            f'which do not fit the width of its weights, {width}'
+        )
 
 
 def fill(make: Callable[[], nn.Module], found: StateDict, layout: Layout, source: str) -> nn.Module:

@@ -1,13 +1,13 @@
 """A second image tower beside CLIP's, DINO or DINOv2."""
 
 from pathlib import Path
-from typing import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from .checkpoint import read_tensors, resolve_named
-from .layouts import DINO, StateDict, build_image_tower
+from .layouts import build_image_tower, join_projections, proxy_layout
+from .normalisation import CLIP, IMAGENET, renormalisation
+from .repository import proxy_repository
 from .vit import Resampling
 
 #: Name → where Meta publishes its backbone, without a checksum.
@@ -24,22 +24,19 @@ PROXIES = {
         ('dinov2_vitb14_reg', 'dinov2/dinov2_vitb14/dinov2_vitb14_reg4_pretrain.pth'),
     )
 }
-# In units of the pixel values that CLIP's are, 0 to 1.
-_CLIP_MEAN, _CLIP_STD = (
-    (0.48145466, 0.4578275, 0.40821073),
-    (0.26862954, 0.26130258, 0.27577711),
-)
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def resolve_proxy(checkpoint: str) -> Path:
-    """Return the file behind a name in :data:`PROXIES` or a path, downloading Meta's if needed.
+    """Return the file behind a name in :data:`PROXIES`, a name on the Hub or a path.
 
     Downloads go where CLIP's do, see :func:`.checkpoint.resolve_clip`.
 
     Raises:
-        InputError: If ``checkpoint`` is neither a known name nor a file, or the download fails.
+        InputError: If ``checkpoint`` is none of these, or the download fails.
     """
+    repository = proxy_repository(checkpoint)
+    if repository is not None:
+        return repository.weights
     return resolve_named(checkpoint, PROXIES, 'model.image_encoder.proxy.checkpoint')
 
 
@@ -47,7 +44,8 @@ class ProxyTower(nn.Module):
     """DINO or DINOv2, frozen, which sees what CLIP sees.
 
     Args:
-        checkpoint: A name in :data:`PROXIES`, or the path of a backbone as Meta publishes it.
+        checkpoint: A name in :data:`PROXIES`, ``hf:ORG/NAME``, see :mod:`.repository`, or the path
+            of a backbone with the names of Meta or of Hugging Face.
 
     Raises:
         InputError: If the checkpoint cannot be used.
@@ -55,15 +53,21 @@ class ProxyTower(nn.Module):
 
     def __init__(self, checkpoint: str):
         super().__init__()
-        found = read_tensors(resolve_proxy(checkpoint))
+        path = resolve_proxy(checkpoint)
+        repository = proxy_repository(checkpoint)
+        found = join_projections(read_tensors(path, archives=repository is None))
+        layout = proxy_layout(found)
         source = f"proxy.checkpoint='{checkpoint}'"
-        self.tower = build_image_tower(found, DINO, source, resampling=_resampling(found))
-        scale, shift = _renormalisation()
+        stated = {} if repository is None else repository.stated.image
+        resampling = _resampling(layout.has('registers', found))
+        self.tower = build_image_tower(found, layout, source, resampling=resampling, **stated)
+        own = IMAGENET if repository is None else repository.stated.normalisation
+        scale, shift = renormalisation(CLIP, own)
         self.register_buffer('scale', scale, persistent=False)
         self.register_buffer('shift', shift, persistent=False)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Change ``[B, 3, H, W]`` from CLIP's normalisation to ImageNet's."""
+        """Change ``[B, 3, H, W]`` from CLIP's normalisation to this tower's own."""
         return images * self.scale + self.shift
 
     def forward(self, images: Tensor) -> Tensor:
@@ -90,17 +94,6 @@ class ProxyTower(nn.Module):
         return tokens[:, self.tower.num_prefix_tokens :].unflatten(1, self.tower.grid(images))
 
 
-def _renormalisation():
-    """Scale and shift ``[3, 1, 1]`` each."""
-
-    def column(values: Sequence[float]) -> Tensor:
-        return torch.tensor(values)[:, None, None]
-
-    scale = column(_CLIP_STD) / column(_IMAGENET_STD)
-    return scale, (column(_CLIP_MEAN) - column(_IMAGENET_MEAN)) / column(_IMAGENET_STD)
-
-
-def _resampling(found: StateDict) -> Resampling:
+def _resampling(has_registers: bool) -> Resampling:
     """DINOv2 with registers was trained to be resampled to the exact size, with antialias."""
-    exact = 'register_tokens' in found
-    return Resampling(offset=None, antialias=True) if exact else Resampling()
+    return Resampling(offset=None, antialias=True) if has_registers else Resampling()

@@ -17,11 +17,12 @@ class TextTower(nn.Module):
     Args:
         context_length: Largest number of tokens of a prompt.
         vocab_size: Number of tokens known.
-        width: Width of the transformer; it has ``width // 64`` heads.
+        width: Width of the transformer.
+        heads: Of each block's attention.
         depth: Number of blocks.
         hidden: Width of the MLPs' hidden layers.
         output_dim: Width of the joint embedding; None for no projection.
-        quick_gelu: See :class:`.vit.Block`.
+        quick_gelu, eps: See :class:`.vit.Block`.
     """
 
     def __init__(
@@ -29,20 +30,21 @@ class TextTower(nn.Module):
         context_length: int,
         vocab_size: int,
         width: int,
+        heads: int,
         depth: int,
         hidden: int,
         output_dim: Optional[int] = None,
         quick_gelu: bool = True,
+        eps: float = 1e-5,
     ):
         super().__init__()
-        heads = max(width // 64, 1)
         self.output_dim = output_dim or width
         self.token_embedding = nn.Embedding(vocab_size, width)
         self.positions = nn.Parameter(torch.empty(context_length, width))
         self.blocks = nn.ModuleList(
-            Block(width, heads, hidden, quick_gelu=quick_gelu) for _ in range(depth)
+            Block(width, heads, hidden, quick_gelu, eps=eps) for _ in range(depth)
         )
-        self.norm = LayerNorm(width)
+        self.norm = LayerNorm(width, eps)
         self.proj = nn.Parameter(torch.empty(width, output_dim)) if output_dim else None
 
     @property

@@ -3,6 +3,7 @@ import pickle
 import pytest
 import torch
 from helpers import seeded_clip
+from hub_server import hugging_face_clip
 from safetensors.torch import save_file
 
 from sclip_mmseg import InputError
@@ -13,43 +14,6 @@ from sclip_mmseg.utils.compat import openai_clip
 @pytest.fixture(scope='module')
 def clip():
     return seeded_clip()
-
-
-def _hugging_face(clip):
-    """The same weights as a CLIPModel of transformers names and cuts them."""
-    target = {'logit_scale': clip['logit_scale']}
-    for tower, prefix in (('vision_model.', 'visual.'), ('text_model.', '')):
-        layer = 0
-        while f'{prefix}transformer.resblocks.{layer}.ln_1.weight' in clip:
-            old = f'{prefix}transformer.resblocks.{layer}.'
-            new = f'{tower}encoder.layers.{layer}.'
-            for part in ('weight', 'bias'):
-                for name, chunk in zip('qkv', clip[f'{old}attn.in_proj_{part}'].chunk(3)):
-                    target[f'{new}self_attn.{name}_proj.{part}'] = chunk
-                for ours, theirs in (
-                    ('attn.out_proj', 'self_attn.out_proj'),
-                    ('mlp.c_fc', 'mlp.fc1'),
-                    ('mlp.c_proj', 'mlp.fc2'),
-                    ('ln_1', 'layer_norm1'),
-                    ('ln_2', 'layer_norm2'),
-                ):
-                    target[f'{new}{theirs}.{part}'] = clip[f'{old}{ours}.{part}']
-            layer += 1
-    for part in ('weight', 'bias'):
-        target[f'vision_model.pre_layrnorm.{part}'] = clip[f'visual.ln_pre.{part}']
-        target[f'vision_model.post_layernorm.{part}'] = clip[f'visual.ln_post.{part}']
-        target[f'text_model.final_layer_norm.{part}'] = clip[f'ln_final.{part}']
-    embeddings = 'vision_model.embeddings.'
-    target[f'{embeddings}class_embedding'] = clip['visual.class_embedding']
-    target[f'{embeddings}patch_embedding.weight'] = clip['visual.conv1.weight']
-    target[f'{embeddings}position_embedding.weight'] = clip['visual.positional_embedding']
-    target[f'{embeddings}position_ids'] = torch.arange(197)[None]
-    target['visual_projection.weight'] = clip['visual.proj'].T
-    target['text_model.embeddings.token_embedding.weight'] = clip['token_embedding.weight']
-    target['text_model.embeddings.position_embedding.weight'] = clip['positional_embedding']
-    target['text_model.embeddings.position_ids'] = torch.arange(77)[None]
-    target['text_projection.weight'] = clip['text_projection'].T
-    return target
 
 
 def _open_clip(clip):
@@ -77,7 +41,7 @@ def _assert_same(path, clip):
 
 
 @pytest.mark.parametrize('suffix', ['.pt', '.pth', '.safetensors'])
-@pytest.mark.parametrize('layout', [dict, _hugging_face, _open_clip])
+@pytest.mark.parametrize('layout', [dict, hugging_face_clip, _open_clip])
 def test_layouts_and_formats(clip, tmp_path, layout, suffix):
     content = layout(clip)
     path = tmp_path / f'clip{suffix}'
@@ -126,8 +90,8 @@ def test_openai_s_matrices_are_rounded_as_openai_clip_rounds_them(clip, tmp_path
         (dict, {}, True),
         (dict, dict(quick_gelu=False), False),  # OpenCLIP's, with OpenAI's names
         (dict, dict(round_weights=False), False),  # MetaCLIP's, with its activation too
-        (_hugging_face, {}, False),
-        (_hugging_face, dict(round_weights=True), True),
+        (hugging_face_clip, {}, False),
+        (hugging_face_clip, dict(round_weights=True), True),
     ],
 )
 def test_which_checkpoints_are_rounded(clip, tmp_path, layout, options, rounded):
@@ -199,8 +163,8 @@ def test_foreign_files(tmp_path, content, message):
         load_clip(str(path))
 
 
-def test_incomplete_hugging_face_file(clip, tmp_path):
-    content = _hugging_face(clip)
+def test_incompletehugging_face_clip_file(clip, tmp_path):
+    content = hugging_face_clip(clip)
     del content['visual_projection.weight']
     path = tmp_path / 'hf.pt'
     torch.save(content, path)

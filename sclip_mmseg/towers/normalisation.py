@@ -1,0 +1,56 @@
+"""How pixels are normalised, and how to go from one normalisation to another."""
+
+from typing import NamedTuple, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from .vit import VisionTransformer
+
+Triple = Tuple[float, float, float]
+
+
+class Normalisation(NamedTuple):
+    """``(pixel - mean) / std`` per channel of RGB, pixels from 0 to 1."""
+
+    mean: Triple
+    std: Triple
+
+    def is_close(self, other: 'Normalisation') -> bool:
+        """Whether both are the same but for the digits that people leave out."""
+        pairs = zip((*self.mean, *self.std), (*other.mean, *other.std))
+        return all(abs(one - two) < 1e-4 for one, two in pairs)
+
+
+#: Of the images that encoders get, see ``configs/_base_/models``.
+CLIP = Normalisation(
+    (0.48145466, 0.4578275, 0.40821073),
+    (0.26862954, 0.26130258, 0.27577711),
+)
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def renormalisation(old: Normalisation, new: Normalisation) -> Tuple[Tensor, Tensor]:
+    """Scale and shift ``[3, 1, 1]`` that turn pixels of one normalisation into another's."""
+    old_mean, old_std, new_mean, new_std = (
+        torch.tensor(values)[:, None, None] for values in (*old, *new)
+    )
+    return old_std / new_std, (old_mean - new_mean) / new_std
+
+
+def take_images_of(tower: VisionTransformer, seen: Normalisation, own: Normalisation) -> None:
+    """Let a tower take images of another normalisation than it was trained with.
+
+    A change of normalisation before the patch embedding is a change of its weights.
+
+    Args:
+        tower: The tower, in float32.
+        seen: Normalisation of the images that it will get.
+        own: Normalisation that it was trained with.
+    """
+    conv = tower.patch_embed
+    scale, shift = renormalisation(seen, own)
+    moved = (conv.weight * shift).sum((1, 2, 3))
+    bias = moved if conv.bias is None else conv.bias + moved
+    conv.weight = nn.Parameter(conv.weight * scale, requires_grad=False)
+    conv.bias = nn.Parameter(bias.detach(), requires_grad=False)

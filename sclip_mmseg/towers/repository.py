@@ -1,0 +1,316 @@
+"""CLIPs, DINOs and DINOv2s of the Hub, and what their repositories' configs state of them.
+
+Two kinds of CLIP are known: OpenCLIP's (``open_clip_config.json``) and those of ``transformers``
+(``config.json``). Where a repository is both, OpenCLIP's files are read, which are the originals.
+What a config leaves out is what the library that reads it takes then.
+"""
+
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+
+from mmengine.logging import print_log
+
+from ..utils.errors import InputError
+from ..utils.hub import HubName, NotCached, fetch_first, parse_name, pin
+from .normalisation import CLIP, IMAGENET, Normalisation
+
+Json = Dict[str, Any]
+
+_OPEN_CLIP, _TRANSFORMERS = 'open_clip_config.json', 'config.json'
+_WEIGHTS = {
+    _OPEN_CLIP: ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin'),
+    _TRANSFORMERS: ('model.safetensors', 'pytorch_model.bin'),
+}
+_SPLIT = ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
+_PREPROCESSORS = ('preprocessor_config.json', 'processor_config.json')
+#: What `transformers` calls QuickGELU and the exact GELU.
+_QUICK = {'quick_gelu': True, 'gelu': False}
+_VOCABULARY = 49408  # tokens of OpenAI's tokenizer
+
+# Keys of OpenCLIP's towers that are read, or that the tensors tell, or without effect here. Others
+# are of architectures that are not built here, unless they switch something off.
+_OPEN_CLIP_KEYS = {
+    'model_cfg': 'embed_dim vision_cfg text_cfg quick_gelu custom_text init_logit_scale'.split(),
+    'vision_cfg': (
+        'image_size layers width head_width mlp_ratio patch_size patch_dropout output_tokens'
+    ).split(),
+    'text_cfg': 'context_length vocab_size width heads layers mlp_ratio'.split(),
+}
+_WITHOUT_EFFECT = {'pool_type': ('tok', 'argmax'), 'pos_embed_type': ('learnable',)}
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a repository's config states.
+
+    Attributes:
+        config: Name of the config.
+        normalisation: Of the images that it was trained with.
+        image: Of the image tower: ``width``, ``heads``, ``eps``, and of a CLIP ``quick_gelu``.
+        text: Of the text tower, the same; empty where there is none.
+        text_problem: Why the text tower cannot be used; empty if it can.
+    """
+
+    config: str
+    normalisation: Normalisation
+    image: Mapping[str, Any]
+    text: Mapping[str, Any] = field(default_factory=dict)
+    text_problem: str = ''
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository at its commit, what it states, and the file of its weights."""
+
+    name: HubName
+    stated: Stated
+    weights: Path
+
+
+def clip_repository(clip: str) -> Optional[Repository]:
+    """Fetch a CLIP from the Hub; None where ``clip`` does not begin with ``hf:``.
+
+    Once per process, so that image and text tower are of one commit.
+
+    Raises:
+        InputError: If the name is wrong, the repository cannot be fetched, or is no CLIP that is
+            known.
+    """
+    name = parse_name(clip)
+    return None if name is None else _clip_repository(name)
+
+
+def proxy_repository(checkpoint: str) -> Optional[Repository]:
+    """Fetch a DINO or DINOv2 from the Hub, as :func:`clip_repository` does a CLIP."""
+    name = parse_name(checkpoint)
+    return None if name is None else _proxy_repository(name)
+
+
+def forget() -> None:
+    """Ask the Hub anew, as a new process would."""
+    _clip_repository.cache_clear()
+    _proxy_repository.cache_clear()
+
+
+@lru_cache(maxsize=8)
+def _clip_repository(name: HubName) -> Repository:
+    name = _announce(name, pin(name, (_OPEN_CLIP, _TRANSFORMERS)))
+    if open_clip := _fetch_optional(name, (_OPEN_CLIP,)):
+        stated = _open_clip(name, _read_json(open_clip, name))
+        if weights := _fetch_optional(name, _WEIGHTS[_OPEN_CLIP]):
+            return Repository(name, stated, weights)
+    stated = _transformers_clip(name, _transformers_config(name))
+    return Repository(name, stated, _transformers_weights(name))
+
+
+@lru_cache(maxsize=8)
+def _proxy_repository(name: HubName) -> Repository:
+    name = _announce(name, pin(name, (_TRANSFORMERS,)))
+    config = _transformers_config(name)
+    source = f'{_TRANSFORMERS} of {name}'
+    kind = config.get('model_type')
+    if kind not in _PROXY_EPS:
+        raise InputError(
+            f'{source} states model_type={kind!r}, which is no DINO or DINOv2 of `transformers`: '
+            f'{", ".join(_PROXY_EPS)}'
+        )
+    if config.get('use_swiglu_ffn'):
+        raise InputError(f'{source} states use_swiglu_ffn, which is not built here: use a smaller')
+    activation = config.get('hidden_act', 'gelu')
+    if activation != 'gelu':
+        raise InputError(f"{source} states hidden_act={activation!r}, only 'gelu' is known")
+    options = dict(
+        width=_number(config, 'hidden_size', 768, source),
+        heads=_number(config, 'num_attention_heads', 12, source),
+        eps=_number(config, 'layer_norm_eps', _PROXY_EPS[kind], source),
+    )
+    normalisation = _transformers_normalisation(name, IMAGENET)
+    stated = Stated(_TRANSFORMERS, normalisation, options)
+    return Repository(name, stated, _transformers_weights(name))
+
+
+# model_type → LayerNorm's eps where it is not stated
+_PROXY_EPS = {'vit': 1e-12, 'dinov2': 1e-6, 'dinov2_with_registers': 1e-6}
+
+
+def _announce(name: HubName, pinned: HubName) -> HubName:
+    if name != pinned:
+        print_log(f'{name} is commit {pinned.revision}', 'current')
+    return pinned
+
+
+def _open_clip(name: HubName, config: Json) -> Stated:
+    source = f'{_OPEN_CLIP} of {name}'
+    model = _section(config, 'model_cfg', source)
+    vision, text = (_section(model, f'{part}_cfg', source) for part in ('vision', 'text'))
+    for key, part in (('model_cfg', model), ('vision_cfg', vision)):
+        if unknown := _unknown(part, _OPEN_CLIP_KEYS[key]):
+            raise InputError(
+                f'{source} states {key}.{unknown}, which is not built here: use a plain ViT CLIP'
+            )
+    if isinstance(vision.get('layers'), list):
+        raise InputError(f'{source} is of a ResNet CLIP, which has no patch tokens: use a ViT CLIP')
+    unknown = _unknown(text, _OPEN_CLIP_KEYS['text_cfg'])
+    quick_gelu = model.get('quick_gelu', False)  # OpenCLIP's default
+    if not isinstance(quick_gelu, bool):
+        raise InputError(f'{source} states quick_gelu={quick_gelu!r}, neither true nor false')
+    width = _number(vision, 'width', 768, source)
+    heads = width // _number(vision, 'head_width', 64, source)
+    shared = dict(eps=1e-5, quick_gelu=quick_gelu)
+    preprocess = config.get('preprocess_cfg') or {}
+    normalisation = _normalisation(preprocess, 'mean', 'std', source, CLIP)
+    return Stated(
+        _OPEN_CLIP,
+        normalisation,
+        dict(width=width, heads=heads, **shared),
+        dict(
+            width=_number(text, 'width', 512, source),
+            heads=_number(text, 'heads', 8, source),
+            **shared,
+        ),
+        _text_problem(text, source, f'text_cfg.{unknown}' if unknown else ''),
+    )
+
+
+def _unknown(section: Json, known: Sequence[str]) -> str:
+    """The first key, with its value, that is of another architecture; empty for none."""
+    for key, value in section.items():
+        if key not in known and value and value not in _WITHOUT_EFFECT.get(key, ()):
+            return f'{key}={value!r}'
+    return ''
+
+
+def _transformers_clip(name: HubName, config: Json) -> Stated:
+    source = f'{_TRANSFORMERS} of {name}'
+    if config.get('model_type') != 'clip':
+        raise InputError(
+            f'{source} states model_type={config.get("model_type")!r}, and {name} has no '
+            f"{_OPEN_CLIP}: only CLIPs ('clip') are known"
+        )
+    towers = []
+    for part, width, heads in (('vision', 768, 12), ('text', 512, 8)):  # where they are not stated
+        # Of these two the first wins in `transformers`.
+        stated = config.get(f'{part}_config_dict') or _section(config, f'{part}_config', source)
+        activation = stated.get('hidden_act', 'quick_gelu')
+        if activation not in _QUICK:
+            raise InputError(
+                f'{source} states {part}_config.hidden_act={activation!r}, only '
+                f'{" and ".join(_QUICK)} are known'
+            )
+        towers.append(
+            dict(
+                width=_number(stated, 'hidden_size', width, source),
+                heads=_number(stated, 'num_attention_heads', heads, source),
+                eps=_number(stated, 'layer_norm_eps', 1e-5, source),
+                quick_gelu=_QUICK[activation],
+            )
+        )
+    image, text = towers
+    return Stated(
+        _TRANSFORMERS,
+        _transformers_normalisation(name, CLIP),
+        image,
+        text,
+        _text_problem(stated, source),
+    )
+
+
+def _text_problem(text: Json, source: str, unknown: str = '') -> str:
+    vocabulary = text.get('vocab_size', _VOCABULARY)
+    if vocabulary != _VOCABULARY:
+        unknown = f"vocab_size={vocabulary!r}, not the {_VOCABULARY} of OpenAI's tokenizer"
+    if not unknown:
+        return ''
+    return (
+        f'{source} states {unknown}: its text tower is not built here, give '
+        'text_head.embeddings=FILE.npz'
+    )
+
+
+def _transformers_config(name: HubName) -> Json:
+    path = fetch_first(name, (_TRANSFORMERS,))
+    if path is None:
+        raise InputError(f'{name} has no {" or ".join(_WEIGHTS[_OPEN_CLIP])}, and no config.json')
+    return _read_json(path, name)
+
+
+def _transformers_weights(name: HubName) -> Path:
+    filenames = _WEIGHTS[_TRANSFORMERS]
+    path = fetch_first(name, filenames)
+    if path is None and _fetch_optional(name, _SPLIT):
+        raise InputError(f'the weights of {name} are split into several files, which is not read')
+    if path is None:
+        raise InputError(f'{name} has no weights: none of {", ".join(filenames)}')
+    return path
+
+
+def _transformers_normalisation(name: HubName, default: Normalisation) -> Normalisation:
+    path = _fetch_optional(name, _PREPROCESSORS)
+    config = {} if path is None else _read_json(path, name)
+    config = config.get('image_processor') or config
+    source = f'{path.name if path else _PREPROCESSORS[0]} of {name}'
+    factor = _number(config, 'rescale_factor', 1 / 255, source)
+    if not config.get('do_normalize', True) or abs(factor * 255 - 1) > 1e-3:
+        raise InputError(
+            f'{source} states do_normalize={config.get("do_normalize")} and rescale_factor='
+            f'{factor}: only images that are normalised from 0 to 1 are known'
+        )
+    return _normalisation(config, 'image_mean', 'image_std', source, default)
+
+
+def _normalisation(
+    config: Json, mean: str, std: str, source: str, default: Normalisation
+) -> Normalisation:
+    """Read mean and standard deviation, or say that they are not stated."""
+    if config.get(mean) is None and config.get(std) is None:
+        print_log(f'{source} states no {mean} and {std}: taken as {tuple(default)}', 'current')
+        return default
+    found = []
+    for key in (mean, std):
+        values = config.get(key)
+        if not isinstance(values, list) or len(values) != 3 or not all(map(_is_number, values)):
+            raise InputError(f'{source} states {key}={values!r}, not three numbers')
+        found.append(tuple(map(float, values)))
+    if min(found[1]) <= 0:
+        raise InputError(f'{source} states {std}={config[std]!r}, not three positive numbers')
+    return Normalisation(*found)
+
+
+def _fetch_optional(name: HubName, filenames: Tuple[str, ...]) -> Optional[Path]:
+    """The first file there is; a cache without it is taken as a repository without it."""
+    try:
+        return fetch_first(name, filenames)
+    except NotCached:
+        return None
+
+
+def _read_json(path: Path, name: HubName) -> Json:
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f'{path.name} of {name} is no JSON ({error}): delete {path}') from error
+    if not isinstance(content, dict):
+        raise InputError(f'{path.name} of {name} holds a {type(content).__name__}, not a config')
+    return content
+
+
+def _section(config: Json, key: str, source: str) -> Json:
+    value = config.get(key) or {}
+    if not isinstance(value, dict):
+        raise InputError(f'{source} states {key}={value!r}, not a section of values')
+    return value
+
+
+def _number(config: Json, key: str, default: float, source: str) -> Any:
+    """A positive number, whole where the default is."""
+    value = config.get(key, default)
+    if not _is_number(value) or value <= 0 or isinstance(value, float) > isinstance(default, float):
+        raise InputError(f'{source} states {key}={value!r}, not a positive number')
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value

@@ -1,0 +1,469 @@
+"""CLIP, OpenCLIP, DINO and DINOv2 repositories on a stand-in for the Hub."""
+
+import io
+import json
+
+import pytest
+import torch
+from helpers import load_config, metrics, run_test, seeded_clip, seeded_dino
+from hub_server import (
+    CLIP_PREPROCESSOR,
+    COMMIT,
+    IMAGENET_PREPROCESSOR,
+    hugging_face_clip,
+    hugging_face_dino,
+    to_safetensors,
+)
+
+from sclip_mmseg import InputError
+from sclip_mmseg.engine.settings import _flatten
+from sclip_mmseg.models import CLIPImageEncoder, View
+from sclip_mmseg.models.text_head import CLIPTextHead
+from sclip_mmseg.towers import load_image_tower, load_text_tower
+from sclip_mmseg.towers.proxy import ProxyTower
+
+TOKENS = torch.tensor([[49406, 320, 2368, 49407]])
+HALF = [0.5, 0.5, 0.5]
+
+
+@pytest.fixture(scope='module')
+def clip():
+    return seeded_clip()
+
+
+def _tower_config(width, heads, activation, **more):
+    return dict(hidden_size=width, num_attention_heads=heads, hidden_act=activation, **more)
+
+
+def _config(activation='quick_gelu', heads=2, **more):
+    """`config.json` of the seeded CLIP."""
+    return dict(
+        model_type='clip',
+        vision_config=_tower_config(128, heads, activation),
+        text_config=_tower_config(64, 1, activation, vocab_size=49408),
+        **more,
+    )
+
+
+def _open_clip_config(vision=None, text=None, preprocess=None, **model):
+    """`open_clip_config.json` of the seeded CLIP."""
+    return dict(
+        model_cfg=dict(
+            embed_dim=32,
+            vision_cfg=dict(layers=3, width=128, patch_size=16, image_size=224, **(vision or {})),
+            text_cfg={**dict(width=64, heads=1, layers=2, context_length=77), **(text or {})},
+            **model,
+        ),
+        preprocess_cfg=preprocess
+        or {'mean': CLIP_PREPROCESSOR['image_mean'], 'std': CLIP_PREPROCESSOR['image_std']},
+    )
+
+
+def _pickle(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def _put_clip(hub, clip, config=None, preprocessor=CLIP_PREPROCESSOR, name='org/clip'):
+    """Publish a CLIP of `transformers`."""
+    hub.put(
+        name,
+        config__json=config or _config(),
+        preprocessor_config__json=preprocessor,
+        model__safetensors=to_safetensors(hugging_face_clip(clip)),
+    )
+
+
+def _put_open_clip(hub, clip, config=None, name='org/open_clip', **more):
+    """Publish a CLIP of OpenCLIP."""
+    hub.put(
+        name,
+        open_clip_config__json=config or _open_clip_config(),
+        open_clip_model__safetensors=to_safetensors(clip),
+        **more,
+    )
+
+
+def _outputs(clip, **options):
+    """What both towers of a CLIP make of an image and a prompt."""
+    torch.manual_seed(0)
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        towers = load_image_tower(clip, **options)(image), load_text_tower(clip, **options)(TOKENS)
+    return torch.cat([towers[0].flatten(), towers[1].flatten()])
+
+
+def _by_path(tmp_path, state, **options):
+    path = tmp_path / 'local.pt'
+    torch.save(state, path)
+    return _outputs(str(path), **options)
+
+
+@pytest.mark.parametrize('activation, quick', [('quick_gelu', True), ('gelu', False)])
+def test_hugging_face_s_clip(hub, clip, tmp_path, activation, quick):
+    _put_clip(hub, clip, _config(activation))
+    found = _outputs('hf:org/clip')
+    state = hugging_face_clip(clip)
+    assert found.equal(_by_path(tmp_path, state, quick_gelu=quick))
+    assert not found.equal(_by_path(tmp_path, state, quick_gelu=not quick))
+    expected = ['config.json', 'model.safetensors', 'preprocessor_config.json']
+    assert sorted(hub.downloads()) == expected
+
+
+@pytest.mark.parametrize('stated, quick', [({}, False), (dict(quick_gelu=True), True)])
+def test_open_clip(hub, clip, tmp_path, stated, quick):
+    _put_open_clip(hub, clip, _open_clip_config(**stated), README__md=b'#')
+    found = _outputs('hf:org/open_clip')
+    assert found.equal(_by_path(tmp_path, clip, quick_gelu=quick, round_weights=False))
+    assert not found.equal(_by_path(tmp_path, clip, quick_gelu=not quick, round_weights=False))
+    assert sorted(hub.downloads()) == ['open_clip_config.json', 'open_clip_model.safetensors']
+
+
+def test_torch_files(hub, clip, tmp_path):
+    hub.put('org/hf', config__json=_config(), pytorch_model__bin=_pickle(hugging_face_clip(clip)))
+    training = {'epoch': 3, 'state_dict': {f'module.{key}': value for key, value in clip.items()}}
+    hub.put(
+        'org/open_clip',
+        open_clip_config__json=_open_clip_config(quick_gelu=True),
+        open_clip_pytorch_model__bin=_pickle(training),
+    )
+    expected = _by_path(tmp_path, clip, round_weights=False)
+    assert _outputs('hf:org/open_clip').equal(expected)
+    assert _outputs('hf:org/hf').equal(expected)
+
+
+def test_a_repository_that_is_both_is_read_as_open_clip_s(hub, clip, tmp_path):
+    other = hugging_face_clip(seeded_clip(1))
+    hub.put(
+        'org/both',
+        open_clip_config__json=_open_clip_config(),
+        open_clip_model__safetensors=to_safetensors(clip),
+        config__json=_config('quick_gelu'),
+        model__safetensors=to_safetensors(other),
+    )
+    expected = _by_path(tmp_path, clip, quick_gelu=False, round_weights=False)
+    assert _outputs('hf:org/both').equal(expected)
+    assert 'model.safetensors' not in hub.downloads()
+
+
+def test_of_timm_s_two_configs_open_clip_s_is_read(hub, clip):
+    _put_open_clip(hub, clip, config__json={'architecture': 'vit_base_patch16_clip_224'})
+    assert load_image_tower('hf:org/open_clip').blocks[0].quick_gelu is False
+
+
+@pytest.mark.parametrize('quick', [True, False])
+def test_an_activation_that_contradicts_the_repository_is_refused(hub, clip, quick):
+    _put_clip(hub, clip, _config('quick_gelu' if quick else 'gelu'))
+    message = f'quick_gelu={not quick} contradicts config.json of hf:org/clip, which states {quick}'
+    for load in (load_image_tower, load_text_tower):
+        with pytest.raises(InputError, match=message):
+            load('hf:org/clip', quick_gelu=not quick)
+    assert load_image_tower('hf:org/clip', quick_gelu=quick).blocks[0].quick_gelu is quick
+
+
+def test_what_transformers_takes_where_nothing_is_stated(hub, clip):
+    config = dict(model_type='clip', vision_config=dict(hidden_size=128, num_attention_heads=2))
+    config['text_config'] = dict(hidden_size=64)
+    _put_clip(hub, clip, config)
+    assert load_image_tower('hf:org/clip').blocks[0].quick_gelu is True
+    assert load_text_tower('hf:org/clip').blocks[0].heads == 8
+
+
+def test_heads_and_eps_are_those_stated(hub, clip):
+    config = _config(heads=4)
+    config['vision_config']['layer_norm_eps'] = 1e-6
+    _put_clip(hub, clip, config)
+    tower = load_image_tower('hf:org/clip')
+    assert (tower.blocks[0].heads, tower.norm.eps, tower.blocks[2].norm1.eps) == (4, 1e-6, 1e-6)
+    _put_open_clip(hub, clip, _open_clip_config(vision=dict(head_width=32), text=dict(heads=2)))
+    assert load_image_tower('hf:org/open_clip').blocks[0].heads == 4
+    assert load_text_tower('hf:org/open_clip').blocks[0].heads == 2
+
+
+@pytest.mark.parametrize('name', ['org/clip', 'org/open_clip'])
+def test_weights_from_the_hub_are_not_rounded(hub, clip, name):
+    _put_clip(hub, clip)
+    _put_open_clip(hub, clip, _open_clip_config(quick_gelu=True))
+    weight = clip['visual.transformer.resblocks.1.attn.in_proj_weight']
+    for options, expected in (({}, weight), (dict(round_weights=True), weight.half().float())):
+        tower = load_image_tower(f'hf:{name}', **options)
+        assert tower.blocks[1].qkv.weight.equal(expected)
+
+
+def test_both_towers_are_of_one_commit(hub, clip):
+    _put_clip(hub, clip)
+    load_image_tower('hf:org/clip')
+    commits = hub.repositories['org/clip']
+    hub.commits['main'] = 'd' * 40
+    commits['d' * 40] = {**commits[COMMIT], 'model.safetensors': b'changed'}
+    assert load_text_tower('hf:org/clip').output_dim == 32
+
+
+def _normalised(pixels, mean, std):
+    mean, std = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    return (pixels - mean) / std
+
+
+def test_images_are_renormalised_for_a_clip_trained_otherwise(hub, clip, tmp_path):
+    """As laion's ViT-L/14 was: its tower sees what it would see of images of its own mean."""
+    _put_clip(hub, clip, preprocessor=dict(image_mean=HALF, image_std=HALF))
+    path = tmp_path / 'local.pt'
+    torch.save(hugging_face_clip(clip), path)
+    method = dict(type='SCLIP')
+    adapted, plain = CLIPImageEncoder('hf:org/clip', method), CLIPImageEncoder(str(path), method)
+    pixels = torch.rand(1, 3, 64, 96)
+    given = _normalised(pixels, CLIP_PREPROCESSOR['image_mean'], CLIP_PREPROCESSOR['image_std'])
+    own = _normalised(pixels, HALF, HALF)
+    found, expected, wrong = (
+        encoder.features(View(images), None)
+        for encoder, images in ((adapted, given), (plain, own), (plain, given))
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert not torch.allclose(found, wrong, atol=1e-2)
+
+
+def test_normalisation_of_open_clip_and_of_newer_files(hub, clip):
+    preprocess = dict(mean=HALF, std=HALF)
+    _put_open_clip(hub, clip, _open_clip_config(preprocess=preprocess))
+    nested = dict(image_processor=dict(image_mean=HALF, image_std=HALF))
+    state = to_safetensors(hugging_face_clip(clip))
+    hub.put(
+        'org/new', config__json=_config(), processor_config__json=nested, model__safetensors=state
+    )
+    for name in ('org/open_clip', 'org/new'):
+        tower = CLIPImageEncoder(f'hf:{name}', dict(type='SCLIP')).tower
+        assert tower.patch_embed.bias is not None
+    _put_clip(hub, clip)
+    assert CLIPImageEncoder('hf:org/clip', dict(type='SCLIP')).tower.patch_embed.bias is None
+
+
+def test_other_images_than_the_encoder_expects_are_refused(hub, clip):
+    from mmseg.registry import MODELS
+
+    _put_clip(hub, clip)
+    cfg = load_config('sclip_vit-b16_voc20', 'hf:org/clip').model
+    cfg.text_head.update(queries=['a', 'b'], templates=['{}'])
+    MODELS.build(cfg)
+    cfg.data_preprocessor.mean = [127.5, 127.5, 127.5]
+    with pytest.raises(InputError, match=r'data_preprocessor must have mean=\[122.771, 116.746, '):
+        MODELS.build(cfg)
+
+
+OPEN_CLIP_PROBLEMS = [
+    (dict(vision=dict(timm_model_name='x')), "vision_cfg.timm_model_name='x', which is not built"),
+    (dict(vision=dict(attentional_pool=True)), 'vision_cfg.attentional_pool=True'),
+    (dict(vision=dict(width=64)), 'states a width of 64 and 1 heads, which do not fit .* 128'),
+    (dict(multimodal_cfg=dict(width=512)), 'model_cfg.multimodal_cfg'),
+    (dict(quick_gelu='yes'), "quick_gelu='yes', neither true nor false"),
+    (dict(preprocess=dict(mean=[1, 2], std=HALF)), r'mean=\[1, 2\], not three numbers'),
+    (dict(preprocess=dict(mean=HALF, std=[0, 1, 1])), r'std=\[0, 1, 1\], not three positive'),
+]
+
+
+@pytest.mark.parametrize('changes, message', OPEN_CLIP_PROBLEMS)
+def test_architectures_that_are_not_built_are_refused(hub, clip, changes, message):
+    config = _open_clip_config()
+    config['model_cfg']['vision_cfg'].update(changes.get('vision', {}))
+    config['model_cfg'].update(
+        {key: changes[key] for key in changes if key not in ('vision', 'preprocess')}
+    )
+    config['preprocess_cfg'].update(changes.get('preprocess', {}))
+    _put_open_clip(hub, clip, config)
+    with pytest.raises(InputError, match=message):
+        load_image_tower('hf:org/open_clip')
+
+
+def test_open_clip_s_resnets_are_refused_before_their_weights_are_fetched(hub, clip):
+    config = _open_clip_config()
+    config['model_cfg']['vision_cfg'].update(layers=[3, 4, 6, 3])
+    _put_open_clip(hub, clip, config)
+    with pytest.raises(InputError, match='ResNet CLIP'):
+        load_image_tower('hf:org/open_clip')
+    assert 'open_clip_model.safetensors' not in hub.downloads()
+
+
+@pytest.mark.parametrize(
+    'config, message',
+    [
+        (dict(model_type='siglip'), "model_type='siglip', and hf:org/clip has no open_clip_config"),
+        (_config('gelu_new'), "vision_config.hidden_act='gelu_new', only quick_gelu and gelu"),
+        (_config(heads='many'), "num_attention_heads='many', not a positive number"),
+        (_config(heads=3), 'a width of 128 and 3 heads, which do not fit'),
+        (dict(model_type='clip', vision_config=[1]), r'vision_config=\[1\], not a section'),
+        (b'{', 'config.json of hf:org/clip is no JSON'),
+        (b'[]', 'config.json of hf:org/clip holds a list, not a config'),
+    ],
+)
+def test_configs_that_cannot_be_used(hub, clip, config, message):
+    _put_clip(hub, clip, config)
+    with pytest.raises(InputError, match=message) as caught:
+        load_image_tower('hf:org/clip')
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    'files, message',
+    [
+        ({}, 'has no weights: none of model.safetensors, pytorch_model.bin'),
+        ({'model__safetensors__index__json': {}}, 'are split into several files'),
+        ({'model__safetensors': b'not tensors'}, 'model.safetensors cannot be read'),
+        ({'pytorch_model__bin': b'not tensors'}, 'pytorch_model.bin is no checkpoint'),
+    ],
+)
+def test_weights_that_cannot_be_used(hub, files, message):
+    hub.put('org/clip', config__json=_config(), **files)
+    with pytest.raises(InputError, match=message):
+        load_image_tower('hf:org/clip')
+
+
+def test_a_repository_without_a_config(hub):
+    hub.put('org/clip', model__safetensors=b'')
+    with pytest.raises(InputError, match='no open_clip_config.json or config.json'):
+        load_image_tower('hf:org/clip')
+
+
+class _Evil:
+    def __reduce__(self):
+        return pytest.fail, ('a checkpoint ran code',)
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_nothing_from_the_hub_is_run(hub):
+    hub.put('org/pickle', config__json=_config(), pytorch_model__bin=_pickle(_Evil()))
+    with pytest.raises(InputError, match='no checkpoint'):
+        load_image_tower('hf:org/pickle')
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(torch.nn.Identity()), buffer)
+    hub.put('org/script', config__json=_config(), pytorch_model__bin=buffer.getvalue())
+    with pytest.raises(InputError, match='TorchScript archive'):
+        load_image_tower('hf:org/script')
+
+
+@pytest.mark.parametrize(
+    'name, config',
+    [
+        ('org/clip', {**_config(), 'text_config': dict(vocab_size=32000)}),
+        ('org/open_clip', _open_clip_config(text=dict(hf_tokenizer_name='bert'))),
+        ('org/open_clip', _open_clip_config(text=dict(vocab_size=32000))),
+    ],
+)
+def test_text_towers_of_another_tokenizer_are_refused(hub, clip, name, config):
+    (_put_clip if name == 'org/clip' else _put_open_clip)(hub, clip, config)
+    assert load_image_tower(f'hf:{name}').output_dim == 32
+    with pytest.raises(InputError, match='(vocab_size=32000|hf_tokenizer).*text_head.embeddings='):
+        load_text_tower(f'hf:{name}')
+
+
+def test_cached_embeddings_know_the_activation(hub, clip):
+    """Two repositories of the same weights, which differ in the config alone."""
+    found = []
+    for activation in ('quick_gelu', 'gelu'):
+        _put_clip(hub, clip, _config(activation), name=f'org/{activation}')
+        head = CLIPTextHead(['cat', 'dog'], ['{}'], clip=f'hf:org/{activation}')
+        head.load()
+        found.append(head.embeddings)
+    assert not found[0].equal(found[1])
+
+
+def test_a_run_is_not_resumed_with_another_config(hub, clip):
+    settings = []
+    for activation in ('quick_gelu', 'gelu'):
+        _put_clip(hub, clip, _config(activation), name=f'org/{activation}')
+        part = {'image_encoder': {'clip': f'hf:org/{activation}'}}
+        settings.append(dict(_flatten(part)))
+    assert settings[0] != settings[1]
+    json.dumps(settings)
+
+
+DINOS = {
+    'vit': dict(),
+    'dinov2': dict(patch_size=14, scale=True),
+    'dinov2_with_registers': dict(patch_size=14, scale=True, registers=4),
+}
+
+
+def _put_dino(hub, kind, preprocessor=IMAGENET_PREPROCESSOR, **config):
+    state = seeded_dino(**DINOS[kind])
+    stated = dict(model_type=kind, hidden_size=128, num_attention_heads=2, layer_norm_eps=1e-6)
+    hub.put(
+        'org/dino',
+        config__json={**stated, 'hidden_act': 'gelu', **config},
+        preprocessor_config__json=preprocessor,
+        model__safetensors=to_safetensors(hugging_face_dino(state)),
+    )
+    return state
+
+
+@pytest.mark.parametrize('kind', DINOS)
+def test_hugging_face_s_dino(hub, tmp_path, kind):
+    path = tmp_path / 'meta.pth'
+    torch.save(_put_dino(hub, kind), path)
+    images = torch.randn(2, 3, 70, 98)
+    found, expected = ProxyTower('hf:org/dino'), ProxyTower(str(path))
+    assert found(images).equal(expected(images))
+    assert found.queries_and_keys(images).equal(expected.queries_and_keys(images))
+    local = tmp_path / 'hf.safetensors'
+    local.write_bytes(to_safetensors(hugging_face_dino(seeded_dino(**DINOS[kind]))))
+    assert ProxyTower(str(local))(images).equal(expected(images))
+
+
+def test_what_a_dino_s_config_states(hub):
+    _put_dino(hub, 'vit', num_attention_heads=4, layer_norm_eps=1e-12)
+    tower = ProxyTower('hf:org/dino').tower
+    assert (tower.blocks[0].heads, tower.norm.eps) == (4, 1e-12)
+
+
+def test_images_are_renormalised_for_a_dino_trained_otherwise(hub):
+    _put_dino(hub, 'dinov2', dict(image_mean=HALF, image_std=HALF))
+    pixels = torch.rand(1, 3, 56, 56)
+    given = _normalised(pixels, CLIP_PREPROCESSOR['image_mean'], CLIP_PREPROCESSOR['image_std'])
+    found = ProxyTower('hf:org/dino').normalise(given)
+    torch.testing.assert_close(found, _normalised(pixels, HALF, HALF))
+
+
+@pytest.mark.parametrize(
+    'config, message',
+    [
+        (dict(model_type='clip'), "model_type='clip', which is no DINO or DINOv2"),
+        (dict(use_swiglu_ffn=True), 'use_swiglu_ffn'),
+        (dict(hidden_act='relu'), "hidden_act='relu', only 'gelu'"),
+        (dict(hidden_size=384), 'a width of 384 .* do not fit'),
+    ],
+)
+def test_other_second_towers_are_refused(hub, config, message):
+    _put_dino(hub, 'dinov2', **config)
+    with pytest.raises(InputError, match=message):
+        ProxyTower('hf:org/dino')
+
+
+def test_an_evaluation_by_names(hub, clip, voc_root, tmp_path):
+    """`tools/test.py CONFIG hf:ORG/NAME` with a second tower by name gives what paths give."""
+    _put_clip(hub, clip, _config('gelu'))
+    state = _put_dino(hub, 'vit')
+    (tmp_path / 'clip.safetensors').write_bytes(to_safetensors(hugging_face_clip(clip)))
+    torch.save(state, tmp_path / 'dino.pth')
+    small = (
+        *('model.test_cfg.crop_size=112', 'model.test_cfg.stride=112'),
+        *('model.text_head.templates=[{}]', 'test_dataloader.dataset.indices=1'),
+    )
+    found = []
+    for checkpoint, proxy, *more in (
+        ('hf:org/clip', 'hf:org/dino'),
+        (
+            tmp_path / 'clip.safetensors',
+            tmp_path / 'dino.pth',
+            'model.image_encoder.quick_gelu=False',
+        ),
+    ):
+        output = run_test(
+            'proxyclip-dino-b8_vit-b16_voc21',
+            *(checkpoint, '--work-dir', tmp_path / f'work_{len(found)}', '--cfg-options'),
+            *(*small, f'model.image_encoder.proxy.checkpoint={proxy}', *more),
+            data_root=voc_root,
+        ).stdout
+        found.append(metrics(output))
+    assert found[0] == found[1]
+    output = run_test('sclip_vit-b16_voc21', 'hf:org/absent', data_root=voc_root, check=False)
+    assert output.returncode == 1
+    assert output.stdout.strip().splitlines()[-1].startswith('error: hf:org/absent: ')

@@ -1,0 +1,152 @@
+"""The Hub's client, against a stand-in for the Hub."""
+
+import pytest
+from hub_server import COMMIT, OLD_COMMIT
+from huggingface_hub import constants
+
+from sclip_mmseg import InputError
+from sclip_mmseg.towers import resolve_clip
+from sclip_mmseg.towers.proxy import resolve_proxy
+from sclip_mmseg.utils.hub import HubName, NotCached, fetch, fetch_first, parse_name, pin
+
+
+def test_names():
+    assert parse_name('hf:org/name') == HubName('org/name', 'main')
+    assert parse_name('hf:a-b/c.d_e@v1.0') == HubName('a-b/c.d_e', 'v1.0')
+    assert parse_name('hf:org/name@refs/pr/3').revision == 'refs/pr/3'
+    assert parse_name('ViT-B/16') is None and parse_name('HF:org/name') is None
+    assert str(parse_name('hf:org/name@v1')) == 'hf:org/name@v1'
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'hf:name',
+        'hf:org/name/more',
+        'hf:../name',
+        'hf:org/..',
+        'hf:org/na--me',
+        'hf:org/$(touch x)',
+        'hf:org/name@',
+        'hf:org/name@../../x',
+        'hf:org/name@a b',
+        'hf:org/na\nme',
+        'hf:/org/name',
+        'hf:',
+    ],
+)
+def test_wrong_names_are_refused_before_the_network(hub, text):
+    for resolve in (resolve_clip, resolve_proxy):
+        with pytest.raises(InputError, match='is no name on the Hub: write hf:ORG/NAME'):
+            resolve(text)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    'text, meant',
+    [
+        ('HF:org/name', 'hf:org/name'),
+        ('huggingface:org/name@v1', 'hf:org/name@v1'),
+        ('hf-hub:org/name', 'hf:org/name'),
+        ('hf://org/name', 'hf:org/name'),
+        ('https://huggingface.co/org/name', 'hf:org/name'),
+        ('https://huggingface.co/org/name/tree/main', 'hf:org/name'),
+        ('openai/clip-vit-base-patch16', 'hf:openai/clip-vit-base-patch16'),
+    ],
+)
+def test_misspelt_names_are_answered_with_the_right_one(hub, text, meant):
+    for resolve in (resolve_clip, resolve_proxy):
+        with pytest.raises(InputError, match=rf"\(did you mean '{meant}'\?\)$"):
+            resolve(text)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize('text', ['ViT-B/8', 'RN50', 'weights/clip.pt', './clip', 'a/b/c', 'x'])
+def test_what_is_no_repository_is_not_taken_for_one(hub, text):
+    with pytest.raises(InputError) as caught:
+        resolve_clip(text)
+    assert 'did you mean' not in str(caught.value)
+
+
+def test_a_file_is_fetched_once(hub):
+    hub.put('org/name', config__json={'a': 1})
+    path = fetch(HubName('org/name'), 'config.json')
+    assert path.read_text() == '{"a": 1}' and path.parent.name == COMMIT
+    assert fetch(HubName('org/name'), 'config.json') == path
+    assert hub.downloads() == ['config.json']
+    assert fetch(HubName('org/name'), 'other.json') is None
+    found = fetch_first(HubName('org/name'), ('other.json', 'config.json'))
+    assert found == path
+
+
+def test_revisions(hub):
+    hub.put('org/name', 'main', config__json={'a': 1})
+    hub.put('org/name', 'v1', config__json={'a': 2})
+    for revision, commit in (('main', COMMIT), ('v1', OLD_COMMIT), (OLD_COMMIT, OLD_COMMIT)):
+        assert pin(HubName('org/name', revision), ['config.json']).revision == commit
+    assert fetch(HubName('org/name', 'v1'), 'config.json').read_text() == '{"a": 2}'
+    with pytest.raises(InputError, match="^org/name on the Hub has no revision 'v2'"):
+        fetch(HubName('org/name', 'v2'), 'config.json')
+
+
+def test_a_commit_s_files_need_no_network(hub):
+    hub.put('org/name', config__json={})
+    name = pin(HubName('org/name'), ['absent.json', 'config.json'])
+    before = len(hub.requests)
+    assert fetch_first(name, ['absent.json', 'config.json']).name == 'config.json'
+    assert len(hub.requests) == before
+
+
+@pytest.mark.parametrize('name', ['org/absent', 'openai/clip-vit-base-patch-16'])
+def test_no_such_repository(hub, name):
+    with pytest.raises(InputError, match=f'^hf:{name}: {hub.url} has no such repository'):
+        resolve_clip(f'hf:{name}')
+
+
+def test_gated_repository(hub, monkeypatch):
+    hub.put('org/gated', config__json={})
+    hub.gated.add('org/gated')
+    message = f'^hf:org/gated is gated: ask for access at {hub.url}/org/gated.*HF_TOKEN$'
+    with pytest.raises(InputError, match=message):
+        fetch(HubName('org/gated'), 'config.json')
+    monkeypatch.setenv('HF_TOKEN', 'hf_secret')  # the client's own means
+    assert fetch(HubName('org/gated'), 'config.json').is_file()
+
+
+def test_offline_mode(hub, monkeypatch):
+    hub.put('org/name', config__json={'a': 1})
+    path = fetch(HubName('org/name'), 'config.json')
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    before = list(hub.requests)
+    assert fetch(HubName('org/name'), 'config.json') == path
+    with pytest.raises(NotCached, match='^config.json of hf:org/other is not in the cache .*hub, '):
+        fetch(HubName('org/other'), 'config.json')
+    with pytest.raises(InputError, match='HF_HUB_OFFLINE forbids to fetch it'):
+        resolve_clip('hf:org/other')
+    assert hub.requests == before
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let the client not wait before it tries again."""
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
+
+
+def test_no_network(hub, impatient):
+    hub.put('org/name', config__json={'a': 1})
+    path = fetch(HubName('org/name'), 'config.json')
+    hub.close()
+    assert fetch(HubName('org/name'), 'config.json') == path
+    with pytest.raises(InputError) as caught:
+        fetch(HubName('org/name'), 'other.json')
+    message = str(caught.value)
+    assert message.startswith('other.json of hf:org/name is not in the cache')
+    assert f'asking {hub.url} failed' in message and 'HF_ENDPOINT' in message
+    assert '\n' not in message
+
+
+def test_a_hub_that_fails(hub, impatient):
+    hub.put('org/name', config__json={})
+    hub.failing = True
+    with pytest.raises(InputError, match=f'asking {hub.url} failed .*500'):
+        fetch(HubName('org/name'), 'config.json')
