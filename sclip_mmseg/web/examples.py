@@ -6,10 +6,9 @@ from typing import List, NamedTuple
 from ..utils.shipped import shipped_root
 
 _TOY = {
+    'toy_000015.jpg': 'aeroplane\ncow\ncar\nmotorbike, scooter\nwall, brick wall',
     'toy_000003.jpg': 'sheep, lamb\nbottle\ncow\ntelevision\nsea, water',
-    'toy_000010.jpg': 'cow\nhorse\nsheep\nbus\nbottle\nfence',
-    'toy_000011.jpg': 'cat\nbicycle\nscooter\nsofa\nbus\nsky',
-    'toy_000022.jpg': 'sheep\nperson\nbottle\ntrain\ngrass',
+    'toy_000009.jpg': 'boat\nbus\nsheep\nperson\nsofa\nsea, water',
 }
 
 

@@ -117,7 +117,7 @@ class Session:
         self.method = 'sclip' if self.is_toy else DEFAULT_METHOD  # the best on drawings
         self.examples: List[Example] = drawings() if self.is_toy else photographs()
         self.classes = self.examples[0].classes if self.examples else 'dog\ncat, kitten\ngrass\nsky'
-        self._model(Question(None, self.classes, self.method))
+        self.segmentor(Question(None, self.classes, self.method))
 
     def _find_toy(self) -> bool:
         config = Config.fromfile(configs_dir() / 'toy/resclip-naclip_toy_voc20.py')
@@ -143,7 +143,7 @@ class Session:
         _check_size(Path(question.picture))
         image = read_picture(question.picture)
         methods = (question.method, *([question.other] if question.other else []))
-        found = [segment(self._model(replace(question, method=name)), image) for name in methods]
+        found = [segment(self.segmentor(replace(question, method=name)), image) for name in methods]
         result, stem = found[0], Path(folder) / Path(question.picture).stem
         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         labels = Path(f'{stem}{LABELS}.png')
@@ -159,7 +159,7 @@ class Session:
             methods,
         )
 
-    def _model(self, question: Question) -> CLIPSegmentor:
+    def segmentor(self, question: Question) -> CLIPSegmentor:
         """The segmentor of a question, of towers that are there already as far as possible."""
         trained = has_own_background(question.method)
         key = replace(question, picture=None, other='')
