@@ -9,7 +9,14 @@ from markdown_it import MarkdownIt
 
 PAGES = [
     page
-    for pattern in ('*.md', 'docs/**/*.md', 'data/*.md', 'data/toy/*.md', 'tools/**/*.md')
+    for pattern in (
+        '*.md',
+        'docs/**/*.md',
+        'data/*.md',
+        'data/toy/*.md',
+        'demo/*.md',
+        'tools/**/*.md',
+    )
     for page in sorted(ROOT.glob(pattern))
 ]
 #: Official sites that are linked to by http.

@@ -6,6 +6,7 @@ from .drawing import (
     draw_comparison,
     draw_legend,
     draw_overlay,
+    stack,
     titled,
     with_legend,
 )
@@ -18,6 +19,7 @@ __all__ = [
     'draw_comparison',
     'draw_legend',
     'draw_overlay',
+    'stack',
     'titled',
     'with_legend',
 ]

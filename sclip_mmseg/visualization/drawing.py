@@ -11,6 +11,7 @@ from .names import font_size, write_names
 from .painting import BACKGROUND, class_map, draw_outlines, paint
 
 Colors = Sequence[Sequence[int]]
+GAP = 6  # pixels between pictures in a row
 _FEWEST_ROWS = 6  # of a legend beside a very low picture
 
 
@@ -91,7 +92,7 @@ def draw_overlay(
         height,
     )
     if not inside:
-        return beside([painted, legend])
+        return beside([painted, legend], gap=0)
     legend = legend[:height, :width]
     corner = painted[: legend.shape[0], : legend.shape[1]]
     corner[:] = cv2.addWeighted(corner, 0.25, legend, 0.75, 0)
@@ -138,7 +139,7 @@ def with_legend(
     """Put a legend of some classes on the right of a row of :func:`titled` pictures."""
     size = font_size((len(sheet), len(sheet)))
     names, colors = [class_names[c] for c in shown], [palette[c] for c in shown]
-    return beside([sheet, draw_legend(names, colors, size, len(sheet))])
+    return beside([sheet, draw_legend(names, colors, size, len(sheet))], gap=0)
 
 
 def draw_legend(
@@ -178,7 +179,7 @@ def draw_legend(
     return np.asarray(sheet)
 
 
-def beside(panels: Sequence[np.ndarray], gap: int = 0) -> np.ndarray:
+def beside(panels: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:
     """Lay pictures ``[H, W, 3]`` in a row on white, their upper ends in line."""
     height = max(len(panel) for panel in panels)
     width = sum(panel.shape[1] for panel in panels) + gap * (len(panels) - 1)
@@ -190,12 +191,17 @@ def beside(panels: Sequence[np.ndarray], gap: int = 0) -> np.ndarray:
     return sheet
 
 
+def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Lay pictures ``[H, W, 3]`` below one another on white, their left ends in line."""
+    return beside([row.swapaxes(0, 1) for row in rows]).swapaxes(0, 1)
+
+
 def titled(panels: Dict[str, np.ndarray]) -> np.ndarray:
     """Lay pictures ``[H, W, 3]`` in a row, each below its title."""
-    columns, gap = [], 6
+    columns = []
     for title, panel in panels.items():
         size = font_size(panel.shape)
-        head = Image.new('RGB', (panel.shape[1], text_size('', size)[1] + gap), 'white')
-        draw_text(head, (2, gap // 2), title, size, (0, 0, 0))
+        head = Image.new('RGB', (panel.shape[1], text_size('', size)[1] + GAP), 'white')
+        draw_text(head, (2, GAP // 2), title, size, (0, 0, 0))
         columns.append(np.concatenate([np.asarray(head), panel]))
-    return beside(columns, gap)
+    return beside(columns)

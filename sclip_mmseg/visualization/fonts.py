@@ -20,7 +20,7 @@ _PREFERRED = (
     *('pingfang', 'hiragino', 'arial unicode', 'msyh', 'meiryo', 'malgun', 'simsun'),
 )
 _NO_TEXT = ('emoji', 'lastresort', 'adobeblank')
-_JOINED = ('Mn', 'Me', 'Mc', 'Cf', 'Zs')  # drawn with the character before
+_JOINED = ('Mn', 'Me', 'Mc', 'Cf')  # drawn with the character before
 
 
 def text_size(text: str, size: int) -> Tuple[int, int]:
@@ -42,7 +42,7 @@ def draw_text(
         color: As the sheet's pixels.
 
     Warns:
-        UserWarning: Once for each character that no font has.
+        UserWarning: Once for each text that no font has all characters of.
     """
     pen, (x, y) = ImageDraw.Draw(sheet), position
     baseline = y + _font(_OWN, size).getmetrics()[0]
@@ -50,36 +50,44 @@ def draw_text(
         font = _font(path, size)
         pen.text((x, baseline), part, fill=color, font=font, anchor='ls')
         x += font.getlength(part)
+    _warn_of_missing(text)
 
 
 def _runs(text: str) -> List[Tuple[str, str]]:
     """Split a line into parts of one font: its file, and the characters."""
-    found = []
-    # A letter and its accent are one character where there is such a character.
-    for character in unicodedata.normalize('NFC', ' '.join(text.split())):
-        if found and unicodedata.category(character) in _JOINED:
-            path = found[-1][0]
-        else:
-            path = find_font(character)
-        found.append((path or _OWN, character if path else '?'))
+    found = [(path or _OWN, c if path else '?') for c, path in _fonts_of(text)]
     groups = groupby(found, key=lambda item: item[0])
     return [(path, ''.join(part for _, part in items)) for path, items in groups]
 
 
+def _fonts_of(text: str) -> List[Tuple[str, Optional[str]]]:
+    """Each character of a line, and the font that it is drawn in; None where there is none."""
+    found: List[Tuple[str, Optional[str]]] = []
+    # A letter and its accent are one character where there is such a character.
+    for character in unicodedata.normalize('NFC', ' '.join(text.split())):
+        if not found or unicodedata.category(character) not in _JOINED:
+            found.append((character, find_font(character)))
+        elif found[-1][1]:
+            found.append((character, found[-1][1]))
+    return found
+
+
 @lru_cache(maxsize=4096)
 def find_font(character: str) -> Optional[str]:
-    """File of a font that has a character; None, with a warning, where there is none."""
-    for path in (_OWN, *_system_fonts()):
-        if _has(path, character):
-            return path
-    name = unicodedata.name(character, f'U+{ord(character):04X}')
-    warnings.warn(
-        f"no font has '{character}' ({name}), which is drawn as '?': install one, e.g. "
-        "'apt install fonts-noto-cjk fonts-noto-core', or put its .ttf or .otf file into "
-        '~/.local/share/fonts',
-        stacklevel=2,
-    )
-    return None
+    """File of a font that has a character; None where there is none."""
+    return next((path for path in (_OWN, *_system_fonts()) if _has(path, character)), None)
+
+
+@lru_cache(maxsize=4096)
+def _warn_of_missing(text: str) -> None:
+    missing = ''.join(dict.fromkeys(c for c, path in _fonts_of(text) if path is None))
+    if missing:
+        warnings.warn(
+            f"no font has the characters {missing} of '{text}', drawn as '?': install one, e.g. "
+            "'apt install fonts-noto-cjk fonts-noto-core', or put its .ttf or .otf file into "
+            '~/.local/share/fonts',
+            stacklevel=3,
+        )
 
 
 @lru_cache(maxsize=1)

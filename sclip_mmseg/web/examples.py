@@ -8,7 +8,7 @@ from ..utils.shipped import shipped_root
 _TOY = {
     'toy_000015.jpg': 'aeroplane\ncow\ncar\nmotorbike, scooter\nwall, brick wall',
     'toy_000003.jpg': 'sheep, lamb\nbottle\ncow\ntelevision\nsea, water',
-    'toy_000009.jpg': 'boat\nbus\nsheep\nperson\nsofa\nsea, water',
+    'toy_000026.jpg': 'bird\nhorse\nbicycle\nbus\npotted plant\nsofa\nsea, water',
 }
 
 

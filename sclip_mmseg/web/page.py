@@ -80,7 +80,7 @@ def build_page(session: Session):
                     components=['image'],
                     samples=[[str(example.picture)] for example in session.examples],
                     type='index',
-                    visible=len(session.examples) > 1,
+                    visible=bool(session.examples),
                     elem_id='examples',
                 )
                 classes = gr.Textbox(

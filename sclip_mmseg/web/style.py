@@ -37,6 +37,7 @@ CSS = """
 .message { padding: .7em 1em; border-radius: 8px; border-left: 5px solid #d97706;
   background: #fef3c7; color: #78350f; overflow-wrap: anywhere; }
 .sides { display: flex; justify-content: space-between; opacity: .75; margin: 0 .2em .4em; }
+#examples img { object-fit: cover; width: 88px; height: 62px; }
 .areas { width: 100%; border-collapse: collapse; }
 .areas, .areas tr, .areas th, .areas td { border: 0 !important; }
 .areas th, .areas td { padding: .25em .2em .25em 1em; text-align: right; white-space: nowrap;
@@ -56,6 +57,10 @@ def alert(message: str) -> str:
     return f'<div role="alert" class="message">{escape(message)}</div>'
 
 
+def _percent(share: float) -> str:
+    return '< 0.1%' if 0 < share < 0.0005 else f'{share:.1%}'
+
+
 def legend(areas: Sequence[Area], methods: Sequence[str]) -> str:
     """What is on either side of the slider, and the classes that were found with their shares."""
     left = methods[1] if len(methods) > 1 else 'picture'
@@ -63,12 +68,13 @@ def legend(areas: Sequence[Area], methods: Sequence[str]) -> str:
     rows = []
     for area in areas:
         color = 'rgb({}, {}, {})'.format(*area.color) if any(area.color) else 'transparent'
-        shares = ''.join(f'<td>{share:.1%}</td>' for share in area.shares)
+        shares = ''.join(f'<td>{_percent(share)}</td>' for share in reversed(area.shares))
         bar = f'<i style="background: {color}; width: {100 * area.shares[0]:.1f}%"></i>'
         rows.append(
             f'<tr><td><b style="background: {color}"></b>{escape(area.name)}</td>'
             f'<td class="bar">{bar}</td>{shares}</tr>'
         )
     if len(methods) > 1:
-        rows.insert(0, f'<tr><td></td><td></td>{"".join(f"<th>{name}</th>" for name in methods)}')
+        names = ''.join(f'<th>{name}</th>' for name in reversed(methods))
+        rows.insert(0, f'<tr><td></td><td></td>{names}</tr>')
     return f'{sides}<table class="areas">{"".join(rows)}</table>'

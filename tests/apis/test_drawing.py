@@ -165,10 +165,13 @@ def drawn_text(text):
 @pytest.fixture
 def without_system_fonts():
     """No font but the package's own; further ones by assignment to the mock's return value."""
-    fonts.find_font.cache_clear()
+    caches = fonts.find_font, fonts._warn_of_missing
+    for cache in caches:
+        cache.cache_clear()
     with mock.patch.object(fonts, '_system_fonts', return_value=[]) as system:
         yield system
-    fonts.find_font.cache_clear()
+    for cache in caches:
+        cache.cache_clear()
 
 
 def test_accents_and_cyrillic_need_no_font_of_the_machine(without_system_fonts):
@@ -180,10 +183,11 @@ def test_accents_and_cyrillic_need_no_font_of_the_machine(without_system_fonts):
 
 
 def test_what_no_font_has_is_said(without_system_fonts):
-    with pytest.warns(UserWarning, match='猫.*fonts-noto-cjk') as caught:
-        drawn = drawn_text('a 猫 猫')
+    with pytest.warns(UserWarning, match='characters 猫犬 of .*fonts-noto-cjk') as caught:
+        drawn = drawn_text('a 猫 犬猫')
+        drawn_text('a 猫 犬猫')
     assert len(caught) == 1
-    assert (drawn == drawn_text('a ? ?')).all()
+    assert (drawn == drawn_text('a ? ??')).all()
 
 
 def test_glyphs_of_another_font(without_system_fonts, tmp_path):

@@ -6,16 +6,16 @@ import sys
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from mmengine.config import Config, DictAction
 from mmengine.dataset import Compose
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
+from PIL import Image
 from torch import Tensor, nn
 
 from sclip_mmseg import InputError
@@ -23,6 +23,8 @@ from sclip_mmseg.apis import read_picture
 from sclip_mmseg.config import read_config
 from sclip_mmseg.models import View
 from sclip_mmseg.models.segmentor import build_text_head
+from sclip_mmseg.visualization import beside, stack, titled
+from sclip_mmseg.visualization.drawing import GAP
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 METHODS = ('clip', 'maskclip', 'sclip', 'clearclip', 'naclip', 'resclip-naclip')
@@ -49,6 +51,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         '--clip', help="CLIP by name or path; default: each config's own image encoder's"
     )
     parser.add_argument('--out', default='attention_maps.png', help='default: attention_maps.png')
+    parser.add_argument('--width', type=int, default=1000, help='of the picture in pixels')
     parser.add_argument(
         '--short-side', type=int, default=336, help='of the image as CLIP sees it, in one piece'
     )
@@ -176,33 +179,42 @@ def to_image(maps: Tensor, patch: int, resized: Size, size: Size) -> Tensor:
 
 
 def draw(
-    image: np.ndarray, points: Sequence[Point], maps: Sequence[Tuple[str, Tensor]], out: Path
-) -> None:
-    """Write a picture of a row per point: the image, and each method's map over it.
+    image: np.ndarray, points: Sequence[Point], maps: Sequence[Tuple[str, Tensor]], width: int
+) -> np.ndarray:
+    """Draw a row per point: the image, and each method's map over it.
 
     Args:
         image: uint8 RGB ``[H, W, 3]``.
         points: Column and row of each pixel.
         maps: Name and maps ``[points, H, W]`` of each method; each is scaled to its own maximum.
-        out: A file of any format that matplotlib writes.
+        width: Of the picture in pixels.
+
+    Returns:
+        RGB, uint8.
     """
-    height, width = image.shape[0] / image.shape[1] * 2.5, 2.5
-    size = ((1 + len(maps)) * width, len(points) * height + 0.3)
-    figure = Figure(figsize=size, layout='constrained')
-    axes = figure.subplots(len(points), 1 + len(maps), squeeze=False)
-    for row, (point, line) in enumerate(zip(points, axes)):
-        for axis, (name, method) in zip(line, [('image', None), *maps]):
-            axis.imshow(image)
-            if method is None:
-                axis.plot(*point, '*', color='red', markeredgecolor='white', markersize=12)
-            else:
-                axis.imshow(method[row], cmap='jet', alpha=0.5, vmin=0)
-                axis.plot(*point, 'o', color='none', markeredgecolor='white', markersize=12)
-            axis.set_axis_off()
-            if row == 0:
-                axis.set_title(name)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=120)
+    columns = 1 + len(maps)
+    scale = max(width - GAP * (columns - 1), columns) / columns / image.shape[1]
+    size = [max(1, round(side * scale)) for side in (image.shape[1], image.shape[0])]
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    rows = []
+    for index, point in enumerate(points):
+        panels = {'image': small.copy()}
+        for name, method in maps:
+            weights = (method[index] / method[index].max()).numpy()
+            heat = (cv2.resize(weights, size) * 255).clip(0, 255).astype(np.uint8)
+            heat = cv2.cvtColor(cv2.applyColorMap(heat, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
+            panels[name] = cv2.addWeighted(small, 0.5, heat, 0.5, 0)
+        for panel in panels.values():
+            _mark(panel, [round(at * scale) for at in point])
+        rows.append(beside(list(panels.values())) if index else titled(panels))
+    return stack(rows)
+
+
+def _mark(panel: np.ndarray, point: Sequence[int]) -> None:
+    """Put a ring around a pixel, in place."""
+    radius = max(4, panel.shape[1] // 16)
+    for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.circle(panel, tuple(point), radius, color, thickness, cv2.LINE_AA)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -214,8 +226,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         if args.short_side < 1:
             raise InputError(f'--short-side {args.short_side} must be positive')
         out = Path(args.out).expanduser()
-        if out.suffix[1:].lower() not in FigureCanvasAgg.filetypes:
-            raise InputError(f'--out {out} must end in .png or another format of matplotlib')
+        if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
+            raise InputError(f'--out {out} must end in .png or another format of Pillow')
+        if args.width < 1:
+            raise InputError(f'--width {args.width} must be positive')
         maps = []
         for path in map(str, args.configs):
             cfg = read_config(path)
@@ -224,7 +238,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
                 cfg.model.image_encoder.clip = args.clip
             weights = point_attention(cfg, args.image, points, args.short_side)
             maps.append((Path(path).stem.split('_')[0], weights))
-        draw(image, points, maps, out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw(image, points, maps, args.width)).save(out)
     except InputError as error:
         sys.exit(f'error: {error}')
     print(f'Picture: {out}')

@@ -5,22 +5,26 @@ import argparse
 from pathlib import Path
 from typing import Dict, List
 
+import cv2
 import numpy as np
 from concepts import VOC_PICTOGRAMS
 from make_benchmark import TOY
 from mmengine.config import Config
 from mmengine.runner import Runner
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from sclip_mmseg.apis import draw_legend
-from sclip_mmseg.datasets import voc_palette
+from sclip_mmseg.datasets import bright_palette
+from sclip_mmseg.visualization import draw_classes, stack, titled, with_legend
+from sclip_mmseg.visualization.painting import BACKGROUND
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/toy'
 #: Title → config name up to the benchmark's.
 METHODS = {'CLIP': 'clip_toy', 'MaskCLIP': 'maskclip_toy', 'SCLIP': 'sclip_toy'}
 BENCHMARKS = {'VOC20': 'voc20', 'VOC21': 'voc21'}
 DRAWN = 'VOC20'
-_LEGEND = 110
+PALETTE = [[0, 0, 0], *bright_palette(len(VOC_PICTOGRAMS))]
+WIDTH = 328  # of each picture in pixels
+SAVED = dict(quality=92, subsampling=0)
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,7 +52,7 @@ def evaluate(config: Path, out: Path) -> float:
 
 
 def draw(name: str, results: Dict[str, Path], target: Path) -> None:
-    """Draw a picture, its truth and the methods' results in a row, with the classes' colours.
+    """Draw a picture and its truth with a legend, and the methods' results below.
 
     Args:
         name: Of the picture.
@@ -56,31 +60,28 @@ def draw(name: str, results: Dict[str, Path], target: Path) -> None:
         target: File to write.
     """
     root = TOY / 'VOCdevkit/VOC2012'
-    image = Image.open(root / 'JPEGImages' / f'{name}.jpg').convert('RGB')
+    image = np.asarray(Image.open(root / 'JPEGImages' / f'{name}.jpg').convert('RGB'))
     truth = np.asarray(Image.open(root / 'SegmentationClass' / f'{name}.png'))
-    panels = {'picture': image, 'truth': _paint(image, truth, truth)}
-    labels = [truth]
+    maps = {'truth': truth}
     for title, folder in results.items():
-        labels.append(np.asarray(Image.open(folder / f'{name}.png')))
-        panels[title] = _paint(image, labels[-1], truth)
-    width, height = image.size
-    sheet = Image.new('RGB', ((width + 6) * len(panels) + _LEGEND, height + 18), 'white')
-    pen = ImageDraw.Draw(sheet)
-    for column, (title, panel) in enumerate(panels.items()):
-        sheet.paste(panel, (column * (width + 6), 18))
-        pen.text((column * (width + 6) + 4, 3), title, fill='black')
-    classes, colors = list(VOC_PICTOGRAMS), np.array(voc_palette(256))
-    shown = np.unique(np.concatenate([label[truth > 0] for label in labels]))
-    shown = shown[shown > 0]
-    legend = draw_legend([classes[label - 1] for label in shown], colors[shown])
-    sheet.paste(Image.fromarray(legend), (sheet.width - _LEGEND, 18))
-    sheet.save(target)
-
-
-def _paint(image: Image.Image, labels: np.ndarray, truth: np.ndarray) -> Image.Image:
-    colors = np.array(voc_palette(256))[labels]
-    strength = np.where(truth > 0, 0.85, np.where(labels > 0, 0.2, 0.0))[..., None]
-    return Image.fromarray((np.asarray(image) * (1 - strength) + colors * strength).astype('uint8'))
+        maps[title] = np.asarray(Image.open(folder / f'{name}.png'))
+    classes = [BACKGROUND, *VOC_PICTOGRAMS]
+    shown = np.unique(np.concatenate([labels[truth > 0] for labels in maps.values()]))
+    size = WIDTH, round(WIDTH * image.shape[0] / image.shape[1])
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    maps = {
+        title: cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+        for title, labels in maps.items()
+    }
+    evaluated = maps['truth'][..., None] > 0
+    panels = {}
+    for title, labels in maps.items():
+        painted = draw_classes(image, labels, classes, PALETTE, alpha=0.7, names=False)
+        faded = cv2.addWeighted(image, 0.75, painted, 0.25, 0)
+        panels[title] = np.where(evaluated, painted, faded)
+    first = titled({'picture': image, 'truth': panels.pop('truth')})
+    rows = [with_legend(first, shown[shown > 0].tolist(), classes, PALETTE), titled(panels)]
+    Image.fromarray(stack(rows)).save(target, **SAVED)
 
 
 def format_table(scores: Dict[str, List[float]]) -> str:
@@ -106,7 +107,7 @@ def main() -> None:
     pictures = args.out / 'pictures'
     pictures.mkdir(parents=True, exist_ok=True)
     for path in sorted(next(iter(folders.values())).glob('*.png'))[: args.pictures]:
-        draw(path.stem, folders, pictures / path.name)
+        draw(path.stem, folders, pictures / f'{path.stem}.jpg')
     print(format_table(scores))
     print(f'pictures: {pictures.resolve()}')
 
