@@ -57,9 +57,11 @@ def build_page(session: Session):
 
     methods = list_methods()
     regions = [('as the method draws them', '')]
-    regions += [(f'of regions by {kind}', kind.lower()) for kind in REGION_GENERATORS.module_dict]
+    regions += [(f'regions: {kind}', kind.lower()) for kind in REGION_GENERATORS.module_dict]
 
-    with gr.Blocks(title='sclip_mmseg', analytics_enabled=False, delete_cache=(600, _HOUR)) as page:
+    with gr.Blocks(
+        title='sclip_mmseg', analytics_enabled=False, delete_cache=(600, _HOUR), fill_width=True
+    ) as page:
         if session.is_toy:
             gr.HTML(style.BANNER, padding=False, elem_id='banner')
         gr.HTML(style.HEADER, padding=False, elem_id='header')
@@ -110,26 +112,29 @@ def build_page(session: Session):
                         labels = gr.DownloadButton(
                             '↓ Label map', size='md', min_width=120, elem_id='labels'
                         )
-            with gr.Column(elem_id='options'):
-                with gr.Row():
+            with gr.Row(elem_id='options'):
+                with gr.Column(scale=4, min_width=260), gr.Row():
                     method = gr.Dropdown(
                         methods,
                         value=session.method,
                         label='Method',
-                        min_width=140,
+                        min_width=120,
                         elem_id='method',
                     )
                     other = gr.Dropdown(
                         [('the picture', ''), *((name, name) for name in methods)],
                         value='',
                         label='Compare with',
-                        min_width=140,
+                        min_width=120,
                         elem_id='other',
                     )
-                outlines = gr.Dropdown(regions, value='', label='Outlines', elem_id='regions')
-                with gr.Group():
+                with gr.Column(scale=3, min_width=220):
+                    outlines = gr.Dropdown(regions, value='', label='Outlines', elem_id='regions')
+                with gr.Column(scale=4, min_width=260), gr.Group():
                     background = gr.Checkbox(
-                        label='Background: a class of everything else', elem_id='background'
+                        label='Background',
+                        info='a class of everything else',
+                        elem_id='background',
                     )
                     words = gr.Textbox(
                         label='Background words',

@@ -18,21 +18,20 @@ BANNER = f'<div role="alert" class="banner">{TOY_NOTICE}</div>'
 HEADER = f'<h1>{TITLE}</h1><p>{HELP}</p>'
 
 CSS = """
-.gradio-container { max-width: 1320px !important; margin: 0 auto !important; }
+.gradio-container .main.app { max-width: 1320px !important; padding: 16px 32px !important; }
 .html-container { padding: 0 !important; }
 .banner { background: #b00020; color: white; font-size: 1.15em; font-weight: 700;
   padding: .7em 1em; border-radius: 8px; }
 #header h1 { font-size: 1.7em; font-weight: 700; margin: 0 0 .15em; }
 #header p { margin: 0; opacity: .8; }
 #main { display: grid; gap: 16px; grid-template-columns: 5fr 7fr;
-  grid-template-areas: 'inputs outputs' 'options outputs'; grid-template-rows: auto 1fr; }
+  grid-template-areas: 'inputs outputs' 'options options'; }
 #inputs { grid-area: inputs; }
 #outputs { grid-area: outputs; }
 #options { grid-area: options; }
 #inputs, #outputs, #options { min-width: 0 !important; }
 @media (max-width: 760px) {
-  #main { grid-template-columns: 100%; grid-template-areas: 'inputs' 'outputs' 'options';
-    grid-template-rows: auto; }
+  #main { grid-template-columns: 100%; grid-template-areas: 'inputs' 'outputs' 'options'; }
 }
 .message { padding: .7em 1em; border-radius: 8px; border-left: 5px solid #d97706;
   background: #fef3c7; color: #78350f; overflow-wrap: anywhere; }
