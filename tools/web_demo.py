@@ -31,9 +31,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         session = web.Session(args.clip, args.device)
     except InputError as error:
         sys.exit(f'error: {error}')
-    page = web.build_page(session)
     try:
-        web.serve(page, args.host, args.port)
+        page = web.serve(session, args.host, args.port)
     except OSError as error:
         sys.exit(f'error: cannot serve on {args.host}, port {args.port}: {error}')
     if session.is_toy:

@@ -208,14 +208,18 @@ def build_page(session: Session):
     return page
 
 
-def serve(page, host: str, port: int) -> None:
-    """Serve a page, and return at once.
+def serve(session: Session, host: str, port: int):
+    """Serve the page of a session, and return at once.
+
+    Returns:
+        The ``gradio.Blocks``.
 
     Raises:
         OSError: If the address cannot be used.
     """
     import gradio as gr
 
+    page = build_page(session)
     fonts = ('system-ui', 'sans-serif'), ('ui-monospace', 'monospace')
     page.launch(
         server_name=host,
@@ -225,6 +229,8 @@ def serve(page, host: str, port: int) -> None:
         ),
         css=style.CSS,
         max_file_size=_LARGEST_FILE,
+        # Gradio serves files of the current folder and these alone.
+        allowed_paths=[str(example.picture) for example in session.examples],
         share=False,
         show_error=True,
         footer_links=[],
@@ -233,3 +239,4 @@ def serve(page, host: str, port: int) -> None:
         quiet=True,
         prevent_thread_lock=True,
     )
+    return page

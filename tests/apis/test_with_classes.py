@@ -1,6 +1,7 @@
 """Other classes and methods on towers that are there already."""
 
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.models import image_encoder, text_embeddings
+from sclip_mmseg.towers.normalisation import IMAGENET
 
 SMALL = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
 
@@ -73,6 +75,19 @@ def test_another_method_reads_no_tower(clip_path, picture, read):
     assert len(read[0]) == 1 and second.image_encoder.tower is first.image_encoder.tower
     fresh = _build(['cat', 'dog'], clip_path, method='naclip')
     assert (apis.segment(second, picture).scores == apis.segment(fresh, picture).scores).all()
+
+
+def test_a_shared_tower_is_adapted_once(clip_path, monkeypatch):
+    """Images of another normalisation are folded into the tower, which is no second time."""
+    stated = SimpleNamespace(stated=SimpleNamespace(normalisation=IMAGENET))
+    monkeypatch.setattr(image_encoder, 'clip_repository', lambda clip: stated)
+    first = _build(['cat', 'dog'], clip_path)
+    before = {name: value.clone() for name, value in first.image_encoder.tower.state_dict().items()}
+    second = _build(['cat', 'dog'], clip_path, method='naclip', share=first)
+    assert second.image_encoder.tower is first.image_encoder.tower
+    after = second.image_encoder.tower.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert second.image_encoder.normalisation == first.image_encoder.normalisation
 
 
 @pytest.mark.parametrize('key, value', [('precision', 'bf16'), ('round_weights', False)])

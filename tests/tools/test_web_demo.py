@@ -50,7 +50,11 @@ def url(tmp_path):
     log = tmp_path / 'server.log'
     with open(log, 'w') as output:
         server = subprocess.Popen(
-            command, stdout=output, stderr=output, env={**os.environ, 'TMPDIR': str(tmp_path)}
+            command,
+            cwd='/',  # examples are found from anywhere
+            stdout=output,
+            stderr=output,
+            env={**os.environ, 'TMPDIR': str(tmp_path)},
         )
     try:
         _wait(lambda: address in log.read_text() or server.poll() is not None, 90)

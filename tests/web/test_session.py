@@ -182,7 +182,7 @@ def test_examples(toy, tmp_path, monkeypatch):
     assert examples.drawings() == []
 
 
-def test_the_toy_clip_is_for_clones_only(toy, monkeypatch, tmp_path):
+def test_a_named_clip_is_no_toy(toy):
     assert toy.is_toy and toy.method == 'sclip'
     named = Session(toy.clip, 'cpu')
     assert not named.is_toy and named.method == 'scclip'
