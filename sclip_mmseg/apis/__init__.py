@@ -10,6 +10,7 @@ from .segment import (
     list_methods,
     parse_classes,
     segment,
+    with_classes,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     'read_picture',
     'segment',
     'segment_files',
+    'with_classes',
 ]

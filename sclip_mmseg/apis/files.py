@@ -168,7 +168,7 @@ def _segment_picture(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult
     drawn = draw_overlay(image, result.labels, result.class_names, result.palette)
     overlay = write_overlay(stem, drawn)
     labels = Path(f'{stem}{LABELS}.png')
-    _write_labels(result, labels)
+    write_labels(result, labels)
     return FileResult(path, overlay, labels, result.pixels)
 
 
@@ -190,7 +190,7 @@ def _segment_video(
                 frame[..., ::-1], result.labels, result.class_names, result.palette, inside=True
             )
             writer.write(np.ascontiguousarray(drawn[..., ::-1]))
-            _write_labels(result, labels / f'{count:06d}.png')
+            write_labels(result, labels / f'{count:06d}.png')
             for name, pixels in result.pixels.items():
                 totals[name] += pixels
             frame, count = video.read(), count + 1
@@ -208,6 +208,7 @@ def _segment_frame(model: CLIPSegmentor, image: np.ndarray, path: Path) -> Segme
         raise InputError(f'{path}: {error}') from error
 
 
-def _write_labels(result: Segmentation, path: Path) -> None:
+def write_labels(result: Segmentation, path: Path) -> None:
+    """Write the class of each pixel as a PNG of one channel, of 8 bits, or 16 for many classes."""
     dtype = np.uint8 if len(result.class_names) <= 256 else np.uint16
     Image.fromarray(result.labels.astype(dtype)).save(path)

@@ -80,6 +80,7 @@ def build_segmentor(
     device: Optional[str] = None,
     cfg_options: Optional[dict] = None,
     regions: Union[str, dict, None] = None,
+    share: Optional[CLIPSegmentor] = None,
 ) -> CLIPSegmentor:
     """Build a segmentor for own classes.
 
@@ -99,6 +100,9 @@ def build_segmentor(
             ``'felzenszwalb'``, ``'sam2'``, ``'sam'``, or a config, see
             :mod:`.models.region_generators`. None for no regions, but for the methods that need
             them: for these ``'felzenszwalb'``.
+        share: A segmentor whose towers are used again, not copied, where they are those asked for
+            and on the same device: nothing of them is read from disk, and only queries that it does
+            not have are encoded. It stays as it is, and both may segment at the same time.
 
     Returns:
         The segmentor, ready for :func:`segment` and mmseg's ``inference_model``.
@@ -106,6 +110,9 @@ def build_segmentor(
     Raises:
         InputError: If an argument cannot be used.
     """
+    arguments = dict(
+        method=method, clip=clip, device=device, cfg_options=cfg_options, regions=regions
+    )
     cfg, own_background = _read_config(method)
     query_set = load_queries(classes)
     queries, names = query_set.by_class, list(query_set.class_names)
@@ -159,10 +166,33 @@ def build_segmentor(
             'background too (background=True, --background)'
         )
     init_default_scope(cfg.default_scope)
-    model = MODELS.build(cfg.model)
+    device = device or get_device()
+    if share is not None and share.class_ids.device != torch.empty(0, device=device).device:
+        share = None
+    model = MODELS.build({**cfg.model, 'share': share})
     model.cfg = cfg
     model.dataset_meta = dict(classes=tuple(names), palette=palette)
-    return model.to(device or get_device()).eval()
+    model.arguments = arguments
+    return model.to(device).eval()
+
+
+def with_classes(
+    model: CLIPSegmentor, classes: Queries, background: Union[bool, Sequence[str]] = False
+) -> CLIPSegmentor:
+    """The segmentor of other classes: the towers stay, only new queries are encoded.
+
+    Args:
+        model: From :func:`build_segmentor`, of whose arguments all others are taken. It stays as it
+            is, and both may segment at the same time.
+        classes, background: See :func:`build_segmentor`.
+
+    Returns:
+        The segmentor, ready for :func:`segment`; its towers are those of ``model``.
+
+    Raises:
+        InputError: If an argument cannot be used.
+    """
+    return build_segmentor(classes, background, **model.arguments, share=model)
 
 
 def _read_config(method: str) -> Tuple[Config, Dict[str, float]]:

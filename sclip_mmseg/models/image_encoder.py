@@ -45,6 +45,8 @@ class CLIPImageEncoder(nn.Module):
             need one.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``. LayerNorm is always computed in float32.
         quick_gelu, round_weights: See :func:`..towers.load_image_tower`.
+        tower: The image tower of ``clip`` where it is there already, of the same precision, to
+            share it; None to load it.
 
     Raises:
         InputError: If the checkpoint cannot be used, or an argument is unknown.
@@ -59,6 +61,7 @@ class CLIPImageEncoder(nn.Module):
         quick_gelu: Optional[bool] = None,
         round_weights: Optional[bool] = None,
         attention: Optional[dict] = None,
+        tower: Optional[VisionTransformer] = None,
     ):
         super().__init__()
         if method is None or attention is not None:
@@ -74,19 +77,19 @@ class CLIPImageEncoder(nn.Module):
                 'model.image_encoder.proxy has one key: write proxy=dict(checkpoint=NAME or PATH)'
             )
         self.proxy = ProxyTower(**proxy) if proxy is not None else None
-        self.tower = load_image_tower(clip, quick_gelu, round_weights)
+        self.tower = tower or load_image_tower(clip, quick_gelu, round_weights)
         #: Normalisation of the images that are expected, where a repository states its own.
-        self.normalisation = self._adapt_normalisation(clip)
+        self.normalisation = self._adapt_normalisation(clip, adapted=tower is not None)
         self.method.check(self.tower)
         for tower in self._towers:
             tower.set_precision(dtype)
 
-    def _adapt_normalisation(self, clip: str) -> Optional[Normalisation]:
+    def _adapt_normalisation(self, clip: str, adapted: bool) -> Optional[Normalisation]:
         repository = clip_repository(clip)
         if repository is None:
             return None
         own = repository.stated.normalisation
-        if not own.is_close(CLIP):
+        if not (adapted or own.is_close(CLIP)):
             take_images_of(self.tower, CLIP, own)
             mean, std = own
             print_log(f"clip='{clip}' is given images of mean {mean} and std {std}", 'current')
@@ -151,6 +154,30 @@ class CLIPImageEncoder(nn.Module):
             )
             for tower in self._towers
         )
+
+
+def build_encoder(cfg: dict, shared: Optional[Tuple[dict, nn.Module]] = None) -> nn.Module:
+    """Build an image encoder, of towers that are there already as far as that is possible.
+
+    Args:
+        cfg: Its config.
+        shared: The config of another one, and that one. It is used itself where the configs are
+            equal; where they differ in the method only, its CLIP is.
+
+    Raises:
+        InputError: If the encoder cannot be built.
+    """
+    if shared is not None:
+        other_cfg, other = shared
+        if cfg == other_cfg:
+            return other
+        if type(other) is CLIPImageEncoder and _towers_of(cfg) == _towers_of(other_cfg):
+            return MODELS.build({**cfg, 'tower': other.tower})
+    return MODELS.build(cfg)
+
+
+def _towers_of(cfg: dict) -> dict:
+    return {key: value for key, value in cfg.items() if key not in ('method', 'proxy')}
 
 
 _OLD_NAMES = {

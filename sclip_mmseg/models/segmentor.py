@@ -19,6 +19,7 @@ from ..utils.errors import InputError
 from ..utils.precision import check_matmul_precision
 from .decision import segment
 from .fusion import Tile, WindowMaps, dense_tiles, encode_windows
+from .image_encoder import build_encoder
 from .inference_cfg import InferenceCfg
 from .variants import segment_variants
 from .view import View
@@ -44,6 +45,8 @@ class CLIPSegmentor(BaseSegmentor):
         test_cfg: See :class:`.inference_cfg.InferenceCfg`.
         data_preprocessor: Config of the preprocessor, :class:`.PadSegDataPreProcessor`.
         pretrained, train_cfg: None, as mmseg's ``init_model`` sets them.
+        share: A segmentor on the device that this one goes to; None in configs. Its towers are used
+            again, not copied, and so are its embeddings, where this one's config asks for them too.
 
     Raises:
         InputError: If a value or a file cannot be used. Values are checked before weights are read.
@@ -60,6 +63,7 @@ class CLIPSegmentor(BaseSegmentor):
         data_preprocessor: Optional[dict] = None,
         pretrained: None = None,
         train_cfg: None = None,
+        share: Optional['CLIPSegmentor'] = None,
     ):
         super().__init__(data_preprocessor=data_preprocessor)
         if pretrained is not None or train_cfg is not None:
@@ -70,11 +74,13 @@ class CLIPSegmentor(BaseSegmentor):
         self.refine = REFINERS.build(refine) if refine else None
         self.postprocess = POSTPROCESSORS.build(postprocess) if postprocess else None
         self.regions = None if region_masks is None else build_regions(region_masks)
-        self.image_encoder = MODELS.build(image_encoder)
+        self.encoder_cfg = image_encoder
+        shared = (share.encoder_cfg, share.image_encoder) if share else None
+        self.image_encoder = build_encoder(image_encoder, shared)
         self._check_regions()
         self._check_sizes()
         self._check_normalisation()
-        self.text_head.load()
+        self.text_head.load(share.text_head if share else None)
         dims = self.image_encoder.embed_dim, self.text_head.embeddings.shape[1]
         if dims[0] != dims[1]:
             raise InputError(

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 from zipfile import BadZipFile
@@ -33,7 +34,7 @@ def tokenize(prompts: Sequence[str], context_length: int) -> List[List[int]]:
     Raises:
         InputError: If a prompt has more than ``context_length`` tokens.
     """
-    tokenizer = openai_clip('simple_tokenizer').SimpleTokenizer()
+    tokenizer = _tokenizer()
     start, end = (tokenizer.encoder[f'<|{word}oftext|>'] for word in ('start', 'end'))
     tokens = [[start, *tokenizer.encode(prompt), end] for prompt in prompts]
     for prompt, ids in zip(prompts, tokens):
@@ -43,6 +44,11 @@ def tokenize(prompts: Sequence[str], context_length: int) -> List[List[int]]:
                 f'{context_length}: shorten the query'
             )
     return tokens
+
+
+@lru_cache(maxsize=1)
+def _tokenizer():
+    return openai_clip('simple_tokenizer').SimpleTokenizer()
 
 
 @torch.no_grad()

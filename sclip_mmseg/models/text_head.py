@@ -67,6 +67,7 @@ class CLIPTextHead(nn.Module):
         self.quick_gelu = quick_gelu
         self.round_weights = round_weights
         self.normalize_prompts = normalize_prompts
+        self._source = None  # of the embeddings, where they were not given
         self.register_buffer('embeddings', precomputed, persistent=False)
         class_ids = torch.tensor(query_set.class_ids)
         self.register_buffer('class_ids', class_ids, persistent=False)
@@ -76,22 +77,31 @@ class CLIPTextHead(nn.Module):
         """K."""
         return self.query_set.num_classes
 
-    def load(self) -> None:
+    def load(self, share: Optional['CLIPTextHead'] = None) -> None:
         """Fetch the query embeddings, unless they were given.
+
+        Args:
+            share: Another head, loaded. Its embeddings are used again where they are of the same
+                queries, templates and checkpoint; None to fetch all.
 
         Raises:
             InputError: If the checkpoint cannot be used or has no text tower.
         """
-        if self.embeddings is None:
-            self.embeddings = cached_embeddings(
-                self.find_checkpoint(),
-                self.load_tower,
-                self.query_set.queries,
-                self.templates,
-                self.normalize_prompts,
-                **self.tower_options(),
-                head=type(self).__name__,
+        if self.embeddings is not None:
+            return
+        options = dict(self.tower_options(), head=type(self).__name__)
+        path = self.find_checkpoint()
+        self._source = path, self.templates, self.normalize_prompts, options
+        known = {}
+        if share is not None and share._source == self._source:
+            known = dict(zip(share.query_set.queries, share.embeddings.cpu()))
+        missing = [query for query in self.query_set.queries if query not in known]
+        if missing:
+            rows = cached_embeddings(
+                path, self.load_tower, missing, self.templates, self.normalize_prompts, **options
             )
+            known.update(zip(missing, rows))
+        self.embeddings = torch.stack([known[query] for query in self.query_set.queries])
 
     def tower_options(self) -> Dict[str, Any]:
         """What the text tower's numbers depend on beside its checkpoint.

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from importlib.util import find_spec
 from urllib.request import urlopen
 
@@ -18,91 +17,18 @@ from helpers import ROOT, call_tool, require
 from PIL import Image
 
 from sclip_mmseg import apis
-
-sys.path.insert(0, str(ROOT / 'tools'))
-import web_demo
+from sclip_mmseg.web import style
 
 TOOL = ROOT / 'tools/web_demo.py'
+TOY_CLIP = ROOT / 'data/toy/toy_clip.safetensors'
 PICTURE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
-CLASSES = ['sheep, lamb', 'bottle', 'television']
-SCREENSHOT = ROOT / 'work_dirs/web_demo.png'
+SCREENSHOT = ROOT / 'work_dirs/web_demo_{}.png'
+DESKTOP, PHONE = 1280, 390  # pixels
 FLAGS = (
     '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --window-size=1280,1000 '
     '--disable-background-networking --disable-component-update --disable-sync '
     '--disable-dev-shm-usage'
 ).split()
-
-
-@pytest.fixture(scope='module')
-def demo():
-    return web_demo.Demo(device='cpu')
-
-
-@pytest.fixture
-def offline(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise OSError('no network')
-
-    monkeypatch.setattr(urllib.request, 'urlopen', refuse)
-
-
-# What needs files that have to be fetched.
-LACKING = {'corrclip': 'dino_vitbase8_pretrain.pth'}
-LACKING.update({name: 'put it at' for name in apis.list_methods() if name.startswith('proxy')})
-LACKING.update({name: 'put it at' for name in apis.list_methods() if apis.is_trained(name)})
-
-
-@pytest.mark.parametrize('method', apis.list_methods())
-def test_all_methods_run_on_the_toy_clip_or_say_what_lacks(demo, offline, method):
-    overlay, areas, message = demo.segment(str(PICTURE), 'cow; bottle', True, '', 0.1, method)
-    if method in LACKING:
-        assert message.startswith('Error: ') and LACKING[method] in message
-        assert '\n' not in message
-        return
-    assert message == ''
-    assert overlay.shape[0] == 375 and overlay.shape[1] > 500
-    assert list(areas) == ['background', 'cow', 'bottle']
-
-
-def test_background_threshold_and_words(demo):
-    def areas(*background):
-        return demo.segment(str(PICTURE), 'cow\nbottle', *background, 'sclip')[1]
-
-    assert 'background' not in areas(False, 'wall', 1.0)
-    assert areas(True, 'wall', 1.0)['background'] == 1
-    assert areas(True, 'wall', 0.0)['background'] < 1
-    assert areas(True, 'wall', 0.5) != areas(True, 'sea, water', 0.5)
-
-
-@pytest.mark.parametrize(
-    'name, classes, message',
-    [
-        (None, 'cat', 'Upload a picture.'),
-        ('toy_000003.jpg', ' \n', 'Error: there is no class: write some'),
-        ('toy_000003.jpg', 'cat;;dog', 'Error: queries: class 2 has an empty query'),
-        ('toy_000003.jpg', 'cat, dog', "Error: every pixel would be 'cat', the only class"),
-        ('broken.jpg', 'cat; dog', 'Error: broken.jpg cannot be read as a picture'),
-    ],
-)
-def test_what_is_wrong_is_said(demo, tmp_path, name, classes, message):
-    (tmp_path / 'broken.jpg').write_text('no picture')
-    shutil.copy(PICTURE, tmp_path)
-    path = name and str(tmp_path / name)
-    overlay, areas, said = demo.segment(path, classes, False, '', 0.1, 'sclip')
-    assert overlay is None and areas == {}
-    assert said.startswith(message)
-    assert str(tmp_path) not in said
-
-
-def test_the_toy_clip_says_so(demo):
-    require(find_spec('gradio'), 'Gradio (pip install -e ".[web]")')
-
-    def text(demo):
-        return json.dumps(web_demo.build_page(demo).get_config_file(), default=str)
-
-    assert demo.is_toy and '--clip ViT-B/16' in web_demo.TOY_NOTICE
-    assert web_demo.TOY_NOTICE in text(demo)
-    assert web_demo.TOY_NOTICE not in text(web_demo.Demo(demo.clip, 'cpu'))
 
 
 def test_bad_arguments():
@@ -124,12 +50,16 @@ def url(tmp_path):
     log = tmp_path / 'server.log'
     with open(log, 'w') as output:
         server = subprocess.Popen(
-            command, stdout=output, stderr=output, env={**os.environ, 'TMPDIR': str(tmp_path)}
+            command,
+            cwd='/',  # examples are found from anywhere
+            stdout=output,
+            stderr=output,
+            env={**os.environ, 'TMPDIR': str(tmp_path)},
         )
     try:
         _wait(lambda: address in log.read_text() or server.poll() is not None, 90)
         assert server.poll() is None, log.read_text()
-        assert web_demo.TOY_NOTICE in log.read_text().splitlines()
+        assert style.TOY_NOTICE in log.read_text().splitlines()
         yield address
         assert 'Traceback' not in log.read_text()
     finally:
@@ -156,7 +86,7 @@ def browser(tmp_path):
     chrome.quit()
 
 
-def _wait(condition, seconds=30):
+def _wait(condition, seconds=60):
     end = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < end, 'nothing happened on the page'
@@ -170,43 +100,58 @@ class Page:
     def __init__(self, browser, url):
         self.browser = browser
         browser.get(url)
-        _wait(lambda: self._all('#picture input[type=file]'))
 
-    def _all(self, selector):
-        return self.browser.find_elements('css selector', selector)
+    def all(self, selector):
+        """What is seen of a selector."""
+        found = self.browser.find_elements('css selector', selector)
+        return [element for element in found if element.is_displayed()]
 
     def upload(self, path):
-        self._all('#picture input[type=file]')[0].send_keys(str(path))
+        [box] = self.browser.find_elements('css selector', '#picture input[type=file]')
+        box.send_keys(str(path))
 
-    def write_classes(self, text):
-        box = self._all('#classes textarea')[0]
+    def segment(self, classes):
+        [box] = self.all('#classes textarea')
         box.clear()
-        box.send_keys(text, '\t')
+        box.send_keys(classes)
+        self.all('#segment')[0].click()
 
-    def choose(self, method):
-        box = self._all('#method input')[0]
-        box.click()
-        _wait(lambda: self._all('[role=option]'))
-        [option] = [o for o in self._all('[role=option]') if o.text.strip(' ✓\n') == method]
+    def choose(self, dropdown, name):
+        self.all(f'{dropdown} input')[0].click()
+        _wait(lambda: self.all('[role=option]'))
+        [option] = [o for o in self.all('[role=option]') if o.text.strip(' ✓\n') == name]
         option.click()
 
-    def source(self):
-        images = self._all('#overlay img')
-        return images[0].get_attribute('src') if images else None
+    def sources(self):
+        """Addresses of the pictures left and right of the slider."""
+        return [image.get_attribute('src') for image in self.all('#slider img')]
 
-    def new_overlay(self, old=None):
-        """Wait for an overlay other than an old one; its address, and RGB, uint8 `[H, W, 3]`."""
-        address = _wait(lambda: self.source() not in (None, old) and self.source())
-        return address, np.array(Image.open(io.BytesIO(urlopen(address).read())).convert('RGB'))
+    def new_result(self, old=()):
+        """Wait for a result other than an old one; its addresses."""
+        return _wait(lambda: len(self.sources()) == 2 and self.sources() != old and self.sources())
 
-    def banner(self):
-        return _wait(lambda: self._all('#banner [role=alert]'))[0].text
+    def download(self, button, path):
+        """Click a button; the picture that lies at a path then."""
+        where = dict(behavior='allow', downloadPath=str(path.parent))
+        self.browser.execute_cdp_cmd('Browser.setDownloadBehavior', where)
+        self.all(button)[0].click()
+        _wait(path.is_file)
+        return np.array(Image.open(path))
 
     def message(self):
-        return self._all('#message textarea')[0].get_property('value')
+        return ' '.join(element.text for element in self.all('#message [role=alert]'))
 
     def areas(self):
-        return self._all('#areas')[0].text
+        """Classes that are listed."""
+        return [cell.text for cell in self.all('.areas td:first-child') if cell.text]
+
+    def screenshot(self, width):
+        """Save a picture of the page at a width; the width that the page takes."""
+        size = dict(width=width, height=900, deviceScaleFactor=1, mobile=width == PHONE)
+        self.browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', size)
+        SCREENSHOT.parent.mkdir(exist_ok=True)
+        assert self.browser.save_screenshot(str(SCREENSHOT).format(width))
+        return self.browser.execute_script('return document.documentElement.scrollWidth')
 
     def requests(self):
         """Addresses asked for over the network."""
@@ -216,40 +161,54 @@ class Page:
         return [address for address in urls if address.startswith(('http', 'ws'))]
 
 
-def _expected(clip, method):
-    model = apis.build_segmentor(CLASSES, method=method, clip=clip, device='cpu')
-    result = apis.segment(model, PICTURE)
-    image = apis.read_picture(PICTURE)[..., ::-1]
-    return apis.draw_overlay(image, result.labels, result.class_names, result.palette)
+def _open(address):
+    return np.array(Image.open(io.BytesIO(urlopen(address).read())))
 
 
-def test_page(browser, url, demo, tmp_path):
+def test_page(browser, url, tmp_path):
     page = Page(browser, url)
-    assert page.banner() == web_demo.TOY_NOTICE
+    example = page.new_result()  # the page begins with one
+    assert page.all('#banner [role=alert]')[0].text == style.TOY_NOTICE
+    assert page.message() == '' and 'cow' in page.areas()
+
     page.upload(PICTURE)
-    address, first = page.new_overlay()
+    first = page.new_result(example)
+    page.segment('sheep, lamb\nbottle; television\nzebra')
+    second = page.new_result(first)
+    model = apis.build_segmentor(
+        ['sheep, lamb', 'bottle', 'television', 'zebra'], method='sclip', clip=str(TOY_CLIP)
+    )
+    expected = apis.segment(model, PICTURE)
+    areas = expected.areas
+    assert sorted(page.areas()) == sorted(name for name in areas if areas[name])
+    labels = page.download('#labels', tmp_path / 'toy_000003_labels.png')
+    assert (labels == expected.labels).all()
+    overlay = page.download('#overlay', tmp_path / 'toy_000003_overlay.jpg')
+    assert overlay.shape[1] > 500
+    left, right = map(_open, second)
+    assert left.shape == right.shape == (375, 500, 3)
 
-    page.write_classes('sheep, lamb\nbottle; television')
-    address, second = page.new_overlay(address)
-    assert (second == _expected(demo.clip, web_demo.METHOD)).all()
-    assert second.shape != first.shape or (second != first).any()
-    assert 'television' in page.areas()
+    assert not page.all('#threshold') and not page.all('#words')
+    page.choose('#other', 'naclip')
+    third = page.new_result(second)
+    assert (_open(third[1]) == right).all() and (_open(third[0]) != left).any()
+    assert [cell.text for cell in page.all('.areas th')] == ['naclip', 'sclip']
+    for width in (PHONE, DESKTOP):
+        assert page.screenshot(width) <= width
+    page.all('#background input')[0].click()
+    page.new_result(third)
+    assert page.all('#threshold') and page.all('#words')
 
-    page.choose('naclip')
-    address, third = page.new_overlay(address)
-    assert (third == _expected(demo.clip, 'naclip')).all()
+    page.segment(' ')
+    _wait(lambda: page.message().startswith('there is no class'))
+    assert not page.sources() and not page.all('#overlay')
+    page.segment('cat; dog')
+    page.new_result()
     assert page.message() == ''
-    SCREENSHOT.parent.mkdir(exist_ok=True)
-    assert browser.save_screenshot(str(SCREENSHOT))
-
-    page.write_classes(' ')
-    _wait(lambda: page.message().startswith('Error: there is no class'))
-    assert page.source() is None
-    page.write_classes('cat; dog')
-    page.new_overlay()
     (tmp_path / 'broken.jpg').write_text('no picture')
     page.upload(tmp_path / 'broken.jpg')
-    _wait(lambda: page.message() == 'Error: broken.jpg cannot be read as a picture')
+    _wait(lambda: page.message() == 'broken.jpg cannot be read as a picture')
 
     requests = page.requests()
     assert requests and all(address.startswith(url) for address in requests), requests
+    assert not list(tmp_path.glob('sclip_web_*'))

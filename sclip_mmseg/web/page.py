@@ -1,0 +1,242 @@
+"""The page itself, laid out with Gradio."""
+
+import os
+import traceback
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Iterator, Optional
+
+from ..apis import list_methods
+from ..apis.segment import BACKGROUND_THD
+from ..registry import REGION_GENERATORS
+from ..utils.errors import InputError, one_line
+from . import style
+from .session import Question, Session, has_own_background
+
+INTERNAL = (
+    'Internal error: the terminal that serves this page tells more. The page goes on; please try '
+    'something else.'
+)
+_LONGEST = 4000  # characters of a list of classes
+_LARGEST_FILE = '200mb'
+_HOUR = 3600
+
+
+def respond(session: Session, question: Question, folder: str):
+    """Answer a question, whatever becomes of it.
+
+    Args:
+        session: What computes.
+        question: What is asked for.
+        folder: Where to write the pictures.
+
+    Returns:
+        The answer and an empty message; or None, and in one line what is wrong. Of a bug the
+        traceback goes to the terminal.
+    """
+    try:
+        return session.answer(question, folder), ''
+    except InputError as error:
+        message = one_line(error)
+        if question.picture:  # known to its owner by its name, not by where the server keeps it
+            message = message.replace(question.picture, Path(question.picture).name)
+        return None, message
+    except Exception:
+        traceback.print_exc()
+        return None, INTERNAL
+
+
+def build_page(session: Session):
+    """Lay the page out.
+
+    Returns:
+        The ``gradio.Blocks``.
+    """
+    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+    import gradio as gr
+
+    methods = list_methods()
+    regions = [('as the method draws them', '')]
+    regions += [(f'regions: {kind}', kind.lower()) for kind in REGION_GENERATORS.module_dict]
+
+    with gr.Blocks(
+        title='sclip_mmseg', analytics_enabled=False, delete_cache=(600, _HOUR), fill_width=True
+    ) as page:
+        if session.is_toy:
+            gr.HTML(style.BANNER, padding=False, elem_id='banner')
+        gr.HTML(style.HEADER, padding=False, elem_id='header')
+        with gr.Row(elem_id='main'):
+            with gr.Column(elem_id='inputs'):
+                picture = gr.Image(
+                    str(session.examples[0].picture) if session.examples else None,
+                    label='Picture',
+                    sources=['upload', 'clipboard'],
+                    buttons=[],
+                    height=280,
+                    elem_id='picture',
+                )
+                # The file as it is, readable or not: the session reads it, and says what is wrong.
+                picture.preprocess = lambda payload: payload and payload.path
+                examples = gr.Dataset(
+                    label='Examples',
+                    components=['image'],
+                    samples=[[str(example.picture)] for example in session.examples],
+                    type='index',
+                    visible=bool(session.examples),
+                    elem_id='examples',
+                )
+                classes = gr.Textbox(
+                    session.classes,
+                    lines=5,
+                    max_lines=12,
+                    max_length=_LONGEST,
+                    label='Classes',
+                    elem_id='classes',
+                )
+                button = gr.Button('Segment', variant='primary', elem_id='segment')
+            with gr.Column(elem_id='outputs'):
+                message = gr.HTML(visible=False, padding=False, elem_id='message')
+                with gr.Column(visible=False) as result:
+                    slider = gr.ImageSlider(
+                        show_label=False,
+                        buttons=['fullscreen'],
+                        max_height=620,
+                        slider_position=35,
+                        elem_id='slider',
+                    )
+                    areas = gr.HTML(padding=False, elem_id='areas')
+                    with gr.Row():
+                        overlay = gr.DownloadButton(
+                            '↓ Overlay', size='md', min_width=120, elem_id='overlay'
+                        )
+                        labels = gr.DownloadButton(
+                            '↓ Label map', size='md', min_width=120, elem_id='labels'
+                        )
+            with gr.Row(elem_id='options'):
+                with gr.Column(scale=4, min_width=260), gr.Row():
+                    method = gr.Dropdown(
+                        methods,
+                        value=session.method,
+                        label='Method',
+                        min_width=120,
+                        elem_id='method',
+                    )
+                    other = gr.Dropdown(
+                        [('the picture', ''), *((name, name) for name in methods)],
+                        value='',
+                        label='Compare with',
+                        min_width=120,
+                        elem_id='other',
+                    )
+                with gr.Column(scale=3, min_width=220):
+                    outlines = gr.Dropdown(regions, value='', label='Outlines', elem_id='regions')
+                with gr.Column(scale=4, min_width=260), gr.Group():
+                    background = gr.Checkbox(
+                        label='Background',
+                        info='a class of everything else',
+                        elem_id='background',
+                    )
+                    words = gr.Textbox(
+                        label='Background words',
+                        placeholder='sky, wall, tree … (the published list)',
+                        max_length=_LONGEST,
+                        visible=False,
+                        elem_id='words',
+                    )
+                    threshold = gr.Slider(
+                        *(0, 1, BACKGROUND_THD),
+                        step=0.05,
+                        label='Threshold: background where the best score is below',
+                        visible=False,
+                        elem_id='threshold',
+                    )
+
+        def show_details(wanted: bool, name: str):
+            shown = wanted and not has_own_background(name)
+            return gr.Textbox(visible=shown), gr.Slider(visible=shown)
+
+        def choose(index: int):
+            path, names = session.examples[index]
+            return str(path), names
+
+        def run(
+            path: Optional[str],
+            names: str,
+            name: str,
+            second: str,
+            wanted: bool,
+            others: str,
+            score: Optional[float],
+            kind: str,
+        ) -> Iterator[tuple]:
+            score = BACKGROUND_THD if score is None else score
+            question = Question(path, names, name, second, wanted, others, score, kind)
+            with TemporaryDirectory(prefix='sclip_web_') as folder:
+                answer, said = respond(session, question, folder)
+                if answer is None:
+                    shown = [gr.Column(visible=False), None, '', None, None]
+                else:  # Gradio copies the files before this generator goes on
+                    shown = [
+                        gr.Column(visible=True),
+                        (str(answer.left), str(answer.right)),
+                        style.legend(answer.areas, answer.methods),
+                        str(answer.overlay),
+                        str(answer.labels),
+                    ]
+                yield (gr.HTML(style.alert(said) if said else '', visible=bool(said)), *shown)
+
+        gr.on(
+            [background.change, method.change],
+            show_details,
+            [background, method],
+            [words, threshold],
+        )
+        examples.click(choose, examples, [picture, classes])
+        gr.on(
+            [
+                *(page.load, picture.change, button.click, classes.submit, words.submit),
+                *(method.change, other.change, outlines.change),
+                *(background.change, threshold.release),
+            ],
+            run,
+            [picture, classes, method, other, background, words, threshold, outlines],
+            [message, result, slider, areas, overlay, labels],
+            trigger_mode='always_last',
+            concurrency_limit=1,
+            api_visibility='private',
+        )
+    return page
+
+
+def serve(session: Session, host: str, port: int):
+    """Serve the page of a session, and return at once.
+
+    Returns:
+        The ``gradio.Blocks``.
+
+    Raises:
+        OSError: If the address cannot be used.
+    """
+    import gradio as gr
+
+    page = build_page(session)
+    fonts = ('system-ui', 'sans-serif'), ('ui-monospace', 'monospace')
+    page.launch(
+        server_name=host,
+        server_port=port,
+        theme=gr.themes.Default(
+            primary_hue='indigo', neutral_hue='slate', font=fonts[0], font_mono=fonts[1]
+        ),
+        css=style.CSS,
+        max_file_size=_LARGEST_FILE,
+        # Gradio serves files of the current folder and these alone.
+        allowed_paths=[str(example.picture) for example in session.examples],
+        share=False,
+        show_error=True,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        quiet=True,
+        prevent_thread_lock=True,
+    )
+    return page

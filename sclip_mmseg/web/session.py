@@ -1,0 +1,237 @@
+"""What the page computes: a question in, pictures and areas out."""
+
+import threading
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import cv2
+from mmengine.config import Config
+from PIL import Image, UnidentifiedImageError
+
+from ..apis import (
+    Segmentation,
+    build_segmentor,
+    is_trained,
+    parse_classes,
+    read_picture,
+    segment,
+)
+from ..apis.files import write_labels
+from ..apis.media import LABELS, write_overlay
+from ..apis.segment import BACKGROUND_THD
+from ..models import CLIPSegmentor
+from ..utils.errors import InputError
+from ..utils.shipped import configs_dir
+from ..visualization import draw_classes, draw_overlay
+from ..zoo import DEFAULT_METHOD
+from .examples import Example, drawings, photographs
+
+LARGEST = 50_000_000  # pixels of a picture that the page takes
+_KEPT = 2  # segmentors, which share their towers: both sides of a comparison
+
+
+@dataclass(frozen=True)
+class Question:
+    """What somebody asks for on the page.
+
+    Attributes:
+        picture: File; None before there is one.
+        classes: See :func:`..apis.parse_classes`.
+        method: One of :func:`..apis.list_methods`.
+        other: A second method to compare with; empty to compare with the picture itself.
+        background: Whether there is a class of everything else.
+        words: Its words, separated by commas; empty for the published ones.
+        threshold: Score below which a pixel is background, 0 to 1.
+        regions: What makes regions, see :func:`..apis.build_segmentor`; empty for none.
+    """
+
+    picture: Optional[str]
+    classes: str
+    method: str
+    other: str = ''
+    background: bool = False
+    words: str = ''
+    threshold: float = BACKGROUND_THD
+    regions: str = ''
+
+
+class Area(NamedTuple):
+    """A class that was found: its name, RGB colour, and share of the picture by each method."""
+
+    name: str
+    color: Sequence[int]
+    shares: Tuple[float, ...]
+
+
+@dataclass
+class Answer:
+    """What was found.
+
+    Attributes:
+        left: What the result is compared with: the picture, or the other method's result.
+        right: The picture with the classes painted over it, of the same size.
+        overlay: The same with a legend beside it.
+        labels: Label map, PNG of class ids.
+        areas: The classes that occur, the largest first.
+        methods: The methods, in the order of the areas' shares.
+    """
+
+    left: Path
+    right: Path
+    overlay: Path
+    labels: Path
+    areas: List[Area]
+    methods: Tuple[str, ...]
+
+
+class Session:
+    """Segments pictures for any number of users.
+
+    Nothing of a question is kept but the segmentors used last, whose towers serve the next one:
+    other classes, backgrounds, thresholds and methods of the same CLIP read no weights.
+
+    Args:
+        clip: CLIP by name or path; None for the toy CLIP of a clone, elsewhere the method's own.
+            Trained systems read their published checkpoints.
+        device: None for the accelerator where there is one.
+
+    Attributes:
+        is_toy: Whether the toy CLIP is used because none was named.
+        method: The method to begin with.
+        examples: Pictures to try.
+
+    Raises:
+        InputError: If the CLIP cannot be used.
+    """
+
+    def __init__(self, clip: Optional[str] = None, device: Optional[str] = None):
+        self.clip, self.device = clip, device
+        self._resclip_options: Dict[str, Sequence[int]] = {}
+        self._models: OrderedDict[Question, CLIPSegmentor] = OrderedDict()
+        self._lock = threading.Lock()
+        self.is_toy = clip is None and self._find_toy()
+        self.method = 'sclip' if self.is_toy else DEFAULT_METHOD  # the best on drawings
+        self.examples: List[Example] = drawings() if self.is_toy else photographs()
+        self.classes = self.examples[0].classes if self.examples else 'dog\ncat, kitten\ngrass\nsky'
+        self.segmentor(Question(None, self.classes, self.method))
+
+    def _find_toy(self) -> bool:
+        config = Config.fromfile(configs_dir() / 'toy/resclip-naclip_toy_voc20.py')
+        encoder = config.model.image_encoder
+        if not Path(encoder.clip).is_file():
+            return False
+        self.clip = encoder.clip
+        self._resclip_options = {'model.image_encoder.method.rcs.blocks': encoder.method.rcs.blocks}
+        return True
+
+    def answer(self, question: Question, folder: Union[str, Path]) -> Answer:
+        """Segment a picture.
+
+        Args:
+            question: What is asked for.
+            folder: Where to write the pictures.
+
+        Raises:
+            InputError: If something is missing, too large or cannot be used.
+        """
+        if not question.picture:
+            raise InputError('there is no picture: upload one, or choose an example')
+        _check_size(Path(question.picture))
+        image = read_picture(question.picture)
+        methods = (question.method, *([question.other] if question.other else []))
+        found = [segment(self.segmentor(replace(question, method=name)), image) for name in methods]
+        result, stem = found[0], Path(folder) / Path(question.picture).stem
+        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        labels = Path(f'{stem}{LABELS}.png')
+        write_labels(result, labels)
+        painted = [draw_classes(rgb, each.labels, each.class_names, each.palette) for each in found]
+        legend = draw_overlay(rgb, result.labels, result.class_names, result.palette)
+        return Answer(
+            write_overlay(Path(folder) / 'left', painted[1] if question.other else rgb),
+            write_overlay(Path(folder) / 'right', painted[0]),
+            write_overlay(stem, legend),
+            labels,
+            list_areas(found),
+            methods,
+        )
+
+    def segmentor(self, question: Question) -> CLIPSegmentor:
+        """The segmentor of a question, of towers that are there already as far as possible."""
+        trained = has_own_background(question.method)
+        key = replace(question, picture=None, other='')
+        if trained or not question.background:
+            key = replace(key, words='', threshold=BACKGROUND_THD)
+        with self._lock:
+            if key not in self._models:
+                model = self._build(key, None if trained else self.clip)
+                self._models[key] = model
+                if len(self._models) > _KEPT:
+                    self._models.popitem(last=False)
+            self._models.move_to_end(key)
+            return self._models[key]
+
+    def _build(self, key: Question, clip: Optional[str]) -> CLIPSegmentor:
+        options: dict = {'model.test_cfg.seg_logits': False}
+        if key.method.startswith('resclip'):
+            options.update(self._resclip_options)
+        if key.background and not has_own_background(key.method):
+            options['model.test_cfg.prob_thd'] = key.threshold
+        words = [word for word in key.words.split(',') if word.strip()]
+        alike = [kept for kept in self._models if kept.method == key.method]
+        share = self._models[alike[-1]] if alike else next(reversed(self._models.values()), None)
+        return build_segmentor(
+            parse_classes(key.classes),
+            (words or True) if key.background else False,
+            key.method,
+            clip,
+            self.device,
+            options,
+            key.regions or None,
+            share,
+        )
+
+
+@cache
+def has_own_background(method: str) -> bool:
+    """Whether a method is a trained system, with a background and a threshold of its own."""
+    return is_trained(method)
+
+
+def list_areas(found: Sequence[Segmentation]) -> List[Area]:
+    """Classes that occur in any of some segmentations of a picture, the first one's largest first.
+
+    Args:
+        found: Segmentations of the same classes; those of one may lack a background's class.
+    """
+    shares, colors = [result.areas for result in found], {}
+    for result in found:
+        for name, color in zip(result.class_names, result.palette):
+            colors.setdefault(name, color)
+    areas = [
+        Area(name, color, tuple(share.get(name, 0.0) for share in shares))
+        for name, color in colors.items()
+    ]
+    return sorted((a for a in areas if any(a.shares)), key=lambda area: [-s for s in area.shares])
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a picture that is too large, by its header: it is not read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                pixels = picture.width * picture.height
+    except Image.DecompressionBombError:
+        pixels = None
+    except (UnidentifiedImageError, OSError):  # read_picture says what is wrong, if anything is
+        return
+    if pixels is None or pixels > LARGEST:
+        size = f'{pixels / 1e6:.0f} megapixels' if pixels else 'too many pixels'
+        raise InputError(
+            f'{path} has {size}, and the page takes {LARGEST / 1e6:.0f} megapixels: make it '
+            'smaller, or segment it by tools/demo.py'
+        )

@@ -1,0 +1,188 @@
+"""What the page computes, without Gradio."""
+
+import shutil
+import urllib.request
+from dataclasses import replace
+from threading import Thread
+
+import numpy as np
+import pytest
+from helpers import ROOT
+from PIL import Image
+
+from sclip_mmseg import apis
+from sclip_mmseg.apis.segment import Segmentation
+from sclip_mmseg.models import image_encoder
+from sclip_mmseg.web import Question, Session, examples, session, style
+from sclip_mmseg.web.page import INTERNAL, respond
+
+PICTURE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
+QUESTION = Question(str(PICTURE), 'sheep; bottle', 'sclip')
+
+
+@pytest.fixture(scope='module')
+def toy():
+    return Session(device='cpu')
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError('no network')
+
+    monkeypatch.setattr(urllib.request, 'urlopen', refuse)
+
+
+# What needs files that have to be fetched.
+LACKING = {'corrclip': 'dino_vitbase8_pretrain.pth'}
+LACKING.update({name: 'put it at' for name in apis.list_methods() if name.startswith('proxy')})
+LACKING.update({name: 'put it at' for name in apis.list_methods() if apis.is_trained(name)})
+
+
+@pytest.mark.parametrize('method', apis.list_methods())
+def test_all_methods_run_on_the_toy_clip_or_say_what_lacks(toy, offline, tmp_path, method):
+    question = replace(QUESTION, method=method, background=True, words='sea, water')
+    answer, message = respond(toy, question, str(tmp_path))
+    if method in LACKING:
+        assert answer is None and LACKING[method] in message and '\n' not in message
+    else:
+        assert message == '' and {area.name for area in answer.areas} <= {
+            *('background', 'sheep', 'bottle')
+        }
+
+
+def test_other_questions_read_no_tower(toy, monkeypatch):
+    towers, load = [], image_encoder.load_image_tower
+    monkeypatch.setattr(image_encoder, 'load_image_tower', lambda *a: towers.append(a) or load(*a))
+    for change in (
+        dict(classes='sheep; bottle; cow'),
+        dict(background=True, words='sea', threshold=0.5),
+        dict(method='naclip', regions='felzenszwalb'),
+    ):
+        assert toy.segmentor(replace(QUESTION, **change))
+    assert towers == []
+
+
+def test_files(toy, tmp_path):
+    answer = toy.answer(QUESTION, tmp_path)
+    model = apis.build_segmentor(['sheep', 'bottle'], method='sclip', clip=toy.clip, device='cpu')
+    result, image = apis.segment(model, PICTURE), apis.read_picture(PICTURE)[..., ::-1]
+    assert answer.labels.name == 'toy_000003_labels.png'
+    assert (np.array(Image.open(answer.labels)) == result.labels).all()
+    assert answer.overlay.name == 'toy_000003_overlay.jpg'
+    sizes = [Image.open(path).size for path in (answer.left, answer.right, answer.overlay)]
+    assert sizes[0] == sizes[1] == (500, 375) and sizes[2][0] > 500
+    assert _difference(answer.left, image) < 3  # of JPEG
+    assert _difference(answer.right, image) > 10
+
+    both = toy.answer(replace(QUESTION, other='naclip'), tmp_path)
+    assert both.methods == ('sclip', 'naclip') and len(both.areas[0].shares) == 2
+    assert _difference(both.left, image) > 10
+
+
+def _difference(path, image):
+    return np.abs(np.array(Image.open(path)).astype(float) - image).mean()
+
+
+def test_background_threshold_and_words(toy, tmp_path):
+    def shares(**changes):
+        answer = toy.answer(replace(QUESTION, **changes), tmp_path)
+        return {area.name: area.shares[0] for area in answer.areas}
+
+    assert 'background' not in shares(words='wall', threshold=1.0)
+    assert shares(background=True, words='wall', threshold=1.0) == {'background': 1}
+    assert shares(background=True, words='wall', threshold=0.0).get('background', 0) < 1
+    words = [shares(background=True, words=w, threshold=0.5) for w in ('wall', 'sea, water')]
+    assert words[0] != words[1]
+
+
+@pytest.mark.parametrize(
+    'name, classes, message',
+    [
+        (None, 'cat', 'there is no picture: upload one'),
+        ('toy_000003.jpg', ' \n', 'there is no class: write some'),
+        ('toy_000003.jpg', 'cat;;dog', 'queries: class 2 has an empty query'),
+        ('toy_000003.jpg', 'cat, dog', "every pixel would be 'cat', the only class"),
+        ('toy_000003.jpg', 'cat; dog ' + 'very ' * 99, "the prompt '"),
+        ('broken.jpg', 'cat; dog', 'broken.jpg cannot be read as a picture'),
+        ('empty.png', 'cat; dog', 'empty.png cannot be read as a picture'),
+        ('dot.png', 'cat; dog', ''),
+        ('huge.png', 'cat; dog', 'huge.png has 64 megapixels, and the page takes 50'),
+        ('bomb.png', 'cat; dog', 'bomb.png has too many pixels, and the page takes 50'),
+    ],
+)
+def test_what_is_wrong_is_said(toy, tmp_path, name, classes, message):
+    (tmp_path / 'broken.jpg').write_text('no picture')
+    (tmp_path / 'empty.png').touch()
+    shutil.copy(PICTURE, tmp_path)
+    Image.new('RGB', (1, 1)).save(tmp_path / 'dot.png')
+    for size, file in ((8000, 'huge.png'), (20000, 'bomb.png')):
+        if file == name:
+            Image.new('1', (size, size)).save(tmp_path / file)
+    path = name and str(tmp_path / name)
+    question = Question(path, classes, 'sclip')
+    answer, said = respond(toy, question, str(tmp_path))
+    assert said.startswith(message) and '\n' not in said and str(tmp_path) not in said
+    assert (answer is None) == bool(said)
+
+
+def test_a_bug_is_no_end(toy, tmp_path, monkeypatch, capsys):
+    def fail(*args):
+        raise KeyError('a bug')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, 'segment', fail)
+        assert respond(toy, QUESTION, str(tmp_path)) == (None, INTERNAL)
+    assert "KeyError: 'a bug'" in capsys.readouterr().err
+    assert respond(toy, QUESTION, str(tmp_path))[1] == ''
+
+
+def test_two_users_at_the_same_time(toy, tmp_path):
+    questions = [QUESTION, replace(QUESTION, classes='sea; cow; sheep; television', method='clip')]
+    expected = [toy.answer(question, tmp_path).areas for question in questions]
+    wrong = []
+
+    def ask(user):
+        (tmp_path / str(user)).mkdir()
+        for _ in range(2):
+            areas = toy.answer(questions[user], tmp_path / str(user)).areas
+            wrong.extend([areas] if areas != expected[user] else [])
+
+    users = [Thread(target=ask, args=(user,)) for user in range(2)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    assert wrong == []
+
+
+def test_classes_that_are_not_there_are_not_listed():
+    labels = np.zeros((2, 5), dtype=int)
+    other = labels.copy()
+    other[0, 0] = 2
+    names, palette = ('<b>cat', 'dog', 'cow'), [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    found = [Segmentation(each, None, names, palette) for each in (labels, other)]
+    areas = session.list_areas(found)
+    assert [(area.name, area.shares) for area in areas] == [('<b>cat', (1, 0.9)), ('cow', (0, 0.1))]
+    page = style.legend(areas, ['sclip', 'clip'])
+    assert '&lt;b&gt;cat' in page and '<b>cat' not in page and 'dog' not in page
+    assert '90.0%' in page and 'rgb(7, 8, 9)' in page
+
+
+def test_examples(toy, tmp_path, monkeypatch):
+    assert len(toy.examples) > 2 and all(example.picture.is_file() for example in toy.examples)
+    assert toy.classes == toy.examples[0].classes
+    monkeypatch.setattr(examples, 'shipped_root', lambda: tmp_path)
+    (tmp_path / 'demo').mkdir()
+    for name in ('cat', 'unknown'):
+        shutil.copy(PICTURE, tmp_path / f'demo/{name}.jpg')
+    (tmp_path / 'demo/cat.txt').write_text('cat, kitten\nfloor\n', encoding='utf-8')
+    expected = [examples.Example(tmp_path / 'demo/cat.jpg', 'cat, kitten\nfloor')]
+    assert examples.photographs() == expected
+    assert examples.drawings() == []
+
+
+def test_a_named_clip_is_no_toy(toy):
+    assert toy.is_toy and toy.method == 'sclip'
+    named = Session(toy.clip, 'cpu')
+    assert not named.is_toy and named.method == 'scclip'
