@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> None:
     """
     from mmengine.runner import Runner
 
-    from sclip_mmseg.utils.compat import init_cpu_dist
+    from sclip_mmseg.engine.joining import join_processes
 
     cfg = load_config(args)
     check(cfg)
@@ -153,8 +153,7 @@ def run(args: argparse.Namespace) -> None:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.tta_model.module = cfg.model
         cfg.model = cfg.tta_model
-    timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
-    init_cpu_dist(args.launcher, timeout)
+    join_processes(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}))
     Runner.from_cfg(cfg).test()
 
 
