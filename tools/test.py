@@ -20,7 +20,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         'checkpoint',
         nargs='?',
         help='CLIP by name (ViT-B/16, …) or path, or for GroupViT and TCL their own file; default: '
-        "the config's model.image_encoder.clip or .checkpoint",
+        "the config's model.image_encoder.clip or .checkpoint, also by the word none",
     )
     parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument(

@@ -1,5 +1,6 @@
 """What the package adds to mmengine's runner."""
 
+from .checkpoint_hook import CheckpointHook
 from .frozen_model_wrapper import FrozenModelWrapper
 from .input_check_hook import InputCheckHook
 from .reporting_iou_metric import ReportingIoUMetric
@@ -7,6 +8,7 @@ from .resumable_test_loop import ResumableTestLoop
 from .settings import evaluation_settings, list_changes
 
 __all__ = [
+    'CheckpointHook',
     'FrozenModelWrapper',
     'InputCheckHook',
     'ReportingIoUMetric',

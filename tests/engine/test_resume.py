@@ -23,11 +23,12 @@ from mmseg.evaluation import IoUMetric
 from sclip_mmseg import InputError
 from sclip_mmseg.datasets.checks import load_dataset
 from sclip_mmseg.engine import evaluation_settings, list_changes, partial_results
-from sclip_mmseg.utils.compat import init_cpu_dist
+from sclip_mmseg.engine.joining import join_processes
 
 IMAGES = 13
 CONFIG = 'sclip_vit-b16_voc21'
 SMALL = {'model.test_cfg.crop_size': 64, 'model.test_cfg.stride': 64}
+RESTARTS = {}  # by rank, as torchrun counts them
 fork = multiprocessing.get_context('fork')
 
 
@@ -84,11 +85,12 @@ def _free_port():
 def _work(cfg, rank, world, port, killed_at, moment, victim, report):
     """Evaluate in a process that kills itself at an image, or waits there to be killed."""
     torch.set_num_threads(1)
+    os.environ['TORCHELASTIC_RESTART_COUNT'] = str(RESTARTS.get(rank, 0))
     if world > 1:
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world))
         os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
         cfg.launcher = 'pytorch'
-        init_cpu_dist(cfg.launcher, cfg.env_cfg.dist_cfg.timeout)
+        join_processes(cfg.launcher, cfg.env_cfg.dist_cfg)
         group = torch.distributed.group.WORLD._get_backend(torch.device('cpu'))
         assert group.options._timeout == timedelta(days=7)  # else a process alone waits too short
     done = []
@@ -203,6 +205,15 @@ def test_batches_are_done_again_as_a_whole(config, tmp_path):
     results, evaluated = evaluate(config, tmp_path / 'resumed')
     assert results == expected
     assert len(evaluated) == IMAGES - 4
+
+
+def test_a_run_restarted_by_its_launcher_goes_on(config, expected, tmp_path, monkeypatch):
+    assert evaluate(config, tmp_path / 'killed', killed_at=4) is None
+    # Of two agents of torchrun, one whose own processes were well does not count.
+    monkeypatch.setitem(RESTARTS, 1, 1)
+    results, evaluated = evaluate(config, tmp_path / 'restarted', world=2)
+    assert results == expected
+    assert len(evaluated) == IMAGES - 3
 
 
 @pytest.mark.usefixtures('expected')  # imports
