@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Mapping, Tuple
 
 import torch
-from mmengine.device import is_mlu_available, is_musa_available, is_npu_available
+from mmengine.device import get_device
 from mmengine.dist import all_reduce, is_distributed
 from torch import distributed
 from torch.distributed.rendezvous import rendezvous
@@ -54,7 +54,7 @@ def join_processes(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
     """
     if launcher == 'none' or is_distributed() or not {*dist_cfg} <= {'backend', 'timeout'}:
         return
-    if is_mlu_available() or is_npu_available() or is_musa_available():
+    if get_device() not in ('cpu', 'cuda', 'mps'):
         return
     rank, world, local_rank = _read_place(launcher)
     backend = 'gloo'

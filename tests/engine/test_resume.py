@@ -130,8 +130,10 @@ def _work(cfg, rank, world, port, killed_at, moment, victim, report):
     report.with_suffix(f'.{rank}').write_text(json.dumps([os.path.basename(path) for path in done]))
 
 
-def evaluate(cfg, report, world=1, killed_at=-1, moment='evaluating', victim=0):
+def evaluate(cfg, report, world=1, killed_at=-1, moment='evaluating', victim=0, after=None):
     """Evaluate on `world` processes; one may kill itself, then the others are, as by torchrun.
+
+    Or the victim is killed after some seconds.
 
     Returns:
         The results of all images and the files evaluated in this run; None where it was killed.
@@ -146,7 +148,10 @@ def evaluate(cfg, report, world=1, killed_at=-1, moment='evaluating', victim=0):
     ]
     for process in work:
         process.start()
+    began = time.monotonic()
     while any(process.is_alive() for process in work):
+        if after is not None and time.monotonic() - began > after:
+            work[victim].kill()
         if any(process.exitcode for process in work):
             for process in work:
                 process.kill()
@@ -175,6 +180,26 @@ def test_killed_at_random_points(config, expected, tmp_path, worlds):
     assert results == expected
     assert 0 < len(evaluated) < IMAGES
     assert not (tmp_path / 'work/partial_results').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('world, kills', [(1, 60), (2, 40)])
+def test_killed_a_hundred_times(config, expected, tmp_path, world, kills):
+    began = time.monotonic()
+    assert evaluate(config, tmp_path / 'whole', world)[0] == expected
+    duration = time.monotonic() - began
+    choose = random.Random(world)
+    config.test_cfg.resume = True
+    killed = finished = 0
+    while killed < kills:
+        kill = dict(after=choose.uniform(0, duration), victim=choose.randrange(world))
+        found = evaluate(config, tmp_path / 'killed', world, **kill)
+        killed += found is None
+        if found is not None:
+            finished += 1
+            assert found[0] == expected
+    assert evaluate(config, tmp_path / 'resumed', world)[0] == expected
+    print(f'{killed} kills in {duration:.1f} s each at most, {finished + 1} evaluations finished')
 
 
 @pytest.mark.parametrize('world', [1, 2])
