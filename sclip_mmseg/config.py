@@ -20,9 +20,12 @@ def set_checkpoint(cfg: Config, checkpoint: str) -> None:
     Args:
         cfg: The config.
         checkpoint: By name or path, a trained system where the config is of one
-            (``model.image_encoder.checkpoint``), else a CLIP (``model.image_encoder.clip``).
+            (``model.image_encoder.checkpoint``), else a CLIP (``model.image_encoder.clip``);
+            ``'none'``, for programs that ask for one (``mim test``), leaves the config's own.
     """
-    encoder = cfg.model.image_encoder
+    if checkpoint == 'none':
+        return
+    encoder = cfg.model.get('module', cfg.model).image_encoder  # of test-time augmentation's, too
     encoder['checkpoint' if 'checkpoint' in encoder else 'clip'] = checkpoint
 
 

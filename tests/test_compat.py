@@ -1,7 +1,6 @@
 import subprocess
 import sys
 import textwrap
-from datetime import timedelta
 
 import pytest
 from helpers import ROOT, build_model, load_images
@@ -126,26 +125,3 @@ def test_the_versions_of_mmcv_are_those_that_mmseg_takes():
     assert mmseg.MMCV_MIN.startswith(first)  # 2.0.0rc4
     assert mmseg.MMCV_MAX == end
     assert f'mmcv-lite>={first},<{end}' in (ROOT / 'setup.py').read_text()
-
-
-@pytest.mark.parametrize(
-    'options, expected', [({'timeout': 90}, {'timeout': timedelta(0, 90)}), ({}, {})]
-)
-def test_processes_without_a_gpu_wait_as_long_as_the_config_says(monkeypatch, options, expected):
-    import torch
-
-    calls = []
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    monkeypatch.setattr(
-        torch.distributed,
-        'init_process_group',
-        lambda *args, **kwargs: calls.append((args, kwargs)),
-    )
-    monkeypatch.delenv('RANK', raising=False)
-    compat.init_cpu_dist('pytorch', **options)
-    assert calls == []  # not started by torchrun
-    monkeypatch.setenv('RANK', '0')
-    compat.init_cpu_dist('none', **options)
-    assert calls == []
-    compat.init_cpu_dist('pytorch', **options)
-    assert calls == [(('gloo',), expected)]

@@ -20,7 +20,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         'checkpoint',
         nargs='?',
         help='CLIP by name (ViT-B/16, hf:ORG/NAME, …) or path, or for GroupViT and TCL their own '
-        "file; default: the config's model.image_encoder.clip or .checkpoint",
+        "file; default, also by the word none: the config's model.image_encoder.clip or .checkpoint",
     )
     parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument(
@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> None:
     """
     from sclip_mmseg import InputError
     from sclip_mmseg.engine import EvaluationRunner
-    from sclip_mmseg.utils.compat import init_cpu_dist
+    from sclip_mmseg.engine.joining import join_processes
     from sclip_mmseg.utils.files import explain_full_disk
 
     cfg = load_config(args)
@@ -171,8 +171,7 @@ def run(args: argparse.Namespace) -> None:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.tta_model.module = cfg.model
         cfg.model = cfg.tta_model
-    timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
-    init_cpu_dist(args.launcher, timeout)
+    join_processes(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}))
     try:
         EvaluationRunner.from_cfg(cfg).test()
     except OSError as error:

@@ -1,5 +1,6 @@
 """What the package adds to mmengine's runner."""
 
+from .checkpoint_hook import CheckpointHook
 from .evaluation_runner import EvaluationRunner
 from .frozen_model_wrapper import FrozenModelWrapper
 from .input_check_hook import InputCheckHook
@@ -9,6 +10,7 @@ from .resumable_test_loop import ResumableTestLoop
 from .settings import evaluation_settings, list_changes
 
 __all__ = [
+    'CheckpointHook',
     'EvaluationRunner',
     'FrozenModelWrapper',
     'InputCheckHook',

@@ -18,6 +18,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from ..datasets.split import with_clean_split
 from ..utils.errors import InputError
 from ..utils.files import explain_full_disk
+from .joining import was_restarted
 from .loader_workers import end_workers, with_num_workers
 from .partial_results import Areas, read_areas, write_areas
 from .settings import evaluation_settings, list_changes
@@ -30,9 +31,10 @@ class ResumableTestLoop(TestLoop):
     """Keeps the results of the images done in the work directory, and goes on from there.
 
     Each process writes its images' areas to ``WORK_DIR/partial_results`` from time to time. With
-    ``resume``, images found there, by whichever process, are not read again; the metric gets all
-    results in the order in which an uninterrupted run has them, so that even sums of floats are the
-    same. Without it, what is found there is set aside. When the run is finished, the folder goes.
+    ``resume``, or restarted by torchrun or Slurm, images found there, by whichever process, are not
+    read again; the metric gets all results in the order in which an uninterrupted run has them, so
+    that even sums of floats are the same. Else what is found there is set aside. When the run is
+    finished, the folder goes.
 
     Args:
         runner, dataloader, evaluator: See :class:`mmengine.runner.TestLoop`. A data loader without
@@ -149,8 +151,9 @@ class ResumableTestLoop(TestLoop):
 
     def _restore(self) -> None:
         """Find out what is done, and leave the rest to the data loader."""
-        self._areas = self._read() if self.resume else {}
-        if not self.resume and is_main_process() and self.folder.is_dir():
+        resume = self.resume or was_restarted()
+        self._areas = self._read() if resume else {}
+        if not resume and is_main_process() and self.folder.is_dir():
             aside = self.folder.with_name(f'{FOLDER}_{self.runner.timestamp}')
             os.replace(self.folder, aside)
             self.runner.logger.warning(
@@ -166,7 +169,7 @@ class ResumableTestLoop(TestLoop):
         self._pending = [i for b in batches if not self._areas.keys() >= set(b) for i in b]
         self.dataloader.batch_sampler.sampler = self._pending
         self._saved_at = time.monotonic()
-        if self.resume:
+        if resume:
             done = len(self._share) - len(self._pending)
             self.runner.logger.info(f'Resumed: {done} of {len(self._share)} images are done')
         if not self._pending:

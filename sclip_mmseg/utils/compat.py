@@ -5,15 +5,12 @@
 * ``import clip`` needs ``pkg_resources`` and torchvision, its model and tokenizer do not.
 * mmengine reads ``package::config`` of a closed list of packages only, and through
   ``pkg_resources``, which setuptools 82 removed.
-* mmengine's PyTorch launcher selects a CUDA device even where there is none.
 """
 
 import importlib.machinery
 import importlib.util
-import os
 import os.path as osp
 import sys
-from datetime import timedelta
 from functools import cache
 from types import ModuleType
 from typing import Callable, Optional, Tuple
@@ -116,20 +113,3 @@ def register_config_scope() -> None:
 
     Config._get_cfg_path = staticmethod(get_cfg_path_here)
     mmengine.hub.get_config = mmengine.hub.hub.get_config = get_config_here
-
-
-def init_cpu_dist(launcher: str, timeout: Optional[float] = None) -> None:
-    """Join the gloo process group of ``torchrun`` on a machine without a GPU; else do nothing.
-
-    Args:
-        launcher: How the process was started.
-        timeout: Seconds to wait for other processes; None for PyTorch's 30 minutes.
-    """
-    import torch
-
-    if launcher != 'pytorch' or torch.cuda.is_available():
-        return
-    if 'RANK' not in os.environ:
-        return
-    limit = {} if timeout is None else dict(timeout=timedelta(seconds=timeout))
-    torch.distributed.init_process_group('gloo', **limit)

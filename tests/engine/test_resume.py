@@ -23,11 +23,12 @@ from mmseg.evaluation import IoUMetric
 from sclip_mmseg import InputError
 from sclip_mmseg.datasets.checks import load_dataset
 from sclip_mmseg.engine import evaluation_settings, list_changes, partial_results
-from sclip_mmseg.utils.compat import init_cpu_dist
+from sclip_mmseg.engine.joining import join_processes
 
 IMAGES = 13
 CONFIG = 'sclip_vit-b16_voc21'
 SMALL = {'model.test_cfg.crop_size': 64, 'model.test_cfg.stride': 64}
+RESTARTS = {}  # by rank, as torchrun counts them
 fork = multiprocessing.get_context('fork')
 
 
@@ -84,11 +85,12 @@ def _free_port():
 def _work(cfg, rank, world, port, killed_at, moment, victim, report):
     """Evaluate in a process that kills itself at an image, or waits there to be killed."""
     torch.set_num_threads(1)
+    os.environ['TORCHELASTIC_RESTART_COUNT'] = str(RESTARTS.get(rank, 0))
     if world > 1:
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world))
         os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
         cfg.launcher = 'pytorch'
-        init_cpu_dist(cfg.launcher, cfg.env_cfg.dist_cfg.timeout)
+        join_processes(cfg.launcher, cfg.env_cfg.dist_cfg)
         group = torch.distributed.group.WORLD._get_backend(torch.device('cpu'))
         assert group.options._timeout == timedelta(days=7)  # else a process alone waits too short
     done = []
@@ -128,8 +130,10 @@ def _work(cfg, rank, world, port, killed_at, moment, victim, report):
     report.with_suffix(f'.{rank}').write_text(json.dumps([os.path.basename(path) for path in done]))
 
 
-def evaluate(cfg, report, world=1, killed_at=-1, moment='evaluating', victim=0):
+def evaluate(cfg, report, world=1, killed_at=-1, moment='evaluating', victim=0, after=None):
     """Evaluate on `world` processes; one may kill itself, then the others are, as by torchrun.
+
+    Or the victim is killed after some seconds.
 
     Returns:
         The results of all images and the files evaluated in this run; None where it was killed.
@@ -144,7 +148,10 @@ def evaluate(cfg, report, world=1, killed_at=-1, moment='evaluating', victim=0):
     ]
     for process in work:
         process.start()
+    began = time.monotonic()
     while any(process.is_alive() for process in work):
+        if after is not None and time.monotonic() - began > after:
+            work[victim].kill()
         if any(process.exitcode for process in work):
             for process in work:
                 process.kill()
@@ -175,6 +182,26 @@ def test_killed_at_random_points(config, expected, tmp_path, worlds):
     assert not (tmp_path / 'work/partial_results').exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('world, kills', [(1, 60), (2, 40)])
+def test_killed_a_hundred_times(config, expected, tmp_path, world, kills):
+    began = time.monotonic()
+    assert evaluate(config, tmp_path / 'whole', world)[0] == expected
+    duration = time.monotonic() - began
+    choose = random.Random(world)
+    config.test_cfg.resume = True
+    killed = finished = 0
+    while killed < kills:
+        kill = dict(after=choose.uniform(0, duration), victim=choose.randrange(world))
+        found = evaluate(config, tmp_path / 'killed', world, **kill)
+        killed += found is None
+        if found is not None:
+            finished += 1
+            assert found[0] == expected
+    assert evaluate(config, tmp_path / 'resumed', world)[0] == expected
+    print(f'{killed} kills in {duration:.1f} s each at most, {finished + 1} evaluations finished')
+
+
 @pytest.mark.parametrize('world', [1, 2])
 def test_killed_when_all_images_are_done(config, expected, tmp_path, world):
     assert evaluate(config, tmp_path / 'killed', world, moment='computing') is None
@@ -203,6 +230,15 @@ def test_batches_are_done_again_as_a_whole(config, tmp_path):
     results, evaluated = evaluate(config, tmp_path / 'resumed')
     assert results == expected
     assert len(evaluated) == IMAGES - 4
+
+
+def test_a_run_restarted_by_its_launcher_goes_on(config, expected, tmp_path, monkeypatch):
+    assert evaluate(config, tmp_path / 'killed', killed_at=4) is None
+    # Of two agents of torchrun, one whose own processes were well does not count.
+    monkeypatch.setitem(RESTARTS, 1, 1)
+    results, evaluated = evaluate(config, tmp_path / 'restarted', world=2)
+    assert results == expected
+    assert len(evaluated) == IMAGES - 3
 
 
 @pytest.mark.usefixtures('expected')  # imports

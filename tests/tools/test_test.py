@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from helpers import BENCHMARKS, ROOT, call_tool, make_voc, metrics, run_test, run_tool
-from mmengine.runner import runner
 from mmseg.datasets import PackSegInputs, PascalVOCDataset
 from PIL import Image
 
@@ -367,21 +366,27 @@ def test_a_mistake_in_code_keeps_its_traceback(clip_path, voc_root, monkeypatch,
 
 
 def test_no_gpu_is_touched_before_the_processes_are_told_apart(clip_path, voc_root, monkeypatch):
+    taken = []
+
     class Reached(Exception):
         pass
 
     def refuse(*args):
         raise AssertionError('a CUDA context would be made on the first GPU')
 
-    def init_dist(launcher, **kwargs):
-        raise Reached(launcher, kwargs)
+    def init_process_group(backend, store, **kwargs):
+        raise Reached(backend, str(kwargs['timeout']))
 
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
     monkeypatch.setattr(torch.cuda, '_lazy_init', refuse)
     monkeypatch.setattr(torch._C, '_cuda_init', refuse, raising=False)
-    monkeypatch.setattr(runner, 'init_dist', init_dist)
-    monkeypatch.setenv('RANK', '0')
+    monkeypatch.setattr(torch.cuda, 'set_device', taken.append)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', init_process_group)
+    place = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='0')
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
     output = _run_voc(clip_path, voc_root, '--launcher', 'pytorch', check=False).stdout
-    reached = "Reached: ('pytorch', {'backend': 'nccl', 'timeout': 604800})"
+    reached = "Reached: ('nccl', '7 days, 0:00:00')"
+    assert taken == [0]
     assert output.strip().splitlines()[-1].endswith(reached), output

@@ -1,0 +1,157 @@
+"""How the processes that share an evaluation find each other, and whether they were restarted.
+
+mmengine joins processes, too, but selects a CUDA device also where there is none, and waits for a
+process that never comes for as long as for one that has a long share to evaluate.
+"""
+
+import os
+import subprocess
+import time
+import uuid
+from datetime import timedelta
+from typing import Any, Mapping, Tuple
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import all_reduce, is_distributed
+from torch import distributed
+from torch.distributed.rendezvous import rendezvous
+
+from ..utils.errors import InputError
+
+#: How long a process waits for the others to be started.
+JOIN_TIME = timedelta(minutes=30)
+#: Launcher → what starts processes for it, and their variables: rank, number of processes, local
+#: rank.
+_LAUNCHERS = {
+    'pytorch': ('torchrun or tools/dist_test.sh', 'RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    'slurm': ('srun or tools/slurm_test.sh', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': (
+        "Open MPI's mpirun",
+        'OMPI_COMM_WORLD_RANK',
+        'OMPI_COMM_WORLD_SIZE',
+        'OMPI_COMM_WORLD_LOCAL_RANK',
+    ),
+}
+#: What torchrun and Slurm count restarts in.
+_RESTARTS = 'TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT'
+
+
+def join_processes(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
+    """Make the process group of an evaluation, through gloo where there is no GPU.
+
+    Does nothing where there is one already, or one process alone. Accelerators of other makers and
+    other options than these two are left to mmengine.
+
+    Args:
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        dist_cfg: The config's ``env_cfg.dist_cfg``: ``backend`` for GPUs, and ``timeout``, the
+            seconds that a process with nothing left to do waits for the others.
+
+    Raises:
+        InputError: If the launcher did not start this process, or if a process does not come
+            within 30 minutes.
+    """
+    if launcher == 'none' or is_distributed() or not {*dist_cfg} <= {'backend', 'timeout'}:
+        return
+    if get_device() not in ('cpu', 'cuda', 'mps'):
+        return
+    rank, world, local_rank = _read_place(launcher)
+    backend = 'gloo'
+    if torch.cuda.is_available():
+        backend = dist_cfg.get('backend', 'nccl')
+        # The only one, where Slurm shows each process its own.
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    where = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
+    try:
+        store, *_ = next(rendezvous('env://', rank, world, timeout=JOIN_TIME))
+        name = _meet(store, rank, world)
+    except RuntimeError as error:  # as PyTorch raises them
+        raise InputError(
+            f'the {world} processes did not find each other at {where} within {JOIN_TIME}, as seen '
+            f'by process {rank} ({error}): see that all of them run, and that MASTER_ADDR and '
+            'MASTER_PORT are the same for all and can be reached from everywhere'
+        ) from error
+    limit = {}
+    if dist_cfg.get('timeout') is not None:
+        limit['timeout'] = timedelta(seconds=dist_cfg['timeout'])
+        store.set_timeout(limit['timeout'])
+    store = distributed.PrefixStore(name, store)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=world, **limit)
+
+
+def was_restarted() -> bool:
+    """Whether torchrun or Slurm started any of the processes anew; the same answer in all."""
+    # An agent of torchrun that restarts because another does keeps its count.
+    restarts = max(int(os.environ.get(name) or 0) for name in _RESTARTS)
+    restarts = torch.tensor(restarts)
+    all_reduce(restarts, 'max')
+    return bool(restarts)
+
+
+def _read_place(launcher: str) -> Tuple[int, int, int]:
+    """Rank, number of processes and rank on this machine; sets what PyTorch reads beside them."""
+    starter, *names = _LAUNCHERS[launcher]
+    missing = [name for name in names if not os.environ.get(name)]
+    if launcher != 'slurm':
+        missing += [name for name in ('MASTER_ADDR',) if not os.environ.get(name)]
+    if missing:
+        raise InputError(
+            f'--launcher {launcher} finds no {", ".join(missing)} in the environment: start the '
+            f'program by {starter}, or leave out --launcher'
+        )
+    rank, world, local_rank = (int(os.environ[name]) for name in names)
+    if launcher == 'slurm':
+        os.environ.setdefault('MASTER_ADDR', _first_host())
+        # Two jobs on one node need two.
+        port = 15000 + int(os.environ.get('SLURM_JOB_ID', 0)) % 10000
+        os.environ.setdefault('MASTER_PORT', str(port))
+    os.environ.setdefault('MASTER_PORT', '29500')
+    place = dict(RANK=rank, WORLD_SIZE=world, LOCAL_RANK=local_rank)
+    os.environ.update({name: str(value) for name, value in place.items()})
+    return rank, world, local_rank
+
+
+def _first_host() -> str:
+    """The node that Slurm runs process 0 of this step on."""
+    nodes = os.environ.get('SLURM_STEP_NODELIST') or os.environ.get('SLURM_NODELIST', '')
+    if not any(sign in nodes for sign in ',['):
+        return nodes
+    command = ['scontrol', 'show', 'hostnames', nodes]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0]
+
+
+def _meet(store: distributed.Store, rank: int, world: int) -> str:
+    """Wait until all processes are there.
+
+    What an earlier start left in the store does no harm: torchrun keeps one store for all its
+    restarts.
+
+    Returns:
+        A name for what these processes tell each other, unused before.
+
+    Raises:
+        RuntimeError: If some do not come in time.
+    """
+    deadline = time.monotonic() + JOIN_TIME.total_seconds()
+    if rank == 0:
+        name = uuid.uuid4().hex
+        store.set('meeting', name)
+        missing = range(1, world)
+        while missing := [other for other in missing if not store.check([f'{name}/{other}'])]:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f'processes {", ".join(map(str, missing))} did not come')
+            time.sleep(0.05)
+        store.set('meeting', '')  # so that a name found later is of a meeting to come
+        store.set(f'{name}/all', '')
+        return name
+    name = ''
+    while not (name and store.check([f'{name}/all'])):
+        if time.monotonic() > deadline:
+            raise RuntimeError('process 0 waits for others')
+        latest = store.get('meeting').decode()
+        if latest not in ('', name):
+            name = latest
+            store.set(f'{name}/{rank}', '')
+        time.sleep(0.05)
+    return name
