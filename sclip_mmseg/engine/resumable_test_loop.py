@@ -15,6 +15,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import LOOPS
 from torch.utils.data import BatchSampler, DataLoader
 
+from ..utils.compat import let_workers_import_this_package
 from ..utils.errors import InputError
 from .loader_workers import end_workers, with_num_workers
 from .partial_results import Areas, read_areas, write_areas
@@ -62,6 +63,7 @@ class ResumableTestLoop(TestLoop):
         if isinstance(dataloader, dict):
             dataloader = with_num_workers(dataloader, runner.launcher)
         super().__init__(runner, dataloader, evaluator)
+        let_workers_import_this_package(self.dataloader.dataset)
         self.resume = resume
         self.save_interval = save_interval
         self.folder = Path(runner.work_dir) / FOLDER
