@@ -47,8 +47,8 @@ def pamr(
     """Replace maps by their affinity-weighted neighbour sums, ``num_steps`` times.
 
     A step is that of torch's ``embedding_bag``: pixels are a table of embeddings, of which every
-    pixel sums its weighted neighbours. Channels are refined in chunks, so that beside the result only the
-    affinity, the neighbours' indices and two copies of a chunk are held.
+    pixel sums its weighted neighbours. Channels are refined in chunks, so that beside the result
+    only the affinity, the neighbours' indices and two copies of a chunk are held.
 
     Args:
         query_map: ``[B, Q, H, W]``; read fastest where it lies in memory as ``[B, H, W, Q]``.
