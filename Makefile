@@ -16,7 +16,7 @@ $(VENV)/installed: requirements.txt setup.py
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -r requirements.txt
 	$(BIN)/pip uninstall --quiet --yes opencv-python
-	$(BIN)/pip install --quiet --no-deps \
+	$(BIN)/pip install --quiet --no-deps --force-reinstall \
 		"$$(sed -n 's/^opencv-python==/opencv-python-headless==/p' requirements.txt)"
 	touch $@
 
