@@ -3,11 +3,13 @@
 import ast
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import textwrap
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 from helpers import ROOT, require
@@ -220,3 +222,29 @@ def test_make_says_which_python_it_needs(tmp_path, broken):
 def test_make_takes_the_pinned_opencv_without_windows():
     assert re.search(r'^opencv-python==[\d.]+$', _read('requirements.txt'), re.M)
     assert "'s/^opencv-python==/opencv-python-headless==/p' requirements.txt" in _read('Makefile')
+
+
+@pytest.fixture
+def noxfile(monkeypatch):
+    """The noxfile's functions, without nox."""
+    nox = SimpleNamespace(options=SimpleNamespace(), session=lambda **options: lambda run: run)
+    monkeypatch.setitem(sys.modules, 'nox', nox)
+    return SimpleNamespace(**runpy.run_path(str(ROOT / 'tools/misc/noxfile.py')))
+
+
+def test_the_noxfile_evaluates_what_the_toy_test_does(noxfile):
+    from test_toy import EXPECTED
+
+    assert noxfile.MIOU == EXPECTED['sclip', 'voc20']
+    assert all((ROOT / f'tests/{name}.py').is_file() for name in noxfile.TESTS)
+    assert (ROOT / noxfile.CONFIG).is_file()
+
+
+def test_the_noxfile_replaces_a_sessions_line(noxfile, tmp_path):
+    table = tmp_path / 'compatibility.md'
+    table.write_text('# Title\n\n| session | mIoU |\n|---|---|\n\nEnd.\n')
+    noxfile.record.__globals__['TABLE'] = table
+    for name, cells in (('a-3.1', '1'), ('a-3.10', '2'), ('a-3.1', '3')):
+        noxfile.record(name, cells)
+    rows = '| `a-3.1` | 3 |\n| `a-3.10` | 2 |\n'
+    assert table.read_text() == f'# Title\n\n| session | mIoU |\n|---|---|\n{rows}\nEnd.\n'

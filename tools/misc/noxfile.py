@@ -20,12 +20,7 @@ TABLE = ROOT / 'docs/compatibility.md'
 PYTHONS = ['3.10', '3.11', '3.12', '3.13', '3.14']
 CONFIG = 'configs/toy/sclip_toy_voc20.py'
 MIOU = 46.08  # of CONFIG, as tests/test_toy.py has it
-TESTS = [
-    'test_compat.py',
-    'models/test_methods.py',
-    'models/test_pamr.py',
-    'models/test_decision.py',
-]
+TESTS = ['test_compat', 'models/test_methods', 'models/test_pamr', 'models/test_decision']
 #: Packages named in the table; of several, the one that is installed.
 COLUMNS = [
     ['torch'],
