@@ -125,9 +125,9 @@ def check(session):
 
 def record(name: str, cells: str) -> None:
     """Replace a session's line of the table, or append it."""
-    lines = TABLE.read_text().splitlines()
+    lines = TABLE.read_text(encoding='utf-8').splitlines()
     table = [index for index, text in enumerate(lines) if text.startswith('|')]
     same = [index for index in table if lines[index].startswith(f'| `{name}` |')]
     start, end = (same[0], same[0] + 1) if same else (table[-1] + 1, table[-1] + 1)
     lines[start:end] = [f'| `{name}` | {cells} |']
-    TABLE.write_text('\n'.join(lines) + '\n')
+    TABLE.write_text('\n'.join(lines) + '\n', encoding='utf-8')
