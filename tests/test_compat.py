@@ -4,12 +4,13 @@ import pkgutil
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from helpers import ROOT, build_model, load_config, load_images, metrics, run_test
 
-from sclip_mmseg.utils import compat
+from sclip_mmseg.utils import compat, processes
 
 HIDE = """
 import importlib.util, sys
@@ -214,6 +215,19 @@ def test_processes_without_a_gpu_wait_as_long_as_the_config_says(monkeypatch, op
 def test_configs_start_workers_in_a_way_that_the_system_has(monkeypatch, platform, method):
     monkeypatch.setattr(sys, 'platform', platform)
     assert load_config('sclip_vit-b16_voc21').env_cfg.mp_cfg.mp_start_method == method
+
+
+@pytest.mark.parametrize('platform, method', [('linux', 'fork'), ('darwin', 'spawn')])
+def test_processes_start_in_the_same_way_with_any_python(monkeypatch, platform, method):
+    def pool(nproc, context, **options):
+        started.append(context.get_start_method())
+        return ThreadPoolExecutor(nproc)
+
+    started = []
+    monkeypatch.setattr(sys, 'platform', platform)
+    monkeypatch.setattr(processes, 'ProcessPoolExecutor', pool)
+    assert processes.map_in_processes(abs, [-1, 2], nproc=2, disable=True) == [1, 2]
+    assert started == [method]
 
 
 def test_spawned_workers_import_this_package_before_mmseg(clip_path, voc_root):
