@@ -3,8 +3,16 @@
 Importing the package registers its models, datasets, hooks and visualizer with mmseg.
 """
 
-from .utils.compat import check_mmcv, provide_mmcv_ext, register_config_scope
+from .utils.compat import (
+    check_mmcv,
+    check_opencv,
+    provide_mmcv_ext,
+    register_config_scope,
+    restore_find_loader,
+)
 
+check_opencv()
+restore_find_loader()
 check_mmcv()
 provide_mmcv_ext()
 register_config_scope()

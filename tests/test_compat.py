@@ -1,11 +1,15 @@
+import builtins
+import multiprocessing
+import pkgutil
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers import ROOT, build_model, load_images
+from helpers import ROOT, build_model, load_config, load_images, metrics, run_test
 
-from sclip_mmseg.utils import compat
+from sclip_mmseg.utils import compat, processes
 
 HIDE = """
 import importlib.util, sys
@@ -103,6 +107,60 @@ def test_no_mmcv_at_all():
     assert 'pip install mmcv-lite' in _run(code, hide=['mmcv'])
 
 
+@pytest.mark.parametrize(
+    'error', ["No module named 'cv2'", 'libxcb.so.1: cannot open shared object file']
+)
+def test_an_opencv_that_cannot_be_loaded_says_what_to_install(monkeypatch, error):
+    def import_(name, *args, **kwargs):
+        if name == 'cv2':
+            raise ImportError(error)
+        return real(name, *args, **kwargs)
+
+    real = builtins.__import__
+    monkeypatch.setattr(builtins, '__import__', import_)
+    with pytest.raises(ImportError) as raised:
+        compat.check_opencv()
+    assert str(raised.value) == (
+        f'OpenCV cannot be imported ({error}): pip uninstall opencv-python opencv-python-headless, '
+        'then pip install opencv-python-headless, which needs no system libraries'
+    )
+    assert raised.value.__suppress_context__
+
+
+def test_the_package_asks_for_opencv_before_what_needs_it(tmp_path):
+    (tmp_path / 'cv2.py').write_text("raise ImportError('libGL.so.1: cannot open')")
+    code = f"""
+        sys.path.insert(0, {str(tmp_path)!r})
+        try:
+            import sclip_mmseg
+        except ImportError as error:
+            print(error)
+    """
+    assert _run(code).startswith('OpenCV cannot be imported (libGL.so.1: cannot open): pip unins')
+
+
+def test_find_loader_is_restored_where_python_lacks_it(monkeypatch):
+    from mmengine.utils.dl_utils.misc import mmcv_full_available
+
+    before = mmcv_full_available()
+    monkeypatch.delattr(pkgutil, 'find_loader', raising=False)
+    compat.restore_find_loader()
+    assert pkgutil.find_loader('sclip_mmseg').name == 'sclip_mmseg'
+    assert pkgutil.find_loader('no_such_module') is None
+    assert mmcv_full_available() == before
+
+
+def test_the_package_restores_find_loader():
+    code = """
+        import pkgutil
+        vars(pkgutil).pop('find_loader', None)
+        import sclip_mmseg
+        from mmengine.utils.dl_utils.misc import mmcv_full_available
+        mmcv_full_available()
+    """
+    _run(code)
+
+
 @pytest.mark.parametrize('version', ['1.7.2', '2.2.0'])
 def test_another_mmcv(version):
     code = f"""
@@ -125,3 +183,44 @@ def test_the_versions_of_mmcv_are_those_that_mmseg_takes():
     assert mmseg.MMCV_MIN.startswith(first)  # 2.0.0rc4
     assert mmseg.MMCV_MAX == end
     assert f'mmcv-lite>={first},<{end}' in (ROOT / 'setup.py').read_text()
+
+
+@pytest.mark.parametrize(
+    'platform, method', [('linux', 'fork'), ('darwin', 'spawn'), ('win32', 'spawn')]
+)
+def test_configs_start_workers_in_a_way_that_the_system_has(monkeypatch, platform, method):
+    monkeypatch.setattr(sys, 'platform', platform)
+    assert load_config('sclip_vit-b16_voc21').env_cfg.mp_cfg.mp_start_method == method
+
+
+@pytest.mark.parametrize('platform, method', [('linux', 'fork'), ('darwin', 'spawn')])
+def test_processes_start_in_the_same_way_with_any_python(monkeypatch, platform, method):
+    def pool(nproc, context, **options):
+        started.append(context.get_start_method())
+        return ThreadPoolExecutor(nproc)
+
+    started = []
+    monkeypatch.setattr(sys, 'platform', platform)
+    monkeypatch.setattr(processes, 'ProcessPoolExecutor', pool)
+    assert processes.map_in_processes(abs, [-1, 2], nproc=2, disable=True) == [1, 2]
+    assert started == [method]
+
+
+def test_spawned_workers_import_this_package_before_mmseg(clip_path, voc_root):
+    def evaluate(start, workers):
+        output = run_test(
+            'sclip_vit-b16_voc21',
+            clip_path,
+            '--cfg-options',
+            f'env_cfg.mp_cfg.mp_start_method={start}',
+            f'test_dataloader.num_workers={workers}',
+            cwd=voc_root,
+            data_root=voc_root,
+        ).stdout
+        return metrics(output)
+
+    before = multiprocessing.get_start_method(allow_none=True)
+    try:
+        assert evaluate('spawn', 1) == evaluate('fork', 0)
+    finally:
+        multiprocessing.set_start_method(before, force=True)

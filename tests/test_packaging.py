@@ -1,14 +1,20 @@
 """Shipped configs are found in a clone, in a wheel, and in a checkout without symbolic links."""
 
+import ast
 import os
+import re
+import runpy
 import shutil
 import subprocess
 import sys
 import textwrap
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 from helpers import ROOT, require
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from sclip_mmseg import InputError
 from sclip_mmseg.config import find_config
@@ -151,3 +157,117 @@ def test_unknown_configs_are_refused(tmp_path):
     own = tmp_path / 'own_vit-l14_voc20.py'
     own.touch()
     assert find_config(str(own)) == str(own)
+
+
+@pytest.fixture(scope='module')
+def declared():
+    """Arguments of setup.py's `setup` that are literals."""
+    [call] = (
+        node
+        for node in ast.walk(ast.parse((ROOT / 'setup.py').read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'setup'
+    )
+    names = 'python_requires', 'install_requires', 'extras_require'
+    return {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg in names}
+
+
+def _read(name):
+    return (ROOT / name).read_text()
+
+
+def _floor(requirement):
+    [floor] = [each.version for each in requirement.specifier if each.operator == '>=']
+    return floor
+
+
+def test_the_oldest_python_is_the_same_everywhere(declared):
+    oldest = declared['python_requires'].removeprefix('>=')
+    major, minor = oldest.split('.')
+    assert f'target-version = "py{major}{minor}"' in _read('pyproject.toml')
+    assert f'sys.version_info < ({major}, {minor}))' in _read('Makefile')
+    assert f'is not Python {oldest} or newer' in _read('Makefile')
+    assert f"PYTHONS = ['{oldest}', " in _read('tools/misc/noxfile.py')
+    assert f'Python ≥ {oldest}' in _read('docs/compatibility.md')
+
+
+def test_the_tested_versions_are_in_the_ranges_on_every_python(declared):
+    lines = _read('requirements.txt').splitlines()
+    pins = [Requirement(re.sub(' *#.*', '', line)) for line in lines if line[0] not in '#-']
+    required = [*declared['install_requires'], *declared['extras_require']['lite']]
+    oldest = declared['python_requires'].removeprefix('>=')
+    for python in (oldest, '3.11', '3.14'):
+        chosen = [
+            pin for pin in pins if not pin.marker or pin.marker.evaluate({'python_version': python})
+        ]
+        versions = {pin.name: str(pin.specifier).removeprefix('==') for pin in chosen}
+        assert len(versions) == len(chosen)
+        for requirement in map(Requirement, required):
+            assert versions[requirement.name] in requirement.specifier
+
+
+def test_the_lower_bounds_are_those_of_the_table(declared):
+    docs = _read('docs/compatibility.md')
+    [row] = [line for line in docs.splitlines() if line.startswith('| `lowest-')]
+    _, _, python, torch, _, mmcv, mmengine, mmseg, *_ = (cell.strip() for cell in row.split('|'))
+    assert python.startswith(declared['python_requires'].removeprefix('>='))
+    required = map(Requirement, declared['install_requires'] + declared['extras_require']['lite'])
+    floors = {
+        requirement.name: _floor(requirement)
+        for requirement in required
+        if '>=' in str(requirement.specifier)
+    }
+    assert set(floors) >= {'torch', 'mmcv-lite', 'mmengine', 'mmsegmentation', 'numpy'}
+    for cell in (torch, mmcv, mmengine, mmseg):
+        name, version = cell.split()
+        assert Version(version.split('+')[0]) == Version(floors[name])
+    for name, text in (('torch', 'torch'), ('mmsegmentation', 'MMSegmentation')):
+        assert f'{text} ≥ {floors[name]}' in docs
+
+
+@pytest.mark.parametrize('broken', ['exit 1', 'echo "No module named ensurepip" >&2; exit 1'])
+def test_make_says_which_python_it_needs(tmp_path, broken):
+    require(shutil.which('make'), 'make')
+    python = tmp_path / 'python'
+    python.write_text(f'#!/bin/sh\n{broken}\n')
+    python.chmod(0o755)
+    result = subprocess.run(
+        ['make', '-s', 'install', f'PYTHON={python}', f'VENV={tmp_path}/venv'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    first, *rest = result.stderr.splitlines()
+    assert first.startswith(f'error: {python} is not Python 3.10 or newer with venv: apt install')
+    assert len(rest) == 1 and result.returncode  # make's own
+    assert not (tmp_path / 'venv').exists()
+
+
+def test_make_takes_the_pinned_opencv_without_windows():
+    assert re.search(r'^opencv-python==[\d.]+$', _read('requirements.txt'), re.M)
+    assert "'s/^opencv-python==/opencv-python-headless==/p' requirements.txt" in _read('Makefile')
+
+
+@pytest.fixture
+def noxfile(monkeypatch):
+    """The noxfile's functions, without nox."""
+    nox = SimpleNamespace(options=SimpleNamespace(), session=lambda **options: lambda run: run)
+    monkeypatch.setitem(sys.modules, 'nox', nox)
+    return SimpleNamespace(**runpy.run_path(str(ROOT / 'tools/misc/noxfile.py')))
+
+
+def test_the_noxfile_evaluates_what_the_toy_test_does(noxfile):
+    from test_toy import EXPECTED
+
+    assert noxfile.MIOU == EXPECTED['sclip', 'voc20']
+    assert all((ROOT / f'tests/{name}.py').is_file() for name in noxfile.TESTS)
+    assert (ROOT / noxfile.CONFIG).is_file()
+
+
+def test_the_noxfile_replaces_a_sessions_line(noxfile, tmp_path):
+    table = tmp_path / 'compatibility.md'
+    table.write_text('# Title\n\n| session | mIoU |\n|---|---|\n\nEnd.\n')
+    noxfile.record.__globals__['TABLE'] = table
+    for name, cells in (('a-3.1', '1'), ('a-3.10', '2'), ('a-3.1', '3')):
+        noxfile.record(name, cells)
+    rows = '| `a-3.1` | 3 |\n| `a-3.10` | 2 |\n'
+    assert table.read_text() == f'# Title\n\n| session | mIoU |\n|---|---|\n{rows}\nEnd.\n'

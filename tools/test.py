@@ -20,7 +20,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         'checkpoint',
         nargs='?',
         help='CLIP by name (ViT-B/16, hf:ORG/NAME, …) or path, or for GroupViT and TCL their own '
-        "file; default, also by the word none: the config's model.image_encoder.clip or .checkpoint",
+        'file; without it, or as the word none: the one of the config',
     )
     parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument(

@@ -1,8 +1,13 @@
+import sys
+
 default_scope = 'mmseg'
 custom_imports = dict(imports=['sclip_mmseg'])
 env_cfg = dict(
     cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    # Elsewhere there is no fork, or it is not safe.
+    mp_cfg=dict(
+        mp_start_method='fork' if sys.platform == 'linux' else 'spawn', opencv_num_threads=0
+    ),
     # Seconds that a process waits for the others, whose share of a resumed run may take days.
     dist_cfg=dict(backend='nccl', timeout=7 * 24 * 3600),
 )

@@ -16,6 +16,7 @@ from mmseg.registry import LOOPS
 from torch.utils.data import BatchSampler, DataLoader
 
 from ..datasets.split import with_clean_split
+from ..utils.compat import let_workers_import_this_package
 from ..utils.errors import InputError
 from ..utils.files import explain_full_disk
 from .joining import was_restarted
@@ -66,6 +67,7 @@ class ResumableTestLoop(TestLoop):
         if isinstance(dataloader, dict):
             dataloader = with_clean_split(with_num_workers(dataloader, runner.launcher))
         super().__init__(runner, dataloader, evaluator)
+        let_workers_import_this_package(self.dataloader.dataset)
         self.resume = resume
         self.save_interval = save_interval
         self.folder = Path(runner.work_dir) / FOLDER

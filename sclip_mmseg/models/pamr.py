@@ -10,6 +10,7 @@ from ..registry import REFINERS
 from ..utils.errors import InputError
 
 _CHANNELS = 64  # refined at a time
+_EMBEDDING_BAG = 'cpu', 'cuda'  # where torch has the operator; Apple's GPUs (mps) may lack it
 
 
 def pamr_affinity(image: Tensor, dilations: Sequence[int]) -> Tensor:
@@ -45,9 +46,9 @@ def pamr(
 ) -> Tensor:
     """Replace maps by their affinity-weighted neighbour sums, ``num_steps`` times.
 
-    A step is torch's ``embedding_bag``: pixels are a table of embeddings, of which every pixel sums
-    its weighted neighbours. Channels are refined in chunks, so that beside the result only the
-    affinity, the neighbours' indices and two copies of a chunk are held.
+    A step is that of torch's ``embedding_bag``: pixels are a table of embeddings, of which every
+    pixel sums its weighted neighbours. Channels are refined in chunks, so that beside the result
+    only the affinity, the neighbours' indices and two copies of a chunk are held.
 
     Args:
         query_map: ``[B, Q, H, W]``; read fastest where it lies in memory as ``[B, H, W, Q]``.
@@ -67,9 +68,28 @@ def pamr(
     for before, after in zip(pixels.split(_CHANNELS, 1), refined.split(_CHANNELS, 1)):
         x = before.contiguous()
         for _ in range(num_steps):
-            x = F.embedding_bag(neighbours, x, per_sample_weights=weights, mode='sum')
+            x = _weighted_sums(neighbours, x, weights)
         after.copy_(x)
     return refined.unflatten(0, size).permute(0, 3, 1, 2)
+
+
+def _weighted_sums(neighbours: Tensor, x: Tensor, weights: Tensor) -> Tensor:
+    """Sum weighted rows of a table.
+
+    Args:
+        neighbours: Indices of the rows to be summed, int32 ``[M, N]``.
+        x: The table ``[M, D]``.
+        weights: ``[M, N]``.
+
+    Returns:
+        ``[M, D]``.
+    """
+    if x.device.type in _EMBEDDING_BAG:
+        return F.embedding_bag(neighbours, x, per_sample_weights=weights, mode='sum')
+    total = torch.zeros_like(x)
+    for index, weight in zip(neighbours.unbind(1), weights.unbind(1)):
+        total.addcmul_(x.index_select(0, index), weight[:, None])
+    return total
 
 
 def _neighbour_indices(

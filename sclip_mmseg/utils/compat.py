@@ -1,17 +1,23 @@
 """Quirks of third-party packages, all in this file.
 
+* opencv-python, which mmengine and mmcv-lite require by name, needs libraries of a desktop system.
+* mmengine and mmcv call ``pkgutil.find_loader``, which Python 3.14 removed.
 * mmseg refuses versions of mmcv, and asks for one that may be installed already.
 * mmseg imports ``mmcv.ops``, which needs an extension that mmcv-lite does not have.
 * ``import clip`` needs ``pkg_resources`` and torchvision, its model and tokenizer do not.
 * mmengine reads ``package::config`` of a closed list of packages only, and through
   ``pkg_resources``, which setuptools 82 removed.
+* Workers that are spawned, not forked, import mmseg's dataset before this package.
 """
 
 import importlib.machinery
 import importlib.util
 import os.path as osp
+import pkgutil
 import sys
 from functools import cache
+from importlib.abc import Loader
+from multiprocessing.reduction import ForkingPickler
 from types import ModuleType
 from typing import Callable, Optional, Tuple
 
@@ -32,6 +38,33 @@ class _MissingExtension(ModuleType):
             )
 
         return missing_op
+
+
+def check_opencv() -> None:
+    """Say what to install where OpenCV is missing or cannot be loaded.
+
+    Raises:
+        ImportError: If ``cv2`` cannot be imported.
+    """
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f'OpenCV cannot be imported ({error}): pip uninstall opencv-python '
+            'opencv-python-headless, then pip install opencv-python-headless, which needs no '
+            'system libraries'
+        ) from None
+
+
+def restore_find_loader() -> None:
+    """Give ``pkgutil`` its function ``find_loader`` where Python has removed it."""
+    if not hasattr(pkgutil, 'find_loader'):
+        pkgutil.find_loader = _find_loader
+
+
+def _find_loader(name: str) -> Optional[Loader]:
+    spec = importlib.util.find_spec(name)
+    return spec.loader if spec else None
 
 
 def check_mmcv() -> None:
@@ -113,3 +146,24 @@ def register_config_scope() -> None:
 
     Config._get_cfg_path = staticmethod(get_cfg_path_here)
     mmengine.hub.get_config = mmengine.hub.hub.get_config = get_config_here
+
+
+def let_workers_import_this_package(dataset: object) -> None:
+    """Let a process that is not forked import this package before the dataset's own.
+
+    With mmcv-lite, mmseg's datasets cannot be imported otherwise (:func:`provide_mmcv_ext`). A
+    pickled object names its module first, so the dataset is pickled as a call of this module.
+
+    Args:
+        dataset: What is handed to workers; all of its type are pickled so, by multiprocessing only.
+    """
+    ForkingPickler.register(type(dataset), _reduce)
+
+
+def _reduce(dataset: object) -> tuple:
+    function, args, *state = dataset.__reduce_ex__(2)
+    return (_call, (function, *args), *state)
+
+
+def _call(function: Callable, *args: object) -> object:
+    return function(*args)

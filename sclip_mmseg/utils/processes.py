@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Callable, List, Sequence
@@ -26,7 +27,9 @@ def map_in_processes(
     """
     if nproc == 1:
         return [function(item) for item in tqdm(items, **progress)]
-    with ProcessPoolExecutor(nproc, initializer=_end_with_parent) as pool:
+    # As configs start workers: the default differs by Python, and forkserver imports all anew.
+    context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
+    with ProcessPoolExecutor(nproc, context, initializer=_end_with_parent) as pool:
         results = pool.map(function, items, chunksize=chunksize)
         return list(tqdm(results, total=len(items), **progress))
 

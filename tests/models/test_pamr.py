@@ -6,7 +6,7 @@ import torch
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models import pamr as module
-from sclip_mmseg.models.pamr import PAMR, pamr, pamr_affinity
+from sclip_mmseg.models.pamr import _EMBEDDING_BAG, PAMR, pamr, pamr_affinity
 
 
 def _by_hand(query_map, image, steps, dilations):
@@ -59,6 +59,21 @@ def test_pamr_equals_a_direct_loop(monkeypatch, channels, dilations, device):
     expected = _by_hand(query_map, image, 2, dilations).to(device)
     refined = pamr(query_map[None].to(device), image[None].to(device), 2, dilations)[0]
     torch.testing.assert_close(refined, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('dilations', [(1, 2), (2, 5)])
+def test_a_device_without_embedding_bag_gets_the_same(monkeypatch, dilations):
+    def missing(*args, **kwargs):
+        raise NotImplementedError('aten::_embedding_bag is not implemented for the MPS device')
+
+    torch.manual_seed(0)
+    image, query_map = torch.randn(2, 3, 6, 7), torch.rand(2, 5, 6, 7)
+    expected = pamr(query_map, image, 3, dilations)
+    monkeypatch.setattr(module.F, 'embedding_bag', missing)
+    monkeypatch.setattr(module, '_EMBEDDING_BAG', ('cuda',))  # the CPU stands in for mps
+    refined = pamr(query_map, image, 3, dilations)
+    torch.testing.assert_close(refined, expected, rtol=1e-6, atol=1e-6)
+    assert 'mps' not in _EMBEDDING_BAG
 
 
 def test_a_batch_is_refined_image_by_image(device):
