@@ -146,7 +146,7 @@ def check(cfg: Config) -> None:
     own_background = has_own_background(cfg.model.image_encoder, test_cfg)
     check_classes(dataset, head.num_classes, test_cfg.needs_background, own_background)
     check_labels(dataset)
-    if cfg.model.get('region_masks') is not None:
+    if isinstance(cfg.model.get('region_masks'), str):  # else they are made as it goes
         images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
         RegionFiles(cfg.model.region_masks).check(images)
     if cfg.model.image_encoder.get('proxy'):

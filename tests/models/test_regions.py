@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import build_model, load_config, load_images
+from helpers import build_model, load_config, load_images, metrics, run_test
 from mmseg.structures import SegDataSample
 from PIL import Image
 
@@ -196,6 +196,13 @@ def test_regions_made_of_the_image(clip_path, voc_root, device):
         assert after.pred_sem_seg.data[0].equal(expected)
         changed += int((after.pred_sem_seg.data[0] != labels).sum())
     assert changed
+
+
+def test_an_evaluation_makes_regions_as_it_goes(clip_path, voc_root, tmp_path):
+    options = ['model.region_masks.type=Felzenszwalb', 'model.postprocess.type=RegionMajority']
+    arguments = [clip_path, '--work-dir', tmp_path / 'work', '--cfg-options', *options]
+    output = run_test('sclip_vit-b16_voc20', *arguments, data_root=voc_root).stdout
+    assert metrics(output)['aAcc'] >= 0
 
 
 def test_regions_of_the_metadata_come_first(clip_path, device):
