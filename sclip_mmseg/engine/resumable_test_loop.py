@@ -137,6 +137,9 @@ class ResumableTestLoop(TestLoop):
                 '(--resume would have gone on from them)'
             )
         barrier()  # nobody writes before all have read
+        [metric] = self.evaluator.metrics
+        if metric.collect_dir is None:  # else mmengine's choice, below the current folder
+            metric.collect_dir = str(self.folder / 'collected')
         self._share = list(self._sampler)
         size = self.dataloader.batch_size
         # Whole batches, so that numbers do not depend on where a run was interrupted.
