@@ -163,6 +163,9 @@ class ResumableTestLoop(TestLoop):
                 '(--resume would have gone on from them)'
             )
         barrier()  # nobody writes before all have read
+        [metric] = self.evaluator.metrics
+        if metric.collect_dir is None:  # else mmengine's choice, below the current folder
+            metric.collect_dir = str(self.folder / 'collected')
         self._share = list(self._sampler)
         self._saved = len(self._areas.keys() & set(self._share))
         size = self.dataloader.batch_size

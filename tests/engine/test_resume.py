@@ -22,7 +22,12 @@ from mmseg.evaluation import IoUMetric
 
 from sclip_mmseg import InputError
 from sclip_mmseg.datasets.checks import load_dataset
-from sclip_mmseg.engine import evaluation_settings, list_changes, partial_results
+from sclip_mmseg.engine import (
+    ResumableTestLoop,
+    evaluation_settings,
+    list_changes,
+    partial_results,
+)
 from sclip_mmseg.engine.joining import join_processes
 
 IMAGES = 13
@@ -114,7 +119,11 @@ def _work(cfg, rank, world, port, killed_at, moment, victim, report):
         if moment == 'writing':
             die()
 
-    compute = IoUMetric.compute_metrics
+    restore, compute = ResumableTestLoop._restore, IoUMetric.compute_metrics
+
+    def restore_and_tell(self):
+        restore(self)
+        report.with_suffix('.begun').touch()
 
     def compute_and_report(self, results):
         if moment == 'computing':
@@ -123,6 +132,7 @@ def _work(cfg, rank, world, port, killed_at, moment, victim, report):
         report.write_text(json.dumps([[area.tolist() for area in r] for r in results]))
         return metrics
 
+    ResumableTestLoop._restore = restore_and_tell
     IoUMetric.process, IoUMetric.compute_metrics = process_and_die, compute_and_report
     partial_results.np.savez = save_and_die
     Config.pretty_text = ''  # takes as long as all the rest
@@ -133,12 +143,13 @@ def _work(cfg, rank, world, port, killed_at, moment, victim, report):
 def evaluate(cfg, report, world=1, killed_at=-1, moment='evaluating', victim=0, after=None):
     """Evaluate on `world` processes; one may kill itself, then the others are, as by torchrun.
 
-    Or the victim is killed after some seconds.
+    Or the victim is killed some seconds after the evaluation begins.
 
     Returns:
         The results of all images and the files evaluated in this run; None where it was killed.
     """
     port = _free_port()
+    report.with_suffix('.begun').unlink(missing_ok=True)
     work = [
         fork.Process(
             target=_work,
@@ -148,10 +159,12 @@ def evaluate(cfg, report, world=1, killed_at=-1, moment='evaluating', victim=0, 
     ]
     for process in work:
         process.start()
-    began = time.monotonic()
+    begun = report.with_suffix('.begun')
     while any(process.is_alive() for process in work):
-        if after is not None and time.monotonic() - began > after:
+        if after is not None and begun.exists():
+            time.sleep(after)
             work[victim].kill()
+            after = None
         if any(process.exitcode for process in work):
             for process in work:
                 process.kill()
@@ -185,28 +198,32 @@ def test_killed_at_random_points(config, expected, tmp_path, worlds):
 @pytest.mark.slow
 @pytest.mark.parametrize('world, kills', [(1, 60), (2, 40)])
 def test_killed_a_hundred_times(config, expected, tmp_path, world, kills):
-    began = time.monotonic()
+    evaluate(config, tmp_path / 'first', world)  # encodes the class names
     assert evaluate(config, tmp_path / 'whole', world)[0] == expected
-    duration = time.monotonic() - began
+    duration = time.time() - (tmp_path / 'whole.begun').stat().st_mtime
     choose = random.Random(world)
     config.test_cfg.resume = True
-    killed = finished = 0
-    while killed < kills:
-        kill = dict(after=choose.uniform(0, duration), victim=choose.randrange(world))
-        found = evaluate(config, tmp_path / 'killed', world, **kill)
-        killed += found is None
-        if found is not None:
+    found, killed, finished = None, 0, 0
+    while killed < kills or found is None:
+        after = choose.uniform(0, duration) if killed < kills else None
+        victim = choose.randrange(world)
+        found = evaluate(config, tmp_path / 'killed', world, after=after, victim=victim)
+        if found is None:
+            killed += 1
+        else:
             finished += 1
             assert found[0] == expected
-    assert evaluate(config, tmp_path / 'resumed', world)[0] == expected
-    print(f'{killed} kills in {duration:.1f} s each at most, {finished + 1} evaluations finished')
+        print(f'{killed} kills within {duration:.1f} s, {finished} evaluations finished')
 
 
 @pytest.mark.parametrize('world', [1, 2])
-def test_killed_when_all_images_are_done(config, expected, tmp_path, world):
+def test_killed_when_all_images_are_done(config, expected, tmp_path, monkeypatch, world):
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
     assert evaluate(config, tmp_path / 'killed', world, moment='computing') is None
     config.test_cfg.resume = True
     assert evaluate(config, tmp_path / 'resumed', world) == (expected, [])
+    assert not list((tmp_path / 'here').iterdir())  # nothing is shared where the command was given
 
 
 def test_a_process_without_a_share_waits_for_the_other(config, expected, tmp_path):
