@@ -171,3 +171,18 @@ def pytest_sessionfinish(session, exitstatus):
     if os.environ.get('CI') and SHARED.is_dir() and not exitstatus and not _golden_passed:
         print('\n../shared is present, but no golden case passed')
         session.exitstatus = 1
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say what this run leaves out."""
+    left_out = []
+    if config.getoption('markexpr') == 'not slow':
+        left_out.append('tests marked slow (pytest -m slow)')
+    if config.getoption('--device') == 'cpu':
+        left_out.append('GPUs (pytest --device cuda)')
+    if not SHARED.is_dir():
+        left_out.append(
+            "comparisons with the authors' programs (no outputs of theirs in ../shared)"
+        )
+    if left_out:
+        terminalreporter.write_line(f'Left out: {"; ".join(left_out)}.')
