@@ -15,6 +15,7 @@ import other_device
 from helpers import ROOT, SHARED, make_voc, seeded_clip, seeded_dino
 
 _golden_passed = 0
+LONGEST = ('test_toy', 'test_test', 'test_benchmark', 'test_resume', 'test_web_demo', 'test_memory')
 PRECISIONS = ('fp32', 'fp16', 'bf16')
 
 
@@ -146,6 +147,12 @@ def real_clip(shared, tmp_path_factory) -> str:
 def in_root(monkeypatch):
     """Run in the repository's root."""
     monkeypatch.chdir(ROOT)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest, so that the workers of ``pytest -n`` end together."""
+    order = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
 
 
 def pytest_runtest_logreport(report):

@@ -16,7 +16,7 @@ from helpers import ROOT, metrics, run_test, run_tool
 from PIL import Image
 
 from sclip_mmseg import InputError
-from sclip_mmseg.benchmark import machine, pairs
+from sclip_mmseg.benchmark import child, machine, pairs
 from sclip_mmseg.benchmark.child import find_reason
 from sclip_mmseg.benchmark.evaluation import Options, evaluate
 from sclip_mmseg.benchmark.results import Result, to_markdown, write_results
@@ -271,8 +271,7 @@ def _wait_for(condition):
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='asks Linux for it')
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize('processes', [1, 2])
+@pytest.mark.parametrize('processes, number', [(1, signal.SIGKILL), (2, signal.SIGTERM)])
 def test_no_process_outlives_it(tmp_path, processes, number):
     arguments = ['--toy', '--methods', 'sclip', '--benchmarks', 'voc20', '--work-dir', tmp_path]
     command = [sys.executable, TOOL, *arguments, '--nproc-per-node', processes]
@@ -284,6 +283,35 @@ def test_no_process_outlives_it(tmp_path, processes, number):
     assert tool.wait() == {signal.SIGTERM: 128 + number}.get(number, -number)
     _wait_for(lambda: not _programs(str(tmp_path)))
     assert not log.with_name('report.json').exists()  # none went on to the end
+
+
+PARENT = """
+import importlib.util, sys
+from pathlib import Path
+spec = importlib.util.spec_from_file_location('child', sys.argv[1])
+child = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(child)
+folder, processes = Path(sys.argv[2]), int(sys.argv[3])
+command = [str(folder / 'sleep.py')]
+if processes > 1:
+    command = child.torchrun(command, processes, folder)
+child.run_python(command, folder / 'log')
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='asks Linux for it')
+@pytest.mark.parametrize('processes, number', [(1, signal.SIGTERM), (2, signal.SIGKILL)])
+def test_children_end_with_their_parent(tmp_path, processes, number):
+    """What the tool relies on, with a program that does nothing."""
+    (tmp_path / 'sleep.py').write_text('import time; print("asleep", flush=True); time.sleep(300)')
+    command = [sys.executable, '-c', PARENT, child.__file__, tmp_path, processes]
+    parent = subprocess.Popen(list(map(str, command)))
+    log = tmp_path / 'log'
+    _wait_for(lambda: log.exists() and log.read_text().count('asleep') == processes)
+    assert len(_programs(str(tmp_path))) > processes
+    parent.send_signal(number)
+    assert parent.wait() == -number
+    _wait_for(lambda: not _programs(str(tmp_path)))
 
 
 def test_killed_and_gone_on_with_in_two_processes(tmp_path, monkeypatch):
