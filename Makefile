@@ -7,16 +7,17 @@ BIN := $(VENV)/bin
 install: $(VENV)/installed
 
 # opencv-python, which mmengine and mmcv-lite require by name, needs libraries of a desktop system;
-# the same version without windows does not.
+# the same version without windows does not. Few of all modules are ever imported: none is compiled
+# ahead.
 $(VENV)/installed: requirements.txt setup.py
 	@$(PYTHON) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
 		{ echo 'error: $(PYTHON) is not Python 3.10 or newer with venv: apt install python3-venv,' \
 		'or name another one, as in: make demo PYTHON=python3.12' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --no-compile -r requirements.txt
 	$(BIN)/pip uninstall --quiet --yes opencv-python
-	$(BIN)/pip install --quiet --no-deps --force-reinstall \
+	$(BIN)/pip install --quiet --no-compile --no-deps --force-reinstall \
 		"$$(sed -n 's/^opencv-python==/opencv-python-headless==/p' requirements.txt)"
 	touch $@
 

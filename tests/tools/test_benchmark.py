@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, metrics, run_test, run_tool
+from helpers import ROOT, call_tool, metrics, run_test, run_tool
 from PIL import Image
 
 from sclip_mmseg import InputError
@@ -224,7 +224,7 @@ def test_a_failed_pair_of_two_processes_says_why(tmp_path):
     arguments = ['--toy', '--methods', 'sclip', '--benchmarks', 'voc20', '--limit', 2]
     arguments += ['--nproc-per-node', 2, '--work-dir', tmp_path]
     options = ['--cfg-options', 'model.test_cfg.mode=hole']
-    result = run_tool(TOOL, *arguments, *options, check=False)
+    result = call_tool(TOOL, *arguments, *options, check=False)
     assert result.returncode == 1
     [line] = [line for line in result.stdout.splitlines() if line.startswith('- sclip, voc20: ')]
     assert line.startswith('- sclip, voc20: exit status 1, error: ') and 'hole' in line
@@ -328,7 +328,7 @@ def test_killed_and_gone_on_with_in_two_processes(tmp_path, monkeypatch):
     assert (first / 'result.json').exists() and not (last / 'result.json').exists()
     log = (first / 'console.log').read_text()
 
-    output = run_tool(TOOL, *arguments, '--nproc-per-node', 2).stdout
+    output = call_tool(TOOL, *arguments, '--nproc-per-node', 2).stdout
     assert (first / 'console.log').read_text() == log  # not run again
     assert '- processes: 1 | 2' in output
 
