@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +109,9 @@ def segment_files(
     for path in filter(is_video, files):
         open_video(path)
     make_folder(Path(out), 'name another folder (out, --out)')
-    videos = sum(map(is_video, files))
-    on_progress(f'{len(files) - videos} pictures, {videos} videos; reading weights')
+    kinds = Counter('video' if is_video(path) else 'picture' for path in files)
+    words = ', '.join(f'{count} {kind}{"s" * (count > 1)}' for kind, count in kinds.items())
+    on_progress(f'{words}; reading weights')
     options = {'model.test_cfg.seg_logits': False, **(cfg_options or {})}
     model = build_segmentor(classes, background, method, clip, device, options, regions)
     results, errors = [], []

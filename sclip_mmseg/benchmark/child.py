@@ -43,7 +43,7 @@ def run_python(command: Sequence[str], log: Path) -> str:
     with open(log, 'ab') as output:
         start = output.tell()
         child = subprocess.Popen(
-            [sys.executable, *command],
+            [sys.executable, '-u', *command],  # so that the log says at once what it says
             stdout=output,
             stderr=subprocess.STDOUT,
             preexec_fn=_end_with(os.getpid()) if sys.platform == 'linux' else None,

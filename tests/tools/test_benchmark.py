@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import runpy
 import signal
 import subprocess
@@ -305,7 +306,8 @@ def test_children_end_with_their_parent(tmp_path, processes, number):
     """What the tool relies on, with a program that does nothing."""
     (tmp_path / 'sleep.py').write_text('import time; print("asleep", flush=True); time.sleep(300)')
     command = [sys.executable, '-c', PARENT, child.__file__, tmp_path, processes]
-    parent = subprocess.Popen(list(map(str, command)))
+    env = {key: value for key, value in os.environ.items() if key != 'PYTHONUNBUFFERED'}
+    parent = subprocess.Popen(list(map(str, command)), env=env)
     log = tmp_path / 'log'
     _wait_for(lambda: log.exists() and log.read_text().count('asleep') == processes)
     assert len(_programs(str(tmp_path))) > processes
