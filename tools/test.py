@@ -4,7 +4,6 @@
 import argparse
 import os
 import os.path as osp
-import sys
 from typing import Optional, Sequence
 
 from mmengine.config import Config, DictAction
@@ -186,17 +185,13 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if args.download_root:
         os.environ['SCLIP_DOWNLOAD_ROOT'] = args.download_root
 
-    from sclip_mmseg.utils.errors import InputError, exit_interrupted, log_traceback, one_line
+    from sclip_mmseg.utils.errors import errors_in_one_line, exit_interrupted
 
     try:
-        run(args)
-    except InputError as error:
-        sys.exit(f'error: {one_line(error)}')
+        with errors_in_one_line():
+            run(args)
     except KeyboardInterrupt as stop:
         exit_interrupted(stop)
-    except Exception:
-        log_traceback()
-        raise
 
 
 if __name__ == '__main__':

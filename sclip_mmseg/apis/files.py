@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
-from ..utils.errors import InputError
+from ..utils.errors import InputError, join_first
 from ..utils.files import explain_full_disk, make_folder
 from ..utils.progress import Progress
 from ..visualization import draw_overlay
@@ -31,7 +31,7 @@ from .media import (
     video_writer,
     write_overlay,
 )
-from .segment import Segmentation, build_segmentor, segment
+from .segment import Segmentation, build_segmentor, segment, segment_array
 
 _LISTED = 10  # failures in the error at the end
 Paths = Union[str, Path, Sequence[Union[str, Path]]]
@@ -143,9 +143,8 @@ def segment_files(
             if on_result:
                 on_result(result)
     if errors:
-        more = f' (and {len(errors) - _LISTED} more)' if len(errors) > _LISTED else ''
-        reasons = '; '.join(errors[:_LISTED])
-        raise InputError(f'{len(errors)} of {len(files)} not segmented: {reasons}{more}')
+        reasons = join_first(errors, _LISTED)
+        raise InputError(f'{len(errors)} of {len(files)} not segmented: {reasons}')
     return results
 
 
@@ -165,7 +164,7 @@ def _stop_explained(out: Path, results: List[FileResult], total: int) -> Iterato
 
 def _segment_picture(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
     image = read_picture(path)
-    result = segment(model, path)
+    result = segment_array(model, image, str(path))
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     drawn = draw_overlay(image, result.labels, result.class_names, result.palette)
     overlay = write_overlay(stem, drawn)

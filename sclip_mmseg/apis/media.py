@@ -102,7 +102,11 @@ def read_picture(path: Union[str, Path]) -> np.ndarray:
     check_local(path)
     if not osp.isfile(path):
         raise InputError(f'picture {path} does not exist')
-    _check_size(path)
+    if count_pixels(path) == math.inf:
+        limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+        raise InputError(
+            f'{path} has more than {limit} million pixels: make it smaller, or cut it into parts'
+        )
     image = None
     if osp.getsize(path):
         try:
@@ -131,23 +135,21 @@ def write_overlay(stem: Path, image: np.ndarray) -> Path:
     return path
 
 
-def _check_size(path: Union[str, Path]) -> None:
-    """Read a picture's header alone.
+def count_pixels(path: Union[str, Path]) -> float:
+    """Pixels of a picture by its header: it is not read.
 
-    Raises:
-        InputError: If the picture would take more memory than a picture is worth.
+    Returns:
+        Infinity beyond what Pillow opens; 0 where it finds no header, as of what only OpenCV reads.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of half the limit
-            Image.open(path).close()
-    except Image.DecompressionBombError as error:
-        limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
-        raise InputError(
-            f'{path} has more than {limit} million pixels: make it smaller, or cut it into parts'
-        ) from error
+            with Image.open(path) as picture:
+                return picture.width * picture.height
+    except Image.DecompressionBombError:
+        return math.inf
     except (OSError, SyntaxError, ValueError):
-        pass  # no picture, or one that only OpenCV reads
+        return 0
 
 
 def open_video(path: Union[str, Path]) -> mmcv.VideoReader:

@@ -284,9 +284,27 @@ def segment(
         InputError: If the file does not exist or is no picture, if its regions cannot be used, or
             if the memory does not suffice.
     """
-    path = None if isinstance(image, np.ndarray) else str(image)
-    if path:
-        image = read_picture(path)
+    if isinstance(image, np.ndarray):
+        return segment_array(model, image, regions=regions)
+    return segment_array(model, read_picture(image), str(image), regions)
+
+
+def segment_array(
+    model: CLIPSegmentor,
+    image: np.ndarray,
+    path: Optional[str] = None,
+    regions: Optional[np.ndarray] = None,
+) -> Segmentation:
+    """Segment a picture that has been read.
+
+    Args:
+        model, regions: See :func:`segment`.
+        image: BGR, uint8 ``[H, W, 3]``.
+        path: Its file, by whose name region maps are found; None if it has none.
+
+    Raises:
+        InputError: If its regions cannot be used, or if the memory does not suffice.
+    """
     if regions is None and isinstance(model.regions, GeneratedRegions):
         regions = model.regions.make(image, image.shape[:2])
     steps = [step for step in model.cfg.test_pipeline if step['type'] != 'LoadAnnotations']

@@ -17,7 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from ..datasets.split import with_clean_split
 from ..utils.compat import let_workers_import_this_package
-from ..utils.errors import InputError
+from ..utils.errors import InputError, join_first
 from ..utils.files import explain_full_disk
 from .joining import was_restarted
 from .loader_workers import end_workers, with_num_workers
@@ -191,9 +191,8 @@ class ResumableTestLoop(TestLoop):
             settings, areas = read_areas(path)
             severe, slight = list_changes(settings, self._settings)
             if severe:
-                more = f' (and {len(severe) - 3} more)' if len(severe) > 3 else ''
                 raise InputError(
-                    f'cannot resume from {self.folder}, {"; ".join(severe[:3])}{more}: repeat the '
+                    f'cannot resume from {self.folder}, {join_first(severe)}: repeat the '
                     'interrupted command with --resume, or start afresh without --resume or in '
                     'another --work-dir'
                 )

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from ..engine.settings import Settings, list_changes
 from ..models.fusion import WindowAxis, WindowMaps
-from ..utils.errors import InputError
+from ..utils.errors import InputError, join_first
 from ..utils.files import make_folder
 from .grid import Setting
 
@@ -61,9 +61,8 @@ class Store:
             ) from error
         severe, slight = list_changes(kept, self.settings)
         if severe:
-            more = f' (and {len(severe) - 3} more)' if len(severe) > 3 else ''
             raise InputError(
-                f'{self.folder} keeps another evaluation, {"; ".join(severe[:3])}{more}: choose '
+                f'{self.folder} keeps another evaluation, {join_first(severe)}: choose '
                 'another --work-dir, or remove that folder to start afresh'
             )
         return slight

@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from contextlib import contextmanager
+from typing import Iterator, Sequence
 
 from mmengine.logging import MMLogger
 
@@ -26,6 +28,24 @@ def one_line(error: InputError) -> str:
     if message.startswith('Caught '):
         message = message.rpartition('InputError: ')[2]
     return message.strip().splitlines()[0]
+
+
+def join_first(texts: Sequence[str], limit: int = 3) -> str:
+    """Join some texts for a message: the first ones, and how many more there are."""
+    more = f' (and {len(texts) - limit} more)' if len(texts) > limit else ''
+    return '; '.join(texts[:limit]) + more
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """End the program with one line for what a user can mend; log any other error and raise it."""
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f'error: {one_line(error)}')
+    except Exception:
+        log_traceback()
+        raise
 
 
 def exit_interrupted(stop: KeyboardInterrupt) -> None:

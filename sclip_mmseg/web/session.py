@@ -1,7 +1,7 @@
 """What the page computes: a question in, pictures and areas out."""
 
+import math
 import threading
-import warnings
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cache
@@ -10,7 +10,6 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import cv2
 from mmengine.config import Config
-from PIL import Image, UnidentifiedImageError
 
 from ..apis import (
     Segmentation,
@@ -21,7 +20,7 @@ from ..apis import (
     segment,
 )
 from ..apis.files import write_labels
-from ..apis.media import LABELS, write_overlay
+from ..apis.media import LABELS, count_pixels, write_overlay
 from ..apis.segment import BACKGROUND_THD
 from ..models import CLIPSegmentor
 from ..utils.errors import InputError
@@ -219,18 +218,10 @@ def list_areas(found: Sequence[Segmentation]) -> List[Area]:
 
 
 def _check_size(path: Path) -> None:
-    """Refuse a picture that is too large, by its header: it is not read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                pixels = picture.width * picture.height
-    except Image.DecompressionBombError:
-        pixels = None
-    except (UnidentifiedImageError, OSError):  # read_picture says what is wrong, if anything is
-        return
-    if pixels is None or pixels > LARGEST:
-        size = f'{pixels / 1e6:.0f} megapixels' if pixels else 'too many pixels'
+    """Refuse a picture that is too large for the page."""
+    pixels = count_pixels(path)
+    if pixels > LARGEST:
+        size = 'too many pixels' if pixels == math.inf else f'{pixels / 1e6:.0f} megapixels'
         raise InputError(
             f'{path} has {size}, and the page takes {LARGEST / 1e6:.0f} megapixels: make it '
             'smaller, or segment it by tools/demo.py'

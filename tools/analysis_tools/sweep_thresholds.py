@@ -138,18 +138,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if args.download_root:
         os.environ['SCLIP_DOWNLOAD_ROOT'] = args.download_root
 
-    from sclip_mmseg.utils.errors import InputError, log_traceback, one_line
+    from sclip_mmseg.utils.errors import INTERRUPTED, errors_in_one_line
 
     try:
-        run(args)
-    except InputError as error:
-        sys.exit(f'error: {one_line(error)}')
+        with errors_in_one_line():
+            run(args)
     except KeyboardInterrupt:
         print('\nstopped: the same command goes on from here', file=sys.stderr)
-        sys.exit(130)
-    except Exception:
-        log_traceback()
-        raise
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == '__main__':
