@@ -5,7 +5,7 @@ from mmengine.model import is_model_wrapper
 from mmseg.registry import HOOKS
 
 from ..config import set_checkpoint
-from ..towers.checkpoint import read_tensors
+from ..towers import read_tensors
 from ..utils.files import find_file
 
 

@@ -13,7 +13,7 @@ from ..registry import METHODS
 from ..towers import VisionTransformer, load_image_tower
 from ..towers.normalisation import CLIP, Normalisation, take_images_of
 from ..towers.proxy import ProxyTower
-from ..towers.repository import clip_repository
+from ..towers.repository import Repository, clip_repository
 from ..utils.errors import InputError
 from .methods import Classify, Method
 from .view import View
@@ -78,21 +78,24 @@ class CLIPImageEncoder(nn.Module):
             )
         self.proxy = ProxyTower(**proxy) if proxy is not None else None
         self.tower = tower or load_image_tower(clip, quick_gelu, round_weights)
-        #: Normalisation of the images that are expected, where a repository states its own.
-        self.normalisation = self._adapt_normalisation(clip, adapted=tower is not None)
+        #: Normalisation of the images that are expected, where a config states the CLIP's own.
+        self.normalisation = self._adapt_normalisation(
+            clip_repository(clip, quick_gelu), adapted=tower is not None
+        )
         self.method.check(self.tower)
         for tower in self._towers:
             tower.set_precision(dtype)
 
-    def _adapt_normalisation(self, clip: str, adapted: bool) -> Optional[Normalisation]:
-        repository = clip_repository(clip)
+    def _adapt_normalisation(
+        self, repository: Optional[Repository], adapted: bool
+    ) -> Optional[Normalisation]:
         if repository is None:
             return None
         own = repository.stated.normalisation
         if not (adapted or own.is_close(CLIP)):
             take_images_of(self.tower, CLIP, own)
             mean, std = own
-            print_log(f"clip='{clip}' is given images of mean {mean} and std {std}", 'current')
+            print_log(f'{repository.name} is given images of mean {mean} and std {std}', 'current')
         return CLIP
 
     @property

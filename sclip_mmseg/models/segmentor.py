@@ -135,7 +135,7 @@ class CLIPSegmentor(BaseSegmentor):
             )
 
     def _check_normalisation(self) -> None:
-        """See that images come as the encoder expects them, where a repository states how."""
+        """See that images come as the encoder expects them, where a config states how."""
         expected = getattr(self.image_encoder, 'normalisation', None)
         if expected is None:
             return
@@ -146,7 +146,9 @@ class CLIPSegmentor(BaseSegmentor):
                 mean, std = ([round(255 * value, 3) for value in part] for part in expected)
                 raise InputError(
                     f'model.data_preprocessor must have mean={mean} and std={std}: a CLIP from the '
-                    'Hub is adapted to these, whatever it was trained with'
+                    'Hub, or whose config lies beside its path, is adapted to these, whatever it '
+                    'was trained with (of a path nothing is followed once '
+                    'model.image_encoder.quick_gelu is set)'
                 )
 
     def extract_feat(self, inputs: Tensor) -> Tensor:

@@ -4,11 +4,11 @@ from .checkpoint import (
     load_clip,
     load_image_tower,
     load_text_tower,
-    read_tensors,
     resolve_clip,
     text_options,
 )
 from .layouts import DINO, Layout, build_image_tower, build_text_tower
+from .tensor_files import read_tensors
 from .text import TextTower
 from .vit import Block, Resampling, VisionTransformer, attention_logits
 

@@ -1,23 +1,17 @@
 """A checkpoint's name or path → its tensors, or a tower."""
 
+import logging
 import os
-import pickle
-import tarfile
-import zipfile
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple, TypeVar
 
-import torch
 from mmengine.logging import print_log
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from ..utils.download import download
 from ..utils.errors import InputError
 from ..utils.files import find_file
-from ..utils.hub import propose_name
-from . import tensor_pickle
+from ..utils.hub import parse_name, propose_name
 from .layouts import (
     OPENAI_IMAGE,
     OPENAI_TEXT,
@@ -28,7 +22,8 @@ from .layouts import (
     clip_layouts,
     join_projections,
 )
-from .repository import Repository, clip_repository
+from .repository import Repository, clip_repository, config_beside, find_config
+from .tensor_files import read_tensors
 from .text import TextTower
 from .vit import VisionTransformer, round_matrices
 
@@ -111,9 +106,8 @@ def resolve_clip(clip: str) -> Path:
         sha256, filename = META_CLIP[clip]
         url = f'https://dl.fbaipublicfiles.com/MMPT/metaclip/{filename}'
         return download(url, download_root() / filename, sha256)
-    repository = clip_repository(clip)
-    if repository is not None:
-        return repository.weights
+    if parse_name(clip) is not None:
+        return clip_repository(clip).weights
     path = find_file(clip)
     if path:
         return path
@@ -134,27 +128,6 @@ def _choices() -> str:
     return f'use one of {names}, hf:ORG/NAME, or the path of a ViT checkpoint'
 
 
-def read_tensors(path: Path, archives: bool = True) -> StateDict:
-    """Read the tensors of a checkpoint, running none of its code.
-
-    Args:
-        path: OpenAI's TorchScript archive, a state dict (``.pt``, ``.pth``, ``.bin``), alone or as
-            ``state_dict`` or ``model`` beside whatever else a training saves, or a ``.safetensors``
-            file.
-        archives: Whether TorchScript archives are read. They hold programs, so those of anybody
-            are not.
-
-    Returns:
-        On the CPU, by the file's names, without the ``module.`` of a distributed training.
-
-    Raises:
-        InputError: If the file is truncated or of another kind.
-    """
-    if not archives and path.suffix != '.safetensors' and _is_torchscript(path):
-        raise InputError(f'{path} is a TorchScript archive, which is read by path alone: give it')
-    return {key.removeprefix('module.'): value for key, value in _read(path).items()}
-
-
 def load_clip(clip: str) -> Tuple[StateDict, Layout, Layout]:
     """Load a CLIP with a ViT image tower.
 
@@ -170,7 +143,7 @@ def load_clip(clip: str) -> Tuple[StateDict, Layout, Layout]:
         InputError: If the file is missing, truncated, a ResNet CLIP or no CLIP at all.
     """
     path = resolve_clip(clip)
-    found = read_tensors(path, archives=clip_repository(clip) is None)
+    found = read_tensors(path, archives=parse_name(clip) is None)
     # OpenCLIP's CustomTextCLIP keeps the text tower below 'text.'.
     found = {key.removeprefix('text.'): value for key, value in found.items()}
     found = join_projections(found)
@@ -188,14 +161,15 @@ def load_image_tower(
     Args:
         clip: See :func:`load_clip`.
         quick_gelu: OpenAI's activation; False for the exact GELU of most OpenCLIP checkpoints. None
-            for what a repository of the Hub states, else OpenAI's.
+            for what a repository of the Hub or a config beside a path states, else OpenAI's.
         round_weights: Whether matrices are rounded to float16; None for those with OpenAI's names
-            and activation, but not MetaCLIP by name, nor from the Hub.
+            and activation, but not MetaCLIP by name, nor where a config is followed.
 
     Raises:
         InputError: If the checkpoint cannot be used, or ``quick_gelu`` contradicts its repository.
     """
     options = image_options(clip, quick_gelu, round_weights)
+    _log_config(clip, quick_gelu)
     round_weights = options.pop('round_weights')
     found, layout, _ = load_clip(clip)
     tower = build_image_tower(found, layout, f"clip='{clip}'", **options)
@@ -223,13 +197,13 @@ def image_options(
     """What an image tower's numbers depend on beside its tensors, as :func:`load_image_tower`.
 
     Returns:
-        ``quick_gelu`` and ``round_weights``, decided as far as the name tells, and for a repository
-        of the Hub what it states.
+        ``quick_gelu`` and ``round_weights``, decided as far as the name tells, and what is stated
+        of it, see :func:`.repository.clip_repository`.
 
     Raises:
         InputError: If the repository cannot be fetched or used, or is contradicted.
     """
-    repository = clip_repository(clip)
+    repository = clip_repository(clip, quick_gelu)
     stated = {} if repository is None else repository.stated.image
     return _options(clip, repository, stated, quick_gelu, round_weights)
 
@@ -238,7 +212,7 @@ def text_options(
     clip: str, quick_gelu: Optional[bool] = None, round_weights: Optional[bool] = None
 ) -> Dict[str, Any]:
     """The same of a text tower, see :func:`image_options`."""
-    repository = clip_repository(clip)
+    repository = clip_repository(clip, quick_gelu)
     if repository is not None and repository.stated.text_problem:
         raise InputError(repository.stated.text_problem)
     stated = {} if repository is None else repository.stated.text
@@ -263,6 +237,23 @@ def _options(
     return {'quick_gelu': default, **stated, 'round_weights': round_weights}
 
 
+def _log_config(clip: str, quick_gelu: Optional[bool]) -> None:
+    """Say whether a config beside a path is followed."""
+    config = find_config(clip)
+    if config is None:
+        return
+    level = logging.INFO
+    if quick_gelu is not None:
+        words = f'is not followed, since quick_gelu={quick_gelu} is set'
+    elif problem := config_beside(clip).problem:
+        level = logging.WARNING
+        words = f'is not followed, QuickGELU is assumed ({problem}): set quick_gelu to choose'
+    else:
+        stated = config_beside(clip).repository.stated
+        words = f'is followed: {stated.image}, {stated.normalisation}'
+    print_log(f"{config}, which lies beside clip='{clip}', {words}", 'current', level)
+
+
 def _rounded(tower: Tower, layout: Layout, round_weights: Optional[bool], clip: str) -> Tower:
     if round_weights is None:
         quick_gelu = tower.blocks[0].quick_gelu
@@ -274,62 +265,3 @@ def _rounded(tower: Tower, layout: Layout, round_weights: Optional[bool], clip: 
             'current',
         )
     return tower
-
-
-def _read(path: Path) -> StateDict:
-    """Read whatever state dict a file holds, running none of its code."""
-    try:
-        if path.suffix == '.safetensors':
-            return load_file(path)
-        if _is_torchscript(path):
-            return dict(torch.jit.load(path, map_location='cpu').state_dict())
-        if tarfile.is_tarfile(path):
-            raise OSError("an archive, torch's format of 2017")  # which is extracted to be read
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, AssertionError, AttributeError, LookupError, TypeError):
-        return _read_training(path)
-    except (RuntimeError, EOFError, OSError, ValueError, SafetensorError) as error:
-        raise InputError(
-            f'{path} cannot be read as a checkpoint ({_first_line(error)}): it is truncated or '
-            'of another format. Fetch it again'
-        ) from error
-    if not isinstance(content, dict):
-        raise InputError(f'{path} holds a {type(content).__name__}, not a state dict of tensors')
-    return _state_dict(content)
-
-
-def _read_training(path: Path) -> StateDict:
-    """Read the state dict of a file that holds other objects too, none of which is made."""
-    error = None
-    try:
-        tensors = _state_dict(
-            torch.load(path, map_location='cpu', weights_only=False, pickle_module=tensor_pickle)
-        )
-        if tensors:
-            return tensors
-    except Exception as caught:  # whatever a file of another kind, or a forged one, leads to
-        error = caught
-    raise InputError(
-        f'{path} is no checkpoint, or holds more than tensors where the state dict should be, '
-        'which is not loaded, since unpickling runs code. Save the state dict alone: '
-        'torch.save(model.state_dict(), PATH)'
-    ) from error
-
-
-def _state_dict(content: dict) -> StateDict:
-    """The tensors of a file's content, or of the state dict in it."""
-    for key in ('state_dict', 'model'):
-        if isinstance(content.get(key), dict):
-            content = content[key]
-    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith('/constants.pkl') for name in archive.namelist())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -275,7 +275,7 @@ def build_image_tower(
     """
     width, _, patch_size, _ = layout.get('patch_embed.weight', found, source).shape
     options.setdefault('heads', max(width // _HEAD_WIDTHS.get(width, 64), 1))
-    _check_heads(width, options, source)
+    check_heads(width, options, source)
     proj = layout.get('proj', found, source) if 'proj' in layout.names else None
     registers = found[layout.name_of('registers')] if layout.has('registers', found) else None
     return fill(
@@ -310,7 +310,7 @@ def build_text_tower(found: StateDict, layout: Layout, source: str, **options) -
         )
     vocab_size, width = layout.get('token_embedding.weight', found, source).shape
     options.setdefault('heads', max(width // 64, 1))
-    _check_heads(width, options, source)
+    check_heads(width, options, source)
     proj = layout.get('proj', found, source) if 'proj' in layout.names else None
     return fill(
         lambda: TextTower(
@@ -328,8 +328,17 @@ def build_text_tower(found: StateDict, layout: Layout, source: str, **options) -
     )
 
 
-def _check_heads(width: int, options: Dict[str, Any], source: str) -> None:
-    """Refuse a config of another checkpoint."""
+def check_heads(width: int, options: Dict[str, Any], source: str) -> None:
+    """Refuse a config of another checkpoint.
+
+    Args:
+        width: Of the checkpoint's tower.
+        options: Of the config: ``heads``, and optionally ``width``, which is taken out.
+        source: What to call the checkpoint in an error message.
+
+    Raises:
+        InputError: If the checkpoint's tower has another width, or the heads do not divide it.
+    """
     stated = options.pop('width', width)
     if stated != width or width % options['heads']:
         raise InputError(

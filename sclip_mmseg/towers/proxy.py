@@ -4,10 +4,11 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from .checkpoint import read_tensors, resolve_named
+from .checkpoint import resolve_named
 from .layouts import build_image_tower, join_projections, proxy_layout
 from .normalisation import CLIP, IMAGENET, renormalisation
 from .repository import proxy_repository
+from .tensor_files import read_tensors
 from .vit import Resampling
 
 #: Name → where Meta publishes its backbone, without a checksum.

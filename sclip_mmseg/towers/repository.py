@@ -2,22 +2,27 @@
 
 Two kinds of CLIP are known: OpenCLIP's (``open_clip_config.json``) and those of ``transformers``
 (``config.json``). Where a repository is both, OpenCLIP's files are read, which are the originals.
-What a config leaves out is what the library that reads it takes then.
+What a config leaves out is what the library that reads it takes then. A folder that holds a
+repository's files is read likewise: see :func:`find_config`.
 """
 
 import json
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from mmengine.logging import print_log
 
 from ..utils.errors import InputError
+from ..utils.files import find_file
 from ..utils.hub import HubName, NotCached, fetch_first, parse_name, pin
+from .layouts import check_heads, clip_layouts
 from .normalisation import CLIP, IMAGENET, Normalisation
+from .tensor_files import read_tensors
 
 Json = Dict[str, Any]
+Place = Union[HubName, Path]  # a repository, or a folder with the files of one
 
 _OPEN_CLIP, _TRANSFORMERS = 'open_clip_config.json', 'config.json'
 _WEIGHTS = {
@@ -63,24 +68,71 @@ class Stated:
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository at its commit, what it states, and the file of its weights."""
+    """A repository at its commit or a folder, what it states, and the file of its weights."""
 
-    name: HubName
+    name: Place
     stated: Stated
     weights: Path
 
 
-def clip_repository(clip: str) -> Optional[Repository]:
-    """Fetch a CLIP from the Hub; None where ``clip`` does not begin with ``hf:``.
+class ConfigBeside(NamedTuple):
+    """A config beside a checkpoint.
+
+    Attributes:
+        path: The config.
+        repository: What it states; None where it is not of the checkpoint.
+        problem: Why it is not; empty where it is.
+    """
+
+    path: Path
+    repository: Optional[Repository]
+    problem: str = ''
+
+
+def clip_repository(clip: Optional[str], quick_gelu: Optional[bool] = None) -> Optional[Repository]:
+    """Find what is stated of a CLIP: by its repository on the Hub, or by a config beside its path.
 
     Once per process, so that image and text tower are of one commit.
 
+    Args:
+        clip: See :func:`.checkpoint.load_clip`; None for a text tower that is no CLIP's.
+        quick_gelu: What the user has set, in place of all that a config beside a path states.
+
+    Returns:
+        None where ``clip`` does not begin with ``hf:``, and is no path with a config.
+
     Raises:
         InputError: If the name is wrong, the repository cannot be fetched, or is no CLIP that is
-            known.
+            known; or a path's checkpoint cannot be read.
     """
     name = parse_name(clip)
-    return None if name is None else _clip_repository(name)
+    if name is not None:
+        return _clip_repository(name)
+    beside = config_beside(clip) if quick_gelu is None else None
+    return beside and beside.repository
+
+
+def find_config(clip: Optional[str]) -> Optional[Path]:
+    """Find the config beside a CLIP's path, where that is named as in a repository of the Hub.
+
+    Of two configs, the one of the library that names the weights so.
+    """
+    path = None if clip is None or parse_name(clip) else find_file(clip)
+    if path is None or not any(path.name in names for names in _WEIGHTS.values()):
+        return None
+    return _find(
+        path.parent, sorted(_WEIGHTS, key=lambda config: path.name not in _WEIGHTS[config])
+    )
+
+
+def config_beside(clip: str) -> Optional[ConfigBeside]:
+    """Read the config that :func:`find_config` finds; None where it finds none.
+
+    Raises:
+        InputError: If the checkpoint cannot be read.
+    """
+    config = find_config(clip)
+    return config and _config_beside(config.absolute(), find_file(clip).absolute())
 
 
 def proxy_repository(checkpoint: str) -> Optional[Repository]:
@@ -93,6 +145,21 @@ def forget() -> None:
     """Ask the Hub anew, as a new process would."""
     _clip_repository.cache_clear()
     _proxy_repository.cache_clear()
+    _config_beside.cache_clear()
+
+
+@lru_cache(maxsize=8)
+def _config_beside(config: Path, weights: Path) -> ConfigBeside:
+    found = read_tensors(weights)
+    layout, _ = clip_layouts(found, str(weights))
+    width = layout.get('class_token', found, str(weights)).numel()
+    read = {_OPEN_CLIP: _open_clip, _TRANSFORMERS: _transformers_clip}[config.name]
+    try:
+        stated = read(config.parent, _read_json(config, config.parent))
+        check_heads(width, dict(stated.image), weights.name)
+    except InputError as error:
+        return ConfigBeside(config, None, str(error))
+    return ConfigBeside(config, Repository(config.parent, stated, weights))
 
 
 @lru_cache(maxsize=8)
@@ -142,7 +209,7 @@ def _announce(name: HubName, pinned: HubName) -> HubName:
     return pinned
 
 
-def _open_clip(name: HubName, config: Json) -> Stated:
+def _open_clip(name: Place, config: Json) -> Stated:
     source = f'{_OPEN_CLIP} of {name}'
     model = _section(config, 'model_cfg', source)
     vision, text = (_section(model, f'{part}_cfg', source) for part in ('vision', 'text'))
@@ -183,7 +250,7 @@ def _unknown(section: Json, known: Sequence[str]) -> str:
     return ''
 
 
-def _transformers_clip(name: HubName, config: Json) -> Stated:
+def _transformers_clip(name: Place, config: Json) -> Stated:
     source = f'{_TRANSFORMERS} of {name}'
     if config.get('model_type') != 'clip':
         raise InputError(
@@ -247,7 +314,7 @@ def _transformers_weights(name: HubName) -> Path:
     return path
 
 
-def _transformers_normalisation(name: HubName, default: Normalisation) -> Normalisation:
+def _transformers_normalisation(name: Place, default: Normalisation) -> Normalisation:
     path = _fetch_optional(name, _PREPROCESSORS)
     config = {} if path is None else _read_json(path, name)
     config = config.get('image_processor') or config
@@ -279,19 +346,27 @@ def _normalisation(
     return Normalisation(*found)
 
 
-def _fetch_optional(name: HubName, filenames: Tuple[str, ...]) -> Optional[Path]:
+def _find(folder: Path, filenames: Sequence[str]) -> Optional[Path]:
+    """The first file there is in a folder."""
+    return next(filter(Path.is_file, map(folder.joinpath, filenames)), None)
+
+
+def _fetch_optional(name: Place, filenames: Tuple[str, ...]) -> Optional[Path]:
     """The first file there is; a cache without it is taken as a repository without it."""
+    if isinstance(name, Path):
+        return _find(name, filenames)
     try:
         return fetch_first(name, filenames)
     except NotCached:
         return None
 
 
-def _read_json(path: Path, name: HubName) -> Json:
+def _read_json(path: Path, name: Place) -> Json:
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f'{path.name} of {name} is no JSON ({error}): delete {path}') from error
+        remedy = '' if isinstance(name, Path) else f': delete {path}'  # to be fetched anew
+        raise InputError(f'{path.name} of {name} is no JSON ({error}){remedy}') from error
     if not isinstance(content, dict):
         raise InputError(f'{path.name} of {name} holds a {type(content).__name__}, not a config')
     return content

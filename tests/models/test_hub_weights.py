@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 
 import pytest
 import torch
@@ -29,6 +30,18 @@ HALF = [0.5, 0.5, 0.5]
 @pytest.fixture(scope='module')
 def clip():
     return seeded_clip()
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """Level and text of what is said while towers are loaded."""
+    lines = []
+
+    def record(message, _, level=logging.INFO):
+        lines.append((level, message))
+
+    monkeypatch.setattr('sclip_mmseg.towers.checkpoint.print_log', record)
+    return lines
 
 
 def _tower_config(width, heads, activation, **more):
@@ -374,6 +387,109 @@ def test_a_run_is_not_resumed_with_another_config(hub, clip):
         settings.append(dict(_flatten(part)))
     assert settings[0] != settings[1]
     json.dumps(settings)
+
+
+def _download(folder, clip, config, weights='model.safetensors', **more):
+    """A folder with a repository's files; dicts as JSON. Returns the path of the weights."""
+    folder.mkdir(exist_ok=True)
+    open_clip = weights.startswith('open_clip')
+    state = clip if open_clip else hugging_face_clip(clip)
+    content = to_safetensors(state) if weights.endswith('safetensors') else _pickle(state)
+    (folder / weights).write_bytes(content)
+    name = 'open_clip_config.json' if open_clip else 'config.json'
+    for key, value in {name: config, **more}.items():
+        (folder / key).write_bytes(
+            value if isinstance(value, bytes) else json.dumps(value).encode()
+        )
+    return str(folder / weights)
+
+
+@pytest.mark.parametrize(
+    'weights, config, quick',
+    [
+        ('model.safetensors', _config('gelu'), False),
+        ('pytorch_model.bin', _config('gelu'), False),
+        ('pytorch_model.bin', _config('quick_gelu'), True),
+        ('open_clip_model.safetensors', _open_clip_config(), False),
+        ('open_clip_pytorch_model.bin', _open_clip_config(quick_gelu=True), True),
+    ],
+)
+def test_a_path_follows_the_config_beside_it(clip, tmp_path, log, weights, config, quick):
+    path = _download(tmp_path / 'repository', clip, config, weights)
+    found = _outputs(path)
+    options = dict(round_weights=False)
+    assert found.equal(_by_path(tmp_path, clip, quick_gelu=quick, **options))
+    assert not found.equal(_by_path(tmp_path, clip, quick_gelu=not quick, **options))
+    [words] = [words for _, words in log if path in words]
+    assert f"onfig.json, which lies beside clip='{path}', is followed: {{" in words
+    assert f"'quick_gelu': {quick}" in words
+
+
+def test_what_the_user_sets_wins_over_a_config_beside_a_path(clip, tmp_path, log):
+    half = dict(image_mean=HALF, image_std=HALF)
+    config = _config('gelu', heads=4)
+    path = _download(tmp_path / 'a', clip, config, **{'preprocessor_config.json': half})
+    encoder = CLIPImageEncoder(path, dict(type='SCLIP'), quick_gelu=True)
+    block = encoder.tower.blocks[0]
+    assert (block.quick_gelu, block.heads) == (True, 2)
+    assert encoder.normalisation is None and encoder.tower.patch_embed.bias is None
+    assert log[-1][1].endswith('is not followed, since quick_gelu=True is set')
+    encoder = CLIPImageEncoder(path, dict(type='SCLIP'))
+    block = encoder.tower.blocks[0]
+    assert (block.quick_gelu, block.heads) == (False, 4)
+    assert encoder.normalisation and encoder.tower.patch_embed.bias is not None
+    weights = _download(tmp_path / 'b', clip, _open_clip_config(), 'open_clip_model.safetensors')
+    rounded = load_image_tower(weights, round_weights=True).blocks[1].qkv.weight
+    assert rounded.equal(rounded.half().float())
+
+
+@pytest.mark.parametrize(
+    'config, problem',
+    [
+        ({'architecture': 'vit_base_patch16_clip_224'}, 'states model_type=None'),
+        (dict(_config('gelu'), model_type='siglip'), "states model_type='siglip'"),
+        (b'{"hidden_act": ', 'is no JSON'),
+        (b'[]', 'holds a list, not a config'),
+        (_config('gelu', heads=3), 'a width of 128 and 3 heads, which do not fit'),
+        (
+            dict(model_type='clip', vision_config=_tower_config(1024, 16, 'gelu')),
+            'a width of 1024 and 16 heads, which do not fit the width of its weights, 128',
+        ),
+    ],
+)
+def test_a_config_that_does_not_belong_is_named_and_left(clip, tmp_path, log, config, problem):
+    path = _download(tmp_path / 'repository', clip, config)
+    assert _outputs(path).equal(_by_path(tmp_path, hugging_face_clip(clip), quick_gelu=True))
+    [(level, words)] = [line for line in log if 'is not followed' in line[1]]
+    assert level == logging.WARNING and '\n' not in words
+    assert problem in words and 'set quick_gelu' in words and 'delete' not in words
+
+
+def test_which_config_beside_a_path_is_read(clip, tmp_path):
+    """The weights' own library's first; none for weights that are named as no library does."""
+    both = {'config.json': _config('gelu'), 'open_clip_config.json': _open_clip_config()}
+    both['open_clip_config.json']['model_cfg']['quick_gelu'] = True
+    for weights, quick in (('model.safetensors', False), ('open_clip_model.safetensors', True)):
+        path = _download(tmp_path / weights, clip, {}, weights, **both)
+        assert load_image_tower(path).blocks[0].quick_gelu is quick
+    path = _download(tmp_path / 'a', clip, {}, 'open_clip_model.safetensors')
+    (tmp_path / 'a/open_clip_config.json').unlink()
+    (tmp_path / 'a/config.json').write_text(json.dumps(_config('gelu')))
+    assert load_image_tower(path).blocks[0].quick_gelu is False
+    path = _download(tmp_path / 'b', clip, _config('gelu'), 'my.safetensors')
+    assert load_image_tower(path).blocks[0].quick_gelu is True
+
+
+def test_a_config_beside_a_path_counts_for_caches_and_for_resuming(clip, tmp_path):
+    found = []
+    for activation in ('quick_gelu', 'gelu'):
+        path = _download(tmp_path / activation, clip, _config(activation))
+        head = CLIPTextHead(['cat', 'dog'], ['{}'], clip=path)
+        head.load()
+        [setting] = dict(_flatten({'image_encoder': {'clip': path}})).values()
+        found.append((setting, head.embeddings))
+    assert found[0][0] != found[1][0]
+    assert not found[0][1].equal(found[1][1])
 
 
 DINOS = {
