@@ -114,6 +114,7 @@ def test_numbers_are_those_of_single_runs(case, sweep, clip_path, root, tmp_path
     output = sweep(*flags, config=config, checkpoint=clip_path, options=options)
     metrics, classes = _swept(tmp_path / 'work')
     assert output.count("config's own") == 1
+    assert 'Device: cpu, precision fp32' in output and 'System environment' not in output
     assert 'tuned on this split' in output
     if config == 'sclip_vit-b16_voc20':
         assert 'logit_scale changes no class' in output

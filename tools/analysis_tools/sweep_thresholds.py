@@ -83,10 +83,10 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: If something given cannot be used.
     """
-    from mmengine.runner import Runner
     from mmseg.registry import DATASETS
 
     from sclip_mmseg import InputError
+    from sclip_mmseg.engine import EvaluationRunner
     from sclip_mmseg.models.inference_cfg import InferenceCfg
     from sclip_mmseg.sweep import grid
     from sclip_mmseg.utils.files import make_folder
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
         settings=[list(setting) for setting in settings],
         keep_maps=args.keep_maps,
     )
-    found = Runner.from_cfg(cfg).test()
+    found = EvaluationRunner.from_cfg(cfg).test()
     report(found, grid.setting_of(rules), args)
 
 
