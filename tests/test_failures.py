@@ -2,13 +2,14 @@
 
 import errno
 import logging
+import signal
 import struct
 import tempfile
 import zlib
 
 import numpy as np
 import pytest
-from helpers import ROOT, call_tool, run_test
+from helpers import ROOT, call_tool, config_path, run_test
 from mmseg.evaluation import IoUMetric
 from PIL import Image
 
@@ -18,6 +19,7 @@ from sclip_mmseg.apis.media import find_media
 from sclip_mmseg.engine import evaluation_runner, resumable_test_loop
 from sclip_mmseg.models import CLIPSegmentor
 from sclip_mmseg.utils.files import explain_full_disk
+from sclip_mmseg.utils.processes import map_in_processes
 
 SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
 FULL = OSError(errno.ENOSPC, 'No space left on device')
@@ -118,12 +120,61 @@ def test_an_interrupted_evaluation(clip_path, voc_root, monkeypatch):
     assert line == 'interrupted: 1 of 3 images are done: go on with --resume'
 
 
+VOC21 = config_path('sclip_vit-b16_voc21')
+GOES_ON = ': the same command goes on'
+
+
+# Tool, arguments, what it calls, what it says of Ctrl-C.
+TOOLS = [
+    ('check_data', ['voc21'], 'utils.processes.map_in_processes', ''),
+    ('prepare_data', ['voc21', '--data-root', '.'], 'datasets.preparation.raw.RawData', GOES_ON),
+    ('make_region_masks', [VOC21, '--out', '.'], 'apis.region_maps.map_in_processes', GOES_ON),
+    ('extract_text_embeddings', [VOC21, 'x.npz'], 'config.read_config', ''),
+    ('train_projection', [VOC21], 'config.read_config', ': go on with --resume'),
+    ('benchmark', ['--work-dir', '.'], 'benchmark.pairs.find_pairs', GOES_ON),
+    ('analysis_tools/attention_maps', ['x', '--points', '1,1'], 'apis.read_picture', ''),
+    ('analysis_tools/sweep_thresholds', [VOC21, '--prob-thd', '0'], 'config.read_config', GOES_ON),
+]
+
+
+@pytest.mark.parametrize('tool, arguments, place, words', TOOLS)
+def test_any_tool_ends_with_one_line(
+    voc_root, tmp_path, monkeypatch, tool, arguments, place, words
+):
+    def stop(error):
+        def fail(*args, **kwargs):
+            raise error
+
+        monkeypatch.setattr(f'sclip_mmseg.{place}', fail)
+        env = {'SCLIP_DATA_ROOT': str(voc_root)}
+        result = call_tool(
+            ROOT / f'tools/{tool}.py', *arguments, cwd=tmp_path, env=env, check=False
+        )
+        return result.returncode, result.stdout.splitlines()
+
+    try:
+        code, lines = stop(KeyboardInterrupt())
+    except KeyboardInterrupt:
+        pytest.fail(f'{tool} ends with the traceback of a Ctrl-C')
+    assert (code, lines[-1]) == (130, f'interrupted{words}')
+    code, lines = stop(InputError('such is wrong'))
+    assert code == 1 and any(line.endswith(': such is wrong') for line in lines)
+    code, lines = stop(RuntimeError('a bug'))
+    assert code == 1 and 'Traceback (most recent call last):' in lines
+    assert lines[-1] == 'RuntimeError: a bug'
+
+
+def test_a_worker_leaves_ctrl_c_to_the_first_process():
+    found = map_in_processes(signal.getsignal, [signal.SIGINT] * 2, 2, disable=True)
+    assert found == [signal.SIG_IGN] * 2
+
+
 def test_other_processes_are_silent_about_it(clip_path, voc_root, monkeypatch):
     from sclip_mmseg.utils.errors import exit_interrupted
 
     monkeypatch.setenv('RANK', '1')
     with pytest.raises(SystemExit) as stop:
-        exit_interrupted(KeyboardInterrupt('x'))
+        exit_interrupted('x')
     assert stop.value.code == 130
 
 

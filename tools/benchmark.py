@@ -115,14 +115,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     # So that a child ends with this process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
-    from sclip_mmseg.utils.errors import InputError, exit_interrupted
+    from sclip_mmseg.utils.errors import errors_in_one_line
 
-    try:
+    with errors_in_one_line(interrupted='the same command goes on'):
         sys.exit(not run(args))
-    except InputError as error:
-        sys.exit(f'error: {error}')
-    except KeyboardInterrupt:
-        exit_interrupted(KeyboardInterrupt('the same command goes on'))
 
 
 if __name__ == '__main__':

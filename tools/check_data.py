@@ -48,12 +48,12 @@ def check(name: str, args: argparse.Namespace) -> bool:
     """
     import numpy as np
     from mmengine.config import Config
-    from mmengine.utils import track_parallel_progress
 
     from sclip_mmseg import InputError
     from sclip_mmseg.datasets.checks import load_dataset
     from sclip_mmseg.datasets.preparation import inspection
     from sclip_mmseg.datasets.preparation.counts import compare_count
+    from sclip_mmseg.utils.processes import map_in_processes
 
     cfg = Config.fromfile(CONFIGS / f'_base_/datasets/{name}.py').test_dataloader.dataset
     try:
@@ -71,8 +71,9 @@ def check(name: str, args: argparse.Namespace) -> bool:
             mistakes.append(f'{difference} (--partial accepts that)')
     indices = np.linspace(0, count - 1, min(count, args.limit or count)).astype(int)
     infos = [dataset.get_data_info(int(index)) for index in indices]
-    reports = track_parallel_progress(inspection.inspect_pair, infos, args.nproc, keep_order=True)
-    print()
+    reports = map_in_processes(
+        inspection.inspect_pair, infos, args.nproc, chunksize=4, desc=name, unit='image'
+    )
     histogram = sum(report.histogram for report in reports)
     problems = [problem for report in reports for problem in report.problems]
     mistakes += inspection.name_mistakes(histogram, dataset)
@@ -131,18 +132,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         os.environ['SCLIP_DATA_ROOT'] = args.data_root  # which the configs read
     from mmengine.registry import init_default_scope
 
-    import sclip_mmseg  # registers the datasets
+    from sclip_mmseg.utils.errors import errors_in_one_line
     from sclip_mmseg.utils.files import make_folder
 
     init_default_scope('mmseg')
-    if args.out:
-        try:
-            make_folder(args.out, 'name another folder by --out')
-        except sclip_mmseg.InputError as error:
-            sys.exit(f'error: {error}')
     names = BENCHMARKS if 'all' in args.benchmark else args.benchmark
-    fine = [check(name, args) for name in names]
-    sys.exit(not all(fine))
+    with errors_in_one_line():
+        if args.out:
+            make_folder(args.out, 'name another folder by --out')
+        fine = [check(name, args) for name in names]
+        sys.exit(not all(fine))
 
 
 if __name__ == '__main__':

@@ -3,7 +3,6 @@
 
 import argparse
 import os.path as osp
-import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
@@ -83,14 +82,10 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run, or say in one line what is wrong."""
     args = parse_args(argv)
-    from sclip_mmseg.utils.errors import InputError, exit_interrupted
+    from sclip_mmseg.utils.errors import errors_in_one_line
 
-    try:
+    with errors_in_one_line():
         run(args)
-    except InputError as error:
-        sys.exit(f'error: {error}')
-    except KeyboardInterrupt as stop:
-        exit_interrupted(stop)
 
 
 if __name__ == '__main__':

@@ -3,7 +3,6 @@
 
 import argparse
 import os.path as osp
-import sys
 from typing import Optional, Sequence
 
 from mmengine.config import DictAction
@@ -21,12 +20,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
     from mmengine.registry import init_default_scope
 
-    from sclip_mmseg import InputError
     from sclip_mmseg.config import read_config
     from sclip_mmseg.models.segmentor import build_text_head
     from sclip_mmseg.models.text_embeddings import save_embeddings
+    from sclip_mmseg.utils.errors import InputError, errors_in_one_line
 
-    try:
+    with errors_in_one_line():
         folder = osp.dirname(osp.abspath(args.out))
         if not osp.isdir(folder):
             raise InputError(f'folder {folder} does not exist')
@@ -36,8 +35,6 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)
         head.load()
         save_embeddings(args.out, head.query_set, head.embeddings)
-    except InputError as error:
-        sys.exit(f'error: {error}')
     print(f'{len(head.embeddings)} embeddings of {head.num_classes} classes: {args.out}')
 
 

@@ -7,7 +7,6 @@ any moment, the same command goes on; maps that are there are kept, unless they 
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
@@ -119,12 +118,10 @@ def check_options(name: str, options: dict) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Make the maps, or say in one line what is wrong."""
     args = parse_args(argv)
-    from sclip_mmseg import InputError
+    from sclip_mmseg.utils.errors import errors_in_one_line
 
-    try:
+    with errors_in_one_line(interrupted='the same command goes on'):
         run(args)
-    except InputError as error:
-        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

@@ -112,9 +112,8 @@ def fetch(archive, folder: Path) -> None:
     )
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Prepare all that is asked for; exit with 1 if anything is missing."""
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> None:
+    """Prepare one benchmark after the other; of those that fail, say why, and go on."""
     from sclip_mmseg import InputError
 
     wanted = list(CONVERTERS) if 'all' in args.benchmark else args.benchmark
@@ -128,6 +127,15 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             print(f'{benchmark}: {error}')
     if failed:
         sys.exit(f'not prepared: {", ".join(failed)}')
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Prepare all that is asked for; exit with 1 if anything is missing."""
+    args = parse_args(argv)
+    from sclip_mmseg.utils.errors import errors_in_one_line
+
+    with errors_in_one_line(interrupted='the same command goes on'):
+        run(args)
 
 
 if __name__ == '__main__':

@@ -185,13 +185,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if args.download_root:
         os.environ['SCLIP_DOWNLOAD_ROOT'] = args.download_root
 
-    from sclip_mmseg.utils.errors import errors_in_one_line, exit_interrupted
+    from sclip_mmseg.utils.errors import errors_in_one_line
 
-    try:
-        with errors_in_one_line():
-            run(args)
-    except KeyboardInterrupt as stop:
-        exit_interrupted(stop)
+    with errors_in_one_line():
+        run(args)
 
 
 if __name__ == '__main__':

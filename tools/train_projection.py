@@ -10,7 +10,6 @@ import argparse
 import math
 import os
 import os.path as osp
-import sys
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence
 
@@ -37,6 +36,7 @@ from sclip_mmseg.models.fusion import encode_windows
 from sclip_mmseg.models.segmentor import build_text_head
 from sclip_mmseg.models.windows import Size, Window
 from sclip_mmseg.registry import METHODS
+from sclip_mmseg.utils.errors import errors_in_one_line
 
 IGNORED = 255
 
@@ -333,12 +333,10 @@ def train(cfg: Config, args: argparse.Namespace) -> Path:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Learn a projection and write it."""
     args = parse_args(argv)
-    try:
+    with errors_in_one_line(interrupted='go on with --resume'):
         cfg = load_config(args)
         init_default_scope(cfg.default_scope)
         print(f'Projection: {train(cfg, args)}')
-    except InputError as error:
-        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

@@ -24,13 +24,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     args = parse_args(argv)
     if find_spec('gradio') is None:
         sys.exit('error: Gradio is not installed: pip install -e ".[web]"')
-    from sclip_mmseg import InputError, web
+    from sclip_mmseg import web
+    from sclip_mmseg.utils.errors import errors_in_one_line
     from sclip_mmseg.web.style import TOY_NOTICE
 
-    try:
+    with errors_in_one_line():
         session = web.Session(args.clip, args.device)
-    except InputError as error:
-        sys.exit(f'error: {error}')
     try:
         page = web.serve(session, args.host, args.port)
     except OSError as error:

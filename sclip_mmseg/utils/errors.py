@@ -37,24 +37,32 @@ def join_first(texts: Sequence[str], limit: int = 3) -> str:
 
 
 @contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """End the program with one line for what a user can mend; log any other error and raise it."""
+def errors_in_one_line(interrupted: str = '') -> Iterator[None]:
+    """End the program with one line for what a user can mend, or for Ctrl-C.
+
+    Any other error is logged and raised.
+
+    Args:
+        interrupted: What to say of Ctrl-C where the interrupted work says nothing.
+    """
     try:
         yield
     except InputError as error:
         sys.exit(f'error: {one_line(error)}')
+    except KeyboardInterrupt as stop:
+        exit_interrupted(str(stop) or interrupted)
     except Exception:
         log_traceback()
         raise
 
 
-def exit_interrupted(stop: KeyboardInterrupt) -> None:
-    """End the program after Ctrl-C, with one line: what it was interrupted at, if it says so.
+def exit_interrupted(words: str) -> None:
+    """End the program after Ctrl-C, with one line: what it was interrupted at, if that is known.
 
     Of several processes of an evaluation, only the first one speaks.
     """
     if os.environ.get('RANK', '0') == '0':
-        print(f'interrupted: {stop}' if str(stop) else 'interrupted', file=sys.stderr)
+        print(f'interrupted: {words}' if words else 'interrupted', file=sys.stderr)
     sys.exit(INTERRUPTED)
 
 

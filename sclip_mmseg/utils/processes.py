@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
@@ -29,9 +30,15 @@ def map_in_processes(
         return [function(item) for item in tqdm(items, **progress)]
     # As configs start workers: the default differs by Python, and forkserver imports all anew.
     context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
-    with ProcessPoolExecutor(nproc, context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(nproc, context, initializer=_start_process) as pool:
         results = pool.map(function, items, chunksize=chunksize)
         return list(tqdm(results, total=len(items), **progress))
+
+
+def _start_process() -> None:
+    # All processes get Ctrl-C. The first one starts no further item, and alone speaks of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent()
 
 
 def _end_with_parent() -> None:

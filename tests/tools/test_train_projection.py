@@ -91,8 +91,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one(train, tmp_path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.AdamW, 'step', interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit) as stop:
             train(*options, f'--out={resumed}')
+    assert stop.value.code == 130
     assert not resumed.exists()
     output = train(*options, f'--out={resumed}', '--resume')
     assert re.findall(r'epoch (\d)', output) == ['2', '3']

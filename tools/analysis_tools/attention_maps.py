@@ -2,7 +2,6 @@
 """Draw what chosen pixels attend to in CLIP's last block, a column per method."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
@@ -23,6 +22,7 @@ from sclip_mmseg.apis import read_picture
 from sclip_mmseg.config import read_config
 from sclip_mmseg.models import View
 from sclip_mmseg.models.segmentor import build_text_head
+from sclip_mmseg.utils.errors import errors_in_one_line
 from sclip_mmseg.visualization import beside, stack, titled
 from sclip_mmseg.visualization.drawing import GAP
 
@@ -220,7 +220,7 @@ def _mark(panel: np.ndarray, point: Sequence[int]) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Compute each config's maps and draw them."""
     args = parse_args(argv)
-    try:
+    with errors_in_one_line():
         image = read_picture(args.image)[..., ::-1]
         points = parse_points(args.points, image.shape[:2])
         if args.short_side < 1:
@@ -240,8 +240,6 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             maps.append((Path(path).stem.split('_')[0], weights))
         out.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw(image, points, maps, args.width)).save(out)
-    except InputError as error:
-        sys.exit(f'error: {error}')
     print(f'Picture: {out}')
 
 

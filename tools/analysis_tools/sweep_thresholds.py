@@ -138,14 +138,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if args.download_root:
         os.environ['SCLIP_DOWNLOAD_ROOT'] = args.download_root
 
-    from sclip_mmseg.utils.errors import INTERRUPTED, errors_in_one_line
+    from sclip_mmseg.utils.errors import errors_in_one_line
 
-    try:
-        with errors_in_one_line():
-            run(args)
-    except KeyboardInterrupt:
-        print('\nstopped: the same command goes on from here', file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    with errors_in_one_line(interrupted='the same command goes on'):
+        run(args)
 
 
 if __name__ == '__main__':
