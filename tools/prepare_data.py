@@ -115,6 +115,7 @@ def fetch(archive, folder: Path) -> None:
 def run(args: argparse.Namespace) -> None:
     """Prepare one benchmark after the other; of those that fail, say why, and go on."""
     from sclip_mmseg import InputError
+    from sclip_mmseg.datasets.preparation.archives import close_archives
 
     wanted = list(CONVERTERS) if 'all' in args.benchmark else args.benchmark
     by_converter = {CONVERTERS[benchmark]: benchmark for benchmark in reversed(wanted)}
@@ -125,6 +126,8 @@ def run(args: argparse.Namespace) -> None:
         except InputError as error:
             failed.append(benchmark)
             print(f'{benchmark}: {error}')
+        finally:
+            close_archives()
     if failed:
         sys.exit(f'not prepared: {", ".join(failed)}')
 

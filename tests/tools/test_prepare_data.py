@@ -1,5 +1,6 @@
 """Converters on small archives in each official format."""
 
+import gc
 import hashlib
 import io
 import json
@@ -7,6 +8,7 @@ import os
 import sys
 import tarfile
 import threading
+import warnings
 import zipfile
 from dataclasses import replace
 from functools import partial
@@ -26,7 +28,7 @@ import prepare_data
 from dataset_converters import ade20k, pascal_context, voc2012
 
 from sclip_mmseg import InputError
-from sclip_mmseg.datasets.preparation import coco
+from sclip_mmseg.datasets.preparation import archives, coco
 from sclip_mmseg.datasets.preparation.archives import Archive
 
 CLASSES = PascalContextDataset.METAINFO['classes']
@@ -143,6 +145,16 @@ def snapshot(folder):
         for path in sorted(folder.rglob('*'))
         if '.lock' not in path.name
     }
+
+
+def test_archives_are_closed(raw, run):
+    write_tar(raw / 'VOCtrainval_11-May-2012.tar', voc_files(2012))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        assert run('voc21')[0] == 0
+        archives._opened.clear()  # whatever is still open is heard of
+        gc.collect()
+    assert not [warning for warning in caught if warning.category is ResourceWarning]
 
 
 def test_voc_of_a_tar(tmp_path, raw, run):

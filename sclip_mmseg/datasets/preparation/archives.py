@@ -6,9 +6,8 @@ import tarfile
 import zipfile
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Dict, Optional, Union
+from typing import BinaryIO, Callable, Dict, Optional, Tuple, Union
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class ZipEntry:
 
     def read(self) -> bytes:
         """The file's content."""
-        return _open_zip(self.archive, os.getpid()).read(self.member)
+        return _open(self.archive, zipfile.ZipFile).read(self.member)
 
     def __str__(self) -> str:
         return f'{self.archive}:{self.member}'
@@ -78,7 +77,7 @@ class TarEntry:
         Raises:
             EOFError: If the archive ends before it.
         """
-        stream = _open_tar(self.archive, os.getpid())
+        stream = _open(self.archive, _open_tar)
         stream.seek(self.offset)
         content = stream.read(self.size)
         if len(content) < self.size:
@@ -110,13 +109,23 @@ ARCHIVE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, gz
 
 
 # By process, since processes that are forked from one another share a file's position.
-@lru_cache(maxsize=4)
-def _open_zip(path: Path, pid: int) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
+_opened: Dict[Tuple[Path, int], Union[zipfile.ZipFile, BinaryIO]] = {}
 
 
-@lru_cache(maxsize=4)
-def _open_tar(path: Path, pid: int) -> BinaryIO:
+def _open(path: Path, opener: Callable) -> Union[zipfile.ZipFile, BinaryIO]:
+    key = path, os.getpid()
+    if key not in _opened:
+        _opened[key] = opener(path)
+    return _opened[key]
+
+
+def close_archives() -> None:
+    """Close the archives that entries were read from."""
+    while _opened:
+        _opened.popitem()[1].close()
+
+
+def _open_tar(path: Path) -> BinaryIO:
     with open(path, 'rb') as file:
         gzipped = file.read(2) == b'\x1f\x8b'
     return gzip.open(path) if gzipped else open(path, 'rb')
