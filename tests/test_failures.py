@@ -20,6 +20,7 @@ from sclip_mmseg.engine import evaluation_runner, resumable_test_loop
 from sclip_mmseg.models import CLIPSegmentor
 from sclip_mmseg.utils.files import explain_full_disk
 from sclip_mmseg.utils.processes import map_in_processes
+from sclip_mmseg.visualization import visualizer
 
 SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
 FULL = OSError(errno.ENOSPC, 'No space left on device')
@@ -98,6 +99,31 @@ def test_an_evaluation_whose_disk_gets_full_goes_on(clip_path, voc_root, monkeyp
     assert line.endswith('make room there. 2 of 3 images are done: go on with --resume')
     resumed = _run(clip_path, voc_root, *flags, '--resume').stdout
     assert 'Resumed: 2 of 3 images are done' in resumed
+
+
+def test_pictures_that_cannot_be_written(clip_path, voc_root):
+    """The second one's file is a link to a device that is always full."""
+    flags = ('--show-dir', voc_root / 'pictures')
+    assert _run(clip_path, voc_root, *flags).returncode == 0
+    drawn = sorted(voc_root.glob('pictures/**/*.png'))
+    assert len(drawn) == 3
+    drawn[1].unlink()
+    drawn[1].symlink_to('/dev/full')
+    result = _run(clip_path, voc_root, *flags, check=False)
+    assert result.returncode == 1 and 'Traceback' not in result.stdout
+    line = result.stdout.splitlines()[-1]
+    assert line.startswith('error: cannot write to ') and '(No space left on device)' in line
+    assert line.endswith('make room there. 1 of 3 images are done: go on with --resume')
+
+
+def test_pictures_that_may_not_be_written(clip_path, voc_root, monkeypatch):
+    denied = PermissionError(errno.EACCES, 'Permission denied')
+    _raise_at(monkeypatch, visualizer.mmcv, 'imwrite', 1, denied)
+    result = _run(clip_path, voc_root, '--show-dir', voc_root / 'pictures', check=False)
+    line = result.stdout.splitlines()[-1]
+    assert result.returncode == 1 and 'Traceback' not in result.stdout
+    assert line.startswith(f'error: cannot write {voc_root}/pictures/')
+    assert line.endswith('(Permission denied): name another folder by --show-dir')
 
 
 def test_partial_results_that_cannot_be_saved(clip_path, voc_root, monkeypatch):

@@ -1,14 +1,17 @@
 """What ``--show-dir`` and mmseg's own tools draw."""
 
+import os.path as osp
 from typing import Optional
 
 import mmcv
 import numpy as np
 from mmengine.dist import master_only
+from mmengine.visualization import LocalVisBackend
 from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
+from ..utils.errors import InputError
 from .drawing import draw_comparison
 
 
@@ -62,3 +65,26 @@ class OverlayVisualizer(SegLocalVisualizer):
             self.add_image(name, drawn, step)
         else:
             mmcv.imwrite(mmcv.rgb2bgr(drawn), out_file)
+
+    @master_only
+    def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
+        """Hand a picture to the backends; arguments as :meth:`add_datasample`.
+
+        mmengine's backend of local files takes a failed write for a picture, so its file is written
+        here.
+
+        Raises:
+            InputError: If the file may not be written.
+            OSError: If it cannot be, such as on a full disk.
+        """
+        for backend in self._vis_backends.values():
+            if isinstance(backend, LocalVisBackend):
+                path = osp.join(backend.experiment._img_save_dir, f'{name}_{step}.png')
+                try:
+                    mmcv.imwrite(mmcv.rgb2bgr(image), path)
+                except PermissionError as error:
+                    raise InputError(
+                        f'cannot write {path} ({error.strerror}): name another folder by --show-dir'
+                    ) from error
+            else:
+                backend.add_image(name, image, step)
