@@ -23,7 +23,9 @@ from mmengine.visualization import Visualizer
 from mmseg.registry import MODELS
 from PIL import Image
 
-from sclip_mmseg.towers import DINO, VisionTransformer
+from sclip_mmseg.models import View
+from sclip_mmseg.towers import DINO, VisionTransformer, build_image_tower
+from sclip_mmseg.towers.layouts import OPENAI_IMAGE
 from sclip_mmseg.utils.compat import openai_clip
 from sclip_mmseg.visualization import OverlayVisualizer
 
@@ -62,6 +64,24 @@ def seeded_clip(seed=0, *, layers=3, width=128, embed_dim=32, patch_size=16, res
             parameter.data.normal_(std=parameter.shape[1] ** -0.5)
     model.visual.positional_embedding.data.normal_(std=0.5)
     return model.state_dict()
+
+
+def seeded_tower(layers, dtype=torch.float32, device='cpu'):
+    """Image tower of a small CLIP."""
+    tower = build_image_tower(seeded_clip(layers=layers), OPENAI_IMAGE, 'seeded')
+    tower.set_precision(dtype)
+    return tower.to(device)
+
+
+def seeded_images(device, *size):
+    """Images, or any other numbers, the same on every device."""
+    return torch.randn(*size, generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def run_method(method, tower, images):
+    """Features of images by a method that needs no text."""
+    with torch.no_grad():
+        return method(tower, View(images), None)
 
 
 def seeded_dino(seed=0, *, width=128, depth=2, patch_size=8, side=4, registers=0, scale=False):

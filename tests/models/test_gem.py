@@ -1,37 +1,24 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import needs, seeded_clip
+from helpers import needs, run_method, seeded_images, seeded_tower
 
 from sclip_mmseg import InputError
-from sclip_mmseg.models import View
 from sclip_mmseg.registry import METHODS
 from sclip_mmseg.towers import Resampling
-from sclip_mmseg.towers.layouts import OPENAI_IMAGE, build_image_tower
-
-
-def _tower(layers=8, dtype=torch.float32, device='cpu'):
-    tower = build_image_tower(seeded_clip(layers=layers), OPENAI_IMAGE, 'seeded')
-    tower.set_precision(dtype)
-    return tower.to(device)
 
 
 @pytest.fixture(scope='module')
 def tower(device):
-    return _tower(device=device)
+    return seeded_tower(8, device=device)
 
 
 def _method(**arguments):
     return METHODS.build(dict(type='GEM', **arguments))
 
 
-def _images(device, *size):
-    return torch.randn(*size, generator=torch.Generator().manual_seed(0)).to(device)
-
-
 def _run(tower, images, **arguments):
-    with torch.no_grad():
-        return _method(**arguments)(tower, View(images), None)
+    return run_method(_method(**arguments), tower, images)
 
 
 def _by_definition(tower, images, depth=7, iterations=1, temperature=None):
@@ -70,7 +57,7 @@ def _by_definition(tower, images, depth=7, iterations=1, temperature=None):
 )
 def test_equals_its_definition_in_float64(tower, size, arguments, device):
     needs(device, 'float64')
-    images = _images(device, 2, 3, *size)
+    images = seeded_images(device, 2, 3, *size)
     images[1] *= 5
     for image, result in zip(images, _run(tower, images, **arguments)):
         expected = _by_definition(tower, image[None], **arguments)
@@ -79,7 +66,7 @@ def test_equals_its_definition_in_float64(tower, size, arguments, device):
 
 
 def test_images_of_a_batch_do_not_see_each_other(tower, device):
-    images = _images(device, 3, 3, 112, 160)
+    images = seeded_images(device, 3, 3, 112, 160)
     images[1] *= 5
     together = _run(tower, images)
     for image, features in zip(images, together):
@@ -87,7 +74,7 @@ def test_images_of_a_batch_do_not_see_each_other(tower, device):
 
 
 def test_the_temperature_is_that_of_each_image(device):
-    q, k, v = _images(device, 3, 2, 4, 10, 8)
+    q, k, v = seeded_images(device, 3, 2, 4, 10, 8)
     normalised = torch.ones(2, 10, 32, device=device)
     normalised[1, :5] = 3
     together = _method().mix(q, k, v, normalised, v)
@@ -99,8 +86,8 @@ def test_the_temperature_is_that_of_each_image(device):
 @pytest.mark.parametrize('temperature', [None, 5.0])
 @pytest.mark.parametrize('dtype, least', [(torch.float16, 0.9999), (torch.bfloat16, 0.99)])
 def test_low_precision(tower, dtype, least, temperature, device):
-    images = _images(device, 2, 3, 112, 160)
-    features = _run(_tower(dtype=dtype, device=device), images, temperature=temperature)
+    images = seeded_images(device, 2, 3, 112, 160)
+    features = _run(seeded_tower(8, dtype=dtype, device=device), images, temperature=temperature)
     assert features.dtype == dtype
     assert features.isfinite().all()
     expected = _run(tower, images, temperature=temperature)
@@ -109,9 +96,9 @@ def test_low_precision(tower, dtype, least, temperature, device):
 
 def test_all_blocks_may_have_the_second_stream(device):
     needs(device, 'float64')
-    tower = _tower(3, device=device)
+    tower = seeded_tower(3, device=device)
     _method(depth=4).check(tower)
-    images = _images(device, 1, 3, 64, 96)
+    images = seeded_images(device, 1, 3, 64, 96)
     expected = _by_definition(tower, images, depth=4)
     torch.testing.assert_close(_run(tower, images, depth=4)[0], expected.float(), rtol=0, atol=1e-4)
 
@@ -134,5 +121,5 @@ def test_bad_arguments(arguments, part):
 
 def test_blocks_must_be_there():
     with pytest.raises(InputError, match='depth=7 is more than the 5 blocks .* to 6 or less'):
-        _method().check(_tower(5))
-    _method().check(_tower(6))
+        _method().check(seeded_tower(5))
+    _method().check(seeded_tower(6))

@@ -1,10 +1,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import needs, seeded_clip
+from helpers import needs, run_method, seeded_images, seeded_tower
 
 from sclip_mmseg import InputError
-from sclip_mmseg.models import View
 from sclip_mmseg.models.methods.scclip import (
     attend,
     average,
@@ -14,31 +13,19 @@ from sclip_mmseg.models.methods.scclip import (
     repair,
 )
 from sclip_mmseg.registry import METHODS
-from sclip_mmseg.towers.layouts import OPENAI_IMAGE, build_image_tower
-
-
-def _tower(layers=12, dtype=torch.float32, device='cpu'):
-    tower = build_image_tower(seeded_clip(layers=layers), OPENAI_IMAGE, 'seeded')
-    tower.set_precision(dtype)
-    return tower.to(device)
 
 
 @pytest.fixture(scope='module')
 def tower(device):
-    return _tower(device=device)
+    return seeded_tower(12, device=device)
 
 
 def _method(**arguments):
     return METHODS.build(dict(type='SCCLIP', **arguments))
 
 
-def _images(device, *size):
-    return torch.randn(*size, generator=torch.Generator().manual_seed(0)).to(device)
-
-
 def _run(tower, images, **arguments):
-    with torch.no_grad():
-        return _method(**arguments)(tower, View(images), None)
+    return run_method(_method(**arguments), tower, images)
 
 
 def _by_definition(tower, images):
@@ -117,7 +104,7 @@ def _factors(tokens, neighbours=30):
 @pytest.mark.parametrize('size', [(112, 160), (160, 100), (96, 96)])
 def test_equals_its_definition_in_float64(tower, size, device):
     needs(device, 'float64')
-    images = _images(device, 2, 3, *size)
+    images = seeded_images(device, 2, 3, *size)
     features = _run(tower, images)
     for image, result in zip(images, features):
         expected = _by_definition(tower, image[None])
@@ -127,7 +114,7 @@ def test_equals_its_definition_in_float64(tower, size, device):
 
 
 def test_images_of_a_batch_do_not_see_each_other(tower, device):
-    images = _images(device, 3, 3, 112, 160)
+    images = seeded_images(device, 3, 3, 112, 160)
     images[1] *= 5
     together = _run(tower, images)
     for image, features in zip(images, together):
@@ -137,15 +124,15 @@ def test_images_of_a_batch_do_not_see_each_other(tower, device):
 
 @pytest.mark.parametrize('dtype, least', [(torch.float16, 0.999), (torch.bfloat16, 0.99)])
 def test_low_precision(tower, dtype, least, device):
-    images = _images(device, 2, 3, 112, 160)
-    features = _run(_tower(dtype=dtype, device=device), images)
+    images = seeded_images(device, 2, 3, 112, 160)
+    features = _run(seeded_tower(12, dtype=dtype, device=device), images)
     assert features.isfinite().all()
     similar = F.cosine_similarity(features.float(), _run(tower, images), dim=-1)
     assert similar.median() > least
 
 
 def test_a_plain_image_is_finite(device):
-    tower = _tower(device=device)
+    tower = seeded_tower(12, device=device)
     tower.positions.zero_()
     assert _run(tower, torch.ones(1, 3, 112, 112, device=device)).isfinite().all()
 
@@ -153,7 +140,7 @@ def test_a_plain_image_is_finite(device):
 @pytest.mark.parametrize('shift', [0, 100])
 def test_outlier_factors_equal_a_direct_definition(shift, device):
     needs(device, 'float64')
-    tokens = _images(device, 2, 60, 16) + shift
+    tokens = seeded_images(device, 2, 60, 16) + shift
     tokens[0, 7] *= 1.5
     factors = local_outlier_factors(tokens, 30)
     expected = torch.stack([_factors(single) for single in tokens]).float()
@@ -161,7 +148,7 @@ def test_outlier_factors_equal_a_direct_definition(shift, device):
 
 
 def test_outliers(device):
-    tokens = _images(device, 2, 100, 16)
+    tokens = seeded_images(device, 2, 100, 16)
     growth = torch.tensor([4.0, 5, 6, 7, 8], device=device)[:, None]
     for image, chosen in ((0, [3, 50, 80, 81, 99]), (1, [0, 10, 20, 30, 40])):
         tokens[image, chosen] *= growth
@@ -237,7 +224,7 @@ def test_a_patch_attends_to_itself_at_least(device):
 
 
 def test_the_given_map_and_the_own_one_count_the_same(tower, device):
-    patches, block = _images(device, 1, 12, 128), tower.blocks[-1]
+    patches, block = seeded_images(device, 1, 12, 128), tower.blocks[-1]
     with torch.no_grad():
         given = torch.eye(12, device=device)[None]
         other = torch.full_like(given, 1 / 12)
@@ -278,7 +265,7 @@ def test_bad_arguments(arguments, part):
 
 def test_blocks_must_be_there():
     with pytest.raises(InputError, match='block 10, there are blocks 1 to 9 before the last'):
-        _method(level_blocks=[4, 10]).check(_tower(10))
+        _method(level_blocks=[4, 10]).check(seeded_tower(10))
 
 
 @pytest.mark.parametrize(
@@ -288,17 +275,17 @@ def test_blocks_must_be_there():
 def test_blocks_are_the_published_ones_or_in_proportion(depth, similarity, edge, levels):
     assert _method().blocks(depth) == (similarity, edge, levels)
     assert _method(edge_block=2).blocks(depth)[1] == 2
-    _method().check(_tower(depth))
+    _method().check(seeded_tower(depth))
 
 
 def test_fewer_blocks_may_be_asked_for(device):
     few = dict(similarity_block=2, edge_block=1, level_blocks=[1, 2])
-    tower = _tower(3, device=device)
+    tower = seeded_tower(3, device=device)
     _method(**few).check(tower)
-    assert _run(tower, _images(device, 1, 3, 112, 96), **few).shape == (1, 7, 6, 32)
+    assert _run(tower, seeded_images(device, 1, 3, 112, 96), **few).shape == (1, 7, 6, 32)
 
 
 def test_windows_must_have_enough_patches(tower, device):
-    assert _run(tower, _images(device, 1, 3, 16, 31 * 16)).shape == (1, 1, 31, 32)
+    assert _run(tower, seeded_images(device, 1, 3, 16, 31 * 16)).shape == (1, 1, 31, 32)
     with pytest.raises(InputError, match='neighbours=30 needs .*these have 5 × 6'):
-        _run(tower, _images(device, 1, 3, 80, 96))
+        _run(tower, seeded_images(device, 1, 3, 80, 96))
