@@ -3,8 +3,10 @@
 import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import sclip_mmseg  # noqa: F401 - registers the package
@@ -50,6 +52,13 @@ def device(request):
     if not getattr(torch, device.type).is_available():
         pytest.skip(f'there is no device of type {device.type}')
     return device
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _configs_are_not_laid_out():
+    """Leave out the text of each run's config in its log, which takes as long as all the rest."""
+    with mock.patch.object(Config, 'pretty_text', ''):
+        yield
 
 
 @pytest.fixture(autouse=True)
