@@ -3,8 +3,10 @@
 import os
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from mmengine.dataset import base_dataset
 from mmengine.registry import init_default_scope
 
 import sclip_mmseg  # noqa: F401 - registers the package
@@ -58,6 +60,8 @@ def _isolated(monkeypatch, tmp_path_factory):
     monkeypatch.setenv('SCLIP_CACHE_DIR', str(tmp_path_factory.getbasetemp() / 'cache'))
     monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path_factory.getbasetemp() / 'clip'))
     monkeypatch.delenv('SCLIP_DATA_ROOT', raising=False)
+    # Each dataset asks for a collection, of all that the tests have imported.
+    monkeypatch.setattr(base_dataset, 'gc', Mock())
     init_default_scope('mmseg')
 
 
