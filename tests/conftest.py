@@ -1,5 +1,6 @@
 """Fixtures: a CLIP of seeded weights, small datasets, and the reference data where present."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -157,6 +158,12 @@ def pytest_collection_modifyitems(items):
     """Begin with the files that take longest, so that the workers of ``pytest -n`` end together."""
     order = {name: index for index, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
+
+
+def pytest_collection_finish():
+    """Leave all that the imports made out of later collections, some of which are asked for."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_logreport(report):
