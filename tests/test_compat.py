@@ -7,7 +7,8 @@ import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers import ROOT, build_model, load_config, load_images, metrics, run_test
+from helpers import ROOT, build_model, config_path, load_images, metrics, run_test
+from mmengine.config import Config
 
 from sclip_mmseg.utils import compat, processes
 
@@ -52,8 +53,6 @@ def test_without_pkg_resources_and_torchvision():
 
 
 def test_config_scope_as_a_base(tmp_path, clip_path, voc_root):
-    from mmengine.config import Config
-
     path = tmp_path / 'mine.py'
     path.write_text(
         "_base_ = 'sclip_mmseg::sclip/sclip_vit-b16_voc20.py'\n"
@@ -172,7 +171,8 @@ def test_the_versions_of_mmcv_are_those_that_mmseg_takes():
 )
 def test_configs_start_workers_in_a_way_that_the_system_has(monkeypatch, platform, method):
     monkeypatch.setattr(sys, 'platform', platform)
-    assert load_config('sclip_vit-b16_voc21').env_cfg.mp_cfg.mp_start_method == method
+    cfg = Config.fromfile(config_path('sclip_vit-b16_voc21'))
+    assert cfg.env_cfg.mp_cfg.mp_start_method == method
 
 
 @pytest.mark.parametrize('platform, method', [('linux', 'fork'), ('darwin', 'spawn')])
