@@ -10,15 +10,17 @@ from .utils.compat import (
     register_config_scope,
     restore_find_loader,
 )
+from .utils.garbage import uncollected
 
-check_opencv()
-restore_find_loader()
-check_mmcv()
-provide_mmcv_ext()
-register_config_scope()
+with uncollected():
+    check_opencv()
+    restore_find_loader()
+    check_mmcv()
+    provide_mmcv_ext()
+    register_config_scope()
 
-from . import datasets, engine, models, regions, visualization  # noqa: E402
-from .utils.errors import InputError  # noqa: E402
-from .version import __version__  # noqa: E402
+    from . import datasets, engine, models, regions, visualization
+    from .utils.errors import InputError
+    from .version import __version__
 
 __all__ = ['InputError', '__version__', 'datasets', 'engine', 'models', 'regions', 'visualization']

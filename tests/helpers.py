@@ -1,8 +1,12 @@
 """What several tests build."""
 
 import contextlib
+import copy
+import functools
+import hashlib
 import importlib.util
 import io
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -24,6 +28,7 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from sclip_mmseg.models import View
+from sclip_mmseg.models.methods import base
 from sclip_mmseg.towers import DINO, VisionTransformer, build_image_tower
 from sclip_mmseg.towers.layouts import OPENAI_IMAGE
 from sclip_mmseg.utils.compat import openai_clip
@@ -31,6 +36,12 @@ from sclip_mmseg.visualization import OverlayVisualizer
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
+IGNORED_BY_PYTHON = (
+    DeprecationWarning,
+    PendingDeprecationWarning,
+    ImportWarning,
+    ResourceWarning,
+)
 BENCHMARKS = (
     'voc21',
     'voc20',
@@ -151,11 +162,17 @@ def config_path(name):
 
 def load_config(name, clip_path=None, **options):
     """Read a shipped config by its file name without `.py`, and override values by dotted keys."""
-    cfg = Config.fromfile(config_path(name))
+    cfg = copy.deepcopy(_read_config(name, os.environ.get('SCLIP_DATA_ROOT')))
     if clip_path:
         cfg.model.image_encoder.clip = clip_path
     cfg.merge_from_dict(options)
     return cfg
+
+
+@functools.cache
+def _read_config(name, data_root):
+    """Read a shipped config, which takes its paths from the environment's `data_root`."""
+    return Config.fromfile(config_path(name))
 
 
 def build_model(cfg, device='cpu'):
@@ -191,6 +208,33 @@ def call_tool(path, *arguments, cwd=ROOT, check=True, env=None):
     It saves the start. Each program needs one run by `run_tool` all the same.
     """
     output = io.StringIO()
+    code = _call(path, arguments, output, cwd, env)
+    if check:
+        assert code == 0, output.getvalue()[-4000:]
+    return subprocess.CompletedProcess([path, *arguments], code, output.getvalue())
+
+
+def fork_tool(path, *arguments, log, cwd=ROOT, env=None):
+    """Start what `call_tool` calls in a process of its own, forked from this one.
+
+    It saves the imports. The process leads a session of its own and writes into the file `log`.
+    """
+
+    def run():
+        os.setsid()
+        torch.set_num_threads(1)  # those that OpenMP had are not forked
+        with open(log, 'w', buffering=1) as output:
+            for descriptor in (1, 2):
+                os.dup2(output.fileno(), descriptor)
+            sys.exit(_call(path, arguments, output, cwd, env))
+
+    process = multiprocessing.get_context('fork').Process(target=run)
+    process.start()
+    return process
+
+
+def _call(path, arguments, output, cwd, env):
+    """Call the `main(argv)` of a program; its exit status."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(_as_a_process_of_its_own(Path(path).parent, cwd, env))
         stack.enter_context(contextlib.redirect_stdout(output))
@@ -198,20 +242,17 @@ def call_tool(path, *arguments, cwd=ROOT, check=True, env=None):
         spec = importlib.util.spec_from_file_location(f'tool_{Path(path).stem}', path)
         tool = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(tool)
-        code = 0
         try:
             tool.main(list(map(str, arguments)))
         except SystemExit as stop:
-            code = stop.code or 0
-            if isinstance(code, str):
-                print(code)
-                code = 1
+            if isinstance(stop.code, str):
+                print(stop.code)
+                return 1
+            return int(stop.code or 0)
         except Exception:
             traceback.print_exc()
-            code = 1
-    if check:
-        assert code == 0, output.getvalue()[-4000:]
-    return subprocess.CompletedProcess([path, *arguments], code, output.getvalue())
+            return 1
+        return 0
 
 
 @contextlib.contextmanager
@@ -221,17 +262,13 @@ def _as_a_process_of_its_own(folder, cwd, env):
     registers = [MMLogger, MessageHub, Visualizer, DefaultScope, OverlayVisualizer]
     with (
         mock.patch.dict(os.environ, env or {}),
-        # Laying the config out for the log takes as long as all the rest.
-        mock.patch.object(Config, 'pretty_text', ''),
-        # Each dataset asks for a collection, of all that the tests have imported.
-        mock.patch('mmengine.dataset.base_dataset.gc'),
         warnings.catch_warnings(),
         contextlib.ExitStack() as stack,
     ):
         for register in registers:
             stack.enter_context(mock.patch.object(register, '_instance_dict', OrderedDict()))
         warnings.resetwarnings()
-        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning):
+        for category in IGNORED_BY_PYTHON:
             warnings.simplefilter('ignore', category)
         warnings.showwarning = lambda *args: sys.stderr.write(warnings.formatwarning(*args[:4]))
         sys.path.insert(0, str(folder))
@@ -244,6 +281,26 @@ def _as_a_process_of_its_own(folder, cwd, env):
                     handler.close()
             os.chdir(directory)
             sys.path[:] = before
+
+
+@contextlib.contextmanager
+def earlier_blocks_run_once():
+    """Let methods share what all blocks but the last make of an image: they differ in the last."""
+    run, results = base.run_earlier_blocks, {}
+
+    def run_once(tower, images, mean_of=()):
+        weights = tower.blocks[0].fc1.weight
+        key = *map(_digest, (weights, images)), *mean_of
+        if key not in results:
+            results[key] = run(tower, images, mean_of)
+        return results[key]
+
+    with mock.patch.object(base, 'run_earlier_blocks', run_once):
+        yield
+
+
+def _digest(tensor):
+    return hashlib.sha256(tensor.detach().contiguous().numpy()).digest()
 
 
 def run_test(config, *arguments, data_root=None, run=call_tool, **kwargs):

@@ -1,6 +1,7 @@
 """Own classes on own pictures, in one call."""
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
@@ -67,6 +68,7 @@ def list_methods() -> List[str]:
     return list(METHODS)
 
 
+@cache
 def is_trained(method: str) -> bool:
     """Whether a method is a trained system, whose ``clip`` is a checkpoint of its own."""
     return 'checkpoint' in _read_config(method)[0].model.image_encoder

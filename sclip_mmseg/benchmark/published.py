@@ -1,7 +1,8 @@
 """The published numbers, all in one table."""
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional
+from functools import cache
+from typing import Dict, Optional, Tuple
 
 from mmengine.fileio import load
 
@@ -12,7 +13,7 @@ BENCHMARKS = (
 ).split()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Source:
     """A paper or program that publishes numbers."""
 
@@ -20,7 +21,7 @@ class Source:
     url: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class PublishedRow:
     """A row of somebody's table.
 
@@ -42,11 +43,13 @@ class PublishedRow:
     note: str = ''
 
 
-def load_published() -> List[PublishedRow]:
-    """Read ``configs/published.yml``."""
+@cache
+def load_published() -> Tuple[PublishedRow, ...]:
+    """Read ``configs/published.yml``, once."""
     table = load(configs_dir() / 'published.yml')
     sources = {key: Source(**value) for key, value in table['sources'].items()}
-    return [PublishedRow(**{**row, 'source': sources[row['source']]}) for row in table['rows']]
+    rows = ({**row, 'source': sources[row['source']]} for row in table['rows'])
+    return tuple(PublishedRow(**row) for row in rows)
 
 
 def published_row(method: str, backbone: str) -> Optional[PublishedRow]:

@@ -39,7 +39,8 @@ class TextTower(nn.Module):
     ):
         super().__init__()
         self.output_dim = output_dim or width
-        self.token_embedding = nn.Embedding(vocab_size, width)
+        # Not initialised: drawing it on the meta device would import torch's compiler, a second.
+        self.token_embedding = nn.Embedding.from_pretrained(torch.empty(vocab_size, width))
         self.positions = nn.Parameter(torch.empty(context_length, width))
         self.blocks = nn.ModuleList(
             Block(width, heads, hidden, quick_gelu, eps=eps) for _ in range(depth)

@@ -4,7 +4,6 @@ import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -194,7 +193,6 @@ class Session:
         )
 
 
-@cache
 def has_own_background(method: str) -> bool:
     """Whether a method is a trained system, with a background and a threshold of its own."""
     return is_trained(method)

@@ -11,6 +11,7 @@ from sclip_mmseg.datasets import bright_palette
 from sclip_mmseg.regions import Felzenszwalb, majority_labels
 
 SMALL = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
+SMALLER = {**SMALL, 'test_pipeline.1.scale': (2048, 168)}
 CLASSES = ['sky, clouds', 'grass', 'cat']
 
 
@@ -27,8 +28,8 @@ def trained(tmp_path_factory):
     torch.save(clip, folder / 'clip.pt')
     torch.save(dict(model=seeded_tcl(clip)), folder / 'tcl.pth')
     torch.save(dict(model=seeded_groupvit()), folder / 'groupvit.pth')
-    tcl = str(folder / 'tcl.pth'), {**SMALL, 'model.image_encoder.clip': str(folder / 'clip.pt')}
-    groupvit = str(folder / 'groupvit.pth'), SMALL
+    tcl = str(folder / 'tcl.pth'), {**SMALLER, 'model.image_encoder.clip': str(folder / 'clip.pt')}
+    groupvit = str(folder / 'groupvit.pth'), SMALLER
     return {'tcl': tcl, 'tcl-pamr': tcl, 'groupvit': groupvit, 'groupvit-unified': groupvit}
 
 

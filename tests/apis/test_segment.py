@@ -6,7 +6,11 @@ from sclip_mmseg import InputError, apis
 from sclip_mmseg.datasets import bright_palette, load_queries
 from sclip_mmseg.models.text_embeddings import save_embeddings
 
-SMALL = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
+SMALL = {
+    'model.test_cfg.crop_size': 112,
+    'model.test_cfg.stride': 56,
+    'test_pipeline.1.scale': (2048, 168),
+}
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ from contextlib import nullcontext
 
 import pytest
 from helpers import load_config
-from mmengine.config import Config
 from mmengine.runner import Runner
 
 from sclip_mmseg import InputError
@@ -31,7 +30,6 @@ def test_processes_share_the_cores(launcher, cores, environ, expected):
 @pytest.fixture
 def config(clip_path, voc_root, tmp_path, monkeypatch):
     monkeypatch.setattr(loader_workers, 'count_cores', lambda: 2)
-    monkeypatch.setattr(Config, 'pretty_text', '')  # takes as long as all the rest
     small = {'model.test_cfg.crop_size': 64, 'model.test_cfg.stride': 64}
     cfg = load_config('sclip_vit-b16_voc21', clip_path, **small)
     cfg.test_dataloader.dataset.pipeline[1].scale = (128, 64)

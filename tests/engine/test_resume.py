@@ -6,16 +6,13 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
 from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, call_tool, config_path, load_config, make_voc, seeded_clip
-from mmengine.config import Config
+from helpers import ROOT, call_tool, config_path, fork_tool, load_config, make_voc, seeded_clip
 from mmengine.runner import Runner
 from mmseg.datasets import PascalVOCDataset
 from mmseg.evaluation import IoUMetric
@@ -135,7 +132,6 @@ def _work(cfg, rank, world, port, killed_at, moment, victim, report):
     ResumableTestLoop._restore = restore_and_tell
     IoUMetric.process, IoUMetric.compute_metrics = process_and_die, compute_and_report
     partial_results.np.savez = save_and_die
-    Config.pretty_text = ''  # takes as long as all the rest
     Runner.from_cfg(cfg).test()
     report.with_suffix(f'.{rank}').write_text(json.dumps([os.path.basename(path) for path in done]))
 
@@ -383,47 +379,42 @@ def test_other_metrics_cannot_be_resumed(config, tmp_path):
         Runner.from_cfg(config).test()
 
 
-def _start(root, tool, *arguments):
-    return subprocess.Popen(
-        [sys.executable, *map(str, tool), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, 'SCLIP_DATA_ROOT': str(root)},
-    )
-
-
 def test_the_tool_is_killed_and_resumed(expected, root, clip_path, tmp_path):
+    tool, env = ROOT / 'tools/test.py', {'SCLIP_DATA_ROOT': str(root)}
     arguments = [config_path(CONFIG), clip_path, '--work-dir', tmp_path / 'tool', '--resume']
     options = [f'{key}={value}' for key, value in SMALL.items()]
     options += ['test_cfg.save_interval=0']
     options += ['test_dataloader.dataset.pipeline.1.scale=(128,64)']
-    tool = [ROOT / 'tools/test.py']
-    killed = _start(root, tool, *arguments, '--cfg-options', *options)
+    killed = fork_tool(
+        tool, *arguments, '--cfg-options', *options, log=tmp_path / 'killed', env=env
+    )
     partial = tmp_path / 'tool/partial_results/process_0.npz'
-    while not partial.exists() and killed.poll() is None:
+    while not partial.exists() and killed.is_alive():
         time.sleep(0.01)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
+    os.killpg(killed.pid, signal.SIGKILL)  # its loader's workers, too
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
 
     changed = [*arguments, '--cfg-options', *options, 'model.test_cfg.prob_thd=0.2']
-    result = call_tool(*tool, *changed, check=False, env={'SCLIP_DATA_ROOT': str(root)})
+    result = call_tool(tool, *changed, check=False, env=env)
     assert result.returncode == 1
     assert 'model.test_cfg.prob_thd was 0.1, is 0.2' in result.stdout.splitlines()[-1]
 
-    launcher = [
-        '-m',
-        'torch.distributed.run',
-        '--nproc_per_node=2',
-        f'--master_port={_free_port()}',
+    arguments += ['--launcher', 'pytorch', '--cfg-options', *options]
+    env.update(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(_free_port()))
+    ranks = [
+        fork_tool(
+            tool,
+            *arguments,
+            log=tmp_path / rank,
+            env={**env, 'RANK': rank, 'LOCAL_RANK': rank},
+        )
+        for rank in '01'
     ]
-    resumed = _start(
-        root, [*launcher, *tool], *arguments, '--launcher', 'pytorch', '--cfg-options', *options
-    )
-    output = resumed.communicate()[0]
-    assert resumed.returncode == 0, output
+    for process in ranks:
+        process.join()
+    output = (tmp_path / '0').read_text()
+    assert [process.exitcode for process in ranks] == [0, 0], output
     assert 'images are done' in output
     areas = [torch.tensor(area) for area in zip(*expected)]
     iou = IoUMetric.total_area_to_metrics(*(area.sum(0) for area in areas))['IoU']

@@ -331,16 +331,16 @@ def test_regions_are_flipped_with_the_image(config, paths, device):
 
 def test_the_tool_asks_for_all_maps_before_work(config, voc_root, tmp_path):
     (voc_root / 'region_masks/voc/image_1.npz').unlink()
-    config.dump(tmp_path / 'config.py')
-    output = run_test(tmp_path / 'config.py', cwd=tmp_path, check=False).stdout
+    config.dump(tmp_path / 'config.json')
+    output = run_test(tmp_path / 'config.json', cwd=tmp_path, check=False).stdout
     assert 'error: 1 of 3 region maps do not exist, the first is' in output
     assert 'image_1.npz' in output and 'dk258/CorrCLIP' in output
     assert 'Traceback' not in output and 'Encoding' not in output
 
 
 def test_the_tool_evaluates_and_averages_views(config, tmp_path):
-    config.dump(tmp_path / 'config.py')
-    plain = run_test(tmp_path / 'config.py', cwd=tmp_path).stdout
+    config.dump(tmp_path / 'config.json')
+    plain = run_test(tmp_path / 'config.json', cwd=tmp_path).stdout
     assert 'mIoU' in plain and 'Traceback' not in plain
-    views = run_test(tmp_path / 'config.py', '--tta', cwd=tmp_path).stdout
+    views = run_test(tmp_path / 'config.json', '--tta', cwd=tmp_path).stdout
     assert 'mIoU' in views and 'Traceback' not in views

@@ -1,5 +1,6 @@
 """Every registered method gives what the segmentor needs; a new one is found by itself."""
 
+import functools
 import inspect
 
 import numpy as np
@@ -74,8 +75,16 @@ def extras(tmp_path_factory):
     return dict(proxy=dict(checkpoint=str(root / 'dino.pt')), region_masks=f'{root}/{{stem}}.npz')
 
 
-def _model(clip, method, precision='fp32', mode='slide', device='cpu', extras=None):
+@functools.cache
+def _shared(clip, precision, device):
+    """A model whose tower and embeddings the other models share."""
+    options = {'model.image_encoder.precision': precision}
+    return build_model(load_config('clip_vit-b16_voc20', clip, **options), device)
+
+
+def _model(clip, method, precision='fp32', mode='slide', device='cpu', extras=None, share=True):
     cfg = load_config('clip_vit-b16_voc20', clip)
+    cfg.model.share = _shared(clip, precision, device) if share else None
     cfg.model.image_encoder.update(method=ConfigDict(method), precision=precision)
     cfg.model.test_cfg.update(mode=mode, crop_size=(96, 96), stride=(48, 48))
     cls = METHODS.get(method['type'])
@@ -146,12 +155,12 @@ def test_maps_for_pictures_sum_to_what_the_patches_get(deep_clip, method, device
 
 
 def test_features_that_are_not_finite_name_the_setting(deep_clip):
-    model = _model(deep_clip, dict(type='SCLIP'), 'fp16')
+    model = _model(deep_clip, dict(type='SCLIP'), 'fp16', share=False)
     model.image_encoder.tower.blocks[3].fc1.bias.data.fill_(6e4)
     model.image_encoder.tower.blocks[3].fc2.weight.data.fill_(10)
     with pytest.raises(InputError, match="not finite: model.image_encoder.precision='fp16' overf"):
         _predict(model, _images()[:1])
-    model = _model(deep_clip, dict(type='SCLIP'))
+    model = _model(deep_clip, dict(type='SCLIP'), share=False)
     model.image_encoder.tower.proj.data[0, 0] = float('nan')
     with pytest.raises(InputError, match='not finite: the checkpoint'):
         _predict(model, _images()[:1])

@@ -94,6 +94,7 @@ def deep_clip(tmp_path_factory):
 def _scores(clip, images, method, device='cpu'):
     cfg = load_config('sclip_vit-b16_voc20', clip)
     cfg.model.test_cfg.update(crop_size=96, stride=48)
+    cfg.test_pipeline[1].scale = (2048, 112)  # four windows or six
     cfg.model.image_encoder.method = method
     [result] = build_model(cfg, device).test_step(load_images(cfg, images[:1]))
     return result.seg_logits.data

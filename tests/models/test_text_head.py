@@ -38,6 +38,15 @@ def test_tokens_are_clip_s():
     assert tokenize(['a photo of a cat'], 77) == [[49406, 320, 1125, 539, 320, 2368, 49407]]
 
 
+@pytest.mark.parametrize(
+    'prompt', ["A dog's  bowl, 12 of\t'em!", 'salt &amp; pepper', 'café', "<|endoftext|>'Sam<|x"]
+)
+def test_prompts_are_tokenized_as_openai_s_tokenizer_does(prompt):
+    expected = openai_clip('simple_tokenizer').SimpleTokenizer().encode(prompt)
+    for _ in range(2):  # the second time by words that are known
+        assert tokenize([prompt], 77)[0][1:-1] == expected
+
+
 def test_too_long_a_prompt_is_named():
     with pytest.raises(InputError, match='word word.*shorten'):
         tokenize(['word ' * 100], 77)

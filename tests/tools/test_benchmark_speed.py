@@ -22,6 +22,9 @@ from benchmark_speed import (
     read_case,
 )
 
+# As many as there are: the programs set it for the whole process.
+THREADS = ['--threads', str(torch.get_num_threads())]
+
 
 def _small(path):
     torch.save(seeded_clip(embed_dim=512), path)
@@ -113,7 +116,7 @@ def test_speed_writes_a_report(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark_speed, 'write_seeded_clip', _deep)
     cases = ['--cases', 'ade20k', 'text', 'scclip_vit-b16']
     arguments = [*cases, '--text-queries', '2', '--repeats', '1']
-    benchmark_speed.main([*arguments, '--out', str(out)])
+    benchmark_speed.main([*arguments, *THREADS, '--out', str(out)])
     results = json.loads(out.read_text())['results']
     assert set(results['ade20k cpu fp32']['seconds']) == set('abc')
     assert set(results['ade20k cpu fp32']['ratios']) == {'a/b', 'b/c'}
@@ -131,7 +134,7 @@ def test_scaling_writes_a_plot_and_a_report(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark_scaling, 'write_seeded_clip', _small)
     sizes = ['--queries', '3', '6', '--megapixels', '0.01', '0.02', '--at-megapixels', '0.01']
     benchmark_scaling.main(
-        [*sizes, '--short-side', '0', '--repeats', '1', '--out', str(tmp_path / 'scaling')]
+        [*sizes, *THREADS, '--short-side=0', '--repeats=1', '--out', str(tmp_path / 'scaling')]
     )
     report = json.loads((tmp_path / 'scaling.json').read_text())
     assert [point['queries'] for point in report['queries']['points']] == [3, 6]

@@ -1,5 +1,4 @@
-import signal
-import subprocess
+import multiprocessing
 import sys
 import time
 
@@ -103,24 +102,20 @@ class _Slow:
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='sends SIGKILL')
 def test_killed_and_gone_on_with(folder, tmp_path):
-    program = (
-        'import sys; from pathlib import Path\n'
-        f'sys.path.insert(0, {str(ROOT / "tests/tools")!r})\n'
-        f'sys.path.insert(0, {str(ROOT / "tests")!r})\n'
-        'import sclip_mmseg\n'
-        'from test_make_region_masks import _Slow, make_region_maps\n'
-        f'images = sorted(Path({str(folder)!r}).iterdir())\n'
-        f'slow = _Slow((100, 100), Path({str(tmp_path / "begun")!r}))\n'
-        f'make_region_maps(images, {str(tmp_path / "{stem}.npz")!r}, slow, 2)\n'
-    )
-    killed = subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE)
+    slow = _Slow((100, 100), tmp_path / 'begun')
+    pattern, images = str(tmp_path / '{stem}.npz'), sorted(folder.iterdir())
+    fork = multiprocessing.get_context('fork')
+    ended, workers = fork.Pipe(duplex=False)
+    killed = fork.Process(target=make_region_maps, args=(images, pattern, slow, 2))
+    killed.start()
+    workers.close()
     first = [tmp_path / f'image_{index}.npz' for index in (0, 1)]
     end = time.monotonic() + 100
     while not ((tmp_path / 'begun').exists() and all(path.exists() for path in first)):
-        assert time.monotonic() < end and killed.poll() is None
+        assert time.monotonic() < end and killed.is_alive()
         time.sleep(0.05)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate(timeout=60)  # returns when its workers have ended too
+    killed.kill()
+    assert ended.poll(60)  # nobody holds the other end: its workers have ended too
     assert not (tmp_path / 'image_2.npz').exists()
     output = call_tool(TOOL, folder, '--out', tmp_path, '--nproc', 2).stdout
     assert '1 maps made, 2 were there' in output

@@ -4,7 +4,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Optional, Sequence
 
 import yaml
 from mmengine.config import Config
@@ -103,11 +103,11 @@ def _dump(content: dict) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
-def main() -> None:
+def main(argv: Optional[Sequence[str]] = None) -> None:
     """Write the files; with --check, exit with 1 if one is not as it would be written."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--check', action='store_true', help='write nothing, name what is outdated')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     outdated = {
         path: text
         for path, text in make_files().items()

@@ -96,6 +96,31 @@ class LastTokens:
         return x.unflatten(-1, (self.q.shape[1], -1)).transpose(1, 2)
 
 
+def run_earlier_blocks(
+    tower: VisionTransformer, images: Tensor, mean_of: Sequence[int] = ()
+) -> Tuple[Tensor, Grid, Optional[Tensor]]:
+    """Run all blocks but the last.
+
+    Args:
+        tower: CLIP's image tower.
+        images: ``[B, 3, H, W]``.
+        mean_of: Blocks, counted from 1, whose mean attention map is wanted.
+
+    Returns:
+        Input of the last block ``[B, 1 + N, width]``, patch rows and columns, and the mean map
+        ``[B, heads, 1 + N, 1 + N]``, None for none.
+    """
+    x, grid = tower.embed(images)
+    mean = None
+    for number, block in enumerate(tower.blocks[:-1], 1):
+        if number in mean_of:
+            x, weights = block.forward_with_weights(x)
+            mean = weights if mean is None else mean.add_(weights)
+        else:
+            x = block(x)
+    return x, grid, None if mean is None else mean.div_(len(set(mean_of)))
+
+
 class LastBlockMethod(Method):
     """Changes how the last block mixes its tokens, by default a sum of softmax maps.
 
@@ -124,18 +149,9 @@ class LastBlockMethod(Method):
         self, tower: VisionTransformer, view: View, classify: Classify
     ) -> Tuple[Tensor, LastTokens]:
         """Input of the last block ``[B, 1 + N, width]``, and what its attention sees."""
-        x, grid = tower.embed(view.images)
-        *blocks, last = tower.blocks
-        earlier = None
-        for number, block in enumerate(blocks, 1):
-            if number in self.earlier_blocks:
-                x, weights = block.forward_with_weights(x)
-                earlier = weights if earlier is None else earlier.add_(weights)
-            else:
-                x = block(x)
+        x, grid, earlier = run_earlier_blocks(tower, view.images, self.earlier_blocks)
+        last = tower.blocks[-1]
         q, k, v = last.project(normalised := last.norm1(x))
-        if earlier is not None:
-            earlier /= len(set(self.earlier_blocks))
         return x, LastTokens(q, k, v, normalised, grid, earlier)
 
     def read_out(self, tower: VisionTransformer, x: Tensor, tokens: LastTokens) -> Tensor:
