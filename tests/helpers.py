@@ -262,6 +262,7 @@ def _as_a_process_of_its_own(folder, cwd, env):
     registers = [MMLogger, MessageHub, Visualizer, DefaultScope, OverlayVisualizer]
     with (
         mock.patch.dict(os.environ, env or {}),
+        mock.patch('gc.freeze'),  # would keep the garbage of all tests before
         warnings.catch_warnings(),
         contextlib.ExitStack() as stack,
     ):

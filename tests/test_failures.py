@@ -196,7 +196,7 @@ def test_a_worker_leaves_ctrl_c_to_the_first_process():
 
 
 def test_other_processes_are_silent_about_it(clip_path, voc_root, monkeypatch):
-    from sclip_mmseg.utils.errors import exit_interrupted
+    from sclip_mmseg.utils.program import exit_interrupted
 
     monkeypatch.setenv('RANK', '1')
     with pytest.raises(SystemExit) as stop:

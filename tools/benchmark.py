@@ -115,9 +115,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     # So that a child ends with this process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
-    from sclip_mmseg.utils.errors import errors_in_one_line
+    from sclip_mmseg.utils.program import as_program
 
-    with errors_in_one_line(interrupted='the same command goes on'):
+    with as_program(interrupted='the same command goes on'):
         sys.exit(not run(args))
 
 

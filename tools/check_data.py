@@ -132,12 +132,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         os.environ['SCLIP_DATA_ROOT'] = args.data_root  # which the configs read
     from mmengine.registry import init_default_scope
 
-    from sclip_mmseg.utils.errors import errors_in_one_line
     from sclip_mmseg.utils.files import make_folder
+    from sclip_mmseg.utils.program import as_program
 
     init_default_scope('mmseg')
     names = BENCHMARKS if 'all' in args.benchmark else args.benchmark
-    with errors_in_one_line():
+    with as_program():
         if args.out:
             make_folder(args.out, 'name another folder by --out')
         fine = [check(name, args) for name in names]

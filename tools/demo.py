@@ -82,9 +82,9 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run, or say in one line what is wrong."""
     args = parse_args(argv)
-    from sclip_mmseg.utils.errors import errors_in_one_line
+    from sclip_mmseg.utils.program import as_program
 
-    with errors_in_one_line():
+    with as_program():
         run(args)
 
 

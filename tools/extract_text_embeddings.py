@@ -23,9 +23,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     from sclip_mmseg.config import read_config
     from sclip_mmseg.models.segmentor import build_text_head
     from sclip_mmseg.models.text_embeddings import save_embeddings
-    from sclip_mmseg.utils.errors import InputError, errors_in_one_line
+    from sclip_mmseg.utils.errors import InputError
+    from sclip_mmseg.utils.program import as_program
 
-    with errors_in_one_line():
+    with as_program():
         folder = osp.dirname(osp.abspath(args.out))
         if not osp.isdir(folder):
             raise InputError(f'folder {folder} does not exist')

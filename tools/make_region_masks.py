@@ -118,9 +118,9 @@ def check_options(name: str, options: dict) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Make the maps, or say in one line what is wrong."""
     args = parse_args(argv)
-    from sclip_mmseg.utils.errors import errors_in_one_line
+    from sclip_mmseg.utils.program import as_program
 
-    with errors_in_one_line(interrupted='the same command goes on'):
+    with as_program(interrupted='the same command goes on'):
         run(args)
 
 

@@ -135,9 +135,9 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Prepare all that is asked for; exit with 1 if anything is missing."""
     args = parse_args(argv)
-    from sclip_mmseg.utils.errors import errors_in_one_line
+    from sclip_mmseg.utils.program import as_program
 
-    with errors_in_one_line(interrupted='the same command goes on'):
+    with as_program(interrupted='the same command goes on'):
         run(args)
 
 

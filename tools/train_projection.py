@@ -36,7 +36,7 @@ from sclip_mmseg.models.fusion import encode_windows
 from sclip_mmseg.models.segmentor import build_text_head
 from sclip_mmseg.models.windows import Size, Window
 from sclip_mmseg.registry import METHODS
-from sclip_mmseg.utils.errors import errors_in_one_line
+from sclip_mmseg.utils.program import as_program
 
 IGNORED = 255
 
@@ -333,7 +333,7 @@ def train(cfg: Config, args: argparse.Namespace) -> Path:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Learn a projection and write it."""
     args = parse_args(argv)
-    with errors_in_one_line(interrupted='go on with --resume'):
+    with as_program(interrupted='go on with --resume'):
         cfg = load_config(args)
         init_default_scope(cfg.default_scope)
         print(f'Projection: {train(cfg, args)}')

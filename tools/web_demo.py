@@ -25,10 +25,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if find_spec('gradio') is None:
         sys.exit('error: Gradio is not installed: pip install -e ".[web]"')
     from sclip_mmseg import web
-    from sclip_mmseg.utils.errors import errors_in_one_line
+    from sclip_mmseg.utils.program import as_program
     from sclip_mmseg.web.style import TOY_NOTICE
 
-    with errors_in_one_line():
+    with as_program():
         session = web.Session(args.clip, args.device)
     try:
         page = web.serve(session, args.host, args.port)

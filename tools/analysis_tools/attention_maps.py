@@ -22,7 +22,7 @@ from sclip_mmseg.apis import read_picture
 from sclip_mmseg.config import read_config
 from sclip_mmseg.models import View
 from sclip_mmseg.models.segmentor import build_text_head
-from sclip_mmseg.utils.errors import errors_in_one_line
+from sclip_mmseg.utils.program import as_program
 from sclip_mmseg.visualization import beside, stack, titled
 from sclip_mmseg.visualization.drawing import GAP
 
@@ -220,7 +220,7 @@ def _mark(panel: np.ndarray, point: Sequence[int]) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Compute each config's maps and draw them."""
     args = parse_args(argv)
-    with errors_in_one_line():
+    with as_program():
         image = read_picture(args.image)[..., ::-1]
         points = parse_points(args.points, image.shape[:2])
         if args.short_side < 1:

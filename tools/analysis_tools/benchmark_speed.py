@@ -34,7 +34,7 @@ from sclip_mmseg import InputError
 from sclip_mmseg.models import View
 from sclip_mmseg.models.windows import Window, window_grid
 from sclip_mmseg.utils.compat import openai_clip
-from sclip_mmseg.utils.errors import errors_in_one_line
+from sclip_mmseg.utils.program import as_program
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = 80
@@ -548,7 +548,7 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Run, or say in one line what is wrong."""
-    with errors_in_one_line():
+    with as_program():
         run(parse_args(arguments))
 
 

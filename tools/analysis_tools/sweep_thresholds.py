@@ -138,9 +138,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if args.download_root:
         os.environ['SCLIP_DOWNLOAD_ROOT'] = args.download_root
 
-    from sclip_mmseg.utils.errors import errors_in_one_line
+    from sclip_mmseg.utils.program import as_program
 
-    with errors_in_one_line(interrupted='the same command goes on'):
+    with as_program(interrupted='the same command goes on'):
         run(args)
 
 

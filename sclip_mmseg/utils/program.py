@@ -1,0 +1,59 @@
+"""What all programs of this package have in common."""
+
+import gc
+import logging
+import os
+import sys
+from contextlib import contextmanager
+from typing import Iterator
+
+from mmengine.logging import MMLogger
+
+from .errors import InputError, one_line
+
+INTERRUPTED = 130  # the exit code by which shells know it
+
+
+@contextmanager
+def as_program(interrupted: str = '') -> Iterator[None]:
+    """What the programs in ``tools/`` run in.
+
+    It ends the program with one line for what a user can mend, or for Ctrl-C. Any other error is
+    logged and raised.
+
+    Args:
+        interrupted: What to say of Ctrl-C where the interrupted work says nothing.
+    """
+    gc.freeze()  # looking for garbage among all that is imported takes a second at the end
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f'error: {one_line(error)}')
+    except KeyboardInterrupt as stop:
+        exit_interrupted(str(stop) or interrupted)
+    except Exception:
+        log_traceback()
+        raise
+
+
+def exit_interrupted(words: str) -> None:
+    """End the program after Ctrl-C, with one line: what it was interrupted at, if that is known.
+
+    Of several processes of an evaluation, only the first one speaks.
+    """
+    if os.environ.get('RANK', '0') == '0':
+        print(f'interrupted: {words}' if words else 'interrupted', file=sys.stderr)
+    sys.exit(INTERRUPTED)
+
+
+def log_traceback() -> None:
+    """Write the exception being handled to the log file of the run, once there is one.
+
+    On the terminal it appears by being raised.
+    """
+    message = 'The run was ended by this error:'
+    for logger in MMLogger._instance_dict.values():  # asking for the current one may make one
+        record = logger.makeRecord(logger.name, logging.ERROR, '', 0, message, (), sys.exc_info())
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handle(record)
