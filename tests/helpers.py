@@ -305,8 +305,8 @@ def _digest(tensor):
 
 
 def run_test(config, *arguments, data_root=None, run=call_tool, **kwargs):
-    """Run `tools/test.py` on a shipped config, by its file name without `.py`."""
-    path = config if str(config).endswith('.py') else config_path(config)
+    """Run `tools/test.py` on a path, or on a shipped config by its file name without `.py`."""
+    path = config if isinstance(config, Path) else config_path(config)
     env = {'SCLIP_DATA_ROOT': str(data_root)} if data_root else None
     return run(ROOT / 'tools/test.py', path, *arguments, env=env, **kwargs)
 
