@@ -329,18 +329,24 @@ def test_regions_are_flipped_with_the_image(config, paths, device):
         assert one.regions.equal(other.regions.flip(-1))
 
 
+def _write(config, folder):
+    path = folder / 'config.py'
+    path.write_text('\n'.join(f'{key} = {value!r}' for key, value in config.to_dict().items()))
+    return path
+
+
 def test_the_tool_asks_for_all_maps_before_work(config, voc_root, tmp_path):
     (voc_root / 'region_masks/voc/image_1.npz').unlink()
-    config.dump(tmp_path / 'config.json')
-    output = run_test(tmp_path / 'config.json', cwd=tmp_path, check=False).stdout
+    path = _write(config, tmp_path)
+    output = run_test(path, cwd=tmp_path, check=False).stdout
     assert 'error: 1 of 3 region maps do not exist, the first is' in output
     assert 'image_1.npz' in output and 'dk258/CorrCLIP' in output
     assert 'Traceback' not in output and 'Encoding' not in output
 
 
 def test_the_tool_evaluates_and_averages_views(config, tmp_path):
-    config.dump(tmp_path / 'config.json')
-    plain = run_test(tmp_path / 'config.json', cwd=tmp_path).stdout
+    path = _write(config, tmp_path)
+    plain = run_test(path, cwd=tmp_path).stdout
     assert 'mIoU' in plain and 'Traceback' not in plain
-    views = run_test(tmp_path / 'config.json', '--tta', cwd=tmp_path).stdout
+    views = run_test(path, '--tta', cwd=tmp_path).stdout
     assert 'mIoU' in views and 'Traceback' not in views
