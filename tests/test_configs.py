@@ -1,9 +1,20 @@
-"""The shipped configs hold the published values."""
+"""The shipped configs hold the published values, and the metafiles are theirs."""
+
+import sys
+from types import SimpleNamespace
 
 import pytest
 from helpers import BENCHMARKS, ROOT, load_config
 from mmengine.fileio import load
 
+from sclip_mmseg.models.inference_cfg import InferenceCfg
+from sclip_mmseg.utils.spelling import check_config
+
+sys.path.insert(0, str(ROOT / 'tools/misc'))
+
+import make_metafiles
+
+CONFIGS = sorted(path for path in ROOT.glob('configs/*/*.py') if path.parent.name != '_base_')
 # short side, logit_scale, prob_thd, area_thd, query list, reduce_zero_label
 PUBLISHED = {
     'voc21': (336, 65, 0.1, 0.1, 'voc21'),
@@ -101,12 +112,21 @@ def test_data_root_is_beside_the_configs_or_where_the_environment_says(monkeypat
     assert cfg.test_dataloader.dataset.data_root == '/my data/VOCdevkit/VOC2012'
 
 
+def test_all_are_valid():
+    assert len(CONFIGS) > 100
+    for path in CONFIGS:
+        check_config(load_config(path.stem), {'model.test_cfg': InferenceCfg})
+
+
+def test_metafiles_are_up_to_date(monkeypatch, capsys):
+    read = SimpleNamespace(fromfile=lambda path: load_config(path.stem))
+    monkeypatch.setattr(make_metafiles, 'Config', read)
+    with pytest.raises(SystemExit) as stop:
+        make_metafiles.main(['--check'])
+    assert not stop.value.code, capsys.readouterr().out
+
+
 def test_every_config_is_in_the_model_index():
     index = load(ROOT / 'model-index.yml')
     listed = [model['Config'] for path in index['Import'] for model in load(ROOT / path)['Models']]
-    found = [
-        path.relative_to(ROOT).as_posix()
-        for path in ROOT.glob('configs/*/*.py')
-        if path.parent.name != '_base_'
-    ]
-    assert sorted(listed) == sorted(found)
+    assert sorted(listed) == sorted(path.relative_to(ROOT).as_posix() for path in CONFIGS)

@@ -1,7 +1,7 @@
 """Misspelt names in configs are answered with the nearest valid ones."""
 
 import pytest
-from helpers import ROOT, load_config
+from helpers import load_config
 from mmengine.config import Config
 
 from sclip_mmseg import InputError
@@ -9,13 +9,6 @@ from sclip_mmseg.models.inference_cfg import InferenceCfg
 from sclip_mmseg.utils.spelling import arguments, check_config, nearest
 
 PLAIN = {'model.test_cfg': InferenceCfg}
-CONFIGS = sorted(path for path in ROOT.glob('configs/*/*.py') if path.parent.name != '_base_')
-
-
-def test_all_shipped_configs_are_valid():
-    assert len(CONFIGS) > 100
-    for path in CONFIGS:
-        check_config(Config.fromfile(path), PLAIN)
 
 
 @pytest.mark.parametrize(
