@@ -334,6 +334,8 @@ def test_killed_and_gone_on_with_in_two_processes(tmp_path, monkeypatch):
     arguments = [
         *('--toy', '--methods', 'clip,sclip', '--benchmarks', 'voc20', '--limit', 2),
         *('--work-dir', tmp_path / 'all'),
+        # Workers would notice within five seconds only that their parent is killed.
+        *('--cfg-options', 'test_dataloader.num_workers=0'),
     ]
     first, last = (tmp_path / f'all/{method}_toy_voc20' for method in ('clip', 'sclip'))
     killed = fork_tool(TOOL, *arguments, log=tmp_path / 'log')
