@@ -18,7 +18,16 @@ import other_device
 from helpers import ROOT, SHARED, make_voc, seeded_clip, seeded_dino
 
 _golden_passed = 0
-LONGEST = ('test_toy', 'test_test', 'test_benchmark', 'test_resume', 'test_web_demo', 'test_memory')
+LONGEST = (
+    'test_test',
+    'test_toy',
+    'test_golden_trained',
+    'test_benchmark',
+    'test_golden',
+    'test_golden_proxy',
+    'test_web_demo',
+    'test_other_device',
+)
 PRECISIONS = ('fp32', 'fp16', 'bf16')
 
 
@@ -146,10 +155,11 @@ def golden_clip(shared, tmp_path_factory) -> str:
 @pytest.fixture(scope='session')
 def real_clip(shared, tmp_path_factory) -> str:
     """Path of OpenAI's ViT-B/16 image tower."""
-    import subprocess
+    import runpy
 
     path = tmp_path_factory.mktemp('real') / 'visual.safetensors'
-    subprocess.run([sys.executable, shared / 'real_clip/make_checkpoint.py', path], check=True)
+    with mock.patch.object(sys, 'argv', ['make_checkpoint.py', str(path)]):
+        runpy.run_path(str(shared / 'real_clip/make_checkpoint.py'))
     return str(path)
 
 

@@ -7,7 +7,6 @@ import runpy
 import shutil
 import subprocess
 import sys
-import textwrap
 import zipfile
 from types import SimpleNamespace
 
@@ -93,26 +92,30 @@ def test_the_wheel_has_the_files_where_openmmlab_looks_for_them(clone, installed
     assert (mim / 'model-index.yml').read_text() == (ROOT / 'model-index.yml').read_text()
 
 
-@pytest.mark.parametrize('where', ['clone', 'installed'])
-def test_names_lead_to_the_configs_beside_the_package(where, request, tmp_path):
-    root = request.getfixturevalue(where)
-    configs = root / ('configs' if where == 'clone' else 'sclip_mmseg/.mim/configs')
-    (tmp_path / 'mine.py').write_text(f"_base_ = '{NAME}'\n")
-    code = f"""
-        import sclip_mmseg
-        from mmengine.config import Config
-        from mmengine.hub import get_config
-        from sclip_mmseg.apis import list_methods
-        from sclip_mmseg.config import read_config
-        print(sclip_mmseg.__file__)
-        print(read_config('{NAME}').filename)
-        print(get_config('{NAME}').filename)
-        assert Config.fromfile('mine.py').model.text_head.queries == 'voc20'
-        assert 'sclip' in list_methods()
-    """
-    lines = _call(tmp_path, '-c', textwrap.dedent(code), path=root).splitlines()[-3:]
+READ_NAMES = f"""
+import sclip_mmseg
+from mmengine.config import Config
+from mmengine.hub import get_config
+from sclip_mmseg.apis import list_methods
+from sclip_mmseg.config import read_config
+print(sclip_mmseg.__file__)
+print(read_config('{NAME}').filename)
+print(get_config('{NAME}').filename)
+open('mine.py', 'w').write("_base_ = '{NAME}'")
+assert Config.fromfile('mine.py').model.text_head.queries == 'voc20'
+assert 'sclip' in list_methods()
+"""
+
+
+def _check_names(output, package, configs):
+    """Look at what READ_NAMES has printed last."""
     expected = str(configs / 'sclip/sclip_vit-b16_voc20.py')
-    assert lines == [str(root / 'sclip_mmseg/__init__.py'), expected, expected]
+    assert output.splitlines()[-3:] == [str(package / '__init__.py'), expected, expected]
+
+
+def test_names_lead_to_the_configs_beside_the_package(clone, tmp_path):
+    output = _call(tmp_path, '-c', READ_NAMES, path=clone)
+    _check_names(output, clone / 'sclip_mmseg', clone / 'configs')
 
 
 def test_tools_run_from_the_wheel(installed, tmp_path):
@@ -120,25 +123,28 @@ def test_tools_run_from_the_wheel(installed, tmp_path):
     assert 'sclip_mmseg::' in _call(tmp_path, tool, '--help', path=installed)
 
 
-def test_the_command_runs_from_the_wheel(installed, tmp_path, monkeypatch):
+RUN_COMMAND = """
+import sclip_cli
+print(sclip_cli.__file__)
+sclip_cli.main(['methods', 'naclip'])
+try:
+    sclip_cli.main(['data', 'check', 'voc20'])
+except SystemExit as stop:
+    from sclip_mmseg.utils.shipped import data_dir
+    print(stop.code, data_dir())
+"""
+
+
+def test_command_and_names_of_the_wheel(installed, tmp_path, monkeypatch):
     [entry] = installed.glob('*.dist-info/entry_points.txt')
     assert 'sclip = sclip_cli:main' in entry.read_text()
     monkeypatch.delenv('SCLIP_DATA_ROOT', raising=False)
-    code = """
-        import sclip_cli
-        print(sclip_cli.__file__)
-        sclip_cli.main(['methods', 'naclip'])
-        try:
-            sclip_cli.main(['data', 'check', 'voc20'])
-        except SystemExit as stop:
-            from sclip_mmseg.utils.shipped import data_dir
-            print(stop.code, data_dir())
-    """
-    output = _call(tmp_path, '-c', textwrap.dedent(code), path=installed)
+    output = _call(tmp_path, '-c', RUN_COMMAND + READ_NAMES, path=installed)
     assert output.startswith(f'{installed / "sclip_cli.py"}\n')
     assert '  sclip_mmseg::naclip/naclip_vit-b16_voc20.py\n' in output
     assert f'folder {tmp_path / "data/VOCdevkit/VOC2012"} does not exist' in output
-    assert output.endswith('\nTrue data\n')
+    assert '\nTrue data\n' in output
+    _check_names(output, installed / 'sclip_mmseg', installed / 'sclip_mmseg/.mim/configs')
 
 
 @pytest.mark.parametrize('prefix', ['sclip_mmseg::', f'{ROOT}/configs/'])
