@@ -1,5 +1,6 @@
 """A runner that is brief on the terminal."""
 
+import copy
 import logging
 import os.path as osp
 import sys
@@ -7,6 +8,7 @@ from functools import partial
 from typing import Iterator
 
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
 from mmengine.logging import MMLogger
@@ -23,6 +25,13 @@ class EvaluationRunner(Runner):
 
     The terminal shows what is evaluated, with what and where the log is, instead.
     """
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> Runner:
+        """See :class:`mmengine.runner.Runner`."""
+        cfg = copy.copy(cfg)
+        object.__setattr__(cfg, '__class__', LaidOutOnce)  # Config has attributes of its own
+        return super().from_cfg(cfg)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """See :class:`mmengine.runner.Runner`."""
@@ -52,6 +61,20 @@ class EvaluationRunner(Runner):
         processes = f', {world} processes' if world > 1 else ''
         yield f'Device: {name}{processes}, precision {encoder.get("precision", "fp32")}'
         yield f'Log: {self.log_dir}'
+
+
+class LaidOutOnce(Config):
+    """A config whose text, which takes up to a second, is made once for log, file and hooks."""
+
+    @property
+    def pretty_text(self) -> str:
+        """See :class:`mmengine.config.Config`."""
+        content = repr(self._cfg_dict)
+        made_of, text = self.__dict__.get('_laid_out', ('', ''))
+        if made_of != content:
+            text = super().pretty_text
+            self.__dict__['_laid_out'] = content, text
+        return text
 
 
 def warn_once(handler: logging.FileHandler, record: logging.LogRecord) -> None:
