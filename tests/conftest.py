@@ -65,6 +65,16 @@ def device(request):
 
 
 @pytest.fixture(scope='session', autouse=True)
+def _isolated(tmp_path_factory):
+    """Keep caches out of the home folder, and the environment's data out of the configs."""
+    base = tmp_path_factory.getbasetemp()
+    places = {'SCLIP_CACHE_DIR': str(base / 'cache'), 'SCLIP_DOWNLOAD_ROOT': str(base / 'clip')}
+    with mock.patch.dict(os.environ, places):
+        os.environ.pop('SCLIP_DATA_ROOT', None)
+        yield
+
+
+@pytest.fixture(scope='session', autouse=True)
 def _configs_are_not_laid_out():
     """Leave out the text of each run's config in its log, which takes as long as all the rest."""
     with mock.patch.object(Config, 'pretty_text', ''):
@@ -72,11 +82,8 @@ def _configs_are_not_laid_out():
 
 
 @pytest.fixture(autouse=True)
-def _isolated(monkeypatch, tmp_path_factory):
-    """Keep caches out of the home folder, and mmengine's scope as the configs set it."""
-    monkeypatch.setenv('SCLIP_CACHE_DIR', str(tmp_path_factory.getbasetemp() / 'cache'))
-    monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path_factory.getbasetemp() / 'clip'))
-    monkeypatch.delenv('SCLIP_DATA_ROOT', raising=False)
+def _default_scope():
+    """Keep mmengine's scope as the configs set it."""
     init_default_scope('mmseg')
 
 
