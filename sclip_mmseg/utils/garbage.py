@@ -1,7 +1,4 @@
-"""Python's garbage collection, which is a third of the start and end of a program otherwise.
-
-PyTorch and what else is imported are some hundred thousand objects, of which none is garbage.
-"""
+"""Python's garbage collection, of which imports need none: what they make is there to stay."""
 
 import contextlib
 import gc

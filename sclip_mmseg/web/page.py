@@ -6,12 +6,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Iterator, Optional
 
-from ..apis import list_methods
+from ..apis import is_trained, list_methods
 from ..apis.segment import BACKGROUND_THD
 from ..registry import REGION_GENERATORS
 from ..utils.errors import InputError, one_line
 from . import style
-from .session import Question, Session, has_own_background
+from .session import Question, Session
 
 INTERNAL = (
     'Internal error: the terminal that serves this page tells more. The page goes on; please try '
@@ -152,7 +152,8 @@ def build_page(session: Session):
                     )
 
         def show_details(wanted: bool, name: str):
-            shown = wanted and not has_own_background(name)
+            # A trained system has a background and a threshold of its own.
+            shown = wanted and not is_trained(name)
             return gr.Textbox(visible=shown), gr.Slider(visible=shown)
 
         def choose(index: int):

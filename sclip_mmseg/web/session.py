@@ -159,7 +159,7 @@ class Session:
 
     def segmentor(self, question: Question) -> CLIPSegmentor:
         """The segmentor of a question, of towers that are there already as far as possible."""
-        trained = has_own_background(question.method)
+        trained = is_trained(question.method)
         key = replace(question, picture=None, other='')
         if trained or not question.background:
             key = replace(key, words='', threshold=BACKGROUND_THD)
@@ -176,7 +176,7 @@ class Session:
         options: dict = {'model.test_cfg.seg_logits': False}
         if key.method.startswith('resclip'):
             options.update(self._resclip_options)
-        if key.background and not has_own_background(key.method):
+        if key.background and not is_trained(key.method):
             options['model.test_cfg.prob_thd'] = key.threshold
         words = [word for word in key.words.split(',') if word.strip()]
         alike = [kept for kept in self._models if kept.method == key.method]
@@ -191,11 +191,6 @@ class Session:
             key.regions or None,
             share,
         )
-
-
-def has_own_background(method: str) -> bool:
-    """Whether a method is a trained system, with a background and a threshold of its own."""
-    return is_trained(method)
 
 
 def list_areas(found: Sequence[Segmentation]) -> List[Area]:
