@@ -27,6 +27,16 @@ LONGEST = (
     'test_golden_proxy',
     'test_web_demo',
     'test_other_device',
+    'test_resume',
+    'test_hub_weights',
+    'test_memory',
+    'test_notebook',
+    'test_packaging',
+    'test_compat',
+    'test_methods',
+    'test_configs',
+    'test_failures',
+    'test_session',
 )
 PRECISIONS = ('fp32', 'fp16', 'bf16')
 

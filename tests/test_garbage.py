@@ -1,0 +1,43 @@
+"""Imports leave nothing to the next garbage collection, and what others froze as it was."""
+
+import gc
+
+import pytest
+
+from sclip_mmseg.utils import garbage
+
+
+@pytest.fixture
+def thawed():
+    """Nothing is frozen, unlike in all other tests."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
+def test_what_is_made_meanwhile_is_old(thawed):
+    with garbage.uncollected():
+        made = [[] for _ in range(10_000)]
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+    young = {id(each) for each in gc.get_objects(generation=0)}
+    assert not young & {id(each) for each in made}
+
+
+def test_what_somebody_froze_stays_frozen():
+    frozen = gc.get_freeze_count()
+    assert frozen > garbage.FROZEN_BY_PYTHON
+    with garbage.uncollected():
+        pass
+    assert gc.get_freeze_count() == frozen
+
+
+def test_a_collection_that_was_off_stays_off():
+    gc.disable()
+    try:
+        with garbage.uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
