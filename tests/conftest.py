@@ -1,4 +1,8 @@
-"""Fixtures: a CLIP of seeded weights, small datasets, and the reference data where present."""
+"""Fixtures: a CLIP of seeded weights, small datasets, and the reference data where present.
+
+What takes long to import is imported where it is used: the workers of ``pytest -n`` wait for the
+process that starts them, which needs none of it.
+"""
 
 import gc
 import os
@@ -7,15 +11,10 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-
-import sclip_mmseg  # noqa: F401 - registers the package
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import other_device
-from helpers import ROOT, SHARED, make_voc, seeded_clip, seeded_dino
+from paths import ROOT, SHARED
 
 _golden_passed = 0
 LONGEST = (
@@ -61,6 +60,7 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(scope='session')
 def device(request):
     """The device asked for; skips where there is none of its kind."""
+    import other_device
     import torch
 
     name = request.config.getoption('--device')
@@ -87,6 +87,8 @@ def _isolated(tmp_path_factory):
 @pytest.fixture(scope='session', autouse=True)
 def _configs_are_not_laid_out():
     """Leave out the text of each run's config in its log, which takes as long as all the rest."""
+    from mmengine.config import Config
+
     with mock.patch.object(Config, 'pretty_text', ''):
         yield
 
@@ -94,6 +96,8 @@ def _configs_are_not_laid_out():
 @pytest.fixture(autouse=True)
 def _default_scope():
     """Keep mmengine's scope as the configs set it."""
+    from mmengine.registry import init_default_scope
+
     init_default_scope('mmseg')
 
 
@@ -101,6 +105,7 @@ def _default_scope():
 def clip_path(tmp_path_factory) -> str:
     """Path of a small CLIP with seeded weights, in OpenAI's layout."""
     import torch
+    from helpers import seeded_clip
 
     path = tmp_path_factory.mktemp('weights') / 'clip.pt'
     torch.save(seeded_clip(), path)
@@ -111,6 +116,7 @@ def clip_path(tmp_path_factory) -> str:
 def dino_path(tmp_path_factory) -> str:
     """Path of a small DINO with seeded weights and patches of 8 pixels."""
     import torch
+    from helpers import seeded_dino
 
     path = tmp_path_factory.mktemp('weights') / 'dino.pth'
     torch.save(seeded_dino(), path)
@@ -145,6 +151,8 @@ def hub(monkeypatch, tmp_path):
 @pytest.fixture
 def voc_root(tmp_path) -> Path:
     """A folder of datasets with three made-up VOC images of unequal size."""
+    from helpers import make_voc
+
     return make_voc(tmp_path / 'data')
 
 
@@ -206,6 +214,8 @@ def pytest_runtest_logreport(report):
 
 def pytest_configure(config):
     """Share the cores between the workers of ``pytest -n``, and what the tests start."""
+    if not config.getoption('numprocesses', None):  # does not start workers
+        import sclip_mmseg  # noqa: F401 - registers the package, before any test imports mmseg
     if hasattr(config, 'workerinput'):
         import torch
 

@@ -25,6 +25,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 from mmseg.registry import MODELS
+from paths import ROOT
 from PIL import Image
 
 from sclip_mmseg.models import View
@@ -34,8 +35,6 @@ from sclip_mmseg.towers.layouts import OPENAI_IMAGE
 from sclip_mmseg.utils.compat import openai_clip
 from sclip_mmseg.visualization import OverlayVisualizer
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / 'shared'
 IGNORED_BY_PYTHON = (
     DeprecationWarning,
     PendingDeprecationWarning,

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from helpers import SHARED, build_model, load_config, load_images
+from helpers import build_model, load_config, load_images
+from paths import SHARED
 
 pytestmark = pytest.mark.golden
 

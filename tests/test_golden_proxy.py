@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import SHARED, build_model, load_config, load_images
+from helpers import build_model, load_config, load_images
+from paths import SHARED
 
 from sclip_mmseg.models import View
 from sclip_mmseg.models.methods import corrclip

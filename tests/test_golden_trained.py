@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import SHARED, build_model, load_config, load_images
+from helpers import build_model, load_config, load_images
+from paths import SHARED
 
 from sclip_mmseg.models import View
 

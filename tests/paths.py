@@ -1,0 +1,6 @@
+"""Where the repository lies, and the reference data beside it."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / 'shared'
