@@ -7,6 +7,7 @@ process that starts them, which needs none of it.
 import gc
 import os
 import sys
+import warnings
 from pathlib import Path
 from unittest import mock
 
@@ -215,7 +216,9 @@ def pytest_runtest_logreport(report):
 def pytest_configure(config):
     """Share the cores between the workers of ``pytest -n``, and what the tests start."""
     if not config.getoption('numprocesses', None):  # does not start workers
-        import sclip_mmseg  # noqa: F401 - registers the package, before any test imports mmseg
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', DeprecationWarning)  # what torch says of itself
+            import sclip_mmseg  # noqa: F401 - registers the package, before any test imports mmseg
     if hasattr(config, 'workerinput'):
         import torch
 

@@ -119,7 +119,10 @@ def test_names_and_missing_files(tmp_path):
 @pytest.mark.parametrize('suffix', ['.pt', '.safetensors'])
 def test_truncated_file(clip, tmp_path, suffix):
     path = tmp_path / f'cut{suffix}'
-    save_file(clip, path) if suffix == '.safetensors' else torch.save(clip, path)
+    if suffix == '.safetensors':
+        save_file({key: value.contiguous() for key, value in clip.items()}, path)
+    else:
+        torch.save(clip, path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match=f'cut{suffix} cannot be read.*truncated'):
         load_clip(str(path))
