@@ -41,7 +41,7 @@ IGNORED_BY_PYTHON = (
     ImportWarning,
     ResourceWarning,
 )
-TOKENS, TEXT_WIDTH = 49408, 64  # of the tokenizer; of the small CLIP's text tower
+VOCABULARY, TEXT_WIDTH = 49408, 64  # of CLIP's tokenizer; of the small CLIP's text tower
 BENCHMARKS = (
     'voc21',
     'voc20',
@@ -65,7 +65,7 @@ def seeded_clip(seed=0, *, layers=3, width=128, embed_dim=32, patch_size=16, res
         vision_width=width,
         vision_patch_size=patch_size,
         context_length=77,
-        vocab_size=TOKENS,
+        vocab_size=VOCABULARY,
         transformer_width=TEXT_WIDTH,
         transformer_heads=1,
         transformer_layers=2,
@@ -76,8 +76,8 @@ def seeded_clip(seed=0, *, layers=3, width=128, embed_dim=32, patch_size=16, res
     model.visual.positional_embedding.data.normal_(std=0.5)
     state = model.state_dict()
     # Rows that share their numbers: most of the file otherwise, of which tests write many.
-    numbers = torch.randn(TOKENS + TEXT_WIDTH - 1) * 0.02
-    state['token_embedding.weight'] = numbers.as_strided((TOKENS, TEXT_WIDTH), (1, 1))
+    numbers = torch.randn(VOCABULARY + TEXT_WIDTH - 1) * 0.02
+    state['token_embedding.weight'] = numbers.as_strided((VOCABULARY, TEXT_WIDTH), (1, 1))
     return state
 
 

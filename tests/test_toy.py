@@ -4,7 +4,7 @@ import hashlib
 from functools import cache
 
 import pytest
-from helpers import ROOT, call_tool, earlier_blocks_run_once, metrics, run_test
+from helpers import ROOT, earlier_blocks_run_once, metrics, run_test, run_tool
 
 TOY = ROOT / 'data/toy'
 # mIoU of data/toy/README.md.
@@ -58,7 +58,7 @@ def test_files_are_those_of_the_checksums():
 
 
 def test_benchmark_is_reproducible(tmp_path):
-    call_tool(ROOT / 'tools/toy/make_benchmark.py', '--out', tmp_path)
+    run_tool(ROOT / 'tools/toy/make_benchmark.py', '--out', tmp_path)
     expected = {path: sum_ for path, sum_ in checksums().items() if path.startswith('VOC')}
     assert {path: sha256(tmp_path / path) for path in expected} == expected
 

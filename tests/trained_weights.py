@@ -1,6 +1,7 @@
 """Small seeded checkpoints of GroupViT and TCL, in the layouts of their published files."""
 
 import torch
+from helpers import VOCABULARY
 
 WIDTH, TEXT_WIDTH, OUT = 64, 64, 32
 
@@ -71,7 +72,7 @@ def _groupvit_shapes(tokens=(8, 4), groups=(8, 4), depths=(2, 1, 1), hidden=48):
             shapes.update(_mlp(f'{stage}group_projector.1', tokens[s - 1], WIDTH // 2, tokens[s]))
     text = 'text_encoder.'
     shapes[f'{text}positional_embedding'] = (77, TEXT_WIDTH)
-    shapes[f'{text}token_embedding.weight'] = (49408, TEXT_WIDTH)
+    shapes[f'{text}token_embedding.weight'] = (VOCABULARY, TEXT_WIDTH)
     shapes.update(_norm(f'{text}ln_final', TEXT_WIDTH))
     for n in range(2):
         block = f'{text}transformer.resblocks.{n}.'

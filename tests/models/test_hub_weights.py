@@ -6,7 +6,7 @@ import logging
 
 import pytest
 import torch
-from helpers import load_config, metrics, run_test, seeded_clip, seeded_dino
+from helpers import VOCABULARY, load_config, metrics, run_test, seeded_clip, seeded_dino
 from hub_server import (
     CLIP_PREPROCESSOR,
     COMMIT,
@@ -53,7 +53,7 @@ def _config(activation='quick_gelu', heads=2, **more):
     return dict(
         model_type='clip',
         vision_config=_tower_config(128, heads, activation),
-        text_config=_tower_config(64, 1, activation, vocab_size=49408),
+        text_config=_tower_config(64, 1, activation, vocab_size=VOCABULARY),
         **more,
     )
 

@@ -4,7 +4,7 @@
 import argparse
 import hashlib
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import numpy as np
 from concepts import VOC_PICTOGRAMS
@@ -20,7 +20,7 @@ SIZES = (70, 150)
 OBJECTS = (4, 6)
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--out', type=Path, default=TOY, help='folder that gets VOCdevkit/')
@@ -29,7 +29,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('--pictograms', type=Path, default=TOY / 'pictograms')
     parser.add_argument('--styles', nargs='+', help='icon sets, if --pictograms holds such')
     parser.add_argument('--cache', type=Path, default=Path('work_dirs/toy'))
-    return parser.parse_args(argv)
+    return parser.parse_args()
 
 
 def make_benchmark(pictograms: Sequence[Pictogram], out: Path, images: int, seed: int) -> None:
@@ -103,9 +103,9 @@ def write_checksums(folder: Path) -> None:
     (folder / 'SHA256SUMS').write_text('\n'.join(lines) + '\n')
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main() -> None:
     """Compose the pictures and their checksums."""
-    args = parse_args(argv)
+    args = parse_args()
     if args.styles:
         pictograms = load_styles(args.pictograms, args.styles, args.cache)
     else:
