@@ -102,6 +102,20 @@ def _default_scope():
     init_default_scope('mmseg')
 
 
+@pytest.fixture(autouse=True)
+def _visualizers():
+    """Build visualizers anew: mmengine keeps them by name, with a folder of the test before."""
+    from mmengine.visualization import Visualizer
+
+    from sclip_mmseg.visualization import OverlayVisualizer
+
+    with (
+        mock.patch.object(Visualizer, '_instance_dict', {}),
+        mock.patch.object(OverlayVisualizer, '_instance_dict', {}),
+    ):
+        yield
+
+
 @pytest.fixture(scope='session')
 def clip_path(tmp_path_factory) -> str:
     """Path of a small CLIP with seeded weights, in OpenAI's layout."""
