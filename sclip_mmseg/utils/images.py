@@ -1,0 +1,109 @@
+"""What is wrong with an image file that OpenCV decodes all the same, without a word or a name."""
+
+import os
+import re
+import sys
+import tempfile
+import threading
+from contextlib import contextmanager
+from typing import Iterator, List, Tuple
+
+import cv2
+import mmcv
+import numpy as np
+
+#: Messages of libjpeg on data that it cannot decode as they were encoded.
+_DAMAGE = re.compile(
+    r'^(?:Corrupt JPEG data|Premature end of JPEG|Inconsistent progression|Invalid SOS).*\n?',
+    re.MULTILINE,
+)
+#: What some encoders leave behind a whole picture; a damaged one may be said to have it as well.
+EXTRANEOUS = re.compile(r'extraneous bytes before marker 0xd9')
+_BITS = (
+    14  # of 16; values that use no more are those of a sensor, and less than a quarter as bright
+)
+_lock = threading.Lock()  # the process has one standard error
+
+
+@contextmanager
+def hear_libjpeg() -> Iterator[List[str]]:
+    """Collect what libjpeg says of damaged data, which OpenCV lets it print without a name.
+
+    Whatever else is written to the standard error meanwhile is written there afterwards.
+
+    Yields:
+        A list that is filled at the end; empty where all is well.
+    """
+    said: List[str] = []
+    with _lock:
+        try:
+            sys.stderr.flush()
+            saved = os.dup(2)
+        except (AttributeError, OSError, ValueError):  # there is none
+            yield said
+            return
+        with tempfile.TemporaryFile() as heard:
+            os.dup2(heard.fileno(), 2)
+            try:
+                yield said
+            finally:
+                os.dup2(saved, 2)
+                os.close(saved)
+                heard.seek(0)
+                text = heard.read()
+                if text:
+                    lines = text.decode(errors='surrogateescape')
+                    said += (match.group().strip() for match in _DAMAGE.finditer(lines))
+                    os.write(2, _DAMAGE.sub('', lines).encode(errors='surrogateescape'))
+
+
+def find_flaw(content: bytes, said: List[str]) -> str:
+    """Say why the pixels that OpenCV decodes are not those that were encoded.
+
+    Args:
+        content: The file.
+        said: See :func:`hear_libjpeg`.
+
+    Returns:
+        Words to follow the file's name; empty where nothing is wrong.
+    """
+    if said:
+        return f'holds damaged data ({said[0]}): get or save it anew'
+    if not content or _has_bytes(content):
+        return ''
+    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if stored is None or stored.dtype == np.uint8:
+        return ''
+    if stored.dtype != np.uint16:
+        return f'holds {stored.dtype} values: save it with 8 bits per value, 0 to 255'
+    bits = int(stored.max()).bit_length()
+    if 0 < bits <= _BITS:
+        return (
+            f'holds 16 bits per value but uses {bits} (its highest value is {stored.max()}), which '
+            'makes it nearly black: scale its values, or save it with 8 bits'
+        )
+    return ''
+
+
+def _has_bytes(content: bytes) -> bool:
+    """Whether a file is known by its first bytes to hold 8 bits per value, or to be scaled so."""
+    if content.startswith(b'\x89PNG'):
+        return content[24:25] != b'\x10'
+    return content.startswith((b'\xff\xd8', b'BM', b'RIFF', b'GIF8')) or content[4:8] == b'ftyp'
+
+
+def decode_image(content: bytes) -> Tuple[np.ndarray, str]:
+    """Decode an image as mmcv does by default: turned upright, BGR, uint8 ``[H, W, 3]``.
+
+    Args:
+        content: The file.
+
+    Returns:
+        The image, None where OpenCV cannot decode it, and what :func:`find_flaw` says.
+
+    Raises:
+        cv2.error: If the header is absurd.
+    """
+    with hear_libjpeg() as said:
+        image = mmcv.imfrombytes(content) if content else None
+    return image, find_flaw(content, said)
