@@ -19,8 +19,17 @@ with uncollected():
     provide_mmcv_ext()
     register_config_scope()
 
-    from . import datasets, engine, models, regions, visualization
+    from . import datasets, engine, evaluation, models, regions, visualization
     from .utils.errors import InputError
     from .version import __version__
 
-__all__ = ['InputError', '__version__', 'datasets', 'engine', 'models', 'regions', 'visualization']
+__all__ = [
+    'InputError',
+    '__version__',
+    'datasets',
+    'engine',
+    'evaluation',
+    'models',
+    'regions',
+    'visualization',
+]

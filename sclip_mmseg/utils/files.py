@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import shutil
 import tempfile
 from functools import lru_cache
@@ -76,6 +77,24 @@ def make_folder(folder: Path, remedy: str) -> None:
             file.flush()
     except OSError as error:
         raise InputError(f'cannot write to {folder} ({error}): {remedy}') from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whose folder exists: as a whole, on the disk when this returns, or not at all.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+    try:
+        with open(temporary, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f'{path} cannot be written ({error}): make room there') from error
 
 
 def explain_full_disk(error: OSError, folders: Iterable[Union[str, Path]]) -> str:

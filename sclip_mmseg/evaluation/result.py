@@ -1,0 +1,250 @@
+"""What an evaluation gives: the confusion matrix of each image, in one small file."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+import torch
+from mmseg.evaluation import IoUMetric
+
+from ..utils.errors import InputError
+from ..utils.files import write_atomically
+
+FORMAT, VERSION = 'sclip_mmseg.Result', 1
+MAX_CLASSES = 1 << 16
+#: Bytes of an array of a file, uncompressed: of far more than any benchmark has.
+MAX_BYTES = 1 << 30
+_ARRAYS = ('image_ptr', 'label', 'prediction', 'pixels')
+# What NumPy, zipfile and JSON raise on a file that is damaged or of another kind.
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError),
+    *(OSError, EOFError, ValueError, KeyError, TypeError, MemoryError, OverflowError),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Confusion matrices of N images and K classes, sparse, and what they depend on.
+
+    The M entries of all images stand one after the other. Image i has the entries from
+    ``image_ptr[i]`` to ``image_ptr[i + 1]``, each a pair of classes that occurs in it. Ignored
+    pixels are not counted.
+
+    Attributes:
+        images: N names, relative to the dataset's folder of images.
+        class_names: K names.
+        image_ptr: Ascending, int64 ``[N + 1]``.
+        label: Class of the label of each entry, uint16 ``[M]``.
+        prediction: Predicted class of each entry, uint16 ``[M]``.
+        pixels: Number of pixels of each entry, positive, int64 ``[M]``.
+        fingerprint: All that the numbers depend on (:func:`.fingerprint.make_fingerprint`); empty
+            where it is not known.
+        meta: Descriptions, as JSON has them: name list, CLIP, protocol, versions, time.
+
+    Raises:
+        InputError: If the arrays do not fit each other.
+    """
+
+    images: list[str]
+    class_names: list[str]
+    image_ptr: np.ndarray
+    label: np.ndarray
+    prediction: np.ndarray
+    pixels: np.ndarray
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        kinds = dict(image_ptr=np.int64, label=np.uint16, prediction=np.uint16, pixels=np.int64)
+        for name, dtype in kinds.items():
+            values = np.asarray(getattr(self, name))
+            if values.ndim != 1 or values.dtype.kind not in 'iu':
+                raise InputError(f'{name} of a result must be a list of integers')
+            object.__setattr__(self, name, values.astype(dtype))
+        ptr, size, classes = self.image_ptr, len(self.pixels), len(self.class_names)
+        fits = (
+            len(ptr) == len(self.images) + 1
+            and ptr[0] == 0
+            and ptr[-1] == size
+            and (np.diff(ptr) >= 0).all()
+            and len(self.label) == len(self.prediction) == size
+            and classes <= MAX_CLASSES
+            and (not size or max(self.label.max(), self.prediction.max()) < classes)
+            and (not size or self.pixels.min() > 0)
+        )
+        if not fits:
+            raise InputError('the counts of a result do not fit its images and classes')
+
+    @classmethod
+    def from_counts(
+        cls,
+        images: Sequence[str],
+        counts: Sequence[np.ndarray],
+        class_names: Sequence[str],
+        **kwargs: Any,
+    ) -> Result:
+        """Put the counts of images together.
+
+        Args:
+            images: N names.
+            counts: Label, prediction and pixels of each image, N integer arrays ``[3, m]``.
+            class_names: K names.
+            **kwargs: ``fingerprint`` and ``meta``.
+        """
+        ends = np.cumsum([0, *(np.shape(count)[1] for count in counts)])
+        empty = np.zeros((3, 0), np.int64)
+        label, prediction, pixels = np.concatenate([empty, *map(np.asarray, counts)], axis=1)
+        return cls([*images], [*class_names], ends, label, prediction, pixels, **kwargs)
+
+    def counts(self, index: int) -> np.ndarray:
+        """Label, prediction and pixels of the entries of an image, int64 ``[3, m]``."""
+        part = slice(*self.image_ptr[index : index + 2])
+        arrays = (self.label[part], self.prediction[part], self.pixels[part])
+        return np.stack([array.astype(np.int64) for array in arrays])
+
+    def confusion(self) -> np.ndarray:
+        """Pixels of all images by label (row) and prediction (column), int64 ``[K, K]``."""
+        size = len(self.class_names)
+        matrix = np.zeros((size, size), np.int64)
+        np.add.at(matrix, (self.label, self.prediction), self.pixels)
+        return matrix
+
+    def areas(self) -> np.ndarray:
+        """Pixels of each class in each image, int64 ``[N, 4, K]``.
+
+        In the order of mmseg's ``IoUMetric``: intersection, union, prediction and label.
+        """
+        count, size = len(self.images), len(self.class_names)
+        image = np.repeat(np.arange(count), np.diff(self.image_ptr))
+        areas = np.zeros((count, 4, size), np.int64)
+        right = self.label == self.prediction
+        np.add.at(areas, (image[right], 0, self.label[right]), self.pixels[right])
+        np.add.at(areas, (image, 2, self.prediction), self.pixels)
+        np.add.at(areas, (image, 3, self.label), self.pixels)
+        areas[:, 1] = areas[:, 2] + areas[:, 3] - areas[:, 0]
+        return areas
+
+    @property
+    def IoU(self) -> np.ndarray:
+        """IoU of each class in percent, float32 ``[K]``; NaN where a class has no pixel."""
+        return 100 * self._values['IoU']
+
+    @property
+    def Acc(self) -> np.ndarray:
+        """Accuracy of each class in percent, float32 ``[K]``; NaN where no label has it."""
+        return 100 * self._values['Acc']
+
+    @property
+    def aAcc(self) -> float:
+        """Share of pixels that have their label's class, in percent."""
+        return float(self._values['aAcc'] * 100)
+
+    @property
+    def mIoU(self) -> float:
+        """Mean IoU of the classes that have any, in percent."""
+        return self._mean('IoU')
+
+    @property
+    def mAcc(self) -> float:
+        """Mean accuracy of the classes that have any, in percent."""
+        return self._mean('Acc')
+
+    def metrics(self) -> dict[str, float]:
+        """aAcc, mIoU and mAcc as an evaluation prints them, to two digits."""
+        values = {name: np.float32(getattr(self, name)) for name in ('aAcc', 'mIoU', 'mAcc')}
+        return {name: round(float(np.round(value, 2)), 2) for name, value in values.items()}
+
+    def by_class(self) -> dict[str, dict[str, float | None]]:
+        """Class name → ``IoU`` and ``Acc`` in percent, unrounded; None where they are NaN."""
+        columns = {
+            key: [None if value != value else value for value in getattr(self, key).tolist()]
+            for key in ('IoU', 'Acc')
+        }
+        return {
+            name: {key: column[index] for key, column in columns.items()}
+            for index, name in enumerate(self.class_names)
+        }
+
+    @property
+    def _values(self) -> dict[str, np.ndarray]:
+        if '_cached' not in self.__dict__:
+            # Added up image by image in float32, so that digits are those that IoUMetric prints.
+            totals = np.add.reduce(self.areas().astype(np.float32), axis=0)
+            values = IoUMetric.total_area_to_metrics(*torch.from_numpy(totals))
+            self.__dict__['_cached'] = values
+        return self.__dict__['_cached']
+
+    def _mean(self, name: str) -> float:
+        values = self._values[name]
+        return float(np.nanmean(values) * 100) if (values == values).any() else float('nan')
+
+    def save(self, path: str | Path) -> None:
+        """Write the result; a process killed meanwhile leaves a file that was there as it was.
+
+        Raises:
+            InputError: If the file cannot be written.
+        """
+        header = dict(
+            format=FORMAT,
+            version=VERSION,
+            images=self.images,
+            class_names=self.class_names,
+            fingerprint=self.fingerprint,
+            meta=self.meta,
+        )
+        text = json.dumps(header, allow_nan=False).encode()
+        arrays = {name: _narrow(getattr(self, name)) for name in _ARRAYS}
+        content = io.BytesIO()
+        np.savez_compressed(content, header=np.frombuffer(text, np.uint8), **arrays)
+        write_atomically(Path(path), content.getvalue())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Result:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: If the file does not exist, is damaged, or is no result.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f'{path} does not exist: name the result.npz of a work directory')
+        try:
+            with zipfile.ZipFile(path) as file:
+                members = {name: _read(file, f'{name}.npy') for name in ('header', *_ARRAYS)}
+            header = json.loads(members.pop('header').tobytes())
+            if header.get('format') != FORMAT:
+                raise ValueError('its header names another format')
+            version = header['version']
+            names = [header[key] for key in ('images', 'class_names')]
+            if not all(isinstance(x, str) for part in names for x in part):
+                raise ValueError('a name is not text')
+            more = {key: dict(header[key]) for key in ('fingerprint', 'meta')}
+            if version == VERSION:
+                return cls(*names, **members, **more)
+        except _UNREADABLE as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f'{path} is damaged or not a result of an evaluation ({reason}): evaluate again, '
+                'or name a result.npz'
+            ) from error
+        raise InputError(
+            f'{path} has version {version} of the format, this sclip_mmseg reads {VERSION}: '
+            'update the package, or evaluate again'
+        )
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """The same numbers in the smallest unsigned type."""
+    return values.astype(np.min_scalar_type(values.max(initial=0)))
+
+
+def _read(file: zipfile.ZipFile, name: str) -> np.ndarray:
+    if file.getinfo(name).file_size > MAX_BYTES:
+        raise ValueError(f'{name} has more than {MAX_BYTES >> 20} MiB')
+    return np.lib.format.read_array(io.BytesIO(file.read(name)), allow_pickle=False)
