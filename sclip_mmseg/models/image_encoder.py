@@ -1,7 +1,8 @@
 """CLIP's image tower and a method: windows → maps of cosines."""
 
 import math
-from typing import List, Optional, Tuple
+from itertools import chain
+from typing import Iterator, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from ..towers import VisionTransformer, load_image_tower
 from ..towers.normalisation import CLIP, Normalisation, take_images_of
 from ..towers.proxy import ProxyTower
 from ..towers.repository import Repository, clip_repository
+from ..towers.vit import matrices
 from ..utils.errors import InputError
 from .methods import Classify, Method
 from .view import View
@@ -116,6 +118,10 @@ class CLIPImageEncoder(nn.Module):
     def embed_dim(self) -> int:
         """Width of the features."""
         return self.tower.output_dim
+
+    def matrices(self) -> Iterator[nn.Parameter]:
+        """The parameters that ``precision`` casts."""
+        return chain(*map(matrices, self._towers))
 
     def forward(self, view: View, text: Classify) -> Tensor:
         """Compare patches with text queries.

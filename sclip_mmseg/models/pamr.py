@@ -35,7 +35,8 @@ def pamr_affinity(image: Tensor, dilations: Sequence[int]) -> Tensor:
     variance = centres * (image - mean) ** 2
     for neighbour in shifted:
         variance += (neighbour - mean) ** 2
-    sigma = (variance / (count - 1)).sqrt()
+    # Too small to be seen beside 1e-8; the gradient of a root at 0 would be infinite.
+    sigma = (variance / (count - 1)).clamp(min=1e-30).sqrt()
     scale = 1e-8 + 0.1 * sigma
     logits = [-((neighbour - image).abs() / scale).mean(1) for neighbour in shifted]
     return torch.stack(logits, 1).softmax(1)
@@ -65,11 +66,12 @@ def pamr(
     neighbours = _neighbour_indices(*size, dilations, query_map.device)
     pixels = query_map.permute(0, 2, 3, 1).flatten(0, 2).float()
     refined = torch.empty_like(pixels, memory_format=torch.contiguous_format)
-    for before, after in zip(pixels.split(_CHANNELS, 1), refined.split(_CHANNELS, 1)):
-        x = before.contiguous()
+    for start in range(0, pixels.shape[1], _CHANNELS):
+        chunk = slice(start, start + _CHANNELS)
+        x = pixels[:, chunk].contiguous()
         for _ in range(num_steps):
             x = _weighted_sums(neighbours, x, weights)
-        after.copy_(x)
+        refined[:, chunk] = x
     return refined.unflatten(0, size).permute(0, 3, 1, 2)
 
 

@@ -103,6 +103,18 @@ class CLIPSegmentor(BaseSegmentor):
     def cfg(self, cfg: Config) -> None:
         self._cfg = cfg
 
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> 'CLIPSegmentor':
+        """Move the model, or cast it: ``half`` and the like cast what ``precision`` does alone."""
+        matrices = list(self.image_encoder.matrices())
+        cast = {id(tensor) for matrix in matrices for tensor in (matrix, matrix.grad)}
+
+        def apply(tensor: Tensor) -> Tensor:
+            result = function(tensor)
+            keep = result.dtype != tensor.dtype and id(tensor) not in cast
+            return tensor.to(result.device) if keep else result
+
+        return super()._apply(apply, recurse)
+
     def _check_regions(self) -> None:
         needed = getattr(self.image_encoder, 'needs_regions', False) or self.postprocess is not None
         if needed and self.regions is None:
@@ -272,8 +284,8 @@ class CLIPSegmentor(BaseSegmentor):
         for each, sample in zip(maps, samples):
             # One pass without a mask; NaN is both the least and the largest.
             if not torch.stack(each.cells.aminmax()).isfinite().all():
-                precision = getattr(self.image_encoder, 'precision', 'fp32')
-                raise InputError(_not_finite(sample, precision))
+                halved = any(each.dtype == torch.half for each in self.image_encoder.matrices())
+                raise InputError(_not_finite(sample, halved))
         return maps
 
     def correct(self, classes: Tensor, sample: SegDataSample) -> Tensor:
@@ -351,9 +363,9 @@ def has_own_background(image_encoder: dict, test_cfg: InferenceCfg) -> bool:
     return encoded or test_cfg.background is not None
 
 
-def _not_finite(sample: SegDataSample, precision: str) -> str:
+def _not_finite(sample: SegDataSample, halved: bool) -> str:
     where = f'the features of {sample.get("img_path") or "an image"} are not finite: '
-    if precision == 'fp16':
+    if halved:
         return (
             f"{where}model.image_encoder.precision='fp16' overflows with this checkpoint; use "
             "'bf16' or 'fp32'"

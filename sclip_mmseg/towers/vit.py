@@ -6,7 +6,7 @@ steps, then :meth:`VisionTransformer.read_out`.
 """
 
 import math
-from typing import NamedTuple, Optional, Tuple
+from typing import Iterator, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,8 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``[..., width]``."""
-        return super().forward(x.float()).to(x.dtype)
+        weight, bias = self.weight.float(), self.bias.float()  # which a cast of all may have cast
+        return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
 
 
 class Block(nn.Module):
@@ -195,11 +196,12 @@ class VisionTransformer(nn.Module):
         """
         grid = self.grid(images)
         patches = embed_patches(self.patch_embed, images.to(self.dtype))
-        start = self.class_token.to(patches.dtype).expand(len(patches), 1, -1)
-        positions = resample_positions(self.positions, grid, resampling or self.resampling)
+        start = self.class_token.to(patches.dtype).expand(patches.shape[0], 1, -1)
+        positions = self.positions.float()
+        positions = resample_positions(positions, grid, resampling or self.resampling)
         x = torch.cat([start, patches], 1) + positions.to(patches.dtype)
         if self.registers is not None:
-            registers = self.registers.to(x.dtype).expand(len(x), -1, -1)
+            registers = self.registers.to(x.dtype).expand(x.shape[0], -1, -1)
             x = torch.cat([x[:, :1], registers, x[:, 1:]], 1)
         return self.norm_pre(x), grid
 
@@ -225,13 +227,19 @@ def embed_patches(conv: nn.Conv2d, images: Tensor) -> Tensor:
     return F.linear(patches, conv.weight.flatten(1), conv.bias)
 
 
-def cast_matrices(tower: nn.Module, dtype: torch.dtype) -> None:
-    """Cast all but LayerNorms and positions, which are resampled first."""
+def matrices(tower: nn.Module) -> Iterator[nn.Parameter]:
+    """What a precision is of: all but LayerNorms and positions, which are resampled first."""
     for module in tower.modules():
         if not isinstance(module, LayerNorm):
             for name, parameter in module.named_parameters(recurse=False):
                 if name != 'positions':
-                    parameter.data = parameter.data.to(dtype)
+                    yield parameter
+
+
+def cast_matrices(tower: nn.Module, dtype: torch.dtype) -> None:
+    """Cast the :func:`matrices`."""
+    for parameter in matrices(tower):
+        parameter.data = parameter.data.to(dtype)
 
 
 def round_matrices(tower: nn.Module) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import build_model, load_config, seeded_clip, seeded_dino
+from helpers import build_model, load_config, needs, seeded_clip, seeded_dino
 from mmengine.config import ConfigDict
 from mmseg.structures import SegDataSample
 
@@ -152,6 +152,53 @@ def test_maps_for_pictures_sum_to_what_the_patches_get(deep_clip, method, device
     totals = maps.flatten(3).sum(-1)
     assert totals.min() > 0
     assert totals.max() < 4.01  # four random maps are added, or ResCLIP doubles two
+
+
+@pytest.mark.parametrize('method', METHODS_TO_TEST)
+def test_gradients_reach_images_and_weights(deep_clip, method, device, extras):
+    model = _model(deep_clip, method, device=device, extras=extras, share=False)
+    encoder, images = model.image_encoder, torch.randn(2, 3, 96, 96).to(device)
+    regions = torch.arange(6).repeat_interleave(16).expand(2, 96, -1).to(device)
+    view = View(images.requires_grad_(), regions)
+    encoder(view, model.text_head).square().sum().backward()
+    frozen = images.grad
+    assert frozen.isfinite().all() and frozen.any()
+    images.grad = None
+    encoder.requires_grad_(True)
+    encoder(view, model.text_head).square().sum().backward()
+    torch.testing.assert_close(images.grad, frozen)
+    assert encoder.tower.blocks[0].qkv.weight.grad.any()
+
+
+@pytest.mark.parametrize('cast', ['half', 'bfloat16'])
+@pytest.mark.parametrize('method', ['SCLIP', 'LearnedCSA', 'ProxyCLIP'])
+def test_a_cast_model_is_one_of_that_precision(deep_clip, method, cast, device, extras):
+    method, images = _config(METHODS.get(method)), _images()
+    model = _model(deep_clip, method, device=device, extras=extras, share=False)
+    precision = dict(half='fp16', bfloat16='bf16')[cast]
+    expected = _model(deep_clip, method, precision, device=device, extras=extras, share=False)
+    model.requires_grad_(True)
+    model(torch.randn(1, 3, 96, 96).to(device)).sum().backward()  # gradients are cast, too
+    getattr(model, cast)()
+    found = {name: value.dtype for name, value in model.state_dict().items()}
+    assert found == {name: value.dtype for name, value in expected.state_dict().items()}
+    for predicted, wanted in zip(_predict(model, images), _predict(expected, images)):
+        assert predicted[0].equal(wanted[0])
+    assert model.to(torch.float32).image_encoder.tower.dtype == torch.float32
+
+
+def test_a_cast_to_float64_and_a_cast_tower(deep_clip, device):
+    needs(device, 'float64')
+    model, images = _model(deep_clip, dict(type='SCLIP'), device=device, share=False), _images()
+    expected = _predict(model, images)
+    for predicted, wanted in zip(_predict(model.double(), images), expected):
+        torch.testing.assert_close(predicted[0], wanted[0], rtol=0, atol=1e-5)
+    features = (
+        model.float()
+        .image_encoder.half()
+        .features(View(torch.randn(1, 3, 96, 96).to(device)), model.text_head)
+    )
+    assert features.isfinite().all()
 
 
 def test_features_that_are_not_finite_name_the_setting(deep_clip):

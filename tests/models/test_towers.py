@@ -154,6 +154,25 @@ def test_the_tower_can_be_exported(clip_path, device):
 
 
 @pytest.mark.parametrize('method', ['SCLIP', 'NACLIP'])
+def test_the_encoder_can_be_exported_for_any_batch(clip_path, method, device):
+    needs(device, 'tracing')
+    encoder, images = _encoder(clip_path, device, method), torch.randn(2, 3, 64, 96).to(device)
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, images):
+            return self.encoder(View(images), Text())
+
+    batch = dict(images={0: torch.export.Dim('batch', max=8)})
+    exported = torch.export.export(Network(), (images,), dynamic_shapes=batch).module()
+    more = torch.randn(5, 3, 64, 96).to(device)
+    torch.testing.assert_close(exported(more), Network()(more), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('method', ['SCLIP', 'NACLIP'])
 def test_the_encoder_can_be_compiled(clip_path, method, device):
     needs(device, 'tracing')
     encoder, images = _encoder(clip_path, device, method), torch.randn(1, 3, 64, 96).to(device)

@@ -420,3 +420,22 @@ def test_classes_and_backgrounds_that_do_not_fit(voc_root, monkeypatch, config, 
         return check_classes(dataset, queried, False, own_background=True)
     with pytest.raises(InputError, match=message):
         check_classes(dataset, queried, False, own_background=True)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_gradients_reach_images_and_weights(build, name, device):
+    model = build(name)
+    encoder = model.image_encoder.requires_grad_(True)
+    images = torch.randn(2, 3, 64, 96).to(device)
+    images[:, :, :32] = 0.5  # an even area, in which no colour deviates
+    encoder(View(images.requires_grad_()), model.text_head).square().sum().backward()
+    assert images.grad.isfinite().all() and images.grad.any()
+    assert next(encoder.matrices()).grad.any()
+
+
+@pytest.mark.parametrize('name', CONFIGS[:2])
+def test_a_cast_model_is_one_of_that_precision(build, name, device):
+    images = _images((64, 96))
+    [found] = _predict(build(name).half(), images)
+    [expected] = _predict(build(name, **{'model.image_encoder.precision': 'fp16'}), images)
+    assert found.seg_logits.data.equal(expected.seg_logits.data)

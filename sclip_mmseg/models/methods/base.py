@@ -115,10 +115,10 @@ def run_earlier_blocks(
     for number, block in enumerate(tower.blocks[:-1], 1):
         if number in mean_of:
             x, weights = block.forward_with_weights(x)
-            mean = weights if mean is None else mean.add_(weights)
+            mean = weights if mean is None else mean + weights
         else:
             x = block(x)
-    return x, grid, None if mean is None else mean.div_(len(set(mean_of)))
+    return x, grid, None if mean is None else mean / len(set(mean_of))
 
 
 class LastBlockMethod(Method):

@@ -3,14 +3,14 @@
 Xu et al., *GroupViT: Semantic Segmentation Emerges from Text Supervision*, CVPR 2022.
 """
 
-from typing import Optional, Tuple
+from typing import Iterator, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...towers.vit import cast_matrices
+from ...towers.vit import cast_matrices, matrices
 from ...utils.errors import InputError
 from ..image_encoder import check_precision
 from ..methods import Classify
@@ -72,7 +72,7 @@ def paint(membership: Tensor, table: Tensor, size: Tuple[int, int]) -> Tensor:
         ``[B, C, H, W]``, in memory as ``[B, H, W, C]``.
     """
     fine = F.interpolate(membership, size, mode='bilinear', align_corners=False)
-    image = torch.arange(len(table), device=table.device)[:, None, None]
+    image = torch.arange(table.shape[0], device=table.device)[:, None, None]
     return table[image, fine.argmax(1)].permute(0, 3, 1, 2)
 
 
@@ -117,6 +117,10 @@ class GroupViTEncoder(nn.Module):
     def embed_dim(self) -> int:
         """Width of the features."""
         return self.projector.output_dim
+
+    def matrices(self) -> Iterator[nn.Parameter]:
+        """The parameters that ``precision`` casts."""
+        return matrices(self.network)
 
     def forward(self, view: View, text: Classify) -> Tensor:
         """Segment windows.

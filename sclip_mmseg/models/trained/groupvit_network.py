@@ -179,7 +179,7 @@ class Stage(nn.Module):
             for block in self.blocks:
                 x = block(x)
             return x, None, None
-        tokens = self.group_tokens.expand(len(x), -1, -1)
+        tokens = self.group_tokens.expand(x.shape[0], -1, -1)
         if self.token_mlp is not None:
             tokens = tokens + self.token_mlp(self.token_norm(previous).mT).mT
         count = x.shape[1]
@@ -226,7 +226,7 @@ class GroupViTNetwork(nn.Module):
         grid = self.grid(images)
         images = images.to(self.patch_embed.weight.dtype)
         x = self.norm_patches(embed_patches(self.patch_embed, images))
-        x = x + resample_patches(self.positions, grid, self.resampling).to(x.dtype)
+        x = x + resample_patches(self.positions.float(), grid, self.resampling).to(x.dtype)
         tokens, membership = None, None
         for stage in self.stages:
             x, tokens, soft = stage(x, tokens)

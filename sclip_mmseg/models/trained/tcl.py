@@ -4,7 +4,8 @@ Cha et al., *Learning to Generate Text-grounded Mask for Open-world Semantic Seg
 Image-Text Pairs*, CVPR 2023.
 """
 
-from typing import Optional, Tuple
+from itertools import chain
+from typing import Iterator, Optional, Tuple
 
 import torch.nn.functional as F
 from mmseg.registry import MODELS
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from ...registry import REFINERS
 from ...towers import Resampling, load_image_tower, read_tensors, resolve_clip
-from ...towers.vit import Grid, cast_matrices
+from ...towers.vit import Grid, cast_matrices, matrices
 from ...utils.errors import InputError
 from ..image_encoder import check_precision
 from ..methods import Classify
@@ -78,6 +79,10 @@ class TCLEncoder(nn.Module):
     def embed_dim(self) -> int:
         """Width of the features."""
         return self.tower.output_dim
+
+    def matrices(self) -> Iterator[nn.Parameter]:
+        """The parameters that ``precision`` casts."""
+        return chain(matrices(self.tower), matrices(self.masker))
 
     def forward(self, view: View, text: Classify) -> Tensor:
         """Segment windows.
