@@ -11,3 +11,5 @@ REFINERS = Registry('refiner', scope='mmseg')
 POSTPROCESSORS = Registry('postprocessor', scope='mmseg')
 #: What makes maps of regions of pictures, such as :class:`.models.region_generators.Felzenszwalb`.
 REGION_GENERATORS = Registry('region generator', scope='mmseg')
+#: How maps become classes, :class:`.models.decision.DecisionRule` and what is added to one.
+DECISIONS = Registry('decision rule', scope='mmseg')

@@ -126,24 +126,27 @@ def check(cfg: Config) -> None:
     """
     from mmengine.registry import init_default_scope
 
+    from sclip_mmseg.datasets.background import Background
     from sclip_mmseg.datasets.checks import (
         check_classes,
         check_files,
         check_labels,
         load_dataset,
     )
-    from sclip_mmseg.models.inference_cfg import InferenceCfg
-    from sclip_mmseg.models.segmentor import build_text_head, has_own_background
+    from sclip_mmseg.models.decision import find_background
+    from sclip_mmseg.models.segmentor import build_text_head
+    from sclip_mmseg.models.test_cfg import read_test_cfg
     from sclip_mmseg.regions import RegionFiles
     from sclip_mmseg.towers.proxy import resolve_proxy
 
     init_default_scope(cfg.default_scope)
-    test_cfg = InferenceCfg.from_dict(cfg.model.test_cfg)
+    rule = read_test_cfg(cfg.model.test_cfg).rule
+    background = find_background(cfg.model.image_encoder, rule.background)
     dataset = load_dataset(cfg.test_dataloader.dataset)
     check_files(dataset)
     head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)  # reads no weights
-    own_background = has_own_background(cfg.model.image_encoder, test_cfg)
-    check_classes(dataset, head.num_classes, test_cfg.needs_background, own_background)
+    num_classes = head.num_classes + (background is Background.NO_QUERY)
+    check_classes(dataset, num_classes, background)
     check_labels(dataset)
     if isinstance(cfg.model.get('region_masks'), str):  # else they are made as it goes
         images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from sclip_mmseg import InputError
 from sclip_mmseg.config import read_config
+from sclip_mmseg.datasets.background import Background
 from sclip_mmseg.datasets.checks import (
     CheckedPipeline,
     check_classes,
@@ -34,6 +35,7 @@ from sclip_mmseg.models import View
 from sclip_mmseg.models.decision import class_scores
 from sclip_mmseg.models.fusion import encode_windows
 from sclip_mmseg.models.segmentor import build_text_head
+from sclip_mmseg.models.window_cfg import WindowCfg
 from sclip_mmseg.models.windows import Size, Window
 from sclip_mmseg.registry import METHODS
 from sclip_mmseg.utils.program import as_program
@@ -137,7 +139,7 @@ def load_images(cfg: Config, count: int, generator: torch.Generator) -> List[dic
     dataset = load_dataset(cfg.test_dataloader.dataset)
     check_files(dataset)
     head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)
-    check_classes(dataset, head.num_classes, needs_background=False)
+    check_classes(dataset, head.num_classes, Background.NONE)
     if count > len(dataset):
         raise InputError(f'--images {count}: the training split has only {len(dataset)}')
     dataset.pipeline = CheckedPipeline(dataset)
@@ -236,7 +238,7 @@ class Training:
         self.epoch += 1
 
     def _loss(self, images: Sequence[dict]) -> Tensor:
-        model, cfg = self.model, self.model.test_cfg
+        model, cfg = self.model, self.model.windows
         crop = cfg.crop_size if cfg.mode == 'slide' else None
         crops, labels = [], []
         for image in images:
@@ -246,10 +248,10 @@ class Training:
             crops.append(model.data_preprocessor(dict(inputs=[window]))['inputs'][0])
             labels.append(image['label'][top:bottom, left:right].to(crops[0].device))
         views = [View(crop[None]) for crop in crops]
-        maps = encode_windows(views, model._encode, None, None, model.window_batch)
+        maps = encode_windows(views, model._encode, WindowCfg('whole'), model.window_batch)
         cosines = [each.fuse().whole() for each in maps]
         return segmentation_loss(
-            cosines, labels, model.text_head.query_set.class_ids, cfg.logit_scale
+            cosines, labels, model.text_head.query_set.class_ids, model.rule.scoring.logit_scale
         )
 
     def save(self, path: Path) -> None:

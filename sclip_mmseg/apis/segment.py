@@ -16,9 +16,10 @@ from mmseg.registry import MODELS
 
 from ..config import set_checkpoint
 from ..datasets import QUERY_LISTS, bright_palette, load_queries
+from ..datasets.background import Background
 from ..datasets.query_set import Queries
 from ..models import PLAIN_DICTS, CLIPSegmentor
-from ..models.inference_cfg import InferenceCfg
+from ..models.test_cfg import read_test_cfg
 from ..models.text_embeddings import read_embeddings
 from ..regions import GeneratedRegions, find_generator
 from ..utils.errors import InputError
@@ -159,7 +160,7 @@ def build_segmentor(
     check_config(cfg, PLAIN_DICTS)
     _check_queries(cfg.model.text_head, queries)
     if (
-        InferenceCfg.from_dict(cfg.model.test_cfg).needs_background
+        read_test_cfg(cfg.model.test_cfg).rule.background is Background.QUERIES
         and not background
         and names[0] != 'background'
     ):

@@ -10,6 +10,7 @@ from mmseg.registry import DATASETS, TRANSFORMS
 from mmseg.structures import SegDataSample
 
 from ..utils.errors import InputError
+from .background import Background
 from .split import clean_split
 
 _SAMPLED_LABELS = 64  # read before a run; the others are checked as they are loaded
@@ -153,34 +154,33 @@ def _samples(data_samples: Any) -> Sequence[SegDataSample]:
     return data_samples if isinstance(data_samples, (list, tuple)) else [data_samples]
 
 
-def check_classes(
-    dataset: BaseDataset, num_classes: int, needs_background: bool, own_background: bool = False
-) -> None:
+def check_classes(dataset: BaseDataset, num_classes: int, background: Background) -> None:
     """Check that a segmentor's classes are a dataset's.
 
     Args:
         dataset: The dataset to be evaluated on.
-        num_classes: Number of classes that have queries.
-        needs_background: Whether the segmentor treats class 0 as a background.
-        own_background: Whether it has a background without a query, before the classes.
+        num_classes: Number of the segmentor's classes, a background without a query included.
+        background: What class 0 is to the segmentor.
 
     Raises:
-        InputError: If the numbers differ, or class 0 is no background but needs to be.
+        InputError: If the numbers differ, or class 0 is not a background but needs to be.
     """
     classes: List[str] = dataset.metainfo['classes']
     name = type(dataset).__name__
-    if own_background and classes[0] != 'background':
+    without_query = background is Background.NO_QUERY
+    if without_query and classes[0] != 'background':
         raise InputError(
             f"the model has a background without a query, but class 0 of {name} is '{classes[0]}': "
             'set model.test_cfg.background=None (GroupViT: model.image_encoder.background=None)'
         )
-    if num_classes + own_background != len(classes):
-        besides = ' and a background without one' if own_background else ''
+    if num_classes != len(classes):
+        besides = ' and a background without one' if without_query else ''
         raise InputError(
-            f'text_head has queries for {num_classes} classes{besides}, {name} has {len(classes)}: '
-            'set model.text_head.queries (or embeddings) to a list for this dataset'
+            f'text_head has queries for {num_classes - without_query} classes{besides}, {name} has '
+            f'{len(classes)}: set model.text_head.queries (or embeddings) to a list for this '
+            'dataset'
         )
-    if needs_background and classes[0] != 'background':
+    if background is Background.QUERIES and classes[0] != 'background':
         raise InputError(
             f'test_cfg.prob_thd and area_thd treat class 0 as background, but class 0 of {name} is '
             f"'{classes[0]}': set model.test_cfg.prob_thd=0 and area_thd=None"

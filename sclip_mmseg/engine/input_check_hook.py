@@ -18,10 +18,8 @@ class InputCheckHook(Hook):
         model = runner.model
         while is_model_wrapper(model):
             model = model.module
-        needs_background = model.test_cfg.needs_background
         if isinstance(model, SegTTAModel):
             model = model.module
-        num_queried = model.num_classes - model.own_background
-        check_classes(dataset, num_queried, needs_background, model.own_background)
+        check_classes(dataset, model.num_classes, model.background)
         if not isinstance(dataset.pipeline, CheckedPipeline):
             dataset.pipeline = CheckedPipeline(dataset)

@@ -3,7 +3,6 @@
 from ..towers.proxy import ProxyTower
 from .data_preprocessor import PadSegDataPreProcessor
 from .image_encoder import CLIPImageEncoder
-from .inference_cfg import InferenceCfg
 from .methods import RCS, SFR, LastBlockMethod, LastTokens, Method
 from .pamr import PAMR
 from .segmentor import CLIPSegmentor
@@ -14,7 +13,6 @@ from .view import View
 
 #: A config's dicts without ``type``, by dotted key, and what takes their keys as arguments.
 PLAIN_DICTS = {
-    'model.test_cfg': InferenceCfg,
     'model.image_encoder.proxy': ProxyTower,
     'model.image_encoder.method.rcs': RCS,
     'model.image_encoder.method.sfr': SFR,

@@ -7,7 +7,7 @@ resizing to the original size. So it is done as one matrix per axis, see :class:
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..utils.cache import cached_tensors
 from .view import View
-from .windows import Margins, Size, pad_margins, window_grid, window_spans
+from .window_cfg import WindowCfg
+from .windows import Margins, Size, Window, pad_margins, window_grid, window_spans
 
 Tile = Tuple[slice, slice, Tensor]
 
@@ -88,6 +89,17 @@ class AxisWeights(NamedTuple):
         return self.weights[pixels, cells], cells
 
 
+class QueryMap(Protocol):
+    """An image's map of queries at its original size, which may be read several times."""
+
+    @property
+    def size(self) -> Size:
+        """Height and width in pixels."""
+
+    def tiles(self) -> Iterator[Tile]:
+        """Rows, columns and values ``[h, w, Q]`` of pieces that cover the map."""
+
+
 @dataclass
 class WindowMaps:
     """Coarse maps of all windows of an image.
@@ -114,6 +126,55 @@ class WindowMaps:
         device = self.cells.device
         rows, columns = (axis_weights(*each, device) for each in zip(self.axes, size, flip))
         return FusedMap(self.cells, rows, columns)
+
+
+@dataclass
+class CutImage:
+    """The windows of one image.
+
+    Attributes:
+        view: The image, padded.
+        crop_size, stride: Height and width in pixels.
+        margins: What was added to the image, and is cut off the fused map.
+        windows: Where they lie in the padded image, row by row; all are equally large.
+    """
+
+    view: View
+    crop_size: Size
+    stride: Size
+    margins: Margins
+    windows: List[Window]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    @property
+    def size(self) -> Size:
+        """Height and width of a window in pixels."""
+        return self.windows[0].size
+
+    def cut(self, number: int) -> View:
+        """A window."""
+        return self.view.cut(self.windows[number])
+
+    def arrange(self, parts: Sequence[Tensor]) -> WindowMaps:
+        """Lay the maps ``[h', w', Q]`` of the windows out as they lie in the image."""
+        size = self.view.images.shape[-2:]
+        given = size, self.crop_size, self.stride, parts[0].shape, self.margins
+        axes = tuple(map(WindowAxis, *given))
+        across = len(window_spans(*axes[1][:3]))
+        rows = [torch.cat(parts[i : i + across], 1) for i in range(0, len(parts), across)]
+        return WindowMaps(torch.cat(rows), axes)
+
+
+def cut_windows(view: View, windows: WindowCfg) -> CutImage:
+    """Pad an image where that is asked for, and find its windows."""
+    size = tuple(view.images.shape[-2:])
+    margins = pad_margins(size, windows.sizes(size)[0], windows.pad_multiple)
+    view = view.pad(margins)
+    size = tuple(view.images.shape[-2:])
+    crop_size, stride = windows.sizes(size)
+    return CutImage(view, crop_size, stride, margins, window_grid(size, crop_size, stride))
 
 
 @dataclass
@@ -156,11 +217,26 @@ class FusedMap:
                 yield rows, columns, tile.unflatten(1, wide.shape[1:])
 
 
-def dense_tiles(query_map: Tensor) -> Iterator[Tile]:
-    """Rows, columns and values ``[h, w, Q]`` of pieces that cover a map ``[Q, H, W]``."""
-    queries, height, width = query_map.shape
-    for rows in _pieces(height, max(tile_limit(query_map.device) // (queries * width), 1)):
-        yield rows, slice(0, width), query_map[:, rows].permute(1, 2, 0)
+@dataclass
+class DenseMap:
+    """A map that is there as a whole.
+
+    Attributes:
+        values: ``[Q, H, W]``.
+    """
+
+    values: Tensor
+
+    @property
+    def size(self) -> Size:
+        """Height and width in pixels."""
+        return tuple(self.values.shape[1:])
+
+    def tiles(self) -> Iterator[Tile]:
+        """Rows, columns and values ``[h, w, Q]`` of pieces that cover the map."""
+        queries, height, width = self.values.shape
+        for rows in _pieces(height, max(tile_limit(self.values.device) // (queries * width), 1)):
+            yield rows, slice(0, width), self.values[:, rows].permute(1, 2, 0)
 
 
 def tile_limit(device: torch.device) -> int:
@@ -175,49 +251,29 @@ def _pieces(length: int, step: int) -> Iterator[slice]:
 def encode_windows(
     views: Sequence[View],
     encode: Callable[[View], Tensor],
-    crop_size: Optional[Size],
-    stride: Optional[Size],
+    windows: WindowCfg,
     window_batch: Callable[[Size], int],
-    pad_multiple: int = 1,
 ) -> List[WindowMaps]:
     """Compute the coarse maps of images of any sizes from batches of equally large windows.
 
     Args:
         views: Of one image each.
         encode: Windows → coarse maps ``[n, Q, h', w']``.
-        crop_size, stride: Height and width in pixels; None for one window over the whole image.
+        windows: How windows are cut.
         window_batch: Tells the largest number of windows of a size to encode at a time.
-        pad_multiple: See :class:`.inference_cfg.InferenceCfg`.
     """
-    sizes = [tuple(view.images.shape[-2:]) for view in views]
-    margins = [pad_margins(size, crop_size or size, pad_multiple) for size in sizes]
-    views = [view.pad(margin) for view, margin in zip(views, margins)]
-    sizes = [tuple(view.images.shape[-2:]) for view in views]
-    grids = [window_grid(size, crop_size or size, stride or size) for size in sizes]
-    jobs = [(index, number) for index, grid in enumerate(grids) for number in range(len(grid))]
-    jobs.sort(key=lambda job: grids[job[0]][0].size)  # all windows of an image are equally large
+    images = [cut_windows(view, windows) for view in views]
+    jobs = [(index, number) for index, image in enumerate(images) for number in range(len(image))]
+    jobs.sort(key=lambda job: images[job[0]].size)  # all windows of an image are equally large
     maps: List[List[Tensor]] = [[] for _ in views]
-    for size, jobs_of_size in groupby(jobs, key=lambda job: grids[job[0]][0].size):
+    for size, jobs_of_size in groupby(jobs, key=lambda job: images[job[0]].size):
         same, step = list(jobs_of_size), window_batch(size)
         for start in range(0, len(same), step):
             batch = same[start : start + step]
-            windows = View.join([views[index].cut(grids[index][n]) for index, n in batch])
-            for (index, _), coarse in zip(batch, encode(windows)):
+            joined = View.join([images[index].cut(number) for index, number in batch])
+            for (index, _), coarse in zip(batch, encode(joined)):
                 maps[index].append(coarse.permute(1, 2, 0))
-    return [
-        _arrange(parts, size, crop_size or size, stride or size, margin)
-        for parts, size, margin in zip(maps, sizes, margins)
-    ]
-
-
-def _arrange(
-    parts: List[Tensor], size: Size, crop_size: Size, stride: Size, margins: Margins
-) -> WindowMaps:
-    """Lay the maps ``[h', w', Q]`` of an image's windows out as they lie in the image."""
-    axes = tuple(map(WindowAxis, size, crop_size, stride, parts[0].shape, margins))
-    across = len(window_spans(*axes[1][:3]))
-    rows = [torch.cat(parts[i : i + across], 1) for i in range(0, len(parts), across)]
-    return WindowMaps(torch.cat(rows), axes)
+    return [image.arrange(parts) for image, parts in zip(images, maps)]
 
 
 def resize_maps(coarse: Tensor, size: Size) -> Tensor:

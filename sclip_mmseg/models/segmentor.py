@@ -1,6 +1,7 @@
 """The segmentor: image → windows → query maps → one map → refine → decide."""
 
 import copy
+from dataclasses import dataclass
 from typing import Callable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
@@ -13,15 +14,15 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ..datasets import voc_palette
+from ..datasets.background import Background
 from ..regions import build_regions, check_regions, resize_nearest
 from ..registry import POSTPROCESSORS, REFINERS
 from ..utils.errors import InputError
 from ..utils.precision import check_matmul_precision
-from .decision import segment
-from .fusion import Tile, WindowMaps, dense_tiles, encode_windows
+from .decision import DecisionRule, find_background, segment, segment_variants
+from .fusion import DenseMap, QueryMap, WindowMaps, encode_windows
 from .image_encoder import build_encoder
-from .inference_cfg import InferenceCfg
-from .variants import segment_variants
+from .test_cfg import read_test_cfg
 from .view import View
 from .windows import Size
 
@@ -42,7 +43,7 @@ class CLIPSegmentor(BaseSegmentor):
             corrections that need one.
         postprocess: Config of a module that corrects labels at the end, e.g.
             :class:`..regions.RegionMajority`; None for none.
-        test_cfg: See :class:`.inference_cfg.InferenceCfg`.
+        test_cfg: See :func:`.test_cfg.read_test_cfg`.
         data_preprocessor: Config of the preprocessor, :class:`.PadSegDataPreProcessor`.
         pretrained, train_cfg: None, as mmseg's ``init_model`` sets them.
         share: A segmentor on the device that this one goes to; None in configs. Its towers are used
@@ -68,8 +69,8 @@ class CLIPSegmentor(BaseSegmentor):
         super().__init__(data_preprocessor=data_preprocessor)
         if pretrained is not None or train_cfg is not None:
             raise InputError('model.pretrained and train_cfg have no use: set image_encoder.clip')
-        self.test_cfg = InferenceCfg.from_dict(test_cfg)
-        self.own_background = has_own_background(image_encoder, self.test_cfg)
+        self.windows, self.rule, self.seg_logits = read_test_cfg(test_cfg)
+        self.background = find_background(image_encoder, self.rule.background)
         self.text_head = build_text_head(image_encoder, text_head)
         self.refine = REFINERS.build(refine) if refine else None
         self.postprocess = POSTPROCESSORS.build(postprocess) if postprocess else None
@@ -132,7 +133,7 @@ class CLIPSegmentor(BaseSegmentor):
     def _name_classes(self) -> None:
         query_set = self.text_head.query_set
         names, palette = query_set.class_names, query_set.palette
-        if self.own_background:
+        if self.background is Background.NO_QUERY:
             names = ('background', *names)
             black = [0, 0, 0]
             palette = voc_palette(len(names)) if black in palette else [black, *palette]
@@ -140,8 +141,8 @@ class CLIPSegmentor(BaseSegmentor):
         self.dataset_meta = dict(classes=names, palette=palette)
 
     def _check_sizes(self) -> None:
-        patch, crop = self.image_encoder.patch_size, self.test_cfg.crop_size
-        if self.test_cfg.mode == 'slide' and min(crop) < patch:
+        patch, crop = self.image_encoder.patch_size, self.windows.crop_size
+        if self.windows.mode == 'slide' and min(crop) < patch:
             raise InputError(
                 f'test_cfg.crop_size={crop} is smaller than a patch of {patch}×{patch} pixels'
             )
@@ -215,10 +216,9 @@ class CLIPSegmentor(BaseSegmentor):
                 torch is set to compute float32 products in fewer bits.
         """
         samples = data_samples or [SegDataSample() for _ in inputs]
-        images, regions = self._read_inputs(inputs, samples)
-        maps = self._encode_images(images, regions, samples)
-        for sample in samples:
-            self._decide(maps.pop(0), images.pop(0), sample, regions.pop(0))
+        images = self._read_inputs(inputs, samples)
+        for image, maps in zip(images, self._encode_images(images)):
+            self._decide(maps, image)
         return samples
 
     @torch.no_grad()
@@ -227,34 +227,31 @@ class CLIPSegmentor(BaseSegmentor):
 
         Arguments and errors as there; :meth:`decide_variants` does the rest.
         """
-        images, regions = self._read_inputs(inputs, data_samples)
-        return self._encode_images(images, regions, data_samples)
+        return list(self._encode_images(self._read_inputs(inputs, data_samples)))
 
     @torch.no_grad()
     def decide_variants(
-        self, maps: WindowMaps, image: Tensor, sample: SegDataSample, cfgs: Sequence[InferenceCfg]
-    ) -> Iterator[Tuple[InferenceCfg, Tensor]]:
-        """The rest of :meth:`predict` for several rules of decision.
+        self, maps: WindowMaps, image: Tensor, sample: SegDataSample, rules: Sequence[DecisionRule]
+    ) -> Iterator[Tuple[DecisionRule, Tensor]]:
+        """The rest of :meth:`predict` for several decision rules.
 
         Args:
             maps: Of one image, from :meth:`encode_images`.
             image: The same image as it was there, ``[3, H, W]``.
             sample: Its metadata.
-            cfgs: See :func:`.variants.segment_variants`.
+            rules: See :func:`.decision.segment_variants`.
 
         Yields:
             Each of the rules, and the image's classes by them, int64 ``[H, W]``.
         """
         image = _unpad(image, sample)
         regions = None if self.postprocess is None else self._load_regions(image, sample)
-        size, tiles = self._fuse(maps, image, sample)
-        for cfg, classes in segment_variants(tiles, size, self.class_ids, cfgs):
-            yield cfg, classes if regions is None else self.postprocess(classes, regions)
+        query_map = self._fuse(maps, ImageInput(image, sample, regions))
+        for rule, classes in segment_variants(query_map, self.class_ids, rules):
+            yield rule, classes if regions is None else self.postprocess(classes, regions)
 
-    def _read_inputs(
-        self, inputs: Tensor, samples: List[SegDataSample]
-    ) -> Tuple[List[Tensor], List[Optional[Tensor]]]:
-        """Images without their padding, and their regions."""
+    def _read_inputs(self, inputs: Tensor, samples: List[SegDataSample]) -> List['ImageInput']:
+        """Images without their padding, with their regions."""
         check_matmul_precision()
         images = [_unpad(image, sample) for image, sample in zip(inputs, samples)]
         patch = self.image_encoder.patch_size
@@ -264,28 +261,19 @@ class CLIPSegmentor(BaseSegmentor):
                     f'{sample.get("img_path") or "an image"} is {tuple(image.shape[-2:])} pixels '
                     f'after resizing, smaller than a patch of {patch}×{patch}'
                 )
-        return images, [self._load_regions(image, sample) for image, sample in zip(images, samples)]
+        return [
+            ImageInput(image, sample, self._load_regions(image, sample))
+            for image, sample in zip(images, samples)
+        ]
 
-    def _encode_images(
-        self,
-        images: List[Tensor],
-        regions: List[Optional[Tensor]],
-        samples: List[SegDataSample],
-    ) -> List[WindowMaps]:
-        slide = self.test_cfg.mode == 'slide'
-        maps = encode_windows(
-            list(map(_make_view, images, regions, samples)),
-            self._encode,
-            self.test_cfg.crop_size if slide else None,
-            self.test_cfg.stride if slide else None,
-            self.window_batch,
-            self.test_cfg.pad_multiple,
-        )
-        for each, sample in zip(maps, samples):
+    def _encode_images(self, images: List['ImageInput']) -> List[WindowMaps]:
+        views = [image.view() for image in images]
+        maps = encode_windows(views, self._encode, self.windows, self.window_batch)
+        for each, image in zip(maps, images):
             # One pass without a mask; NaN is both the least and the largest.
             if not torch.stack(each.cells.aminmax()).isfinite().all():
                 halved = any(each.dtype == torch.half for each in self.image_encoder.matrices())
-                raise InputError(_not_finite(sample, halved))
+                raise InputError(_not_finite(image.sample, halved))
         return maps
 
     def correct(self, classes: Tensor, sample: SegDataSample) -> Tensor:
@@ -310,32 +298,49 @@ class CLIPSegmentor(BaseSegmentor):
 
     def window_batch(self, size: Size) -> int:
         """Number of windows of a height and width in pixels to encode at a time."""
-        return self.test_cfg.window_batch or self.image_encoder.choose_batch(size)
+        return self.windows.window_batch or self.image_encoder.choose_batch(size)
 
-    def _decide(
-        self, maps: WindowMaps, image: Tensor, sample: SegDataSample, regions: Optional[Tensor]
-    ) -> None:
+    def _decide(self, maps: WindowMaps, image: 'ImageInput') -> None:
         """Bring the windows' maps to the original size as one, refine it, decide and correct."""
-        size, tiles = self._fuse(maps, image, sample)
-        scores, classes = segment(tiles(), size, self.class_ids, self.test_cfg)
+        query_map = self._fuse(maps, image)
+        scores, classes = segment(query_map, self.class_ids, self.rule, self.seg_logits)
         if scores is not None:
-            sample.seg_logits = PixelData(data=scores)
+            image.sample.seg_logits = PixelData(data=scores)
         if self.postprocess is not None:
-            classes = self.postprocess(classes, regions)
-        sample.pred_sem_seg = PixelData(data=classes[None])
+            classes = self.postprocess(classes, image.regions)
+        image.sample.pred_sem_seg = PixelData(data=classes[None])
 
-    def _fuse(
-        self, maps: WindowMaps, image: Tensor, sample: SegDataSample
-    ) -> Tuple[Size, Callable[[], Iterator[Tile]]]:
-        """Original size, and what gives the pieces of the refined map at that size."""
-        size = tuple(sample.get('ori_shape', image.shape[-2:]))
-        axes = _flipped_axes(sample)
+    def _fuse(self, maps: WindowMaps, image: 'ImageInput') -> QueryMap:
+        """The refined map at the original size."""
+        size = tuple(image.sample.get('ori_shape', image.pixels.shape[-2:]))
+        axes = _flipped_axes(image.sample)
         fused = maps.fuse(size, flip=[axis in axes for axis in (-2, -1)])
         if self.refine is None:
-            return size, fused.tiles
-        guide = _resize(image.flip(axes), size)
-        refined = self.refine(fused.whole()[None], guide[None])[0]
-        return size, lambda: dense_tiles(refined)
+            return fused
+        guide = _resize(image.pixels.flip(axes), size)
+        return DenseMap(self.refine(fused.whole()[None], guide[None])[0])
+
+
+@dataclass
+class ImageInput:
+    """An image to be segmented.
+
+    Attributes:
+        pixels: ``[3, H, W]``, normalised, without padding.
+        sample: Its metadata, which gets the result.
+        regions: Ids of its regions at the original size, int64 ``[H, W]``; None for none.
+    """
+
+    pixels: Tensor
+    sample: SegDataSample
+    regions: Optional[Tensor] = None
+
+    def view(self) -> View:
+        """The image as one window, its regions resized and mirrored as it was."""
+        if self.regions is None:
+            return View(self.pixels[None])
+        regions = resize_nearest(self.regions, self.pixels.shape[-2:])
+        return View(self.pixels[None], regions.flip(_flipped_axes(self.sample))[None])
 
 
 def build_text_head(image_encoder: dict, text_head: dict) -> nn.Module:
@@ -343,24 +348,6 @@ def build_text_head(image_encoder: dict, text_head: dict) -> nn.Module:
     keys = getattr(MODELS.get(text_head['type']), 'shared_keys', ())
     shared = {key: image_encoder[key] for key in keys if key in image_encoder}
     return MODELS.build({**shared, **text_head})
-
-
-def has_own_background(image_encoder: dict, test_cfg: InferenceCfg) -> bool:
-    """Tell whether class 0 is a background that has no query.
-
-    It is either the first channel of the image encoder's maps (its ``background`` is not None) or a
-    constant of the decision (``test_cfg.background``).
-
-    Raises:
-        InputError: If it is both.
-    """
-    encoded = image_encoder.get('background') is not None
-    if encoded and test_cfg.background is not None:
-        raise InputError(
-            'there are two backgrounds: set model.test_cfg.background=None, or '
-            'model.image_encoder.background=None'
-        )
-    return encoded or test_cfg.background is not None
 
 
 def _not_finite(sample: SegDataSample, halved: bool) -> str:
@@ -377,14 +364,6 @@ def _flipped_axes(sample: SegDataSample) -> Tuple[int, ...]:
     """The axes along which a view is mirrored."""
     axes = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
     return axes[sample.flip_direction] if sample.get('flip') else ()
-
-
-def _make_view(image: Tensor, regions: Optional[Tensor], sample: SegDataSample) -> View:
-    """An image ``[3, H, W]`` with its regions, resized and mirrored as it was."""
-    if regions is None:
-        return View(image[None])
-    regions = resize_nearest(regions, image.shape[-2:]).flip(_flipped_axes(sample))
-    return View(image[None], regions[None])
 
 
 def _unpad(image: Tensor, sample: SegDataSample) -> Tensor:

@@ -1,14 +1,11 @@
 """Test-time augmentation."""
 
-from dataclasses import replace
 from typing import List
 
 from mmengine.structures import PixelData
 from mmseg.models import SegTTAModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-
-from .decision import decide
 
 
 @MODELS.register_module()
@@ -22,9 +19,9 @@ class CLIPTTAModel(SegTTAModel):
 
     def __init__(self, module, **kwargs):
         super().__init__(module, **kwargs)
-        # The mean needs the scores of each view, and the area rule is for the mean only.
-        self.test_cfg = self.module.test_cfg
-        self.module.test_cfg = replace(self.test_cfg, area_thd=None, seg_logits=True)
+        # The mean needs the scores of each view; thresholds and area rule are for the mean only.
+        self.rule = self.module.rule
+        self.module.rule, self.module.seg_logits = self.rule.scoring, True
 
     def merge_preds(self, data_samples_list: List[List[SegDataSample]]) -> List[SegDataSample]:
         """Merge the predictions of each image's views into one.
@@ -32,12 +29,11 @@ class CLIPTTAModel(SegTTAModel):
         Args:
             data_samples_list: For each image, its views' predictions at the original size.
         """
-        cfg = self.test_cfg
         merged = []
         for views in data_samples_list:
             sample = views[0]
             scores = sum(view.seg_logits.data for view in views) / len(views)
-            classes = decide(scores, cfg.prob_thd, cfg.area_thd)
+            classes = self.rule.decide(scores)[1]
             classes = self.module.correct(classes, sample)
             sample.seg_logits = PixelData(data=scores)
             sample.pred_sem_seg = PixelData(data=classes[None])

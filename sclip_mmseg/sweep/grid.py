@@ -1,10 +1,10 @@
 """Which settings of the decision a sweep evaluates."""
 
-from dataclasses import replace
 from itertools import product
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from ..models.inference_cfg import InferenceCfg
+from ..models.decision import DecisionRule
+from ..models.test_cfg import read_test_cfg
 from ..utils.errors import InputError
 
 
@@ -12,7 +12,7 @@ class Setting(NamedTuple):
     """The values of ``model.test_cfg`` that are swept.
 
     Attributes:
-        logit_scale, prob_thd, area_thd, background: See :class:`..models.InferenceCfg`.
+        logit_scale, prob_thd, area_thd, background: See :func:`..models.decision.build_rule`.
     """
 
     logit_scale: float
@@ -20,13 +20,13 @@ class Setting(NamedTuple):
     area_thd: Optional[float]
     background: Optional[float]
 
-    def apply(self, cfg: InferenceCfg) -> InferenceCfg:
-        """The rules of a config with these values.
+    def rule(self, test_cfg: Mapping[str, Any]) -> DecisionRule:
+        """The rule of a config's ``model.test_cfg`` with these values.
 
         Raises:
             InputError: If a value is out of its range.
         """
-        return replace(cfg, **self._asdict())
+        return read_test_cfg({**test_cfg, **self._asdict()}).rule
 
     def options(self, own: Optional['Setting'] = None) -> str:
         """What to give to ``--cfg-options``: all values, or those that differ from another's."""
@@ -38,16 +38,20 @@ class Setting(NamedTuple):
         return ' '.join(f'model.test_cfg.{name}={value}' for name, value in chosen.items())
 
 
-def setting_of(cfg: InferenceCfg) -> Setting:
-    """A config's own setting."""
-    return Setting(*(_number(getattr(cfg, name)) for name in Setting._fields))
+def setting_of(test_cfg: Mapping[str, Any]) -> Setting:
+    """The own setting of a config's ``model.test_cfg``."""
+    defaults = dict(logit_scale=40.0, prob_thd=0.0)
+    given = {**defaults, **test_cfg}
+    return Setting(*(_number(given.get(name)) for name in Setting._fields))
 
 
-def make_grid(cfg: InferenceCfg, values: Dict[str, Sequence[Optional[float]]]) -> List[Setting]:
+def make_grid(
+    test_cfg: Mapping[str, Any], values: Dict[str, Sequence[Optional[float]]]
+) -> List[Setting]:
     """List all combinations of values, and the config's own setting.
 
     Args:
-        cfg: The config's rules, whose value stands where none are given.
+        test_cfg: The config's ``model.test_cfg``, whose value stands where none are given.
         values: Name of :class:`Setting` → values.
 
     Returns:
@@ -56,33 +60,35 @@ def make_grid(cfg: InferenceCfg, values: Dict[str, Sequence[Optional[float]]]) -
     Raises:
         InputError: If a value is out of its range.
     """
-    own = setting_of(cfg)
+    own = setting_of(test_cfg)
     axes = [map(_number, values.get(name) or [getattr(own, name)]) for name in Setting._fields]
     settings = {own, *map(Setting._make, product(*axes))}
     for setting in settings:
-        setting.apply(cfg)
+        setting.rule(test_cfg)
     return sorted(settings, key=lambda setting: [(v is not None, v or 0.0) for v in setting])
 
 
 def check_values(
-    cfg: InferenceCfg, values: Dict[str, Sequence[Optional[float]]], classes: Sequence[str]
+    test_cfg: Mapping[str, Any],
+    values: Dict[str, Sequence[Optional[float]]],
+    classes: Sequence[str],
 ) -> None:
     """Check that a decision has what is to be swept.
 
     Args:
-        cfg: The config's rules.
+        test_cfg: The config's ``model.test_cfg``.
         values: See :func:`make_grid`.
         classes: Names of the dataset's classes.
 
     Raises:
         InputError: If it has not.
     """
-    if values.get('logit_scale') and cfg.activation is None:
+    if values.get('logit_scale') and test_cfg.get('activation', 'softmax') is None:
         raise InputError(
             '--logit-scale has no use for this config: its maps are scores already '
             '(model.test_cfg.activation=None), so leave it out'
         )
-    if values.get('background') and cfg.background is None:
+    if values.get('background') and test_cfg.get('background') is None:
         raise InputError(
             '--background has no use for this config: it has no background of constant score '
             '(model.test_cfg.background=None), so leave it out'

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Union
@@ -22,6 +23,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from ..engine.loader_workers import end_workers, with_num_workers
 from ..engine.reporting_iou_metric import class_values
 from ..engine.settings import Settings, evaluation_settings
+from ..models.decision import DecisionRule
 from ..models.fusion import WindowMaps
 from ..utils.errors import InputError
 from .grid import Setting
@@ -188,12 +190,17 @@ class ThresholdSweepLoop(TestLoop):
         """Compute and keep the areas of an image by each setting that it lacks."""
         model, metric = self.runner.model, self.metric
         areas: SettingAreas = self.store.load_areas(index)
-        todo = {s.apply(model.test_cfg): s for s in self.settings if s not in areas}
+        test_cfg = self.runner.cfg.model.test_cfg
+        todo: Dict[DecisionRule, List[Setting]] = defaultdict(list)
+        for setting in self.settings:
+            if setting not in areas:
+                todo[setting.rule(test_cfg)].append(setting)
         label = sample.gt_sem_seg.data[0].to(maps.cells.device)
         num_classes = len(metric.dataset_meta['classes'])
-        for cfg, classes in model.decide_variants(maps, image, sample, list(todo)):
+        for rule, classes in model.decide_variants(maps, image, sample, list(todo)):
             found = metric.intersect_and_union(classes, label, num_classes, metric.ignore_index)
-            areas[todo[cfg]] = torch.stack(found).numpy().astype(np.int32)
+            found = torch.stack(found).numpy().astype(np.int32)
+            areas.update(dict.fromkeys(todo[rule], found))
         self.store.save_areas(index, areas)
 
     def _compute(self) -> List[SettingResult]:

@@ -44,7 +44,7 @@ def _build(trained, method, background=False, classes=CLASSES, **options):
 
 
 def _background(model):
-    return getattr(model.image_encoder, 'background', None) or model.test_cfg.background
+    return getattr(model.image_encoder, 'background', None) or getattr(model.rule, 'value', None)
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -62,7 +62,7 @@ def test_a_background_of_their_own(trained, picture, method):
     assert _background(model) == METHODS[method]
     assert _background(_build(trained, method, False)) is None
     assert model.text_head.query_set.queries == ('sky', 'clouds', 'grass', 'cat')
-    assert model.test_cfg.prob_thd == 0
+    assert model.rule == model.rule.scoring
     result = apis.segment(model, picture)
     assert result.class_names == ('background', 'sky', 'grass', 'cat')
     assert result.palette[0] == [0, 0, 0] and len(result.palette) == 4

@@ -49,7 +49,7 @@ def test_background(clip_path, picture, background, queries):
     assert model.dataset_meta['classes'] == ('background', 'cat', 'dog')
     assert model.text_head.query_set.class_ids == (0,) * queries + (1, 2)
     assert model.dataset_meta['palette'] == [[0, 0, 0], *bright_palette(2)]
-    assert model.test_cfg.prob_thd == 0.1
+    assert model.rule.value == 0.1
     result = apis.segment(model, picture)
     assert (result.labels[result.scores.max(0) < 0.1] == 0).all()
 

@@ -61,7 +61,7 @@ def test_other_classes_read_no_tower(clip_path, picture, read, monkeypatch, tmp_
     assert second.image_encoder is first.image_encoder
 
     fresh = _build(['weasel', 'beaver', 'heron'], clip_path, ['reed'])
-    assert second.dataset_meta == fresh.dataset_meta and second.test_cfg == fresh.test_cfg
+    assert second.dataset_meta == fresh.dataset_meta and second.rule == fresh.rule
     expected, found = apis.segment(fresh, picture), apis.segment(second, picture)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
     again = apis.segment(first, picture)  # which has its own classes still
@@ -111,7 +111,7 @@ def test_arguments_stay(clip_path):
     options = {'model.test_cfg.logit_scale': 65}
     first = _build(['cat', 'dog'], clip_path, options=options, regions='felzenszwalb')
     second = apis.with_classes(apis.with_classes(first, ['cow', 'dog']), ['cow'], True)
-    assert second.test_cfg.logit_scale == 65 and second.test_cfg.prob_thd == 0.1
+    assert second.rule.scoring.logit_scale == 65 and second.rule.value == 0.1
     assert second.regions is not None and second.postprocess is not None
     with pytest.raises(InputError, match="every pixel would be 'cow'"):
         apis.with_classes(second, ['cow'])

@@ -1,16 +1,27 @@
+from dataclasses import dataclass
+
 import pytest
 import torch
 
+from sclip_mmseg import InputError
+from sclip_mmseg.datasets.background import Background
 from sclip_mmseg.models import fusion
 from sclip_mmseg.models.decision import (
+    DecisionStep,
+    GivenScores,
+    Threshold,
     apply_area_rule,
     best_queries,
+    build_rule,
     class_scores,
-    decide,
+    decision_keys,
+    find_background,
     segment,
+    segment_variants,
 )
-from sclip_mmseg.models.fusion import dense_tiles
-from sclip_mmseg.models.inference_cfg import InferenceCfg
+from sclip_mmseg.models.fusion import DenseMap
+from sclip_mmseg.models.test_cfg import read_test_cfg
+from sclip_mmseg.registry import DECISIONS
 
 
 def test_a_class_gets_the_maximum_of_its_queries(device):
@@ -57,7 +68,8 @@ def test_area_rule_counts_large_images_exactly(device):
 
 def test_threshold_keeps_a_pixel_exactly_at_it(device):
     scores = torch.tensor([[[0.2, 0.4, 0.1]], [[0.5, 0.5, 0.25]]], device=device)
-    assert decide(scores, prob_thd=0.5).tolist() == [[1, 1, 0]]
+    _, classes = Threshold(GivenScores(), 0.5).decide(scores)
+    assert classes.tolist() == [[1, 1, 0]]
 
 
 @pytest.fixture(params=[1, 7, 1 << 24])
@@ -69,10 +81,9 @@ def limit(request, monkeypatch):
 def test_segment_does_not_depend_on_tiles(limit, device):
     torch.manual_seed(0)
     query_map = torch.rand(4, 5, 6).to(device)
-    tiles = dense_tiles(query_map)
-    cfg = InferenceCfg(logit_scale=10, prob_thd=0.5)
+    rule = build_rule(dict(logit_scale=10, prob_thd=0.5))
     class_ids = torch.tensor([0, 0, 1, 2], device=device)
-    scores, classes = segment(tiles, (5, 6), class_ids, cfg)
+    scores, classes = segment(DenseMap(query_map), class_ids, rule, keep_scores=True)
     soft = (query_map * 10).softmax(0)
     expected = torch.stack([soft[:2].amax(0), soft[2], soft[3]])
     torch.testing.assert_close(scores, expected)
@@ -100,8 +111,8 @@ def test_classes_are_the_same_without_scores(class_ids, rules, device):
     query_map, ids = torch.rand(4, 9, 11).to(device), torch.tensor(class_ids, device=device)
 
     def run(keep_scores):
-        cfg = InferenceCfg(logit_scale=10, seg_logits=keep_scores, **rules)
-        return segment(dense_tiles(query_map), (9, 11), ids, cfg)
+        rule = build_rule(dict(logit_scale=10, **rules))
+        return segment(DenseMap(query_map), ids, rule, keep_scores)
 
     scores, expected = run(True)
     none, classes = run(False)
@@ -113,9 +124,9 @@ def test_classes_are_the_same_without_scores(class_ids, rules, device):
 
 def test_sigmoid_with_a_constant_background(device):
     query_map = torch.tensor([[[0.1, 0.3, -1.0]], [[0.2, 0.0, -1.0]]], device=device)
-    cfg = InferenceCfg(activation='sigmoid', logit_scale=10, logit_bias=-2, background=0.6)
+    rule = build_rule(dict(activation='sigmoid', logit_scale=10, logit_bias=-2, background=0.6))
     class_ids = torch.tensor([0, 1], device=device)
-    scores, classes = segment(dense_tiles(query_map), (1, 3), class_ids, cfg)
+    scores, classes = segment(DenseMap(query_map), class_ids, rule, keep_scores=True)
     torch.testing.assert_close(scores[1:], (10 * query_map - 2).sigmoid())
     assert scores[0].tolist() == [pytest.approx([0.6] * 3)]
     assert classes.tolist() == [[0, 1, 0]]
@@ -125,8 +136,8 @@ def test_a_score_equal_to_the_background_s_is_background(device):
     query_map = torch.full((2, 1, 1), 0.5, device=device)
     class_ids = torch.tensor([0, 1], device=device)
     for keep_scores in (True, False):
-        cfg = InferenceCfg(activation=None, background=0.5, seg_logits=keep_scores)
-        _, classes = segment(dense_tiles(query_map), (1, 1), class_ids, cfg)
+        rule = build_rule(dict(activation=None, background=0.5))
+        _, classes = segment(DenseMap(query_map), class_ids, rule, keep_scores)
         assert classes.item() == 0
 
 
@@ -142,5 +153,65 @@ def test_the_best_query_has_the_largest_softmax(device):
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_segment_computes_low_precision_maps_in_float32(dtype, device):
     query_map, class_ids = torch.rand(4, 5, 6).to(device, dtype), torch.arange(4, device=device)
-    scores, _ = segment(dense_tiles(query_map), (5, 6), class_ids, InferenceCfg())
+    scores, _ = segment(DenseMap(query_map), class_ids, build_rule({}), keep_scores=True)
     torch.testing.assert_close(scores, (query_map.float() * 40).softmax(0))
+
+
+def test_a_rule_of_ones_own_is_one_class():
+    @DECISIONS.register_module('test_margin')
+    @dataclass(frozen=True)
+    class Margin(DecisionStep):
+        """Class 0 where the best score is below a margin above the second."""
+
+        order = 3
+        needs_map = True
+        value: float
+
+        def decide(self, scores):
+            best, second = scores.topk(2, 0).values
+            return self.rule.decide(scores)[0], scores.argmax(0).where(best - second >= 0.2, 0)
+
+    try:
+        rule = build_rule(dict(activation=None, test_margin=0.2))
+        query_map = DenseMap(torch.tensor([[[0.1, 0.4]], [[0.5, 0.5]], [[0.2, 0.1]]]))
+        for found in (
+            segment(query_map, torch.arange(3), rule, keep_scores=True)[1],
+            segment(query_map, torch.arange(3), rule, keep_scores=False)[1],
+            dict(segment_variants(query_map, torch.arange(3), [rule]))[rule],
+        ):
+            assert found.tolist() == [[1, 0]]
+        assert 'test_margin' in decision_keys()
+        with pytest.raises(InputError, match='test_margin'):
+            read_test_cfg(dict(test_margim=0.2))
+    finally:
+        DECISIONS._module_dict.pop('test_margin')
+
+
+@pytest.mark.parametrize(
+    'test_cfg, message',
+    [
+        (dict(activation='softmx'), "activation='softmx' must be 'sigmoid', 'softmax' or None"),
+        (dict(activation='none'), "activation='none' must be"),
+        (dict(activation='background'), "activation='background' must be"),
+        (dict(logit_bias=1.0), "logit_bias=1.0 has no use for activation='softmax'"),
+        (dict(logit_scale=0), 'logit_scale=0 must be positive'),
+        (dict(prob_thd=None), 'prob_thd=None must lie between 0 and 1'),
+        (dict(prob_thd=1.5), 'prob_thd=1.5 must lie between 0 and 1'),
+        (dict(area_thd=True), 'area_thd=True must lie between 0 and 1'),
+        (dict(background='x'), "background='x' must lie between 0 and 1"),
+        (dict(seg_logits=1), 'seg_logits=1 must be True or False'),
+        (dict(prob_thr=0.1), r"has no 'prob_thr' \(did you mean 'prob_thd'\?\)"),
+    ],
+)
+def test_values_that_no_rule_takes(test_cfg, message):
+    with pytest.raises(InputError, match=message):
+        read_test_cfg(test_cfg)
+
+
+def test_backgrounds():
+    assert build_rule(dict(prob_thd=0.0)).background is Background.NONE
+    assert build_rule(dict(prob_thd=0.1)).background is Background.QUERIES
+    assert build_rule(dict(area_thd=0.0)).background is Background.QUERIES
+    assert build_rule(dict(background=0.0, prob_thd=0.1)).background is Background.NO_QUERY
+    with pytest.raises(InputError, match='two backgrounds'):
+        find_background(dict(background=0.4), Background.NO_QUERY)

@@ -237,7 +237,7 @@ def test_no_metadata_at_all(clip_path, device):
         ({'area_thd': -1}, 'area_thd=-1'),
         ({'window_batch': 0}, 'window_batch=0'),
         ({'seg_logits': 1}, 'seg_logits=1'),
-        ({'window': 3}, "no key 'window'"),
+        ({'window': 3}, "has no 'window'"),
     ],
 )
 def test_bad_settings(clip_path, option, message):

@@ -15,11 +15,12 @@ from trained_weights import hugging_face, seeded_groupvit, seeded_tcl
 from sclip_mmseg import InputError
 from sclip_mmseg.config import set_checkpoint
 from sclip_mmseg.datasets import load_queries
+from sclip_mmseg.datasets.background import Background
 from sclip_mmseg.datasets.checks import check_classes, load_dataset
 from sclip_mmseg.engine.settings import _resolver, _to_json
 from sclip_mmseg.models import View
-from sclip_mmseg.models.decision import segment
-from sclip_mmseg.models.inference_cfg import InferenceCfg
+from sclip_mmseg.models.decision import build_rule, segment
+from sclip_mmseg.models.fusion import DenseMap
 from sclip_mmseg.models.trained import TRAINED, resolve_trained
 from sclip_mmseg.models.trained.groupvit import group_affinity, paint, prepend_background
 from sclip_mmseg.models.trained.tcl import pad_to_patches
@@ -134,9 +135,9 @@ def test_decisions_with_and_without_scores_agree(activation, background, device)
     ids = torch.tensor([0, 1, 1, 2], device=device)
     rules = dict(activation=activation, background=background, logit_scale=3.0)
     rules['logit_bias'] = -1.5 if activation == 'sigmoid' else 0.0
-    tile = [(slice(0, 5), slice(0, 6), query_map)]
-    scores, classes = segment(tile, (5, 6), ids, InferenceCfg(**rules))
-    none, at_once = segment(tile, (5, 6), ids, InferenceCfg(**rules, seg_logits=False))
+    whole, rule = DenseMap(query_map.permute(2, 0, 1)), build_rule(rules)
+    scores, classes = segment(whole, ids, rule, keep_scores=True)
+    none, at_once = segment(whole, ids, rule, keep_scores=False)
     expected = {
         'sigmoid': torch.sigmoid(3 * query_map - 1.5),
         'softmax': torch.softmax(3 * query_map, -1),
@@ -417,9 +418,9 @@ def test_classes_and_backgrounds_that_do_not_fit(voc_root, monkeypatch, config, 
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
     dataset = load_dataset(load_config(config).test_dataloader.dataset)
     if message is None:
-        return check_classes(dataset, queried, False, own_background=True)
+        return check_classes(dataset, queried + 1, Background.NO_QUERY)
     with pytest.raises(InputError, match=message):
-        check_classes(dataset, queried, False, own_background=True)
+        check_classes(dataset, queried + 1, Background.NO_QUERY)
 
 
 @pytest.mark.parametrize('name', CONFIGS)

@@ -1,16 +1,13 @@
 """Many rules of decision at once give what each gives alone."""
 
-from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
 from helpers import build_model, load_config, load_images
 
-from sclip_mmseg.models.decision import segment
-from sclip_mmseg.models.fusion import dense_tiles
-from sclip_mmseg.models.inference_cfg import InferenceCfg
-from sclip_mmseg.models.variants import segment_variants
+from sclip_mmseg.models.decision import build_rule, segment, segment_variants
+from sclip_mmseg.models.fusion import DenseMap
 
 SMALL = {'model.test_cfg.crop_size': 64, 'model.test_cfg.stride': 32}
 PAMR = dict(type='PAMR', num_steps=2)
@@ -23,7 +20,7 @@ REGIONS = {
 def _rules(base, scales=(5.0, 30.0), thresholds=(0.0, 0.25, 0.35)):
     """Rules whose thresholds turn some but not all pixels into background."""
     return [
-        replace(base, logit_scale=scale, prob_thd=prob_thd, area_thd=area_thd, seg_logits=False)
+        build_rule({**base, **dict(logit_scale=scale, prob_thd=prob_thd, area_thd=area_thd)})
         for scale, prob_thd, area_thd in product(scales, thresholds, (None, 0.1, 0.4))
     ]
 
@@ -36,13 +33,14 @@ def test_each_rule_gives_what_it_gives_alone(activation, background):
     query_map *= torch.tensor([0.8, 0.8, 1.0, 0.7, 0.7])[:, None, None]  # unequal areas
     class_ids = torch.tensor([0, 0, 1, 2, 2])
     bias = -2.0 if activation == 'sigmoid' else 0.0
-    base = InferenceCfg(activation=activation, logit_bias=bias, background=background)
-    cfgs = _rules(base)
-    found = dict(segment_variants(lambda: dense_tiles(query_map), (40, 50), class_ids, cfgs[::-1]))
-    assert len(found) == len(cfgs)
-    for cfg in cfgs:
-        _, expected = segment(dense_tiles(query_map), (40, 50), class_ids, cfg)
-        assert torch.equal(found[cfg], expected)
+    base = dict(activation=activation, logit_bias=bias, background=background)
+    scales = (40.0,) if activation is None else (5.0, 30.0)
+    rules, query_map = _rules(base, scales), DenseMap(query_map)
+    found = dict(segment_variants(query_map, class_ids, rules[::-1]))
+    assert len(found) == len(rules)
+    for rule in rules:
+        _, expected = segment(query_map, class_ids, rule, keep_scores=False)
+        assert torch.equal(found[rule], expected)
     assert len({tuple(classes.flatten().tolist()) for classes in found.values()}) > 2
 
 
@@ -57,10 +55,10 @@ def test_a_segmentor_decides_as_it_predicts(clip_path, voc_root, options):
     data = model.data_preprocessor(load_images(cfg, paths), False)
     inputs, samples = data['inputs'], data['data_samples']
     assert samples[0].img_shape != samples[1].img_shape  # so that one of them is padded
-    cfgs = _rules(model.test_cfg, (30.0, 65.0), (0.0, 0.1))
+    rules = _rules({}, (30.0, 65.0), (0.0, 0.1))
     for image, sample, maps in zip(inputs, samples, model.encode_images(inputs, samples)):
-        found = dict(model.decide_variants(maps, image, sample, cfgs))
-        assert len(found) == len(cfgs)
-        for model.test_cfg in cfgs:
+        found = dict(model.decide_variants(maps, image, sample, rules))
+        assert len(found) == len(rules)
+        for model.rule in rules:
             [expected] = model.predict(image[None], [sample.clone()])
-            assert torch.equal(found[model.test_cfg], expected.pred_sem_seg.data[0])
+            assert torch.equal(found[model.rule], expected.pred_sem_seg.data[0])

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 
 from sclip_mmseg.models import View, fusion
 from sclip_mmseg.models.fusion import encode_windows
+from sclip_mmseg.models.window_cfg import WindowCfg
 from sclip_mmseg.models.windows import window_grid
 
 
@@ -57,14 +58,16 @@ def test_slide_inference_fuses_images_of_unequal_size(window_batch, device):
     torch.manual_seed(0)
     images = [torch.rand(3, *size).to(device) for size in ((20, 14), (6, 17), (20, 14))]
     views = [View(image[None]) for image in images]
-    maps = encode_windows(views, _encode, (8, 8), (4, 4), lambda size: window_batch)
+    maps = encode_windows(
+        views, _encode, WindowCfg(crop_size=8, stride=4), lambda size: window_batch
+    )
     for image, each in zip(images, maps):
         torch.testing.assert_close(each.fuse().whole(), _by_hand(image, (8, 8), (4, 4)))
 
 
 def test_slide_inference_without_crop_sees_the_whole_image_once(device):
     image = torch.rand(3, 6, 10).to(device)
-    [maps] = encode_windows([View(image[None])], _encode, None, None, lambda size: 1)
+    [maps] = encode_windows([View(image[None])], _encode, WindowCfg('whole'), lambda size: 1)
     expected = F.interpolate(_mean_of_blocks(image[None]), (6, 10), mode='bilinear')[0]
     torch.testing.assert_close(maps.fuse().whole(), expected)
 
@@ -78,7 +81,7 @@ def test_regions_are_cut_with_the_images(device):
         seen.append(part)
         return part.images[:, :1]
 
-    encode_windows([view, view], encode, (4, 4), (2, 4), lambda size: 3)
+    encode_windows([view, view], encode, WindowCfg(crop_size=4, stride=(2, 4)), lambda size: 3)
     assert [len(part.images) for part in seen] == [3, 3, 2]
     for part in seen:
         assert part.images[:, 0].long().equal(part.regions)
@@ -96,8 +99,7 @@ def test_a_fused_map_is_resized_from_the_map_at_the_image_s_size(
     [maps] = encode_windows(
         [View(image[None])],
         lambda view: F.avg_pool2d(view.images, 2),
-        (8, 8),
-        (4, 4),
+        WindowCfg(crop_size=8, stride=4),
         lambda size: 5,
     )
     plain = torch.cat([_by_hand(image[channel : channel + 1]) for channel in range(3)])
@@ -119,6 +121,6 @@ def test_equal_queries_stay_equal(width, device):
     cosines = torch.randn(1, 113, 14, 14).to(device)
     cosines[:, 100] = cosines[:, 5]
     view = View(torch.rand(1, 3, 224, 224).to(device))
-    [maps] = encode_windows([view], lambda view: cosines, None, None, lambda size: 1)
+    [maps] = encode_windows([view], lambda view: cosines, WindowCfg('whole'), lambda size: 1)
     for _, _, tile in maps.fuse((300, width)).tiles():
         assert tile[..., 100].equal(tile[..., 5])

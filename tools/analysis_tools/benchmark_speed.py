@@ -255,10 +255,9 @@ def programs(cfg: Config, model: nn.Module, case: Case) -> Dict[str, Callable[[]
     [image] = model.data_preprocessor(dict(inputs=[photo]))['inputs']
     image = image.to(tower.dtype)
     class_ids = model.text_head.query_set.class_ids
-    test_cfg = model.test_cfg
-    windows = window_grid(case.resized, test_cfg.crop_size, test_cfg.stride)
+    windows = window_grid(case.resized, model.windows.crop_size, model.windows.stride)
     crops = torch.stack([cut(image, window) for window in windows])
-    step = model.window_batch(test_cfg.crop_size)
+    step = model.window_batch(model.windows.crop_size)
 
     @torch.no_grad()
     def plain():
@@ -400,8 +399,8 @@ def time_method(name: str, clip: str, folder: Path, args, precision: str) -> dic
     model = build(cfg, args.device)
     encoder, photo = model.image_encoder, random_photo(case.resized)
     [image] = model.data_preprocessor(dict(inputs=[photo]))['inputs']
-    size = model.test_cfg.crop_size
-    windows = window_grid(case.resized, size, model.test_cfg.stride)
+    size = model.windows.crop_size
+    windows = window_grid(case.resized, size, model.windows.stride)
     crops = torch.stack([cut(image, window) for window in windows])
 
     def run_towers(batch: Tensor) -> Tensor:

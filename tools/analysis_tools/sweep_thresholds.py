@@ -87,7 +87,6 @@ def run(args: argparse.Namespace) -> None:
 
     from sclip_mmseg import InputError
     from sclip_mmseg.engine import EvaluationRunner
-    from sclip_mmseg.models.inference_cfg import InferenceCfg
     from sclip_mmseg.sweep import grid
     from sclip_mmseg.utils.files import make_folder
 
@@ -96,11 +95,11 @@ def run(args: argparse.Namespace) -> None:
     tool = evaluation_tool()
     cfg = tool.load_config(args)
     tool.check(cfg)
-    rules = InferenceCfg.from_dict(cfg.model.test_cfg)
+    test_cfg = cfg.model.test_cfg
     values = {name: getattr(args, name) for name in SWEPT}
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
-    grid.check_values(rules, values, dataset.metainfo['classes'])
-    settings = grid.make_grid(rules, values)
+    grid.check_values(test_cfg, values, dataset.metainfo['classes'])
+    settings = grid.make_grid(test_cfg, values)
     if args.logit_scale and not grid.scale_matters(settings):
         print(
             'warning: without a threshold or background, logit_scale changes no class: all '
@@ -114,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
         keep_maps=args.keep_maps,
     )
     found = EvaluationRunner.from_cfg(cfg).test()
-    report(found, grid.setting_of(rules), args)
+    report(found, grid.setting_of(test_cfg), args)
 
 
 def report(found: list, own: tuple, args: argparse.Namespace) -> None:

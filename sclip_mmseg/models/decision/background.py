@@ -1,0 +1,80 @@
+"""The background, and one of constant score."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Sequence, Tuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...datasets.background import Background
+from ...registry import DECISIONS
+from ...utils.errors import InputError
+from .checks import check_number
+from .step import DecisionStep
+
+
+@DECISIONS.register_module('background')
+@dataclass(frozen=True)
+class ConstantBackground(DecisionStep):
+    """Puts a background before the classes, which become 1 to K.
+
+    Args:
+        rule: What comes before.
+        value: Score of the background, 0 to 1; of equal scores the background's wins.
+
+    Raises:
+        InputError: If the value is out of its range.
+    """
+
+    order: ClassVar[int] = 0
+    keeps_scores: ClassVar[bool] = False
+
+    value: float
+
+    def __post_init__(self):
+        check_number('background', self.value, share=True)
+
+    @property
+    def background(self) -> Background:
+        """See :class:`.rule.DecisionRule`."""
+        return Background.NO_QUERY
+
+    def num_classes(self, class_ids: Sequence[int]) -> int:
+        """See :class:`.rule.DecisionRule`."""
+        return self.rule.num_classes(class_ids) + 1
+
+    def scores(self, query_map: Tensor, class_ids: Sequence[int]) -> Tensor:
+        """See :class:`.rule.DecisionRule`."""
+        scores = self.rule.scores(query_map, class_ids)
+        return F.pad(scores, (0, 0, 0, 0, 1, 0), value=self.value)
+
+    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> Tuple[Tensor, Tensor]:
+        """See :class:`.rule.DecisionRule`."""
+        best, classes = self.rule.best(query_map, class_ids, scored=True)
+        classes = (classes + 1).masked_fill_(best <= self.value, 0)
+        return best.clamp_min(self.value), classes
+
+    def decide(self, scores: Tensor) -> Tuple[Tensor, Tensor]:
+        """See :class:`.rule.DecisionRule`."""
+        return scores.max(0)
+
+
+def find_background(image_encoder: dict, of_rule: Background) -> Background:
+    """Tell what class 0 is to a segmentor.
+
+    Args:
+        image_encoder: Its config; where it has a ``background`` that is not None, the first channel
+            of the encoder's maps is a background.
+        of_rule: What class 0 is to the decision rule.
+
+    Raises:
+        InputError: If both add a background.
+    """
+    if image_encoder.get('background') is None:
+        return of_rule
+    if of_rule is Background.NO_QUERY:
+        raise InputError(
+            'there are two backgrounds: set model.test_cfg.background=None, or '
+            'model.image_encoder.background=None'
+        )
+    return Background.NO_QUERY

@@ -1,0 +1,66 @@
+"""A rule from the keys of ``model.test_cfg``."""
+
+from dataclasses import fields
+from typing import Any, Dict, List, Mapping, Type
+
+from ...registry import DECISIONS
+from ...utils.errors import InputError
+from .rule import DecisionRule
+from .step import DecisionStep
+
+
+def build_rule(test_cfg: Mapping[str, Any]) -> DecisionRule:
+    """Build the rule that a config asks for.
+
+    Args:
+        test_cfg: Its keys of the decision: ``activation`` names the rule that makes scores (default
+            ``'softmax'``; None for maps that hold scores), the rule's fields are keys of their own,
+            and so is each step. A step whose key is None or absent is left out, and so is a
+            threshold of 0.
+
+    Raises:
+        InputError: If a key is unknown or has no use, or a value is out of its range.
+    """
+    rest = dict(test_cfg)
+    rules, steps = _rules(), _steps()
+    name = rest.pop('activation', 'softmax')
+    kind = rules.get('none' if name is None else name) if name != 'none' else None
+    if kind is None:
+        known = ', '.join(repr(key) for key in sorted(rules) if key != 'none')
+        raise InputError(f'test_cfg.activation={name!r} must be {known} or None')
+    values = {key: rest.pop(key) for key in _keys(kind) if key in rest}
+    added = {key: rest.pop(key) for key in steps if key in rest}
+    for key, value in rest.items():
+        defaults = [d for other in rules.values() for k, d in _keys(other).items() if k == key]
+        if not defaults:
+            raise InputError(f"test_cfg has no key '{key}': use {', '.join(decision_keys())}")
+        if value not in defaults and key != 'logit_scale':
+            raise InputError(f'test_cfg.{key}={value!r} has no use for activation={name!r}')
+    rule = kind(**values)
+    for key in sorted(steps, key=lambda key: steps[key].order):
+        value = added.get(key)
+        if value is None and not (key == 'prob_thd' and key in added):
+            continue
+        step = steps[key](rule, value)
+        rule = step if value or key != 'prob_thd' else rule
+    return rule
+
+
+def decision_keys() -> List[str]:
+    """The keys of ``model.test_cfg`` that any rule has."""
+    names = [key for kind in _rules().values() for key in _keys(kind)]
+    return ['activation', *dict.fromkeys(names), *_steps()]
+
+
+def _rules() -> Dict[str, Type[DecisionRule]]:
+    kinds = DECISIONS.module_dict
+    return {key: kind for key, kind in kinds.items() if not issubclass(kind, DecisionStep)}
+
+
+def _steps() -> Dict[str, Type[DecisionStep]]:
+    return {k: kind for k, kind in DECISIONS.module_dict.items() if issubclass(kind, DecisionStep)}
+
+
+def _keys(kind: Type[DecisionRule]) -> Dict[str, Any]:
+    """Fields and their defaults."""
+    return {field.name: field.default for field in fields(kind)}

@@ -1,0 +1,27 @@
+"""Checks of the values of ``model.test_cfg``."""
+
+from numbers import Real
+from typing import Any
+
+from ...utils.errors import InputError
+
+
+def check_number(key: str, value: Any, positive: bool = False, share: bool = False) -> None:
+    """Refuse what is not a number of its range.
+
+    Args:
+        key: Of ``model.test_cfg``.
+        value: What it holds.
+        positive: Whether it must be above 0.
+        share: Whether it must lie between 0 and 1.
+
+    Raises:
+        InputError: If it is not.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if positive and not (number and value > 0):
+        raise InputError(f'test_cfg.{key}={value!r} must be positive')
+    if share and not (number and 0 <= value <= 1):
+        raise InputError(f'test_cfg.{key}={value!r} must lie between 0 and 1')
+    if not number:
+        raise InputError(f'test_cfg.{key}={value!r} must be a number')

@@ -1,0 +1,206 @@
+"""What a decision rule is, and how a map is decided piece by piece."""
+
+from collections import defaultdict
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from ...datasets.background import Background
+from ..fusion import QueryMap
+
+
+class DecisionRule:
+    """Turns a map of queries into classes.
+
+    A rule is a frozen dataclass whose fields are keys of ``model.test_cfg``, and is registered in
+    ``DECISIONS`` by its value of ``test_cfg.activation``. It implements :meth:`query_scores`; what
+    else it must say follows from that, at the cost of time. What is added to a rule, such as a
+    threshold, is a :class:`.step.DecisionStep` around it.
+    """
+
+    #: Whether classes can be told only when the scores of the whole image are there.
+    needs_map = False
+
+    def query_scores(self, query_map: Tensor) -> Tensor:
+        """Scores of the queries, float32 ``[..., Q]``, of a map ``[..., Q]``, float32."""
+        raise NotImplementedError
+
+    @property
+    def scoring(self) -> 'DecisionRule':
+        """The rule without the steps that leave scores as they are."""
+        return self
+
+    @property
+    def core(self) -> 'DecisionRule':
+        """The rule without the last steps that see no more than each pixel's best class."""
+        return self
+
+    @property
+    def background(self) -> 'Background':
+        """What class 0 is to the rule, see :class:`...datasets.background.Background`."""
+        return Background.NONE
+
+    def finish(self, best: Tensor, classes: Tensor) -> Tuple[Tensor, Tensor]:
+        """Apply what :attr:`core` lacks to the best scores and classes, ``[h, w]`` each."""
+        return best, classes
+
+    def num_classes(self, class_ids: Sequence[int]) -> int:
+        """Number of classes K, of queries of classes 0 to K - 1."""
+        return max(class_ids) + 1
+
+    def scores(self, query_map: Tensor, class_ids: Sequence[int]) -> Tensor:
+        """Class scores ``[K, h, w]`` of a piece.
+
+        Args:
+            query_map: ``[h, w, Q]``, float32.
+            class_ids: The class of each query, see :func:`class_scores`.
+        """
+        queries = self.query_scores(query_map).permute(2, 0, 1).contiguous()
+        return class_scores(queries, class_ids)
+
+    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> Tuple[Tensor, Tensor]:
+        """Find the best class of each pixel of a piece without keeping scores.
+
+        Args:
+            query_map: ``[h, w, Q]``, float32.
+            class_ids: The class of each query, int64 ``[Q]``.
+            scored: Whether the score is used; where it is not, any number may stand for it.
+
+        Returns:
+            Its score, float32, and the class, int64, both ``[h, w]``.
+        """
+        best, query = self.query_scores(query_map).max(-1)
+        return best, class_ids[query]
+
+    def decide(self, scores: Tensor) -> Tuple[Tensor, Tensor]:
+        """Choose classes by the scores of a piece, or of a whole image where that is needed.
+
+        Args:
+            scores: From :meth:`scores`, ``[K, h, w]``; may be changed in place.
+
+        Returns:
+            The best score, float32, and the class, int64, both ``[h, w]``.
+        """
+        return scores.max(0)
+
+
+def class_scores(scores: Tensor, class_ids: Sequence[int]) -> Tensor:
+    """Give each class the maximum of its queries.
+
+    Args:
+        scores: Scores of the queries, ``[Q, ...]``.
+        class_ids: The class of each query, Q integers that cover 0 to K - 1.
+
+    Returns:
+        ``[K, ...]``, of the dtype of ``scores``.
+    """
+    members = defaultdict(list)
+    for query, class_id in enumerate(class_ids):
+        members[class_id].append(query)
+    if len(members) == len(class_ids) and list(members) == sorted(members):
+        return scores
+    groups = (members[c] for c in range(len(members)))
+    return torch.stack([_take(scores, group).amax(0) for group in groups])
+
+
+def _take(scores: Tensor, queries: List[int]) -> Tensor:
+    first, last = queries[0], queries[-1] + 1
+    if last - first == len(queries):
+        return scores[first:last]
+    return torch.stack([scores[query] for query in queries])
+
+
+def segment(
+    query_map: QueryMap,
+    class_ids: Tensor,
+    rule: DecisionRule,
+    keep_scores: bool,
+) -> Tuple[Optional[Tensor], Tensor]:
+    """Turn a query map into class scores and classes, piece by piece, in float32.
+
+    Beside the result only one piece is held, unless the rule needs the whole map.
+
+    Args:
+        query_map: The map.
+        class_ids: The class of each query, int64 ``[Q]``, see :func:`class_scores`.
+        rule: The rule.
+        keep_scores: Whether to return the scores.
+
+    Returns:
+        Class scores, float32 ``[K, H, W]``, or None; and classes, int64 ``[H, W]``.
+    """
+    if rule.needs_map:
+        scores = _whole_scores(query_map, class_ids, rule)
+        classes = rule.decide(scores)[1]
+        return scores if keep_scores else None, classes
+    ids = class_ids.tolist()
+    classes = torch.empty(query_map.size, dtype=torch.int64, device=class_ids.device)
+    scores = None
+    if keep_scores:
+        scores = torch.empty(rule.num_classes(ids), *query_map.size, device=class_ids.device)
+    for rows, columns, values in query_map.tiles():
+        values = values.float()
+        if scores is None:
+            classes[rows, columns] = rule.best(values, class_ids, scored=False)[1]
+        else:
+            scores[:, rows, columns] = tile = rule.scores(values, ids)
+            classes[rows, columns] = rule.decide(tile)[1]
+    return scores, classes
+
+
+def segment_variants(
+    query_map: QueryMap,
+    class_ids: Tensor,
+    rules: Sequence[DecisionRule],
+) -> Iterator[Tuple[DecisionRule, Tensor]]:
+    """Give the classes of :func:`segment` for several rules.
+
+    Rules that differ only in steps that leave scores as they are share them.
+
+    Args:
+        query_map: The map.
+        class_ids: The class of each query, int64 ``[Q]``.
+        rules: The rules.
+
+    Yields:
+        Each of the rules, in any order, and the classes by them, int64 ``[H, W]``.
+    """
+    groups: Dict[DecisionRule, Dict[DecisionRule, List[DecisionRule]]]
+    groups = defaultdict(lambda: defaultdict(list))
+    for rule in rules:
+        core = rule.core
+        groups[core.scoring][core].append(rule)
+    for scoring, cores in groups.items():
+        scores = None
+        for core, group in cores.items():
+            if core.needs_map and scores is None:
+                scores = _whole_scores(query_map, class_ids, scoring)
+            best, classes = (
+                core.decide(scores.clone())
+                if core.needs_map
+                else _whole_best(query_map, class_ids, core, any(r != core for r in group))
+            )
+            for rule in group:
+                yield rule, rule.finish(best, classes)[1]
+
+
+def _whole_scores(query_map: QueryMap, class_ids: Tensor, rule: DecisionRule) -> Tensor:
+    """Class scores ``[K, H, W]``."""
+    ids = class_ids.tolist()
+    scores = torch.empty(rule.num_classes(ids), *query_map.size, device=class_ids.device)
+    for rows, columns, values in query_map.tiles():
+        scores[:, rows, columns] = rule.scores(values.float(), ids)
+    return scores
+
+
+def _whole_best(
+    query_map: QueryMap, class_ids: Tensor, rule: DecisionRule, scored: bool
+) -> Tuple[Tensor, Tensor]:
+    """The best score and class of each pixel, ``[H, W]``."""
+    best = torch.empty(query_map.size, device=class_ids.device)
+    classes = torch.empty(query_map.size, dtype=torch.int64, device=class_ids.device)
+    for rows, columns, values in query_map.tiles():
+        found = rule.best(values.float(), class_ids, scored)
+        best[rows, columns], classes[rows, columns] = found
+    return best, classes

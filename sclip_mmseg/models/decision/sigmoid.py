@@ -1,0 +1,40 @@
+"""Sigmoid of each query."""
+
+from dataclasses import dataclass
+from typing import Tuple
+
+from torch import Tensor
+
+from ...registry import DECISIONS
+from .checks import check_number
+from .rule import DecisionRule
+
+
+@DECISIONS.register_module('sigmoid')
+@dataclass(frozen=True)
+class SigmoidScores(DecisionRule):
+    """The score of a query is the sigmoid of ``logit_scale`` times the map plus ``logit_bias``.
+
+    Args:
+        logit_scale: Factor on the map, positive.
+        logit_bias: Added after that.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    logit_scale: float = 40.0
+    logit_bias: float = 0.0
+
+    def __post_init__(self):
+        check_number('logit_scale', self.logit_scale, positive=True)
+        check_number('logit_bias', self.logit_bias)
+
+    def query_scores(self, query_map: Tensor) -> Tensor:
+        """See :class:`.rule.DecisionRule`."""
+        return (query_map * self.logit_scale + self.logit_bias).sigmoid()
+
+    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> Tuple[Tensor, Tensor]:
+        """See :class:`.rule.DecisionRule`; the largest value has the largest score."""
+        best, query = query_map.max(-1)
+        return self.query_scores(best) if scored else best, class_ids[query]

@@ -1,0 +1,78 @@
+"""What is added to a rule."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Sequence, Tuple
+
+from torch import Tensor
+
+from ...datasets.background import Background
+from .rule import DecisionRule
+
+
+@dataclass(frozen=True)
+class DecisionStep(DecisionRule):
+    """A rule around another one, which stands for the rule that it is given.
+
+    A step is registered in ``DECISIONS`` by the key of ``model.test_cfg`` that switches it on. Its
+    second field is called like that and gets the key's value.
+
+    Args:
+        rule: What comes before.
+    """
+
+    #: Steps are applied in ascending order.
+    order: ClassVar[int]
+    #: Whether it leaves the scores as they are.
+    keeps_scores: ClassVar[bool] = True
+    #: Whether it sees no more than each pixel's best class, so that :meth:`apply` is all of it.
+    pixelwise: ClassVar[bool] = False
+
+    rule: DecisionRule
+
+    @property
+    def needs_map(self) -> bool:
+        """See :class:`.rule.DecisionRule`."""
+        return self.rule.needs_map
+
+    @property
+    def scoring(self) -> DecisionRule:
+        """See :class:`.rule.DecisionRule`."""
+        return self.rule.scoring if self.keeps_scores else self
+
+    @property
+    def core(self) -> DecisionRule:
+        """See :class:`.rule.DecisionRule`."""
+        return self.rule.core if self.pixelwise else self
+
+    @property
+    def background(self) -> Background:
+        """See :class:`.rule.DecisionRule`."""
+        return self.rule.background
+
+    def apply(self, best: Tensor, classes: Tensor) -> Tuple[Tensor, Tensor]:
+        """Change the best scores and classes of pixels, ``[h, w]`` each, into new tensors."""
+        return best, classes
+
+    def num_classes(self, class_ids: Sequence[int]) -> int:
+        """See :class:`.rule.DecisionRule`."""
+        return self.rule.num_classes(class_ids)
+
+    def query_scores(self, query_map: Tensor) -> Tensor:
+        """See :class:`.rule.DecisionRule`."""
+        return self.rule.query_scores(query_map)
+
+    def scores(self, query_map: Tensor, class_ids: Sequence[int]) -> Tensor:
+        """See :class:`.rule.DecisionRule`."""
+        return self.rule.scores(query_map, class_ids)
+
+    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> Tuple[Tensor, Tensor]:
+        """See :class:`.rule.DecisionRule`."""
+        return self.apply(*self.rule.best(query_map, class_ids, scored=True))
+
+    def decide(self, scores: Tensor) -> Tuple[Tensor, Tensor]:
+        """See :class:`.rule.DecisionRule`."""
+        return self.apply(*self.rule.decide(scores))
+
+    def finish(self, best: Tensor, classes: Tensor) -> Tuple[Tensor, Tensor]:
+        """See :class:`.rule.DecisionRule`."""
+        return self.apply(*self.rule.finish(best, classes)) if self.pixelwise else (best, classes)

@@ -1,0 +1,68 @@
+"""How windows are cut, checked."""
+
+from dataclasses import dataclass
+from typing import Any, Optional, Tuple
+
+from ..utils.errors import InputError
+from .windows import Size
+
+
+@dataclass(frozen=True)
+class WindowCfg:
+    """How windows are cut from an image; mmseg's words where it has them.
+
+    Args:
+        mode: ``'slide'``, or ``'whole'`` for one pass over the whole image.
+        crop_size: Height and width of a window in pixels; an integer stands for a square.
+        stride: Step from window to window in pixels, at most ``crop_size``.
+        pad_multiple: Where a side of an image is below ``crop_size``, windows are padded with the
+            mean colour on both ends of it to a multiple of so many pixels, and maps cut back. 1 for
+            no padding.
+        window_batch: Largest number of windows encoded at a time; None to choose it, see
+            :func:`.window_batch.choose_window_batch`.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    mode: str = 'slide'
+    crop_size: Tuple[int, int] = (224, 224)
+    stride: Tuple[int, int] = (112, 112)
+    pad_multiple: int = 1
+    window_batch: Optional[int] = None
+
+    def __post_init__(self):
+        if self.mode not in ('slide', 'whole'):
+            raise InputError(f"test_cfg.mode='{self.mode}' must be 'slide' or 'whole'")
+        for name in ('crop_size', 'stride'):
+            object.__setattr__(self, name, _pair(name, getattr(self, name)))
+        if any(step > crop for step, crop in zip(self.stride, self.crop_size)):
+            raise InputError(
+                f'test_cfg.stride={self.stride} is larger than crop_size={self.crop_size}: pixels '
+                'between the windows would never be seen'
+            )
+        for name in ('window_batch', 'pad_multiple'):
+            value = getattr(self, name)
+            if not _is_positive_int(value) and not (name == 'window_batch' and value is None):
+                raise InputError(f'test_cfg.{name}={value!r} must be a positive integer')
+
+    def sizes(self, image_size: Size) -> Tuple[Size, Size]:
+        """Size and stride of the windows of an image, height and width in pixels."""
+        if self.mode == 'whole':
+            return image_size, image_size
+        return self.crop_size, self.stride
+
+
+def _pair(name: str, value: Any) -> Tuple[int, int]:
+    pair = (value, value) if _is_positive_int(value) else value
+    if (
+        not isinstance(pair, (list, tuple))
+        or len(pair) != 2
+        or not all(map(_is_positive_int, pair))
+    ):
+        raise InputError(f'test_cfg.{name}={value!r} must be one or two positive integers (pixels)')
+    return tuple(pair)
+
+
+def _is_positive_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
