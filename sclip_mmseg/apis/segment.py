@@ -8,11 +8,13 @@ from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
+from mmcv import rescale_size
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
+from PIL import Image
 
 from ..config import set_checkpoint
 from ..datasets import QUERY_LISTS, bright_palette, load_queries
@@ -25,6 +27,7 @@ from ..regions import GeneratedRegions, find_generator
 from ..utils.errors import InputError
 from ..utils.spelling import check_config
 from ..zoo import DEFAULT_METHOD, METHODS, config_of
+from .arrays import to_bgr
 from .media import read_picture
 
 # Whose config of a method is used: one without a background where there is one.
@@ -269,26 +272,33 @@ def parse_classes(text: str) -> Queries:
 
 def segment(
     model: CLIPSegmentor,
-    image: Union[str, Path, np.ndarray],
+    image: Union[str, Path, np.ndarray, Image.Image],
     regions: Optional[np.ndarray] = None,
+    channels: Optional[str] = None,
 ) -> Segmentation:
     """Segment a picture.
 
     Args:
         model: From :func:`build_segmentor`.
-        image: A path, or a BGR array uint8 ``[H, W, 3]`` as OpenCV reads it.
+        image: A path; a PIL image, which is turned upright by its EXIF data as a file is; or an
+            array, uint8 ``[H, W, 3]``.
         regions: Ids of the picture's regions, integers ``[H, W]``, the lowest one standing for
             none; None for those that the model finds or makes, if it needs any.
+        channels: Of an array the order of its channels: ``'rgb'``, or ``'bgr'`` as OpenCV and
+            :func:`.media.read_picture` have it. Of others None.
 
     Returns:
         Its segmentation, at its own size.
 
     Raises:
-        InputError: If the file does not exist or is no picture, if its regions cannot be used, or
-            if the memory does not suffice.
+        InputError: If the file does not exist or is no picture, if an array is another one or its
+            channels are not said, if the regions cannot be used or have no use, or if the memory
+            does not suffice.
     """
-    if isinstance(image, np.ndarray):
-        return segment_array(model, image, regions=regions)
+    if not isinstance(image, (str, Path)):
+        return segment_array(model, to_bgr(image, channels), regions=regions)
+    if channels is not None:
+        raise InputError(f"channels='{channels}' is for arrays: leave it out for a file")
     return segment_array(model, read_picture(image), str(image), regions)
 
 
@@ -306,11 +316,25 @@ def segment_array(
         path: Its file, by whose name region maps are found; None if it has none.
 
     Raises:
-        InputError: If its regions cannot be used, or if the memory does not suffice.
+        InputError: If it is too thin for the method, if its regions cannot be used or have no use,
+            or if the memory does not suffice.
     """
+    name, (height, width) = path or 'the picture', image.shape[:2]
+    if regions is not None and model.regions is None:
+        raise InputError(
+            'this segmentor has no use for regions: leave them out, or build it with '
+            "regions='felzenszwalb'"
+        )
     if regions is None and isinstance(model.regions, GeneratedRegions):
         regions = model.regions.make(image, image.shape[:2])
     steps = [step for step in model.cfg.test_pipeline if step['type'] != 'LoadAnnotations']
+    for step in steps:
+        if (
+            step.get('keep_ratio')
+            and step.get('scale')
+            and 0 in rescale_size((width, height), step['scale'])
+        ):
+            raise InputError(f'{name} is too thin to be resized: {height}×{width} pixels')
     steps[0] = dict(steps[0], type='LoadImageFromNDArray')
     data = pseudo_collate([Compose(steps)(dict(img=image))])
     data['data_samples'][0].set_metainfo(dict(img_path=path, regions=regions))
@@ -320,9 +344,8 @@ def segment_array(
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        height, width = image.shape[:2]
         raise InputError(
-            f'{path or "the picture"} needs more memory than there is: {height}×{width} pixels, '
+            f'{name} needs more memory than there is: {height}×{width} pixels, '
             f'{len(model.dataset_meta["classes"])} classes; make it smaller'
         ) from error
     return Segmentation(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import seeded_clip
+from PIL import Image
 from trained_weights import seeded_groupvit, seeded_tcl
 
 from sclip_mmseg import InputError, apis
@@ -109,14 +110,14 @@ def test_corrclip_makes_its_regions(corrclip, picture):
     image = apis.read_picture(picture)
     result = apis.segment(model, picture)
     regions = Felzenszwalb()(image[..., ::-1])
-    assert (apis.segment(model, image).labels == result.labels).all()
+    assert (apis.segment(model, image, channels='bgr').labels == result.labels).all()
     assert (apis.segment(model, picture, regions).labels == result.labels).all()
     assert _is_even(result.labels, regions)
     halves = np.ones(image.shape[:2], np.uint8)
     halves[40:] = 2
     assert _is_even(apis.segment(model, picture, halves).labels, halves)
     with pytest.raises(InputError, match='the region map is'):
-        apis.segment(model, image, halves[:9])
+        apis.segment(model, picture, halves[:9])
 
 
 def _is_even(labels, regions):
@@ -163,7 +164,7 @@ def test_maps_from_files(clip_path, picture, tmp_path):
     np.savez(tmp_path / 'image_0.npz', instance_mask=halves)
     assert _is_even(apis.segment(model, picture).labels, halves)
     with pytest.raises(InputError, match='segment an image from a file'):
-        apis.segment(model, apis.read_picture(picture))
+        apis.segment(model, Image.open(picture))
 
 
 def test_an_unknown_generator(clip_path):

@@ -29,7 +29,7 @@ def test_own_classes(clip_path, picture, method):
     assert result.scores.shape == (3, 90, 120)
     assert (result.labels == result.scores.argmax(0)).all()
     assert sum(result.areas.values()) == pytest.approx(1)
-    from_array = apis.segment(model, apis.read_picture(picture))
+    from_array = apis.segment(model, apis.read_picture(picture), channels='bgr')
     assert (from_array.labels == result.labels).all()
 
 

@@ -16,7 +16,7 @@ SMALL = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
 
 @pytest.fixture
 def picture(voc_root):
-    return apis.read_picture(voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg')
+    return voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
 
 
 @pytest.fixture
