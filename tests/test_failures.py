@@ -15,7 +15,7 @@ from PIL import Image
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis import files
-from sclip_mmseg.apis.media import find_media
+from sclip_mmseg.apis.inputs import find_media
 from sclip_mmseg.engine import evaluation_runner, resumable_test_loop
 from sclip_mmseg.models import CLIPSegmentor
 from sclip_mmseg.utils.files import explain_full_disk
@@ -275,10 +275,10 @@ def test_a_picture_that_needs_too_much_memory(clip_path, monkeypatch, error):
     _raise_at(monkeypatch, CLIPSegmentor, 'test_step', 1, error)
     image = np.zeros((120, 130, 3), np.uint8)
     with pytest.raises(InputError, match='needs more memory than there is: 120×130 pixels, 2 cl'):
-        apis.segment(model, image)
+        apis.segment(model, image, channels='bgr')
     _raise_at(monkeypatch, CLIPSegmentor, 'test_step', 1, RuntimeError('a mistake'))
     with pytest.raises(RuntimeError, match='a mistake'):
-        apis.segment(model, image)
+        apis.segment(model, image, channels='bgr')
 
 
 def test_an_address_is_refused(tmp_path):

@@ -39,7 +39,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--clip',
-        help='CLIP by name (ViT-B/16, hf:ORG/NAME, …) or path, or the checkpoint of a trained '
+        help='CLIP by name (ViT-B/16, hf:ORG/NAME, ...) or path, or the checkpoint of a trained '
         "system; default: ViT-B/16, or the system's published one",
     )
     parser.add_argument('--out', type=Path, default=Path('segmented'), help='folder to write to')

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
         InputError: If an argument or a picture cannot be used.
     """
     from sclip_mmseg import InputError
-    from sclip_mmseg.apis.media import find_media, is_video
+    from sclip_mmseg.apis.inputs import find_media, is_video
     from sclip_mmseg.apis.region_maps import make_region_maps
     from sclip_mmseg.regions import find_generator
     from sclip_mmseg.registry import REGION_GENERATORS

@@ -18,7 +18,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='CLIP by name (ViT-B/16, hf:ORG/NAME, …) or path, or for GroupViT and TCL their own '
+        help='CLIP by name (ViT-B/16, hf:ORG/NAME, ...) or path, or for GroupViT and TCL their own '
         'file; without it, or as the word none: the one of the config',
     )
     parser.add_argument('--work-dir', help='folder for logs and results')

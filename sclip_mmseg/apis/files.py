@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Union
 
@@ -15,24 +16,30 @@ from PIL import Image
 from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
 from ..utils.errors import InputError, join_first
-from ..utils.files import explain_full_disk, make_folder
+from ..utils.files import explain_full_disk, find_file, make_folder
 from ..utils.progress import Progress
 from ..visualization import draw_overlay
 from ..zoo import DEFAULT_METHOD
-from .media import (
+from .inputs import (
     LABELS,
     OVERLAY,
     check_local,
+    check_targets,
     find_media,
     is_video,
-    open_video,
     output_names,
+)
+from .media import (
+    check_picture,
+    open_video,
+    read_frames,
     read_picture,
     video_writer,
     write_overlay,
 )
-from .segment import Segmentation, build_segmentor, segment, segment_array
+from .segment import Segmentation, build_segmentor, segment_array
 
+AREAS = 'areas.csv'
 _LISTED = 10  # failures in the error at the end
 Paths = Union[str, Path, Sequence[Union[str, Path]]]
 
@@ -93,12 +100,14 @@ def segment_files(
         A result per picture or video.
 
     Raises:
-        InputError: If an argument cannot be used or ``out`` not be written to; or, after all others
-            are written, if a file cannot; or if the disk of ``out`` is full.
+        InputError: If an argument cannot be used, ``out`` not be written to or would hold an input
+            and its result in one file; if the disk of ``out`` is full; or, after all others are
+            written, if files cannot be used, which are skipped.
         KeyboardInterrupt: On Ctrl-C, with the number of files that are done.
 
     Warns:
-        UserWarning: If a video ends before the number of frames that it states.
+        UserWarning: If a video ends before the number of frames that it states; or as
+            :func:`.inputs.find_media` and :func:`.media.read_picture` do.
     """
     inputs = [inputs] if isinstance(inputs, (str, Path)) else inputs
     for path in inputs:
@@ -106,35 +115,59 @@ def segment_files(
     inputs = [Path(path) for path in inputs]
     files = find_media(inputs)
     names = output_names(files, inputs)
-    for path in filter(is_video, files):
-        open_video(path)
+    stems = [Path(out) / name for name in names]
+    listed = find_file(classes) if isinstance(classes, str) else None
+    check_targets([Path(out) / AREAS, *stems], [*files, *([listed] if listed else [])])
     make_folder(Path(out), 'name another folder (out, --out)')
-    kinds = Counter('video' if is_video(path) else 'picture' for path in files)
+    errors: Dict[Path, str] = {}
+
+    def skip(path: Path, reason: str) -> None:
+        errors[path] = reason
+        on_progress(f'skipped: {reason}')
+
+    for path in files:
+        try:
+            open_video(path) if is_video(path) else check_picture(path)
+        except InputError as error:
+            skip(path, str(error))
+    usable = [pair for pair in zip(files, stems) if pair[0] not in errors]
+    if not usable:
+        _raise_errors(errors, files)
+    kinds = Counter('video' if is_video(path) else 'picture' for path, _ in usable)
     words = ', '.join(f'{count} {kind}{"s" * (count > 1)}' for kind, count in kinds.items())
     on_progress(f'{words}; reading weights')
     options = {'model.test_cfg.seg_logits': False, **(cfg_options or {})}
     model = build_segmentor(classes, background, method, clip, device, options, regions)
-    results, errors = [], []
-    progress = Progress(len(files), 'files')
+    results: List[FileResult] = []
+    progress = Progress(len(usable), 'files')
     with (
         _stop_explained(Path(out), results, len(files)),
-        open(Path(out) / 'areas.csv', 'w', newline='', encoding='utf-8') as file,
+        # A name that is not UTF-8 is written with its bytes as \udcXX.
+        open(
+            Path(out) / AREAS, 'w', newline='', encoding='utf-8', errors='backslashreplace'
+        ) as file,
     ):
         table = csv.writer(file)
         table.writerow(['file', 'class', 'pixels', 'share'])
-        for done, (path, name) in enumerate(zip(files, names)):
+        for done, (path, stem) in enumerate(usable):
             if done and progress.is_due(done):
                 on_progress(str(progress))
-            stem = Path(out) / name
-            stem.parent.mkdir(parents=True, exist_ok=True)
             try:
+                stem.parent.mkdir(parents=True, exist_ok=True)
                 if is_video(path):
                     result = _segment_video(model, path, stem, on_progress)
                 else:
                     result = _segment_picture(model, path, stem)
             except InputError as error:
-                errors.append(str(error))
-                on_progress(f'skipped: {error}')
+                skip(path, str(error))
+                continue
+            except MemoryError:
+                skip(path, f'{path} needs more memory than there is: make it smaller')
+                continue
+            except OSError as error:
+                if explain_full_disk(error, [out]):
+                    raise
+                skip(path, f'the results of {path} cannot be written ({error})')
                 continue
             for class_name, share in result.areas.items():
                 table.writerow([path, class_name, result.pixels[class_name], f'{share:.6f}'])
@@ -142,10 +175,19 @@ def segment_files(
             results.append(result)
             if on_result:
                 on_result(result)
-    if errors:
-        reasons = join_first(errors, _LISTED)
-        raise InputError(f'{len(errors)} of {len(files)} not segmented: {reasons}')
+    _raise_errors(errors, files)
     return results
+
+
+def _raise_errors(errors: Dict[Path, str], files: Sequence[Path]) -> None:
+    """Name the files that were skipped, out of all.
+
+    Raises:
+        InputError: If there are any.
+    """
+    if errors:
+        reasons = join_first(list(errors.values()), _LISTED)
+        raise InputError(f'{len(errors)} of {len(files)} not segmented: {reasons}')
 
 
 @contextmanager
@@ -178,23 +220,26 @@ def _segment_video(
 ) -> FileResult:
     video = open_video(path)
     overlay, labels = Path(f'{stem}{OVERLAY}.mp4'), Path(f'{stem}{LABELS}')
-    labels.mkdir(exist_ok=True)
     totals = dict.fromkeys(model.dataset_meta['classes'], 0)
-    frame, count = video.read(), 0
-    progress = Progress(video.frame_cnt, 'frames')
-    if frame is None:
+    frames = read_frames(video)
+    first = next(frames, None)
+    if first is None:
         raise InputError(f'{path} has no frame that can be read')
-    with video_writer(overlay, video.fps, frame.shape[:2]) as writer:
-        while frame is not None:
+    count, progress = 0, Progress(max(video.frame_cnt, 0), 'frames')
+    with video_writer(overlay, video.fps, first.shape[:2]) as write:
+        labels.mkdir(exist_ok=True)
+        for frame in chain([first], frames):
             result = _segment_frame(model, frame, path)
-            drawn = draw_overlay(
-                frame[..., ::-1], result.labels, result.class_names, result.palette, inside=True
+            frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            write(
+                draw_overlay(frame, result.labels, result.class_names, result.palette, inside=True)
             )
-            writer.write(np.ascontiguousarray(drawn[..., ::-1]))
             write_labels(result, labels / f'{count:06d}.png')
             for name, pixels in result.pixels.items():
                 totals[name] += pixels
-            frame, count = video.read(), count + 1
+            count += 1
+            if count > progress.total:  # which the file states, rightly or not
+                progress.total = 0
             if progress.is_due(count):
                 on_progress(f'{path}: {progress}')
     if count < video.frame_cnt:
@@ -204,12 +249,15 @@ def _segment_video(
 
 def _segment_frame(model: CLIPSegmentor, image: np.ndarray, path: Path) -> Segmentation:
     try:
-        return segment(model, image)
+        return segment_array(model, image)
     except InputError as error:
         raise InputError(f'{path}: {error}') from error
 
 
 def write_labels(result: Segmentation, path: Path) -> None:
-    """Write the class of each pixel as a PNG of one channel, of 8 bits, or 16 for many classes."""
-    dtype = np.uint8 if len(result.class_names) <= 256 else np.uint16
+    """Write the class of each pixel as a PNG of one channel, of 8 bits, or 16 for many classes.
+
+    255 of 8 bits stands for no class, as everywhere in OpenMMLab.
+    """
+    dtype = np.uint8 if len(result.class_names) <= 255 else np.uint16
     Image.fromarray(result.labels.astype(dtype)).save(path)

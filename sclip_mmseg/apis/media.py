@@ -2,12 +2,10 @@
 
 import math
 import os.path as osp
-import re
 import warnings
-from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, List, Sequence, Tuple, Union
+from typing import Callable, Iterator, Tuple, Union
 
 import cv2
 import mmcv
@@ -15,106 +13,70 @@ import numpy as np
 from PIL import Image
 
 from ..utils.errors import InputError
+from ..utils.images import EXTRANEOUS, decode_image
+from .inputs import OVERLAY, check_local
 
-PICTURES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
-VIDEOS = {'.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm', '.mpg', '.mpeg', '.gif'}
-#: Ends of the names of results, which are not inputs in turn.
-OVERLAY, LABELS = '_overlay', '_labels'
 _LARGEST_JPEG = 65500  # pixels of a side
 _JPEG = dict(quality=92, subsampling=0)  # whole colours, for names on plates
-_ADDRESS = re.compile(r'(https?|ftps?):/', re.IGNORECASE)  # one slash is left by pathlib
 
 
-def is_video(path: Union[str, Path]) -> bool:
-    """Whether a file is a video, by its suffix."""
-    return Path(path).suffix.lower() in VIDEOS
-
-
-def find_media(paths: Sequence[Path]) -> List[Path]:
-    """Files as given, and the pictures and videos below folders, in order.
+def check_picture(path: Union[str, Path]) -> None:
+    """Check what can be known of a picture before its pixels are read.
 
     Raises:
-        InputError: If a path does not exist, or a folder holds none.
+        InputError: As :func:`read_picture` does.
     """
-    found = []
-    for path in paths:
-        check_local(path)
-        if not path.exists():
-            raise InputError(f'picture {path} does not exist')
-        inside = [path]
-        if path.is_dir():
-            inside = [file for file in sorted(path.rglob('*')) if _is_input(file, path)]
-        if not inside:
-            raise InputError(f'no picture or video below {path}')
-        found += inside
-    return found
+    _check_file(path, 'picture')
+    if count_pixels(path) == math.inf:
+        limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+        raise InputError(
+            f'{path} has more than {limit} million pixels: make it smaller, or cut it into parts'
+        )
 
 
-def check_local(path: Union[str, Path]) -> None:
-    """Check that a path is no address of the internet.
-
-    Raises:
-        InputError: If it is.
-    """
-    if _ADDRESS.match(str(path)):
-        raise InputError(f'{path} is an address: download it, and give the file')
-
-
-def _is_input(file: Path, root: Path) -> bool:
-    if file.suffix.lower() not in PICTURES | VIDEOS or not file.is_file():
-        return False
-    frames = any(part.endswith(LABELS) for part in file.relative_to(root).parts[:-1])
-    return not frames and not file.stem.endswith((OVERLAY, LABELS))
-
-
-def output_names(files: Sequence[Path], inputs: Sequence[Path]) -> List[Path]:
-    """Where each file's results go below the output folder, laid out as the inputs are.
-
-    Args:
-        files: From :func:`find_media`.
-        inputs: The files and folders given to it.
-
-    Returns:
-        Relative paths, without suffix where that tells them apart.
-
-    Raises:
-        InputError: If two files would write the same results.
-    """
-    roots = [next((r for r in inputs if r.is_dir() and r in f.parents), f.parent) for f in files]
-    whole = [path.relative_to(root) for path, root in zip(files, roots)]
-    names, previous = [name.with_suffix('') for name in whole], []
-    while names != previous:  # a suffix may in turn make a name that another file has
-        previous, counts = names, Counter(names)
-        names = [long if counts[name] > 1 else name for name, long in zip(names, whole)]
-    for path, name in zip(files, names):
-        if counts[name] > 1:
-            raise InputError(f'{path} and another file are both called {name}: rename one')
-    return names
+def _check_file(path: Union[str, Path], kind: str) -> None:
+    check_local(path)
+    if osp.isdir(path):
+        raise InputError(f'{path} is a folder whose files cannot be read: name a {kind}')
+    if not osp.lexists(path):
+        raise InputError(f'{kind} {path} does not exist')
+    if not osp.exists(path):
+        raise InputError(f'{path} is a link to {osp.realpath(path)}, which does not exist')
+    if not osp.isfile(path):
+        raise InputError(f'{path} is neither a file nor a folder')
+    try:
+        with open(path, 'rb') as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise InputError(f'{path} cannot be read ({error.strerror})') from error
+    if empty:
+        raise InputError(f'{path} cannot be read as a {kind}: it is empty')
 
 
 def read_picture(path: Union[str, Path]) -> np.ndarray:
     """Read a picture, turned upright, as BGR, uint8 ``[H, W, 3]``.
 
     Raises:
-        InputError: If the file does not exist or is no picture, or is larger than Pillow opens
-            (``2 * PIL.Image.MAX_IMAGE_PIXELS``, 179 million pixels).
+        InputError: If the file does not exist, cannot be read or is no picture; if it is larger
+            than Pillow opens (``2 * PIL.Image.MAX_IMAGE_PIXELS``, 179 million pixels); or if it is
+            damaged, or holds other values than 8 bits, or 16 of which all are used.
+
+    Warns:
+        UserWarning: If a JPEG has bytes behind its end, as some whole and some damaged ones do.
     """
-    check_local(path)
-    if not osp.isfile(path):
-        raise InputError(f'picture {path} does not exist')
-    if count_pixels(path) == math.inf:
-        limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
-        raise InputError(
-            f'{path} has more than {limit} million pixels: make it smaller, or cut it into parts'
-        )
-    image = None
-    if osp.getsize(path):
-        try:
-            image = mmcv.imread(str(path))
-        except cv2.error:  # such as a header that states an absurd size
-            pass
+    check_picture(path)
+    try:
+        image, flaw = decode_image(Path(path).read_bytes())
+    except cv2.error:  # such as a header that states an absurd size
+        image, flaw = None, ''
+    except OSError as error:
+        raise InputError(f'{path} cannot be read ({error.strerror})') from error
+    if image is not None and EXTRANEOUS.search(flaw):
+        warnings.warn(f'{path} {flaw}', stacklevel=2)
+    elif flaw:
+        raise InputError(f'{path} {flaw}')
     if image is None:
-        raise InputError(f'{path} cannot be read as a picture')
+        raise InputError(f'{path} cannot be read as a picture: it is damaged, or of another kind')
     return image
 
 
@@ -153,38 +115,76 @@ def count_pixels(path: Union[str, Path]) -> float:
 
 
 def open_video(path: Union[str, Path]) -> mmcv.VideoReader:
-    """Open a video, whose ``read()`` gives frames as :func:`read_picture` does, None at the end.
+    """Open a video.
 
     Raises:
-        InputError: If the file does not exist, or has no frame or frame rate.
+        InputError: If the file does not exist, cannot be read, or has no size or frame rate.
     """
-    check_local(path)
-    if not osp.isfile(path):
-        raise InputError(f'video {path} does not exist')
+    _check_file(path, 'video')
+    _check_name(path)
     video = mmcv.VideoReader(str(path), cache_capacity=1)
     if not video.opened or not video.width:
-        raise InputError(f'{path} cannot be read as a video')
+        raise InputError(f'{path} cannot be read as a video: it is damaged, or of another kind')
     if not (math.isfinite(video.fps) and video.fps > 0):
         raise InputError(f'{path} states no frame rate: convert it to a video that does')
     return video
 
 
+def _check_name(path: Union[str, Path]) -> None:
+    """Refuse names that OpenCV's videos cannot have."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f'{path} has a name that is not UTF-8: rename it, or its folder'
+        ) from error
+
+
+def read_frames(video: mmcv.VideoReader) -> Iterator[np.ndarray]:
+    """The frames of a video that can be read, one after the other, whatever number it states.
+
+    Yields:
+        BGR, uint8 ``[H, W, 3]``; each of the first one's size.
+    """
+    size = None
+    while (frame := video.vcap.read()[1]) is not None:
+        size = size or frame.shape[1::-1]
+        yield frame if frame.shape[1::-1] == size else cv2.resize(frame, size)
+
+
 @contextmanager
-def video_writer(path: Path, fps: float, size: Tuple[int, int]) -> Iterator[cv2.VideoWriter]:
-    """Write a video, MPEG-4.
+def video_writer(
+    path: Path, fps: float, size: Tuple[int, int]
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write a video, MPEG-4, of even sides: odd ones get a pixel more.
 
     Args:
         path: File that ends in ``.mp4``.
         fps: Frames per second.
-        size: Height and width of the frames, which are BGR, uint8 ``[H, W, 3]``.
+        size: Height and width of the frames.
+
+    Yields:
+        What writes a frame, RGB, uint8 ``[H, W, 3]``.
 
     Raises:
         InputError: If it cannot be written.
     """
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), fps, size[::-1])
+    _check_name(path)
+    height, width = size
+    even = width + width % 2, height + height % 2
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), fps, even)
+
+    def write(frame: np.ndarray) -> None:
+        frame = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+        odd = 0, height % 2, 0, width % 2
+        writer.write(cv2.copyMakeBorder(frame, *odd, cv2.BORDER_REPLICATE))
+
     try:
         if not writer.isOpened():
-            raise InputError(f'{path} cannot be written as a video')
-        yield writer
+            raise InputError(
+                f'{path} cannot be written as a video of {width}×{height} pixels and {fps:g} '
+                'frames per second'
+            )
+        yield write
     finally:
         writer.release()

@@ -1,6 +1,7 @@
 """What all programs of this package have in common."""
 
 import gc
+import io
 import logging
 import os
 import sys
@@ -16,15 +17,19 @@ INTERRUPTED = 130  # the exit code by which shells know it
 
 @contextmanager
 def as_program(interrupted: str = '') -> Iterator[None]:
-    """What the programs in ``tools/`` run in.
+    r"""What the programs in ``tools/`` run in.
 
     It ends the program with one line for what a user can mend, or for Ctrl-C. Any other error is
-    logged and raised.
+    logged and raised. Characters that the terminal lacks, or that a file's name has in place of
+    bytes, are printed as Python writes them, such as ``\\u6d77``.
 
     Args:
         interrupted: What to say of Ctrl-C where the interrupted work says nothing.
     """
     gc.freeze()  # looking for garbage among all that is imported takes a second at the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
     try:
         yield
     except InputError as error:

@@ -19,7 +19,8 @@ from ..apis import (
     segment,
 )
 from ..apis.files import write_labels
-from ..apis.media import LABELS, count_pixels, write_overlay
+from ..apis.inputs import LABELS
+from ..apis.media import count_pixels, write_overlay
 from ..apis.segment import BACKGROUND_THD
 from ..models import CLIPSegmentor
 from ..utils.errors import InputError
@@ -141,7 +142,8 @@ class Session:
         _check_size(Path(question.picture))
         image = read_picture(question.picture)
         methods = (question.method, *([question.other] if question.other else []))
-        found = [segment(self.segmentor(replace(question, method=name)), image) for name in methods]
+        models = [self.segmentor(replace(question, method=name)) for name in methods]
+        found = [segment(model, image, channels='bgr') for model in models]
         result, stem = found[0], Path(folder) / Path(question.picture).stem
         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         labels = Path(f'{stem}{LABELS}.png')

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from sclip_mmseg import InputError, apis
-from sclip_mmseg.apis.media import open_video, output_names, video_writer
+from sclip_mmseg.apis.inputs import output_names
+from sclip_mmseg.apis.media import open_video, video_writer
 from sclip_mmseg.regions import Felzenszwalb
 
 CLASSES = ['sky', 'grass', 'cat, kitten']
@@ -58,7 +59,7 @@ def test_a_video(run, video, clip_path, tmp_path):
     model = apis.build_segmentor(CLASSES, clip=clip_path, device='cpu', cfg_options=SMALL)
     last = cv2.VideoCapture(str(video))
     frame = [last.read()[1] for _ in range(FRAMES)][-1]
-    assert (apis.segment(model, frame).labels == labels[-1]).all()
+    assert (apis.segment(model, frame, channels='bgr').labels == labels[-1]).all()
 
 
 def test_regions_of_each_frame(run, video, monkeypatch):

@@ -127,7 +127,7 @@ def test_what_is_wrong_is_said(toy, tmp_path, name, classes, message):
 
 
 def test_a_bug_is_no_end(toy, tmp_path, monkeypatch, capsys):
-    def fail(*args):
+    def fail(*args, **kwargs):
         raise KeyError('a bug')
 
     with monkeypatch.context() as patch:

@@ -1,0 +1,144 @@
+"""Which files are inputs, and where their results go."""
+
+import os
+import os.path as osp
+import re
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Iterable, List, Sequence, Union
+
+from ..utils.errors import InputError, join_first
+
+#: What OpenCV reads, and folders are searched for, by suffix.
+PICTURES = {
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.bmp', '.dib', '.webp', '.tif', '.tiff'),
+    *('.avif', '.jp2', '.ppm', '.pgm', '.pbm', '.pnm', '.pam', '.ras', '.sr'),
+}
+VIDEOS = {
+    *('.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm', '.mpg', '.mpeg', '.gif'),
+    *('.wmv', '.flv', '.3gp', '.3g2', '.mts', '.m2ts', '.ogv', '.asf', '.f4v', '.mpe', '.m2v'),
+}
+#: Pictures and videos that it does not read: a folder's are named, and left out.
+UNREAD = {
+    *('.heic', '.heif', '.hif', '.jxl', '.svg', '.svgz', '.psd', '.xcf', '.eps', '.ai', '.ico'),
+    *('.tga', '.pcx', '.sgi', '.dds', '.exr', '.hdr', '.pic', '.pfm', '.jxr', '.j2k', '.jpf'),
+    *('.raw', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.orf', '.rw2', '.raf', '.pef', '.srw'),
+    *('.rm', '.rmvb', '.vob', '.mxf', '.dv'),
+}
+#: Ends of the names of results, which are not inputs in turn.
+OVERLAY, LABELS = '_overlay', '_labels'
+RESULTS = (*(f'{OVERLAY}.{suffix}' for suffix in ('jpg', 'png', 'mp4')), f'{LABELS}.png')
+_LISTED = 10  # files in a warning
+_ADDRESS = re.compile(r'(https?|ftps?):/', re.IGNORECASE)  # one slash is left by pathlib
+
+
+def is_video(path: Union[str, Path]) -> bool:
+    """Whether a file is a video, by its suffix."""
+    return Path(path).suffix.lower() in VIDEOS
+
+
+def find_media(paths: Sequence[Path]) -> List[Path]:
+    """Files as given, and the pictures and videos below folders, in order, each once.
+
+    Hidden files and folders, and results of earlier runs, are left out. A folder that cannot be
+    listed stands among the files: reading it says what is wrong.
+
+    Raises:
+        InputError: If a path does not exist, or a folder holds none.
+
+    Warns:
+        UserWarning: If a folder holds pictures of kinds that cannot be read, or links to folders,
+            which are not followed.
+    """
+    found = {}
+    for path in paths:
+        check_local(path)
+        if not osp.lexists(path):
+            raise InputError(f'picture {path} does not exist')
+        inside = _find_inside(path) if osp.isdir(path) else [path]
+        if not inside:
+            raise InputError(f'no picture or video below {path}')
+        for file in inside:
+            found.setdefault(osp.join(osp.realpath(file.parent), file.name), file)
+    return list(found.values())
+
+
+def _find_inside(root: Path) -> List[Path]:
+    """Pictures and videos below a folder, and folders in it that cannot be listed, in order."""
+    found, unread, links = [], [], []
+    for folder, folders, names in os.walk(root, onerror=lambda error: found.append(error.filename)):
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        folders[:] = [name for name in folders if not name.endswith(LABELS)]
+        links += [name for name in folders if osp.islink(osp.join(folder, name))]
+        for name in names:
+            suffix = osp.splitext(name)[1].lower()
+            if name.startswith('.') or name.endswith(RESULTS):
+                continue
+            if suffix in PICTURES | VIDEOS:
+                found.append(osp.join(folder, name))
+            elif suffix in UNREAD:
+                unread.append(name)
+    for names, reason in (
+        (unread, 'kinds that cannot be read: convert them to PNG, JPEG or MP4'),
+        (links, 'links to folders: name the folders themselves'),
+    ):
+        if names:
+            listed = join_first(sorted(names), _LISTED)
+            warnings.warn(f'left out below {root}: {listed} ({reason})', stacklevel=3)
+    return sorted(map(Path, found))
+
+
+def check_local(path: Union[str, Path]) -> None:
+    """Check that a path is no address of the internet.
+
+    Raises:
+        InputError: If it is.
+    """
+    if _ADDRESS.match(str(path)):
+        raise InputError(f'{path} is an address: download it, and give the file')
+
+
+def output_names(files: Sequence[Path], inputs: Sequence[Path]) -> List[Path]:
+    """Where each file's results go below the output folder, laid out as the inputs are.
+
+    Args:
+        files: From :func:`find_media`.
+        inputs: The files and folders given to it.
+
+    Returns:
+        Relative paths, without suffix where that tells them apart.
+
+    Raises:
+        InputError: If two files would write the same results.
+    """
+    roots = [next((r for r in inputs if r.is_dir() and r in f.parents), f.parent) for f in files]
+    whole = [path.relative_to(root) for path, root in zip(files, roots)]
+    names, previous = [name.with_suffix('') for name in whole], []
+    while names != previous:  # a suffix may in turn make a name that another file has
+        previous, counts = names, Counter(names)
+        names = [long if counts[name] > 1 else name for name, long in zip(names, whole)]
+    for path, name in zip(files, names):
+        if counts[name] > 1:
+            raise InputError(f'{path} and another file are both called {name}: rename one')
+    return names
+
+
+def check_targets(stems: Iterable[Path], files: Sequence[Path]) -> None:
+    """Check that no result would be written over an input.
+
+    Args:
+        stems: Where results go: files, or what their names begin with, see :func:`output_names`.
+        files: The inputs.
+
+    Raises:
+        InputError: If one would be.
+    """
+    inputs = {osp.realpath(path) for path in files}
+    for stem in stems:
+        for target in (f'{stem}{end}' for end in ('', *RESULTS)):
+            if osp.lexists(target) and osp.realpath(target) in inputs:
+                raise InputError(
+                    f'a result would be written over the input {target}: name another folder '
+                    '(out, --out)'
+                )
