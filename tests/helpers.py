@@ -29,7 +29,6 @@ from paths import ROOT
 from PIL import Image
 
 from sclip_mmseg.models import View
-from sclip_mmseg.models.methods import base
 from sclip_mmseg.towers import DINO, VisionTransformer, build_image_tower
 from sclip_mmseg.towers.layouts import OPENAI_IMAGE
 from sclip_mmseg.utils.compat import openai_clip
@@ -291,16 +290,16 @@ def _as_a_process_of_its_own(folder, cwd, env):
 @contextlib.contextmanager
 def earlier_blocks_run_once():
     """Let methods share what all blocks but the last make of an image: they differ in the last."""
-    run, results = base.run_earlier_blocks, {}
+    run, results = VisionTransformer.run, {}
 
-    def run_once(tower, images, mean_of=()):
+    def run_once(tower, images, keep=None, sums=None, **kwargs):
         weights = tower.blocks[0].fc1.weight
-        key = *map(_digest, (weights, images)), *mean_of
-        if key not in results:
-            results[key] = run(tower, images, mean_of)
+        key = *map(_digest, (weights, images)), repr((keep, sums))
+        if kwargs or key not in results:
+            results[key] = run(tower, images, keep, sums, **kwargs)
         return results[key]
 
-    with mock.patch.object(base, 'run_earlier_blocks', run_once):
+    with mock.patch.object(VisionTransformer, 'run', run_once):
         yield
 
 

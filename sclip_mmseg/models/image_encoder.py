@@ -153,13 +153,12 @@ class CLIPImageEncoder(nn.Module):
 
     def choose_batch(self, size: Tuple[int, int]) -> int:
         """Number of windows of a height and width in pixels to encode at a time."""
-        device = self.tower.positions.device
         return min(
             choose_window_batch(
                 tower.num_prefix_tokens + math.prod(side // tower.patch_size for side in size),
                 tower.width,
                 tower.heads,
-                device,
+                tower.device,
             )
             for tower in self._towers
         )

@@ -10,14 +10,18 @@ from .checkpoint import (
 from .layouts import DINO, Layout, build_image_tower, build_text_tower
 from .tensor_files import read_tensors
 from .text import TextTower
+from .tokens import BlockTokens, Grid, Tokens
 from .vit import Block, Resampling, VisionTransformer, attention_logits
 
 __all__ = [
     'DINO',
     'Block',
+    'BlockTokens',
+    'Grid',
     'Layout',
     'Resampling',
     'TextTower',
+    'Tokens',
     'VisionTransformer',
     'attention_logits',
     'build_image_tower',

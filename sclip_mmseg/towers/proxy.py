@@ -80,19 +80,15 @@ class ProxyTower(nn.Module):
         Returns:
             ``[B, h, w, width]``, on this tower's own grid.
         """
-        return self._patches(self.tower(self.normalise(images)), images)
+        tokens = self.tower.run(self.normalise(images))
+        return self.tower.read_out(tokens.patches).unflatten(1, tokens.grid)
 
     def queries_and_keys(self, images: Tensor) -> Tensor:
         """Sum of the last block's queries and keys, all heads side by side; else as a call."""
-        x, _ = self.tower.embed(self.normalise(images))
-        *blocks, last = self.tower.blocks
-        for block in blocks:
-            x = block(x)
-        q, k, _ = last.project(last.norm1(x))
-        return self._patches((q + k).transpose(1, 2).flatten(2), images)
-
-    def _patches(self, tokens: Tensor, images: Tensor) -> Tensor:
-        return tokens[:, self.tower.num_prefix_tokens :].unflatten(1, self.tower.grid(images))
+        last = len(self.tower.blocks)
+        tokens = self.tower.run(self.normalise(images), {last: ['q', 'k']})
+        both = tokens.blocks[last].q + tokens.blocks[last].k
+        return tokens.patches_of(both).transpose(1, 2).flatten(2).unflatten(1, tokens.grid)
 
 
 def _resampling(has_registers: bool) -> Resampling:

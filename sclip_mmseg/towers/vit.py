@@ -2,17 +2,18 @@
 
 :mod:`.layouts` maps each family's checkpoints into it. A method (:mod:`..methods`) may run the
 blocks itself: :meth:`VisionTransformer.embed`, then each :class:`Block` as a whole or in its three
-steps, then :meth:`VisionTransformer.read_out`.
+steps, then :meth:`VisionTransformer.read_out`. Most ask :meth:`VisionTransformer.run` instead for
+what they need of which block.
 """
 
 import math
-from typing import Iterator, NamedTuple, Optional, Tuple
+from typing import Callable, Collection, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Grid = Tuple[int, int]
+from .tokens import BlockTokens, Grid, Tokens
 
 
 class Resampling(NamedTuple):
@@ -76,11 +77,45 @@ class Block(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.merge(x, mixed)
 
-    def forward_with_weights(self, x: Tensor) -> Tuple[Tensor, Tensor]:
-        """Run the block, and return its attention ``[B, heads, N, N]`` too; rows sum to 1."""
-        q, k, v = self.project(self.norm1(x))
-        weights = attention_logits(q, k).softmax(-1)
-        return self.merge(x, weights @ v), weights
+    def observe(
+        self, x: Tensor, wanted: Collection[str], complete: bool = True
+    ) -> Tuple[Tensor, Dict[str, Tensor]]:
+        """Run the block, and return what is wanted of it too.
+
+        Args:
+            x: ``[B, N, width]``.
+            wanted: Names of attributes of :class:`.tokens.BlockTokens`.
+            complete: Whether to run the block; else its input is returned, and what can be had
+                without the output.
+        """
+        normalised = self.norm1(x)
+        q, k, v = self.project(normalised)
+        found = dict(input=x, normalised=normalised, q=q, k=k, v=v)
+        del normalised  # not to be held any longer than it is needed
+        if 'weights' in wanted:
+            found['weights'] = attention_logits(q, k).softmax(-1)
+        found = {name: value for name, value in found.items() if name in wanted}
+        if complete:
+            weights = found.get('weights')
+            attended = F.scaled_dot_product_attention(q, k, v) if weights is None else weights @ v
+            x = self.merge(x, attended)
+        if 'output' in wanted:
+            found['output'] = x
+        return x, found
+
+    def attend(self, x: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+        """Run the block on tokens that see others, but not each other.
+
+        Args:
+            x: The tokens ``[B, M, width]``.
+            k, v: Keys and values of the others, ``[B, heads, N, d]``.
+            seen: Which of them each token sees, bool ``[B, 1, M, N]``.
+
+        Returns:
+            ``[B, M, width]``.
+        """
+        q, _, _ = self.project(self.norm1(x))
+        return self.merge(x, F.scaled_dot_product_attention(q, k, v, attn_mask=seen))
 
     def project(self, normalised: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values ``[B, heads, N, d]`` of the normalised input."""
@@ -169,10 +204,64 @@ class VisionTransformer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Run the whole tower on ``[B, 3, H, W]``; see :meth:`read_out` for the result."""
-        x, _ = self.embed(images)
-        for block in self.blocks:
-            x = block(x)
-        return self.read_out(x)
+        return self.read_out(self.run(images).x)
+
+    def run(
+        self,
+        images: Tensor,
+        keep: Optional[Mapping[int, Collection[str]]] = None,
+        sums: Optional[Mapping[str, Collection[int]]] = None,
+        scope: Optional[Tensor] = None,
+        each: Optional[Callable[[int, BlockTokens], None]] = None,
+        resampling: Optional[Resampling] = None,
+    ) -> Tokens:
+        """Run the blocks as far as something is asked of them, else all.
+
+        Of the last block that is asked for, no more is run than is asked for: without its
+        ``output``, the tokens returned are its input.
+
+        Args:
+            images: ``[B, 3, H, W]``, normalised as the tower was trained.
+            keep: Block, counted from 1 → what to keep of it, names of attributes of
+                :class:`.tokens.BlockTokens`.
+            sums: Such a name → the blocks whose values are summed.
+            scope: For copies of the class token that run beside the other tokens, unseen by them
+                and by each other: which patches each of them sees in all blocks, besides the
+                prefix, bool ``[B, R, N]``.
+            each: What is called with each block of ``keep`` and what would be kept of it, in place
+                of keeping it.
+            resampling: Another rule than the tower's.
+        """
+        x, grid = self.embed(images, resampling)
+        tokens = Tokens(x, grid)
+        copies = seen = None
+        if scope is not None:
+            copies = x[:, :1].expand(-1, scope.shape[1], -1)
+            seen = F.pad(scope, (self.num_prefix_tokens, 0), value=True)[:, None]
+        keep, each = keep or {}, each or tokens.blocks.__setitem__
+        sums = {name: numbers for name, numbers in (sums or {}).items() if numbers}
+        asked = {*keep, *(number for numbers in sums.values() for number in numbers)}
+        final = max(asked, default=len(self.blocks))
+        for number, block in enumerate(self.blocks[:final], 1):
+            kept = keep.get(number, ())
+            summed = [name for name, numbers in sums.items() if number in numbers]
+            wanted = {*kept, *summed, *(() if copies is None else 'kv')}
+            complete = number < final or number not in asked or 'output' in wanted
+            x, found = block.observe(x, wanted, complete)
+            if copies is not None:
+                copies = block.attend(copies, found['k'], found['v'], seen)
+            if kept:
+                each(number, BlockTokens(**{name: found[name] for name in kept}))
+            for name in summed:
+                _add(tokens.sums, name, found[name])
+            del found  # not to be held while the next block runs
+        tokens.x, tokens.copies = x, copies
+        return tokens
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tower is."""
+        return self.patch_embed.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -213,6 +302,14 @@ class VisionTransformer(nn.Module):
     def set_precision(self, dtype: torch.dtype) -> None:
         """See :func:`cast_matrices`."""
         cast_matrices(self, dtype)
+
+
+def _add(sums: Dict[str, Tensor], name: str, value: Tensor) -> None:
+    """Add a value to a sum, in float32."""
+    if name in sums:
+        sums[name] += value
+    else:
+        sums[name] = value.to(torch.float32, copy=True)
 
 
 def embed_patches(conv: nn.Conv2d, images: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from helpers import needs, run_method, seeded_images, seeded_tower
 
 from sclip_mmseg import InputError
 from sclip_mmseg.registry import METHODS
-from sclip_mmseg.towers import Resampling
+from sclip_mmseg.towers import BlockTokens, Resampling
 
 
 @pytest.fixture(scope='module')
@@ -77,9 +77,10 @@ def test_the_temperature_is_that_of_each_image(device):
     q, k, v = seeded_images(device, 3, 2, 4, 10, 8)
     normalised = torch.ones(2, 10, 32, device=device)
     normalised[1, :5] = 3
-    together = _method().mix(q, k, v, normalised, v)
+    seen = BlockTokens(normalised=normalised, q=q, k=k, v=v)
+    together = _method().mix(seen, v)
     for index, tau in ((0, 2.0), (1, 4.0)):  # times √8 the mean norm, √32 and 2 √32
-        alone = _method(temperature=tau).mix(q, k, v, normalised, v)
+        alone = _method(temperature=tau).mix(seen, v)
         torch.testing.assert_close(together[index], alone[index])
 
 

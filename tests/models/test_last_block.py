@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models import LastTokens
@@ -69,18 +70,17 @@ def test_clearclip_drops_residual_and_mlp(tokens):
 def test_naclip(tokens):
     method = METHODS.build(dict(type='NACLIP'))
     window = gaussian_window(GRID, 5.0, torch.float32, tokens.k.device)
-    expected = _weights(tokens.k, tokens.k, window) @ tokens.v
+    expected = _weights(tokens.k, tokens.k, F.pad(window, (1, 0, 1, 0))) @ tokens.v
     torch.testing.assert_close(method.mix(tokens), expected)
     assert not method.keep_residual
 
 
 def test_gaussian_window(device):
     window = gaussian_window(GRID, 5.0, torch.float32, device)
-    assert window[0].sum() == window[:, 0].sum() == 0
-    assert (window.diagonal()[1:] == 1).all()
+    assert (window.diagonal() == 1).all()
     # From the first patch to the last: one row down, two columns right.
     expected = torch.tensor(-(1 + 4) / 50, device=device).exp()
-    torch.testing.assert_close(window[1, -1], expected)
+    torch.testing.assert_close(window[0, -1], expected)
 
 
 def test_patch_offsets(device):

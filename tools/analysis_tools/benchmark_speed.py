@@ -251,7 +251,7 @@ def programs(cfg: Config, model: nn.Module, case: Case) -> Dict[str, Callable[[]
     """The three programs of a case, by letter."""
     photo = random_photo(case.resized)
     tower = model.image_encoder.tower
-    visual = openai_model(cfg.model.image_encoder.clip, tower.positions.device, tower.dtype).visual
+    visual = openai_model(cfg.model.image_encoder.clip, tower.device, tower.dtype).visual
     [image] = model.data_preprocessor(dict(inputs=[photo]))['inputs']
     image = image.to(tower.dtype)
     class_ids = model.text_head.query_set.class_ids

@@ -157,7 +157,7 @@ class SharpenedCLIP(LastBlockMethod):
 class LocalCLIP(CLIP):
     """CLIP's attention among the patches of a window around each.
 
-    The class token attends to all tokens and patches attend to it.
+    The prefix attends to all tokens and patches attend to it.
 
     Args:
         window: Side of the window in patches, odd.
@@ -173,11 +173,9 @@ class LocalCLIP(CLIP):
         self.window = window
 
     def bias(self, tokens: LastTokens) -> Tensor:
-        """0 in the window and for the class token, minus infinity elsewhere, ``[1 + N, 1 + N]``."""
+        """0 in the window and for the prefix, minus infinity elsewhere, ``[P + N, P + N]``."""
         far = patch_distance(tokens.grid, tokens.q.device) > self.window // 2
-        bias = tokens.q.new_zeros(1 + len(far), 1 + len(far))
-        bias[1:, 1:].masked_fill_(far, float('-inf'))
-        return bias
+        return tokens.pad(tokens.q.new_zeros(far.shape).masked_fill_(far, float('-inf')))
 
 
 @METHODS.register_module()

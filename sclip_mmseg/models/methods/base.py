@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...towers import VisionTransformer
-from ...towers.vit import Grid
+from ...towers import Grid, VisionTransformer
+from ...towers.tokens import OnGrid
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
 from ..view import View
@@ -71,16 +71,16 @@ class Method(nn.Module):
 
 
 @dataclass
-class LastTokens:
-    """What the last block's attention sees; tokens are the class token and N patches, row by row.
+class LastTokens(OnGrid):
+    """What the last block's attention sees: P tokens of the prefix, then N patches, row by row.
 
     Attributes:
-        q, k, v: The block's own queries, keys and values ``[B, heads, 1 + N, d]``.
-        x: The block's normalised input ``[B, 1 + N, width]``, of which q, k and v are projections.
+        q, k, v: The block's own queries, keys and values ``[B, heads, P + N, d]``.
+        x: The block's normalised input ``[B, P + N, width]``, of which q, k and v are projections.
         grid: Patch rows and columns, whose product is N.
-        earlier: Mean attention map of the blocks that the method asked for, ``[B, heads, 1 + N,
-            1 + N]``; rows sum to 1.
-        similarity: What :class:`.resclip.SFR` adds to the logits, ``[B, 1, 1 + N, 1 + N]``, 0 to 1.
+        earlier: Mean attention map of the blocks that the method asked for, ``[B, heads, P + N,
+            P + N]``; rows sum to 1.
+        similarity: What :class:`.resclip.SFR` adds to the logits, ``[B, 1, P + N, P + N]``, 0 to 1.
     """
 
     q: Tensor
@@ -92,33 +92,13 @@ class LastTokens:
     similarity: Optional[Tensor] = None
 
     def heads_of(self, x: Tensor) -> Tensor:
-        """Cut ``[B, 1 + N, width]`` into heads, ``[B, heads, 1 + N, d]``."""
+        """Cut ``[B, P + N, width]`` into heads, ``[B, heads, P + N, d]``."""
         return x.unflatten(-1, (self.q.shape[1], -1)).transpose(1, 2)
 
-
-def run_earlier_blocks(
-    tower: VisionTransformer, images: Tensor, mean_of: Sequence[int] = ()
-) -> Tuple[Tensor, Grid, Optional[Tensor]]:
-    """Run all blocks but the last.
-
-    Args:
-        tower: CLIP's image tower.
-        images: ``[B, 3, H, W]``.
-        mean_of: Blocks, counted from 1, whose mean attention map is wanted.
-
-    Returns:
-        Input of the last block ``[B, 1 + N, width]``, patch rows and columns, and the mean map
-        ``[B, heads, 1 + N, 1 + N]``, None for none.
-    """
-    x, grid = tower.embed(images)
-    mean = None
-    for number, block in enumerate(tower.blocks[:-1], 1):
-        if number in mean_of:
-            x, weights = block.forward_with_weights(x)
-            mean = weights if mean is None else mean + weights
-        else:
-            x = block(x)
-    return x, grid, None if mean is None else mean / len(set(mean_of))
+    def pad(self, weights: Tensor) -> Tensor:
+        """Weights ``[..., N, N]`` of patches, with zeros for the prefix ``[..., P + N, P + N]``."""
+        prefix = self.q.shape[2] - self.num_patches
+        return F.pad(weights, (prefix, 0, prefix, 0))
 
 
 class LastBlockMethod(Method):
@@ -148,20 +128,22 @@ class LastBlockMethod(Method):
     def prepare(
         self, tower: VisionTransformer, view: View, classify: Classify
     ) -> Tuple[Tensor, LastTokens]:
-        """Input of the last block ``[B, 1 + N, width]``, and what its attention sees."""
-        x, grid, earlier = run_earlier_blocks(tower, view.images, self.earlier_blocks)
-        last = tower.blocks[-1]
-        q, k, v = last.project(normalised := last.norm1(x))
-        return x, LastTokens(q, k, v, normalised, grid, earlier)
+        """Input of the last block ``[B, P + N, width]``, and what its attention sees."""
+        number, mean_of = len(tower.blocks), set(self.earlier_blocks)
+        asked = {number: ['normalised', 'q', 'k', 'v']}
+        tokens = tower.run(view.images, asked, sums={'weights': mean_of})
+        last = tokens.blocks[number]
+        earlier = (tokens.sums['weights'] / len(mean_of)).to(last.q) if mean_of else None
+        return tokens.x, LastTokens(last.q, last.k, last.v, last.normalised, tokens.grid, earlier)
 
     def read_out(self, tower: VisionTransformer, x: Tensor, tokens: LastTokens) -> Tensor:
         """Run the last block's attention and all that follows, to ``[B, h, w, D]``."""
         block, mixed = tower.blocks[-1], self.mix(tokens)
         x = block.merge(x, mixed) if self.keep_residual else block.join(mixed)
-        return tower.read_out(x[:, 1:]).unflatten(1, tokens.grid)
+        return tower.read_out(tokens.patches_of(x)).unflatten(1, tokens.grid)
 
     def mix(self, tokens: LastTokens) -> Tensor:
-        """Mix the values of all tokens, to ``[B, heads, 1 + N, d]``."""
+        """Mix the values of all tokens, to ``[B, heads, P + N, d]``."""
         bias = self.bias(tokens)
         maps = (
             F.scaled_dot_product_attention(a, b, tokens.v, attn_mask=bias)
@@ -170,23 +152,26 @@ class LastBlockMethod(Method):
         return sum(maps)
 
     def pairs(self, tokens: LastTokens) -> List[Tuple[Tensor, Tensor]]:
-        """Features ``[B, heads, 1 + N, d]`` whose scaled products are the logits of each map."""
+        """Features ``[B, heads, P + N, d]`` whose scaled products are the logits of each map."""
         raise NotImplementedError
 
     def bias(self, tokens: LastTokens) -> Optional[Tensor]:
-        """Added to all logits, broadcastable to ``[B, heads, 1 + N, 1 + N]``; None for 0."""
+        """Added to all logits, broadcastable to ``[B, heads, P + N, P + N]``; None for 0."""
         return None
 
     def attention_weights(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
-        """The weights of the values, ``[B, heads, 1 + N, 1 + N]``: what it makes of an identity."""
-        _, tokens = self.prepare(tower, view, classify)
-        identity = torch.eye(tokens.v.shape[2], dtype=tokens.v.dtype, device=tokens.v.device)
-        return self.mix(replace(tokens, v=identity.expand(*tokens.v.shape[:2], -1, -1)))
+        """The weights of the values, ``[B, heads, P + N, P + N]``: what it makes of an identity."""
+        return self._weights(self.prepare(tower, view, classify)[1])
 
     def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
         """See :class:`Method`."""
-        weights = self.attention_weights(tower, view, classify).float().mean(1)
-        return unflatten_map(weights[:, 1:, 1:], tower.grid(view.images))
+        _, tokens = self.prepare(tower, view, classify)
+        weights = self._weights(tokens).float().mean(1)
+        return unflatten_map(tokens.map_of(weights), tokens.grid)
+
+    def _weights(self, tokens: LastTokens) -> Tensor:
+        identity = torch.eye(tokens.v.shape[2], dtype=tokens.v.dtype, device=tokens.v.device)
+        return self.mix(replace(tokens, v=identity.expand(*tokens.v.shape[:2], -1, -1)))
 
 
 def unflatten_map(weights: Tensor, grid: Grid) -> Tensor:
@@ -219,8 +204,7 @@ def gaussian_window(grid: Grid, std: float, dtype: torch.dtype, device: torch.de
         device: Of the result.
 
     Returns:
-        ``[1 + N, 1 + N]``, zero for the class token.
+        ``[N, N]``.
     """
     dy, dx = patch_offsets(grid, device)
-    window = (-(dy**2 + dx**2) / (2 * std**2)).exp()
-    return F.pad(window, (1, 0, 1, 0)).to(dtype)
+    return (-(dy**2 + dx**2) / (2 * std**2)).exp().to(dtype)

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from ...regions import rank_ids, resize_nearest
 from ...registry import METHODS
-from ...towers import Block, VisionTransformer
+from ...towers import Grid, VisionTransformer
 from ...towers.proxy import ProxyTower
-from ...towers.vit import Grid
 from ...utils.errors import InputError
 from ..view import View
 from .base import Classify, Method, unflatten_map
@@ -86,13 +85,24 @@ class CorrCLIP(Method):
         grid = tower.grid(view.images)
         cells = resize_nearest(regions.unflatten(1, fine), grid).flatten(1)
         cells = rank_ids(cells)
-        x, averaged, copies = self._encode(tower, view.images, cells)
-
-        prefix, last = tower.num_prefix_tokens, tower.blocks[-1]
-        main, spatial = (
-            mix_values(last, tokens[:, prefix:], grid, weights, fine) for tokens in (x, averaged)
+        numbers = torch.arange(int(cells.max()) + 1, device=cells.device)
+        depth = len(tower.blocks)
+        averaged = self._averaged(depth)
+        tokens = tower.run(
+            view.images,
+            {depth: ['input']},
+            sums={'output': averaged},
+            scope=cells[:, None] == numbers[:, None],
         )
+
+        levels = (tokens.sums['output'] / len(averaged)).to(tokens.x)
+        main, spatial = (
+            mix_values(tower.blocks[-1], patches, grid, weights, fine)
+            for patches in (tokens.patches, tokens.patches_of(levels))
+        )
+        # An image with fewer regions has copies that see the class token only.
         parents = resize_nearest(cells.unflatten(1, grid), fine).flatten(1)
+        copies = tokens.copies
         semantic = copies.gather(1, parents[..., None].expand(-1, -1, copies.shape[-1]))
         read = tower.read_out
         sum_ = read(main) + self.spatial * read(spatial) + self.semantic * read(semantic)
@@ -138,59 +148,11 @@ class CorrCLIP(Method):
         logits = similarity.mul_(self.sharpness)
         return logits.masked_fill_(~allowed, -float('inf')).softmax(-1)
 
-    def _encode(
-        self, tower: VisionTransformer, images: Tensor, cells: Tensor
-    ) -> Tuple[Tensor, Tensor, Tensor]:
-        """Run the blocks.
-
-        Args:
-            tower: CLIP's image tower.
-            images: ``[B, 3, H, W]``.
-            cells: Region of each patch ``[B, N]``, 0 to M - 1.
-
-        Returns:
-            Input of the last block and mean output of earlier ones, both ``[B, 1 + N, width]``, and
-            the last block's output for the copies of the class token ``[B, M, width]``. An image
-            with fewer regions has copies that see the class token only.
-        """
-        x, _ = tower.embed(images)
-        prefix = tower.num_prefix_tokens
-        numbers = torch.arange(int(cells.max()) + 1, device=cells.device)
-        seen = F.pad(cells[:, None] == numbers[:, None], (prefix, 0), value=True)[:, None]
-        copies = x[:, :1].expand(-1, len(numbers), -1)
-        chosen = self._averaged(len(tower.blocks))
-        averaged = torch.zeros_like(x)
-        *blocks, last = tower.blocks
-        for number, block in enumerate(blocks, 1):
-            q, k, v = block.project(block.norm1(x))
-            copies = attend(block, copies, k, v, seen)
-            x = block.merge(x, F.scaled_dot_product_attention(q, k, v))
-            if number in chosen:
-                averaged += x / len(chosen)
-        _, k, v = last.project(last.norm1(x))
-        return x, averaged, attend(last, copies, k, v, seen)
-
     def _averaged(self, depth: int) -> List[int]:
         if self.blocks is not None:
             return sorted(set(self.blocks))
         first, final = _AVERAGED.get(depth, (3, depth - 2))
         return list(range(first, final + 1))
-
-
-def attend(block: Block, copies: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
-    """Run a block on tokens that see others, but not each other.
-
-    Args:
-        block: The block.
-        copies: The tokens ``[B, M, width]``.
-        k, v: Keys and values of the others, ``[B, heads, N, d]``.
-        seen: Which of them each token sees, bool ``[B, 1, M, N]``.
-
-    Returns:
-        ``[B, M, width]``.
-    """
-    q, _, _ = block.project(block.norm1(copies))
-    return block.merge(copies, F.scaled_dot_product_attention(q, k, v, attn_mask=seen))
 
 
 def merge_regions(regions: Tensor, features: Tensor, distance: float) -> Tensor:

@@ -1,18 +1,19 @@
 """GEM (Bousselham et al., *Grounding Everything*, CVPR 2024, arXiv 2312.00878)."""
 
-from typing import Optional
+from typing import Callable, Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...registry import METHODS
-from ...towers import Resampling, VisionTransformer
+from ...towers import BlockTokens, Resampling, Tokens, VisionTransformer
 from ...utils.errors import InputError
 from ..view import View
 from .base import Classify, Method, unflatten_map
 
 _RESAMPLING = Resampling(offset=None, antialias=True)  # of GEM's own positions
+_SEEN = ('input', 'normalised', 'q', 'k', 'v')
 
 
 @METHODS.register_module()
@@ -52,50 +53,53 @@ class GEM(Method):
 
     def forward(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
         """See :class:`.base.Method`."""
-        x, grid = tower.embed(view.images, _RESAMPLING)
-        first = len(tower.blocks) - (self.depth - 1)
-        for block in tower.blocks[:first]:
-            x = block(x)
-        stream = x
-        for number, block in enumerate(tower.blocks[first:], first + 1):
-            normalised = block.norm1(x)
-            q, k, v = block.project(normalised)
-            stream = stream + block.join(self.mix(q, k, v, normalised, values=v))
-            if number < len(tower.blocks):  # CLIP's own output is not asked for
-                x = block.merge(x, F.scaled_dot_product_attention(q, k, v))
-        return tower.read_out(stream[:, 1:]).unflatten(1, grid)
+        stream: Optional[Tensor] = None
+
+        def join(number: int, seen: BlockTokens) -> None:
+            nonlocal stream
+            mixed = tower.blocks[number - 1].join(self.mix(seen, values=seen.v))
+            stream = (seen.input if stream is None else stream) + mixed
+
+        tokens = self._run(tower, view, self.depth - 1, join)
+        return tower.read_out(tokens.patches_of(stream)).unflatten(1, tokens.grid)
 
     def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
         """See :class:`.base.Method`; of the last block."""
-        x, grid = tower.embed(view.images, _RESAMPLING)
-        *blocks, last = tower.blocks
-        for block in blocks:
-            x = block(x)
-        normalised = last.norm1(x)
-        q, k, v = last.project(normalised)
-        identity = torch.eye(v.shape[2], dtype=v.dtype, device=v.device)
-        values = identity.expand(*v.shape[:2], -1, -1)
-        weights = self.mix(q, k, v, normalised, values).float().mean(1)
-        return unflatten_map(weights[:, 1:, 1:], grid)
+        tokens = self._run(tower, view, 1)
+        [last] = tokens.blocks.values()
+        identity = torch.eye(last.v.shape[2], dtype=last.v.dtype, device=last.v.device)
+        weights = self.mix(last, values=identity.expand(*last.v.shape[:2], -1, -1))
+        return unflatten_map(tokens.map_of(weights.float().mean(1)), tokens.grid)
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, normalised: Tensor, values: Tensor) -> Tensor:
+    def _run(
+        self,
+        tower: VisionTransformer,
+        view: View,
+        count: int,
+        each: Optional[Callable[[int, BlockTokens], None]] = None,
+    ) -> Tokens:
+        """Run the tower, and keep or use what the last blocks see, so many of them."""
+        depth = len(tower.blocks)
+        asked = dict.fromkeys(range(depth - count + 1, depth + 1), _SEEN)
+        return tower.run(view.images, asked, each=each, resampling=_RESAMPLING)
+
+    def mix(self, seen: BlockTokens, values: Tensor) -> Tensor:
         """The self-self attention.
 
         Args:
-            q, k, v: ``[B, heads, 1 + N, d]``.
-            normalised: What they are projected from, ``[B, 1 + N, width]``.
-            values: What is mixed, ``[B, heads, 1 + N, e]``: v, but for pictures of the weights.
+            seen: What the block's own attention sees.
+            values: What is mixed, ``[B, heads, P + N, e]``: v, but for pictures of the weights.
 
         Returns:
             Like ``values``.
         """
         # τ √d, since attention divides logits by √d.
         if self.temperature is None:
-            scale = normalised.float().norm(dim=-1).mean(1).view(-1, 1, 1, 1)
+            scale = seen.normalised.float().norm(dim=-1).mean(1).view(-1, 1, 1, 1)
         else:
-            scale = self.temperature * q.shape[-1] ** 0.5
+            scale = self.temperature * seen.q.shape[-1] ** 0.5
         mixed = 0
-        for z in (v, k, q):
+        for z in (seen.v, seen.k, seen.q):
             z = _normalise(z)
             for _ in range(self.iterations):
                 z = _normalise(_attend(z, scale, z))

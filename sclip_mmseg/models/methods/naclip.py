@@ -33,5 +33,5 @@ class NACLIP(LastBlockMethod):
         return [(tokens.k, tokens.k)]
 
     def bias(self, tokens: LastTokens) -> Tensor:
-        """The window ω ``[1 + N, 1 + N]``."""
-        return gaussian_window(tokens.grid, self.std, tokens.k.dtype, tokens.k.device)
+        """The window ω ``[P + N, P + N]``, 0 for the prefix."""
+        return tokens.pad(gaussian_window(tokens.grid, self.std, tokens.k.dtype, tokens.k.device))

@@ -4,9 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...registry import METHODS
-from ...towers import Block, VisionTransformer
+from ...towers import Block, Grid, VisionTransformer
 from ...towers.proxy import ProxyTower
-from ...towers.vit import Grid
 from ...utils.errors import InputError
 from ..view import View
 from .base import Classify, Method, unflatten_map
@@ -47,12 +46,8 @@ class ProxyCLIP(Method):
         """See :class:`.base.Method`; features are on the second tower's grid."""
         features = proxy(view.images)
         weights = self.weights(features.flatten(1, 2))
-        x, grid = tower.embed(view.images)
-        *blocks, last = tower.blocks
-        for block in blocks:
-            x = block(x)
-        patches = x[:, tower.num_prefix_tokens :]
-        mixed = mix_values(last, patches, grid, weights, features.shape[1:3])
+        last = tower.run(view.images, {len(tower.blocks): ['input']})
+        mixed = mix_values(tower.blocks[-1], last.patches, last.grid, weights, features.shape[1:3])
         return tower.read_out(mixed).unflatten(1, features.shape[1:3])
 
     def attention_map(

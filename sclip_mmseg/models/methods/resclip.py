@@ -4,12 +4,10 @@ import math
 from typing import Iterable, Iterator, Optional, Sequence, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...registry import METHODS, REFINERS
-from ...towers import VisionTransformer, attention_logits
-from ...towers.vit import Grid
+from ...towers import Grid, VisionTransformer, attention_logits
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
 from ..decision import best_queries
@@ -52,7 +50,7 @@ class ResCLIP(LastBlockMethod):
         if self.sfr is not None:
             cosines = classify(self.read_out(tower, x, tokens))  # as yet without similarity
             similarity = self.sfr(cosines, view.images, classify.class_ids, tower.patch_size)
-            tokens.similarity = similarity
+            tokens.similarity = tokens.pad(similarity)[:, None]
         return x, tokens
 
     def mix(self, tokens: LastTokens) -> Tensor:
@@ -90,7 +88,7 @@ class _Mixer(nn.Module):
         self.tau, self.lam = tau, lam
 
     def mix(self, own: Tensor, other: Tensor) -> Tensor:
-        """Mix two maps ``[B, heads, 1 + N, 1 + N]``."""
+        """Mix two maps ``[B, heads, P + N, P + N]``."""
         return self.tau * ((1 - self.lam) * own + self.lam * other)
 
 
@@ -166,7 +164,7 @@ class SFR(_Mixer):
             patch_size: Side of a patch in pixels.
 
         Returns:
-            ``[B, 1, 1 + N, 1 + N]``, float32, at most 1; zero for the class token.
+            ``[B, N, N]``, float32, at most 1.
         """
         size = tuple(images.shape[-2:])
         # As many at a time as fill an accelerator; on a CPU one, whose map stays in its cache.
@@ -175,8 +173,7 @@ class SFR(_Mixer):
         labels = torch.cat([self._segment(*part, class_ids) for part in parts])
         labels = patch_labels(labels, patch_size, num_labels=cosines.shape[1])
         similarity = smooth_rows(patch_similarity(labels, self.full_line))
-        similarity = similarity / similarity.amax((1, 2), keepdim=True)
-        return F.pad(similarity, (1, 0, 1, 0))[:, None]
+        return similarity / similarity.amax((1, 2), keepdim=True)
 
     def _segment(self, cosines: Tensor, images: Tensor, class_ids: Tensor) -> Tensor:
         """Label of each pixel, int64 ``[B, H, W]``."""

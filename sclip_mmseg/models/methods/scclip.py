@@ -1,14 +1,13 @@
 """SC-CLIP, *Self-Calibrated CLIP for Training-Free Open-Vocabulary Segmentation* (2411.15869)."""
 
-from typing import Dict, Optional, Sequence, Tuple, Union
+from typing import Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...registry import METHODS
-from ...towers import VisionTransformer, attention_logits
-from ...towers.vit import Block, Grid
+from ...towers import Block, Grid, Tokens, VisionTransformer, attention_logits
 from ...utils.errors import InputError
 from ..view import View
 from .base import Classify, Method, unflatten_map
@@ -98,29 +97,32 @@ class SCCLIP(Method):
         Raises:
             InputError: If the windows have too few patches.
         """
-        grid, averaged, tokens, weights, edges = self._prepare(tower, view.images)
-        block, levels = tower.blocks[-1], tokens[1]
+        tokens, averaged, weights, edges = self._prepare(tower, view.images)
+        block, branches = tower.blocks[-1], (tokens.x, tokens.sums['output'])
         # Both branches are averaged together in the end, which is the same as one by one.
-        features = attend(block, averaged, weights) + attend(block, levels[:, 1:], weights)
-        features = features + self.class_weight * sum(branch[:, 0] for branch in tokens)[:, None]
-        features = average(features, edges, self.threshold)
-        return tower.read_out(features.to(tower.dtype)).unflatten(1, grid)
+        patches = averaged, tokens.patches_of(branches[1])
+        features = sum(attend(block, branch, weights) for branch in patches)
+        class_tokens = sum(tokens.prefix_of(branch)[:, :1] for branch in branches)
+        features = average(features + self.class_weight * class_tokens, edges, self.threshold)
+        return tower.read_out(features.to(tower.dtype)).unflatten(1, tokens.grid)
 
     def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
         """See :class:`.base.Method`: the main branch's."""
-        grid, averaged, _, weights, _ = self._prepare(tower, view.images)
+        tokens, averaged, weights, _ = self._prepare(tower, view.images)
         block = tower.blocks[-1]
         _, k, _ = block.project(block.norm1(averaged).to(tower.dtype))
         own = attention_logits(k, k).float().softmax(-1).mean(1)
-        return unflatten_map((own + weights) / 2, grid)
+        return unflatten_map((own + weights) / 2, tokens.grid)
 
-    def _prepare(self, tower: VisionTransformer, images: Tensor) -> tuple:
-        """Run all blocks but the last, and calibrate.
+    def _prepare(
+        self, tower: VisionTransformer, images: Tensor
+    ) -> Tuple[Tokens, Tensor, Tensor, Tensor]:
+        """Run the tower as far as the last block, and calibrate.
 
         Returns:
-            The grid, the repaired and averaged patches ``[B, N, width]``, the tokens ``[B, 1 + N,
-            width]`` of the two branches, the map of all heads and the edges' similarities, both
-            ``[B, N, N]``.
+            The last block's input with the sum of the level blocks' outputs, the repaired and
+            averaged patches ``[B, N, width]``, the map of all heads and the edges' similarities,
+            both ``[B, N, N]``; all float32.
         """
         grid = tower.grid(images)
         if grid[0] * grid[1] <= self.neighbours:
@@ -128,39 +130,23 @@ class SCCLIP(Method):
                 f'method.neighbours={self.neighbours} needs windows of more patches than that, '
                 f'these have {grid[0]} × {grid[1]}: enlarge test_cfg.crop_size or the images'
             )
-        before_last, levels, patches = self._run_blocks(tower, images)
-        last_patches = before_last[:, 1:]
-        factors = local_outlier_factors(last_patches, self.neighbours)
-        anomalous = find_anomalies(factors, self.share)
-        repaired = repair(last_patches, anomalous, grid)
-        similarity_block, edge_block, _ = self.blocks(len(tower.blocks))
-        similarity = cosines(repair(patches[similarity_block], anomalous, grid))
-        edges = cosines(patches[edge_block])
+        depth = len(tower.blocks)
+        similarity_block, edge_block, level_blocks = self.blocks(depth)
+        asked = {depth: ['input'], similarity_block: ['output'], edge_block: ['output']}
+        tokens = tower.run(images, asked, sums={'output': level_blocks})
+        tokens.x = tokens.x.float()
 
+        def patches_of_block(number: int) -> Tensor:
+            return tokens.patches_of(tokens.blocks[number].output).float()
+
+        anomalous = find_anomalies(
+            local_outlier_factors(tokens.patches, self.neighbours), self.share
+        )
+        repaired = repair(tokens.patches, anomalous, grid)
+        similarity = cosines(repair(patches_of_block(similarity_block), anomalous, grid))
+        edges = cosines(patches_of_block(edge_block))
         averaged = average(repaired, similarity, self.threshold)
-        return grid, averaged, (before_last, levels), self.attention(similarity), edges
-
-    def _run_blocks(
-        self, tower: VisionTransformer, images: Tensor
-    ) -> Tuple[Tensor, Tensor, Dict[int, Tensor]]:
-        """Run the blocks before the last.
-
-        Returns:
-            The last one's input ``[B, 1 + N, width]``, the sum of the level blocks' outputs, of the
-            same shape, and the patches of the similarity and edge blocks ``[B, N, width]`` by
-            block; all float32.
-        """
-        x, _ = tower.embed(images)
-        similarity_block, edge_block, level_blocks = self.blocks(len(tower.blocks))
-        levels: Union[int, Tensor] = 0
-        patches: Dict[int, Tensor] = {}
-        for number, block in enumerate(tower.blocks[:-1], 1):
-            x = block(x)
-            if number in level_blocks:
-                levels = levels + x.float()
-            if number in (similarity_block, edge_block):
-                patches[number] = x[:, 1:].float()
-        return x.float(), levels, patches
+        return tokens, averaged, self.attention(similarity), edges
 
     def attention(self, similarity: Tensor) -> Tensor:
         """Attention map of similarities, both ``[B, N, N]``: those above their mean count.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...registry import REFINERS
 from ...towers import Resampling, load_image_tower, read_tensors, resolve_clip
-from ...towers.vit import Grid, cast_matrices, matrices
+from ...towers.vit import cast_matrices, matrices
 from ...utils.errors import InputError
 from ..image_encoder import check_precision
 from ..methods import Classify
@@ -96,14 +96,14 @@ class TCLEncoder(nn.Module):
             where a side is no multiple of the patch size.
         """
         images, padding = pad_to_patches(view.images, self.patch_size)
-        x, grid = self._last_input(images)
-        masks = self.masker.masks(text(self.masker(x, grid)))
+        patches = self._last_input(images)
+        masks = self.masker.masks(text(self.masker(patches)))
         size = tuple(masks.shape[-2:])
         if self.refine is not None:
             guide = F.interpolate(images.float(), size, mode='bilinear', align_corners=True)
             masks = self.refine(masks, guide)
         if self.kp_w:
-            masks = masks.lerp(_resize(self._known(x, grid, text), size), self.kp_w)
+            masks = masks.lerp(_resize(self._known(patches, text), size), self.kp_w)
         if not any(padding):
             return masks
         left, right, top, bottom = padding
@@ -111,29 +111,26 @@ class TCLEncoder(nn.Module):
         fine = _resize(masks, (height, width))
         return fine[..., top : height - bottom, left : width - right]
 
-    def _last_input(self, images: Tensor) -> Tuple[Tensor, Grid]:
-        """Input of CLIP's last block, ``[B, 1 + N, width]``, and the patch grid."""
-        x, grid = self.tower.embed(images)
-        for block in self.tower.blocks[:-1]:
-            x = block(x)
-        return x, grid
+    def _last_input(self, images: Tensor) -> Tensor:
+        """The patches in the input of CLIP's last block, ``[B, h, w, width]``."""
+        tokens = self.tower.run(images, {len(self.tower.blocks): ['input']})
+        return tokens.patches.unflatten(1, tokens.grid)
 
-    def _known(self, x: Tensor, grid: Grid, text: Classify) -> Tensor:
+    def _known(self, patches: Tensor, text: Classify) -> Tensor:
         """CLIP's own masks ``[B, Q, h, w]``, 0 to 1, its last block's tokens seeing themselves."""
-        x = attend_to_itself(self.tower.blocks[-1], x)
-        cosines = text(self.tower.read_out(x[:, 1:]).unflatten(1, grid))
+        cosines = text(self.tower.read_out(attend_to_itself(self.tower.blocks[-1], patches)))
         return (_KNOWN_SCALE * (cosines - _KNOWN_CENTRE)).sigmoid()
 
     def features(self, view: View, text: Classify) -> Tensor:
         """L2-normalised features ``[B, 4h, 4w, D]`` of the decoder, float32, padding included."""
         images, _ = pad_to_patches(view.images, self.patch_size)
-        return F.normalize(self.masker(*self._last_input(images)).float(), dim=-1)
+        return F.normalize(self.masker(self._last_input(images)).float(), dim=-1)
 
     def choose_batch(self, size: Tuple[int, int]) -> int:
         """Number of windows of a height and width in pixels to encode at a time."""
         rows, columns = (-(-side // self.patch_size) for side in size)
-        device = self.tower.positions.device
-        chosen = choose_window_batch(1 + rows * columns, self.tower.width, self.tower.heads, device)
+        tower, tokens = self.tower, self.tower.num_prefix_tokens + rows * columns
+        chosen = choose_window_batch(tokens, tower.width, tower.heads, tower.device)
         return min(chosen, _LARGEST_BATCH)
 
 

@@ -6,17 +6,18 @@ from torch import Tensor, nn
 
 from ...towers import Block, Layout, VisionTransformer
 from ...towers.layouts import OPENAI_PARTS, StateDict, fill
-from ...towers.vit import Grid, LayerNorm
+from ...towers.vit import LayerNorm
 from ...utils.errors import InputError
 
 _STAGES = 2  # each doubles the resolution
 _STEPS = ('conv', 'conv2')  # of a stage, by their names in the file
 
 
-def attend_to_itself(block: Block, x: Tensor) -> Tensor:
-    """Run a block whose tokens ``[B, N, width]`` see only themselves."""
+def attend_to_itself(block: Block, patches: Tensor) -> Tensor:
+    """Run a block whose tokens ``[B, h, w, width]`` see only themselves."""
+    x = patches.flatten(1, 2)
     _, _, v = block.project(block.norm1(x))
-    return block.merge(x, v)
+    return block.merge(x, v).view_as(patches)
 
 
 class GatedConv(nn.Module):
@@ -39,7 +40,7 @@ class GatedConv(nn.Module):
 
 
 class Masker(nn.Module):
-    """Tokens of CLIP's last block's input → features on a grid four times as fine.
+    """Patches of CLIP's last block's input → features on a grid four times as fine.
 
     Args:
         heads: Of the block.
@@ -57,17 +58,9 @@ class Masker(nn.Module):
         self.scale = nn.Parameter(torch.empty(()))
         self.bias = nn.Parameter(torch.empty(()))
 
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        """Decode the class token and N patches.
-
-        Args:
-            x: ``[B, 1 + N, width]``.
-            grid: Rows h and columns w of the patches.
-
-        Returns:
-            Features ``[B, 4h, 4w, output_dim]``, of any length.
-        """
-        x = attend_to_itself(self.block, x)[:, 1:].unflatten(1, grid)
+    def forward(self, patches: Tensor) -> Tensor:
+        """Decode patches ``[B, h, w, width]``, to ``[B, 4h, 4w, output_dim]``, of any length."""
+        x = attend_to_itself(self.block, patches)
         for number, conv in enumerate(self.convs):
             if number % len(_STEPS) == 0:
                 x = x.repeat_interleave(2, 1).repeat_interleave(2, 2)

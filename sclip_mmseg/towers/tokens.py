@@ -1,0 +1,81 @@
+"""What a tower makes of images: tokens, and what was kept of its blocks."""
+
+from dataclasses import dataclass, field
+from typing import Dict, Optional, Tuple
+
+from torch import Tensor
+
+Grid = Tuple[int, int]
+
+
+@dataclass
+class BlockTokens:
+    """What was kept of a block; None for what was not asked for.
+
+    Attributes:
+        input: The block's input ``[B, P + N, width]``.
+        normalised: The same after its first norm, of which q, k and v are projections.
+        q, k, v: What its attention sees ``[B, heads, P + N, d]``, rotary positions included.
+        weights: Its attention ``[B, heads, P + N, P + N]``; rows sum to 1.
+        output: Its output ``[B, P + N, width]``.
+    """
+
+    input: Optional[Tensor] = None
+    normalised: Optional[Tensor] = None
+    q: Optional[Tensor] = None
+    k: Optional[Tensor] = None
+    v: Optional[Tensor] = None
+    weights: Optional[Tensor] = None
+    output: Optional[Tensor] = None
+
+
+class OnGrid:
+    """Splits tokens: P in front, the prefix, and the N patches of :attr:`grid`, row by row."""
+
+    grid: Grid
+
+    @property
+    def num_patches(self) -> int:
+        """N."""
+        return self.grid[0] * self.grid[1]
+
+    def patches_of(self, x: Tensor) -> Tensor:
+        """The patches ``[..., N, C]`` of tokens ``[..., P + N, C]``."""
+        return x[..., -self.num_patches :, :]
+
+    def prefix_of(self, x: Tensor) -> Tensor:
+        """The prefix ``[..., P, C]`` of tokens ``[..., P + N, C]``."""
+        return x[..., : -self.num_patches, :]
+
+    def map_of(self, weights: Tensor) -> Tensor:
+        """The patches' part ``[..., N, N]`` of weights ``[..., P + N, P + N]``."""
+        return weights[..., -self.num_patches :, -self.num_patches :]
+
+
+@dataclass
+class Tokens(OnGrid):
+    """Tokens of B images, where a run of :meth:`.vit.VisionTransformer.run` ended.
+
+    Attributes:
+        x: All tokens ``[B, P + N, width]``: the prefix (class token, registers), then N patches.
+        grid: Patch rows and columns, whose product is N.
+        blocks: What was kept, by the blocks' numbers, counted from 1.
+        sums: Sums over blocks, float32, by the name of what was summed.
+        copies: The copies of the class token ``[B, R, width]``; None without a scope.
+    """
+
+    x: Tensor
+    grid: Grid
+    blocks: Dict[int, BlockTokens] = field(default_factory=dict)
+    sums: Dict[str, Tensor] = field(default_factory=dict)
+    copies: Optional[Tensor] = None
+
+    @property
+    def prefix(self) -> Tensor:
+        """``[B, P, width]``."""
+        return self.prefix_of(self.x)
+
+    @property
+    def patches(self) -> Tensor:
+        """``[B, N, width]``."""
+        return self.patches_of(self.x)
