@@ -240,10 +240,8 @@ class Borrowed(Method):
         """See the base."""
         guide = F.normalize(proxy(view.images), dim=-1)
         weights = (guide.flatten(1, 2) @ guide.flatten(1, 2).transpose(1, 2) * 20).softmax(-1)
-        x, grid = tower.embed(view.images)
-        for block in tower.blocks:
-            x = block(x)
-        coarse = x[:, 1:].unflatten(1, grid).permute(0, 3, 1, 2)
+        tokens = tower.run(view.images)
+        coarse = tokens.patches.unflatten(1, tokens.grid).permute(0, 3, 1, 2)
         fine = F.interpolate(coarse, guide.shape[1:3], mode='bilinear').flatten(2).transpose(1, 2)
         return tower.read_out(weights @ fine).unflatten(1, guide.shape[1:3])
 
