@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install lint test demo clean
+.PHONY: install lint test test-all demo clean
 
 install: $(VENV)/installed
 
@@ -25,8 +25,14 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
 test: lint
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# Also what is marked slow, and all comparisons with the authors' programs.
+test-all: lint
+	$(PYTEST) -m ''
 
 demo: install
 	$(BIN)/python tools/toy/demo.py

@@ -318,3 +318,16 @@ def metrics(output):
     """Read aAcc, mIoU and mAcc off the last line that `tools/test.py` prints."""
     words = output.strip().splitlines()[-1].split()
     return {key: float(words[words.index(f'{key}:') + 1]) for key in ('aAcc', 'mIoU', 'mAcc')}
+
+
+def read_tables(page):
+    """Tables of a page: a header, a line of rules, and rows of cells."""
+    lines = (ROOT / page).read_text(encoding='utf-8').splitlines()
+    tables, inside = [], False
+    for line in lines:
+        if line.startswith('|'):
+            if not inside:
+                tables.append([])
+            tables[-1].append([cell.strip() for cell in line.strip('|').split('|')])
+        inside = line.startswith('|')
+    return tables

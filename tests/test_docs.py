@@ -15,6 +15,7 @@ PAGES = [
         'data/*.md',
         'data/toy/*.md',
         'demo/*.md',
+        'tests/**/*.md',
         'tools/**/*.md',
     )
     for page in sorted(ROOT.glob(pattern))

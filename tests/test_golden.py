@@ -1,50 +1,73 @@
 """Number for number against the authors' programs, through the shipped configs."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import build_model, load_config, load_images
+import torch
+from exactness import assert_results_agree, assert_texts_agree
+from golden.seeded_clip import seeded_clip
+from helpers import ROOT, build_model, load_config, load_images
 from paths import SHARED
 
 pytestmark = pytest.mark.golden
 
-CASES = []
-if SHARED.is_dir():
-    for case in json.loads((SHARED / 'golden/cases.json').read_text()):
-        for benchmark in case['benchmarks']:
-            CASES.append((case['file'], benchmark, case))
+#: Outputs that this repository holds, tests/golden/README.md.
+PUBLIC = Path(__file__).parent / 'golden'
+
+
+def _cases(folder, marks_of_others=()):
+    """Cases of a folder; all but the first of each file get the marks."""
+    path = folder / 'cases.json'
+    cases = json.loads(path.read_text()) if path.is_file() else []
+    return [
+        pytest.param(
+            case,
+            benchmark,
+            id=f'{case["file"]}-{benchmark}',
+            marks=marks_of_others if number else (),
+        )
+        for case in cases
+        for number, benchmark in enumerate(case['benchmarks'])
+    ] or [pytest.param({}, '', marks=pytest.mark.skip('../shared is not beside this clone'))]
 
 
 def _config_name(case, benchmark):
     method = 'sclip-pamr10' if case['pamr_steps'] else case['method']
     if method == 'clip':  # this case is of ResCLIP's program
         method = 'clip-resclip-protocol'
-    return f'{method}_vit-b16_{benchmark.replace("city_scapes", "cityscapes")}'
+    benchmark = benchmark.removesuffix('_flat').replace('city_scapes', 'cityscapes')
+    return f'{method}_vit-b16_{benchmark}'
 
 
-def _compare(result, golden, benchmark, method='sclip'):
-    scores = result.seg_logits.data.cpu()
+def _compare(result, golden, benchmark, method='sclip', stride=16):
+    scores = result.seg_logits.data
     if method != 'sclip':  # ResCLIP's program makes scores sum to 1 after its decision
         scores = scores / scores.sum(0)
-    atol, equal = (2e-3, 0.999) if method.startswith('resclip') else (1e-4, 0.9999)
-    scores = scores.numpy()[:, ::16, ::16]
-    np.testing.assert_allclose(scores, golden[f'{benchmark}_prob'], rtol=0, atol=atol)
-    same = result.pred_sem_seg.data[0].cpu().numpy() == golden[f'{benchmark}_pred']
-    assert same.mean() >= equal
+    expected = golden[f'{benchmark}_prob'], golden[f'{benchmark}_pred']
+    system = 'ResCLIP' if method.startswith('resclip') else ''
+    assert_results_agree(scores, result.pred_sem_seg.data[0], *expected, system, stride)
 
 
-@pytest.mark.parametrize(
-    'file, benchmark, case',
-    [pytest.param(*parameters, id='-'.join(parameters[:2])) for parameters in CASES]
-    or [pytest.param('', '', {}, marks=pytest.mark.skip('../shared is not beside this clone'))],
-)
-def test_case(shared, golden_clip, file, benchmark, case, device):
-    golden = np.load(shared / 'golden' / file)
+@pytest.mark.public
+@pytest.mark.parametrize('case, benchmark', _cases(PUBLIC, pytest.mark.slow))
+def test_public_case(tmp_path, case, benchmark, device):
+    settings = case['benchmarks'][benchmark]
+    torch.save(seeded_clip(settings['weights'], settings['common']), tmp_path / 'clip.pt')
+    cfg = load_config(_config_name(case, benchmark), str(tmp_path / 'clip.pt'))
+    data = load_images(cfg, [ROOT / case['image']])
+    [result] = build_model(cfg, device).test_step(data)
+    golden = np.load(PUBLIC / case['file'])
+    _compare(result, golden, benchmark, case['method'], case['prob_stride'])
+
+
+@pytest.mark.parametrize('case, benchmark', _cases(SHARED / 'golden'))
+def test_case(shared, golden_clip, case, benchmark, device):
+    golden = np.load(shared / 'golden' / case['file'])
     cfg = load_config(_config_name(case, benchmark), golden_clip)
     model = build_model(cfg, device)
-    embeddings = model.text_head.embeddings.cpu().numpy()
-    np.testing.assert_allclose(embeddings, golden[f'{benchmark}_text'], rtol=0, atol=1e-5)
+    assert_texts_agree(model, golden[f'{benchmark}_text'])
     [result] = model.test_step(load_images(cfg, [shared / 'data' / case['image']]))
     _compare(result, golden, benchmark, case['method'])
 

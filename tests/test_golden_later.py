@@ -7,6 +7,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from exactness import (
+    assert_close,
+    assert_features_agree,
+    assert_labels_agree,
+    assert_results_agree,
+    assert_texts_agree,
+)
 from helpers import build_model, load_config, load_images
 from paths import SHARED
 from PIL import Image
@@ -50,18 +57,13 @@ def _config(later_clip, method, benchmark):
     return cfg
 
 
-def _assert_features(features, expected):
-    largest = np.abs(expected).max()
-    np.testing.assert_allclose(features.cpu().numpy(), expected, rtol=0, atol=1e-5 * largest)
-
-
 def _check_first_window(model, case, data, golden):
     prefix = f'{case["benchmark"]}_win0_'
     images = model.data_preprocessor(data)['inputs']
     view = View(torch.stack(list(images))).cut(Window(0, 0, 224, 224))
     tower, method = model.image_encoder.tower, model.image_encoder.method
     features = method(tower, view, model.text_head)[0]
-    _assert_features(features.flatten(0, 1), golden[prefix + 'features'])
+    assert_features_agree(features.flatten(0, 1), golden[prefix + 'features'])
     if case['method'] == 'scclip':
         x, _ = tower.embed(view.images)
         for block in tower.blocks[:-1]:
@@ -79,16 +81,13 @@ def test_case(shared, later_clip, case, device):
     golden = np.load(LATER / 'golden' / case['file'])
     cfg = _config(later_clip, case['method'], benchmark)
     model = build_model(cfg, device)
-    embeddings = model.text_head.embeddings.cpu().numpy()
-    np.testing.assert_allclose(embeddings, golden[f'{benchmark}_text'], rtol=0, atol=1e-5)
+    assert_texts_agree(model, golden[f'{benchmark}_text'])
     data = load_images(cfg, [shared / 'data' / case['image']])
     if f'{benchmark}_win0_features' in golden:
         _check_first_window(model, case, data, golden)
     [result] = model.test_step(data)
-    scores = result.seg_logits.data.cpu().numpy()[:, ::16, ::16]
-    np.testing.assert_allclose(scores, golden[f'{benchmark}_prob'], rtol=0, atol=1e-4)
-    same = result.pred_sem_seg.data[0].cpu().numpy() == golden[f'{benchmark}_pred']
-    assert same.mean() >= 0.9999
+    expected = golden[f'{benchmark}_prob'], golden[f'{benchmark}_pred']
+    assert_results_agree(result.seg_logits.data, result.pred_sem_seg.data[0], *expected)
 
 
 def _gem(later_clip, device, **method):
@@ -130,19 +129,17 @@ def test_gem_on_a_whole_image(later_clip, squashed, api, suffix, stride, method,
     model = _gem(later_clip, device, **method)
     encoder = model.image_encoder
     features = encoder.method(encoder.tower, squashed, model.text_head).flatten(1, 2)[0]
-    _assert_features(features[::stride], api[f'api_features{suffix}'])
+    assert_features_agree(features[::stride], api[f'api_features{suffix}'])
 
 
 @torch.no_grad()
 def test_gem_decides_as_its_own_call(later_clip, squashed, api, device):
     model = _gem(later_clip, device)
-    embeddings = model.text_head.embeddings.cpu()
-    np.testing.assert_allclose(embeddings, api['api_text'], rtol=0, atol=1e-5)
+    assert_texts_agree(model, api['api_text'])
     cosines = model.image_encoder(squashed, model.text_head)
-    rows = cosines.flatten(2)[0].T.cpu()
-    np.testing.assert_allclose(rows, api['api_cosines'], rtol=0, atol=1e-5)
+    assert_close(cosines.flatten(2)[0].T, api['api_cosines'], 1e-5)
     maps = F.interpolate(cosines, (448, 448), mode='bilinear', align_corners=False)[0]
-    assert (maps.argmax(0).cpu().numpy() == api['api_argmax_cosine']).mean() >= 0.9999
+    assert_labels_agree(maps.argmax(0), api['api_argmax_cosine'])
 
 
 @torch.no_grad()
@@ -151,4 +148,4 @@ def test_gem_resamples_positions_by_its_own_rule(later_clip, squashed, api, devi
     x, _ = tower.embed(squashed.images, Resampling(offset=None, antialias=True))
     for block in tower.blocks:
         x = block(x)
-    _assert_features(tower.read_out(x[:, 1:])[0, ::8], api['api_original_features'])
+    assert_features_agree(tower.read_out(x[:, 1:])[0, ::8], api['api_original_features'])

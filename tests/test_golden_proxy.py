@@ -6,6 +6,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from exactness import (
+    assert_features_agree,
+    assert_labels_agree,
+    assert_results_agree,
+    assert_texts_agree,
+)
 from helpers import build_model, load_config, load_images
 from paths import SHARED
 
@@ -61,31 +67,6 @@ def weights(shared, tmp_path_factory):
     return {name: str(folder / f'{name}.pth') for name in states}
 
 
-def _assert_close(found, expected, excused=0):
-    """Compare features, row by row and by their largest value.
-
-    Both methods cut similarities off at a multiple of their mean. A pair as near to it as float32
-    resolves may fall either way, which changes its two rows a little: so many are excused.
-    """
-    difference = np.abs(found.cpu().numpy() - expected).max(-1) / np.abs(expected).max()
-    assert (difference > 1e-5).sum() <= excused
-    assert difference.max() < 1e-3
-
-
-def _assert_texts_close(model, expected):
-    np.testing.assert_allclose(model.text_head.embeddings.cpu(), expected, rtol=0, atol=1e-5)
-
-
-def _assert_scores_close(result, expected):
-    difference = np.abs(result.seg_logits.data.cpu().numpy()[:, ::16, ::16] - expected)
-    assert (difference > 1e-4).mean() < 2e-4  # see _assert_close
-    assert difference.max() < 1e-3
-
-
-def _assert_same_labels(labels, expected):
-    assert (labels.cpu().numpy() == expected).mean() >= 0.9999
-
-
 def _first_window(model, data):
     inputs = model.data_preprocessor(data)['inputs']
     return View(inputs[:, :, :336, :336])
@@ -100,16 +81,19 @@ def test_proxyclip(shared, weights, case, benchmark, device):
     cfg.model.image_encoder.proxy.checkpoint = weights[case['proxy']]
     model = build_model(cfg, device)
     data = load_images(cfg, [shared / 'data' / case['image']])
-    _assert_texts_close(model, golden[f'{benchmark}_text'])
+    assert_texts_agree(model, golden[f'{benchmark}_text'])
     if f'{benchmark}_win0_proxy' in golden:
         view, encoder = _first_window(model, data), model.image_encoder
         features = encoder.proxy(view.images)[0].flatten(0, 1)
-        _assert_close(features[::16], golden[f'{benchmark}_win0_proxy'])
+        assert_features_agree(features[::16], golden[f'{benchmark}_win0_proxy'])
         features = encoder.method(encoder.tower, view, model.text_head, proxy=encoder.proxy)
-        _assert_close(features[0].flatten(0, 1)[::4], golden[f'{benchmark}_win0_features'], 1)
+        assert_features_agree(
+            features[0].flatten(0, 1)[::4], golden[f'{benchmark}_win0_features'], 4
+        )
     [result] = model.test_step(data)
-    _assert_scores_close(result, golden[f'{benchmark}_prob'])
-    _assert_same_labels(result.pred_sem_seg.data[0], golden[f'{benchmark}_pred'])
+    expected = golden[f'{benchmark}_prob'], golden[f'{benchmark}_pred']
+    labels = result.pred_sem_seg.data[0]
+    assert_results_agree(result.seg_logits.data, labels, *expected, 'ProxyCLIP')
 
 
 class Watch:
@@ -149,7 +133,7 @@ def test_corrclip(shared, weights, monkeypatch, case, benchmark, device):
     cfg.model.test_cfg.window_batch = 2  # windows with unequal numbers of regions
     cfg.test_pipeline[1].scale = (2048, case['benchmarks'][benchmark]['short_side'])
     model = build_model(cfg, device)
-    _assert_texts_close(model, golden[f'{benchmark}_text'])
+    assert_texts_agree(model, golden[f'{benchmark}_text'])
     watch = Watch(model, monkeypatch)
     [result] = model.test_step(load_images(cfg, [shared / 'data' / case['image']]))
 
@@ -161,13 +145,14 @@ def test_corrclip(shared, weights, monkeypatch, case, benchmark, device):
         np.testing.assert_array_equal(found, expected)
         expected = golden[f'win{number}_features']
         step = 4 if len(expected) > len(features) / 12 + 1 else 12
-        _assert_close(features[::step], expected, 3)
+        assert_features_agree(features[::step], expected, 3)
     assert f'win{number + 1}_features' not in golden
     if 'win0_branches' in golden:
-        _assert_close(watch.dino[0][0, ::36], golden['win0_dino'])
+        assert_features_agree(watch.dino[0][0, ::36], golden['win0_dino'])
         for found, expected in zip(watch.branches, golden['win0_branches']):
-            _assert_close(found[0, ::36], expected, 3)
+            assert_features_agree(found[0, ::36], expected, 3)
 
-    _assert_scores_close(result, golden[f'{benchmark}_prob'])
-    _assert_same_labels(watch.before, golden[f'{benchmark}_pred_before'])
-    _assert_same_labels(result.pred_sem_seg.data[0], golden[f'{benchmark}_pred'])
+    assert_labels_agree(watch.before, golden[f'{benchmark}_pred_before'])
+    expected = golden[f'{benchmark}_prob'], golden[f'{benchmark}_pred']
+    labels = result.pred_sem_seg.data[0]
+    assert_results_agree(result.seg_logits.data, labels, *expected, 'CorrCLIP')

@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from helpers import BENCHMARKS, ROOT
+from helpers import BENCHMARKS, ROOT, read_tables
 
 from sclip_mmseg.benchmark import published
 from sclip_mmseg.benchmark.published import load_published, published_row
@@ -66,22 +66,9 @@ def test_the_released_configuration_is_what_sclip_is_compared_with():
     assert published_row('sclip', 'vit-l14') is None
 
 
-def _tables(page):
-    """Tables of a page: a header, and rows of cells."""
-    lines = (ROOT / page).read_text(encoding='utf-8').splitlines()
-    tables, inside = [], False
-    for line in lines:
-        if line.startswith('|'):
-            if not inside:
-                tables.append([])
-            tables[-1].append([cell.strip() for cell in line.strip('|').split('|')])
-        inside = line.startswith('|')
-    return tables
-
-
 def test_the_page_of_the_papers_tables_has_these_numbers():
     [(head, _, *lines)] = [
-        table for table in _tables('docs/reproducing.md') if 'average' in table[0]
+        table for table in read_tables('docs/reproducing.md') if 'average' in table[0]
     ]
     printed = {
         line[0]: {
@@ -99,7 +86,9 @@ def test_the_page_of_the_papers_tables_has_these_numbers():
 
 
 def test_the_page_of_methods_has_the_ablations_numbers():
-    [(head, _, *lines)] = [table for table in _tables('docs/methods.md') if 'config' in table[0]]
+    [(head, _, *lines)] = [
+        table for table in read_tables('docs/methods.md') if 'config' in table[0]
+    ]
     printed = {}
     for line in lines:
         cells = dict(zip(head, line))

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from exactness import REAL_TOWER
 from helpers import (
     BENCHMARKS,
     ROOT,
@@ -63,26 +64,25 @@ def test_every_benchmark(all_data, golden_clip, tmp_path, benchmark):
     assert 'Iter(test) [2/2]' in output
 
 
-# config, mIoU, aAcc and tolerance of the authors' programs on the same weights and photographs
+# config, mIoU and aAcc of the authors' programs on the same weights and photographs
 REAL = [
-    ('sclip_vit-b16_voc20', 45.08, 73.34, 0.05),
-    ('sclip_vit-b16_ade20k', 9.96, 40.43, 0.05),
-    ('sclip_vit-b16_context59', 22.77, 57.10, 0.05),
-    ('clip_vit-b16_context59', 2.34, 16.59, 0.05),
-    ('scclip_vit-b16_context59', 37.02, 66.55, 0.05),
+    ('sclip_vit-b16_voc20', 45.08, 73.34),
+    ('sclip_vit-b16_ade20k', 9.96, 40.43),
+    ('sclip_vit-b16_context59', 22.77, 57.10),
+    ('clip_vit-b16_context59', 2.34, 16.59),
+    ('scclip_vit-b16_context59', 37.02, 66.55),
 ]
 REAL_SLOW = [
-    ('sclip_vit-b16_voc21', 42.43, 78.59, 0.05),
-    ('sclip_vit-b16_context60', 23.57, 52.07, 0.05),
-    ('sclip-pamr10_vit-b16_voc20', 45.28, 74.85, 0.05),
-    ('clip_vit-b16_voc20', 25.40, 55.12, 0.05),
-    ('maskclip_vit-b16_voc20', 36.31, 67.46, 0.05),
-    ('clearclip_vit-b16_voc20', 51.67, 79.46, 0.05),
-    ('naclip_vit-b16_voc20', 46.66, 76.38, 0.05),
-    ('scclip_vit-b16_voc20', 59.29, 79.76, 0.05),
-    # Their program rounds the similarity of patches to float16.
-    ('resclip-naclip_vit-b16_voc20', 46.36, 73.82, 0.3),
-    ('resclip-sclip_vit-b16_voc20', 47.32, 71.57, 0.3),
+    ('sclip_vit-b16_voc21', 42.43, 78.59),
+    ('sclip_vit-b16_context60', 23.57, 52.07),
+    ('sclip-pamr10_vit-b16_voc20', 45.28, 74.85),
+    ('clip_vit-b16_voc20', 25.40, 55.12),
+    ('maskclip_vit-b16_voc20', 36.31, 67.46),
+    ('clearclip_vit-b16_voc20', 51.67, 79.46),
+    ('naclip_vit-b16_voc20', 46.66, 76.38),
+    ('scclip_vit-b16_voc20', 59.29, 79.76),
+    ('resclip-naclip_vit-b16_voc20', 46.36, 73.82),
+    ('resclip-sclip_vit-b16_voc20', 47.32, 71.57),
 ]
 
 
@@ -95,12 +95,10 @@ def one_tower(real_clip):
 
 @pytest.mark.golden
 @pytest.mark.parametrize(
-    'config, miou, aacc, tolerance',
+    'config, miou, aacc',
     REAL + [pytest.param(*case, marks=pytest.mark.slow) for case in REAL_SLOW],
 )
-def test_real_clip_gives_the_authors_numbers(
-    shared, one_tower, tmp_path, config, miou, aacc, tolerance
-):
+def test_real_clip_gives_the_authors_numbers(shared, one_tower, tmp_path, config, miou, aacc):
     benchmark = config.rpartition('_')[2]
     output = run_test(
         config,
@@ -111,8 +109,8 @@ def test_real_clip_gives_the_authors_numbers(
         f'model.text_head.embeddings={shared}/real_clip/text/{benchmark}.npz',
         data_root=shared / 'data',
     ).stdout
-    assert metrics(output)['mIoU'] == pytest.approx(miou, abs=tolerance)
-    assert metrics(output)['aAcc'] == pytest.approx(aacc, abs=tolerance)
+    assert metrics(output)['mIoU'] == pytest.approx(miou, abs=REAL_TOWER)
+    assert metrics(output)['aAcc'] == pytest.approx(aacc, abs=REAL_TOWER)
 
 
 def _run_voc(clip_path, voc_root, *arguments, config='sclip_vit-b16_voc21', options=(), **kwargs):
