@@ -62,10 +62,8 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(f'file of classes {classes} does not exist')
         classes = apis.parse_classes(classes)
     background = args.background
-    if isinstance(background, str):
-        if osp.exists(background):
-            raise InputError(f'--background takes words, not {background}: put pictures first')
-        background = background.split(',')
+    if isinstance(background, str) and osp.exists(background):
+        raise InputError(f'--background takes words, not {background}: put pictures first')
 
     def report(result: apis.FileResult) -> None:
         shares = ', '.join(f'{name} {share:.1%}' for name, share in result.areas.items() if share)

@@ -1,5 +1,6 @@
 """Own classes on own pictures, in one call."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
@@ -19,7 +20,7 @@ from PIL import Image
 from ..config import set_checkpoint
 from ..datasets import QUERY_LISTS, bright_palette, load_queries
 from ..datasets.background import Background
-from ..datasets.query_set import Queries
+from ..datasets.query_set import Queries, split_lines, split_synonyms, tokens_of
 from ..models import PLAIN_DICTS, CLIPSegmentor
 from ..models.test_cfg import read_test_cfg
 from ..models.text_embeddings import read_embeddings
@@ -80,7 +81,7 @@ def is_trained(method: str) -> bool:
 
 def build_segmentor(
     classes: Queries,
-    background: Union[bool, Sequence[str]] = False,
+    background: Union[bool, str, Sequence[str]] = False,
     method: str = DEFAULT_METHOD,
     clip: Optional[str] = None,
     device: Optional[str] = None,
@@ -92,10 +93,10 @@ def build_segmentor(
 
     Args:
         classes: See :func:`.datasets.load_queries`.
-        background: Names of what is not wanted, which become class 0 together with all pixels whose
-            best score is below 0.1; True for the 26 words of the published VOC21 list but those
-            that are queries of a class. GroupViT and TCL have a background without words: True for
-            it, with the value published for VOC21.
+        background: Names of what is not wanted (or a text of them, separated by commas), which
+            become class 0 together with all pixels whose best score is below 0.1; True for the 26
+            words of the published VOC21 list but those that are queries of a class. GroupViT and
+            TCL have a background without words: True for it, with the value published for VOC21.
         method: One of :func:`list_methods`.
         clip: A CLIP by name or path; None for the method's own, ViT-B/16. Of GroupViT and TCL, the
             checkpoint of the trained system.
@@ -120,7 +121,7 @@ def build_segmentor(
         method=method, clip=clip, device=device, cfg_options=cfg_options, regions=regions
     )
     cfg, own_background = _read_config(method)
-    query_set = load_queries(classes)
+    query_set = load_queries(classes, warn=False)  # as the text head does, of the background too
     queries, names = query_set.by_class, list(query_set.class_names)
     shipped = isinstance(classes, str) and classes in QUERY_LISTS
     palette = query_set.palette if shipped else bright_palette(len(names))
@@ -129,6 +130,8 @@ def build_segmentor(
             f"method='{method}' has a background of its own, which takes no words: use "
             'background=True (--background)'
         )
+    if isinstance(background, str):
+        background = split_synonyms(background)
     if background:
         names.insert(0, 'background')
         palette = [[0, 0, 0], *palette]
@@ -144,9 +147,9 @@ def build_segmentor(
             'Python: each item of the list is one), commas only synonyms, as in "cat, kitten; '
             'dog"; or ask for a background (background=True, --background)'
         )
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two classes are called '{name}': rename one, or join their synonyms")
+    [(name, count)] = Counter(names).most_common(1)
+    if count > 1:
+        raise InputError(f"two classes are called '{name}': rename one, or join their synonyms")
     cfg.model.text_head.queries = queries
     if clip:
         set_checkpoint(cfg, clip)
@@ -245,8 +248,8 @@ def _quote(words: Optional[Sequence[str]]) -> str:
 
 def _background_words(queries: Sequence[str]) -> List[str]:
     """The published words, without those that would always win over a class of the same name."""
-    taken = {query.lower() for query in queries}
-    return [word for word in load_queries('voc21').by_class[0] if word not in taken]
+    taken = set(map(tokens_of, queries))
+    return [word for word in load_queries('voc21').by_class[0] if tokens_of(word) not in taken]
 
 
 def parse_classes(text: str) -> Queries:
@@ -254,7 +257,7 @@ def parse_classes(text: str) -> Queries:
 
     Args:
         text: Classes separated by semicolons or line breaks, synonyms by commas, empty lines left
-            out; or the name of a shipped list.
+            out, in any script's semicolons and commas; or the name of a shipped list.
 
     Returns:
         What :func:`build_segmentor` takes as ``classes``.
@@ -267,7 +270,7 @@ def parse_classes(text: str) -> Queries:
         raise InputError('there is no class: write some, separated by semicolons, as in: cat; dog')
     if text in QUERY_LISTS:
         return text
-    return [item for line in text.splitlines() if line.strip() for item in line.split(';')]
+    return split_lines(text)
 
 
 def segment(

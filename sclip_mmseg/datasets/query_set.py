@@ -1,7 +1,10 @@
 """Which text queries stand for which class."""
 
+import html
+import re
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
@@ -9,10 +12,18 @@ from mmseg.registry import DATASETS
 
 from ..utils.errors import InputError
 from ..utils.files import find_file
+from ..utils.tokens import encode, special_tokens
 from .palette import voc_palette
 from .shipped_queries import QUERY_LISTS, program_of
 
 Queries = Union[str, Sequence[Union[str, Sequence[str]]]]
+
+_MOST = 65535  # queries, as label maps have 16 bits at most
+_LONGEST = 1000  # characters of a query, of whose tokens CLIP reads 75
+_LARGEST = 1 << 24  # bytes of a file
+# Semicolons and commas of other scripts and widths.
+_SEPARATORS = str.maketrans('；﹔︔؛，﹐︐،、', ';;;;,,,,,')
+_SEMICOLON = re.compile(r'(&(?:amp;)*(?:#[0-9]+|#x[0-9a-f]+|[0-9a-z]+);|;)', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -56,27 +67,31 @@ class QuerySet:
             raise InputError(f'{source}: {len(queries)} queries but {len(ids)} class ids')
         if set(ids) != set(range(max(ids) + 1)):
             raise InputError(f'{source}: class ids must cover 0 to {max(ids)} without a gap')
-        names = tuple(queries[ids.index(c)] for c in range(max(ids) + 1))
+        first = dict(zip(reversed(ids), reversed(queries)))
+        names = tuple(first[class_id] for class_id in range(len(first)))
         return cls(tuple(queries), ids, names, voc_palette(len(names)))
 
 
-def load_queries(queries: Queries) -> QuerySet:
+def load_queries(queries: Queries, warn: bool = True) -> QuerySet:
     """Read a query list.
 
     Args:
         queries: The name of a shipped list (:data:`QUERY_LISTS`); or the path of a text file with a
-            class per line, synonyms separated by commas, empty lines left out; or a list with an
-            item per class, each a list of synonyms or such a line.
+            class per line (or several, separated by semicolons), synonyms separated by commas,
+            empty lines left out; or a list with an item per class, each a list of synonyms or such
+            a line.
+        warn: Whether to warn.
 
     Returns:
         The queries in the order given. Class names and colours of a shipped list are its dataset's.
 
     Raises:
-        InputError: If the list is unknown, empty, or has a class without a query.
+        InputError: If the list is unknown, empty or too long, has a class without a query, or a
+            query that is no text to CLIP.
 
     Warns:
         UserWarning: If a query of a list of your own stands for two classes, of which only the
-            first can win.
+            first can win. CLIP's tokenizer decides: it knows no case, for example.
     """
     if isinstance(queries, str) and queries in QUERY_LISTS:
         return _load_shipped(queries)
@@ -84,16 +99,61 @@ def load_queries(queries: Queries) -> QuerySet:
         path = find_file(queries)
         if path is None:
             raise InputError(
-                f"queries='{queries}' is neither a file nor one of {', '.join(QUERY_LISTS)}; "
-                "classes themselves are a list, as in ['cat, kitten', 'dog']"
+                f"queries='{_short(queries)}' is neither a file nor one of "
+                f"{', '.join(QUERY_LISTS)}; classes themselves are a list, as in ['cat, kitten', "
+                "'dog']"
             )
         source, items = str(path), _read_lines(path)
     else:
         source, items = 'queries', queries
     classes = _parse(items, source)
     texts, ids = _flatten(classes)
-    _warn_of_duplicates(classes, source)
-    return QuerySet.from_ids(texts, ids, source)
+    if len(texts) > _MOST:
+        raise InputError(f'{source} has {len(texts)} queries: {_MOST} are taken at most')
+    for text in texts:
+        _check_query(text, source)
+    query_set = QuerySet.from_ids(texts, ids, source)
+    if warn:
+        _warn_of_ties(query_set, source)
+    return query_set
+
+
+def split_lines(text: str) -> List[str]:
+    """The classes of a text: separated by line breaks and semicolons, empty lines left out."""
+    return [name for line in text.splitlines() if line.strip() for name in split_classes(line)]
+
+
+def split_classes(line: str) -> List[str]:
+    """The classes of a line: separated by semicolons; after the last one there may be another.
+
+    The semicolon of an HTML entity, such as ``&amp;``, is a part of it.
+    """
+    names = _split(line)
+    while len(names) > 1 and not names[-1].strip():
+        names.pop()
+    return names
+
+
+def _split(line: str) -> List[str]:
+    names = ['']
+    for part in _SEMICOLON.split(line.translate(_SEPARATORS)):
+        if part.endswith(';') and html.unescape(html.unescape(part)).endswith(';'):
+            names[-1] += part[:-1]
+            names.append('')
+        else:
+            names[-1] += part
+    return names
+
+
+def split_synonyms(text: str) -> List[str]:
+    """The synonyms of a class: separated by commas."""
+    return text.translate(_SEPARATORS).split(',')
+
+
+@lru_cache(maxsize=1 << 16)
+def tokens_of(query: str) -> Tuple[int, ...]:
+    """What CLIP reads of a query: two of the same tokens are one and the same to it."""
+    return tuple(encode(query))
 
 
 def _load_shipped(name: str) -> QuerySet:
@@ -112,11 +172,12 @@ def _load_shipped(name: str) -> QuerySet:
 
 
 def _read_lines(path: Path) -> List[str]:
+    if path.stat().st_size > _LARGEST:
+        raise InputError(f'{path} is no list of classes: it has more than {_LARGEST >> 20} MiB')
     try:
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
+        return split_lines(path.read_text(encoding='utf-8-sig'))
     except UnicodeDecodeError as error:
         raise InputError(f'{path} is not UTF-8 text: {error}') from error
-    return [line for line in lines if line.strip()]
 
 
 def _parse(items: Optional[Sequence], source: str) -> List[List[str]]:
@@ -126,13 +187,19 @@ def _parse(items: Optional[Sequence], source: str) -> List[List[str]]:
     for number, item in enumerate(items, 1):
         if not isinstance(item, (str, list, tuple)):
             raise InputError(f'{source}: class {number} must be text or a list, not {item!r}')
-        synonyms = item.split(',') if isinstance(item, str) else item
+        synonyms = split_synonyms(item) if isinstance(item, str) else item
         synonyms = [str(text).strip() for text in synonyms]
         if not synonyms or not all(synonyms):
             raise InputError(
-                f'{source}: class {number} has an empty query ({item!r}); remove the line or '
-                'comma, or write a name'
+                f'{source}: class {number} has an empty query ({_short(str(item))!r}); remove the '
+                'line, comma or semicolon, or write a name'
             )
+        for text in synonyms:
+            if len(_split(text)) > 1 or len(text.splitlines()) > 1:
+                raise InputError(
+                    f'{source}: class {number} has the query {_short(text)!r}, but semicolons and '
+                    'line breaks separate classes: give an item for each, or commas for synonyms'
+                )
         classes.append(synonyms)
     return classes
 
@@ -143,13 +210,44 @@ def _flatten(classes: List[List[str]]) -> Tuple[Tuple[str, ...], Tuple[int, ...]
     return texts, ids
 
 
-def _warn_of_duplicates(classes: List[List[str]], source: str) -> None:
-    owner: Dict[str, int] = {}
-    for class_id, texts in enumerate(classes):
-        for text in texts:
-            if owner.setdefault(text, class_id) != class_id:
-                warnings.warn(
-                    f"{source}: query '{text}' stands for classes {owner[text]} and {class_id}; "
-                    'the two always tie, and the first one wins',
-                    stacklevel=3,
-                )
+def _check_query(text: str, source: str) -> None:
+    """Check that there is something in a query for CLIP to read.
+
+    Raises:
+        InputError: If there is not, or too much.
+    """
+    if len(text) > _LONGEST:
+        raise InputError(
+            f'{source}: a query of {len(text)} characters ({_short(text)!r}) is too long: '
+            'separate classes by semicolons or line breaks, synonyms by commas'
+        )
+    name = f'{source}: the query {_short(text)!r}'
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f'{name} is not Unicode text') from error
+    tokens = tokens_of(text)
+    if not tokens:
+        raise InputError(f"{name} is empty to CLIP's tokenizer: write a name")
+    if set(tokens) & set(special_tokens()):
+        raise InputError(
+            f"{name} holds CLIP's start or end token, behind which nothing is read: leave it out"
+        )
+
+
+def _warn_of_ties(query_set: QuerySet, source: str) -> None:
+    owner: Dict[Tuple[int, ...], Tuple[str, int]] = {}
+    for text, class_id in zip(query_set.queries, query_set.class_ids):
+        other, first = owner.setdefault(tokens_of(text), (text, class_id))
+        if first != class_id:
+            names = [query_set.class_names[index] for index in (first, class_id)]
+            same = '' if text == other else f", which is '{other}' to CLIP's tokenizer,"
+            warnings.warn(
+                f"{source}: query '{text}'{same} stands for classes {first} ('{names[0]}') and "
+                f"{class_id} ('{names[1]}'); the two always tie, and the first one wins",
+                stacklevel=3,
+            )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f'{text[:59]}…'

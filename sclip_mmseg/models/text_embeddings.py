@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import warnings
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 from zipfile import BadZipFile
@@ -19,9 +18,9 @@ from torch import Tensor, nn
 
 from ..datasets import QuerySet
 from ..towers import TextTower
-from ..utils.compat import openai_clip
 from ..utils.errors import InputError
 from ..utils.files import find_file, lock_file, sha256_of
+from ..utils.tokens import encode, special_tokens
 
 CACHE_DIR = 'SCLIP_CACHE_DIR'
 _BATCH = 512  # prompts encoded at a time
@@ -34,9 +33,8 @@ def tokenize(prompts: Sequence[str], context_length: int) -> List[List[int]]:
     Raises:
         InputError: If a prompt has more than ``context_length`` tokens.
     """
-    tokenizer = _tokenizer()
-    start, end = (tokenizer.encoder[f'<|{word}oftext|>'] for word in ('start', 'end'))
-    tokens = [[start, *_encode(prompt), end] for prompt in prompts]
+    start, end = special_tokens()
+    tokens = [[start, *encode(prompt), end] for prompt in prompts]
     for prompt, ids in zip(prompts, tokens):
         if len(ids) > context_length:
             raise InputError(
@@ -44,24 +42,6 @@ def tokenize(prompts: Sequence[str], context_length: int) -> List[List[int]]:
                 f'{context_length}: shorten the query'
             )
     return tokens
-
-
-def _encode(prompt: str) -> List[int]:
-    """What the tokenizer makes of a prompt, sooner: word by word where nothing is to be mended."""
-    if not (prompt.isascii() and prompt.isprintable()) or '&' in prompt:
-        return _tokenizer().encode(prompt)
-    words = _tokenizer().pat.findall(' '.join(prompt.lower().split()))
-    return [number for word in words for number in _encode_word(word)]
-
-
-@lru_cache(maxsize=1 << 14)
-def _encode_word(word: str) -> List[int]:
-    return _tokenizer().encode(word)
-
-
-@lru_cache(maxsize=1)
-def _tokenizer():
-    return openai_clip('simple_tokenizer').SimpleTokenizer()
 
 
 @torch.no_grad()

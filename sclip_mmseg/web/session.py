@@ -22,6 +22,7 @@ from ..apis.files import write_labels
 from ..apis.inputs import LABELS
 from ..apis.media import count_pixels, write_overlay
 from ..apis.segment import BACKGROUND_THD
+from ..datasets.query_set import split_synonyms
 from ..models import CLIPSegmentor
 from ..utils.errors import InputError
 from ..utils.shipped import configs_dir
@@ -180,7 +181,7 @@ class Session:
             options.update(self._resclip_options)
         if key.background and not is_trained(key.method):
             options['model.test_cfg.prob_thd'] = key.threshold
-        words = [word for word in key.words.split(',') if word.strip()]
+        words = [word for word in split_synonyms(key.words) if word.strip()]
         alike = [kept for kept in self._models if kept.method == key.method]
         share = self._models[alike[-1]] if alike else next(reversed(self._models.values()), None)
         return build_segmentor(

@@ -1,3 +1,6 @@
+import time
+import warnings
+
 import pytest
 import torch
 from helpers import load_config
@@ -80,6 +83,30 @@ def test_background_words_leave_classes_alone(clip_path):
     assert 'sky' not in words and 'wall' in words
 
 
+def test_a_background_word_that_is_a_class(clip_path):
+    arguments = dict(method='sclip', clip=clip_path, device='cpu', cfg_options=SMALL)
+    with pytest.warns(UserWarning, match='stands for classes') as said:
+        apis.build_segmentor(['sea', 'cow'], 'wall， Sea', **arguments)
+    assert [str(each.message).partition(';')[0] for each in said] == [
+        "queries: query 'sea', which is 'Sea' to CLIP's tokenizer, stands for classes 0 ('wall') "
+        "and 1 ('sea')"
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        model = apis.build_segmentor(['SKY', 'cow'], True, **arguments)
+    assert 'sky' not in model.text_head.query_set.by_class[0]
+    with pytest.raises(InputError, match='has an empty query'):
+        apis.build_segmentor(['sea', 'cow'], '', **arguments)
+
+
+def test_many_classes_are_compared_soon(clip_path):
+    classes = [f'thing {index}' for index in range(20_000)]
+    start = time.perf_counter()
+    with pytest.raises(InputError, match="'absent.pt' is neither"):
+        apis.build_segmentor(classes, clip='absent.pt')
+    assert time.perf_counter() - start < 15
+
+
 @pytest.mark.filterwarnings('ignore:.*stands for classes')
 @pytest.mark.parametrize('classes, background', [(['cat', 'cat'], False), (['background'], True)])
 def test_one_name_for_two_classes(clip_path, classes, background):
@@ -137,7 +164,7 @@ def test_embeddings_of_the_classes(clip_path, embeddings):
 
 def test_parse_classes():
     assert apis.parse_classes(' cat, kitten; dog\n grass ') == ['cat, kitten', ' dog', ' grass']
-    assert apis.parse_classes('cat\n\n \ndog;\n') == ['cat', 'dog', '']
+    assert apis.parse_classes('cat\n\n \ndog;\n') == ['cat', 'dog']
     assert apis.parse_classes('voc20') == 'voc20'
     with pytest.raises(InputError, match='there is no class'):
         apis.parse_classes(' \n')

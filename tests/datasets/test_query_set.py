@@ -1,7 +1,10 @@
+import time
+
 import pytest
 from mmseg.registry import DATASETS
 
 from sclip_mmseg import InputError
+from sclip_mmseg.apis import parse_classes
 from sclip_mmseg.datasets import QUERY_LISTS, load_queries, voc_palette
 
 
@@ -142,8 +145,115 @@ def test_unknown_name():
 
 
 def test_a_query_of_two_classes_is_warned_of():
-    with pytest.warns(UserWarning, match="'bed' stands for classes 0 and 2"):
+    said = (
+        r"'bed' stands for classes 0 \('sky'\) and 2 \('bed'\); the two always tie, and the first"
+    )
+    with pytest.warns(UserWarning, match=said):
         load_queries([['sky', 'bed'], ['cat'], ['bed']])
+
+
+@pytest.mark.parametrize(
+    'first, second',
+    [
+        ('Sea', 'sea'),
+        ('sea  water', 'sea water'),
+        ('sea\u3000water', 'sea water'),
+        ("sheep's wool", 'sheep’s wool'),
+        ('“cat”', '"cat"'),
+        ('cat &amp; dog', 'cat & dog'),
+        ('cat &amp;amp; dog', 'cat & dog'),
+        ('&#99;at', 'cat'),
+        ('&nbsp;cat', 'cat'),
+        ('ｃａｔ', 'cat'),
+        ('cafe\u0301', 'café'),
+        ('cafÃ©', 'café'),
+        ('ﬁsh', 'fish'),
+        ('cat-dog', 'cat - dog'),
+        ('\x07cat', 'cat'),
+    ],
+)
+def test_queries_that_are_one_to_the_tokenizer(first, second):
+    said = "'(.*)', which is '.*' to CLIP's tokenizer, stands for classes 0 .* and 2 .* always tie"
+    with pytest.warns(UserWarning, match=said):
+        load_queries([first, 'cow', second])
+    with pytest.warns(UserWarning, match='always tie'):  # a synonym
+        load_queries([['cow', second], ['bird', first]])
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize(
+    'first, second', [('cat.', 'cat'), ('cat', 'cats'), ('…', '...'), ('café', 'cafe'), ('İ', 'i')]
+)
+def test_queries_that_differ_to_the_tokenizer(first, second):
+    load_queries([first, second])
+    load_queries([[first, second, first.upper()], ['sky']])  # alike within a class
+
+
+@pytest.mark.parametrize(
+    'query, said',
+    [
+        ('\x07', 'is empty to CLIP'),
+        ('&nbsp;', 'is empty to CLIP'),
+        ('\ufeff', 'is empty to CLIP'),
+        ('a <|endoftext|> dog', 'start or end token'),
+        ('<|STARTOFTEXT|>', 'start or end token'),
+        ('caf\udce9', 'is not Unicode text'),
+        ('x' * 10_000_000, 'a query of 10000000 characters'),
+        ('word ' * 400, 'a query of 1999 characters'),
+        ('sheep; bottle', 'semicolons and line breaks separate classes'),
+        ('sheep；bottle', 'semicolons and line breaks separate classes'),
+        ('sheep\nbottle', 'semicolons and line breaks separate classes'),
+    ],
+    ids=repr,
+)
+def test_queries_that_are_none(query, said):
+    for classes in (['cat', query], ['cat', ['dog', query]]):
+        with pytest.raises(InputError, match=said) as error:
+            load_queries(classes)
+        assert '\n' not in str(error.value) and len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize(
+    'text, classes',
+    [
+        ('sheep; bottle\ncow', ['sheep', 'bottle', 'cow']),
+        ('sheep；bottle', ['sheep', 'bottle']),
+        ('sea; cow;', ['sea', 'cow']),
+        ('sea; cow; ;\n', ['sea', 'cow']),
+        ('cat &amp; dog; cow', ['cat &amp; dog', 'cow']),
+        ('cat &#38; dog; cow', ['cat &#38; dog', 'cow']),
+        ('salt &pepper; cow', ['salt &pepper', 'cow']),
+        ('salt &amp;pepper; cow', ['salt &amp;pepper', 'cow']),
+        ('Q&A; cow', ['Q&A', 'cow']),
+        ('cat，kitten； dog、hound；', [['cat', 'kitten'], ['dog', 'hound']]),
+        ('قط، هر؛ كلب', [['قط', 'هر'], ['كلب']]),
+    ],
+)
+def test_separators(tmp_path, text, classes):
+    expected = load_queries(classes).by_class
+    assert load_queries(parse_classes(text)).by_class == expected
+    (tmp_path / 'classes.txt').write_text(text, encoding='utf-8')
+    assert load_queries(str(tmp_path / 'classes.txt')).by_class == expected
+
+
+def test_long_lists_take_no_long_time(tmp_path):
+    """Each took minutes, or all of the memory."""
+    path = tmp_path / 'classes.txt'
+    start = time.perf_counter()
+    path.write_text('\n'.join(f'thing {index}' for index in range(100_000)))
+    with pytest.raises(InputError, match='has 100000 queries: 65535 are taken at most'):
+        load_queries(str(path))
+    path.write_text(', '.join(f'thing {index}' for index in range(100_000)))
+    with pytest.raises(InputError, match='has 100000 queries: 65535 are taken at most'):
+        load_queries(str(path))
+    path.write_text('word ' * 2_000_000)
+    with pytest.raises(InputError, match='a query of 9999999 characters'):
+        load_queries(str(path))
+    path.write_bytes(bytes(1 << 25))
+    with pytest.raises(InputError, match='is no list of classes: it has more than 16 MiB'):
+        load_queries(str(path))
+    assert load_queries([f'thing {index}' for index in range(20_000)]).num_classes == 20_000
+    assert time.perf_counter() - start < 20
 
 
 def test_palette_is_voc_s():
