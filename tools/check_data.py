@@ -74,8 +74,11 @@ def check(name: str, args: argparse.Namespace) -> bool:
     reports = map_in_processes(
         inspection.inspect_pair, infos, args.nproc, chunksize=4, desc=name, unit='image'
     )
-    histogram = sum(report.histogram for report in reports)
+    histogram = inspection.sum_histograms([report.histogram for report in reports])
     problems = [problem for report in reports for problem in report.problems]
+    for info, report in zip(infos, reports):
+        if outside := inspection.find_outside(report.histogram, dataset):
+            problems.append(f'{info["seg_map_path"]} holds ids {outside[:5]}, which are no classes')
     mistakes += inspection.name_mistakes(histogram, dataset)
     for problem in [*mistakes, *problems[:_LISTED]]:
         print(f'  wrong: {problem}')
@@ -98,12 +101,12 @@ def draw_sheet(infos: list, dataset, target: Path) -> None:
     """Draw some images with their labels over them, as the dataset reads them."""
     import mmcv
     import numpy as np
-    from mmseg.registry import TRANSFORMS
     from PIL import Image
 
     from sclip_mmseg.apis import draw_overlay
+    from sclip_mmseg.datasets.loading import StoredIdsLoader
 
-    load = TRANSFORMS.build(dict(type='LoadAnnotations'))
+    load = StoredIdsLoader(dataset.ignore_index)
     names = [*dataset.metainfo['classes'], 'ignored']
     palette = [*dataset.metainfo['palette'], [255, 255, 255]]
     tiles = []

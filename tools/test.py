@@ -130,6 +130,7 @@ def check(cfg: Config) -> None:
     from sclip_mmseg.datasets.checks import (
         check_classes,
         check_files,
+        check_ignored,
         check_labels,
         load_dataset,
     )
@@ -147,7 +148,10 @@ def check(cfg: Config) -> None:
     head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)  # reads no weights
     num_classes = head.num_classes + (background is Background.NO_QUERY)
     check_classes(dataset, num_classes, background)
-    check_labels(dataset)
+    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    ignored = {metric.get('ignore_index', 255) for metric in metrics}
+    check_ignored(dataset, ignored)
+    check_labels(dataset, ignored)
     if isinstance(cfg.model.get('region_masks'), str):  # else they are made as it goes
         images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
         RegionFiles(cfg.model.region_masks).check(images)

@@ -1,21 +1,22 @@
 """Checks of a dataset that name the file at fault."""
 
 import os.path as osp
-from typing import Any, List, Optional, Sequence
+import warnings
+from typing import Any, Collection, Iterable, List, Optional, Sequence, Set
 
-import cv2
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 from mmseg.structures import SegDataSample
 
 from ..utils.errors import InputError
+from ..utils.images import UNREADABLE
 from .background import Background
+from .loading import StoredIdsLoader, with_checked_loaders
 from .split import clean_split
 
+_MASK = {0, 255}  # ids of a mask whose foreground is white
 _SAMPLED_LABELS = 64  # read before a run; the others are checked as they are loaded
-# What mmcv, OpenCV and Pillow raise on a file that is missing, cut off or no picture.
-_UNREADABLE = (OSError, SyntaxError, ValueError, AssertionError, cv2.error)
 
 
 def load_dataset(cfg: dict) -> BaseDataset:
@@ -61,63 +62,136 @@ def check_files(dataset: BaseDataset) -> None:
             if key in info and not osp.isfile(info[key]):
                 other = f' for image {info["img_path"]}' if kind == 'label' else ''
                 name = type(dataset).__name__
-                raise InputError(f'{name}: {kind} {info[key]} does not exist{other}')
+                lack = 'is not a file' if osp.exists(info[key]) else 'does not exist'
+                raise InputError(f'{name}: {kind} {info[key]} {lack}{other}')
 
 
-def check_labels(dataset: BaseDataset) -> None:
+def check_labels(dataset: BaseDataset, ignored: Collection[int] = ()) -> None:
     """Read some labels, spread evenly over a dataset, and check their ids.
 
+    All are read where the first ones hold nothing that could be evaluated.
+
+    Args:
+        dataset: The dataset.
+        ignored: See :class:`CheckedPipeline`.
+
     Raises:
-        InputError: If a label cannot be read or has ids outside the dataset's classes.
+        InputError: If a label cannot be read or has ids outside the dataset's classes, if all
+            pixels are ignored, or if background and the ignored 255 are all that there is.
+
+    Warns:
+        UserWarning: If class 0 and the ignored 255 are all that there is.
     """
-    load = TRANSFORMS.build(dict(type='LoadAnnotations'))
+    classes = dataset.metainfo['classes']
+    ignored = ignored or (dataset.ignore_index,)
+    load, ids = StoredIdsLoader(dataset.ignore_index), set()
     count = min(len(dataset), _SAMPLED_LABELS)
-    for index in np.linspace(0, len(dataset) - 1, count).astype(int):
-        info = dataset.get_data_info(int(index))
+    first = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
+    for number, index in enumerate([*first, *set(range(len(dataset))).difference(first)]):
+        if number >= count and not (ids <= {*ignored} or ids == _MASK):
+            return
+        info = dataset.get_data_info(index)
         if 'seg_map_path' not in info:  # a test set without labels
             return
         try:
             label = load(info)['gt_seg_map']
-        except _UNREADABLE as error:
+        except InputError:
+            raise
+        except UNREADABLE as error:
             raise InputError(
                 f'{info["seg_map_path"]} cannot be read as a label: {error}'
             ) from error
-        _check_ids(label, dataset, info['seg_map_path'])
+        ids |= _check_ids(label, dataset, info['seg_map_path'], ignored)
+    name, labels = type(dataset).__name__, f'the {len(dataset)} labels'
+    if ids <= {*ignored}:
+        raise InputError(
+            f'{name}: no pixel is left to evaluate, {labels} hold nothing but ignored pixels '
+            f'({_join(ids)}), such as {info["seg_map_path"]}'
+        )
+    if ids == _MASK and not dataset.reduce_zero_label:
+        words = (
+            f'{name}: {labels} hold nothing but 0 ({classes[0]}) and the ignored 255, such as '
+            f'{info["seg_map_path"]}: of masks with 255 for the foreground, make label maps with '
+            f'its class, 1 to {len(classes) - 1}'
+        )
+        if 'background' in classes[0].lower():
+            raise InputError(words)
+        warnings.warn(words, stacklevel=2)
 
 
-def _check_ids(label: np.ndarray, dataset: BaseDataset, path: str) -> None:
-    """Check that a label map, integers of any shape, holds only classes and the ignore index."""
+def check_ignored(dataset: BaseDataset, ignored: Collection[int]) -> None:
+    """Check that no class has mmseg's default of the id that is ignored.
+
+    Args:
+        dataset: The dataset.
+        ignored: See :class:`CheckedPipeline`.
+
+    Raises:
+        InputError: If one has.
+    """
+    count = len(dataset.metainfo['classes'])
+    if count > 255 and (255 in {dataset.ignore_index, *ignored} or dataset.label_map):
+        raise InputError(
+            f'{type(dataset).__name__} has {count} classes, and class 255 would be ignored: set '
+            'test_dataloader.dataset.ignore_index and test_evaluator.ignore_index to an id that no '
+            'class has, such as 65535 (for classes of your own choice, mmseg can ignore 255 alone)'
+        )
+
+
+def _check_ids(
+    label: np.ndarray, dataset: BaseDataset, path: str, ignored: Collection[int]
+) -> Set[int]:
+    """Find the ids of a label map, integers of any shape; all must be classes or ignored."""
     num_classes = len(dataset.metainfo['classes'])
-    found = np.flatnonzero(np.bincount(label.ravel()))  # np.unique would sort
-    strange = [int(i) for i in found if i >= num_classes and i != dataset.ignore_index]
+    if label.size and 0 <= label.min() and label.max() < 1 << 16:
+        found = np.flatnonzero(np.bincount(label.ravel()))  # np.unique would sort
+    else:
+        found = np.unique(label)
+    ids = set(found.tolist())
+    strange = [
+        i for i in sorted(ids) if not (0 <= i < num_classes or all(i == each for each in ignored))
+    ]
     if strange:
         raise InputError(
             f'{path} has label ids {strange[:5]} outside the {num_classes} classes of '
-            f'{type(dataset).__name__} (reduce_zero_label={dataset.reduce_zero_label}): these may '
-            'be raw ids instead of train ids, or labels that start at another number'
+            f'{type(dataset).__name__} (reduce_zero_label={dataset.reduce_zero_label}, ignored: '
+            f'{_join(ignored)}): these may be raw ids instead of train '
+            'ids, or labels that start at another number'
         )
+    return ids
+
+
+def _join(ids: Iterable[int]) -> str:
+    return ', '.join(map(str, sorted({*ids})))
 
 
 class CheckedPipeline:
     """A dataset's pipeline that names the file it fails to read, and checks label ids.
 
+    Its loaders are replaced by those of :mod:`.loading`.
+
     Args:
         dataset: The dataset whose pipeline is wrapped.
+        ignored: The ids that the metrics leave out, of which a label may hold one only that is
+            left out by all; by default the dataset's ``ignore_index``.
 
     Raises:
         InputError: When called, if a file cannot be read or a label has ids outside the classes.
             Whatever else the pipeline raises is passed on.
     """
 
-    def __init__(self, dataset: BaseDataset):
+    def __init__(self, dataset: BaseDataset, ignored: Collection[int] = ()):
         self.dataset = dataset
-        self.pipeline = dataset.pipeline
+        self.ignored = ignored or (dataset.ignore_index,)
+        self.pipeline = with_checked_loaders(dataset.pipeline, dataset.ignore_index)
 
     def __call__(self, info: dict) -> dict:
         """Run the pipeline on one sample."""
         image, label = info['img_path'], info.get('seg_map_path')
         try:
             results = self.pipeline(info)
+        except InputError:
+            raise
         except Exception:
             _check_readable(image, label)
             raise
@@ -129,7 +203,7 @@ class CheckedPipeline:
                         f'{label} is {sizes[0]} pixels, its image {image} is {sizes[1]}: is it '
                         'another image, or rotated by its EXIF data, or is the label coloured?'
                     )
-                _check_ids(sample.gt_sem_seg.data.numpy(), self.dataset, label)
+                _check_ids(sample.gt_sem_seg.data.numpy(), self.dataset, label, self.ignored)
         return results
 
 
@@ -145,7 +219,7 @@ def _check_readable(image: str, label: Optional[str]) -> None:
         try:
             if path:
                 TRANSFORMS.build(step)(dict(sample))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise InputError(f'cannot load {path}: {error}') from error
 
 

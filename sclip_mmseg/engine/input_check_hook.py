@@ -5,7 +5,7 @@ from mmengine.model import is_model_wrapper
 from mmseg.models import SegTTAModel
 from mmseg.registry import HOOKS
 
-from ..datasets.checks import CheckedPipeline, check_classes
+from ..datasets.checks import CheckedPipeline, check_classes, check_ignored
 
 
 @HOOKS.register_module()
@@ -21,5 +21,8 @@ class InputCheckHook(Hook):
         if isinstance(model, SegTTAModel):
             model = model.module
         check_classes(dataset, model.num_classes, model.background)
+        metrics = runner.test_loop.evaluator.metrics
+        ignored = {metric.ignore_index for metric in metrics if hasattr(metric, 'ignore_index')}
+        check_ignored(dataset, ignored)
         if not isinstance(dataset.pipeline, CheckedPipeline):
-            dataset.pipeline = CheckedPipeline(dataset)
+            dataset.pipeline = CheckedPipeline(dataset, ignored)

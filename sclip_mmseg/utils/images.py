@@ -1,5 +1,6 @@
 """What is wrong with an image file that OpenCV decodes all the same, without a word or a name."""
 
+import io
 import os
 import re
 import sys
@@ -11,17 +12,24 @@ from typing import Iterator, List, Tuple
 import cv2
 import mmcv
 import numpy as np
+from PIL import Image
 
+#: What Pillow, OpenCV and mmcv raise on a file that is missing, cut off, damaged or not an image.
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, EOFError, AssertionError),
+    *(cv2.error, Image.DecompressionBombError),
+)
 #: Messages of libjpeg on data that it cannot decode as they were encoded.
 _DAMAGE = re.compile(
     r'^(?:Corrupt JPEG data|Premature end of JPEG|Inconsistent progression|Invalid SOS).*\n?',
     re.MULTILINE,
 )
-#: What some encoders leave behind a whole picture; a damaged one may be said to have it as well.
-EXTRANEOUS = re.compile(r'extraneous bytes before marker 0xd9')
+#: A few bytes that some encoders leave behind a whole image; damage may leave them as well.
+EXTRANEOUS = re.compile(r': \d\d? extraneous bytes before marker 0xd9')
 _BITS = (
     14  # of 16; values that use no more are those of a sensor, and less than a quarter as bright
 )
+_ORIENTATION = 0x0112  # tag of EXIF
 _lock = threading.Lock()  # the process has one standard error
 
 
@@ -90,6 +98,22 @@ def _has_bytes(content: bytes) -> bool:
     if content.startswith(b'\x89PNG'):
         return content[24:25] != b'\x10'
     return content.startswith((b'\xff\xd8', b'BM', b'RIFF', b'GIF8')) or content[4:8] == b'ftyp'
+
+
+def orientation_of(content: bytes) -> int:
+    """How an image is to be turned or mirrored by its EXIF data: 2 to 8, or 1 for not at all.
+
+    Args:
+        content: The file.
+    """
+    if content.startswith(b'\x89PNG') and b'eXIf' not in content:
+        return 1  # else Pillow would decode it to look behind the pixels
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            value = image.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 1
+    return value if value in range(2, 9) else 1
 
 
 def decode_image(content: bytes) -> Tuple[np.ndarray, str]:

@@ -1,3 +1,4 @@
+import os
 import shutil
 import sys
 
@@ -116,7 +117,82 @@ def test_sizes_differ(voc_root, voc, check):
 
 def test_coloured_label(voc_root, voc, check):
     Image.new('RGB', (100, 130)).save(voc / 'SegmentationClass/image_1.png')
-    assert 'image_1.png is no label map' in check(voc_root, 'voc21')
+    assert 'image_1.png is not a label map' in check(voc_root, 'voc21')
+
+
+def test_labels_of_16_bits(voc_root, voc, check):
+    path = voc / 'SegmentationClass/image_1.png'
+    label = np.array(Image.open(path)).astype(np.uint16)
+    Image.fromarray(label).save(path)
+    check(voc_root, 'voc21', wrong=False)
+    Image.fromarray(label + 256).save(path)
+    assert 'image_1.png holds ids [2' in check(voc_root, 'voc21')
+    Image.fromarray(label.astype(np.int32) + 70000).save(path.with_suffix('.tif'))
+    path.with_suffix('.tif').rename(path)
+    assert 'image_1.png holds ids [700' in check(voc_root, 'voc21')
+
+
+def test_masks_instead_of_label_maps(voc_root, voc, check):
+    _rewrite_labels(voc, lambda label: np.where(label > 10, 255, 0))
+    assert 'hold nothing but 0 and 255' in check(voc_root, 'voc21')
+
+
+def test_labels_without_a_pixel_to_evaluate(voc_root, voc, check):
+    _rewrite_labels(voc, lambda label: np.full_like(label, 255))
+    assert 'hold nothing but ignored pixels (255)' in check(voc_root, 'voc21')
+    _rewrite_labels(voc, lambda label: np.where(label[::-1] % 2, 0, 255))
+    _rewrite_labels(voc, lambda label: np.zeros_like(label))
+    assert 'hold nothing but ignored pixels (0)' in check(voc_root, 'voc20')
+
+
+@pytest.mark.parametrize('benchmark', ['voc21', 'voc20'])
+def test_labels_that_never_hold_the_background(voc_root, voc, check, benchmark):
+    _rewrite_labels(voc, lambda label: label.clip(0, 19) + 1)
+    assert 'labels never hold 0, the background' in check(voc_root, benchmark)
+
+
+def _rewrite_labels(voc, change):
+    for path in (voc / 'SegmentationClass').iterdir():
+        label = np.array(Image.open(path))
+        Image.fromarray(change(label).astype(np.uint8)).save(path)
+
+
+@pytest.mark.parametrize('orientation', [2, 3, 4, 6])
+def test_an_image_that_is_turned(voc_root, voc, check, orientation):
+    path = voc / 'JPEGImages/image_1.jpg'
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(path).save(path, exif=exif)
+    assert f'image_1.jpg has EXIF orientation {orientation}' in check(voc_root, 'voc21')
+
+
+def test_damaged_and_dark_images(voc_root, voc, check):
+    noise = np.random.default_rng(0).integers(0, 256, (130, 100, 3), dtype=np.uint8)
+    dark, damaged, longer = (voc / f'JPEGImages/image_{index}.jpg' for index in range(3))
+    Image.fromarray(noise[:90, :, 0].astype(np.uint16) << 4).save(dark, 'PNG')
+    Image.fromarray(noise).save(damaged)
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:3000] + b'\xff\xd9' + content[3002:])
+    Image.fromarray(noise[:100]).save(longer)
+    content = longer.read_bytes()
+    longer.write_bytes(content[:-2] + bytes(30) + content[-2:])
+    output = check(voc_root, 'voc21')
+    assert 'image_0.jpg holds 16 bits per value but uses 12' in output
+    assert 'image_1.jpg holds damaged data (Corrupt JPEG data: premature' in output
+    assert 'image_2.jpg holds damaged data (Corrupt JPEG data: ' in output
+
+
+def test_what_is_no_file_is_not_opened(voc_root, voc, check):
+    for name in ('JPEGImages/image_1.jpg', 'SegmentationClass/image_2.png'):
+        (voc / name).unlink()
+        os.mkfifo(voc / name)
+    output = check(voc_root, 'voc21')
+    assert output.count('is missing or unreadable: it is not a file') == 2
+
+
+def test_a_label_that_claims_to_be_huge(voc_root, voc, check, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 4000)
+    assert 'image_1.png is missing or unreadable' in check(voc_root, 'voc21')
 
 
 def test_raw_ids_of_cityscapes(tmp_path, check):

@@ -1,17 +1,20 @@
 """What is in a dataset's files: sizes, ids, and the usual mistakes by name."""
 
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-import mmcv
 import numpy as np
 from mmengine.dataset import BaseDataset
 from PIL import Image
 
-# What Pillow raises on files that are cut off or no pictures.
-_UNREADABLE = (OSError, SyntaxError, ValueError)
+from ...utils.errors import InputError
+from ...utils.images import UNREADABLE
+from ..loading import CheckedImageLoader
+
+_LARGEST = 65535  # id in a label file
 
 
 @dataclass
@@ -20,7 +23,7 @@ class PairReport:
 
     Attributes:
         problems: Sentences on what is wrong with the files.
-        histogram: Number of pixels of each id as stored in the label file, int64 ``[256]``.
+        histogram: Number of pixels of each id as stored in the label file, int64 ``[256]`` or more.
     """
 
     problems: List[str] = field(default_factory=list)
@@ -34,7 +37,7 @@ def inspect_pair(info: dict) -> PairReport:
         info: A dataset's info with ``img_path`` and ``seg_map_path``.
     """
     report = PairReport()
-    image_size = _image_size(info['img_path'], report)
+    image_size = _image_size(info, report)
     label = _read_label(info['seg_map_path'], report)
     if label is None:
         return report
@@ -43,35 +46,61 @@ def inspect_pair(info: dict) -> PairReport:
             f'{info["seg_map_path"]} is {label.shape[1]}×{label.shape[0]} pixels, its image '
             f'{image_size[1]}×{image_size[0]}'
         )
-    report.histogram = np.bincount(label.flatten(), minlength=256)
+    report.histogram = np.bincount(label.ravel(), minlength=256)
     return report
 
 
-def _image_size(path: str, report: PairReport) -> Optional[Tuple[int, int]]:
+def _image_size(info: dict, report: PairReport) -> Optional[Tuple[int, int]]:
+    path = info['img_path']
     try:
+        _require_file(path)
         with Image.open(path) as file:
             file.load()  # unlike OpenCV, Pillow refuses an image that is cut off or empty
-        image = mmcv.imread(path)
-    except _UNREADABLE as error:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter('always')
+            image = CheckedImageLoader()(dict(info))['img']
+    except InputError as error:
+        report.problems.append(str(error))
+        return None
+    except UNREADABLE as error:
         report.problems.append(f'image {path} is missing or unreadable: {error}')
         return None
-    if image is None:
-        report.problems.append(f'{path} is no image')
-        return None
+    report.problems += (str(warning.message) for warning in said)
     return image.shape[:2]
 
 
 def _read_label(path: str, report: PairReport) -> Optional[np.ndarray]:
     try:
+        _require_file(path)
         with Image.open(path) as file:
             label = np.array(file)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         report.problems.append(f'label {path} is missing or unreadable: {error}')
         return None
-    if label.ndim != 2 or label.dtype != np.uint8:
-        report.problems.append(f'{path} is no label map of one byte per pixel: {label.shape}')
+    if label.ndim != 2 or label.dtype.kind not in 'bui':
+        report.problems.append(
+            f'{path} is not a label map of one integer per pixel: {label.shape}, {label.dtype}'
+        )
         return None
-    return label
+    if label.min() < 0 or label.max() > _LARGEST:
+        strange = np.unique(label[(label < 0) | (label > _LARGEST)])[:5].tolist()
+        report.problems.append(f'{path} holds ids {strange} outside 0 to {_LARGEST}')
+        return None
+    return label.astype(np.int64)
+
+
+def _require_file(path: str) -> None:
+    """Raise where opening a path would wait for ever, as it does for a pipe."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError('it is not a file')
+
+
+def sum_histograms(histograms: Sequence[np.ndarray]) -> np.ndarray:
+    """Add histograms of different lengths: int64, as long as the longest."""
+    total = np.zeros(max([256, *map(len, histograms)]), dtype=np.int64)
+    for histogram in histograms:
+        total[: len(histogram)] += histogram
+    return total
 
 
 def match_labels(dataset: BaseDataset) -> Tuple[int, List[str]]:
@@ -103,20 +132,38 @@ def match_labels(dataset: BaseDataset) -> Tuple[int, List[str]]:
     return len(wanted & found), problems
 
 
+def find_outside(histogram: np.ndarray, dataset: BaseDataset) -> List[int]:
+    """Ids of label files that are neither classes nor ignored.
+
+    Args:
+        histogram: Number of pixels of each id as stored.
+        dataset: The dataset that reads them.
+    """
+    end = len(dataset.metainfo['classes']) + (1 if dataset.reduce_zero_label else 0)
+    return [i for i in np.flatnonzero(histogram).tolist() if i >= end and i != dataset.ignore_index]
+
+
 def name_mistakes(histogram: np.ndarray, dataset: BaseDataset) -> List[str]:
     """Recognise labels of the wrong kind by the ids that all label files together hold.
 
     Args:
-        histogram: Number of pixels of each id as stored, ``[256]``.
+        histogram: Number of pixels of each id as stored, int64 ``[256]`` or more.
         dataset: The dataset that reads them.
     """
     num_classes = len(dataset.metainfo['classes'])
     first = 1 if dataset.reduce_zero_label else 0
-    stored = np.flatnonzero(histogram)
-    outside = [int(i) for i in stored if i >= num_classes + first and i != dataset.ignore_index]
+    stored = np.flatnonzero(histogram).tolist()
+    outside = find_outside(histogram, dataset)
     name = type(dataset).__name__
     mistakes = []
-    if outside == [num_classes] and not dataset.reduce_zero_label:
+    if stored and not outside and not any(class_histogram(histogram, dataset)):
+        mistakes.append(f'labels hold nothing but ignored pixels ({", ".join(map(str, stored))})')
+    elif stored == [0, 255]:
+        mistakes.append(
+            'labels hold nothing but 0 and 255: of masks with 255 for the foreground, make label '
+            'maps with the ids of its class'
+        )
+    elif outside == [num_classes] and not dataset.reduce_zero_label:
         mistakes.append(
             f'labels go from 0 to {num_classes}, {name} expects 0 to {num_classes - 1}: they keep '
             '0 for ignored pixels and need reduce_zero_label=True'
@@ -138,19 +185,29 @@ def name_mistakes(histogram: np.ndarray, dataset: BaseDataset) -> List[str]:
             f'{num_classes + first - 1}: they look reduced already, background as '
             f'{dataset.ignore_index}, while {name} wants background as 0 and classes from 1'
         )
+    elif stored and not histogram[0] and _stores_background(dataset):
+        mistakes.append(
+            'labels never hold 0, the background: they look off by one, or are of another label set'
+        )
     return mistakes
 
 
 def _background_is_ignored(histogram: np.ndarray, dataset: BaseDataset) -> bool:
     """Whether labels whose 0 should be the background seem to have been reduced."""
-    stores_background = getattr(dataset, 'stores_ignore_index', False)
-    if dataset.metainfo['classes'][0] != 'background' and not stores_background:
+    if not _stores_background(dataset):
         return False
     last = len(dataset.metainfo['classes']) - (0 if dataset.reduce_zero_label else 1)
     return histogram[dataset.ignore_index] > histogram[0] and not histogram[last]
 
 
+def _stores_background(dataset: BaseDataset) -> bool:
+    """Whether 0 in the label files is the background, evaluated or not."""
+    stores_ignored = getattr(dataset, 'stores_ignore_index', False)
+    return dataset.metainfo['classes'][0] == 'background' or stores_ignored
+
+
 def class_histogram(histogram: np.ndarray, dataset: BaseDataset) -> Sequence[int]:
     """Number of pixels of each class, K integers."""
     first = 1 if dataset.reduce_zero_label else 0
-    return histogram[first : first + len(dataset.metainfo['classes'])].tolist()
+    count = len(dataset.metainfo['classes'])
+    return np.pad(histogram, (0, count))[first : first + count].tolist()

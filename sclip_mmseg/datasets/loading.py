@@ -1,0 +1,156 @@
+"""Images and labels as mmcv and mmseg load them, with a look at what the files hold.
+
+OpenCV decodes damaged data without a word and turns images by their EXIF data, although labels are
+not turned; mmseg narrows the ids of labels to 8 bits.
+"""
+
+import copy
+import io
+import warnings
+from typing import Any, List, Optional
+
+import mmcv
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmengine import fileio
+from mmseg.datasets.transforms import LoadAnnotations
+from PIL import Image
+
+from ..utils.errors import InputError
+from ..utils.images import EXTRANEOUS, find_flaw, hear_libjpeg, orientation_of
+
+_TIFF = b'II', b'MM'  # which OpenCV and Pillow turn, whatever they are told
+
+
+class CheckedImageLoader(LoadImageFromFile):
+    """mmcv's ``LoadImageFromFile``, which refuses files whose pixels would be wrong.
+
+    Args:
+        **kwargs: See :class:`mmcv.transforms.LoadImageFromFile`.
+
+    Raises:
+        InputError: When called, if the data are damaged, if the values are not of 8 or 16 bits, or
+            if the image is turned or mirrored on reading and its label is not.
+
+    Warns:
+        UserWarning: If a few bytes follow the image, which may be a sign of damage or not.
+    """
+
+    def transform(self, results: dict) -> Optional[dict]:
+        """Load the image of a sample."""
+        path, said = results['img_path'], []
+        try:
+            with hear_libjpeg() as said:
+                loaded = super().transform(results)
+        except Exception:  # which says less than the file does
+            self._check_values(path, self._read(path), said)
+            raise
+        if loaded is not None:
+            content = self._read(path)
+            self._check_values(path, content, said)
+            if results.get('seg_map_path'):
+                self._check_orientation(loaded, content)
+        return loaded
+
+    def _read(self, path: str) -> bytes:
+        try:
+            return fileio.get(path, backend_args=self.backend_args)
+        except OSError:  # the loader has told, or has been told to ignore it
+            return b''
+
+    def _check_values(self, path: str, content: bytes, said: List[str]) -> None:
+        if self.imdecode_backend != 'cv2' or self.color_type == 'unchanged':
+            return
+        if flaw := find_flaw(content, said):
+            if not (said and EXTRANEOUS.search(said[0])):
+                raise InputError(f'{path} {flaw}')
+            warnings.warn(f'{path} {flaw}', stacklevel=2)
+
+    def _check_orientation(self, results: dict, content: bytes) -> None:
+        orientation = orientation_of(content)
+        if orientation == 1 or not self._turns(content, results['img']):
+            return
+        label, size = results['seg_map_path'], tuple(results['img_shape'])
+        with Image.open(io.BytesIO(self._read(label))) as file:
+            is_turned_too = orientation >= 5 and file.size == size[::-1] != size
+        if not is_turned_too:
+            raise InputError(
+                f'{results["img_path"]} has EXIF orientation {orientation}, by which it is turned '
+                f'or mirrored on reading, while its label {label} is not: remove the tag if the '
+                'label fits the pixels as they are stored, else save the image upright'
+            )
+
+    def _turns(self, content: bytes, image: np.ndarray) -> bool:
+        """Whether an image with an orientation was turned when it was decoded."""
+        if self.imdecode_backend not in ('cv2', 'pillow'):
+            return False
+        if content.startswith(_TIFF) or self.color_type not in ('color', 'grayscale'):
+            return content.startswith(_TIFF)
+        flag = f'{self.color_type}_ignore_orientation'
+        stored = mmcv.imfrombytes(content, flag, backend=self.imdecode_backend)
+        return not np.array_equal(stored, image)
+
+
+class StoredIdsLoader(LoadAnnotations):
+    """mmseg's ``LoadAnnotations``, except that ids are not narrowed to 8 bits.
+
+    Labels that are stored in 8 bits are uint8, others int32.
+
+    Args:
+        ignore_index: What becomes of 0 by ``reduce_zero_label``, and of classes that are left out.
+        **kwargs: See :class:`mmseg.datasets.LoadAnnotations`.
+
+    Raises:
+        InputError: When called, if a label does not hold integers.
+    """
+
+    def __init__(self, ignore_index: int = 255, **kwargs):
+        super().__init__(**kwargs)
+        self.ignore_index = ignore_index
+
+    def _load_seg_map(self, results: dict) -> None:
+        path = results['seg_map_path']
+        content = fileio.get(path, backend_args=self.backend_args)
+        label = mmcv.imfrombytes(content, 'unchanged', backend=self.imdecode_backend)
+        if label is None or label.dtype.kind not in 'bui':
+            held = 'no image' if label is None else f'{label.dtype} values'
+            raise InputError(f'label {path} holds {held}, expected integers')
+        if label.ndim > 2:
+            label = label.squeeze()
+        label_map = results.get('label_map') or {}
+        is_narrow = label.dtype.itemsize == 1
+        is_narrow = is_narrow and max([self.ignore_index, *label_map.values()]) <= 255
+        label = label.astype(np.uint8 if is_narrow else np.int32)
+        if results['reduce_zero_label']:
+            ignored = (label == 0) | (label == self.ignore_index)
+            label -= 1
+            label[ignored] = self.ignore_index
+        stored = label.copy() if label_map else label
+        for old, new in label_map.items():
+            label[stored == old] = self.ignore_index if new == 255 else new  # 255: left out
+        results['gt_seg_map'] = label
+        results['seg_fields'].append('gt_seg_map')
+
+
+def with_checked_loaders(step: Any, ignore_index: int) -> Any:
+    """A pipeline, or a part of one, with the loaders of this module in place of the usual ones.
+
+    Args:
+        step: A transform, a list of them, or what holds such, as ``TestTimeAug`` does. It is left
+            as it is.
+        ignore_index: The dataset's.
+    """
+    if isinstance(step, (list, tuple)):
+        return [with_checked_loaders(each, ignore_index) for each in step]
+    decoding = {key: getattr(step, key, None) for key in ('imdecode_backend', 'backend_args')}
+    if type(step) is LoadAnnotations:
+        return StoredIdsLoader(ignore_index, **decoding)
+    if type(step) is LoadImageFromFile and step.file_client_args is None:
+        options = {key: getattr(step, key) for key in ('to_float32', 'color_type', 'ignore_empty')}
+        return CheckedImageLoader(**options, **decoding)
+    parts = [name for name in ('transforms', 'subroutines') if hasattr(step, name)]
+    if parts:
+        step = copy.copy(step)
+        for name in parts:
+            setattr(step, name, with_checked_loaders(getattr(step, name), ignore_index))
+    return step
