@@ -22,6 +22,8 @@ METHODS: Dict[str, str] = {
     'proxyclip-dinov2-b14': 'proxyclip/proxyclip-dinov2-b14_vit-b16_{}.py',
     'proxyclip-dinov2-b14-reg': 'proxyclip/proxyclip-dinov2-b14-reg_vit-b16_{}.py',
     'corrclip': 'corrclip/corrclip_vit-b16_{}.py',
+    'ovstitcher': 'ovstitcher/ovstitcher_vit-b16_{}.py',
+    'ovstitcher-metaclip': 'ovstitcher/ovstitcher-metaclip_vit-b16_{}.py',
     'groupvit': 'groupvit/groupvit_vit-s16_{}.py',
     'groupvit-unified': 'groupvit/groupvit-unified_vit-s16_{}.py',
     'tcl': 'tcl/tcl_vit-b16_{}.py',

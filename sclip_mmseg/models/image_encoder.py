@@ -17,9 +17,13 @@ from ..towers.proxy import ProxyTower
 from ..towers.repository import Repository, clip_repository
 from ..towers.vit import matrices
 from ..utils.errors import InputError
+from .encoder import ImageEncoder
+from .fusion import CutImage, WindowMaps
 from .methods import Classify, Method
+from .picture import Picture, PictureFeatures
 from .view import View
 from .window_batch import choose_window_batch
+from .windows import Window
 
 PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
@@ -36,7 +40,7 @@ def check_precision(precision: str) -> torch.dtype:
 
 
 @MODELS.register_module()
-class CLIPImageEncoder(nn.Module):
+class CLIPImageEncoder(ImageEncoder):
     """Cosines of a frozen CLIP's patches with text queries, as a method makes them.
 
     Args:
@@ -111,6 +115,11 @@ class CLIPImageEncoder(nn.Module):
         return self.method.needs_regions
 
     @property
+    def sees_picture(self) -> bool:
+        """Whether the method gets all windows of a picture together."""
+        return self.method.sees_picture
+
+    @property
     def _towers(self) -> List[VisionTransformer]:
         return [self.tower] if self.proxy is None else [self.tower, self.proxy.tower]
 
@@ -136,16 +145,38 @@ class CLIPImageEncoder(nn.Module):
         """
         return text(self._run(view, text))
 
+    def encode_picture(self, picture: Picture, text: Classify) -> WindowMaps:
+        """See :class:`.encoder.ImageEncoder`; cosines, or the scores that a method makes itself."""
+        return self._see(picture, text).maps(picture, text)
+
     def features(self, view: View, text: Classify) -> Tensor:
         """L2-normalised patch features ``[B, h, w, D]``, float32; arguments as :meth:`forward`."""
         return F.normalize(self._run(view, text).float(), dim=-1)
 
     def attention_map(self, view: View, text: Classify) -> Tensor:
         """See :meth:`.methods.Method.attention_map`; other arguments as :meth:`forward`."""
-        return self.method.attention_map(self.tower, view, text, **self._second_tower)
+        if not self.sees_picture:
+            return self.method.attention_map(self.tower, view, text, **self._second_tower)
+        maps = [
+            self.method.attention_map(self.tower, picture, text, **self._second_tower)
+            for picture in map(self._one_window, view.split())
+        ]
+        return torch.cat(maps)
 
     def _run(self, view: View, text: Classify) -> Tensor:
-        return self.method(self.tower, view, text, **self._second_tower)
+        if not self.sees_picture:
+            return self.method(self.tower, view, text, **self._second_tower)
+        pictures = map(self._one_window, view.split())
+        return torch.stack([self._see(picture, text).features for picture in pictures])
+
+    def _see(self, picture: Picture, text: Classify) -> PictureFeatures:
+        return self.method(self.tower, picture, text, **self._second_tower)
+
+    def _one_window(self, view: View) -> Picture:
+        """A view of one image as a picture of one window."""
+        size = tuple(view.images.shape[-2:])
+        image = CutImage(view, size, size, ((0, 0), (0, 0)), [Window(0, 0, *size)])
+        return Picture(image, size, self.choose_batch)
 
     @property
     def _second_tower(self) -> dict:

@@ -20,8 +20,9 @@ from ..registry import POSTPROCESSORS, REFINERS
 from ..utils.errors import InputError
 from ..utils.precision import check_matmul_precision
 from .decision import DecisionRule, find_background, segment, segment_variants
-from .fusion import DenseMap, QueryMap, WindowMaps, encode_windows
+from .fusion import DenseMap, QueryMap, WindowMaps, cut_windows, encode_windows
 from .image_encoder import build_encoder
+from .picture import Picture
 from .test_cfg import read_test_cfg
 from .view import View
 from .windows import Size
@@ -117,7 +118,7 @@ class CLIPSegmentor(BaseSegmentor):
         return super()._apply(apply, recurse)
 
     def _check_regions(self) -> None:
-        needed = getattr(self.image_encoder, 'needs_regions', False) or self.postprocess is not None
+        needed = self.image_encoder.needs_regions or self.postprocess is not None
         if needed and self.regions is None:
             raise InputError(
                 'the method or model.postprocess needs region maps: set model.region_masks to '
@@ -149,7 +150,7 @@ class CLIPSegmentor(BaseSegmentor):
 
     def _check_normalisation(self) -> None:
         """See that images come as the encoder expects them, where a config states how."""
-        expected = getattr(self.image_encoder, 'normalisation', None)
+        expected = self.image_encoder.normalisation
         if expected is None:
             return
         given = [getattr(self.data_preprocessor, key, None) for key in ('mean', 'std')]
@@ -267,14 +268,26 @@ class CLIPSegmentor(BaseSegmentor):
         ]
 
     def _encode_images(self, images: List['ImageInput']) -> List[WindowMaps]:
-        views = [image.view() for image in images]
-        maps = encode_windows(views, self._encode, self.windows, self.window_batch)
+        if self.image_encoder.sees_picture:
+            maps = [self._encode_picture(image) for image in images]
+        else:
+            views = [image.view() for image in images]
+            maps = encode_windows(views, self._encode, self.windows, self.window_batch)
         for each, image in zip(maps, images):
             # One pass without a mask; NaN is both the least and the largest.
             if not torch.stack(each.cells.aminmax()).isfinite().all():
                 halved = any(each.dtype == torch.half for each in self.image_encoder.matrices())
                 raise InputError(_not_finite(image.sample, halved))
         return maps
+
+    def _encode_picture(self, image: 'ImageInput') -> WindowMaps:
+        picture = Picture(
+            cut_windows(image.view(), self.windows),
+            image.size,
+            self.window_batch,
+            image.sample.get('img_path'),
+        )
+        return self.image_encoder.encode_picture(picture, self.text_head)
 
     def correct(self, classes: Tensor, sample: SegDataSample) -> Tensor:
         """Correct the classes ``[H, W]`` of an image as ``postprocess`` says."""
@@ -312,8 +325,7 @@ class CLIPSegmentor(BaseSegmentor):
 
     def _fuse(self, maps: WindowMaps, image: 'ImageInput') -> QueryMap:
         """The refined map at the original size."""
-        size = tuple(image.sample.get('ori_shape', image.pixels.shape[-2:]))
-        axes = _flipped_axes(image.sample)
+        size, axes = image.size, _flipped_axes(image.sample)
         fused = maps.fuse(size, flip=[axis in axes for axis in (-2, -1)])
         if self.refine is None:
             return fused
@@ -334,6 +346,11 @@ class ImageInput:
     pixels: Tensor
     sample: SegDataSample
     regions: Optional[Tensor] = None
+
+    @property
+    def size(self) -> Size:
+        """Original height and width in pixels."""
+        return tuple(self.sample.get('ori_shape', self.pixels.shape[-2:]))
 
     def view(self) -> View:
         """The image as one window, its regions resized and mirrored as it was."""

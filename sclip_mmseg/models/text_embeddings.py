@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -27,14 +27,24 @@ _BATCH = 512  # prompts encoded at a time
 _CACHE_VERSION = 2  # of the numbers: raise when the same input shall give others
 
 
-def tokenize(prompts: Sequence[str], context_length: int) -> List[List[int]]:
+def tokenize(prompts: Sequence[str], context_length: int, cut: bool = False) -> List[List[int]]:
     """Split prompts into CLIP's tokens, with the start and end tokens around them.
 
+    Args:
+        prompts: Texts.
+        context_length: The most tokens that a tower takes.
+        cut: Whether to cut a longer prompt, whose last token stays the end token.
+
     Raises:
-        InputError: If a prompt has more than ``context_length`` tokens.
+        InputError: If a prompt has more than ``context_length`` tokens and is not to be cut.
     """
     start, end = special_tokens()
     tokens = [[start, *encode(prompt), end] for prompt in prompts]
+    if cut:
+        tokens = [
+            ids if len(ids) <= context_length else [*ids[: context_length - 1], end]
+            for ids in tokens
+        ]
     for prompt, ids in zip(prompts, tokens):
         if len(ids) > context_length:
             raise InputError(
@@ -45,13 +55,13 @@ def tokenize(prompts: Sequence[str], context_length: int) -> List[List[int]]:
 
 
 @torch.no_grad()
-def encode_prompts(tower: TextTower, prompts: Sequence[str]) -> Tensor:
+def encode_prompts(tower: TextTower, prompts: Sequence[str], cut: bool = False) -> Tensor:
     """Embed prompts in batches of similar length.
 
     Returns:
         Embeddings ``[len(prompts), D]`` on the tower's device, not normalised.
     """
-    tokens = tokenize(prompts, tower.context_length)
+    tokens = tokenize(prompts, tower.context_length, cut)
     order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
     device = tower.positions.device
     embeddings = torch.empty(len(tokens), tower.output_dim, device=device)
@@ -68,6 +78,7 @@ def encode_queries(
     queries: Sequence[str],
     templates: Sequence[str],
     normalize_prompts: bool = True,
+    sentences: Optional[Mapping[str, Sequence[str]]] = None,
 ) -> Tensor:
     """Embed each query as the normalised mean of its prompts' embeddings.
 
@@ -76,6 +87,8 @@ def encode_queries(
         queries: Q texts.
         templates: Prompts with a ``{}`` for the query.
         normalize_prompts: Whether to normalise the prompts' embeddings before the mean.
+        sentences: Query → prompts of its own, each with the weight of a template; they are cut to
+            the tower's context.
 
     Returns:
         L2-normalised ``[Q, D]``, float32, on the tower's device.
@@ -84,7 +97,14 @@ def encode_queries(
     embeddings = encode_prompts(tower, prompts)
     if normalize_prompts:
         embeddings = F.normalize(embeddings, dim=-1)
-    return F.normalize(embeddings.unflatten(0, (len(queries), -1)).mean(1), dim=-1)
+    embeddings = embeddings.unflatten(0, (len(queries), -1))
+    means = embeddings.mean(1)
+    for number, query in enumerate(queries):
+        if own := (sentences or {}).get(query):
+            more = encode_prompts(tower, own, cut=True)
+            more = F.normalize(more, dim=-1) if normalize_prompts else more
+            means[number] = torch.cat([embeddings[number], more]).mean(0)
+    return F.normalize(means, dim=-1)
 
 
 def cached_embeddings(
@@ -93,6 +113,7 @@ def cached_embeddings(
     queries: Sequence[str],
     templates: Sequence[str],
     normalize_prompts: bool = True,
+    sentences: Optional[Mapping[str, Sequence[str]]] = None,
     **options: Any,
 ) -> Tensor:
     """Embed queries, or read them from the cache where the same ones were embedded before.
@@ -106,7 +127,7 @@ def cached_embeddings(
         load_tower: Makes the text tower of it.
         queries: Q texts.
         templates: Prompts with a ``{}`` for the query.
-        normalize_prompts: See :func:`encode_queries`.
+        normalize_prompts, sentences: See :func:`encode_queries`.
         options: Whatever else the numbers depend on, as JSON has it.
 
     Returns:
@@ -122,11 +143,14 @@ def cached_embeddings(
     def encode() -> Tensor:
         print_log(f'Encoding {len(queries)} queries × {len(templates)} templates', 'current')
         tower = load_tower().to(get_device())
-        embeddings = encode_queries(tower, queries, templates, normalize_prompts).cpu()
+        embeddings = encode_queries(tower, queries, templates, normalize_prompts, sentences)
+        embeddings = embeddings.cpu()
         _check_rows(embeddings, queries, path)
         return embeddings
 
     texts = list(queries), list(templates), normalize_prompts
+    own = {query: list(sentences[query]) for query in queries if query in (sentences or {})}
+    options = dict(options, sentences=own) if own else options
     content = [_CACHE_VERSION, sha256_of(path), *texts, options]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     root = Path(os.environ.get(CACHE_DIR) or '~/.cache/sclip_mmseg').expanduser()

@@ -14,6 +14,7 @@ from ..datasets import QuerySet, load_queries
 from ..datasets.query_set import Queries
 from ..towers import load_text_tower, resolve_clip, text_options
 from ..utils.errors import InputError
+from .sentences import read_sentences
 from .text_embeddings import cached_embeddings, read_embeddings
 
 
@@ -34,6 +35,8 @@ class CLIPTextHead(nn.Module):
         quick_gelu, round_weights: As for the image encoder.
         normalize_prompts: Whether a query's embedding is the mean of its prompts' L2-normalised
             embeddings, as CLIP's authors have it, or of the embeddings as they are.
+        sentences: A JSON file of prompts of a query's own, see :func:`.sentences.read_sentences`;
+            None for the templates alone.
 
     Raises:
         InputError: If queries, templates or the file of embeddings cannot be used.
@@ -51,6 +54,7 @@ class CLIPTextHead(nn.Module):
         quick_gelu: Optional[bool] = None,
         round_weights: Optional[bool] = None,
         normalize_prompts: bool = True,
+        sentences: Optional[str] = None,
     ):
         super().__init__()
         precomputed = None
@@ -67,6 +71,9 @@ class CLIPTextHead(nn.Module):
         self.quick_gelu = quick_gelu
         self.round_weights = round_weights
         self.normalize_prompts = normalize_prompts
+        if sentences is not None and embeddings is not None:
+            raise InputError('text_head.sentences has no use beside embeddings: set one to None')
+        self.sentences = sentences and read_sentences(sentences, query_set.queries)
         self._source = None  # of the embeddings, where they were not given
         self.register_buffer('embeddings', precomputed, persistent=False)
         class_ids = torch.tensor(query_set.class_ids)
@@ -91,14 +98,20 @@ class CLIPTextHead(nn.Module):
             return
         options = dict(self.tower_options(), head=type(self).__name__)
         path = self.find_checkpoint()
-        self._source = path, self.templates, self.normalize_prompts, options
+        self._source = path, self.templates, self.normalize_prompts, options, self.sentences
         known = {}
         if share is not None and share._source == self._source:
             known = dict(zip(share.query_set.queries, share.embeddings.cpu()))
         missing = [query for query in self.query_set.queries if query not in known]
         if missing:
             rows = cached_embeddings(
-                path, self.load_tower, missing, self.templates, self.normalize_prompts, **options
+                path,
+                self.load_tower,
+                missing,
+                self.templates,
+                self.normalize_prompts,
+                self.sentences,
+                **options,
             )
             known.update(zip(missing, rows))
         self.embeddings = torch.stack([known[query] for query in self.query_set.queries])

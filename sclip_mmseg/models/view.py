@@ -1,7 +1,7 @@
 """What a method sees of some windows."""
 
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,11 @@ class View:
         if regions is not None:
             regions = F.pad(regions, edges, value=int(regions.max()) + 1)
         return View(F.pad(self.images, edges), regions)
+
+    def split(self) -> 'List[View]':
+        """A view of each image."""
+        regions = [None] * len(self.images) if self.regions is None else self.regions.split(1)
+        return [View(*each) for each in zip(self.images.split(1), regions)]
 
     @staticmethod
     def join(views: 'Sequence[View]') -> 'View':

@@ -81,6 +81,7 @@ METHODS = {
         'proxyclip-dino-b16_vit-b16': 336,
         'proxyclip-dino-b8_vit-b16': 336,
         'corrclip_vit-b16': 336,
+        'ovstitcher_vit-b16': 448,
         'tcl_vit-b16': 448,
         'tcl-pamr_vit-b16': 448,
         'groupvit-unified_vit-s16': 448,

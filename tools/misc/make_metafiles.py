@@ -26,6 +26,7 @@ COLLECTIONS = {
     'gem': ('GEM', 'gem'),
     'proxyclip': ('ProxyCLIP', 'proxyclip'),
     'corrclip': ('CorrCLIP', 'corrclip'),
+    'ovstitcher': ('OV-Stitcher', 'ovstitcher'),
     'groupvit': ('GroupViT', 'groupvit'),
     'tcl': ('TCL', 'tcl'),
     'toy': ('Toy', None),

@@ -9,13 +9,14 @@ from .ablations import (
     SharpenedCLIP,
     SingleCSA,
 )
-from .base import Classify, LastBlockMethod, LastTokens, Method
+from .base import Classify, LastBlockMethod, LastTokens, Method, PictureMethod
 from .clearclip import ClearCLIP
 from .clip import CLIP
 from .corrclip import CorrCLIP
 from .gem import GEM
 from .maskclip import MaskCLIP
 from .naclip import NACLIP
+from .ovstitcher import OVStitcher
 from .proxyclip import ProxyCLIP
 from .resclip import RCS, SFR, ResCLIP
 from .scclip import SCCLIP
@@ -40,6 +41,8 @@ __all__ = [
     'LocalCLIP',
     'MaskCLIP',
     'Method',
+    'OVStitcher',
+    'PictureMethod',
     'ProxyCLIP',
     'RandomCSA',
     'ResCLIP',

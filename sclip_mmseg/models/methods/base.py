@@ -1,7 +1,7 @@
 """What a method is, and the base of those that change the last block's attention only."""
 
 from dataclasses import dataclass, replace
-from typing import List, Optional, Protocol, Sequence, Tuple
+from typing import List, Optional, Protocol, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from ...towers import Grid, VisionTransformer
 from ...towers.tokens import OnGrid
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
+from ..picture import Picture, PictureFeatures, WindowFeatures
 from ..view import View
 
 
@@ -37,6 +38,8 @@ class Method(nn.Module):
     needs_proxy: bool = False
     #: Whether the views must have regions.
     needs_regions: bool = False
+    #: Whether it gets all windows of one picture together, see :class:`PictureMethod`.
+    sees_picture: bool = False
 
     def check(self, tower: VisionTransformer) -> None:
         """Refuse a tower that the method cannot run on.
@@ -66,6 +69,28 @@ class Method(nn.Module):
 
         Raises:
             NotImplementedError: If the method has no such weights.
+        """
+        raise NotImplementedError
+
+
+class PictureMethod(Method):
+    """Makes features of all windows of one picture together.
+
+    Windows come in batches that fit into memory (:meth:`..picture.Picture.batches`), as often as
+    the method asks for them. Nothing is ever shared between pictures.
+    """
+
+    sees_picture = True
+
+    def forward(
+        self, tower: VisionTransformer, picture: Picture, classify: Classify
+    ) -> Union[PictureFeatures, WindowFeatures]:
+        """Make features of a picture, or of its windows; arguments else as :meth:`Method.forward`.
+
+        Args:
+            tower: CLIP's image tower.
+            picture: The picture and its windows.
+            classify: For methods that need a first segmentation.
         """
         raise NotImplementedError
 

@@ -117,17 +117,26 @@ class CorrCLIP(Method):
 
     def _weigh(self, view: View, proxy: ProxyTower) -> Tuple[Tensor, Tensor, Grid]:
         """The map of all heads, the merged regions ``[B, N]``, and the grid of N."""
-        if view.regions is None:
-            raise InputError(
-                'CorrCLIP needs the regions of each image: set model.region_masks, and segment '
-                'images from files'
-            )
+        regions = self.regions_of(view)
         features = proxy.queries_and_keys(view.images)
         grid = tuple(features.shape[1:3])
         features = F.normalize(features.flatten(1, 2).float(), dim=-1)
-        regions = resize_nearest(view.regions, grid).flatten(1)
+        regions = resize_nearest(regions, grid).flatten(1)
         regions = merge_regions(regions, features, self.merge_distance)
         return self.weights(features, regions), regions, grid
+
+    def regions_of(self, view: View) -> Tensor:
+        """The regions ``[B, H, W]`` of a view.
+
+        Raises:
+            InputError: If it has none.
+        """
+        if view.regions is None:
+            raise InputError(
+                f'{type(self).__name__} needs the regions of each image: set model.region_masks, '
+                'and segment images from files'
+            )
+        return view.regions
 
     def weights(self, features: Tensor, regions: Tensor) -> Tensor:
         """The map of all heads.
@@ -140,11 +149,26 @@ class CorrCLIP(Method):
             float32 ``[B, N, N]``; rows sum to 1.
         """
         similarity = features @ features.transpose(1, 2)
-        unknown = regions == 0
-        allowed = similarity > similarity.mean((1, 2), keepdim=True)
-        allowed &= unknown[:, :, None] | unknown[:, None]
-        allowed |= (regions[:, :, None] == regions[:, None]) & ~unknown[:, None]
-        allowed.diagonal(dim1=1, dim2=2).fill_(True)
+        mean = similarity.mean((1, 2), keepdim=True)
+        return self.weigh(similarity, mean, regions, slice(0, len(features[0])))
+
+    def weigh(self, similarity: Tensor, mean: Tensor, regions: Tensor, rows: slice) -> Tensor:
+        """Some rows of the map of all heads.
+
+        Args:
+            similarity: These rows of the products of all features, float32 ``[B, n, N]``; changed.
+            mean: Mean of all rows, ``[B, 1, 1]``.
+            regions: Ids of all patches ``[B, N]``, 0 for those in no region.
+            rows: Which rows these are.
+
+        Returns:
+            float32 ``[B, n, N]``; rows sum to 1.
+        """
+        own, unknown = regions[:, rows, None], regions[:, None] == 0
+        allowed = similarity > mean
+        allowed &= (own == 0) | unknown
+        allowed |= (own == regions[:, None]) & ~unknown
+        allowed.diagonal(rows.start, dim1=1, dim2=2).fill_(True)
         logits = similarity.mul_(self.sharpness)
         return logits.masked_fill_(~allowed, -float('inf')).softmax(-1)
 

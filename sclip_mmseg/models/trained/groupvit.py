@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...towers.vit import cast_matrices, matrices
 from ...utils.errors import InputError
+from ..encoder import ImageEncoder
 from ..image_encoder import check_precision
 from ..methods import Classify
 from ..view import View
@@ -77,7 +78,7 @@ def paint(membership: Tensor, table: Tensor, size: Tuple[int, int]) -> Tensor:
 
 
 @MODELS.register_module()
-class GroupViTEncoder(nn.Module):
+class GroupViTEncoder(ImageEncoder):
     """Scores of each pixel's segment, decided within each window.
 
     Args:

@@ -15,6 +15,7 @@ from ...registry import REFINERS
 from ...towers import Resampling, load_image_tower, read_tensors, resolve_clip
 from ...towers.vit import cast_matrices, matrices
 from ...utils.errors import InputError
+from ..encoder import ImageEncoder
 from ..image_encoder import check_precision
 from ..methods import Classify
 from ..view import View
@@ -28,7 +29,7 @@ _KNOWN_SCALE, _KNOWN_CENTRE = 10.0, 0.25
 
 
 @MODELS.register_module()
-class TCLEncoder(nn.Module):
+class TCLEncoder(ImageEncoder):
     """Soft masks of a decoder trained on a frozen CLIP, with CLIP's own knowledge mixed in.
 
     Args:

@@ -1,0 +1,14 @@
+_base_ = [
+    '../models/ovstitcher_vit-b16.py',
+    '../datasets/voc21.py',
+    '../default_runtime.py',
+]
+
+model = dict(
+    text_head=dict(queries='corrclip_voc21'),
+    test_cfg=dict(prob_thd=0.1),
+)
+test_pipeline = _base_.test_pipeline
+tta_pipeline = _base_.tta_pipeline
+test_pipeline[1].scale = tta_pipeline[1].transforms[0][0].scale = (2048, 448)
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

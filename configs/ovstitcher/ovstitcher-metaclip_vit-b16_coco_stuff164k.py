@@ -1,0 +1,3 @@
+_base_ = './ovstitcher_vit-b16_coco_stuff164k.py'
+
+model = dict(image_encoder=dict(clip='MetaCLIP-B/16', round_weights=False))

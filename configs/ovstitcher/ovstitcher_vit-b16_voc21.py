@@ -1,0 +1,3 @@
+_base_ = '../_base_/protocols/ovstitcher_voc21.py'
+
+model = dict(region_masks=_base_.data_root + '/region_masks/voc/{stem}.npz')

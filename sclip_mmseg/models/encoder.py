@@ -1,0 +1,57 @@
+"""What a segmentor asks of an image encoder."""
+
+from typing import Any, Callable, Iterator, Optional, Tuple
+
+from torch import Tensor, nn
+
+from ..towers.normalisation import Normalisation
+from .fusion import WindowMaps
+from .picture import Picture
+from .view import View
+
+
+class ImageEncoder(nn.Module):
+    """Maps images to queries: windows by a call, or all windows of a picture together.
+
+    Attributes:
+        patch_size: Least side of a window in pixels.
+        embed_dim: Width of the features that the text head compares with its queries.
+        needs_regions: Whether views must have regions.
+        sees_picture: Whether :meth:`encode_picture` is called, in place of a call per window.
+        normalisation: Mean and standard deviation that images must come with; None where a config
+            does not state them.
+    """
+
+    patch_size: int
+    embed_dim: int
+    needs_regions: bool = False
+    sees_picture: bool = False
+    normalisation: Optional[Normalisation] = None
+
+    def forward(self, view: View, text: Callable[[Tensor], Tensor]) -> Tensor:
+        """Maps of the queries of windows, ``[B, Q, h, w]`` on any grid."""
+        raise NotImplementedError
+
+    def encode_picture(self, picture: Picture, text: Callable[[Tensor], Tensor]) -> WindowMaps:
+        """Maps of the queries of a picture."""
+        raise NotImplementedError
+
+    def features(self, view: View, text: Callable[[Tensor], Tensor]) -> Tensor:
+        """L2-normalised patch features ``[B, h, w, D]`` of windows, float32."""
+        raise NotImplementedError
+
+    def matrices(self) -> Iterator[nn.Parameter]:
+        """The parameters that a precision casts."""
+        raise NotImplementedError
+
+    def choose_batch(self, size: Tuple[int, int]) -> int:
+        """Number of windows of a height and width in pixels to encode at a time."""
+        raise NotImplementedError
+
+    def attention_map(self, view: View, text: Any) -> Tensor:
+        """See :meth:`.methods.Method.attention_map`.
+
+        Raises:
+            NotImplementedError: If the encoder has no such weights.
+        """
+        raise NotImplementedError

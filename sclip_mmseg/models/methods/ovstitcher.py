@@ -1,0 +1,176 @@
+"""OV-Stitcher (CVPR 2026 Findings, arXiv 2604.08110): CorrCLIP once per picture."""
+
+from functools import partial
+from typing import List, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...regions import rank_ids, resize_nearest
+from ...registry import METHODS
+from ...towers import Grid, VisionTransformer
+from ...towers.proxy import ProxyTower
+from ...towers.tokens import BlockTokens
+from ..picture import Picture, PictureFeatures, Stitching
+from ..windows import Window
+from .base import Classify, PictureMethod, unflatten_map
+from .corrclip import CorrCLIP, merge_regions
+
+_ENTRIES = 1 << 24  # of a piece of the picture's map of weights
+
+
+@METHODS.register_module()
+class OVStitcher(CorrCLIP, PictureMethod):
+    """CorrCLIP whose last block sees the whole picture, stitched from its windows.
+
+    The second tower's last block runs over all its cells of the picture, and its output tells how
+    cells resemble each other; regions are merged, and the mean of the resemblance is taken, once
+    per picture. The branches of :class:`.corrclip.CorrCLIP` become, on the second tower's grid:
+
+    - main: the last block's values, stitched;
+    - spatial: the mean of earlier blocks that are run again on their stitched queries, keys and
+      values, with one head over all channels and the scale of a single head;
+    - semantic: stitched from the windows' copies of the class token, one for each region of the
+      picture in each window.
+
+    Weights are computed in pieces, so that memory grows with the cells, not with their square.
+
+    Args: See :class:`.corrclip.CorrCLIP`.
+    """
+
+    def forward(
+        self, tower: VisionTransformer, picture: Picture, classify: Classify, proxy: ProxyTower
+    ) -> PictureFeatures:
+        """See :class:`.base.PictureMethod`; features are on the second tower's grid."""
+        features, regions, fine = self._see(picture, proxy)
+        values, semantic = self._encode(tower, picture, regions.unflatten(1, fine), proxy)
+        width, last = tower.width, tower.blocks[-1]
+        mean = mean_similarity(features)
+        read = torch.empty(len(features), tower.output_dim, device=features.device)
+        for rows in self._pieces(len(features)):
+            weights = self._rows(features, regions, mean, rows).to(values.dtype)
+            main, spatial = last.out((weights @ values).unflatten(1, (2, width))).unbind(1)
+            branches = ((main, 1.0), (spatial, self.spatial), (semantic[rows], self.semantic))
+            read[rows] = sum(factor * tower.read_out(branch) for branch, factor in branches).float()
+        return PictureFeatures(read.unflatten(0, fine))
+
+    def attention_map(
+        self, tower: VisionTransformer, picture: Picture, classify: Classify, proxy: ProxyTower
+    ) -> Tensor:
+        """See :class:`.base.Method`; on the second tower's grid of the picture."""
+        features, regions, fine = self._see(picture, proxy)
+        everything = slice(0, len(features))
+        weights = self._rows(features, regions, mean_similarity(features), everything)
+        return unflatten_map(weights[None], fine)
+
+    def _see(self, picture: Picture, proxy: ProxyTower) -> Tuple[Tensor, Tensor, Grid]:
+        """Normalised cells of the second tower, float32 ``[N, C]``, their merged regions, grid."""
+        regions = self.regions_of(picture.view)
+        tower = proxy.tower
+        fine = tower.grid(picture.view.images)
+        number = len(tower.blocks)
+        parts = {name: Stitching(fine, tower.patch_size) for name in ('q', 'k', 'v', 'input')}
+        for windows, view in picture.batches():
+            tokens = tower.run(proxy.normalise(view.images), {number: list(parts)})
+            block = tokens.blocks[number]
+            # The program normalises the residual, too.
+            block.input = tower.norm(block.input)
+            for name, part in parts.items():
+                part.add(windows, on_grid(tokens.patches_of(getattr(block, name)), tokens.grid))
+        heads = partial(split_heads, heads=tower.heads)
+        q, k, v, x = (part.mean().to(tower.dtype)[None] for part in parts.values())
+        attended = F.scaled_dot_product_attention(heads(q), heads(k), heads(v))
+        features = F.normalize(tower.blocks[-1].merge(x, attended)[0].float(), dim=-1)
+        cells = resize_nearest(regions, fine).flatten(1)
+        return features, merge_regions(cells, features[None], self.merge_distance), fine
+
+    def _encode(
+        self, tower: VisionTransformer, picture: Picture, regions: Tensor, proxy: ProxyTower
+    ) -> Tuple[Tensor, Tensor]:
+        """Run CLIP on the windows.
+
+        Args:
+            tower: CLIP's image tower.
+            picture: The picture.
+            regions: Merged regions on the second tower's grid, ``[1, rows, columns]``.
+            proxy: The second tower.
+
+        Returns:
+            Values of main and spatial branch side by side, ``[N, 2 * width]``, and output of the
+            last block for the class token as it sees a cell's region, ``[N, width]``, on the second
+            tower's grid.
+        """
+        fine, patch = tuple(regions.shape[1:]), proxy.tower.patch_size
+        coarse = tower.grid(picture.view.images)
+        depth = len(tower.blocks)
+        asked = {number: ('input', 'q', 'k', 'v') for number in self._averaged(depth)}
+        asked[depth] = ('v',)
+        parts = {
+            number: {name: Stitching(coarse, tower.patch_size) for name in names}
+            for number, names in asked.items()
+        }
+        semantic = Stitching(fine, patch)
+        ranks = rank_ids(regions.flatten(1)).unflatten(1, fine)
+        numbers = torch.arange(int(ranks.max()) + 1, device=ranks.device)
+        whole = resize_nearest(ranks, picture.view.images.shape[-2:])
+        for windows, view in picture.batches():
+            grid = tower.grid(view.images)
+            seen = torch.cat([whole[:, w.top : w.bottom, w.left : w.right] for w in windows])
+            cells = resize_nearest(seen, grid).flatten(1)
+            stitch = partial(_stitch, parts, windows, grid)
+            scope = cells[:, None] == numbers[:, None]
+            copies = tower.run(view.images, asked, scope=scope, each=stitch).copies
+            window_fine = tuple(side // patch for side in view.images.shape[-2:])
+            parents = resize_nearest(cells.unflatten(1, grid), window_fine).flatten(1)
+            outputs = copies.gather(1, parents[..., None].expand(-1, -1, copies.shape[-1]))
+            semantic.add(windows, outputs.unflatten(1, window_fine))
+        levels = [self._again(tower, number, parts.pop(number)) for number in list(parts)[:-1]]
+        _, _, spatial = tower.blocks[-1].project(tower.blocks[-1].norm1(sum(levels) / len(levels)))
+        main = parts[depth]['v'].mean().to(tower.dtype)
+        values = torch.cat([main, spatial[0].transpose(0, 1).flatten(1)], 1)
+        values = values.T[None].unflatten(2, coarse)
+        values = F.interpolate(values, fine, mode='bilinear', align_corners=False)
+        return values[0].flatten(1).T, semantic.mean().to(tower.dtype)
+
+    def _again(self, tower: VisionTransformer, number: int, parts: dict) -> Tensor:
+        """Output of a block, run again on the stitched picture, ``[1, N, width]``."""
+        x, q, k, v = (parts[name].mean().to(tower.dtype)[None] for name in ('input', 'q', 'k', 'v'))
+        scale = (tower.width // tower.heads) ** -0.5
+        mixed = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=scale)
+        return tower.blocks[number - 1].merge(x, mixed)
+
+    def _rows(self, features: Tensor, regions: Tensor, mean: Tensor, rows: slice) -> Tensor:
+        """Rows of the map of all heads, float32 ``[n, N]``."""
+        similarity = (features[rows] @ features.T)[None]
+        return self.weigh(similarity, mean[None, None, None], regions, rows)[0]
+
+    @staticmethod
+    def _pieces(count: int) -> List[slice]:
+        step = max(_ENTRIES // count, 1)
+        return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def mean_similarity(features: Tensor) -> Tensor:
+    """Mean of all products of features ``[N, C]``, without making them."""
+    total = features.double().sum(0)
+    return ((total @ total) / len(features) ** 2).float()
+
+
+def on_grid(x: Tensor, grid: Grid) -> Tensor:
+    """Patches ``[n, N, C]`` or of heads ``[n, heads, N, d]``, side by side, as ``[n, h, w, C]``."""
+    x = x.transpose(1, 2).flatten(2) if x.ndim == 4 else x
+    return x.unflatten(1, grid)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """``[B, N, width]`` as ``[B, heads, N, d]``."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _stitch(
+    parts: dict, windows: List[Window], grid: Grid, number: int, block: BlockTokens
+) -> None:
+    count = grid[0] * grid[1]
+    for name, part in parts[number].items():
+        part.add(windows, on_grid(getattr(block, name)[..., -count:, :], grid))
