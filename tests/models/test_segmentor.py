@@ -167,7 +167,8 @@ def test_segment_and_inference_model_in_any_order(clip_path, images, device):
     [expected] = _predict(_config(clip_path), images[:1], device, model)
     for image in (array, path, array):
         found = [inference_model(model, image).pred_sem_seg.data[0].cpu().numpy()]
-        found += [segment(model, image).labels]
+        channels = None if image is path else 'bgr'
+        found += [segment(model, image, channels=channels).labels]
         for labels in found:
             assert (labels == expected.pred_sem_seg.data[0].cpu().numpy()).all()
 
