@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import signal
 import struct
 import tempfile
@@ -16,7 +17,8 @@ from PIL import Image
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis import files
 from sclip_mmseg.apis.inputs import find_media
-from sclip_mmseg.engine import evaluation_runner, resumable_test_loop
+from sclip_mmseg.engine import evaluation_runner
+from sclip_mmseg.evaluation import store
 from sclip_mmseg.models import CLIPSegmentor
 from sclip_mmseg.utils.files import explain_full_disk
 from sclip_mmseg.utils.processes import map_in_processes
@@ -130,11 +132,13 @@ def test_partial_results_that_cannot_be_saved(clip_path, voc_root, monkeypatch):
     def full(*args):
         raise FULL
 
-    monkeypatch.setattr(resumable_test_loop, 'write_areas', full)
+    monkeypatch.setattr(os, 'fsync', full)
     result = _run(clip_path, voc_root, check=False)
     line = result.stdout.splitlines()[-1]
-    assert line.startswith('error: cannot write to ') and 'Traceback' not in result.stdout
+    assert 'Traceback' not in result.stdout
+    assert line.startswith(f'error: {voc_root}/work/{store.FOLDER}/')
     assert line.endswith('make room there. 0 of 3 images are done')
+    assert not list((voc_root / 'work' / store.FOLDER).iterdir())
 
 
 def test_an_interrupted_evaluation(clip_path, voc_root, monkeypatch):
@@ -159,7 +163,10 @@ TOOLS = [
     ('train_projection', [VOC21], 'config.read_config', ': go on with --resume'),
     ('benchmark', ['--work-dir', '.'], 'benchmark.pairs.find_pairs', GOES_ON),
     ('analysis_tools/attention_maps', ['x', '--points', '1,1'], 'apis.read_picture', ''),
-    ('analysis_tools/sweep_thresholds', [VOC21, '--prob-thd', '0'], 'config.read_config', GOES_ON),
+    (
+        *('analysis_tools/sweep_thresholds', [VOC21, '--prob-thd', '0']),
+        *('evaluation.preparation.read_config', GOES_ON),
+    ),
 ]
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Evaluate methods on benchmarks and compare with the published numbers.
 
-Each pair is a run of tools/test.py in a folder of its own. Interrupted at any moment, the same
-command goes on; pairs that are finished are not run again.
+Each pair is evaluated as by tools/test.py, in a folder of its own. Interrupted at any moment, the
+same command resumes; pairs that are finished are not run again.
 """
 
 import argparse
@@ -88,10 +88,10 @@ def run(args: argparse.Namespace) -> bool:
     Raises:
         InputError: If an argument or a setting cannot be used.
     """
-    from sclip_mmseg.benchmark.evaluation import Options, evaluate
-    from sclip_mmseg.benchmark.machine import check_processes
     from sclip_mmseg.benchmark.pairs import CHECKPOINTS, find_pairs
     from sclip_mmseg.benchmark.results import to_markdown
+    from sclip_mmseg.benchmark.suite import Options, evaluate_pairs
+    from sclip_mmseg.evaluation.machine import check_processes
 
     check_processes(args.nproc_per_node)
     options = Options(
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> bool:
         processes=args.nproc_per_node,
     )
     results = find_pairs(args.methods, args.benchmarks, args.backbone)
-    evaluate(results, options)
+    evaluate_pairs(results, options)
     print(to_markdown(results, options.describe()))
     print(f'{args.work_dir.resolve()}/results.{{md,csv,json,png}}, per_class/*.csv')
     return all(result.status != 'failed' for result in results)

@@ -5,7 +5,7 @@ from typing import List, Optional, Sequence
 from ..utils.errors import InputError
 from ..utils.shipped import configs_dir, shipped_root
 from .published import BENCHMARKS, published_row
-from .results import Result
+from .results import Pair
 
 #: The rows of the papers' tables that need no training.
 METHODS = (
@@ -19,7 +19,7 @@ def find_pairs(
     methods: Optional[Sequence[str]] = None,
     benchmarks: Optional[Sequence[str]] = None,
     backbone: str = 'vit-b16',
-) -> List[Result]:
+) -> List[Pair]:
     """List what is asked for, with the published numbers.
 
     Args:
@@ -42,7 +42,7 @@ def find_pairs(
         if own in backbones and benchmark in BENCHMARKS:
             config = path.relative_to(shipped_root()).as_posix()
             row = backbone if backbone in CHECKPOINTS else own
-            found[method, benchmark] = Result(method, benchmark, config, row)
+            found[method, benchmark] = Pair(method, benchmark, config, row)
     if not found:
         names = ', '.join(['vit-b16', *CHECKPOINTS])
         raise InputError(f"no config of backbone '{backbone}': use one of {names}")

@@ -7,9 +7,11 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import mmengine
 
+from ..evaluation import Result
+
 
 @dataclass
-class Result:
+class Pair:
     """One method on one benchmark.
 
     Attributes:
@@ -50,6 +52,17 @@ class Result:
         """Of its folder and file."""
         return f'{self.method}_{self.backbone}_{self.benchmark}'
 
+    def fill_in(self, result: Result) -> None:
+        """Take the numbers of a finished evaluation."""
+        self.status = 'done'
+        for name, value in result.metrics().items():
+            setattr(self, name, None if value != value else value)
+        meta = result.meta
+        self.seconds_per_image = meta.get('seconds_per_image')
+        self.peak_memory = meta.get('peak_memory')
+        about = ('versions', 'python', 'device', 'processes')
+        self.circumstances = {key: meta[key] for key in about if key in meta}
+
     @property
     def difference(self) -> Optional[float]:
         """Measured less published mIoU."""
@@ -58,7 +71,7 @@ class Result:
         return round(self.mIoU - self.published, 2)
 
 
-def write_results(folder: Path, results: Sequence[Result], about: Dict[str, Any]) -> None:
+def write_results(folder: Path, results: Sequence[Pair], about: Dict[str, Any]) -> None:
     """Write ``results.md``, ``results.csv``, ``results.json`` and ``results.png``.
 
     Args:
@@ -91,10 +104,10 @@ def write_classes(folder: Path, name: str, classes: Dict[str, Dict[str, float]])
     with open(folder / f'{name}.csv', 'w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, ['class', 'IoU', 'Acc'])
         writer.writeheader()
-        writer.writerows({'class': key, **values} for key, values in classes.items())
+        writer.writerows({'class': name, **values} for name, values in classes.items())
 
 
-def to_markdown(results: Sequence[Result], about: Dict[str, Any]) -> str:
+def to_markdown(results: Sequence[Pair], about: Dict[str, Any]) -> str:
     """Format a table of mIoU, one of time and memory, and lists of what is not there."""
     methods = list(dict.fromkeys(result.method for result in results))
     benchmarks = list(dict.fromkeys(result.benchmark for result in results))
@@ -124,7 +137,7 @@ def to_markdown(results: Sequence[Result], about: Dict[str, Any]) -> str:
     return '\n'.join(text) + '\n'
 
 
-def _cell(result: Optional[Result]) -> str:
+def _cell(result: Optional[Pair]) -> str:
     if result is None:
         return ''
     published = '' if result.published is None else f'{result.published:g}'
@@ -135,7 +148,7 @@ def _cell(result: Optional[Result]) -> str:
     return f'{result.mIoU:.2f} ({published}, {result.difference:+.2f})'
 
 
-def _cost(result: Result) -> List[str]:
+def _cost(result: Pair) -> List[str]:
     seconds = result.seconds_per_image
     return [
         f'{result.method}, {result.benchmark}',
@@ -150,7 +163,7 @@ def _table(head: Sequence[str], rows) -> List[str]:
     return ['| ' + ' | '.join(line) + ' |' for line in lines]
 
 
-def draw_results(results: Sequence[Result], target: Path) -> None:
+def draw_results(results: Sequence[Pair], target: Path) -> None:
     """Draw measured mIoU as bars, a group per benchmark, and published ones as marks on them."""
     import matplotlib
     from matplotlib.figure import Figure

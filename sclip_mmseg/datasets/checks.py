@@ -13,7 +13,7 @@ from ..utils.errors import InputError
 from ..utils.images import UNREADABLE
 from .background import Background
 from .loading import StoredIdsLoader, with_checked_loaders
-from .split import clean_split
+from .split import check_split, lists_names
 
 _MASK = {0, 255}  # ids of a mask whose foreground is white
 _SAMPLED_LABELS = 64  # read before a run; the others are checked as they are loaded
@@ -26,8 +26,8 @@ def load_dataset(cfg: dict) -> BaseDataset:
         cfg: The config's ``test_dataloader.dataset``.
 
     Raises:
-        InputError: If a folder or the split file is missing, or the split is empty or has a name
-            twice.
+        InputError: If a folder or the split file is missing, or the split is empty or not as
+            :func:`.split.check_split` has it.
     """
     root, name = cfg.get('data_root') or '', cfg['type']
     hint = (
@@ -42,11 +42,12 @@ def load_dataset(cfg: dict) -> BaseDataset:
         path = osp.abspath(osp.join(root, cfg['ann_file']))
         raise InputError(f'{name}: split file {path} does not exist. {hint}')
     dataset = DATASETS.build(dict(cfg, lazy_init=True))
-    with clean_split(dataset):
-        if not dataset.load_data_list():
-            path = osp.join(root, cfg.get('ann_file') or cfg['data_prefix']['img_path'])
-            raise InputError(f'{name}: {osp.abspath(path)} lists no image. {hint}')
-        dataset.full_init()
+    if lists_names(type(dataset)) and osp.isfile(dataset.ann_file):
+        check_split(dataset.ann_file)
+    if not dataset.load_data_list():
+        path = osp.join(root, cfg.get('ann_file') or cfg['data_prefix']['img_path'])
+        raise InputError(f'{name}: {osp.abspath(path)} lists no image. {hint}')
+    dataset.full_init()
     return dataset
 
 

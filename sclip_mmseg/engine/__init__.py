@@ -5,9 +5,6 @@ from .evaluation_runner import EvaluationRunner
 from .frozen_model_wrapper import FrozenModelWrapper
 from .input_check_hook import InputCheckHook
 from .progress_hook import ProgressLoggerHook
-from .reporting_iou_metric import ReportingIoUMetric
-from .resumable_test_loop import ResumableTestLoop
-from .settings import evaluation_settings, list_changes
 
 __all__ = [
     'CheckpointHook',
@@ -15,8 +12,4 @@ __all__ = [
     'FrozenModelWrapper',
     'InputCheckHook',
     'ProgressLoggerHook',
-    'ReportingIoUMetric',
-    'ResumableTestLoop',
-    'evaluation_settings',
-    'list_changes',
 ]

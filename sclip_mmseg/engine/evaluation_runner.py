@@ -9,6 +9,7 @@ from typing import Iterator
 
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
 from mmengine.logging import MMLogger
@@ -26,12 +27,19 @@ class EvaluationRunner(Runner):
     The terminal shows what is evaluated, with what and where the log is, instead.
     """
 
+    #: Whether the terminal shows progress alone.
+    quiet = False
+
     @classmethod
     def from_cfg(cls, cfg: Config) -> Runner:
         """See :class:`mmengine.runner.Runner`."""
         cfg = copy.copy(cfg)
         object.__setattr__(cfg, '__class__', LaidOutOnce)  # Config has attributes of its own
         return super().from_cfg(cfg)
+
+    def take_dataset(self, dataset: BaseDataset) -> None:
+        """Test on a dataset that is built already, instead of building the config's once more."""
+        self._test_dataloader = dict(self._test_dataloader, dataset=dataset)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """See :class:`mmengine.runner.Runner`."""
@@ -40,6 +48,9 @@ class EvaluationRunner(Runner):
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.handleError = partial(warn_once, handler)
+            elif self.quiet:
+                handler.addFilter(lambda record: 'eta: ' in record.getMessage())
+                handler.setFormatter(logging.Formatter('  %(message)s'))
             else:
                 handler.addFilter(self._brief)
         for line in self._describe():
@@ -75,6 +86,12 @@ class LaidOutOnce(Config):
             text = super().pretty_text
             self.__dict__['_laid_out'] = content, text
         return text
+
+
+class QuietRunner(EvaluationRunner):
+    """A runner of which the terminal shows progress alone."""
+
+    quiet = True
 
 
 def warn_once(handler: logging.FileHandler, record: logging.LogRecord) -> None:

@@ -1,6 +1,16 @@
-"""Evaluation: what is counted, what is kept of it, and the numbers that follow."""
+"""Evaluation: one way to run it, what is kept of each image, and the numbers that follow."""
 
 from .confusion_metric import ConfusionMetric
+from .fingerprint import list_changes, make_fingerprint
 from .result import Result
+from .resumable_test_loop import ResumableTestLoop
+from .run import evaluate
 
-__all__ = ['ConfusionMetric', 'Result']
+__all__ = [
+    'ConfusionMetric',
+    'Result',
+    'ResumableTestLoop',
+    'evaluate',
+    'list_changes',
+    'make_fingerprint',
+]

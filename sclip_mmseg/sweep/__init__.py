@@ -1,5 +1,6 @@
 """Many decisions from one pass of the towers."""
 
-from .loop import ThresholdSweepLoop
+from .loop import SettingResult, ThresholdSweepLoop
+from .run import sweep
 
-__all__ = ['ThresholdSweepLoop']
+__all__ = ['SettingResult', 'ThresholdSweepLoop', 'sweep']

@@ -1,14 +1,11 @@
 """Split files as editors leave them."""
 
 import pytest
-from helpers import load_config, metrics, run_test
+from helpers import load_config, run_test
 
 from sclip_mmseg import InputError
-from sclip_mmseg.datasets.checks import check_files, load_dataset
-from sclip_mmseg.datasets.split import read_split, with_clean_split
-
-SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
-UNTIDY = '\ufeffimage_0\r\n\r\nimage_1 \n\nimage_2\n\n'
+from sclip_mmseg.datasets.checks import load_dataset
+from sclip_mmseg.datasets.split import check_split
 
 
 @pytest.fixture
@@ -23,52 +20,44 @@ def dataset_cfg(voc_root):
     return cfg
 
 
-def test_a_byte_order_mark_and_empty_lines_are_no_names(split):
-    split.write_bytes(UNTIDY.encode())
-    assert read_split(str(split)) == (['image_0', 'image_1', 'image_2'], True)
-    split.write_text('image_0\nimage_1\n')
-    assert read_split(str(split)) == (['image_0', 'image_1'], False)
-
-
-def test_the_dataset_has_the_names_alone(split, dataset_cfg):
-    split.write_bytes(UNTIDY.encode())
+@pytest.mark.parametrize('text', ['image_0\nimage_1\n', 'image_0\r\nimage_1 \r\n', 'image_0'])
+def test_what_mmseg_reads_as_it_is_meant(split, dataset_cfg, text):
+    split.write_bytes(text.encode())
+    names = text.split()
     dataset = load_dataset(dataset_cfg)
-    check_files(dataset)
-    assert len(dataset) == 3
-    assert dataset.ann_file == str(split)
-    built = with_clean_split(dict(dataset=dataset_cfg))['dataset']
-    assert [built.get_data_info(i)['img_path'] for i in range(len(built))] == [
-        dataset.get_data_info(i)['img_path'] for i in range(3)
-    ]
-    split.write_text('image_0\n')
-    loader = dict(dataset=dataset_cfg)
-    assert with_clean_split(loader) is loader
+    paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+    assert [path.rpartition('/')[2] for path in paths] == [f'{name}.jpg' for name in names]
 
 
-def test_a_run_with_it(split, clip_path, voc_root):
-    split.write_bytes(UNTIDY.encode())
-    flags = ('--work-dir', voc_root / 'work', '--cfg-options', *SMALL)
-    output = run_test('sclip_vit-b16_voc21', clip_path, *flags, data_root=voc_root).stdout
-    assert 'PascalVOCDataset, 3 images in ' in output
-    assert 0 < metrics(output)['aAcc'] < 100
+REFUSED = {
+    'has no name in line 2: remove': b'image_0\n\nimage_1\n',
+    'has no name in line 3: remove': b'image_0\nimage_1\n \n',
+    'begins with a byte-order mark: save': '\ufeffimage_0\n'.encode(),
+    'has image_0 in line 1 and in line 3: remove one': b'image_0\nimage_1\nimage_0\n',
+    'is not UTF-8 text': b'\xff\xfe\x00',
+}
 
 
-def test_a_name_twice_is_refused(split, dataset_cfg):
-    split.write_text('image_0\nimage_1\n\nimage_0\n')
-    with pytest.raises(InputError, match=r'val\.txt has image_0 in line 1 and in line 4: remove'):
-        load_dataset(dataset_cfg)
-    with pytest.raises(InputError, match='would count twice'):
-        with_clean_split(dict(dataset=dataset_cfg))
+@pytest.mark.parametrize('message', REFUSED)
+def test_what_mmseg_would_misread_is_refused(split, dataset_cfg, message):
+    split.write_bytes(REFUSED[message])
+    for check in (lambda: check_split(str(split)), lambda: load_dataset(dataset_cfg)):
+        with pytest.raises(InputError, match=f'val.txt {message}'):
+            check()
+
+
+def test_a_run_says_so_in_one_line(split, voc_root):
+    split.write_text('image_0\n\n')
+    result = run_test(
+        'sclip_vit-b16_voc21', '--work-dir', voc_root, data_root=voc_root, check=False
+    )
+    line = result.stdout.splitlines()[-1]
+    assert line.startswith(f'error: {split} has no name in line 2')
 
 
 def test_only_lists_of_names_are_read(split, dataset_cfg):
     split.write_text('{\n},\n},\n')
-    other = dict(dataset_cfg, type='BaseCDDataset')
-    loader = dict(dataset=other)
-    assert with_clean_split(loader) is loader
-
-
-def test_no_text(split):
-    split.write_bytes(b'\xff\xfe\x00')
-    with pytest.raises(InputError, match=r'val\.txt is not UTF-8 text'):
-        read_split(str(split))
+    dataset_cfg.type = 'BaseCDDataset'
+    dataset_cfg.data_prefix.img_path2 = 'JPEGImages'
+    dataset_cfg.metainfo = dict(classes=['a'], palette=[[0, 0, 0]])
+    load_dataset(dataset_cfg)

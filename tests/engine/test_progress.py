@@ -2,14 +2,13 @@
 
 import copy
 import re
-import threading
 
 import pytest
-from helpers import build_model, call_tool, load_config, make_voc, metrics, run_test
+from helpers import build_model, call_tool, config_path, load_config, make_voc, metrics, run_test
 from mmengine.config import Config
 
-from sclip_mmseg.benchmark import follow
 from sclip_mmseg.engine.evaluation_runner import LaidOutOnce
+from sclip_mmseg.evaluation import evaluate
 from sclip_mmseg.utils.progress import Progress
 
 SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
@@ -124,16 +123,19 @@ def test_the_last_lines_say_where_everything_is(run):
     assert set(metrics('\n'.join(lines))) == {'aAcc', 'mIoU', 'mAcc'}
 
 
-def test_a_benchmark_shows_the_progress_of_its_child(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(follow, '_INTERVAL', 0.001)
-    log = tmp_path / 'console.log'
-    log.write_text('x Iter(test) [ 1/64]  eta: 0:01:00  of an earlier run\n')
-    with follow.show_progress(log), open(log, 'a') as file:
-        file.write('Config: x\n11/21 - INFO - Iter(test) [ 2/64]  eta: 0:0')
-        file.flush()
-        threading.Event().wait(0.02)
-        file.write('0:59  images/s: 2\nIter(test) [64/64]  mIoU: 1\n')
-    assert capsys.readouterr().out == '  Iter(test) [ 2/64]  eta: 0:00:59  images/s: 2\n'
+def test_a_quiet_run_shows_its_progress_alone(clip_path, voc_root, capsys):
+    options = dict(option.split('=') for option in SMALL)
+    options = {key: int(value) for key, value in options.items()}
+    options['default_hooks.logger.seconds'] = 0
+    options['test_dataloader.dataset.data_root'] = str(voc_root / 'VOCdevkit/VOC2012')
+    config = config_path('sclip_vit-b16_voc21')
+    arguments = dict(work_dir=voc_root / 'work', cfg_options=options, quiet=True)
+    result = evaluate(config, clip_path, **arguments)
+    assert len(result.images) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:18] for line in lines] == [f'  Iter(test) [{i}/3]' for i in (1, 2, 3)]
+    [log] = (voc_root / 'work').glob('*/*.log')
+    assert 'per class results' in log.read_text()
 
 
 def test_own_pictures_report_by_time(clip_path, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from sclip_mmseg import InputError
 from sclip_mmseg.datasets.checks import load_dataset
-from sclip_mmseg.engine import evaluation_settings, list_changes
+from sclip_mmseg.evaluation import list_changes, make_fingerprint
 from sclip_mmseg.models import PLAIN_DICTS
 from sclip_mmseg.regions import Felzenszwalb, RegionFiles, majority_labels, rank_ids, resize_nearest
 from sclip_mmseg.utils.spelling import check_config
@@ -236,7 +236,7 @@ def test_maps_count_by_names_and_sizes(clip_path, voc_root, masks, monkeypatch):
 
     def settings(pattern):
         cfg = _config(clip_path, pattern)
-        return evaluation_settings(cfg, load_dataset(cfg.test_dataloader.dataset))
+        return make_fingerprint(cfg, load_dataset(cfg.test_dataloader.dataset))
 
     before = settings(masks)
     moved = voc_root / 'moved'
@@ -255,7 +255,7 @@ def test_generators_count_by_their_values(clip_path, voc_root, monkeypatch):
 
     def settings(**options):
         cfg = _config(clip_path, dict(type='Felzenszwalb', **options))
-        return evaluation_settings(cfg, load_dataset(cfg.test_dataloader.dataset))
+        return make_fingerprint(cfg, load_dataset(cfg.test_dataloader.dataset))
 
     changes, _ = list_changes(settings(scale=100), settings(scale=200))
     assert changes == ['regions.scale was 100, is 200']

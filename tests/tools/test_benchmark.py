@@ -17,10 +17,10 @@ from helpers import ROOT, call_tool, fork_tool, metrics, run_test, run_tool
 from PIL import Image
 
 from sclip_mmseg import InputError
-from sclip_mmseg.benchmark import child, machine, pairs
-from sclip_mmseg.benchmark.child import find_reason
-from sclip_mmseg.benchmark.evaluation import Options, evaluate
-from sclip_mmseg.benchmark.results import Result, to_markdown, write_results
+from sclip_mmseg.benchmark import pairs, suite
+from sclip_mmseg.benchmark.results import Pair, to_markdown, write_results
+from sclip_mmseg.benchmark.suite import Options, evaluate_pairs
+from sclip_mmseg.evaluation import Result, machine
 
 TOOL = ROOT / 'tools/benchmark.py'
 
@@ -78,23 +78,22 @@ def test_another_backbone_is_another_checkpoint(tmp_path, clip_path, monkeypatch
     assert found['sclip', 'voc20'].published is None  # which is ViT-B/16's
 
     called = []
-    monkeypatch.setattr(
-        'sclip_mmseg.benchmark.evaluation.run_python', lambda *a: called.append(a) or 'no'
-    )
+    monkeypatch.setattr(suite, 'run_in_processes', lambda *a: called.append(a) or 'no')
     monkeypatch.setattr(pairs, 'CHECKPOINTS', {'vit-l14': clip_path})
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
     arguments = ['--backbone', 'vit-l14', '--methods', 'sclip', '--benchmarks', 'voc20']
     assert not _run(monkeypatch, *arguments, '--work-dir', tmp_path)
-    [(command, log)] = called
-    assert command[1:3] == [str(ROOT / 'configs/sclip/sclip_vit-b16_voc20.py'), clip_path]
-    assert log == tmp_path / 'sclip_vit-l14_voc20/console.log'
+    [(folder, _, arguments)] = called
+    assert arguments['config'] == ROOT / 'configs/sclip/sclip_vit-b16_voc20.py'
+    assert arguments['checkpoint'] == clip_path
+    assert folder == tmp_path / 'sclip_vit-l14_voc20'
 
 
 RESULTS = [
-    Result('clip', 'voc20', 'a.py', published=49.4, images=3, peak_memory=10**9),
-    Result('sclip', 'voc20', 'b.py', status='done', mIoU=80.0, published=81.54, images=3),
-    Result('sclip', 'ade20k', 'c.py', status='missing', reason='no folder', published=16.45),
-    Result('clip', 'ade20k', 'd.py', status='failed', reason='exit status 1'),
+    Pair('clip', 'voc20', 'a.py', published=49.4, images=3, peak_memory=10**9),
+    Pair('sclip', 'voc20', 'b.py', status='done', mIoU=80.0, published=81.54, images=3),
+    Pair('sclip', 'ade20k', 'c.py', status='missing', reason='no folder', published=16.45),
+    Pair('clip', 'ade20k', 'd.py', status='failed', reason='exit status 1'),
 ]
 RESULTS[1].peak_memory, RESULTS[1].seconds_per_image = 2 * 10**9, 0.25
 RESULTS[1].circumstances = {'processes': 3}
@@ -173,9 +172,7 @@ def test_what_lacks_is_said_before_any_work(
     arguments,
     message,
 ):
-    monkeypatch.setattr(
-        'sclip_mmseg.benchmark.evaluation.run_python', lambda *_: pytest.fail('work began')
-    )
+    monkeypatch.setattr(suite, 'run_in_processes', lambda *_: pytest.fail('work began'))
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
     monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path / 'weights'))
     (tmp_path / 'weights').mkdir()
@@ -197,54 +194,47 @@ def test_a_trained_system_s_checkpoint(tmp_path, voc_root, monkeypatch):
     checkpoint = tmp_path / 'groupvit.pth'
     checkpoint.write_bytes(b'weights')
     called = []
-    monkeypatch.setattr(
-        'sclip_mmseg.benchmark.evaluation.run_python', lambda *a: called.append(a) or 'no'
-    )
+    monkeypatch.setattr(suite, 'run_in_processes', lambda *a: called.append(a) or 'no')
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
     [result] = pairs.find_pairs(['groupvit-unified'], ['voc20'], 'vit-s16')
-    evaluate([result], Options(tmp_path / 'work', str(checkpoint)))
+    evaluate_pairs([result], Options(tmp_path / 'work', str(checkpoint)))
     assert result.weights == hashlib.sha256(b'weights').hexdigest()
-    [(command, _)] = called
-    assert command[2] == str(checkpoint)
+    [(_, _, arguments)] = called
+    assert arguments['checkpoint'] == str(checkpoint)
 
 
-@pytest.mark.parametrize(
-    ('log', 'reason'),
-    [
-        ('', ''),
-        ('Traceback\n  File x\nKeyError: 1\n\n', 'KeyError: 1'),
-        ('W1 [a] x\n[rank1]:late\n[rank0]:error: no\n[rank1]:gone\nE1 x\n=====\n', 'error: no'),
-        ('[rank0]:Traceback\n[rank0]:KeyError: 1\nRoot Cause:\n=====\n', 'KeyError: 1'),
-    ],
-)
-def test_the_reason_of_a_failure(log, reason):
-    assert find_reason(log) == reason
+TOY = ('--toy', '--methods', 'sclip', '--benchmarks', 'voc20', '--limit', 2)
 
 
-@pytest.fixture
-def stand_in(tmp_path, monkeypatch):
-    """Let a program stand in for `tools/test.py`."""
-
-    def write(code):
-        (tmp_path / 'tools').mkdir()
-        (tmp_path / 'tools/test.py').write_text(code)
-        monkeypatch.setattr(
-            'sclip_mmseg.benchmark.evaluation.tools_dir', lambda: tmp_path / 'tools'
-        )
-
-    return write
-
-
-def test_a_failed_pair_of_two_processes_says_why(tmp_path, stand_in):
+def test_a_failed_pair_of_two_processes_says_why(tmp_path):
     options = ['--cfg-options', 'model.test_cfg.mode=hole']
-    alone = run_test('sclip_toy_voc20', '--work-dir', tmp_path, *options, check=False)
-    stand_in(f'import sys; print({alone.stdout!r}); sys.exit({alone.returncode})')
-    arguments = ['--toy', '--methods', 'sclip', '--benchmarks', 'voc20', '--limit', 2]
-    arguments += ['--nproc-per-node', 2, '--work-dir', tmp_path]
+    arguments = [*TOY, '--nproc-per-node', 2, '--work-dir', tmp_path]
     result = call_tool(TOOL, *arguments, *options, check=False)
     assert result.returncode == 1
     [line] = [line for line in result.stdout.splitlines() if line.startswith('- sclip, voc20: ')]
-    assert line.startswith('- sclip, voc20: exit status 1, error: ') and 'hole' in line
+    assert line.startswith("- sclip, voc20: test_cfg.mode='hole' ")
+    log = (tmp_path / 'sclip_toy_voc20/console.log').read_text()
+    assert 'Traceback' in log and 'hole' in log
+
+
+def test_any_folder_and_what_is_broken_in_it(tmp_path, monkeypatch):
+    """A name with a space, and files of a suite that were cut off when the machine stopped."""
+    work = tmp_path / "the user's own"
+    arguments = [*TOY, '--work-dir', work]
+    output = call_tool(TOOL, *arguments).stdout
+    path = work / 'sclip_toy_voc20/result.npz'
+    expected = Result.load(path)
+    assert f'| sclip | {expected.mIoU:.2f} |' in output
+    path.write_bytes(path.read_bytes()[:200])
+    call_tool(TOOL, *arguments)
+    assert (Result.load(path).confusion() == expected.confusion()).all()
+    path.unlink()
+    (path.parent / 'result.json').write_text('{"report":')
+    output = call_tool(TOOL, *arguments, check=False).stdout.splitlines()
+    assert output[-1] == (
+        f'error: {path.parent}/result.json is of an earlier sclip_mmseg: name another --work-dir, '
+        'or remove the folder to run it again'
+    )
 
 
 def test_torchrun_is_refused(tmp_path):
@@ -267,16 +257,17 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
         machine.check_processes(3)
 
 
-def _programs(word):
-    """Command lines of running processes that have a word in them."""
+def _children(pid):
+    """Process numbers of all that a process has started."""
     found = []
-    for path in Path('/proc').glob('[0-9]*/cmdline'):
+    for path in Path('/proc').glob('[0-9]*/stat'):
         try:
-            text = path.read_bytes().replace(b'\0', b' ').decode(errors='replace')
+            fields = path.read_text().rpartition(')')[2].split()
         except OSError:  # it ended
             continue
-        if word in text:
-            found.append(text)
+        if int(fields[1]) == pid:
+            child = int(path.parent.name)
+            found += [child, *_children(child)]
     return found
 
 
@@ -287,48 +278,37 @@ def _wait_for(condition):
         time.sleep(0.1)
 
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='asks Linux for it')
-def test_no_process_outlives_the_tool(tmp_path, stand_in):
-    stand_in('import time; print("asleep", flush=True); time.sleep(300)')
-    arguments = ['--toy', '--methods', 'sclip', '--benchmarks', 'voc20', '--work-dir', tmp_path]
-    tool = fork_tool(TOOL, *arguments, '--nproc-per-node', 2, log=tmp_path / 'log')
-    log = tmp_path / 'sclip_toy_voc20/console.log'
-    _wait_for(lambda: log.exists() and log.read_text().count('asleep') == 2)
-    assert len(_programs(str(tmp_path))) == 3  # torchrun and what it started
-    tool.terminate()
-    tool.join()
-    assert tool.exitcode == 128 + signal.SIGTERM
-    _wait_for(lambda: not _programs(str(tmp_path)))
+def _sleep(**_):
+    print('asleep', file=sys.stderr, flush=True)
+    time.sleep(300)
 
 
-PARENT = """
-import importlib.util, sys
-from pathlib import Path
-spec = importlib.util.spec_from_file_location('child', sys.argv[1])
-child = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(child)
-folder, processes = Path(sys.argv[2]), int(sys.argv[3])
-command = [str(folder / 'sleep.py')]
-if processes > 1:
-    command = child.torchrun(command, processes, folder)
-child.run_python(command, folder / 'log')
-"""
+def _sleeping(tmp_path, processes):
+    """Start processes that sleep, in one that ends them; its arguments hold the folder."""
+    code = 'import sys, test_benchmark; test_benchmark.sleep_in_processes(*sys.argv[1:])'
+    command = [sys.executable, '-c', code, tmp_path, processes]
+    env = {**os.environ, 'PYTHONPATH': f'{Path(__file__).parent}{os.pathsep}{ROOT / "tests"}'}
+    parent = subprocess.Popen(list(map(str, command)), env=env)
+    log = tmp_path / 'pair/console.log'
+    _wait_for(lambda: log.exists() and log.read_text().count('asleep') == processes)
+    return parent
+
+
+def sleep_in_processes(folder, processes):
+    """What the process of the test below runs."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    suite.run_in_processes(Path(folder) / 'pair', int(processes), dict(), _sleep)
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='asks Linux for it')
 @pytest.mark.parametrize('processes, number', [(1, signal.SIGTERM), (2, signal.SIGKILL)])
-def test_children_end_with_their_parent(tmp_path, processes, number):
-    """What the tool relies on, with a program that does nothing."""
-    (tmp_path / 'sleep.py').write_text('import time; print("asleep", flush=True); time.sleep(300)')
-    command = [sys.executable, '-c', PARENT, child.__file__, tmp_path, processes]
-    env = {key: value for key, value in os.environ.items() if key != 'PYTHONUNBUFFERED'}
-    parent = subprocess.Popen(list(map(str, command)), env=env)
-    log = tmp_path / 'log'
-    _wait_for(lambda: log.exists() and log.read_text().count('asleep') == processes)
-    assert len(_programs(str(tmp_path))) > processes
+def test_processes_end_with_the_one_that_started_them(tmp_path, processes, number):
+    parent = _sleeping(tmp_path, processes)
+    children = _children(parent.pid)
+    assert len(children) >= processes
     parent.send_signal(number)
-    assert parent.wait() == -number
-    _wait_for(lambda: not _programs(str(tmp_path)))
+    assert parent.wait() in (-number, 128 + number)
+    _wait_for(lambda: not [pid for pid in children if Path(f'/proc/{pid}/exe').exists()])
 
 
 def test_killed_and_gone_on_with_in_two_processes(tmp_path, monkeypatch):
@@ -340,17 +320,17 @@ def test_killed_and_gone_on_with_in_two_processes(tmp_path, monkeypatch):
     ]
     first, last = (tmp_path / f'all/{method}_toy_voc20' for method in ('clip', 'sclip'))
     killed = fork_tool(TOOL, *arguments, log=tmp_path / 'log')
-    begun = last / 'console.log'
-    _wait_for(lambda: begun.exists() and 'Resumed: 0 of' in begun.read_text())
+    _wait_for(lambda: any('Resumed: 0 of' in p.read_text() for p in last.glob('*/*.log')))
+    children = _children(killed.pid)
     os.kill(killed.pid, signal.SIGKILL)
     killed.join()
     assert killed.exitcode == -signal.SIGKILL
-    _wait_for(lambda: not _programs(str(tmp_path)))
-    assert (first / 'result.json').exists() and not (last / 'report.json').exists()
-    log = (first / 'console.log').read_text()
+    _wait_for(lambda: not [pid for pid in children if Path(f'/proc/{pid}/exe').exists()])
+    assert (first / 'result.npz').exists() and not (last / 'result.npz').exists()
+    runs = sorted(first.iterdir())
 
     output = call_tool(TOOL, *arguments, '--nproc-per-node', 2).stdout
-    assert (first / 'console.log').read_text() == log  # not run again
+    assert sorted(first.iterdir()) == runs  # not run again
     assert '- processes: 1 | 2' in output
 
     rows = {
@@ -373,5 +353,5 @@ def test_killed_and_gone_on_with_in_two_processes(tmp_path, monkeypatch):
         )
 
     arguments[arguments.index('--limit') + 1] = 1
-    with pytest.raises(InputError, match='result.json was made with other settings, images was'):
+    with pytest.raises(InputError, match='result.npz was made with other settings, images was'):
         _run(monkeypatch, *arguments)

@@ -1,6 +1,5 @@
 """The scripts that start several processes."""
 
-import json
 import os
 import signal
 import socket
@@ -12,6 +11,8 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, config_path, make_voc
 
+from sclip_mmseg.evaluation import Result
+
 pytestmark = pytest.mark.skipif(os.name != 'posix', reason='shell scripts')
 SMALL = [
     'model.test_cfg.crop_size=64',
@@ -19,7 +20,6 @@ SMALL = [
     'test_dataloader.dataset.pipeline.1.scale=(128,64)',
     'test_dataloader.num_workers=0',
     'test_cfg.save_interval=0',
-    'test_evaluator.type=ReportingIoUMetric',
 ]
 
 
@@ -105,13 +105,12 @@ def test_a_killed_process_is_restarted_and_goes_on(clip_path, tmp_path, monkeypa
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(root))
 
     def arguments(work_dir):
-        report = f'test_evaluator.report_file={work_dir}/report.json'
         config = config_path('sclip_vit-b16_voc21')
-        return [config, clip_path, '--work-dir', work_dir, '--cfg-options', *SMALL, report]
+        return [config, clip_path, '--work-dir', work_dir, '--cfg-options', *SMALL]
 
     def table(work_dir):
-        report = json.loads((work_dir / 'report.json').read_text())
-        return report['metrics'], report['classes']
+        result = Result.load(work_dir / 'result.npz')
+        return result.metrics(), result.by_class()
 
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
     subprocess.run([sys.executable, ROOT / 'tools/test.py', *arguments(whole)], check=True)
@@ -125,7 +124,7 @@ def test_a_killed_process_is_restarted_and_goes_on(clip_path, tmp_path, monkeypa
         agents = [dict(PORT=port, TORCHRUN_ARGS='--max-restarts=2', processes=2)]
     agents = [_dist_test(arguments(broken), **env) for env in agents]
     if way != 'machines':  # a restart needs the other way
-        while not list(broken.glob('partial_results/*.npz')) and agents[0].poll() is None:
+        while not list(broken.glob('partial_results/*.pt')) and agents[0].poll() is None:
             time.sleep(0.01)
         os.kill(_children(agents[-1].pid)[0], signal.SIGKILL)
     outputs = [agent.communicate()[0] for agent in agents]

@@ -8,14 +8,13 @@ from itertools import product
 import pytest
 import torch
 from helpers import ROOT, call_tool, config_path, make_voc, run_test, seeded_clip
-from mmengine.fileio import load
 from PIL import Image
 from trained_weights import seeded_tcl
 
+from sclip_mmseg.evaluation import Result
 from sclip_mmseg.models import CLIPSegmentor
-from sclip_mmseg.sweep import results
+from sclip_mmseg.sweep import SettingResult, ThresholdSweepLoop, report
 from sclip_mmseg.sweep.grid import Setting
-from sclip_mmseg.sweep.loop import SettingResult, ThresholdSweepLoop
 
 TOOL = ROOT / 'tools/analysis_tools/sweep_thresholds.py'
 VOC21 = 'sclip_vit-b16_voc21'
@@ -77,13 +76,12 @@ def _swept(work):
 def _single(config, clip_path, root, folder, options, values):
     """What one run of `tools/test.py` with these values reports."""
     swept = [f'model.test_cfg.{name}={value}' for name, value in values.items()]
-    report = folder / 'report.json'
     run_test(
         *(config, clip_path, '--work-dir', folder / 'single', '--cfg-options', *OPTIONS, *options),
-        *(*swept, 'test_evaluator.type=ReportingIoUMetric', f'test_evaluator.report_file={report}'),
+        *swept,
         data_root=root,
     )
-    return load(report)
+    return Result.load(folder / 'single/result.npz')
 
 
 SIGMOID = ('model.test_cfg.activation=sigmoid', 'model.test_cfg.logit_bias=-1.0')
@@ -124,8 +122,8 @@ def test_numbers_are_those_of_single_runs(case, sweep, clip_path, root, tmp_path
         chosen = dict(zip(values, numbers))
         [key] = [key for key in metrics if _matches(key, chosen)]
         single = _single(config, clip_path, root, tmp_path, options, chosen)
-        assert metrics[key] == single['metrics']
-        assert classes[key] == single['classes']
+        assert metrics[key] == single.metrics()
+        assert classes[key] == single.by_class()
 
 
 def _matches(key, chosen):
@@ -145,27 +143,27 @@ def test_a_stopped_sweep_goes_on(sweep, encoded, tmp_path, monkeypatch):
     assert (work / 'sweep.png').stat().st_size > 1000
     shutil.rmtree(work)
 
-    evaluate = ThresholdSweepLoop._evaluate
+    evaluate = ThresholdSweepLoop._decide
     monkeypatch.setattr(
-        *(ThresholdSweepLoop, '_evaluate'),
+        *(ThresholdSweepLoop, '_decide'),
         lambda self, index, *rest: _stop() if index == 1 else evaluate(self, index, *rest),
     )
     del encoded[:]
     stopped = call_and_fail(sweep, *VALUES)
-    assert 'the same command goes on' in stopped
+    assert '1 of 3 images are done' in stopped
     assert 'Traceback' not in stopped
     assert encoded == [1, 1]
-    assert len(list(work.glob('kept/areas/*'))) == 1
+    assert len(list(work.glob('kept/*.pt'))) == 1
 
-    monkeypatch.setattr(ThresholdSweepLoop, '_evaluate', evaluate)
+    monkeypatch.setattr(ThresholdSweepLoop, '_decide', evaluate)
     output = sweep(*VALUES)
-    assert '1 of 3 images are done already; maps of 1' in output
+    assert 'Resumed: 1 of 3 images are done' in output and 'Maps of 1 of the others' in output
     assert encoded == [1, 1, 1]  # the image of the interruption has maps
     assert [(work / name).read_text() for name in ('sweep.csv', 'classes.csv')] == expected
 
     decided = []
     monkeypatch.setattr(
-        ThresholdSweepLoop, '_evaluate', lambda *args: decided.append(args[1]) or evaluate(*args)
+        ThresholdSweepLoop, '_decide', lambda *args: decided.append(args[1]) or evaluate(*args)
     )
     sweep(*VALUES)
     assert encoded == [1, 1, 1] and not decided
@@ -190,8 +188,11 @@ def test_batches_are_whole(sweep, encoded, tmp_path):
     batches = ('test_dataloader.batch_size=2',)
     sweep(*VALUES, options=batches)
     before = (tmp_path / 'work/classes.csv').read_text()
-    for folder in ('maps', 'areas'):
-        next((tmp_path / 'work/kept' / folder).glob('000001.*')).unlink()
+    next((tmp_path / 'work/kept/maps').glob('000001.*')).unlink()
+    [kept] = (tmp_path / 'work/kept').glob('*.pt')
+    content = torch.load(kept)
+    del content['records'][1]
+    torch.save(content, kept)
     sweep(*VALUES, options=batches)
     assert encoded == [2, 1, 2]
     assert (tmp_path / 'work/classes.csv').read_text() == before
@@ -205,13 +206,21 @@ def test_what_is_kept_is_checked(sweep, tmp_path, monkeypatch):
     assert 'images was' in fewer
     sweep(*VALUES, options=('model.test_cfg.prob_thd=0.2',))  # is swept
 
-    maps = tmp_path / 'work/kept/maps/000000.safetensors'
-    maps.write_bytes(maps.read_bytes()[:-9])
-    output = call_and_fail(sweep, '--logit-scale', '33')
-    assert f'{maps} is damaged' in output
-    areas = tmp_path / 'work/kept/areas/000002.npz'
-    areas.write_bytes(areas.read_bytes()[:99])
-    assert f'{areas} is damaged' in call_and_fail(sweep, *VALUES)
+    sweep(*VALUES)
+    before = (tmp_path / 'work/classes.csv').read_text()
+    for path in (*tmp_path.glob('work/kept/*.pt'), *tmp_path.glob('work/kept/maps/*')):
+        path.write_bytes(path.read_bytes()[:-99])
+    output = sweep(*VALUES)
+    assert 'is damaged' in output and 'images are evaluated again' in output
+    assert (tmp_path / 'work/classes.csv').read_text() == before
+
+
+def test_what_an_earlier_version_kept_is_refused(sweep, tmp_path):
+    old = tmp_path / 'work/kept/areas/000000.npz'
+    old.parent.mkdir(parents=True)
+    old.touch()
+    output = call_and_fail(sweep, *VALUES)
+    assert f'{old} is of an earlier sclip_mmseg: choose another --work-dir' in output
 
 
 def test_maps_need_room_or_are_not_kept(sweep, encoded, tmp_path, monkeypatch):
@@ -247,8 +256,8 @@ REFUSED = {
     ),
     'range': (('--prob-thd', '1.5'), VOC21, (), 'test_cfg.prob_thd=1.5 must lie between 0 and 1'),
     'metric': (
-        *(VALUES, VOC21, ("test_evaluator.iou_metrics=['mDice']",)),
-        'test_evaluator to be one IoUMetric',
+        *(VALUES, VOC21, ('test_evaluator.format_only=True', 'test_evaluator.output_dir=maps')),
+        'test_evaluator to be one ConfusionMetric',
     ),
 }
 
@@ -269,18 +278,18 @@ def test_several_processes_are_refused(sweep, root):
 def _results(settings):
     """Made-up results, the larger the later."""
     return [
-        SettingResult(s, dict(aAcc=1.0, mIoU=float(n), mAcc=1.0), {}, float(n))
-        for n, s in enumerate(settings)
+        SettingResult(s, Result.from_counts(['i'], [[[0, 1], [0, 0], [n, 100 - n]]], ['a', 'b']))
+        for n, s in enumerate(settings, 1)
     ]
 
 
 def test_a_long_table_shows_the_best_and_the_own():
     settings = [Setting(40.0, n / 100, None, None) for n in range(90)]
-    lines = results.to_text(_results(settings), settings[3]).splitlines()
+    lines = report.to_text(_results(settings), settings[3]).splitlines()
     assert len(lines) == 1 + 21 + 1
     assert lines[0].split() == ['prob_thd', 'aAcc', 'mIoU', 'mAcc']
-    assert lines[1].split() == ['0.03', '1.00', '3.00', '1.00', "config's", 'own']
-    assert lines[-2].split() == ['0.89', '1.00', '89.00', '1.00', 'best']
+    assert lines[1].split() == ['0.03', '4.00', '2.00', '50.00', "config's", 'own']
+    assert lines[-2].split() == ['0.89', '90.00', '45.00', '50.00', 'best']
     assert '21 of 90 settings' in lines[-1]
 
 
@@ -301,7 +310,7 @@ def test_the_plot_has_a_point_per_setting(axes, tmp_path, monkeypatch):
         Axes, 'plot', lambda *args, **more: points.append(args[1]) or plot(*args, **more)
     )
     settings = [Setting(*values, None) for values in product(*axes)]
-    results.draw(_results(settings), settings[0], 'title', tmp_path / 'plot.png')
+    report.draw(_results(settings), settings[0], 'title', tmp_path / 'plot.png')
     assert sum(map(len, points)) == len(settings) + 2  # and the two marks
     assert Image.open(tmp_path / 'plot.png').width > 500
 
@@ -315,5 +324,5 @@ def test_an_own_setting_off_the_grid_is_a_line(tmp_path, monkeypatch):
     )
     own = Setting(65.0, 0.1, 0.1, None)
     settings = [own, *(Setting(20.0, p, a, None) for p in (0.0, 0.1) for a in (None, 0.2))]
-    results.draw(_results(settings), own, 'title', tmp_path / 'plot.png')
-    assert heights == [0.0]  # the panels left are lines of one panel
+    report.draw(_results(settings), own, 'title', tmp_path / 'plot.png')
+    assert heights == [0.5]  # the panels left are lines of one panel

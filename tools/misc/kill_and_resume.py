@@ -8,7 +8,6 @@ bit. Linux only.
 """
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -19,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
-from sclip_mmseg.benchmark.child import torchrun
+from sclip_mmseg.evaluation import Result
 from sclip_mmseg.utils.shipped import tools_dir
 
 #: Seconds in which a run whose process was killed has to end by itself.
@@ -79,7 +78,7 @@ class Run:
     Args:
         args: The command line.
         folder: Its work directory.
-        save_interval: See :class:`sclip_mmseg.engine.ResumableTestLoop`.
+        save_interval: See :class:`sclip_mmseg.evaluation.ResumableTestLoop`.
     """
 
     def __init__(self, args: argparse.Namespace, folder: Path, save_interval: float = 30.0):
@@ -90,10 +89,9 @@ class Run:
         if args.processes > 1:
             command += ['--launcher', 'pytorch']
         command += ['--cfg-options', *args.cfg_options, f'test_cfg.save_interval={save_interval}']
-        command += ['test_evaluator.type=ReportingIoUMetric']
-        command += [f'test_evaluator.report_file={folder / "report.json"}']
         if args.processes > 1:
-            command = torchrun(command, args.processes, folder / 'torchrun')
+            torchrun = ['-m', 'torch.distributed.run', '--standalone']
+            command = [*torchrun, f'--nproc-per-node={args.processes}', *command]
         with open(self.log, 'ab') as log:
             self._logged = log.tell()
             self.process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log)
@@ -129,8 +127,8 @@ class Run:
         if not self.wait(LIMIT):
             self.kill(0)
             sys.exit(f'error: a run is not finished after {LIMIT} s, see {self.log}')
-        report = json.loads((self.folder / 'report.json').read_text())
-        return {key: report[key] for key in ('metrics', 'classes')}
+        result = Result.load(self.folder / 'result.npz')
+        return dict(metrics=result.metrics(), classes=result.by_class())
 
     def kill(self, number: int) -> str:
         """Kill one of its processes, or all of them if it is the first.
@@ -182,7 +180,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             killed = run.kill(victim)
             kills += 1
             where = 'start' if early else 'first image'
-            saved = len(list((folder / 'partial_results').glob('*.npz')))
+            saved = len(list((folder / 'partial_results').glob('*.pt')))
             print(
                 f'kill {kills}: {killed}, {seconds:.2f} s after the {where}; '
                 f'{saved} files of partial results',

@@ -9,11 +9,10 @@ import cv2
 import numpy as np
 from concepts import VOC_PICTOGRAMS
 from make_benchmark import TOY
-from mmengine.config import Config
-from mmengine.runner import Runner
 from PIL import Image
 
 from sclip_mmseg.datasets import bright_palette
+from sclip_mmseg.evaluation import evaluate
 from sclip_mmseg.visualization import draw_classes, stack, titled, with_legend
 from sclip_mmseg.visualization.painting import BACKGROUND
 
@@ -33,22 +32,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/toy_demo'))
     parser.add_argument('--pictures', type=int, default=8, help='number of pictures drawn')
     return parser.parse_args()
-
-
-def evaluate(config: Path, out: Path) -> float:
-    """Evaluate a config as tools/test.py does, and keep its label maps in ``out/labels``.
-
-    Returns:
-        mIoU in percent.
-    """
-    cfg = Config.fromfile(config)
-    cfg.work_dir = str(out)
-    cfg.log_level = 'ERROR'
-    # mmengine keeps an instance of each by name, and several runs share this process.
-    cfg.experiment_name = cfg.visualizer.name = config.stem
-    cfg.test_evaluator.output_dir = str(out / 'labels')
-    cfg.default_hooks.pop('visualization')
-    return Runner.from_cfg(cfg).test()['mIoU']
 
 
 def draw(name: str, results: Dict[str, Path], target: Path) -> None:
@@ -96,10 +79,12 @@ def main() -> None:
     args = parse_args()
     scores: Dict[str, List[float]] = {}
     for title, config in METHODS.items():
-        scores[title] = [
-            evaluate(CONFIGS / f'{config}_{name}.py', args.out / f'{config}_{name}')
-            for name in BENCHMARKS.values()
-        ]
+        scores[title] = []
+        for name in BENCHMARKS.values():
+            out = args.out / f'{config}_{name}'
+            options = dict(work_dir=out, out=out / 'labels', quiet=True)
+            result = evaluate(CONFIGS / f'{config}_{name}.py', **options)
+            scores[title].append(result.metrics()['mIoU'])
     folders = {
         title: args.out / f'{config}_{BENCHMARKS[DRAWN]}' / 'labels'
         for title, config in METHODS.items()

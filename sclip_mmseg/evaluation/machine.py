@@ -1,7 +1,9 @@
 """What results were made with."""
 
+from __future__ import annotations
+
 import platform
-from typing import Dict
+import sys
 
 import mmcv
 import mmengine
@@ -12,7 +14,7 @@ from ..utils.errors import InputError
 from ..version import __version__
 
 
-def describe_machine() -> Dict[str, str]:
+def describe_machine() -> dict[str, str]:
     """Versions and device."""
     versions = {m.__name__: m.__version__ for m in (torch, mmseg, mmengine, mmcv)}
     versions = {'sclip_mmseg': __version__, **versions}
@@ -22,6 +24,18 @@ def describe_machine() -> Dict[str, str]:
         python=platform.python_version(),
         device=torch.cuda.get_device_name() if cuda else f'CPU ({platform.machine()})',
     )
+
+
+def peak_memory() -> int | None:
+    """Bytes that this process took at most: of the GPU where there is one; None on Windows."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == 'win32':
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == 'darwin' else 1024 * peak  # elsewhere in KiB
 
 
 def check_processes(number: int) -> None:

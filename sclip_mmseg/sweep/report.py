@@ -1,8 +1,10 @@
 """A sweep's settings in a table, as CSV and in a plot."""
 
+from __future__ import annotations
+
 import csv
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Sequence
 
 from .grid import Setting
 from .loop import SettingResult
@@ -17,12 +19,31 @@ _MOST_ROWS = 40
 _AXES = ('prob_thd', 'background', 'logit_scale', 'area_thd')  # the first that varies is drawn as x
 
 
+def write(results: Sequence[SettingResult], own: Setting, title: str, folder: Path) -> None:
+    """Print the table, and write table and plot.
+
+    Args:
+        results: Of all settings.
+        own: The config's own setting.
+        title: Of the plot.
+        folder: Exists.
+    """
+    write_csv(results, own, folder)
+    draw(results, own, title, folder / 'sweep.png')
+    best = best_of(results)
+    print(f'\n{len(results)} settings:\n')
+    print(to_text(results, own))
+    if best.setting != own:
+        print(f'\nthe best: --cfg-options {best.setting.options(own)}')
+    print(f'\n{CAUTION}\n\n{folder.resolve()}/{{sweep.csv,classes.csv,sweep.png}}')
+
+
 def best_of(results: Sequence[SettingResult]) -> SettingResult:
     """The result of largest mIoU, unrounded; the first of equal ones."""
-    return max(results, key=lambda result: (result.mean == result.mean, result.mean))
+    return max(results, key=lambda result: (result.mIoU == result.mIoU, result.mIoU))
 
 
-def varied(results: Sequence[SettingResult]) -> List[str]:
+def varied(results: Sequence[SettingResult]) -> list[str]:
     """Names of the settings that have more than one value."""
     settings = [result.setting for result in results]
     return [n for n in Setting._fields if len({getattr(s, n) for s in settings}) > 1]
@@ -36,14 +57,14 @@ def to_text(results: Sequence[SettingResult], own: Setting) -> str:
     best, names = best_of(results), varied(results)
     shown = list(results)
     if len(results) > _MOST_ROWS:
-        ranked = sorted(results, key=lambda result: -result.mean)
+        ranked = sorted(results, key=lambda result: -result.mIoU)
         kept = ranked[: _MOST_ROWS // 2] + [r for r in results if r.setting == own]
         shown = [result for result in results if result in kept]
-    rows = [[*names, *results[0].metrics, '']]
+    rows = [[*names, *results[0].result.metrics(), '']]
     for result in shown:
         marks = ['best'] * (result is best) + ["config's own"] * (result.setting == own)
         values = [value_text(getattr(result.setting, name)) for name in names]
-        metrics = [f'{value:.2f}' for value in result.metrics.values()]
+        metrics = [f'{value:.2f}' for value in result.result.metrics().values()]
         rows.append([*values, *metrics, ', '.join(marks)])
     widths = [max(map(len, column)) for column in zip(*rows)]
     text = ['  '.join(cell.rjust(width) for cell, width in zip(row[:-1], widths)) for row in rows]
@@ -62,13 +83,14 @@ def write_csv(results: Sequence[SettingResult], own: Setting, folder: Path) -> N
         folder: Exists.
     """
     best = best_of(results)
-    lines: List[Dict[str, Any]] = []
-    classes: List[Dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
+    classes: list[dict[str, Any]] = []
     for result in results:
         setting = result.setting._asdict()
         marks = dict(own=int(result.setting == own), best=int(result is best))
-        lines.append({**setting, **result.metrics, **marks})
-        classes += [{**setting, 'class': n, **values} for n, values in result.classes.items()]
+        lines.append({**setting, **result.result.metrics(), **marks})
+        by_class = result.result.by_class()
+        classes += [{**setting, 'class': n, **values} for n, values in by_class.items()]
     for name, rows in (('sweep', lines), ('classes', classes)):
         with open(folder / f'{name}.csv', 'w', newline='', encoding='utf-8') as file:
             writer = csv.DictWriter(file, rows[0])
@@ -98,7 +120,7 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
     [own_result] = [result for result in results if result.setting == own]
     level = None
     if best is not own_result and _stands_alone(own_result, results):
-        level = own_result.mean
+        level = own_result.mIoU
         results = [result for result in results if result is not own_result]
     x_name, axes_names = _axes(results)
     others = [name for name in axes_names if name != x_name]
@@ -118,7 +140,7 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
         for line, points in _groups(members, [line_name] if line_name else []).items():
             xs = [place(getattr(point.setting, x_name)) for point in points]
             label = f'{line_name} {value_text(line[0])}' if line_name else None
-            axis.plot(xs, [p.mean for p in points], '.-', color=colors[line], lw=1.4, label=label)
+            axis.plot(xs, [p.mIoU for p in points], '.-', color=colors[line], lw=1.4, label=label)
         for result, marker, size, name in (
             (own_result, 's', 7, "config's own"),
             (best, '*', 13, 'best'),
@@ -127,11 +149,11 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
                 continue
             line = (getattr(result.setting, line_name),) if line_name else ()
             axis.plot(
-                *([place(getattr(result.setting, x_name))], [result.mean], marker),
+                *([place(getattr(result.setting, x_name))], [result.mIoU], marker),
                 markersize=size,
                 markerfacecolor=colors[line] if marker == '*' else 'none',
                 markeredgecolor='black',
-                label=f'{name}: {result.mean:.2f}',
+                label=f'{name}: {result.mIoU:.2f}',
                 linestyle='none',
                 zorder=3,
             )
@@ -148,7 +170,7 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
             axis.set_xticks(list(ticks.values()), [value_text(value) for value in ticks])
     for axis in list(grid):
         axis.set_visible(False)
-    handles: Dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for axis in figure.axes:
         for handle, label in zip(*axis.get_legend_handles_labels()):
             handles.setdefault(label, handle)
@@ -160,7 +182,7 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
     figure.savefig(path, dpi=200)
 
 
-def _axes(results: Sequence[SettingResult]) -> Tuple[str, List[str]]:
+def _axes(results: Sequence[SettingResult]) -> tuple[str, list[str]]:
     """The setting to be drawn as x, and all that vary; None has no place on an axis."""
     names = [name for name in _AXES if name in varied(results)] or ['prob_thd']
     numeric = [n for n in names if all(getattr(r.setting, n) is not None for r in results)]
@@ -178,9 +200,9 @@ def _stands_alone(own: SettingResult, results: Sequence[SettingResult]) -> bool:
     )
 
 
-def _groups(results: Sequence[SettingResult], names: Sequence[str]) -> Dict[tuple, list]:
+def _groups(results: Sequence[SettingResult], names: Sequence[str]) -> dict[tuple, list]:
     """Results by the values of some settings, in ascending order, and within by all of them."""
-    groups: Dict[tuple, list] = {}
+    groups: dict[tuple, list] = {}
     for result in sorted(results, key=lambda r: [_order(value) for value in r.setting]):
         groups.setdefault(tuple(getattr(result.setting, name) for name in names), []).append(result)
     return dict(sorted(groups.items(), key=lambda item: [_order(value) for value in item[0]]))

@@ -1,11 +1,13 @@
 """What an evaluation's numbers depend on, in words that can be compared and printed."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import os.path as osp
 import warnings
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Iterator
 
 import torch
 from mmengine.config import Config
@@ -20,18 +22,19 @@ from ..towers.repository import clip_repository, proxy_repository
 from ..utils.files import find_file, sha256_of
 from ..version import __version__
 
-Settings = Dict[str, Any]
+Fingerprint = dict[str, Any]
+"""Dotted key → value as JSON has it."""
 
 # Where files lie, which images are read (their list is compared instead), and how results travel.
 _WITHOUT_EFFECT = frozenset(
     'data_root data_prefix ann_file indices region_masks collect_dir collect_device prefix '
-    'report_file resume save_interval seg_logits'.split()
+    'out_file resume save_interval seg_logits'.split()
 )
 # May change the last digits, but one long evaluation may need another machine or less memory.
 _SLIGHT = ('environment.', 'model.test_cfg.window_batch')
 
 
-def evaluation_settings(cfg: Config, dataset: BaseDataset) -> Settings:
+def make_fingerprint(cfg: Config, dataset: BaseDataset) -> Fingerprint:
     """List all that an evaluation's numbers and outputs depend on.
 
     Files count by their content, wherever they lie: checkpoints and files of embeddings by SHA-256,
@@ -41,9 +44,6 @@ def evaluation_settings(cfg: Config, dataset: BaseDataset) -> Settings:
     Args:
         cfg: The config to be evaluated.
         dataset: Its test dataset.
-
-    Returns:
-        Dotted key → value as JSON has it.
     """
     hook = cfg.get('default_hooks', {}).get('visualization') or {}
     parts = {
@@ -63,8 +63,8 @@ def evaluation_settings(cfg: Config, dataset: BaseDataset) -> Settings:
     return dict(_flatten(parts))
 
 
-def list_changes(old: Settings, new: Settings) -> Tuple[List[str], List[str]]:
-    """Compare two evaluations' settings.
+def list_changes(old: Fingerprint, new: Fingerprint) -> tuple[list[str], list[str]]:
+    """Compare two evaluations' fingerprints.
 
     Returns:
         What changes the numbers, and what changes their last digits at most: sentences such as
@@ -85,7 +85,7 @@ def _shorten(text: str, length: int = 120) -> str:
     return text if len(text) <= length else text[: length - 1] + '…'
 
 
-def _flatten(value: Any, key: str = '') -> Iterator[Tuple[str, Any]]:
+def _flatten(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
     name = key.rpartition('.')[2]
     if name in _WITHOUT_EFFECT:
         return
@@ -104,7 +104,7 @@ def _flatten(value: Any, key: str = '') -> Iterator[Tuple[str, Any]]:
         yield key, _to_json(value, _resolver(key))
 
 
-def _resolver(key: str) -> Callable[[str], Optional[Path]]:
+def _resolver(key: str) -> Callable[[str], Path | None]:
     """What finds the file that a setting names."""
     if key.endswith('.proxy.checkpoint'):
         return resolve_proxy
@@ -113,7 +113,7 @@ def _resolver(key: str) -> Callable[[str], Optional[Path]]:
     return resolve_clip if key.endswith('.clip') else find_file
 
 
-def _to_json(value: Any, resolve: Callable[[str], Optional[Path]]) -> Any:
+def _to_json(value: Any, resolve: Callable[[str], Path | None]) -> Any:
     if isinstance(value, (list, tuple)):
         return [_to_json(item, resolve) for item in value]
     if isinstance(value, str):
@@ -122,7 +122,7 @@ def _to_json(value: Any, resolve: Callable[[str], Optional[Path]]) -> Any:
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 
 
-def _stated(value: str, resolve: Callable[[str], Optional[Path]]) -> str:
+def _stated(value: str, resolve: Callable[[str], Path | None]) -> str:
     """What a repository of the Hub states beside the weights."""
     find = {resolve_clip: clip_repository, resolve_proxy: proxy_repository}.get(resolve)
     repository = find and find(value)
@@ -142,7 +142,7 @@ def _describe_images(dataset: BaseDataset) -> str:
     return f'{len(dataset)} images, their names and sizes having SHA-256 {digest.hexdigest()}'
 
 
-def _describe_regions(model: Config, dataset: BaseDataset) -> Union[str, dict, None]:
+def _describe_regions(model: Config, dataset: BaseDataset) -> str | dict | None:
     """A digest of the names and sizes of all images' region maps, or what makes them."""
     if not isinstance(model.get('region_masks'), str):
         return model.get('region_masks')

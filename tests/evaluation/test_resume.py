@@ -13,19 +13,16 @@ import numpy as np
 import pytest
 import torch
 from helpers import ROOT, call_tool, config_path, fork_tool, load_config, make_voc, seeded_clip
+from mmengine.fileio import load
 from mmengine.runner import Runner
 from mmseg.datasets import PascalVOCDataset
 from mmseg.evaluation import IoUMetric
 
 from sclip_mmseg import InputError
 from sclip_mmseg.datasets.checks import load_dataset
-from sclip_mmseg.engine import (
-    ResumableTestLoop,
-    evaluation_settings,
-    list_changes,
-    partial_results,
-)
 from sclip_mmseg.engine.joining import join_processes
+from sclip_mmseg.evaluation import Result, ResumableTestLoop, list_changes, make_fingerprint
+from sclip_mmseg.utils import files
 
 IMAGES = 13
 CONFIG = 'sclip_vit-b16_voc21'
@@ -42,6 +39,7 @@ def _config(root, clip_path, work_dir):
     cfg.test_dataloader.dataset.data_root = str(root / 'VOCdevkit/VOC2012')
     cfg.default_hooks.pop('visualization')
     cfg.work_dir = str(work_dir)
+    cfg.experiment_name = f'test_{time.time_ns()}'  # by which mmengine keeps loggers
     cfg.test_cfg.save_interval = 0
     return cfg
 
@@ -103,7 +101,7 @@ def _work(cfg, rank, world, port, killed_at, moment, victim, report):
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(60)
 
-    process, savez = IoUMetric.process, np.savez
+    process, fsync = IoUMetric.process, os.fsync
 
     def process_and_die(self, data_batch, data_samples):
         process(self, data_batch, data_samples)
@@ -111,8 +109,8 @@ def _work(cfg, rank, world, port, killed_at, moment, victim, report):
         if moment == 'evaluating':
             die()
 
-    def save_and_die(file, **arrays):
-        savez(file, **arrays)
+    def sync_and_die(descriptor):
+        fsync(descriptor)
         if moment == 'writing':
             die()
 
@@ -131,7 +129,7 @@ def _work(cfg, rank, world, port, killed_at, moment, victim, report):
 
     ResumableTestLoop._restore = restore_and_tell
     IoUMetric.process, IoUMetric.compute_metrics = process_and_die, compute_and_report
-    partial_results.np.savez = save_and_die
+    files.os.fsync = sync_and_die
     Runner.from_cfg(cfg).test()
     report.with_suffix(f'.{rank}').write_text(json.dumps([os.path.basename(path) for path in done]))
 
@@ -224,10 +222,14 @@ def test_killed_when_all_images_are_done(config, expected, tmp_path, monkeypatch
 
 def test_a_process_without_a_share_waits_for_the_other(config, expected, tmp_path):
     assert evaluate(config, tmp_path / 'killed', moment='computing') is None
-    path = tmp_path / 'work/partial_results/process_0.npz'
-    settings, areas = partial_results.read_areas(path)
-    assert len(areas) == IMAGES
-    partial_results.write_areas(path, settings, {i: areas[i] for i in range(0, IMAGES, 2)})
+    records = {}
+    for path in (tmp_path / 'work/partial_results').glob('*.pt'):
+        content = torch.load(path)
+        records.update(content['records'])
+        path.unlink()
+    assert len(records) == IMAGES
+    content['records'] = {i: records[i] for i in range(0, IMAGES, 2)}
+    torch.save(content, path)
     config.test_cfg.resume = True
     results, evaluated = evaluate(config, tmp_path / 'resumed', world=2)
     assert results == expected
@@ -260,7 +262,7 @@ def test_a_fresh_run_sets_partial_results_aside(config, tmp_path):
     _, evaluated = evaluate(config, tmp_path / 'fresh')
     assert len(evaluated) == IMAGES
     [aside] = (tmp_path / 'work').glob('partial_results_*')
-    assert len(partial_results.read_areas(aside / 'process_0.npz')[1]) == 2
+    assert len(list(aside.glob('*.pt'))) == 2
 
 
 def test_without_partial_results_resume_starts_at_the_first_image(config, tmp_path):
@@ -305,7 +307,7 @@ def test_half_precision_of_everything_is_refused(config):
 
 
 def _settings(cfg):
-    return evaluation_settings(cfg, load_dataset(cfg.test_dataloader.dataset))
+    return make_fingerprint(cfg, load_dataset(cfg.test_dataloader.dataset))
 
 
 def _changes(old, cfg):
@@ -365,18 +367,115 @@ def test_another_device_or_less_memory_is_no_reason_to_refuse(config):
     assert severe == [] and slight == ['model.test_cfg.window_batch was not set, is 2']
 
 
-def test_an_unreadable_file_is_named(tmp_path):
-    path = tmp_path / 'process_0.npz'
-    path.write_bytes(b'PK')
-    with pytest.raises(InputError, match='process_0.npz cannot be read as partial results'):
-        partial_results.read_areas(path)
-
-
-def test_other_metrics_cannot_be_resumed(config, tmp_path):
-    config.test_evaluator.update(format_only=True, output_dir=str(tmp_path / 'out'))
+def test_a_damaged_file_costs_its_images(config, tmp_path, expected):
+    assert evaluate(config, tmp_path / 'killed', killed_at=5) is None
+    damaged = sorted((tmp_path / 'work/partial_results').glob('*.pt'))
+    damaged[0].write_bytes(b'')
+    damaged[2].write_bytes(damaged[2].read_bytes()[:-99])
     config.test_cfg.resume = True
-    with pytest.raises(InputError, match='--resume needs test_evaluator to be one IoUMetric'):
+    results, evaluated = evaluate(config, tmp_path / 'resumed')
+    assert results == expected
+    assert evaluated == ['image_0.jpg', 'image_2.jpg', *(f'image_{i}.jpg' for i in range(4, 13))]
+
+
+def test_partial_results_of_earlier_versions_are_refused(config, tmp_path):
+    (tmp_path / 'work/partial_results').mkdir(parents=True)
+    old = tmp_path / 'work/partial_results/process_0.npz'
+    np.savez(old, settings='{}', indices=[0], areas=np.zeros((1, 4, 21)))
+    config.test_cfg.resume = True
+    with pytest.raises(InputError, match=f'^{old} is of an earlier sclip_mmseg: start afresh'):
         Runner.from_cfg(config).test()
+    config.test_cfg.resume = False
+    Runner.from_cfg(config).test()
+    assert list((tmp_path / 'work').glob('partial_results_*/process_0.npz'))
+
+
+def test_several_metrics_are_resumed_alike(config, tmp_path, caplog):
+    """Those that keep areas of an image, and one that keeps anything else of it."""
+    config.test_evaluator = [
+        dict(type='ConfusionMetric'),
+        dict(type='IoUMetric', iou_metrics=['mDice', 'mFscore'], prefix='other'),
+        dict(type='DumpResults', out_file_path=str(tmp_path / 'dumped.pkl')),
+    ]
+    work = tmp_path / 'work'
+    expected = Runner.from_cfg(config).test()
+    assert {'mIoU', 'other/mDice', 'other/mFscore'} <= expected.keys()
+    dumped, kept = load(tmp_path / 'dumped.pkl'), Result.load(work / 'result.npz')
+    (work / 'result.npz').unlink()
+    assert evaluate(config, tmp_path / 'killed', killed_at=3) is None
+    config.test_cfg.resume = True
+    runner = Runner.from_cfg(config)
+    assert runner.test() == expected
+    assert len(runner.test_loop._pending) == IMAGES - 1  # each image is counted twice
+    for first, second in zip(dumped, load(tmp_path / 'dumped.pkl')):
+        assert first['img_path'] == second['img_path']
+        for key in ('gt_sem_seg', 'pred_sem_seg'):
+            assert torch.equal(first[key]['data'], second[key]['data'])
+    again = Result.load(work / 'result.npz')
+    assert (again.confusion() == kept.confusion()).all() and again.images == kept.images
+
+
+class Odd(IoUMetric):
+    """Keeps what no file may hold, or not one item per image."""
+
+    def __init__(self, kind):
+        super().__init__(prefix='odd')
+        self.kind = kind
+
+    def process(self, data_batch, data_samples):
+        super().process(data_batch, data_samples)
+        if self.kind == 'object':
+            self.results[-1] = (*self.results[-1], Odd)
+        else:
+            self.results.append(self.results[-1])
+
+    def compute_metrics(self, results):
+        assert len(results) == IMAGES
+        return super().compute_metrics([result[:4] for result in results])
+
+
+@pytest.mark.parametrize('kind', ['object', 'two'])
+def test_a_metric_that_cannot_be_resumed_is_evaluated(config, tmp_path, kind):
+    runner = Runner.from_cfg(config)
+    runner._test_evaluator = [dict(type='ConfusionMetric'), Odd(kind)]
+    assert {'mIoU', 'odd/mIoU'} <= runner.test().keys()
+    [log] = (tmp_path / 'work').glob('*/*.log')
+    assert log.read_text().count('This run cannot be resumed if it is interrupted') == 1
+    assert not (tmp_path / 'work/partial_results').exists()
+
+
+def test_other_batches_cannot_be_resumed(config):
+    config.test_dataloader.drop_last = True
+    config.test_cfg.resume = True
+    with pytest.raises(InputError, match='--resume needs a test_dataloader without'):
+        Runner.from_cfg(config).test()
+
+
+def test_a_finished_run_is_read_and_not_overwritten(config, tmp_path, expected):
+    work = tmp_path / 'work'
+    evaluate(config, tmp_path / 'first')
+    first = Result.load(work / 'result.npz')
+    assert first.images == [f'image_{i}.jpg' for i in range(IMAGES)]
+    assert first.areas().tolist() == expected
+    assert first.meta['processes'] == 1 and first.meta['seconds_per_image'] > 0
+    config.test_cfg.resume = True
+    assert evaluate(config, tmp_path / 'again', world=2) == (expected, [])
+    config.model.test_cfg.prob_thd = 0.3
+    with pytest.raises(InputError, match='prob_thd was 0.1, is 0.3: start afresh'):
+        Runner.from_cfg(config).test()
+    config.test_cfg.resume = False
+    Runner.from_cfg(config).test()
+    assert Result.load(work / 'result.npz').fingerprint['model.test_cfg.prob_thd'] == 0.3
+    [aside] = work.glob('result_*.npz')
+    assert (Result.load(aside).confusion() == first.confusion()).all()
+
+
+def test_a_damaged_result_is_made_anew(config, tmp_path):
+    (tmp_path / 'work').mkdir()
+    (tmp_path / 'work/result.npz').write_bytes(b'')
+    config.test_cfg.resume = True
+    Runner.from_cfg(config).test()
+    assert Result.load(tmp_path / 'work/result.npz').images
 
 
 def test_the_tool_is_killed_and_resumed(expected, root, clip_path, tmp_path):
@@ -388,8 +487,8 @@ def test_the_tool_is_killed_and_resumed(expected, root, clip_path, tmp_path):
     killed = fork_tool(
         tool, *arguments, '--cfg-options', *options, log=tmp_path / 'killed', env=env
     )
-    partial = tmp_path / 'tool/partial_results/process_0.npz'
-    while not partial.exists() and killed.is_alive():
+    partial = tmp_path / 'tool/partial_results'
+    while not list(partial.glob('*.pt')) and killed.is_alive():
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)  # its loader's workers, too
     killed.join()

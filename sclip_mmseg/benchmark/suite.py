@@ -1,0 +1,234 @@
+"""Evaluations of pairs of method and benchmark, each in processes of its own."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+from mmengine.config import DictAction
+from mmengine.registry import init_default_scope
+from torch import multiprocessing
+
+from ..datasets.checks import check_files, load_dataset
+from ..evaluation import Result, evaluate, list_changes, make_fingerprint
+from ..evaluation.preparation import prepare_config
+from ..evaluation.resumable_test_loop import RESULT_FILE
+from ..utils.errors import InputError, join_first
+from ..utils.files import make_folder
+from ..utils.shipped import shipped_root
+from .results import Pair, write_classes, write_results
+
+_PATIENCE = 60.0  # seconds in which a process that is interrupted keeps what it has done
+
+
+@dataclass
+class Options:
+    """What holds for all pairs.
+
+    Attributes:
+        work_dir: A folder per pair is made here.
+        checkpoint: CLIP, or trained system, by name or path; None for the configs' own.
+        limit: Number of images of each benchmark; None for all.
+        cfg_options: As for ``tools/test.py``, ``{benchmark}`` being the benchmark's name.
+        processes: Number of processes that share the images of a pair.
+    """
+
+    work_dir: Path
+    checkpoint: str | None = None
+    limit: int | None = None
+    cfg_options: Sequence[str] = ()
+    processes: int = 1
+
+    def describe(self) -> dict[str, str]:
+        """What the tables of results say of them."""
+        about = dict(checkpoint=self.checkpoint or "the configs' own")
+        if self.limit:
+            about['images'] = (
+                f'only the first {self.limit} of each benchmark: not the published task'
+            )
+        if self.cfg_options:
+            about['cfg-options'] = ' '.join(self.cfg_options)
+        return about
+
+
+def evaluate_pairs(pairs: Sequence[Pair], options: Options) -> None:
+    """Evaluate all pairs, write tables of their results after each, and print how far it is.
+
+    Pairs that have a result are not evaluated again; one that was interrupted is resumed.
+
+    Args:
+        pairs: From :func:`.pairs.find_pairs`; filled in.
+        options: What holds for all of them.
+
+    Raises:
+        InputError: If a setting cannot be used, before the first is evaluated.
+    """
+    datasets: dict[str, Any] = {}
+    for pair in pairs:
+        prepare(pair, options, datasets)
+    make_folder(options.work_dir, 'name another folder by --work-dir')
+    for number, pair in enumerate(pairs, 1):
+        folder = options.work_dir / pair.name
+        if pair.status == 'open':
+            print(f'[{number}/{len(pairs)}] {pair.name}: {pair.images} images, see {folder}')
+            reason = run_in_processes(folder, options.processes, _arguments(pair, options))
+            if reason:
+                pair.status, pair.reason = 'failed', reason
+        if pair.status != 'missing' and (folder / RESULT_FILE).is_file():
+            result = Result.load(folder / RESULT_FILE)
+            pair.fill_in(result)
+            write_classes(options.work_dir / 'per_class', pair.name, result.by_class())
+        write_results(options.work_dir, pairs, options.describe())
+
+
+def prepare(pair: Pair, options: Options, datasets: dict[str, Any]) -> None:
+    """Find out whether the dataset of a pair is there, and whether it is evaluated already.
+
+    Args:
+        pair: Filled in.
+        options: What holds for all pairs.
+        datasets: By benchmark, to be filled: a dataset, or the error that says what it lacks.
+
+    Raises:
+        InputError: If a setting cannot be used, or a finished evaluation had other settings.
+    """
+    arguments = _arguments(pair, options)
+    cfg = prepare_config(**arguments)
+    init_default_scope(cfg.default_scope)
+    if pair.benchmark not in datasets:
+        try:
+            datasets[pair.benchmark] = dataset = load_dataset(cfg.test_dataloader.dataset)
+            check_files(dataset)
+        except InputError as error:
+            datasets[pair.benchmark] = error
+    dataset = datasets[pair.benchmark]
+    if isinstance(dataset, InputError):
+        pair.status, pair.reason = 'missing', str(dataset)
+        return
+    try:
+        fingerprint = make_fingerprint(cfg, dataset)
+    except InputError as error:
+        raise InputError(f'{pair.name}: {error}') from error
+    pair.images = len(dataset)
+    trained = _digest(fingerprint, 'image_encoder.checkpoint')
+    pair.weights = trained or _digest(fingerprint, 'image_encoder.clip')
+    queries = [value for key, value in fingerprint.items() if '.text_head.queries.' in key]
+    given = _digest(fingerprint, 'text_head.embeddings')
+    pair.queries = given or hashlib.sha256(json.dumps(queries).encode()).hexdigest()
+    if _is_finished(options.work_dir / pair.name, fingerprint):
+        pair.status = 'done'
+
+
+def _is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
+    """Whether a folder has the result of an evaluation.
+
+    Raises:
+        InputError: If it is of another evaluation, or of an earlier version.
+    """
+    remedy = 'name another --work-dir, or remove the folder to run it again'
+    path, old = folder / RESULT_FILE, folder / 'result.json'
+    if not path.is_file():
+        if old.is_file():
+            raise InputError(f'{old} is of an earlier sclip_mmseg: {remedy}')
+        return False
+    try:
+        changes, _ = list_changes(Result.load(path).fingerprint, fingerprint)
+    except InputError:  # damaged: it is evaluated again
+        return False
+    if changes:
+        raise InputError(f'{path} was made with other settings, {join_first(changes)}: {remedy}')
+    return True
+
+
+def _arguments(pair: Pair, options: Options) -> dict[str, Any]:
+    """What :func:`..evaluation.evaluate` is called with."""
+    words = [word.replace('{benchmark}', pair.benchmark) for word in options.cfg_options]
+    if options.limit:
+        words.append(f'test_dataloader.dataset.indices={options.limit}')
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    return dict(
+        config=shipped_root() / pair.config,
+        checkpoint=options.checkpoint,
+        work_dir=options.work_dir / pair.name,
+        resume=True,
+        cfg_options=parser.parse_args(['--cfg-options', *words] if words else []).cfg_options,
+        launcher='pytorch' if options.processes > 1 else 'none',
+    )
+
+
+def _digest(fingerprint: dict[str, Any], name: str) -> str:
+    [value] = [value for key, value in fingerprint.items() if key.endswith(name)] or ['']
+    return value.replace('SHA-256 ', '')
+
+
+def run_in_processes(
+    folder: Path, processes: int, arguments: dict[str, Any], function: Callable = evaluate
+) -> str:
+    """Evaluate in processes of this machine, which end with this one.
+
+    Args:
+        folder: The work directory, made when missing. ``console.log`` in it gets warnings and
+            tracebacks.
+        processes: Their number.
+        arguments: Of :func:`..evaluation.evaluate`.
+        function: What is called with them in each process.
+
+    Returns:
+        If it failed, why; otherwise nothing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / 'console.log'
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.start_processes(
+        _work,
+        (function, processes, port, log, arguments),
+        processes,
+        join=False,
+        start_method='spawn',
+    )
+    try:
+        while not context.join():
+            pass
+    except multiprocessing.ProcessRaisedException as error:
+        with open(log, 'a', encoding='utf-8') as file:
+            file.write(f'{error}\n')
+        return str(error).strip().splitlines()[-1].rpartition('InputError: ')[2]
+    except multiprocessing.ProcessExitedException as error:
+        return str(error)
+    finally:
+        _end(context.processes)
+    return '' if (folder / RESULT_FILE).is_file() else f'it ended without a result, see {log}'
+
+
+def _work(
+    rank: int, function: Callable, world: int, port: int, log: Path, arguments: dict[str, Any]
+) -> None:
+    """What each process does."""
+    with open(log, 'ab') as file:
+        os.dup2(file.fileno(), 2)
+    place = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, LOCAL_WORLD_SIZE=world)
+    os.environ.update({name: str(value) for name, value in place.items()})
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    multiprocessing.set_start_method(None, force=True)  # of a loader's workers: the config's
+    function(**arguments, quiet=True)
+
+
+def _end(processes: Sequence[Any]) -> None:
+    """End processes that run still, which keep what they have done."""
+    for process in processes:
+        process.join(1)  # Ctrl-C reached them as well
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGINT)
+    for process in processes:
+        process.join(_PATIENCE)
+        process.kill()

@@ -1,0 +1,159 @@
+"""What comes before an evaluation: the config with all options, and checks of data and settings."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from pathlib import Path
+from typing import Any, Mapping
+
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import init_default_scope
+
+from ..config import read_config, set_checkpoint
+from ..datasets.background import Background
+from ..datasets.checks import check_classes, check_files, check_ignored, check_labels, load_dataset
+from ..models import PLAIN_DICTS
+from ..models.decision import find_background
+from ..models.segmentor import build_text_head
+from ..models.test_cfg import read_test_cfg
+from ..regions import RegionFiles
+from ..towers.proxy import resolve_proxy
+from ..utils.errors import InputError
+from ..utils.files import make_folder
+from ..utils.spelling import check_config
+
+PathLike = str | os.PathLike
+
+
+def prepare_config(
+    config: PathLike | Config,
+    checkpoint: str | None = None,
+    *,
+    work_dir: PathLike | None = None,
+    resume: bool = False,
+    out: PathLike | None = None,
+    show: bool = False,
+    show_dir: PathLike | None = None,
+    wait_time: float = 2.0,
+    cfg_options: Mapping[str, Any] | None = None,
+    launcher: str = 'none',
+    tta: bool = False,
+) -> Config:
+    """Read a config and apply options to it.
+
+    Args:
+        See :func:`.run.evaluate`.
+
+    Raises:
+        InputError: If there is no such config, or a key in it is unknown.
+    """
+    cfg = copy.deepcopy(config) if isinstance(config, Config) else read_config(str(config))
+    name = Path(cfg.filename).stem if cfg.filename else 'evaluation'
+    if checkpoint:
+        set_checkpoint(cfg, str(checkpoint))
+    try:
+        cfg.merge_from_dict(dict(cfg_options or {}))
+    except (KeyError, TypeError, IndexError) as error:  # what it finds has no such place
+        raise InputError(f'--cfg-options do not fit {cfg.filename}: {error}') from error
+    check_config(cfg, PLAIN_DICTS)
+    cfg.launcher = launcher
+    if work_dir or not cfg.get('work_dir'):
+        cfg.work_dir = str(work_dir or os.path.join('./work_dirs', name))
+    if resume:
+        cfg.test_cfg.resume = True
+    evaluators = (
+        cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    )
+    _count_pairs(evaluators)
+    if out:
+        evaluators[0].output_dir = str(out)
+    if not tta:  # mmseg's metrics and hooks read no class scores
+        cfg.model.test_cfg.setdefault('seg_logits', False)
+    _draw_predictions(cfg, show, show_dir, wait_time)
+    if tta:
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.tta_model.module = cfg.model
+        cfg.model = cfg.tta_model
+    # mmengine keeps an instance of each by name, and several runs may share this process.
+    unique = f'{name}_{time.time_ns()}'
+    cfg.setdefault('experiment_name', unique)
+    if 'visualizer' in cfg:
+        cfg.visualizer.name = unique
+    return cfg
+
+
+def make_folders(**folders: PathLike | None) -> None:
+    """Make folders that are written to when missing, and see that they can be.
+
+    Args:
+        **folders: By the option that names them; None where there is none.
+
+    Raises:
+        InputError: If one cannot.
+    """
+    for name, folder in folders.items():
+        if folder:
+            flag = f'--{name.replace("_", "-")}'
+            make_folder(Path(folder), f'name another folder by {flag}')
+
+
+def check(cfg: Config) -> BaseDataset:
+    """Look for mistakes in data and settings before any weight is read or GPU is touched.
+
+    Args:
+        cfg: From :func:`prepare_config`.
+
+    Returns:
+        The dataset to be evaluated on.
+
+    Raises:
+        InputError: If something cannot be used.
+    """
+    init_default_scope(cfg.default_scope)
+    model = cfg.model.get('module', cfg.model)  # of test-time augmentation
+    rule = read_test_cfg(model.test_cfg).rule
+    background = find_background(model.image_encoder, rule.background)
+    dataset = load_dataset(cfg.test_dataloader.dataset)
+    check_files(dataset)
+    head = build_text_head(model.image_encoder, model.text_head)  # reads no weights
+    num_classes = head.num_classes + (background is Background.NO_QUERY)
+    check_classes(dataset, num_classes, background)
+    ignored = {metric.get('ignore_index', 255) for metric in _metrics(cfg)}
+    check_ignored(dataset, ignored)
+    check_labels(dataset, ignored)
+    if isinstance(model.get('region_masks'), str):  # else they are made during the run
+        images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+        RegionFiles(model.region_masks).check(images)
+    if model.image_encoder.get('proxy'):
+        resolve_proxy(model.image_encoder.proxy.get('checkpoint'))
+    return dataset
+
+
+def _metrics(cfg: Config) -> list[dict]:
+    """Configs of the metrics, of which there are one or several."""
+    return cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+
+
+def _count_pairs(cfg: Config) -> None:
+    """Let mmseg's metric, where no other does, count what a result is made of."""
+    kinds = [metric.get('type') for metric in _metrics(cfg)]
+    if 'IoUMetric' in kinds and 'ConfusionMetric' not in kinds:
+        _metrics(cfg)[kinds.index('IoUMetric')].type = 'ConfusionMetric'
+
+
+def _draw_predictions(cfg: Config, show: bool, show_dir: PathLike | None, wait_time: float) -> None:
+    """Switch drawing on or, so that mmseg does not warn about an idle hook, leave the hook out."""
+    hook = cfg.setdefault('default_hooks', {}).get('visualization')
+    if show or show_dir:
+        if hook is None:
+            raise InputError(
+                '--show and --show-dir need default_hooks.visualization, which the config lacks'
+            )
+        hook.update(draw=True, show=show, wait_time=wait_time)
+        if show_dir:
+            cfg.visualizer.save_dir = str(show_dir)
+    elif hook is not None and not hook.get('draw'):
+        cfg.default_hooks.pop('visualization')

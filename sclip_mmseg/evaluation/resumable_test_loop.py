@@ -1,0 +1,318 @@
+"""A test loop that can be killed and resumed, and that keeps its result."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any, Sequence
+
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.evaluator import Evaluator
+from mmengine.logging import MessageHub
+from mmengine.runner import TestLoop
+from mmseg.registry import LOOPS
+from torch.utils.data import BatchSampler, DataLoader
+
+from ..engine.joining import was_restarted
+from ..engine.loader_workers import end_workers, with_num_workers
+from ..utils.compat import let_workers_import_this_package
+from ..utils.errors import InputError
+from ..utils.files import explain_full_disk
+from .confusion_metric import ConfusionMetric
+from .fingerprint import list_changes, make_fingerprint
+from .machine import describe_machine, peak_memory
+from .result import Result
+from .store import FOLDER, NotStorable, Records, Store
+
+RESULT_FILE = 'result.npz'
+
+
+@LOOPS.register_module()
+class ResumableTestLoop(TestLoop):
+    """Keeps what its metrics have of each image in the work directory, and can resume from there.
+
+    Each process appends to ``WORK_DIR/partial_results`` from time to time. With ``resume``, or
+    restarted by torchrun or Slurm, images found there, by whichever process, are not evaluated
+    again; the metrics get all images in the order in which an uninterrupted run has them, so that
+    even sums of floats are the same. Else what is found there is set aside. When the run is
+    finished, the folder is removed, and ``WORK_DIR/result.npz`` holds the :class:`Result` where a
+    :class:`ConfusionMetric` is among the metrics.
+
+    Args:
+        runner, dataloader, evaluator: See :class:`mmengine.runner.TestLoop`. A data loader without
+            ``num_workers`` gets its share of the machine's cores.
+        fp16: False; precision is the image encoder's, decisions are made in float32.
+        resume: Whether to resume from the work directory's records.
+        save_interval: Seconds between two writes, at most what a kill costs (and one batch).
+
+    Attributes:
+        result: After a run, on the first process; None without a :class:`ConfusionMetric`.
+
+    Raises:
+        InputError: If ``fp16`` is set. When run with ``resume``, if what the numbers depend on has
+            changed, or if the batches are of another kind than those of a ``DefaultSampler``.
+    """
+
+    #: What to do instead of resuming what does not fit.
+    restart = 'start afresh without --resume or in another --work-dir'
+
+    def __init__(
+        self,
+        runner,
+        dataloader: DataLoader | dict,
+        evaluator: Evaluator | dict | list,
+        fp16: bool = False,
+        resume: bool = False,
+        save_interval: float = 30.0,
+    ):
+        if fp16:
+            raise InputError(
+                'test_cfg.fp16=True would halve the precision of decisions too: set '
+                "model.image_encoder.precision='fp16' instead"
+            )
+        if isinstance(dataloader, dict):
+            dataloader = with_num_workers(dataloader, runner.launcher)
+        super().__init__(runner, dataloader, evaluator)
+        let_workers_import_this_package(self.dataloader.dataset)
+        self.resume = resume
+        self.save_interval = save_interval
+        self.result: Result | None = None
+        self.path = Path(runner.work_dir) / RESULT_FILE
+        self._sampler = getattr(self.dataloader.batch_sampler, 'sampler', None)
+        self._share: list[int] = []  # images of this process, in the metrics' order
+        self._pending: list[int] = []  # those to be done, in the data loader's order
+        self._records: Records = {}
+        self._unsaved: Records = {}
+
+    def run(self) -> dict:
+        """Evaluate what is not done yet, and compute the metrics of all images."""
+        try:
+            return self._run()
+        finally:
+            end_workers(self.dataloader)
+
+    def _run(self) -> dict:
+        sampler = self.dataloader.batch_sampler
+        self._resumable = type(sampler) is BatchSampler and not sampler.drop_last
+        if not self._resumable and self.resume:
+            raise InputError(
+                '--resume needs a test_dataloader without batch_sampler or drop_last: leave it out '
+                'or change them'
+            )
+        self.store = self.open_store()
+        if self._resumable:
+            self._restore()
+        try:
+            metrics = self.run_images()
+        except BaseException as error:
+            self._explain(error)
+            raise
+        if is_main_process():  # all have saved before the metrics were computed
+            self.finish()
+        return metrics
+
+    def run_images(self) -> Any:
+        """Evaluate what is not done yet; what this returns, :meth:`run` returns."""
+        if self._resumable and not self._pending:
+            self._hand_over()
+        return super().run()
+
+    def open_store(self) -> Store:
+        """What keeps the records of this run."""
+        fingerprint = make_fingerprint(self.runner.cfg, self.dataloader.dataset)
+        return Store(Path(self.runner.work_dir) / FOLDER, fingerprint, self.restart)
+
+    def is_done(self, record: Any) -> bool:
+        """Whether a record holds all that is to be known of an image."""
+        return len(record) == len(self.evaluator.metrics)
+
+    def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
+        """Run a batch, and keep what the metrics have of it."""
+        metrics = self.evaluator.metrics
+        before = [len(metric.results) for metric in metrics]
+        super().run_iter(idx, data_batch)
+        if not self._resumable:
+            return
+        indices = self.indices_of(idx)
+        columns = [metric.results[start:] for metric, start in zip(metrics, before)]
+        for metric, column in zip(metrics, columns):
+            if column and len(column) != len(indices):
+                self._give_up(f'{type(metric).__name__} has no result per image')
+                return
+        records = {
+            index: [column[place : place + 1] for column in columns]
+            for place, index in enumerate(indices)
+        }
+        self.keep(records, is_last := idx + 1 == len(self.dataloader))
+        if is_last:
+            self._hand_over()
+
+    def indices_of(self, idx: int) -> list[int]:
+        """Indices in the dataset of the images of a batch."""
+        size = self.dataloader.batch_size
+        return self._pending[idx * size : (idx + 1) * size]
+
+    def keep(self, records: Records, is_last: bool) -> None:
+        """Note what is known of images, and write it if it is time to."""
+        self._records.update(records)
+        self._unsaved.update(records)
+        if is_last or time.monotonic() - self._saved_at >= self.save_interval:
+            self._save()
+
+    def finish(self) -> None:
+        """Save the result, and remove what it was made of."""
+        results = [m.result for m in self.evaluator.metrics if isinstance(m, ConfusionMetric)]
+        if results and results[0] is not None:
+            self.result = self._complete(results[0])
+            self.result.save(self.path)
+        self.store.remove()
+
+    def _hand_over(self) -> None:
+        """Give the metrics what is known of this process's images."""
+        for place, metric in enumerate(self.evaluator.metrics):
+            items = (self._records[index][place] for index in self._share)
+            metric.results = [item for each in items for item in each]
+
+    def _complete(self, result: Result) -> Result:
+        """A result with names below the dataset's folder, and with what it depends on."""
+        times = MessageHub.get_current_instance().log_scalars.get('test/time')
+        world = get_world_size()
+        images = (self.dataloader.batch_size or 1) * world
+        meta = dict(
+            describe_machine(),
+            config=str(self.runner.cfg.filename),
+            processes=world,
+            seconds_per_image=None if times is None else float(times.mean()) / images,
+            peak_memory=peak_memory(),
+        )
+        return Result(
+            image_names(self.dataloader.dataset, result.images),
+            *(result.class_names, result.image_ptr, result.label, result.prediction),
+            *(result.pixels, self.store.fingerprint, meta),
+        )
+
+    def _move_other_result(self) -> None:
+        """Keep a result of another evaluation, whose place this run's will take."""
+        try:
+            other = Result.load(self.path).fingerprint
+        except InputError:  # there is none, or it is damaged
+            return
+        if not any(list_changes(other, self.store.fingerprint)):
+            return
+        aside = self.path.with_name(f'{self.path.stem}_{self.runner.timestamp}.npz')
+        os.replace(self.path, aside)
+        self.runner.logger.info(f'The result of another evaluation is now {aside}')
+
+    def _explain(self, error: BaseException) -> None:
+        """Keep what is done; of an interruption or a full disk, say how much that is.
+
+        Raises:
+            InputError: If the disk is full.
+            KeyboardInterrupt: If the run was interrupted.
+        """
+        if not self._resumable:
+            return
+        full = ''
+        try:
+            self._save()
+        except InputError as second:  # what was saved before is whole
+            full = str(second)
+        of = ' of this process' if get_world_size() > 1 else ''
+        saved = len((self._records.keys() - self._unsaved.keys()) & set(self._share))
+        done = f'{saved} of {len(self._share)} images{of} are done'
+        done += ': go on with --resume' if saved else ''
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(done) from error
+        folders = [self.runner.work_dir, self.runner.cfg.visualizer.get('save_dir')]
+        folders += [getattr(metric, 'output_dir', None) for metric in self.evaluator.metrics]
+        existing = [folder for folder in folders if folder and os.path.isdir(folder)]
+        if isinstance(error, OSError) and (place := explain_full_disk(error, existing)):
+            full = f'{place}; make room there'
+        if full:
+            raise InputError(f'{full}. {done}') from error
+
+    def _restore(self) -> None:
+        """Find out what is done, and leave the rest to the data loader."""
+        resume = self.resume or was_restarted()
+        self._records, self._unsaved = self.read() if resume else {}, {}
+        if not resume and is_main_process():
+            self._move_other_result()
+            if aside := self.store.set_aside(self.runner.timestamp):
+                self.runner.logger.warning(
+                    f'Started afresh; the partial results of an interrupted run are now in {aside} '
+                    '(--resume would have gone on from them)'
+                )
+        barrier()  # nobody writes before all have read
+        for metric in self.evaluator.metrics:
+            if metric.collect_device == 'cpu' and metric.collect_dir is None:
+                # Else mmengine's choice, below the current folder.
+                metric.collect_dir = str(self.store.folder / 'collected')
+        self._share = list(self._sampler)
+        size = self.dataloader.batch_size
+        # Whole batches, so that numbers do not depend on where a run was interrupted.
+        batches = [self._share[i : i + size] for i in range(0, len(self._share), size)]
+        done = {index for index, record in self._records.items() if self.is_done(record)}
+        self._pending = [index for batch in batches if not done >= set(batch) for index in batch]
+        self.dataloader.batch_sampler.sampler = self._pending
+        self._saved_at = time.monotonic()
+        if resume:
+            count = len(self._share) - len(self._pending)
+            self.runner.logger.info(f'Resumed: {count} of {len(self._share)} images are done')
+
+    def read(self) -> Records:
+        """What is known of images: the records of unfinished runs, else a result.
+
+        Raises:
+            InputError: If it is of another evaluation.
+        """
+        records, warnings = self.store.read()
+        if not records and self.path.is_file():
+            records, warnings = self._read_result()
+        for warning in warnings:
+            self.runner.logger.warning(warning)
+        return records
+
+    def _read_result(self) -> tuple[Records, list[str]]:
+        """Records of the images of a finished run, as far as its result has them."""
+        try:
+            result = Result.load(self.path)
+        except InputError as error:
+            return {}, [f'{error}: all images are evaluated again']
+        warnings = self.store.check(result.fingerprint)
+        if [type(metric) for metric in self.evaluator.metrics] != [ConfusionMetric]:
+            return {}, warnings
+        counts = [torch.from_numpy(result.counts(i)) for i in range(len(result.images))]
+        pairs = zip(result.images, counts)
+        return {index: [[pair]] for index, pair in enumerate(pairs)}, warnings
+
+    def _save(self) -> None:
+        if self._unsaved:
+            try:
+                self.store.append(self._unsaved)
+            except NotStorable as error:
+                self._give_up(str(error))
+                return
+            self._unsaved = {}
+        self._saved_at = time.monotonic()
+
+    def _give_up(self, reason: str) -> None:
+        if len(self._pending) < len(self._share):
+            raise InputError(f'cannot resume: {reason}; {self.restart}')
+        self._resumable = False
+        self.runner.logger.warning(f'This run cannot be resumed if it is interrupted: {reason}')
+
+
+def image_names(dataset: BaseDataset, paths: Sequence[str]) -> list[str]:
+    """Names of images below a dataset's folder of images; of others, their paths as they are."""
+    prefix = getattr(dataset, 'data_prefix', None) or {}
+    folder = prefix.get('img_path')
+    if not folder:
+        return list(paths)
+    below = [os.path.relpath(path, folder) for path in paths]
+    return [
+        path if name.startswith(os.pardir) else Path(name).as_posix()
+        for name, path in zip(below, paths)
+    ]

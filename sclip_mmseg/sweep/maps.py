@@ -1,0 +1,79 @@
+"""Coarse maps of images, from which decisions of further settings are made."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from ..models.fusion import WindowAxis, WindowMaps
+from ..utils.errors import InputError
+from ..utils.files import make_folder, write_atomically
+
+
+class MapFiles:
+    """A file of maps per image.
+
+    Args:
+        folder: Made when missing.
+
+    Raises:
+        InputError: If the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        make_folder(folder, 'choose another --work-dir')
+
+    def path(self, index: int) -> Path:
+        """File of an image's maps."""
+        return self.folder / f'{index:06d}.safetensors'
+
+    def save(self, index: int, maps: WindowMaps) -> None:
+        """Keep the maps of an image.
+
+        Raises:
+            InputError: If they cannot be written.
+        """
+        axes = torch.tensor([[*axis[:4], *axis.margins] for axis in maps.axes])
+        content = save(dict(cells=maps.cells.contiguous(), axes=axes))
+        write_atomically(self.path(index), content)
+
+    def load(self, index: int, device: torch.device) -> WindowMaps | None:
+        """Read the maps of an image; None where none are kept, or they are damaged."""
+        try:
+            tensors = load(self.path(index).read_bytes())
+            cells, axes = tensors['cells'], tensors['axes'].tolist()
+        except (SafetensorError, KeyError, OSError):
+            return None
+        rows, columns = (WindowAxis(*axis[:4], tuple(axis[4:])) for axis in axes)
+        return WindowMaps(cells.to(device), (rows, columns))
+
+    def check_space(self, size: int, count: int) -> str:
+        """Check that maps of a size, in bytes, of so many images have room.
+
+        Returns:
+            What they take and what is free, in words.
+
+        Raises:
+            InputError: If they have none.
+        """
+        free = shutil.disk_usage(self.folder).free
+        words = f'about {_bytes(size * count)} for the maps of {count} images'
+        if size * count > free:
+            raise InputError(
+                f'{self.folder} needs {words}, but {_bytes(free)} are free: choose a --work-dir on '
+                'a larger disk, or keep no maps by --no-maps'
+            )
+        return f'{words} ({_bytes(size)} each), {_bytes(free)} are free'
+
+
+def _bytes(count: float) -> str:
+    for unit in ('B', 'kB', 'MB'):
+        if count < 1000:
+            return f'{count:.3g} {unit}'
+        count /= 1000
+    return f'{count:.1f} GB'

@@ -1,0 +1,63 @@
+"""The sweep of a config's thresholds."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+from mmengine.config import Config
+
+from ..evaluation.preparation import PathLike, check, make_folders, prepare_config
+from ..evaluation.run import run
+from ..utils.errors import InputError
+from . import grid, report
+from .loop import SettingResult
+
+
+def sweep(
+    config: PathLike | Config,
+    checkpoint: str | None = None,
+    *,
+    values: Mapping[str, Sequence[float | None] | None],
+    work_dir: PathLike | None = None,
+    keep_maps: bool = True,
+    cfg_options: Mapping[str, Any] | None = None,
+) -> list[SettingResult]:
+    """Evaluate all combinations of values, and a config's own; print, write and draw the table.
+
+    Args:
+        config, checkpoint, cfg_options: See :func:`..evaluation.evaluate`.
+        values: Name in ``model.test_cfg`` (of :class:`.grid.Setting`) → values.
+        work_dir: Folder for the table and what is kept; ``work_dirs/sweep_NAME`` by default.
+        keep_maps: Whether to keep maps, from which further settings need no tower.
+
+    Returns:
+        The results, each to the digits of an evaluation of its own.
+
+    Raises:
+        InputError: If something given cannot be used.
+    """
+    if int(os.environ.get('WORLD_SIZE', 1)) > 1:
+        raise InputError('a sweep is one process: start it by python, without torchrun')
+    cfg = prepare_config(config, checkpoint, work_dir=work_dir, cfg_options=cfg_options)
+    name = Path(cfg.filename).stem
+    if not work_dir:
+        cfg.work_dir = f'./work_dirs/sweep_{name}'
+    dataset = check(cfg)
+    test_cfg = cfg.model.test_cfg
+    grid.check_values(test_cfg, values, dataset.metainfo['classes'])
+    settings = grid.make_grid(test_cfg, values)
+    if values.get('logit_scale') and not grid.scale_matters(settings):
+        warnings.warn(
+            'without a threshold or background, logit_scale changes no class: all settings give '
+            'the same numbers',
+            stacklevel=2,
+        )
+    make_folders(work_dir=cfg.work_dir)
+    settings = [list(setting) for setting in settings]
+    cfg.test_cfg = dict(type='ThresholdSweepLoop', settings=settings, keep_maps=keep_maps)
+    results = run(cfg, dataset).results
+    report.write(results, grid.setting_of(test_cfg), name, Path(cfg.work_dir))
+    return results
