@@ -64,12 +64,9 @@ def prepare_config(
         cfg.work_dir = str(work_dir or os.path.join('./work_dirs', name))
     if resume:
         cfg.test_cfg.resume = True
-    evaluators = (
-        cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    )
-    _count_pairs(evaluators)
+    _count_pairs(cfg)
     if out:
-        evaluators[0].output_dir = str(out)
+        _metrics(cfg)[0].output_dir = str(out)
     if not tta:  # mmseg's metrics and hooks read no class scores
         cfg.model.test_cfg.setdefault('seg_logits', False)
     _draw_predictions(cfg, show, show_dir, wait_time)

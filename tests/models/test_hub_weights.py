@@ -17,7 +17,7 @@ from hub_server import (
 )
 
 from sclip_mmseg import InputError
-from sclip_mmseg.engine.settings import _flatten
+from sclip_mmseg.evaluation.fingerprint import _flatten
 from sclip_mmseg.models import CLIPImageEncoder, View
 from sclip_mmseg.models.text_head import CLIPTextHead
 from sclip_mmseg.towers import load_image_tower, load_text_tower

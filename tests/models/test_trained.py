@@ -10,7 +10,6 @@ from mmengine.fileio import load
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from safetensors.torch import save_file
-from sclip_mmseg.engine.settings import _resolver, _to_json
 from trained_weights import hugging_face, seeded_groupvit, seeded_tcl
 
 from sclip_mmseg import InputError
@@ -18,6 +17,7 @@ from sclip_mmseg.config import set_checkpoint
 from sclip_mmseg.datasets import load_queries
 from sclip_mmseg.datasets.background import Background
 from sclip_mmseg.datasets.checks import check_classes, load_dataset
+from sclip_mmseg.evaluation.fingerprint import _resolver, _to_json
 from sclip_mmseg.models import View
 from sclip_mmseg.models.decision import build_rule, segment
 from sclip_mmseg.models.fusion import DenseMap
