@@ -8,6 +8,7 @@ from .checkpoint import (
     text_options,
 )
 from .layouts import DINO, Layout, build_image_tower, build_text_tower
+from .repository import find_weights
 from .tensor_files import read_tensors
 from .text import TextTower
 from .tokens import BlockTokens, Grid, Tokens
@@ -26,6 +27,7 @@ __all__ = [
     'attention_logits',
     'build_image_tower',
     'build_text_tower',
+    'find_weights',
     'load_clip',
     'load_image_tower',
     'load_text_tower',

@@ -10,7 +10,6 @@ from torch import nn
 
 from ..utils.download import download
 from ..utils.errors import InputError
-from ..utils.files import find_file
 from ..utils.hub import parse_name, propose_name
 from .layouts import (
     OPENAI_IMAGE,
@@ -19,10 +18,11 @@ from .layouts import (
     StateDict,
     build_image_tower,
     build_text_tower,
+    check_unread,
     clip_layouts,
     join_projections,
 )
-from .repository import Repository, clip_repository, config_beside, find_config
+from .repository import Repository, clip_repository, config_beside, find_config, find_weights
 from .tensor_files import read_tensors
 from .text import TextTower
 from .vit import VisionTransformer, round_matrices
@@ -81,7 +81,7 @@ def resolve_named(checkpoint: str, addresses: Mapping[str, str], key: str) -> Pa
     if checkpoint in addresses:
         url = addresses[checkpoint]
         return download(url, download_root() / url.rpartition('/')[2], digest=None)
-    path = find_file(checkpoint)
+    path = find_weights(checkpoint)
     if path is None:
         raise InputError(
             f"{key}='{checkpoint}' is neither a file nor one of {', '.join(addresses)}"
@@ -108,7 +108,7 @@ def resolve_clip(clip: str) -> Path:
         return download(url, download_root() / filename, sha256)
     if parse_name(clip) is not None:
         return clip_repository(clip).weights
-    path = find_file(clip)
+    path = find_weights(clip)
     if path:
         return path
     if str(clip).startswith('RN'):
@@ -143,11 +143,13 @@ def load_clip(clip: str) -> Tuple[StateDict, Layout, Layout]:
         InputError: If the file is missing, truncated, a ResNet CLIP or no CLIP at all.
     """
     path = resolve_clip(clip)
-    found = read_tensors(path, archives=parse_name(clip) is None)
+    found = read_tensors(path)
     # OpenCLIP's CustomTextCLIP keeps the text tower below 'text.'.
     found = {key.removeprefix('text.'): value for key, value in found.items()}
     found = join_projections(found)
-    return found, *clip_layouts(found, str(path))
+    layouts = clip_layouts(found, str(path))
+    check_unread([key for key in found if not any(x.owns(key) for x in layouts)], str(path))
+    return found, *layouts
 
 
 def load_image_tower(

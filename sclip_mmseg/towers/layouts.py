@@ -1,18 +1,33 @@
 """Checkpoints' key layouts, each a table of this package's names and the file's."""
 
+import logging
+import math
+import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Mapping, Sequence, Tuple, Union
+from functools import lru_cache
+from typing import Any, Callable, Dict, Iterable, Mapping, Sequence, Tuple, Union
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from ..utils.errors import InputError
+from ..utils.errors import InputError, join_first
 from .text import TextTower
 from .vit import VisionTransformer
 
 StateDict = Dict[str, Tensor]
 
 _SEPARATE = ('q_proj', 'k_proj', 'v_proj'), ('query', 'key', 'value')
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+VOCABULARY = 49408  # tokens of OpenAI's tokenizer
+
+# Tensors that are no weights, or of which the configs decide; poolers and classifiers.
+_HARMLESS = re.compile(
+    r'(^|\.)(logit_(scale|bias)|attn_mask|position_ids|input_resolution|context_length|vocab_size|'
+    r'mask_token|num_batches_tracked|(pooler|classifier|head)\..*)$'
+)
+_CHANGES = re.compile(r'lora_|adapter|prompt|(^|\.)ctx$|\bia3_|positional_embedding_res')
 
 # Width of an image tower → width of its heads, where this is not 64: OpenCLIP's ViT-H, g and bigG.
 _HEAD_WIDTHS = {1280: 80, 1408: 88, 1664: 104}
@@ -52,23 +67,49 @@ class Layout:
         """Whether the file has one of our tensors."""
         return self.name_of(name) in found
 
-    def get(self, name: str, found: StateDict, source: str) -> Tensor:
+    def get(self, name: str, found: StateDict, source: str, ndim: int = 0) -> Tensor:
         """Take one of our tensors out of the file.
 
+        Args:
+            name: Ours.
+            found: The file's tensors.
+            source: What to call the file in an error message.
+            ndim: Least number of dimensions.
+
         Raises:
-            InputError: If it is not there.
+            InputError: If it is not there, or has no elements, or fewer dimensions.
         """
         theirs = self.name_of(name)
         if theirs not in found:
             raise InputError(f"{source} is not a whole checkpoint of a ViT: it lacks '{theirs}'")
-        return found[theirs].T if name in self.transposed else found[theirs]
+        tensor = found[theirs]
+        if tensor.ndim < ndim or not tensor.numel():
+            expected = f'{ndim} dimensions' if tensor.numel() else 'elements'
+            raise InputError(f'{source}: {theirs} is {tuple(tensor.shape)}, expected {expected}')
+        return tensor.T if name in self.transposed else tensor
 
-    def depth(self, found: StateDict) -> int:
-        """Number of blocks in the file."""
-        number = 0
-        while self.has(f'blocks.{number}.norm1.weight', found):
-            number += 1
-        return number
+    def owns(self, theirs: str) -> bool:
+        """Whether a name of theirs is one of this tower's."""
+        names = tuple(self.names.values())
+        return theirs.startswith(self.prefix) or theirs.startswith(names)
+
+    def depth(self, found: StateDict, source: str) -> int:
+        """Number of blocks in the file.
+
+        Raises:
+            InputError: If one is missing among them.
+        """
+        before, _, after = self.block.partition('{}')
+        pattern = re.compile(f'{re.escape(before)}([0-9]{{1,4}}){re.escape(after)}')
+        numbers = {int(match.group(1)) for match in map(pattern.match, found) if match}
+        missing = set(range(max(numbers, default=-1))) - numbers
+        if missing:
+            block = self.block.format(min(missing))
+            raise InputError(
+                f'{source} is not a whole checkpoint of a ViT: it lacks the tensors '
+                f"'{block}…', but has those of block {max(numbers)}"
+            )
+        return len(numbers)
 
 
 def _rename(name: str, table: Mapping[str, str]) -> str:
@@ -110,7 +151,7 @@ OPENAI_TEXT = Layout(
     },
     block='transformer.resblocks.{}.',
     parts=OPENAI_PARTS,
-    prefix='transformer.',
+    prefix=('transformer.', 'token_embedding', 'positional_embedding', 'ln_final.', 'text_proj'),
 )
 
 HUGGING_FACE_PARTS = {
@@ -231,19 +272,38 @@ def clip_layouts(found: StateDict, source: str) -> Tuple[Layout, Layout]:
         return HUGGING_FACE_IMAGE, HUGGING_FACE_TEXT
     if OPENAI_IMAGE.has('patch_embed.weight', found):
         return OPENAI_IMAGE, OPENAI_TEXT
-    keys = ', '.join(list(found)[:3]) or 'no tensor at all'
+    inner = [key for key in found if key.endswith('.visual.conv1.weight')]
+    if inner:
+        raise InputError(
+            f"{source} is not a CLIP alone: its tensors are such as '{inner[0]}', save those that "
+            "begin so, from 'visual.' on"
+        )
     raise InputError(
         f"{source} is not a CLIP checkpoint with a ViT image tower: it has no 'visual.conv1."
-        f"weight' but {keys}, …"
+        f"weight' but {_first_names(found)}"
     )
 
 
-def proxy_layout(found: StateDict) -> Layout:
-    """Tell which layout a DINO or DINOv2 has; Meta's where none is known."""
+def proxy_layout(found: StateDict, source: str) -> Layout:
+    """Tell which layout a DINO or DINOv2 has.
+
+    Raises:
+        InputError: If it is none.
+    """
     for layout in (HUGGING_FACE_DINOV2, HUGGING_FACE_DINO):
         if layout.has('blocks.0.norm1.weight', found):
             return layout
-    return DINO
+    if DINO.has('patch_embed.weight', found):
+        return DINO
+    raise InputError(
+        f"{source} is not a DINO or DINOv2 that is known: it lacks 'patch_embed.proj.weight', but "
+        f'has {_first_names(found)}'
+    )
+
+
+def _first_names(found: StateDict) -> str:
+    names = list(found)
+    return f'{", ".join(names[:3]) or "no tensor at all"}, …{_advise(names)}'
 
 
 def join_projections(found: StateDict) -> StateDict:
@@ -273,18 +333,20 @@ def build_image_tower(
     Raises:
         InputError: If tensors are missing or of unexpected shape.
     """
-    width, _, patch_size, _ = layout.get('patch_embed.weight', found, source).shape
+    width, _, patch_size, *_ = layout.get('patch_embed.weight', found, source, ndim=4).shape
     options.setdefault('heads', max(width // _HEAD_WIDTHS.get(width, 64), 1))
     check_heads(width, options, source)
-    proj = layout.get('proj', found, source) if 'proj' in layout.names else None
+    positions = layout.get('positions', found, source, ndim=2).shape[-2]
+    check_square(positions - 1, layout, source)
+    proj = layout.get('proj', found, source, ndim=2) if 'proj' in layout.names else None
     registers = found[layout.name_of('registers')] if layout.has('registers', found) else None
     return fill(
         lambda: VisionTransformer(
             width=width,
-            depth=layout.depth(found),
-            hidden=len(layout.get('blocks.0.fc1.weight', found, source)),
+            depth=layout.depth(found, source),
+            hidden=len(layout.get('blocks.0.fc1.weight', found, source, ndim=2)),
             patch_size=patch_size,
-            positions=layout.get('positions', found, source).shape[-2],
+            positions=positions,
             output_dim=None if proj is None else proj.shape[1],
             registers=0 if registers is None else registers.shape[-2],
             patch_bias=layout.has('patch_embed.bias', found),
@@ -308,17 +370,23 @@ def build_text_tower(found: StateDict, layout: Layout, source: str, **options) -
             f'{source} has no text tower to encode the class names: use a whole CLIP, or give '
             'text_head.embeddings=FILE.npz (see tools/extract_text_embeddings.py)'
         )
-    vocab_size, width = layout.get('token_embedding.weight', found, source).shape
+    vocab_size, width = layout.get('token_embedding.weight', found, source, ndim=2).shape[-2:]
+    if vocab_size != VOCABULARY:
+        raise InputError(
+            f'{source}: {layout.name_of("token_embedding.weight")} has {vocab_size} rows, not one '
+            f"per token of OpenAI's tokenizer, {VOCABULARY}: its text tower is of another one, "
+            'give text_head.embeddings=FILE.npz'
+        )
     options.setdefault('heads', max(width // 64, 1))
     check_heads(width, options, source)
-    proj = layout.get('proj', found, source) if 'proj' in layout.names else None
+    proj = layout.get('proj', found, source, ndim=2) if 'proj' in layout.names else None
     return fill(
         lambda: TextTower(
-            context_length=len(layout.get('positions', found, source)),
+            context_length=layout.get('positions', found, source, ndim=2).shape[-2],
             vocab_size=vocab_size,
             width=width,
-            depth=layout.depth(found),
-            hidden=len(layout.get('blocks.0.fc1.weight', found, source)),
+            depth=layout.depth(found, source),
+            hidden=len(layout.get('blocks.0.fc1.weight', found, source, ndim=2)),
             output_dim=None if proj is None else proj.shape[1],
             **options,
         ),
@@ -339,11 +407,30 @@ def check_heads(width: int, options: Dict[str, Any], source: str) -> None:
     Raises:
         InputError: If the checkpoint's tower has another width, or the heads do not divide it.
     """
-    stated = options.pop('width', width)
-    if stated != width or width % options['heads']:
+    stated, heads = options.pop('width', None), options['heads']
+    if stated is None and width % heads:
         raise InputError(
-            f'the config of {source} states a width of {stated} and {options["heads"]} heads, '
+            f'{source} is {width} wide, which does not divide into heads of 64, and no config '
+            'beside it states their number'
+        )
+    if stated is not None and (stated != width or not heads or width % heads):
+        raise InputError(
+            f'the config of {source} states a width of {stated} and {heads} heads, '
             f'which do not fit the width of its weights, {width}'
+        )
+
+
+def check_square(patches: int, layout: Layout, source: str) -> None:
+    """Refuse positions that cannot be resampled to other grids.
+
+    Raises:
+        InputError: If the number of patches is not that of a square grid.
+    """
+    if patches < 1 or math.isqrt(patches) ** 2 != patches:
+        raise InputError(
+            f'{source}: {layout.name_of("positions")} has {patches} positions of patches, which '
+            'are no square grid (CLIPs for re-identification have 16×8): use a CLIP that was '
+            'trained on square images'
         )
 
 
@@ -366,7 +453,7 @@ def fill(make: Callable[[], nn.Module], found: StateDict, layout: Layout, source
         tower = make()
     weights = {}
     for name, expected in tower.state_dict().items():
-        value = layout.get(name, found, source).float()
+        value = _as_float(layout.get(name, found, source), expected, layout.name_of(name), source)
         if value.squeeze().shape == expected.squeeze().shape:
             value = value.reshape(expected.shape)
         if value.shape != expected.shape:
@@ -380,6 +467,19 @@ def fill(make: Callable[[], nn.Module], found: StateDict, layout: Layout, source
     return tower.requires_grad_(False).eval()
 
 
+def _as_float(value: Tensor, expected: Tensor, name: str, source: str) -> Tensor:
+    """A tensor of the file in float32; refuse what that would falsify."""
+    if expected.is_floating_point() and value.dtype not in _DTYPES:
+        raise InputError(
+            f'{source}: {name} is of {value.dtype}, which is not read: save the weights in a '
+            'floating dtype of 16 to 64 bits, not quantised'
+        )
+    value = value.float()
+    if not value.isfinite().all():
+        raise InputError(f'{source}: {name} holds NaN or infinity: use an undamaged checkpoint')
+    return value
+
+
 def _check_unexpected(found: StateDict, used: set, layout: Layout, source: str) -> None:
     """Refuse a file whose tower has more than ours, which would compute something else."""
     known = used | set(layout.ignored)
@@ -387,5 +487,38 @@ def _check_unexpected(found: StateDict, used: set, layout: Layout, source: str) 
     if more:
         raise InputError(
             f'{source} has {len(more)} unexpected tensors, among them {more[0]}: it is no plain '
-            'ViT of the families that are known'
+            f'ViT of the families that are known{_advise(more)}'
         )
+
+
+def check_unread(rest: Iterable[str], source: str) -> None:
+    """Say which of a file's tensors are not read, and refuse those that change the others' use.
+
+    Args:
+        rest: Names of the tensors that are not read.
+        source: What to call the file.
+
+    Raises:
+        InputError: If there are adapters or learned prompts.
+    """
+    rest = [key for key in rest if not _HARMLESS.search(key)]
+    names = join_first(rest)
+    if advice := _advise(rest):
+        raise InputError(f'{source} has tensors that are not read, {names}{advice}')
+    if rest:
+        _warn_once(f'{source} has {len(rest)} tensors that are not read: {names}')
+
+
+@lru_cache(maxsize=64)
+def _warn_once(message: str) -> None:
+    print_log(message, 'current', logging.WARNING)
+
+
+def _advise(keys: Sequence[str]) -> str:
+    """What to do about tensors that change a network."""
+    if not any(map(_CHANGES.search, keys)):
+        return ''
+    return (
+        ', but change what the others compute: merge adapters (LoRA: merge_and_unload) or '
+        'learned prompts into its weights, and save those'
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from .checkpoint import resolve_named
-from .layouts import build_image_tower, join_projections, proxy_layout
+from .layouts import build_image_tower, check_unread, join_projections, proxy_layout
 from .normalisation import CLIP, IMAGENET, renormalisation
 from .repository import proxy_repository
 from .tensor_files import read_tensors
@@ -56,9 +56,10 @@ class ProxyTower(nn.Module):
         super().__init__()
         path = resolve_proxy(checkpoint)
         repository = proxy_repository(checkpoint)
-        found = join_projections(read_tensors(path, archives=repository is None))
-        layout = proxy_layout(found)
+        found = join_projections(read_tensors(path))
         source = f"proxy.checkpoint='{checkpoint}'"
+        layout = proxy_layout(found, source)
+        check_unread([key for key in found if not layout.owns(key)], source)
         stated = {} if repository is None else repository.stated.image
         resampling = _resampling(layout.has('registers', found))
         self.tower = build_image_tower(found, layout, source, resampling=resampling, **stated)

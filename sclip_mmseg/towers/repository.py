@@ -14,8 +14,9 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Un
 
 from mmengine.logging import print_log
 
-from ..utils.errors import InputError
-from ..utils.files import find_file
+from ..utils.errors import InputError, join_first
+from ..utils.file_kinds import kind_of_place
+from ..utils.files import find_path
 from ..utils.hub import HubName, NotCached, fetch_first, parse_name, pin
 from .layouts import check_heads, clip_layouts
 from .normalisation import CLIP, IMAGENET, Normalisation
@@ -29,6 +30,7 @@ _WEIGHTS = {
     _OPEN_CLIP: ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin'),
     _TRANSFORMERS: ('model.safetensors', 'pytorch_model.bin'),
 }
+_SUFFIXES = ('.pt', '.pth', '.bin', '.ckpt', '.safetensors')
 _SPLIT = ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
 _PREPROCESSORS = ('preprocessor_config.json', 'processor_config.json')
 #: What `transformers` calls QuickGELU and the exact GELU.
@@ -112,12 +114,46 @@ def clip_repository(clip: Optional[str], quick_gelu: Optional[bool] = None) -> O
     return beside and beside.repository
 
 
+def find_weights(text: Union[str, Path]) -> Optional[Path]:
+    """The file of weights at a path, or the one in a folder; None where there is nothing.
+
+    Raises:
+        InputError: If there is something else.
+    """
+    path = find_path(text)
+    place = path and kind_of_place(path)
+    if place == 'a folder':
+        return _weights_in(path)
+    if place:
+        raise InputError(f'{path} is {place}: give the path of a checkpoint')
+    return path
+
+
+def _weights_in(folder: Path) -> Path:
+    """The file of weights in a folder: that of a repository of the Hub, or the only one."""
+    for names in _WEIGHTS.values():
+        if found := _find(folder, names):
+            return found
+    if _find(folder, _SPLIT):
+        raise InputError(f'the weights in {folder} are split into several files, which is not read')
+    files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+    if len(files) == 1:
+        return files[0]
+    if files:
+        names = join_first([path.name for path in files], limit=5)
+        raise InputError(f'{folder} is a folder of several checkpoints, give one of them: {names}')
+    what = 'an unpacked file of torch.save' if _find(folder, ['data.pkl']) else 'a folder'
+    raise InputError(
+        f'{folder} is {what} without a checkpoint ({", ".join(_SUFFIXES)}): give the path of one'
+    )
+
+
 def find_config(clip: Optional[str]) -> Optional[Path]:
     """Find the config beside a CLIP's path, where that is named as in a repository of the Hub.
 
     Of two configs, the one of the library that names the weights so.
     """
-    path = None if clip is None or parse_name(clip) else find_file(clip)
+    path = None if clip is None or parse_name(clip) else find_weights(clip)
     if path is None or not any(path.name in names for names in _WEIGHTS.values()):
         return None
     return _find(
@@ -132,7 +168,7 @@ def config_beside(clip: str) -> Optional[ConfigBeside]:
         InputError: If the checkpoint cannot be read.
     """
     config = find_config(clip)
-    return config and _config_beside(config.absolute(), find_file(clip).absolute())
+    return config and _config_beside(config.absolute(), find_weights(clip).absolute())
 
 
 def proxy_repository(checkpoint: str) -> Optional[Repository]:

@@ -1,94 +1,151 @@
 """A checkpoint's file → its tensors, running none of its code."""
 
-import pickle
-import tarfile
-import zipfile
+import re
 from pathlib import Path
+from typing import Any, Callable, Dict
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..utils.errors import InputError
+from ..utils.errors import InputError, join_first
+from ..utils.file_kinds import (
+    SAFETENSORS,
+    TORCH_LEGACY,
+    TORCH_ZIP,
+    TORCHSCRIPT,
+    Kind,
+    kind_of,
+)
 from . import tensor_pickle
 from .layouts import StateDict
+from .torch_files import FORGED, check_size, read_archive, read_legacy
+
+# Entries in which trainings keep the weights, in the order in which they are looked for.
+_ENTRIES = ('state_dict', 'model_state_dict', 'model', 'module')
+_LONGEST_NAME = 500
+# What wraps a module in a training, and stands before its tensors' names.
+_WRAPPERS = re.compile(
+    r'(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.'
+)
 
 
-def read_tensors(path: Path, archives: bool = True) -> StateDict:
+def read_tensors(path: Path) -> StateDict:
     """Read the tensors of a checkpoint, running none of its code.
 
     Args:
-        path: OpenAI's TorchScript archive, a state dict (``.pt``, ``.pth``, ``.bin``), alone or as
-            ``state_dict`` or ``model`` beside whatever else a training saves, or a ``.safetensors``
-            file.
-        archives: Whether TorchScript archives are read. They hold programs, so those of anybody
-            are not.
+        path: OpenAI's TorchScript archive; a state dict of ``torch.save``, alone or as an entry
+            (``state_dict``, ``model``, …) beside whatever else a training saves; or a safetensors
+            file. Its name does not matter.
 
     Returns:
-        On the CPU, by the file's names, without the ``module.`` of a distributed training.
+        On the CPU, by the file's names, without the ``module.`` of a distributed training and the
+        like.
 
     Raises:
-        InputError: If the file is truncated or of another kind.
+        InputError: If the file is of another kind, damaged, or forged.
     """
-    if not archives and path.suffix != '.safetensors' and _is_torchscript(path):
-        raise InputError(f'{path} is a TorchScript archive, which is read by path alone: give it')
-    return {key.removeprefix('module.'): value for key, value in _read(path).items()}
-
-
-def _read(path: Path) -> StateDict:
-    """Read whatever state dict a file holds, running none of its code."""
     try:
-        if path.suffix == '.safetensors':
-            return load_file(path)
-        if _is_torchscript(path):
-            return dict(torch.jit.load(path, map_location='cpu').state_dict())
-        if tarfile.is_tarfile(path):
-            raise OSError("an archive, torch's format of 2017")  # which is extracted to be read
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, AssertionError, AttributeError, LookupError, TypeError):
-        return _read_training(path)
-    except (RuntimeError, EOFError, OSError, ValueError, SafetensorError) as error:
+        kind = kind_of(path)
+    except OSError as error:
+        raise InputError(f'{path} cannot be read ({error.strerror})') from error
+    if kind not in _READERS:
+        raise InputError(f'{path} is {kind.words}, not a checkpoint: {kind.remedy}')
+    try:
+        content = _READERS[kind](path)
+    except InputError:
+        raise
+    except (*FORGED, SafetensorError) as error:
         raise InputError(
-            f'{path} cannot be read as a checkpoint ({_first_line(error)}): it is truncated or '
-            'of another format. Fetch it again'
+            f'{path} cannot be read as a checkpoint ({_first_line(error)}): it is truncated, '
+            'damaged or of another format. Fetch it again'
         ) from error
+    found = _state_dict(content, path)
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in found.values())
+    check_size(claimed, path)
+    return _without_wrappers(found)
+
+
+_READERS: Dict[Kind, Callable[[Path], Any]] = {
+    SAFETENSORS: load_file,
+    TORCH_ZIP: read_archive,
+    TORCHSCRIPT: read_archive,
+    TORCH_LEGACY: read_legacy,
+}
+
+
+def _state_dict(content: Any, path: Path) -> StateDict:
+    """The tensors of a file's content, or of the state dict in it.
+
+    Raises:
+        InputError: If there are none, or several state dicts.
+    """
     if not isinstance(content, dict):
-        raise InputError(f'{path} holds a {type(content).__name__}, not a state dict of tensors')
-    return _state_dict(content)
+        raise InputError(f'{path} holds {_describe(content)}, not a state dict. {_SAVE}')
+    dicts = _dicts_of_tensors(content)
+    if len(dicts) > 1:
+        names = join_first(list(map(_quote, dicts)), limit=5)
+        raise InputError(f'{path} holds several state dicts, {names}: save one of them alone')
+    if not dicts:
+        entries = join_first([f'{_quote(key)} ({_describe(content[key])})' for key in content])
+        raise InputError(f'{path} holds no tensor at all{entries and f", but {entries}"}. {_SAVE}')
+    [found] = dicts.values()
+    for key, value in found.items():
+        if isinstance(value, tensor_pickle.OddTensor):
+            raise InputError(
+                f'{path}: {_quote(key)} is not a plain dense tensor ({value.name[:80]!r}): save it '
+                'as one'
+            )
+    tensors = {key: value for key, value in found.items() if _is_weight(key, value)}
+    for key in tensors:
+        if len(key) > _LONGEST_NAME or not key.isprintable():
+            raise InputError(f'{path}: no tensor is called {_quote(key)}, it is damaged or forged')
+    return tensors
 
 
-def _read_training(path: Path) -> StateDict:
-    """Read the state dict of a file that holds other objects too, none of which is made."""
-    error = None
-    try:
-        tensors = _state_dict(
-            torch.load(path, map_location='cpu', weights_only=False, pickle_module=tensor_pickle)
-        )
-        if tensors:
-            return tensors
-    except Exception as caught:  # whatever a file of another kind, or a forged one, leads to
-        error = caught
-    raise InputError(
-        f'{path} is no checkpoint, or holds more than tensors where the state dict should be, '
-        'which is not loaded, since unpickling runs code. Save the state dict alone: '
-        'torch.save(model.state_dict(), PATH)'
-    ) from error
+_SAVE = (
+    'Objects are not loaded, since unpickling runs code. Save the state dict alone: '
+    'torch.save(model.state_dict(), PATH)'
+)
 
 
-def _state_dict(content: dict) -> StateDict:
-    """The tensors of a file's content, or of the state dict in it."""
-    for key in ('state_dict', 'model'):
-        if isinstance(content.get(key), dict):
-            content = content[key]
-    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+def _is_weight(key: Any, value: Any) -> bool:
+    return isinstance(key, str) and isinstance(value, (Tensor, tensor_pickle.OddTensor))
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith('/constants.pkl') for name in archive.namelist())
+def _dicts_of_tensors(content: dict, levels: int = 2) -> Dict[str, dict]:
+    """The dicts that directly hold tensors, by where they are; the usual entry alone, if any."""
+    dicts: Dict[str, dict] = {}
+    entries = [key for key in _ENTRIES if isinstance(content.get(key), dict)]
+    for key in [*entries, *content] if levels else []:
+        if isinstance(key, str) and isinstance(content[key], dict):
+            inner = _dicts_of_tensors(content[key], levels - 1)
+            dicts.update({f'{key}.{name}'.rstrip('.'): found for name, found in inner.items()})
+            if inner and key in entries:
+                return dicts
+    if not dicts and any(_is_weight(key, value) for key, value in content.items()):
+        return {'': content}
+    return dicts
+
+
+def _without_wrappers(found: StateDict) -> StateDict:
+    """Leave out what a training wraps a model in, where the names stay different without it."""
+    names = {key: _WRAPPERS.sub('', key) for key in found}
+    if all(name.startswith('model.') for name in names.values()):
+        names = {key: name[len('model.') :] for key, name in names.items()}
+    if len(set(names.values())) < len(names):
+        return found
+    return {names[key]: value for key, value in found.items()}
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, tensor_pickle.Inert):
+        return f'an object of {value.name[:80]!r}'
+    return f'a {type(value).__name__}'
+
+
+def _quote(key: Any) -> str:
+    return repr(key[:80]) if isinstance(key, str) else f'a {type(key).__name__}'
 
 
 def _first_line(error: Exception) -> str:

@@ -20,13 +20,19 @@ _ALGORITHMS = {32: 'MD5', 64: 'SHA-256'}  # by the number of hexadecimal digits
 
 
 def find_file(text: Union[str, Path]) -> Optional[Path]:
-    """The file at a path, ``~`` being the home directory; None where there is none.
+    """The file at a path; otherwise as :func:`find_path`."""
+    path = find_path(text)
+    return path if path is not None and os.path.isfile(path) else None
+
+
+def find_path(text: Union[str, Path]) -> Optional[Path]:
+    """What lies at a path, ``~`` being the home directory; None where there is nothing.
 
     Any text is allowed, such as one too long for a path.
     """
     try:
         path = Path(text).expanduser()
-        return path if path.is_file() else None
+        return path if os.path.lexists(path) else None
     except (OSError, RuntimeError, ValueError):  # too long; no such user; a null byte
         return None
 

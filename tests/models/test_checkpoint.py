@@ -122,14 +122,14 @@ def test_truncated_file(clip, tmp_path, suffix):
     else:
         torch.save(clip, path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError, match=f'cut{suffix} cannot be read.*truncated'):
+    with pytest.raises(InputError, match=rf'cut\{suffix} .*truncated.*etch it again'):
         load_clip(str(path))
 
 
 def test_empty_file(tmp_path):
     path = tmp_path / 'empty.pt'
     path.touch()
-    with pytest.raises(InputError, match='empty.pt cannot be read'):
+    with pytest.raises(InputError, match='empty.pt is empty, not a checkpoint: fetch it again'):
         load_clip(str(path))
 
 
@@ -141,7 +141,9 @@ class _Evil:
 def test_pickled_code_is_not_run(tmp_path):
     path = tmp_path / 'evil.pt'
     torch.save({'state_dict': _Evil()}, path)
-    with pytest.raises(InputError, match='evil.pt is no checkpoint, or holds more than tensors'):
+    with pytest.raises(
+        InputError, match='evil.pt holds no tensor at all, but .state_dict. .an object of .*Fail'
+    ):
         load_clip(str(path))
     with pytest.raises(pytest.fail.Exception):
         pickle.loads(pickle.dumps(_Evil()))
@@ -153,7 +155,7 @@ def test_pickled_code_is_not_run(tmp_path):
         ({'backbone.conv1.weight': torch.zeros(1)}, 'not a CLIP.*backbone.conv1.weight'),
         ({'visual.layer1.0.conv1.weight': torch.zeros(1)}, 'ResNet CLIP'),
         ({'visual.trunk.patch_embed.proj.weight': torch.zeros(1)}, 'not a CLIP checkpoint'),
-        ([torch.zeros(1)], 'holds a list'),
+        ([torch.zeros(1)], 'holds a list, not a state dict'),
         ({}, 'no tensor at all'),
     ],
 )

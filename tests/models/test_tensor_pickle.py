@@ -156,7 +156,7 @@ def test_the_attacks_would_work(trap, tmp_path):
 @pytest.mark.parametrize('name', ['_rebuild_tensor_v2', '_rebuild_parameter'])
 def test_forged_rebuilding(save, name, arguments):
     content = dict(model=dict(forged=Reduced(getattr(torch._utils, name), *arguments), c=Config()))
-    with pytest.raises(InputError, match='is no checkpoint, or holds more than tensors'):
+    with pytest.raises(InputError, match='file.pth (cannot be read as a|holds no tensor at all)'):
         read_tensors(save(content))
 
 
@@ -183,9 +183,9 @@ def test_names_like_the_allowed_ones(tmp_path, name):
 
 
 def test_dotted_names_reach_nothing(tmp_path):
-    from sclip_mmseg.towers.tensor_pickle import Inert, Unpickler
+    from sclip_mmseg.towers.tensor_pickle import Inert, Unpickler, no_storages
 
-    unpickler = Unpickler(open(os.devnull, 'rb'))
+    unpickler = Unpickler(open(os.devnull, 'rb'), no_storages)
     for module, name in (
         ('collections', 'OrderedDict.fromkeys'),
         ('torch._utils', '_rebuild_tensor_v2.__globals__'),
@@ -193,7 +193,7 @@ def test_dotted_names_reach_nothing(tmp_path):
         ('builtins', 'eval'),
         ('sclip_mmseg.towers.tensor_pickle', 'load'),
     ):
-        assert unpickler.find_class(module, name) is Inert
+        assert issubclass(unpickler.find_class(module, name), Inert)
     assert unpickler.find_class('collections', 'OrderedDict') is collections.OrderedDict
 
 
@@ -203,5 +203,5 @@ def test_an_archive_is_not_extracted(tmp_path):
         for name in ('storages', 'tensors', 'pickle', 'sys_info'):
             (tmp_path / name).write_bytes(pickle.dumps(Reduced(os.system, 'true')))
             tar.add(tmp_path / name, name)
-    with pytest.raises(InputError, match='cannot be read as a checkpoint .an archive'):
+    with pytest.raises(InputError, match='file.pth is a tar archive, not a checkpoint: unpack it'):
         read_tensors(path)

@@ -134,7 +134,7 @@ def test_a_full_disk(cached, clip_path, monkeypatch):
     assert head.embeddings.equal(expected)
 
 
-@pytest.mark.parametrize('value', [0, float('nan')])
+@pytest.mark.parametrize('value', [0, 3e38])
 def test_weights_that_embed_nothing(tmp_path, monkeypatch, value):
     monkeypatch.setenv('SCLIP_CACHE_DIR', str(tmp_path / 'cache'))
     state = seeded_clip()

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ...registry import METHODS
-from ...towers import read_tensors
+from ...towers import find_weights, read_tensors
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
-from ...utils.files import find_file
 from .base import LastBlockMethod, LastTokens, patch_distance
 from .clip import CLIP
 
@@ -121,7 +120,7 @@ class LearnedCSA(LastBlockMethod):
 
 
 def _read(path: str) -> Tensor:
-    found = find_file(path)
+    found = find_weights(path)
     weight = None if found is None else read_tensors(found).get('weight')
     if weight is None or weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
         raise InputError(

@@ -105,7 +105,7 @@ class GroupViTEncoder(ImageEncoder):
         self.background, self.precision = background, precision
         file = GroupViTFile(resolve_trained(checkpoint))
         self.network = file.image_network()
-        self.projector = file.projector('image')
+        self.projector = file.projector('image', self.network.width)
         self.logit_scale = file.logit_scale()
         cast_matrices(self.network, dtype)
 

@@ -12,6 +12,9 @@ from ...towers.layouts import (
     HUGGING_FACE_TEXT,
     OPENAI_PARTS,
     StateDict,
+    check_heads,
+    check_square,
+    check_unread,
     fill,
     join_projections,
 )
@@ -46,6 +49,7 @@ class Family:
     text: Layout
 
 
+_SCALE = 'multi_label_logit_scale'  # of a loss
 # A stage's group tokens, named alike by both families.
 _TOKENS = {
     'group_tokens': 'group_token',
@@ -172,6 +176,8 @@ class GroupViTFile:
         for family in (AUTHORS, HUGGING_FACE):
             if f'{family.stage.format(0)}group_token' in found:
                 self.family = family
+                prefixes = family.prefix, *family.projectors.values(), family.text.prefix, _SCALE
+                check_unread([key for key in found if not key.startswith(prefixes)], str(path))
                 return
         keys = ', '.join(list(found)[:3]) or 'no tensor at all'
         raise InputError(
@@ -186,8 +192,11 @@ class GroupViTFile:
             InputError: If the file lacks tensors, or has more.
         """
         layout, stages = self._image_layout()
-        width, _, patch_size, _ = layout.get('patch_embed.weight', self.found, self.source).shape
-        positions = layout.get('positions', self.found, self.source).shape[-2]
+        shape = layout.get('patch_embed.weight', self.found, self.source, ndim=4).shape
+        width, _, patch_size, *_ = shape
+        positions = layout.get('positions', self.found, self.source, ndim=2).shape[-2]
+        check_square(positions, layout, self.source)
+        check_heads(width, dict(heads=max(width // 64, 1)), self.source)
         return fill(
             lambda: GroupViTNetwork(width, patch_size, positions, stages),
             self.found,
@@ -203,19 +212,28 @@ class GroupViTFile:
         """
         if 'logit_scale' not in self.found:
             raise InputError(f"{self.source} is no whole GroupViT: it lacks 'logit_scale'")
+        scale = self.found['logit_scale']
+        if scale.numel() != 1 or not scale.is_floating_point() or not scale.isfinite():
+            raise InputError(f'{self.source}: logit_scale is {scale.tolist()}, expected a number')
         return min(float(self.found['logit_scale'].float().exp()), 100.0)
 
-    def projector(self, tower: str) -> Projector:
+    def projector(self, tower: str, features: int) -> Projector:
         """Build the projector of the ``image`` or the ``text`` tower.
 
+        Args:
+            tower: Which of them.
+            features: Width of its features.
+
         Raises:
-            InputError: If the file lacks it.
+            InputError: If the file lacks it, or it does not fit.
         """
         prefix = self.family.projectors[tower]
         names = {ours: f'{prefix}{theirs}' for ours, theirs in self.family.layers.items()}
         layout = Layout(names=names, block='', parts={}, prefix=prefix)
-        hidden, width = layout.get('0.weight', self.found, self.source).shape[:2]
-        output_dim = len(layout.get('3.weight', self.found, self.source))
+        hidden, width = layout.get('0.weight', self.found, self.source, ndim=2).shape[:2]
+        if width != features:
+            raise InputError(f'{self.source}: {prefix}* takes {width} features, not {features}')
+        output_dim = len(layout.get('3.weight', self.found, self.source, ndim=2))
         return fill(lambda: Projector(width, hidden, output_dim), self.found, layout, self.source)
 
     def text_tower(self) -> TextTower:
@@ -250,6 +268,6 @@ class GroupViTFile:
             return None
         tokens = self.found.get(f'{prefix}group_token')
         groups = self.found.get(f'{prefix}downsample.mlp_inter.fc2.bias')
-        if tokens is None or groups is None:
+        if tokens is None or groups is None or tokens.ndim < 2 or groups.ndim < 1:
             return StageSizes(depth, 0, 0)
         return StageSizes(depth, tokens.shape[-2], len(groups))

@@ -59,4 +59,5 @@ class GroupViTTextHead(CLIPTextHead):
     def load_tower(self) -> nn.Module:
         """See :class:`..text_head.CLIPTextHead`."""
         file = GroupViTFile(self.find_checkpoint())
-        return ProjectedTextTower(file.text_tower(), file.projector('text'))
+        tower = file.text_tower()
+        return ProjectedTextTower(tower, file.projector('text', tower.output_dim))

@@ -1,15 +1,19 @@
 """TCL's trained part: a block, a decoder that quadruples the resolution, and a mask head."""
 
+import re
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...towers import Block, Layout, VisionTransformer
-from ...towers.layouts import OPENAI_PARTS, StateDict, fill
+from ...towers.layouts import OPENAI_PARTS, StateDict, check_unread, fill
 from ...towers.vit import LayerNorm
 from ...utils.errors import InputError
 
 _STAGES = 2  # each doubles the resolution
+# What a TCL's file has: the masker, and what is not read of it, a frozen CLIP and losses.
+_KNOWN = re.compile(r'masker\.|clip_\w+_encoder\.|\w*_loss\.')
 _STEPS = ('conv', 'conv2')  # of a stage, by their names in the file
 
 
@@ -90,7 +94,8 @@ def load_masker(found: StateDict, tower: VisionTransformer, source: str) -> Mask
         raise InputError(
             f"{source} is not a TCL checkpoint: it has no '{layout.prefix}…' but {keys}, …"
         )
-    proj = layout.get('proj', found, source)
+    check_unread([key for key in found if not _KNOWN.match(key)], source)
+    proj = layout.get('proj', found, source, ndim=2)
     fits = proj.shape == (tower.width, tower.output_dim)
     if not fits or not layout.has('block.norm1.weight', found):
         raise InputError(
@@ -98,7 +103,7 @@ def load_masker(found: StateDict, tower: VisionTransformer, source: str) -> Mask
             f'{len(tower.blocks)} blocks of width {tower.width}: use the one it was trained on '
             '(ViT-B/16)'
         )
-    hidden = len(layout.get('block.fc1.weight', found, source))
+    hidden = len(layout.get('block.fc1.weight', found, source, ndim=2))
     return fill(lambda: Masker(tower.heads, hidden, *proj.shape), found, layout, source)
 
 

@@ -1,0 +1,151 @@
+"""Files of torch.save and torch.jit.save → what they hold, running none of their code.
+
+They are read without ``torch.load`` and ``torch.jit.load``, both of which run what a file names.
+"""
+
+import io
+import lzma
+import pickle
+import re
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import torch
+from torch import Tensor
+
+from ..utils.errors import InputError
+from . import tensor_pickle
+from .layouts import StateDict
+
+#: What files of another kind, or forged ones, lead Python's zipfile and pickle, and torch, to.
+FORGED = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError),
+    *(OSError, RecursionError, RuntimeError, TypeError, ValueError, AssertionError),
+    *(pickle.UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+# Neither weights nor TorchScript's code shrink as far; less is not worth a refusal.
+_LARGEST_RATIO, _SMALL = 8, 1 << 28
+_DEEPEST, _MOST = 64, 100_000  # modules of TorchScript in one another, and their tensors
+_CLASS = re.compile(
+    r'^class (\w+)\(Module\):\n((?:  __(?:parameters|buffers)__ = .*\n)*)', re.MULTILINE
+)
+
+
+def read_archive(path: Path) -> Any:
+    """Read what torch.save writes, or torch.jit.save."""
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+        check_size(sum(info.file_size for info in infos), path)
+        [root] = {i.filename[: -len('data.pkl')] for i in infos if _is_pickle(i.filename)}
+        if f'{root}byteorder' in archive.namelist():
+            _check_order(archive.read(f'{root}byteorder') == b'little')
+        storages: Dict[str, Tensor] = {}
+
+        def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
+            if key not in storages:
+                storages[key] = _as_tensor(bytearray(archive.read(f'{root}data/{key}')))
+            return storages[key].view(dtype)
+
+        content = tensor_pickle.load(io.BytesIO(archive.read(f'{root}data.pkl')), storage)
+        if isinstance(content, tensor_pickle.Module):
+            prefix = f'{root}code/'
+            code = {
+                name[len(prefix) : -len('.py')].replace('/', '.'): archive.read(name).decode()
+                for name in archive.namelist()
+                if name.startswith(prefix) and name.endswith('.py')
+            }
+            return _state_of_module(content, code, path)
+    return content
+
+
+def _is_pickle(name: str) -> bool:
+    return name.endswith('/data.pkl') and name.count('/') == 1
+
+
+def _state_of_module(module: tensor_pickle.Module, code: Dict[str, str], path: Path) -> StateDict:
+    """A TorchScript module's tensors as its ``state_dict`` has them.
+
+    Args:
+        module: The module.
+        code: Its code by the names of Python's modules. It is searched, not run.
+        path: The archive, for an error message.
+
+    Raises:
+        InputError: If the tensors are made by code, or the archive is forged.
+    """
+    kept = {}  # class → its parameters and buffers; other tensors are not of the state
+    for place, text in code.items():
+        if 'def __setstate__' in text:
+            raise InputError(
+                f'{path} is a TorchScript archive that sets its tensors by code (__setstate__ of '
+                f'{place[:80]!r}), which is not run: save the state dict alone'
+            )
+        for name, lists in _CLASS.findall(text):
+            kept[f'{place}.{name}'] = set(re.findall(r'"(.*?)"', lists))
+    found: StateDict = {}
+    todo: List[Tuple[str, Any]] = [('', module)]
+    while todo:
+        prefix, module = todo.pop()
+        if prefix.count('.') > _DEEPEST or len(todo) + len(found) > _MOST:
+            raise ValueError('it claims too many modules')
+        for name, value in module.state.items():
+            if isinstance(value, tensor_pickle.Module):
+                todo.append((f'{prefix}{name}.', value))
+            elif name in kept[module.name] and value is not None:
+                found[f'{prefix}{name}'] = value
+    return found
+
+
+def _check_order(is_little: bool) -> None:
+    if not is_little:
+        raise ValueError('it was written by a big-endian machine')
+
+
+def _as_tensor(data: bytearray) -> Tensor:
+    return torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+
+
+def read_legacy(path: Path) -> Any:
+    """Read what torch.save wrote before PyTorch 1.6: pickles, the storages behind them."""
+    rest = path.stat().st_size
+    storages: Dict[str, Tensor] = {}
+
+    def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
+        nonlocal rest
+        if key not in storages:
+            nbytes = numel * dtype.itemsize
+            rest -= nbytes
+            if nbytes < 0 or rest < 0:
+                raise ValueError('it holds less than it claims to')
+            storages[key] = torch.zeros(nbytes, dtype=torch.uint8)
+        return storages[key].view(dtype)
+
+    with open(path, 'rb') as file:
+        _, _, system = (tensor_pickle.load(file, tensor_pickle.no_storages) for _ in range(3))
+        _check_order(system['little_endian'])
+        content = tensor_pickle.load(file, storage)
+        keys = tensor_pickle.load(file, tensor_pickle.no_storages)
+        if set(keys) != set(storages):
+            raise ValueError('it lacks data of its tensors')
+        for key in keys:
+            file.read(8)  # the number of elements
+            if file.readinto(storages[key].numpy()) < len(storages[key]):
+                raise EOFError('it ends too early')
+    return content
+
+
+def check_size(claimed: int, path: Path) -> None:
+    """Refuse a bomb: a small file that claims to hold much.
+
+    Raises:
+        InputError: If the file claims to hold so many bytes.
+    """
+    size = path.stat().st_size
+    if claimed > max(_LARGEST_RATIO * size, _SMALL):
+        raise InputError(
+            f'{path} claims {claimed / 2**30:.1f} GiB of tensors in {size / 2**20:.1f} MiB, '
+            f'more than {_LARGEST_RATIO} times its size: it is damaged or forged'
+        )
