@@ -63,7 +63,7 @@ setup(
     extras_require={
         'lite': ['mmcv-lite>=2.0.0,<2.2.0'],
         'mmcv': ['mmcv>=2.0.0,<2.2.0'],
-        'web': ['gradio>=6,<7'],
+        'web': ['gradio>=6.24,<7'],
         'sam': ['transformers>=4.56', 'torchvision'],
     },
     zip_safe=False,

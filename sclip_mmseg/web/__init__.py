@@ -1,6 +1,7 @@
 """The web page: own classes on own pictures."""
 
-from .page import build_page, serve
+from .hosts import Hosts, listen
+from .server import serve
 from .session import Question, Session
 
-__all__ = ['Question', 'Session', 'build_page', 'serve']
+__all__ = ['Hosts', 'Question', 'Session', 'listen', 'serve']

@@ -1,41 +1,47 @@
 """The page itself, laid out with Gradio."""
 
-import os
 import traceback
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Iterator, Optional
+from typing import Callable, Container, Iterator, Optional
 
 from ..apis import is_trained, list_methods
 from ..apis.segment import BACKGROUND_THD
 from ..registry import REGION_GENERATORS
 from ..utils.errors import InputError, one_line
 from . import style
-from .session import Question, Session
+from .limits import bounded
+from .session import LONGEST, Question, Session
 
 INTERNAL = (
     'Internal error: the terminal that serves this page tells more. The page goes on; please try '
     'something else.'
 )
-_LONGEST = 4000  # characters of a list of classes
-_LARGEST_FILE = '200mb'
-_HOUR = 3600
+_HOUR = 3600  # seconds until files of a user are removed
+_LONGEST_QUEUE = 50  # questions
 
 
-def respond(session: Session, question: Question, folder: str):
+def respond(
+    session: Session,
+    question: Question,
+    folder: str,
+    is_there: Callable[[], bool] = lambda: True,
+):
     """Answer a question, whatever becomes of it.
 
     Args:
         session: What computes.
         question: What is asked for.
         folder: Where to write the pictures.
+        is_there: Whether somebody waits for the answer.
 
     Returns:
         The answer and an empty message; or None, and in one line what is wrong. Of a bug the
         traceback goes to the terminal.
     """
     try:
-        return session.answer(question, folder), ''
+        with bounded(is_there):
+            return session.answer(question, folder), ''
     except InputError as error:
         message = one_line(error)
         if question.picture:  # known to its owner by its name, not by where the server keeps it
@@ -46,13 +52,18 @@ def respond(session: Session, question: Question, folder: str):
         return None, INTERNAL
 
 
-def build_page(session: Session):
+def build_page(session: Session, folder: Path, listeners: Container[str]):
     """Lay the page out.
 
+    Args:
+        session: What computes.
+        folder: Where Gradio keeps uploads.
+        listeners: Sessions of browsers that wait for answers.
+
     Returns:
-        The ``gradio.Blocks``.
+        The ``gradio.Blocks``. It reads the files that it is asked about, wherever they are: it
+        needs a :class:`.guard.Guard` in front.
     """
-    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
     import gradio as gr
 
     methods = list_methods()
@@ -89,7 +100,7 @@ def build_page(session: Session):
                     session.classes,
                     lines=5,
                     max_lines=12,
-                    max_length=_LONGEST,
+                    max_length=LONGEST,
                     label='Classes',
                     elem_id='classes',
                 )
@@ -139,7 +150,7 @@ def build_page(session: Session):
                     words = gr.Textbox(
                         label='Background words',
                         placeholder='sky, wall, tree … (the published list)',
-                        max_length=_LONGEST,
+                        max_length=LONGEST,
                         visible=False,
                         elem_id='words',
                     )
@@ -162,18 +173,22 @@ def build_page(session: Session):
 
         def run(
             path: Optional[str],
-            names: str,
+            names: Optional[str],
             name: str,
             second: str,
             wanted: bool,
-            others: str,
+            others: Optional[str],
             score: Optional[float],
             kind: str,
+            request: gr.Request,
         ) -> Iterator[tuple]:
             score = BACKGROUND_THD if score is None else score
-            question = Question(path, names, name, second, wanted, others, score, kind)
-            with TemporaryDirectory(prefix='sclip_web_') as folder:
-                answer, said = respond(session, question, folder)
+            lists = names or '', others or ''  # None of a box in which nothing was written
+            question = Question(path, lists[0], name, second, wanted, lists[1], score, kind)
+            with TemporaryDirectory(dir=folder.parent) as results:
+                answer, said = respond(
+                    session, question, results, lambda: request.session_hash in listeners
+                )
                 if answer is None:
                     shown = [gr.Column(visible=False), None, '', None, None]
                 else:  # Gradio copies the files before this generator goes on
@@ -206,38 +221,5 @@ def build_page(session: Session):
             concurrency_limit=1,
             api_visibility='private',
         )
-    return page
-
-
-def serve(session: Session, host: str, port: int):
-    """Serve the page of a session, and return at once.
-
-    Returns:
-        The ``gradio.Blocks``.
-
-    Raises:
-        OSError: If the address cannot be used.
-    """
-    import gradio as gr
-
-    page = build_page(session)
-    fonts = ('system-ui', 'sans-serif'), ('ui-monospace', 'monospace')
-    page.launch(
-        server_name=host,
-        server_port=port,
-        theme=gr.themes.Default(
-            primary_hue='indigo', neutral_hue='slate', font=fonts[0], font_mono=fonts[1]
-        ),
-        css=style.CSS,
-        max_file_size=_LARGEST_FILE,
-        # Gradio serves files of the current folder and these alone.
-        allowed_paths=[str(example.picture) for example in session.examples],
-        share=False,
-        show_error=True,
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        quiet=True,
-        prevent_thread_lock=True,
-    )
+    page.queue(max_size=_LONGEST_QUEUE)
     return page

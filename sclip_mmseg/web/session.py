@@ -31,6 +31,7 @@ from ..zoo import DEFAULT_METHOD
 from .examples import Example, drawings, photographs
 
 LARGEST = 50_000_000  # pixels of a picture that the page takes
+LONGEST = 4000  # characters of a list of classes
 _KEPT = 2  # segmentors, which share their towers: both sides of a comparison
 
 
@@ -140,20 +141,25 @@ class Session:
         """
         if not question.picture:
             raise InputError('there is no picture: upload one, or choose an example')
+        _check_lists(question)
         _check_size(Path(question.picture))
         image = read_picture(question.picture)
         methods = (question.method, *([question.other] if question.other else []))
         models = [self.segmentor(replace(question, method=name)) for name in methods]
         found = [segment(model, image, channels='bgr') for model in models]
-        result, stem = found[0], Path(folder) / Path(question.picture).stem
-        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        result, rgb = found[0], cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        # Pictures may be called left or right, and '..jpg', whose stem is the folder itself.
+        sides, files = Path(folder, 'sides'), Path(folder, 'files')
+        for inner in (sides, files):
+            inner.mkdir(exist_ok=True)
+        stem = files / (Path(question.picture).stem.strip('. ') or 'picture')
         labels = Path(f'{stem}{LABELS}.png')
         write_labels(result, labels)
         painted = [draw_classes(rgb, each.labels, each.class_names, each.palette) for each in found]
         legend = draw_overlay(rgb, result.labels, result.class_names, result.palette)
         return Answer(
-            write_overlay(Path(folder) / 'left', painted[1] if question.other else rgb),
-            write_overlay(Path(folder) / 'right', painted[0]),
+            write_overlay(sides / 'left', painted[1] if question.other else rgb),
+            write_overlay(sides / 'right', painted[0]),
             write_overlay(stem, legend),
             labels,
             list_areas(found),
@@ -213,9 +219,24 @@ def list_areas(found: Sequence[Segmentation]) -> List[Area]:
     return sorted((a for a in areas if any(a.shares)), key=lambda area: [-s for s in area.shares])
 
 
+def _check_lists(question: Question) -> None:
+    """Refuse lists of classes that are too long for the page, whose browser sends none."""
+    longest = max(len(question.classes), len(question.words))
+    if longest > LONGEST:
+        raise InputError(
+            f'a list of classes has {longest} characters, and the page takes {LONGEST}: shorten '
+            'it, or segment the picture by tools/demo.py'
+        )
+
+
 def _check_size(path: Path) -> None:
-    """Refuse a picture that is too large for the page."""
+    """Refuse a picture that is too large for the page, or may be."""
     pixels = count_pixels(path)
+    if not pixels and path.is_file() and cv2.haveImageReader(str(path)):
+        raise InputError(
+            f'{path} is of a format whose size is not known before it is read: save it as PNG or '
+            'JPEG'
+        )
     if pixels > LARGEST:
         size = 'too many pixels' if pixels == math.inf else f'{pixels / 1e6:.0f} megapixels'
         raise InputError(

@@ -4,16 +4,19 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.util import find_spec
+from unittest import mock
 from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from helpers import ROOT, call_tool, require
+from helpers import ROOT, call_tool, fork_tool, require
 from PIL import Image
 
 from sclip_mmseg import apis
@@ -23,6 +26,8 @@ TOOL = ROOT / 'tools/web_demo.py'
 TOY_CLIP = ROOT / 'data/toy/toy_clip.safetensors'
 PICTURE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
 SCREENSHOT = ROOT / 'work_dirs/web_demo_{}.png'
+PROXIES = {name: 'http://127.0.0.1:9' for name in ('http_proxy', 'HTTP_PROXY', 'https_proxy')}
+PROXIES.update(ALL_PROXY='socks5://127.0.0.1:9', all_proxy='socks5://127.0.0.1:9')
 DESKTOP, PHONE = 1280, 390  # pixels
 FLAGS = (
     '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --window-size=1280,1000 '
@@ -39,8 +44,53 @@ def test_bad_arguments():
 
 
 @pytest.fixture
+def taken():
+    """A port that another program serves."""
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def test_addresses_that_cannot_be_used(taken, monkeypatch):
+    require(find_spec('gradio'), 'Gradio (pip install -e ".[web]")')
+
+    def complain(*arguments):
+        return call_tool(TOOL, '--clip', 'absent.pt', *arguments, check=False).stdout
+
+    expected = f'error: port {taken} of 127.0.0.1 is taken: choose another one by --port\n'
+    assert complain('--port', taken) == expected
+    assert complain('--port', 70000).startswith('error: --port 70000 does not exist: ')
+    for host in ('192.0.2.1', 'a b', 'x' * 100):
+        assert complain('--host', host).startswith(f'error: --host {host} is not an address of')
+    for name in ('https://a.example', '*'):
+        output = complain('--port', 0, '--allow-host', name)
+        assert output.startswith(f"error: --allow-host '{name}' is not a host name")
+    monkeypatch.setattr(socket.socket, 'bind', mock.Mock(side_effect=PermissionError(13, 'no')))
+    expected = 'error: port 80 may not be used by this account: choose one from 1024 by --port\n'
+    assert complain('--port', 80) == expected
+
+
+def test_interrupted(tmp_path):
+    require(find_spec('gradio'), 'Gradio (pip install -e ".[web]")')
+    log = tmp_path / 'log'
+    log.touch()
+    with mock.patch.object(tempfile, 'tempdir', str(tmp_path)):
+        server = fork_tool(TOOL, '--port', 0, '--device', 'cpu', log=log)
+    try:
+        _wait(lambda: 'http://127.0.0.1:' in log.read_text() or not server.is_alive(), 90)
+        os.kill(server.pid, signal.SIGINT)
+        server.join(20)
+        assert server.exitcode == 130
+    finally:
+        server.kill()
+    assert log.read_text().splitlines()[-1] == 'interrupted'
+    assert list(tmp_path.iterdir()) == [log]
+
+
+@pytest.fixture
 def url(tmp_path):
-    """Address of the tool, running."""
+    """Address of the tool, running, with proxies in the environment that do not answer."""
     require(find_spec('gradio'), 'Gradio (pip install -e ".[web]")')
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
@@ -48,6 +98,7 @@ def url(tmp_path):
     address = f'http://127.0.0.1:{port}'
     command = [sys.executable, TOOL, '--port', str(port), '--device', 'cpu']
     log = tmp_path / 'server.log'
+    (tmp_path / 'gradio').touch()  # where Gradio would write; another user's folder is no better
     with open(log, 'w') as output:
         server = subprocess.Popen(
             command,
@@ -60,11 +111,16 @@ def url(tmp_path):
         _wait(lambda: address in log.read_text() or server.poll() is not None, 90)
         assert server.poll() is None, log.read_text()
         assert style.TOY_NOTICE in log.read_text().splitlines()
+        [folder] = tmp_path.glob('sclip_web_*')
+        assert folder.stat().st_mode & 0o777 == 0o700
         yield address
-        assert 'Traceback' not in log.read_text()
-    finally:
         server.terminate()
-        server.wait(20)
+        assert server.wait(20) == 128 + signal.SIGTERM
+        assert not folder.exists()
+        assert 'Traceback' not in log.read_text() and 'ERROR' not in log.read_text()
+    finally:
+        server.kill()
+        server.wait()
 
 
 @pytest.fixture
@@ -153,12 +209,17 @@ class Page:
         assert self.browser.save_screenshot(str(SCREENSHOT).format(width))
         return self.browser.execute_script('return document.documentElement.scrollWidth')
 
-    def requests(self):
-        """Addresses asked for over the network."""
+    def traffic(self):
+        """Addresses asked for over the network, and those whose answer was an error."""
         entries = [json.loads(e['message'])['message'] for e in self.browser.get_log('performance')]
         sent = [e['params'] for e in entries if e['method'] == 'Network.requestWillBeSent']
+        got = [e['params'] for e in entries if e['method'] == 'Network.responseReceived']
         urls = [params['request']['url'] for params in sent]
-        return [address for address in urls if address.startswith(('http', 'ws'))]
+        answers = [params['response'] for params in got]
+        return (
+            [address for address in urls if address.startswith(('http', 'ws'))],
+            [answer['url'] for answer in answers if answer['status'] >= 400],
+        )
 
 
 def _open(address):
@@ -207,8 +268,8 @@ def test_page(browser, url, tmp_path):
     assert page.message() == ''
     (tmp_path / 'broken.jpg').write_text('no picture')
     page.upload(tmp_path / 'broken.jpg')
-    _wait(lambda: page.message() == 'broken.jpg cannot be read as a picture')
+    _wait(lambda: page.message().startswith('broken.jpg cannot be read as a picture'))
 
-    requests = page.requests()
+    requests, refused = page.traffic()
     assert requests and all(address.startswith(url) for address in requests), requests
-    assert not list(tmp_path.glob('sclip_web_*'))
+    assert refused == []

@@ -5,6 +5,7 @@ import urllib.request
 from dataclasses import replace
 from threading import Thread
 
+import cv2
 import numpy as np
 import pytest
 from helpers import ROOT
@@ -13,7 +14,7 @@ from PIL import Image
 from sclip_mmseg import apis
 from sclip_mmseg.apis.segment import Segmentation
 from sclip_mmseg.models import image_encoder
-from sclip_mmseg.web import Question, Session, examples, session, style
+from sclip_mmseg.web import Question, Session, examples, limits, session, style
 from sclip_mmseg.web.page import INTERNAL, respond
 
 PICTURE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
@@ -34,7 +35,8 @@ def offline(monkeypatch):
 
 
 # What needs files that have to be fetched.
-LACKING = {'corrclip': 'dino_vitbase8_pretrain.pth'}
+DINO = ('corrclip', 'ovstitcher', 'ovstitcher-metaclip')
+LACKING = dict.fromkeys(DINO, 'dino_vitbase8_pretrain.pth')
 LACKING.update({name: 'put it at' for name in apis.list_methods() if name.startswith('proxy')})
 LACKING.update({name: 'put it at' for name in apis.list_methods() if apis.is_trained(name)})
 
@@ -124,6 +126,53 @@ def test_what_is_wrong_is_said(toy, tmp_path, name, classes, message):
     answer, said = respond(toy, question, str(tmp_path))
     assert said.startswith(message) and '\n' not in said and str(tmp_path) not in said
     assert (answer is None) == bool(said)
+
+
+@pytest.mark.parametrize('suffix', ['hdr', 'pam', 'pfm', 'pic'])
+def test_pictures_whose_size_is_known_too_late(toy, tmp_path, suffix):
+    path, pixels = tmp_path / f'x.{suffix}', np.zeros((20, 30, 3), np.uint8)
+    cv2.imwrite(str(path), pixels if suffix == 'pam' else pixels.astype(np.float32))
+    assert cv2.imread(str(path)) is not None  # it would be read
+    answer, said = respond(toy, replace(QUESTION, picture=str(path)), str(tmp_path))
+    assert answer is None and said.startswith(f'x.{suffix} is of a format whose size is not known')
+
+
+@pytest.mark.parametrize('key', ['classes', 'words'])
+def test_long_lists(toy, tmp_path, monkeypatch, key):
+    monkeypatch.setattr(toy, 'segmentor', None)
+    question = replace(QUESTION, **{key: 'cat; ' * 2000})
+    said = respond(toy, question, str(tmp_path))[1]
+    assert said.startswith('a list of classes has 10000 characters, and the page takes 4000')
+
+
+@pytest.mark.parametrize('name', ['left', 'right', '.', ' ', 'left_overlay'])
+def test_any_name_is_kept_apart(toy, tmp_path, name):
+    shutil.copy(PICTURE, tmp_path / f'{name}.jpg')
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    answer = toy.answer(replace(QUESTION, picture=str(tmp_path / f'{name}.jpg')), folder)
+    files = {answer.left, answer.right, answer.overlay, answer.labels}
+    assert len(files) == 4 and all(file.is_file() and folder in file.parents for file in files)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f'{name}.jpg', 'folder'])
+    assert Image.open(answer.left).size == (500, 375) < Image.open(answer.overlay).size
+
+
+def test_a_question_takes_a_limited_time(toy, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(limits, 'SECONDS', 0)
+        for question in (QUESTION, replace(QUESTION, classes='sea; not encoded before')):
+            answer, said = respond(toy, question, str(tmp_path))
+            assert answer is None and said.startswith('this takes more than 0 seconds')
+    assert respond(toy, QUESTION, str(tmp_path))[1] == ''
+
+
+def test_nothing_is_computed_for_a_user_who_left(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, '_PATIENCE', 0)
+    there = iter([True, True])  # until the first module of a network has looked
+    answer, said = respond(toy, QUESTION, str(tmp_path), lambda: next(there, False))
+    assert (answer, said) == (None, 'nobody waits for this any more')
+    monkeypatch.setattr(toy, 'answer', None)
+    assert respond(toy, QUESTION, str(tmp_path), lambda: False) == (None, 'nobody waits for this')
 
 
 def test_a_bug_is_no_end(toy, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,129 @@
+"""The server of the page: a folder of its own, its own address, and nothing of the environment."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Iterator
+
+from ..utils.errors import InputError
+from . import style
+from .hosts import Hosts
+from .page import build_page
+from .session import Session
+
+
+def build_app(session: Session, folder: Path, hosts: Hosts):
+    """The page as an ASGI application.
+
+    Args:
+        session: What computes.
+        folder: From :func:`private_folder`: all files that a user may read, or have read.
+        hosts: By which names the page is asked for.
+    """
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from .guard import LARGEST_FILE, Guard, Listeners
+
+    listeners = Listeners()
+    page = build_page(session, folder, listeners)
+    page.has_launched = True  # so that Gradio looks where files lie, as its launch() does
+    fonts = ('system-ui', 'sans-serif'), ('ui-monospace', 'monospace')
+    # Without launch(), which asks its own address for the page, and any proxy for that.
+    app = gr.mount_gradio_app(
+        FastAPI(openapi_url=None),
+        page,
+        '/',
+        theme=gr.themes.Default(
+            primary_hue='indigo', neutral_hue='slate', font=fonts[0], font_mono=fonts[1]
+        ),
+        css=style.CSS,
+        max_file_size=LARGEST_FILE,
+        show_error=True,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+    )
+    return Guard(app, folder, hosts, listeners)
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Import Gradio with a folder that only this user can read, and remove that in the end.
+
+    Raises:
+        InputError: If there is no place for it.
+    """
+    try:
+        folder = TemporaryDirectory(prefix='sclip_web_', ignore_cleanup_errors=True)
+    except OSError as error:
+        raise InputError(f'no temporary folder ({error}): name one by TMPDIR') from error
+    with folder as path:
+        uploads = Path(path, 'uploads')
+        uploads.mkdir()
+        with environment(
+            GRADIO_TEMP_DIR=str(uploads),
+            GRADIO_EXAMPLES_CACHE=str(uploads),
+            GRADIO_ANALYTICS_ENABLED='False',
+        ):
+            with environment(no_proxy='*'):  # a client that it makes may lack what a proxy needs
+                import gradio  # noqa: F401
+            yield uploads
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set variables of the environment for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def serve(session: Session, bound: socket.socket, hosts: Hosts, address: str) -> None:
+    """Serve the page of a session until a signal ends it.
+
+    Args:
+        session: What computes.
+        bound: From :func:`..hosts.listen`.
+        hosts: By which names the page is asked for.
+        address: What to print once the page is there.
+
+    Raises:
+        InputError: If there is no temporary folder.
+        KeyboardInterrupt: On Ctrl-C.
+        SystemExit: On SIGTERM or SIGHUP.
+    """
+    _end_by_signals()
+    with private_folder() as folder:
+        import uvicorn
+
+        class Server(uvicorn.Server):
+            def handle_exit(self, *args):
+                logging.getLogger('uvicorn.error').disabled = True  # of streams that are cut off
+                super().handle_exit(*args)
+
+        app = build_app(session, folder, hosts)
+        config = uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1)
+        print(address, flush=True)
+        Server(config).run([bound])
+
+
+def _end_by_signals() -> None:
+    """Let signals that end a process end it as Ctrl-C does, so that nothing is left behind."""
+    for name in ('SIGTERM', 'SIGHUP'):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP, and nohup ignores it
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
