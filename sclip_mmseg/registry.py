@@ -1,6 +1,8 @@
 """The package's own registries; its other parts are in mmseg's."""
 
-from mmengine.registry import Registry
+from contextlib import ContextDecorator
+
+from mmengine.registry import DefaultScope, Registry
 
 # Their scope is mmseg's, in which configs are read.
 #: How an image encoder makes patch features, :class:`.models.methods.Method`.
@@ -11,5 +13,12 @@ REFINERS = Registry('refiner', scope='mmseg')
 POSTPROCESSORS = Registry('postprocessor', scope='mmseg')
 #: What makes maps of regions of pictures, such as :class:`.models.region_generators.Felzenszwalb`.
 REGION_GENERATORS = Registry('region generator', scope='mmseg')
+
+
+def in_scope() -> ContextDecorator:
+    """Look names up in mmseg's registries, whatever the default scope of the process is."""
+    return DefaultScope.overwrite_default_scope('mmseg')
+
+
 #: How maps become classes, :class:`.models.decision.DecisionRule` and what is added to one.
 DECISIONS = Registry('decision rule', scope='mmseg')

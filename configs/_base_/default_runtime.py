@@ -22,7 +22,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook', interval=1),
 )
-custom_hooks = [dict(type='CheckpointHook'), dict(type='InputCheckHook')]
+custom_hooks = [dict(type='InputCheckHook')]
 log_processor = dict(by_epoch=False)
 log_level = 'INFO'
 test_cfg = dict(type='ResumableTestLoop')

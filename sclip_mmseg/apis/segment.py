@@ -13,7 +13,7 @@ from mmcv import rescale_size
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
-from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint
 from mmseg.registry import MODELS
 from PIL import Image
 
@@ -25,6 +25,7 @@ from ..models import PLAIN_DICTS, CLIPSegmentor
 from ..models.test_cfg import read_test_cfg
 from ..models.text_embeddings import read_embeddings
 from ..regions import GeneratedRegions, find_generator
+from ..registry import in_scope
 from ..utils.errors import InputError
 from ..utils.spelling import check_config
 from ..zoo import DEFAULT_METHOD, METHODS, config_of
@@ -174,11 +175,13 @@ def build_segmentor(
             f"prob_thd and area_thd would turn pixels into class 0, '{names[0]}': ask for a "
             'background too (background=True, --background)'
         )
-    init_default_scope(cfg.default_scope)
     device = device or get_device()
     if share is not None and share.class_ids.device != torch.empty(0, device=device).device:
         share = None
-    model = MODELS.build({**cfg.model, 'share': share})
+    with in_scope():
+        model = MODELS.build({**cfg.model, 'share': share})
+    if cfg.get('load_from'):
+        load_checkpoint(model, cfg.load_from, map_location='cpu')
     model.cfg = cfg
     model.dataset_meta = dict(classes=tuple(names), palette=palette)
     model.arguments = arguments

@@ -219,7 +219,7 @@ def _check_readable(image: str, label: Optional[str]) -> None:
     for path, step in ((image, dict(type='LoadImageFromFile')), (label, load_label)):
         try:
             if path:
-                TRANSFORMS.build(step)(dict(sample))
+                TRANSFORMS.build(dict(step, _scope_='mmseg'))(dict(sample))
         except UNREADABLE as error:
             raise InputError(f'cannot load {path}: {error}') from error
 

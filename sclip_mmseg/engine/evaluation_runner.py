@@ -65,7 +65,8 @@ class EvaluationRunner(Runner):
     def _describe(self) -> Iterator[str]:
         encoder = self.cfg.model.get('module', self.cfg.model).get('image_encoder', {})
         yield f'Config: {self.cfg.filename}'
-        weights = str(encoder.get('checkpoint') or encoder.get('clip'))
+        named = encoder.get('checkpoint') or encoder.get('clip')
+        weights = str(self.cfg.get('load_from') or named)
         yield f'Weights: {osp.normpath(weights) if osp.exists(weights) else weights}'
         device, world = get_device(), get_world_size()
         name = torch.cuda.get_device_name() if device == 'cuda' else device

@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
+from ..config import NO_CHECKPOINT
 from ..datasets import load_queries
 from ..models.trained import resolve_trained
 from ..regions import RegionFiles
@@ -54,6 +55,7 @@ def make_fingerprint(cfg: Config, dataset: BaseDataset) -> Fingerprint:
         },
         'test_evaluator': cfg.test_evaluator,
         'test_cfg': cfg.test_cfg,
+        'load_from': None if cfg.get('load_from') == NO_CHECKPOINT else cfg.get('load_from'),
         'show_dir': cfg.visualizer.get('save_dir') if hook.get('draw') else None,
         'images': _describe_images(dataset),
         'regions': _describe_regions(cfg.model.get('module', cfg.model), dataset),

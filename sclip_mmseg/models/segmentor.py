@@ -11,18 +11,21 @@ from mmengine.structures import PixelData
 from mmseg.models import BaseSegmentor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from mmseg.utils import get_classes, get_palette
 from torch import Tensor, nn
 
+from ..config import NO_CHECKPOINT, checkpoint_key, is_saved_model
 from ..datasets import voc_palette
 from ..datasets.background import Background
 from ..regions import build_regions, check_regions, resize_nearest
-from ..registry import POSTPROCESSORS, REFINERS
+from ..registry import POSTPROCESSORS, REFINERS, in_scope
 from ..utils.errors import InputError
 from ..utils.precision import check_matmul_precision
 from .decision import DecisionRule, find_background, segment, segment_variants
 from .fusion import DenseMap, QueryMap, WindowMaps, cut_windows, encode_windows
 from .image_encoder import build_encoder
 from .picture import Picture
+from .saved_weights import adapt_embeddings, check_weights, describe_weights
 from .test_cfg import read_test_cfg
 from .view import View
 from .windows import Size
@@ -54,6 +57,7 @@ class CLIPSegmentor(BaseSegmentor):
         InputError: If a value or a file cannot be used. Values are checked before weights are read.
     """
 
+    @in_scope()
     def __init__(
         self,
         image_encoder: dict,
@@ -72,13 +76,24 @@ class CLIPSegmentor(BaseSegmentor):
             raise InputError('model.pretrained and train_cfg have no use: set image_encoder.clip')
         self.windows, self.rule, self.seg_logits = read_test_cfg(test_cfg)
         self.background = find_background(image_encoder, self.rule.background)
+        self.text_head_cfg = text_head
         self.text_head = build_text_head(image_encoder, text_head)
         self.refine = REFINERS.build(refine) if refine else None
         self.postprocess = POSTPROCESSORS.build(postprocess) if postprocess else None
         self.regions = None if region_masks is None else build_regions(region_masks)
-        self.encoder_cfg = image_encoder
+        self._read_weights(image_encoder, share)
+        self._name_classes()
+        class_ids = self.text_head.class_ids
+        if image_encoder.get('background') is not None:  # the map's first channel
+            class_ids = F.pad(class_ids + 1, (1, 0))
+        self.register_buffer('class_ids', class_ids, persistent=False)
+        self.requires_grad_(False)
+
+    def _read_weights(self, encoder_cfg: dict, share: Optional['CLIPSegmentor'] = None) -> None:
+        """Build the image encoder and load the text head, and see that all parts fit."""
+        self.encoder_cfg = encoder_cfg
         shared = (share.encoder_cfg, share.image_encoder) if share else None
-        self.image_encoder = build_encoder(image_encoder, shared)
+        self.image_encoder = build_encoder(encoder_cfg, shared)
         self._check_regions()
         self._check_sizes()
         self._check_normalisation()
@@ -89,21 +104,91 @@ class CLIPSegmentor(BaseSegmentor):
                 f'image features have {dims[0]} dimensions but text embeddings {dims[1]}: '
                 'image_encoder.clip and text_head must come from the same CLIP'
             )
-        self._name_classes()
-        class_ids = self.text_head.class_ids
-        if image_encoder.get('background') is not None:  # the map's first channel
-            class_ids = F.pad(class_ids + 1, (1, 0))
-        self.register_buffer('class_ids', class_ids, persistent=False)
-        self.requires_grad_(False)
+
+    @in_scope()
+    def read_checkpoint(self, checkpoint: str) -> None:
+        """Read another checkpoint, as if the config named it.
+
+        Args:
+            checkpoint: By name or path, a trained system where the model is one, else a CLIP.
+
+        Raises:
+            InputError: If it cannot be used.
+        """
+        cfg = {**self.encoder_cfg, checkpoint_key(self.encoder_cfg): checkpoint}
+        self.text_head = build_text_head(cfg, self.text_head_cfg)
+        self._read_weights(cfg)
+        for part in (self.image_encoder, self.text_head):
+            part.requires_grad_(False).to(self.class_ids.device).train(self.training)
+
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if hasattr(destination, '_metadata'):
+            destination._metadata[prefix[:-1]].update(describe_weights(self.text_head))
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, local_metadata: dict, *args
+    ) -> None:
+        """Take weights of the whole model; or a CLIP, where mmengine's loader announces one.
+
+        This is where all of OpenMMLab's programs meet: ``init_model``, ``Runner``, inferencers.
+
+        Raises:
+            InputError: If the weights are another model's.
+        """
+        checkpoint = local_metadata.get('checkpoint')
+        found = {name.removeprefix(prefix): value for name, value in state_dict.items()}
+        if checkpoint is not None and not is_saved_model(found):
+            if checkpoint != NO_CHECKPOINT:
+                self.read_checkpoint(checkpoint)
+            found = self.state_dict()
+            state_dict.clear()
+        source = checkpoint or 'the state dict'
+        adapt_embeddings(found, self.text_head, local_metadata, source)
+        check_weights(found, self.state_dict(), source)
+        state_dict.update({prefix + name: value for name, value in found.items()})
+        if 'meta' in local_metadata:  # whose classes mmseg would show instead of the model's
+            local_metadata['meta']['dataset_meta'] = self.dataset_meta
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     @property
     def cfg(self) -> Config:
-        """The whole config, a copy each time: mmseg's ``inference_model`` edits what it gets."""
-        return copy.deepcopy(self._cfg)
+        """The whole config, a copy each time: mmseg's ``inference_model`` edits what it gets.
+
+        Its pipeline is built of mmseg's transforms in any default scope.
+        """
+        cfg = copy.deepcopy(self._cfg)
+        for step in cfg.get('test_pipeline', ()):
+            step.setdefault('_scope_', 'mmseg')
+        return cfg
 
     @cfg.setter
     def cfg(self, cfg: Config) -> None:
         self._cfg = cfg
+
+    @property
+    def dataset_meta(self) -> dict:
+        """``classes`` and ``palette`` that programs of mmseg show."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: dict) -> None:
+        """Rename or recolour the classes.
+
+        mmseg's ``MMSegInferencer`` sets those of Cityscapes where it is given no weights, which are
+        not taken.
+
+        Raises:
+            InputError: If there are more or fewer than the model has.
+        """
+        if meta == dict(classes=get_classes('cityscapes'), palette=get_palette('cityscapes')):
+            return
+        if len(meta['classes']) != self.num_classes:
+            raise InputError(
+                f'dataset_meta names {len(meta["classes"])} classes, the model has '
+                f'{self.num_classes}: name as many'
+            )
+        self._dataset_meta = meta
 
     def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> 'CLIPSegmentor':
         """Move the model, or cast it: ``half`` and the like cast what ``precision`` does alone."""
@@ -139,7 +224,7 @@ class CLIPSegmentor(BaseSegmentor):
             black = [0, 0, 0]
             palette = voc_palette(len(names)) if black in palette else [black, *palette]
         self.out_channels = self.num_classes = len(names)
-        self.dataset_meta = dict(classes=names, palette=palette)
+        self._dataset_meta = dict(classes=names, palette=palette)
 
     def _check_sizes(self) -> None:
         patch, crop = self.image_encoder.patch_size, self.windows.crop_size

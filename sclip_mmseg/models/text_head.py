@@ -14,6 +14,7 @@ from ..datasets import QuerySet, load_queries
 from ..datasets.query_set import Queries
 from ..towers import load_text_tower, resolve_clip, text_options
 from ..utils.errors import InputError
+from ..utils.files import sha256_of
 from .sentences import read_sentences
 from .text_embeddings import cached_embeddings, read_embeddings
 
@@ -75,7 +76,9 @@ class CLIPTextHead(nn.Module):
             raise InputError('text_head.sentences has no use beside embeddings: set one to None')
         self.sentences = sentences and read_sentences(sentences, query_set.queries)
         self._source = None  # of the embeddings, where they were not given
-        self.register_buffer('embeddings', precomputed, persistent=False)
+        #: Tells text towers apart, where the embeddings are of one.
+        self.source: Optional[str] = None
+        self.register_buffer('embeddings', precomputed)
         class_ids = torch.tensor(query_set.class_ids)
         self.register_buffer('class_ids', class_ids, persistent=False)
 
@@ -99,6 +102,7 @@ class CLIPTextHead(nn.Module):
         options = dict(self.tower_options(), head=type(self).__name__)
         path = self.find_checkpoint()
         self._source = path, self.templates, self.normalize_prompts, options, self.sentences
+        self.source = f'{sha256_of(path)} {options}'
         known = {}
         if share is not None and share._source == self._source:
             known = dict(zip(share.query_set.queries, share.embeddings.cpu()))
