@@ -64,7 +64,8 @@ setup(
         'lite': ['mmcv-lite>=2.0.0,<2.2.0'],
         'mmcv': ['mmcv>=2.0.0,<2.2.0'],
         'web': ['gradio>=6.24,<7'],
-        'sam': ['transformers>=4.56', 'torchvision'],
+        'sam': ['transformers>=4.56'],
+        'regions': ['transformers>=4.56', 'torchvision'],
     },
     zip_safe=False,
 )

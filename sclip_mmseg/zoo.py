@@ -24,6 +24,8 @@ METHODS: Dict[str, str] = {
     'corrclip': 'corrclip/corrclip_vit-b16_{}.py',
     'ovstitcher': 'ovstitcher/ovstitcher_vit-b16_{}.py',
     'ovstitcher-metaclip': 'ovstitcher/ovstitcher-metaclip_vit-b16_{}.py',
+    'trident': 'trident/trident_vit-b16_{}.py',
+    'trident-coarse': 'trident/trident-coarse_vit-b16_{}.py',
     'groupvit': 'groupvit/groupvit_vit-s16_{}.py',
     'groupvit-unified': 'groupvit/groupvit-unified_vit-s16_{}.py',
     'tcl': 'tcl/tcl_vit-b16_{}.py',

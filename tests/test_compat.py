@@ -37,7 +37,7 @@ def _run(code, hide=()):
     return result.stdout
 
 
-def test_without_pkg_resources_and_torchvision():
+def test_without_pkg_resources_torchvision_and_transformers():
     """Also where Python has no `pkgutil.find_loader`."""
     code = """
         import pkgutil
@@ -53,7 +53,7 @@ def test_without_pkg_resources_and_torchvision():
         assert openai_clip('model').VisionTransformer
         assert 'clip' not in sys.modules
     """
-    _run(code, hide=['pkg_resources', 'torchvision'])
+    _run(code, hide=['pkg_resources', 'torchvision', 'transformers'])
 
 
 def test_config_scope_as_a_base(tmp_path, clip_path, voc_root):

@@ -343,7 +343,7 @@ def segment_array(
             raise InputError(f'{name} is too thin to be resized: {height}×{width} pixels')
     steps[0] = dict(steps[0], type='LoadImageFromNDArray')
     data = pseudo_collate([Compose(steps)(dict(img=image))])
-    data['data_samples'][0].set_metainfo(dict(img_path=path, regions=regions))
+    data['data_samples'][0].set_metainfo(dict(img_path=path, regions=regions, pixels=image))
     try:
         with torch.no_grad():
             [result] = model.test_step(data)

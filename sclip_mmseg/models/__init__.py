@@ -1,10 +1,12 @@
 """The segmentor and its parts."""
 
 from ..towers.proxy import ProxyTower
+from ..towers.sam import SamTower
 from .data_preprocessor import PadSegDataPreProcessor
 from .image_encoder import CLIPImageEncoder
 from .methods import RCS, SFR, LastBlockMethod, LastTokens, Method
 from .pamr import PAMR
+from .sam_refinement import SAMRefinement
 from .segmentor import CLIPSegmentor
 from .text_head import CLIPTextHead
 from .trained import GroupViTEncoder, GroupViTTextHead, TCLEncoder
@@ -14,6 +16,7 @@ from .view import View
 #: A config's dicts without ``type``, by dotted key, and what takes their keys as arguments.
 PLAIN_DICTS = {
     'model.image_encoder.proxy': ProxyTower,
+    'model.image_encoder.sam': SamTower,
     'model.image_encoder.method.rcs': RCS,
     'model.image_encoder.method.sfr': SFR,
 }
@@ -31,6 +34,7 @@ __all__ = [
     'LastTokens',
     'Method',
     'PadSegDataPreProcessor',
+    'SAMRefinement',
     'TCLEncoder',
     'View',
 ]

@@ -5,9 +5,11 @@ from typing import Any, Callable, Iterator, Optional, Tuple
 from torch import Tensor, nn
 
 from ..towers.normalisation import Normalisation
+from ..towers.sam import SamTower
 from .fusion import WindowMaps
 from .picture import Picture
 from .view import View
+from .window_cfg import WindowCfg
 
 
 class ImageEncoder(nn.Module):
@@ -18,6 +20,7 @@ class ImageEncoder(nn.Module):
         embed_dim: Width of the features that the text head compares with its queries.
         needs_regions: Whether views must have regions.
         sees_picture: Whether :meth:`encode_picture` is called, in place of a call per window.
+        sam: Segment Anything, for what it guides or corrects; None for none.
         normalisation: Mean and standard deviation that images must come with; None where a config
             does not state them.
     """
@@ -26,11 +29,20 @@ class ImageEncoder(nn.Module):
     embed_dim: int
     needs_regions: bool = False
     sees_picture: bool = False
+    sam: Optional[SamTower]
     normalisation: Optional[Normalisation] = None
+
+    def __init__(self):
+        super().__init__()
+        self.sam = None  # of the instance: a class's would hide a module
 
     def forward(self, view: View, text: Callable[[Tensor], Tensor]) -> Tensor:
         """Maps of the queries of windows, ``[B, Q, h, w]`` on any grid."""
         raise NotImplementedError
+
+    def resize(self, view: View, windows: WindowCfg) -> View:
+        """Resize an image before its windows are cut; most encoders leave it as it is."""
+        return view
 
     def encode_picture(self, picture: Picture, text: Callable[[Tensor], Tensor]) -> WindowMaps:
         """Maps of the queries of a picture."""

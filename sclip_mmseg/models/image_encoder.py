@@ -10,11 +10,13 @@ from mmengine.logging import print_log
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ..regions import resize_nearest
 from ..registry import METHODS
 from ..towers import VisionTransformer, load_image_tower
 from ..towers.normalisation import CLIP, Normalisation, take_images_of
 from ..towers.proxy import ProxyTower
 from ..towers.repository import Repository, clip_repository
+from ..towers.sam import SamTower
 from ..towers.vit import matrices
 from ..utils.errors import InputError
 from .encoder import ImageEncoder
@@ -23,6 +25,7 @@ from .methods import Classify, Method
 from .picture import Picture, PictureFeatures
 from .view import View
 from .window_batch import choose_window_batch
+from .window_cfg import WindowCfg
 from .windows import Window
 
 PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
@@ -49,6 +52,8 @@ class CLIPImageEncoder(ImageEncoder):
         method: Config of the method, a :class:`.methods.Method`.
         proxy: Arguments of a second tower, :class:`..towers.proxy.ProxyTower`, for the methods that
             need one.
+        sam: Arguments of Segment Anything, :class:`..towers.sam.SamTower`, for the methods and
+            corrections that need it.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``. LayerNorm is always computed in float32.
         quick_gelu, round_weights: See :func:`..towers.load_image_tower`.
         tower: The image tower of ``clip`` where it is there already, of the same precision, to
@@ -63,6 +68,7 @@ class CLIPImageEncoder(ImageEncoder):
         clip: str,
         method: Optional[dict] = None,
         proxy: Optional[dict] = None,
+        sam: Optional[dict] = None,
         precision: str = 'fp32',
         quick_gelu: Optional[bool] = None,
         round_weights: Optional[bool] = None,
@@ -82,6 +88,16 @@ class CLIPImageEncoder(ImageEncoder):
             raise InputError(
                 'model.image_encoder.proxy has one key: write proxy=dict(checkpoint=NAME or PATH)'
             )
+        if self.method.needs_sam and sam is None:
+            raise InputError(
+                f'method {method["type"]} needs Segment Anything: set model.image_encoder.sam='
+                "dict(checkpoint='facebook/sam-vit-base')"
+            )
+        if sam is not None and set(sam) != {'checkpoint'}:
+            raise InputError(
+                'model.image_encoder.sam has one key: write sam=dict(checkpoint=NAME or PATH)'
+            )
+        self.sam = SamTower(**sam) if sam is not None else None
         self.proxy = ProxyTower(**proxy) if proxy is not None else None
         self.tower = tower or load_image_tower(clip, quick_gelu, round_weights)
         #: Normalisation of the images that are expected, where a config states the CLIP's own.
@@ -145,6 +161,16 @@ class CLIPImageEncoder(ImageEncoder):
         """
         return text(self._run(view, text))
 
+    def resize(self, view: View, windows: WindowCfg) -> View:
+        """See :class:`.encoder.ImageEncoder`."""
+        size = tuple(view.images.shape[-2:])
+        chosen = self.method.picture_size(self.tower, size, windows.sizes(size)[0])
+        if chosen == size:
+            return view
+        images = F.interpolate(view.images, chosen, mode='bilinear', align_corners=False)
+        regions = None if view.regions is None else resize_nearest(view.regions, chosen)
+        return View(images, regions)
+
     def encode_picture(self, picture: Picture, text: Classify) -> WindowMaps:
         """See :class:`.encoder.ImageEncoder`; cosines, or the scores that a method makes itself."""
         return self._see(picture, text).maps(picture, text)
@@ -180,7 +206,9 @@ class CLIPImageEncoder(ImageEncoder):
 
     @property
     def _second_tower(self) -> dict:
-        return {} if self.proxy is None else dict(proxy=self.proxy)
+        """The towers beside CLIP's that the method asks for."""
+        given = {} if self.proxy is None else dict(proxy=self.proxy)
+        return dict(given, sam=self.sam) if self.method.needs_sam else given
 
     def choose_batch(self, size: Tuple[int, int]) -> int:
         """Number of windows of a height and width in pixels to encode at a time."""
@@ -216,7 +244,7 @@ def build_encoder(cfg: dict, shared: Optional[Tuple[dict, nn.Module]] = None) ->
 
 
 def _towers_of(cfg: dict) -> dict:
-    return {key: value for key, value in cfg.items() if key not in ('method', 'proxy')}
+    return {key: value for key, value in cfg.items() if key not in ('method', 'proxy', 'sam')}
 
 
 _OLD_NAMES = {

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..towers import Grid
+from .file_image import FileImage
 from .fusion import CutImage, WindowAxis, WindowMaps
 from .view import View
 from .windows import Size, Window
@@ -20,13 +21,13 @@ class Picture:
         image: The image as it is cut, ``image.view`` with its regions, and where its windows lie.
         size: Height and width of the image as in its file, in pixels.
         window_batch: Tells the largest number of windows of a size to encode at a time.
-        path: The image's file; None for an image that comes from none.
+        file: The image as in its file.
     """
 
     image: CutImage
     size: Size
     window_batch: Callable[[Size], int]
-    path: Optional[str] = None
+    file: Optional[FileImage] = None
 
     @property
     def view(self) -> View:

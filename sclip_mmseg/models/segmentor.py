@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from ..config import NO_CHECKPOINT, checkpoint_key, is_saved_model
 from ..datasets import voc_palette
 from ..datasets.background import Background
-from ..regions import build_regions, check_regions, resize_nearest
+from ..regions import Decided, build_regions, check_regions, resize_nearest
 from ..registry import POSTPROCESSORS, REFINERS, in_scope
 from ..utils.errors import InputError
 from ..utils.precision import check_matmul_precision
 from .decision import DecisionRule, find_background, segment, segment_variants
+from .file_image import FileImage
 from .fusion import DenseMap, QueryMap, WindowMaps, cut_windows, encode_windows
 from .image_encoder import build_encoder
 from .picture import Picture
@@ -202,8 +203,17 @@ class CLIPSegmentor(BaseSegmentor):
 
         return super()._apply(apply, recurse)
 
+    def _corrects_by(self, what: str) -> bool:
+        """Whether labels are corrected by ``'regions'``, ``'scores'`` or ``'sam'``."""
+        return getattr(self.postprocess, f'needs_{what}', False)
+
     def _check_regions(self) -> None:
-        needed = self.image_encoder.needs_regions or self.postprocess is not None
+        needed = self.image_encoder.needs_regions or self._corrects_by('regions')
+        if self._corrects_by('sam') and self.image_encoder.sam is None:
+            raise InputError(
+                'model.postprocess needs Segment Anything: set model.image_encoder.sam='
+                "dict(checkpoint='facebook/sam-vit-base')"
+            )
         if needed and self.regions is None:
             raise InputError(
                 'the method or model.postprocess needs region maps: set model.region_masks to '
@@ -331,10 +341,15 @@ class CLIPSegmentor(BaseSegmentor):
             Each of the rules, and the image's classes by them, int64 ``[H, W]``.
         """
         image = _unpad(image, sample)
-        regions = None if self.postprocess is None else self._load_regions(image, sample)
-        query_map = self._fuse(maps, ImageInput(image, sample, regions))
+        item = self._read_input(image, sample, self._corrects_by('regions'))
+        query_map = self._fuse(maps, item)
+        if self._corrects_by('scores'):
+            for rule in rules:
+                scores, classes = segment(query_map, self.class_ids, rule, keep_scores=True)
+                yield rule, self._correct(classes, scores, item)
+            return
         for rule, classes in segment_variants(query_map, self.class_ids, rules):
-            yield rule, classes if regions is None else self.postprocess(classes, regions)
+            yield rule, self._correct(classes, None, item)
 
     def _read_inputs(self, inputs: Tensor, samples: List[SegDataSample]) -> List['ImageInput']:
         """Images without their padding, with their regions."""
@@ -347,10 +362,14 @@ class CLIPSegmentor(BaseSegmentor):
                     f'{sample.get("img_path") or "an image"} is {tuple(image.shape[-2:])} pixels '
                     f'after resizing, smaller than a patch of {patch}×{patch}'
                 )
-        return [
-            ImageInput(image, sample, self._load_regions(image, sample))
-            for image, sample in zip(images, samples)
-        ]
+        return [self._read_input(image, sample) for image, sample in zip(images, samples)]
+
+    def _read_input(
+        self, image: Tensor, sample: SegDataSample, with_regions: bool = True
+    ) -> 'ImageInput':
+        regions = self._load_regions(image, sample) if with_regions else None
+        file = FileImage(sample.get('img_path'), sample.get('pixels'), _flipped_axes(sample))
+        return ImageInput(image, sample, file, regions)
 
     def _encode_images(self, images: List['ImageInput']) -> List[WindowMaps]:
         if self.image_encoder.sees_picture:
@@ -366,19 +385,20 @@ class CLIPSegmentor(BaseSegmentor):
         return maps
 
     def _encode_picture(self, image: 'ImageInput') -> WindowMaps:
-        picture = Picture(
-            cut_windows(image.view(), self.windows),
-            image.size,
-            self.window_batch,
-            image.sample.get('img_path'),
-        )
+        cut = cut_windows(self.image_encoder.resize(image.view(), self.windows), self.windows)
+        picture = Picture(cut, image.size, self.window_batch, image.file)
         return self.image_encoder.encode_picture(picture, self.text_head)
 
-    def correct(self, classes: Tensor, sample: SegDataSample) -> Tensor:
-        """Correct the classes ``[H, W]`` of an image as ``postprocess`` says."""
+    def correct(self, classes: Tensor, scores: Tensor, sample: SegDataSample) -> Tensor:
+        """Correct the classes ``[H, W]``, of scores ``[K, H, W]``, as ``postprocess`` says."""
+        item = self._read_input(classes, sample, self._corrects_by('regions'))
+        return self._correct(classes, scores, item)
+
+    def _correct(self, classes: Tensor, scores: Optional[Tensor], image: 'ImageInput') -> Tensor:
         if self.postprocess is None:
             return classes
-        return self.postprocess(classes, self._load_regions(classes, sample))
+        sam = self.image_encoder.sam if self._corrects_by('sam') else None
+        return self.postprocess(classes, Decided(image.regions, scores, image.file, sam))
 
     def _load_regions(self, like: Tensor, sample: SegDataSample) -> Optional[Tensor]:
         """Ids of an image's regions at its original size, int64 ``[H, W]``; None for none."""
@@ -401,11 +421,11 @@ class CLIPSegmentor(BaseSegmentor):
     def _decide(self, maps: WindowMaps, image: 'ImageInput') -> None:
         """Bring the windows' maps to the original size as one, refine it, decide and correct."""
         query_map = self._fuse(maps, image)
-        scores, classes = segment(query_map, self.class_ids, self.rule, self.seg_logits)
-        if scores is not None:
+        keep_scores = self.seg_logits or self._corrects_by('scores')
+        scores, classes = segment(query_map, self.class_ids, self.rule, keep_scores)
+        if self.seg_logits:
             image.sample.seg_logits = PixelData(data=scores)
-        if self.postprocess is not None:
-            classes = self.postprocess(classes, image.regions)
+        classes = self._correct(classes, scores, image)
         image.sample.pred_sem_seg = PixelData(data=classes[None])
 
     def _fuse(self, maps: WindowMaps, image: 'ImageInput') -> QueryMap:
@@ -425,11 +445,13 @@ class ImageInput:
     Attributes:
         pixels: ``[3, H, W]``, normalised, without padding.
         sample: Its metadata, which gets the result.
+        file: The image as in its file.
         regions: Ids of its regions at the original size, int64 ``[H, W]``; None for none.
     """
 
     pixels: Tensor
     sample: SegDataSample
+    file: FileImage
     regions: Optional[Tensor] = None
 
     @property

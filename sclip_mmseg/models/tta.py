@@ -34,7 +34,7 @@ class CLIPTTAModel(SegTTAModel):
             sample = views[0]
             scores = sum(view.seg_logits.data for view in views) / len(views)
             classes = self.rule.decide(scores)[1]
-            classes = self.module.correct(classes, sample)
+            classes = self.module.correct(classes, scores, sample)
             sample.seg_logits = PixelData(data=scores)
             sample.pred_sem_seg = PixelData(data=classes[None])
             merged.append(sample)

@@ -5,7 +5,7 @@ int32 ``[H, W]``: 1 and so on, and 0 for pixels in no region. Ids rise with the 
 lowest one, which its readers take for "in no region", is the smallest where no pixel is left out.
 """
 
-from .base import find_generator, paint_masks, rank_by_area
+from .base import Decided, find_generator, paint_masks, rank_by_area
 from .felzenszwalb import Felzenszwalb
 from .maps import (
     ARRAY,
@@ -24,6 +24,7 @@ __all__ = [
     'ARRAY',
     'SAM',
     'SAM2',
+    'Decided',
     'Felzenszwalb',
     'GeneratedRegions',
     'RegionFiles',

@@ -1,12 +1,33 @@
-"""What the generators share: their names, and how ids are given."""
+"""What the generators share, and what a correction of labels gets."""
 
-from typing import Sequence, Union
+from dataclasses import dataclass
+from typing import Any, Optional, Sequence, Union
 
 import numpy as np
+from torch import Tensor
 
 from ..registry import REGION_GENERATORS
 from ..utils.errors import InputError
 from ..utils.spelling import nearest
+
+
+@dataclass
+class Decided:
+    """What is known of an image when its labels are corrected.
+
+    A correction says by ``needs_regions``, ``needs_scores`` and ``needs_sam`` what must be there.
+
+    Attributes:
+        regions: Ids of its regions, int64 ``[H, W]``.
+        scores: Class scores, float32 ``[K, H, W]``.
+        file: The image as in its file, a ``FileImage``.
+        sam: Segment Anything, a ``SamTower``.
+    """
+
+    regions: Optional[Tensor] = None
+    scores: Optional[Tensor] = None
+    file: Any = None
+    sam: Any = None
 
 
 def find_generator(name: Union[str, dict]) -> dict:

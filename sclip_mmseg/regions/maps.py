@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..registry import POSTPROCESSORS, REGION_GENERATORS
 from ..utils.errors import InputError
+from .base import Decided
 
 ARRAY = 'instance_mask'
 Size = Tuple[int, int]  # height and width in pixels
@@ -186,6 +187,8 @@ def majority_labels(labels: Tensor, regions: Tensor) -> Tensor:
 class RegionMajority(nn.Module):
     """CorrCLIP's map correction, see :func:`majority_labels`; it goes with every method."""
 
-    def forward(self, labels: Tensor, regions: Tensor) -> Tensor:
-        """Correct labels ``[H, W]`` by the region map of the image, int64 ``[H, W]``."""
-        return majority_labels(labels, regions)
+    needs_regions = True
+
+    def forward(self, labels: Tensor, decided: Decided) -> Tensor:
+        """Correct labels ``[H, W]`` by the region map of the image."""
+        return majority_labels(labels, decided.regions)

@@ -82,7 +82,7 @@ def _load(checkpoint: str, multimask: bool, device: str):
         from transformers import MaskGenerationPipeline, pipeline
     except ImportError as error:
         raise InputError(
-            'SAM and SAM 2 need transformers and torchvision: pip install -e ".[sam]" '
+            'SAM and SAM 2 need transformers and torchvision: pip install -e ".[regions]" '
             f'({str(error).strip().splitlines()[0]})'
         ) from error
 

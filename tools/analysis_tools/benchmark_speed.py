@@ -82,6 +82,7 @@ METHODS = {
         'proxyclip-dino-b8_vit-b16': 336,
         'corrclip_vit-b16': 336,
         'ovstitcher_vit-b16': 448,
+        'trident-coarse_vit-b16': 448,
         'tcl_vit-b16': 448,
         'tcl-pamr_vit-b16': 448,
         'groupvit-unified_vit-s16': 448,
@@ -235,7 +236,10 @@ def package(model: nn.Module, photo: Tensor, size: Size) -> Callable[[], object]
     from mmseg.structures import SegDataSample
 
     def run():
-        sample = SegDataSample(metainfo=dict(ori_shape=size, img_path='photo.jpg'))
+        # SAM sees the pixels, whatever they show.
+        pixels = np.zeros((*size, 3), np.uint8)
+        info = dict(ori_shape=size, img_path='photo.jpg', pixels=pixels)
+        sample = SegDataSample(metainfo=info)
         [result] = model.test_step(dict(inputs=[photo], data_samples=[sample]))
         return result.pred_sem_seg.data.cpu()
 
@@ -393,6 +397,11 @@ def time_method(name: str, clip: str, folder: Path, args, precision: str) -> dic
         path = folder / f'{encoder_cfg.proxy.checkpoint}.pth'
         write_seeded_dino(path, 8 if path.stem.endswith('8') else 16)
         encoder_cfg.proxy.checkpoint = str(path)
+    if encoder_cfg.get('sam'):
+        from transformers import SamConfig, SamModel
+
+        encoder_cfg.sam.checkpoint = str(folder / 'sam')
+        SamModel(SamConfig()).save_pretrained(folder / 'sam')
     if cfg.model.get('region_masks'):
         regions = np.arange(48).reshape(6, 8).repeat(63, 0).repeat(63, 1)
         np.savez(folder / 'photo.npz', instance_mask=regions[: case.size[0], : case.size[1]])
@@ -413,6 +422,8 @@ def time_method(name: str, clip: str, folder: Path, args, precision: str) -> dic
 
     @torch.no_grad()
     def bare():
+        if encoder.sam is not None:
+            encoder.sam.encode(np.zeros((*case.size, 3), np.uint8))
         return [run_towers(batch) for batch in crops.split(model.window_batch(size))][-1].cpu()
 
     runs = {'package': package(model, photo, case.size), 'towers': bare}

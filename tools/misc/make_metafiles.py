@@ -27,6 +27,7 @@ COLLECTIONS = {
     'proxyclip': ('ProxyCLIP', 'proxyclip'),
     'corrclip': ('CorrCLIP', 'corrclip'),
     'ovstitcher': ('OV-Stitcher', 'ovstitcher'),
+    'trident': ('Trident', 'trident'),
     'groupvit': ('GroupViT', 'groupvit'),
     'tcl': ('TCL', 'tcl'),
     'toy': ('Toy', None),

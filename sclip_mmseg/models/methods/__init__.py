@@ -21,6 +21,7 @@ from .proxyclip import ProxyCLIP
 from .resclip import RCS, SFR, ResCLIP
 from .scclip import SCCLIP
 from .sclip import SCLIP
+from .trident import Trident
 
 __all__ = [
     'CLIP',
@@ -48,4 +49,5 @@ __all__ = [
     'ResCLIP',
     'SharpenedCLIP',
     'SingleCSA',
+    'Trident',
 ]

@@ -13,6 +13,7 @@ from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
 from ..picture import Picture, PictureFeatures, WindowFeatures
 from ..view import View
+from ..windows import Size
 
 
 class Classify(Protocol):
@@ -36,6 +37,8 @@ class Method(nn.Module):
 
     #: Whether :meth:`forward` gets a second tower too, as ``proxy``: a ``ProxyTower``.
     needs_proxy: bool = False
+    #: Whether :meth:`forward` gets Segment Anything too, as ``sam``: a ``SamTower``.
+    needs_sam: bool = False
     #: Whether the views must have regions.
     needs_regions: bool = False
     #: Whether it gets all windows of one picture together, see :class:`PictureMethod`.
@@ -81,6 +84,16 @@ class PictureMethod(Method):
     """
 
     sees_picture = True
+
+    def picture_size(self, tower: VisionTransformer, size: Size, crop_size: Size) -> Size:
+        """Choose the size of a picture before its windows are cut.
+
+        Args:
+            tower: CLIP's image tower.
+            size: Height and width in pixels as it comes.
+            crop_size: Height and width of the windows.
+        """
+        return size
 
     def forward(
         self, tower: VisionTransformer, picture: Picture, classify: Classify

@@ -1,5 +1,7 @@
 """ProxyCLIP (Lan et al., ECCV 2024, arXiv 2408.04883): attention from a second model."""
 
+from typing import Optional
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -57,10 +59,16 @@ class ProxyCLIP(Method):
         features = proxy(view.images)
         return unflatten_map(self.weights(features.flatten(1, 2)), features.shape[1:3])
 
-    def weights(self, features: Tensor) -> Tensor:
-        """The map ``[B, N, N]``, float32, of features ``[B, N, C]``; rows sum to 1."""
+    def weights(self, features: Tensor, mean: Optional[Tensor] = None) -> Tensor:
+        """The map ``[B, N, N]``, float32, of features ``[B, N, C]``; rows sum to 1.
+
+        Args:
+            features: Patches of the second tower.
+            mean: Mean of the cosines; None for each window's own.
+        """
         cosines = pairwise_cosines(features)
-        logits = cosines.sub_(self.beta * cosines.mean((1, 2), keepdim=True)).mul_(self.gamma)
+        mean = cosines.mean((1, 2), keepdim=True) if mean is None else mean
+        logits = cosines.sub_(self.beta * mean).mul_(self.gamma)
         dropped = logits < 0
         dropped.diagonal(dim1=1, dim2=2).fill_(False)
         return logits.masked_fill_(dropped, -float('inf')).softmax(-1)

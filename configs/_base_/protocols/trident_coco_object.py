@@ -1,0 +1,15 @@
+_base_ = [
+    '../models/trident_vit-b16.py',
+    '../datasets/coco_object.py',
+    '../default_runtime.py',
+]
+
+model = dict(
+    text_head=dict(queries='proxyclip_coco_object'),
+    postprocess=dict(type='SAMRefinement', coarse_thresh=0.25),
+    test_cfg=dict(prob_thd=0.25),
+)
+test_pipeline = _base_.test_pipeline
+tta_pipeline = _base_.tta_pipeline
+test_pipeline[1].scale = tta_pipeline[1].transforms[0][0].scale = (2048, 448)
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -1,0 +1,3 @@
+_base_ = './trident_vit-b16_coco_stuff164k.py'
+
+model = dict(postprocess=None)

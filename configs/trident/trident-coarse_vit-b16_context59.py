@@ -1,0 +1,3 @@
+_base_ = './trident_vit-b16_context59.py'
+
+model = dict(postprocess=None)

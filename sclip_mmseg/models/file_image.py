@@ -1,0 +1,60 @@
+"""The image as in its file, for towers that see it at a size of their own."""
+
+from typing import Dict, Optional, Sequence, Tuple
+
+import mmcv
+import numpy as np
+
+from ..towers.sam import SamImage, SamTower, to_multiples
+from ..utils.errors import InputError
+
+
+class FileImage:
+    """Reads an image when it is first asked for, and keeps what a tower made of it.
+
+    Args:
+        path: Its file; None for an image that comes from none.
+        pixels: BGR, uint8 ``[H, W, 3]``, in place of the file.
+        flip: Axes along which the network sees the image mirrored, of -2 and -1.
+    """
+
+    def __init__(
+        self,
+        path: Optional[str],
+        pixels: Optional[np.ndarray] = None,
+        flip: Sequence[int] = (),
+    ):
+        self.path, self.flip = path, tuple(flip)
+        self._pixels = pixels
+        self._seen: Dict[Tuple[str, tuple], SamImage] = {}
+
+    def pixels(self) -> np.ndarray:
+        """RGB, uint8 ``[H, W, 3]``.
+
+        Raises:
+            InputError: If there is neither a file nor pixels.
+        """
+        if self._pixels is None:
+            if not self.path:
+                raise InputError(
+                    'the method sees an image as in its file: segment an image from a file, not an '
+                    'array, or segment the array by sclip_mmseg.apis.segment'
+                )
+            self._pixels = mmcv.imread(self.path)
+        return np.ascontiguousarray(self._pixels[..., ::-1])
+
+    def of(self, sam: SamTower, part: str, flip: Optional[Sequence[int]] = None) -> SamImage:
+        """What SAM makes of the image, once.
+
+        Args:
+            sam: SAM.
+            part: ``'whole'``, or ``'left'`` or ``'right'`` for a half.
+            flip: Other axes than the network's.
+        """
+        flip = self.flip if flip is None else tuple(flip)
+        if (part, flip) not in self._seen:
+            pixels = to_multiples(np.flip(self.pixels(), [axis - 1 for axis in flip]).copy())
+            middle = pixels.shape[1] // 2
+            columns = dict(left=slice(0, middle), right=slice(middle, None)).get(part, slice(None))
+            self._seen[part, flip] = sam.encode(np.ascontiguousarray(pixels[:, columns]))
+        return self._seen[part, flip]

@@ -1,0 +1,158 @@
+"""Trident (Shi et al., ICCV 2025, arXiv 2411.09219): windows spliced, guided by SAM."""
+
+from typing import Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...registry import METHODS
+from ...towers import VisionTransformer
+from ...towers.proxy import ProxyTower
+from ...towers.sam import PATCH, SIDE, SamImage, SamTower
+from ...utils.errors import InputError
+from ..picture import Picture, PictureFeatures, Stitching
+from ..windows import Size
+from .base import Classify, PictureMethod, unflatten_map
+from .proxyclip import ProxyCLIP, mix_values
+
+_REPLACED, _LARGEST = 0.6, 0.9  # thresholds
+_ROWS = 512  # of the guidance, made at a time
+
+
+@METHODS.register_module()
+class Trident(ProxyCLIP, PictureMethod):
+    """ProxyCLIP's features of the windows, spliced and mixed by SAM's attention over the picture.
+
+    1. Windows as in :class:`.proxyclip.ProxyCLIP`, but the mean of the cosines is that of all
+       windows of the picture. Features before the final norm are laid on one grid.
+    2. SAM's last attention of the whole picture, cut to the tokens within it, without the pairs
+       whose values resemble each other less than a token's threshold, is the mean over heads that
+       mixes them on SAM's grid; rows sum to 1. The threshold is ``cos_fac`` times the token's mean
+       cosine over heads and tokens, at most 0.9.
+
+    Args:
+        beta, gamma: See :class:`.proxyclip.ProxyCLIP`.
+        cos_fac: Factor of the threshold.
+        keep_negative: Whether a negative threshold stays; else it becomes 0.6.
+        halves: Whether SAM sees the left and the right half of the picture apart (Cityscapes).
+
+    Raises:
+        InputError: If an argument is negative.
+    """
+
+    needs_sam = True
+
+    def __init__(
+        self,
+        beta: float = 1.2,
+        gamma: float = 3.0,
+        cos_fac: float = 1.2,
+        keep_negative: bool = True,
+        halves: bool = False,
+    ):
+        super().__init__(beta, gamma)
+        if cos_fac < 0:
+            raise InputError(f'model.image_encoder.method.cos_fac={cos_fac} must not be negative')
+        self.cos_fac, self.keep_negative, self.halves = cos_fac, keep_negative, halves
+
+    def picture_size(self, tower: VisionTransformer, size: Size, crop_size: Size) -> Size:
+        """See :class:`.base.PictureMethod`: whole patches, and at least a window."""
+        patch, longest = tower.patch_size, max(size)
+        if all(s % patch == 0 and s >= crop for s, crop in zip(size, crop_size)):
+            return size
+        target = _up(longest, patch)
+        sides = (_up(side * target // longest, patch) for side in size)
+        return tuple(max(side, _up(crop, patch)) for side, crop in zip(sides, crop_size))
+
+    def forward(
+        self,
+        tower: VisionTransformer,
+        picture: Picture,
+        classify: Classify,
+        proxy: ProxyTower,
+        sam: SamTower,
+    ) -> PictureFeatures:
+        """See :class:`.base.PictureMethod`; features are on SAM's grid."""
+        canvas = self._splice(tower, picture, proxy)
+        parts = canvas.tensor_split([canvas.shape[1] // 2], 1) if self.halves else [canvas]
+        mixed = []
+        for image, part in zip(self._see(picture, sam), parts):
+            coarse = part.permute(2, 0, 1)[None].float()
+            values = F.interpolate(coarse, image.grid, mode='bilinear', align_corners=False)
+            values = values[0].flatten(1).T
+            count = len(values)
+            rows = torch.arange(count, device=values.device).split(_ROWS)
+            guided = torch.cat([self.guidance(sam, image, each) @ values for each in rows])
+            mixed.append(guided.unflatten(0, image.grid))
+        features = torch.cat(mixed, 1).to(tower.dtype)
+        return PictureFeatures(tower.read_out(features), direct=True)
+
+    def attention_map(
+        self,
+        tower: VisionTransformer,
+        picture: Picture,
+        classify: Classify,
+        proxy: ProxyTower,
+        sam: SamTower,
+    ) -> Tensor:
+        """See :class:`.base.Method`; the guidance, on SAM's grid."""
+        [image] = self._see(picture, sam) if not self.halves else self._see(picture, sam, False)
+        rows = torch.arange(image.grid[0] * image.grid[1], device=sam.device).split(_ROWS)
+        weights = torch.cat([self.guidance(sam, image, each) for each in rows])
+        return unflatten_map(weights[None], image.grid)
+
+    def _splice(self, tower: VisionTransformer, picture: Picture, proxy: ProxyTower) -> Tensor:
+        """Mean of the windows' features on the picture's grid of patches, ``[h, w, width]``."""
+        seen = [proxy(view.images).flatten(1, 2) for _, view in picture.batches()]
+        unit = F.normalize(torch.cat(seen).double(), dim=-1)
+        mean = (unit.sum(1).square().sum(1) / unit.shape[1] ** 2).mean()  # of all pairs
+        stitching = Stitching(tower.grid(picture.view.images), tower.patch_size)
+        depth, last = len(tower.blocks), tower.blocks[-1]
+        for (windows, view), features in zip(picture.batches(), seen):
+            weights = self.weights(features, mean.float())
+            tokens = tower.run(view.images, {depth: ('input',)})
+            fine = tuple(side // proxy.tower.patch_size for side in view.images.shape[-2:])
+            mixed = mix_values(last, tokens.patches, tokens.grid, weights, fine)
+            maps = mixed.transpose(1, 2).unflatten(2, fine)
+            if fine != tokens.grid:
+                maps = F.interpolate(maps, tokens.grid, mode='bilinear', align_corners=False)
+            stitching.add(windows, maps.permute(0, 2, 3, 1))
+        return stitching.mean().unflatten(0, stitching.grid)
+
+    def _see(self, picture: Picture, sam: SamTower, halves: bool = True) -> Tuple[SamImage, ...]:
+        """What SAM sees: the picture, or its halves."""
+        if self.halves and halves:
+            return picture.file.of(sam, 'left'), picture.file.of(sam, 'right')
+        return (picture.file.of(sam, 'whole'),)
+
+    def guidance(self, sam: SamTower, image: SamImage, rows: Tensor) -> Tensor:
+        """Rows of the map that mixes features on SAM's grid.
+
+        Args:
+            sam: SAM.
+            image: What it made of the picture.
+            rows: Numbers of tokens of the grid of N, row by row.
+
+        Returns:
+            float32 ``[n, N]``; rows sum to 1.
+        """
+        height, width = image.grid
+        valid = torch.arange(height, device=rows.device)[:, None] * (SIDE // PATCH)
+        valid = (valid + torch.arange(width, device=rows.device)).flatten()
+        values = F.normalize(image.v[:, valid], dim=-1)
+        own = values[:, rows]
+        threshold = self.cos_fac * (own * values.mean(1, keepdim=True)).sum(-1).mean(0)
+        if not self.keep_negative:
+            threshold = threshold.masked_fill(threshold < 0, _REPLACED)
+        threshold = threshold.clamp_max(_LARGEST)[:, None]
+        total = torch.zeros(len(rows), len(valid), device=rows.device)
+        for head in range(len(values)):
+            weights = sam.attention(image, head, valid[rows])[:, valid]
+            total += weights.masked_fill_(own[head] @ values[head].T <= threshold, 0)
+        return total / total.sum(1, keepdim=True)
+
+
+def _up(side: int, multiple: int) -> int:
+    """The smallest multiple that is not below."""
+    return -(-side // multiple) * multiple

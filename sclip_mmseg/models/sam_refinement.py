@@ -1,0 +1,173 @@
+"""Trident's refinement: SAM redraws the regions that labels make."""
+
+from typing import List, NamedTuple, Optional, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor, nn
+
+from ..regions import Decided
+from ..registry import POSTPROCESSORS
+from ..towers.sam import PATCH, SIDE, SamImage, SamTower, resized
+from ..utils.errors import InputError
+
+_LOW = 256
+
+
+class Prompts(NamedTuple):
+    """Prompts of the regions of a class.
+
+    Attributes:
+        boxes: x1, y1, x2, y2 of each region in pixels of half the image, ``[P, 4]``.
+        points: x and y of the largest score of each, ``[P, 2]``.
+    """
+
+    boxes: Tensor
+    points: Tensor
+
+
+@POSTPROCESSORS.register_module()
+class SAMRefinement(nn.Module):
+    """Lets SAM draw the regions of each class anew (Trident's ``sam_refine``).
+
+    Regions of equal label at half the size give SAM a box, the point of the largest score, and the
+    class's scores as a mask. Masks of which SAM is sure replace labels, by the largest of their
+    probability times the class's score; where there is none labels stay.
+
+    Args:
+        coarse_thresh: Least score of a pixel that takes part, and of a class.
+        minimal_area: Least number of pixels of a region, at half the size.
+        iou_thresh: Quality that SAM must expect of a mask, exceeded.
+        mask_factor: Factor on the scores in the mask prompt.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    needs_scores = True
+    needs_sam = True
+
+    def __init__(
+        self,
+        coarse_thresh: float = 0.1,
+        minimal_area: int = 225,
+        iou_thresh: float = 0.8,
+        mask_factor: float = 0.005,
+    ):
+        super().__init__()
+        for name, value in (('coarse_thresh', coarse_thresh), ('iou_thresh', iou_thresh)):
+            if not 0 <= value <= 1:
+                raise InputError(f'model.postprocess.{name}={value!r} must lie between 0 and 1')
+        if minimal_area < 0:
+            raise InputError(f'model.postprocess.minimal_area={minimal_area} must not be negative')
+        self.coarse_thresh, self.minimal_area = coarse_thresh, minimal_area
+        self.iou_thresh, self.mask_factor = iou_thresh, mask_factor
+
+    def forward(self, labels: Tensor, decided: Decided) -> Tensor:
+        """Redraw labels.
+
+        Args:
+            labels: int64 ``[H, W]``.
+            decided: With class scores ``[K, H, W]``, the image's file and SAM.
+
+        Returns:
+            int64 ``[H, W]``.
+        """
+        size = tuple(labels.shape)
+        half = tuple(max(side // 2, 1) for side in size)
+        scores = decided.scores
+        small = F.interpolate(scores[None], half, mode='bilinear', align_corners=False)[0]
+        coarse = F.interpolate(labels[None, None].float(), half, mode='nearest')[0, 0].long()
+        if self.coarse_thresh > 0:
+            coarse = coarse.masked_fill(small.amax(0) < self.coarse_thresh, -1)
+        coarse, image = coarse.cpu().numpy(), None
+        best = torch.zeros(size, device=labels.device)
+        redrawn = labels.clone()
+        for number in range(len(scores)):
+            if small[number].max() < self.coarse_thresh:
+                continue
+            prompts = self._prompts(coarse == number, small[number])
+            if prompts is None:
+                continue
+            image = image or decided.file.of(decided.sam, 'whole', ())
+            drawn = self._draw(decided.sam, image, prompts, small[number], size)
+            if drawn is not None:
+                won = drawn * scores[number] > best
+                best = torch.where(won, drawn * scores[number], best)
+                redrawn = redrawn.masked_fill(won, number)
+        return redrawn
+
+    def _prompts(self, members: np.ndarray, scores: Tensor) -> Optional[Prompts]:
+        """Prompts of the regions of a class; None if all are too small."""
+        found, _ = ndimage.label(members, np.ones((3, 3), int))
+        boxes, points = [], []
+        values = scores.cpu().numpy()
+        for number, (rows, columns) in enumerate(ndimage.find_objects(found), 1):
+            region = found[rows, columns] == number
+            if region.sum() < self.minimal_area:
+                continue
+            boxes.append((columns.start, rows.start, columns.stop - 1, rows.stop - 1))
+            inside = np.where(region, values[rows, columns], -np.inf)
+            y, x = np.unravel_index(inside.argmax(), inside.shape)
+            points.append((columns.start + x, rows.start + y))
+        if not boxes:
+            return None
+        make = dict(dtype=torch.float32, device=scores.device)
+        return Prompts(torch.tensor(boxes, **make), torch.tensor(points, **make))
+
+    def _draw(
+        self,
+        sam: SamTower,
+        image: SamImage,
+        prompts: Prompts,
+        scores: Tensor,
+        size: Tuple[int, int],
+    ) -> Optional[Tensor]:
+        """Largest probability of the masks that cover a pixel, 0 where none does, ``[H, W]``.
+
+        None if SAM is sure of none.
+        """
+        points, boxes = to_sam(prompts, scores.shape)
+        logits, quality = sam.masks(image, points, boxes, self.mask_prompt(scores, size))
+        accepted = logits[quality > self.iou_thresh]
+        if not len(accepted):
+            return None
+        largest = torch.full(size, -float('inf'), device=logits.device)
+        for each in accepted:
+            largest = torch.maximum(largest, enlarge(each, image.size, size))
+        return torch.where(largest > 0, largest.sigmoid(), 0)
+
+    def mask_prompt(self, scores: Tensor, size: Tuple[int, int]) -> Tensor:
+        """The mask prompt ``[256, 256]`` of a class's scores at half the size."""
+        low = resized(size, _LOW)
+        prompt = F.interpolate(scores[None, None], low, mode='bilinear', align_corners=False)[0, 0]
+        prompt = torch.where(prompt > self.coarse_thresh, self.mask_factor * prompt, 0)
+        return F.pad(prompt, (0, _LOW - low[1], 0, _LOW - low[0]))
+
+
+def to_sam(prompts: Prompts, half: Tuple[int, int]) -> Tuple[Tensor, Tensor]:
+    """Points and boxes in SAM's input, by the size of half the image as the program has it."""
+    height, width = (new / old for new, old in zip(resized(half, SIDE), half))
+    scale = torch.tensor([width, height], device=prompts.points.device)
+    return prompts.points * scale, prompts.boxes * scale.repeat(2)
+
+
+def enlarge(logits: Tensor, seen: Tuple[int, int], size: Tuple[int, int]) -> Tensor:
+    """Logits ``[256, 256]`` at an image's original size.
+
+    Args:
+        logits: The decoder's.
+        seen: Height and width of the image within SAM's input.
+        size: Its original height and width.
+    """
+    padded = tuple(-(-side // PATCH) * PATCH for side in size)
+    steps: List[Tuple[int, int]] = [(SIDE, SIDE), padded]
+    if padded != size:
+        steps.append(size)
+    x = logits[None, None]
+    for number, step in enumerate(steps):
+        x = F.interpolate(x, step, mode='bilinear', align_corners=False)
+        x = x[..., : seen[0], : seen[1]] if number == 0 else x
+    return x[0, 0]

@@ -1,0 +1,259 @@
+"""Segment Anything's image encoder, prompts and mask decoder, by ``transformers``' ``SamModel``."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, Tuple
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from ..utils.errors import InputError
+from ..utils.files import find_file
+from .normalisation import IMAGENET
+from .tensor_files import read_tensors
+
+SIDE = 1024  # of SAM's input
+PATCH = 16
+_LOW = 256  # side of mask prompts and of the decoder's masks
+
+# Meta's names → transformers', in this order.
+_NAMES = (
+    (r'^image_encoder\.', 'vision_encoder.'),
+    (r'^vision_encoder\.blocks\.', 'vision_encoder.layers.'),
+    (r'patch_embed\.proj\.', 'patch_embed.projection.'),
+    (r'(vision_encoder\.layers\.\d+)\.norm(\d)', r'\1.layer_norm\2'),
+    (r'neck\.0\.', 'neck.conv1.'),
+    (r'neck\.1\.', 'neck.layer_norm1.'),
+    (r'neck\.2\.', 'neck.conv2.'),
+    (r'neck\.3\.', 'neck.layer_norm2.'),
+    (r'pe_layer\.positional_encoding_gaussian_matrix', 'shared_embedding.positional_embedding'),
+    (r'point_embeddings\.', 'point_embed.'),
+    (r'mask_downscaling\.0\.', 'mask_embed.conv1.'),
+    (r'mask_downscaling\.1\.', 'mask_embed.layer_norm1.'),
+    (r'mask_downscaling\.3\.', 'mask_embed.conv2.'),
+    (r'mask_downscaling\.4\.', 'mask_embed.layer_norm2.'),
+    (r'mask_downscaling\.6\.', 'mask_embed.conv3.'),
+    (r'(transformer\.layers\.\d+)\.norm(\d)', r'\1.layer_norm\2'),
+    (r'norm_final_attn', 'layer_norm_final_attn'),
+    (r'output_upscaling\.0\.', 'upscale_conv1.'),
+    (r'output_upscaling\.1\.', 'upscale_layer_norm.'),
+    (r'output_upscaling\.3\.', 'upscale_conv2.'),
+    (r'(output_hypernetworks_mlps\.\d+|iou_prediction_head)\.layers\.0\.', r'\1.proj_in.'),
+    (r'(output_hypernetworks_mlps\.\d+|iou_prediction_head)\.layers\.1\.', r'\1.layers.0.'),
+    (r'(output_hypernetworks_mlps\.\d+|iou_prediction_head)\.layers\.2\.', r'\1.proj_out.'),
+)
+_SHARED = 'prompt_encoder.shared_embedding.positional_embedding'
+
+
+@dataclass
+class SamImage:
+    """What SAM's image encoder makes of an image.
+
+    Attributes:
+        embedding: For the mask decoder, ``[1, 256, 64, 64]``.
+        q, k, v: Queries, keys and values of the last block, ``[heads, 64 * 64, d]``.
+        size: Height and width of the image within SAM's input, in pixels.
+    """
+
+    embedding: Tensor
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    size: Tuple[int, int]
+
+    @property
+    def grid(self) -> Tuple[int, int]:
+        """Rows and columns of the tokens that lie within the image."""
+        return self.size[0] // PATCH, self.size[1] // PATCH
+
+
+class SamTower(nn.Module):
+    """Segment Anything (Kirillov et al., ICCV 2023), frozen, in float32.
+
+    Args:
+        checkpoint: Meta's file (``sam_vit_b_01ec64.pth``) by path; a folder in ``transformers``'
+            layout, or a name on the Hugging Face Hub, ``facebook/sam-vit-base``.
+
+    Raises:
+        InputError: If ``transformers`` is not installed or the checkpoint cannot be used.
+    """
+
+    def __init__(self, checkpoint: str):
+        super().__init__()
+        self.model = _load(checkpoint).float().eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.model.shared_image_embedding.positional_embedding.device
+
+    def encode(self, pixels: np.ndarray) -> SamImage:
+        """Run the image encoder on RGB, uint8 ``[H, W, 3]``, resized to sides of at most 1024."""
+        size = resized(pixels.shape[:2], SIDE)
+        picture = Image.fromarray(pixels).resize(size[::-1], Image.BILINEAR)
+        mean, std = (torch.tensor(values, device=self.device) * 255 for values in IMAGENET)
+        x = torch.from_numpy(np.array(picture)).to(self.device).float()
+        x = ((x - mean) / std).permute(2, 0, 1)[None]
+        x = F.pad(x, (0, SIDE - size[1], 0, SIDE - size[0]))
+        encoder = self.model.vision_encoder
+        x = encoder.patch_embed(x)
+        x = x if encoder.pos_embed is None else x + encoder.pos_embed
+        *layers, last = encoder.layers
+        for layer in layers:
+            x = _output(layer(x))
+        heads = last.attn.num_attention_heads
+        q, k, v = last.attn.qkv(last.layer_norm1(x)).flatten(1, 2)[0].chunk(3, -1)
+        q, k, v = (part.unflatten(-1, (heads, -1)).transpose(0, 1) for part in (q, k, v))
+        return SamImage(encoder.neck(_output(last(x))), q, k, v, size)
+
+    def attention(self, image: SamImage, head: int, rows: Tensor) -> Tensor:
+        """Attention of some tokens of the last block to all, float32 ``[n, 64 * 64]``.
+
+        Args:
+            image: From :meth:`encode`.
+            head: Which head.
+            rows: Numbers of the tokens, row by row of 64.
+        """
+        attn = self.model.vision_encoder.layers[-1].attn
+        side = SIDE // PATCH
+        q, k = image.q[head, rows], image.k[head]
+        logits = ((q * q.shape[-1] ** -0.5) @ k.T).unflatten(1, (side, side))
+        place = torch.arange(side, device=rows.device)
+        down = rows[:, None] // side - place + side - 1  # query - key
+        across = rows[:, None] % side - place + side - 1
+        logits += torch.einsum('nd,nhd->nh', q, attn.rel_pos_h[down])[:, :, None]
+        logits += torch.einsum('nd,nwd->nw', q, attn.rel_pos_w[across])[:, None]
+        return logits.flatten(1).softmax(-1)
+
+    def masks(
+        self, image: SamImage, points: Tensor, boxes: Tensor, mask: Tensor
+    ) -> Tuple[Tensor, Tensor]:
+        """Run prompts and mask decoder, a mask for each region.
+
+        Args:
+            image: From :meth:`encode`.
+            points: A pixel of each of P regions, x and y in SAM's input, ``[P, 2]``.
+            boxes: x1, y1, x2, y2 of each, ``[P, 4]``.
+            mask: One prompt for all of them, ``[256, 256]``.
+
+        Returns:
+            Logits ``[P, 256, 256]``, and the qualities ``[P]`` that the decoder expects.
+        """
+        encoder = self.model.prompt_encoder
+        labels = torch.ones(1, len(points), 1, dtype=torch.int, device=points.device)
+        sparse, _ = encoder(points[None, :, None], labels, boxes[None], None)
+        masks, quality = self.model.mask_decoder(
+            image_embeddings=image.embedding,
+            image_positional_embeddings=self.model.get_image_wide_positional_embeddings(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=embed_mask(encoder.mask_embed, mask[None])[None],
+            multimask_output=False,
+        )[:2]
+        return masks[0, :, 0], quality[0, :, 0]
+
+
+def embed_mask(embedding: nn.Module, mask: Tensor) -> Tensor:
+    """Embed a mask prompt as Trident's program does.
+
+    It hands SAM a mask ``[1, 256, 256]`` without a batch, so that both LayerNorms of the embedding
+    normalise over the rows of each column and channel instead of over channels. The published
+    numbers come from that.
+
+    Args:
+        embedding: ``transformers``' ``SamMaskEmbedding``.
+        mask: ``[1, H, W]``.
+
+    Returns:
+        ``[256, H / 4, W / 4]``.
+    """
+    x = mask
+    for conv, norm in (
+        (embedding.conv1, embedding.layer_norm1),
+        (embedding.conv2, embedding.layer_norm2),
+    ):
+        x = conv(x)
+        centred = x - x.mean(1, keepdim=True)
+        x = centred / (centred.square().mean(1, keepdim=True) + norm.eps).sqrt()
+        x = F.gelu(norm.weight[:, None, None] * x + norm.bias[:, None, None])
+    return embedding.conv3(x)
+
+
+def resized(size: Tuple[int, int], longest: int) -> Tuple[int, int]:
+    """Height and width of which the larger is ``longest``, each rounded half up."""
+    scale = longest / max(size)
+    return tuple(math.floor(side * scale + 0.5) for side in size)
+
+
+def to_multiples(pixels: np.ndarray, multiple: int = PATCH) -> np.ndarray:
+    """Enlarge a picture ``[H, W, 3]`` to the next multiples of a patch, as OpenCV does."""
+    height, width = (-(-side // multiple) * multiple for side in pixels.shape[:2])
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _output(value: Any) -> Tensor:
+    """A layer's tokens; versions of ``transformers`` differ in what they return beside them."""
+    return value[0] if isinstance(value, tuple) else value
+
+
+def _load(checkpoint: str) -> nn.Module:
+    try:
+        from transformers import SamConfig, SamModel
+    except ImportError as error:
+        raise InputError(
+            f'Segment Anything needs transformers: pip install -e ".[sam]" ({error})'
+        ) from error
+    path = find_file(checkpoint)
+    if path is not None and path.is_file():
+        return _from_meta(path, SamConfig, SamModel)
+    try:
+        config = SamConfig.from_pretrained(checkpoint)
+        config.mask_decoder_config.layer_norm_eps = 1e-5  # Meta's, whatever is stated
+        return SamModel.from_pretrained(checkpoint, config=config, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model.image_encoder.sam.checkpoint='{checkpoint}' is neither Meta's file nor a model "
+            f'of transformers, such as facebook/sam-vit-base: {str(error).splitlines()[0]}'
+        ) from error
+
+
+def _from_meta(path: Path, config_class: Any, model_class: Any) -> nn.Module:
+    """Meta's file, whose sizes are read from its tensors."""
+    found = dict(_renamed(read_tensors(path)))
+    try:
+        positions = found['vision_encoder.pos_embed']
+        width, depth = positions.shape[-1], 0
+        spans = []
+        while f'vision_encoder.layers.{depth}.attn.rel_pos_h' in found:
+            spans.append(found[f'vision_encoder.layers.{depth}.attn.rel_pos_h'])
+            depth += 1
+        side = positions.shape[1]
+        vision = dict(
+            hidden_size=width,
+            num_hidden_layers=depth,
+            num_attention_heads=width // spans[0].shape[1],
+            mlp_dim=len(found['vision_encoder.layers.0.mlp.lin1.bias']),
+            global_attn_indexes=[n for n, span in enumerate(spans) if len(span) == 2 * side - 1],
+        )
+        config = config_class(vision_config=vision, mask_decoder_config=dict(layer_norm_eps=1e-5))
+        model = model_class(config)
+        found['shared_image_embedding.positional_embedding'] = found[_SHARED]
+        model.load_state_dict(found)
+    except (KeyError, IndexError, RuntimeError) as error:
+        reason = ' '.join(str(error).split())[:200]
+        raise InputError(
+            f"{path} is not a SAM of Meta's (such as sam_vit_b_01ec64.pth): {reason}"
+        ) from error
+    return model
+
+
+def _renamed(tensors: Dict[str, Tensor]) -> Iterator[Tuple[str, Tensor]]:
+    for name, tensor in tensors.items():
+        for pattern, new in _NAMES:
+            name = re.sub(pattern, new, name)
+        yield name, tensor
