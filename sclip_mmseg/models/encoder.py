@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ..towers.normalisation import Normalisation
 from ..towers.sam import SamTower
+from .file_image import FileImage
 from .fusion import WindowMaps
 from .picture import Picture
 from .view import View
@@ -60,7 +61,7 @@ class ImageEncoder(nn.Module):
         """Number of windows of a height and width in pixels to encode at a time."""
         raise NotImplementedError
 
-    def attention_map(self, view: View, text: Any) -> Tensor:
+    def attention_map(self, view: View, text: Any, file: Optional[FileImage] = None) -> Tensor:
         """See :meth:`.methods.Method.attention_map`.
 
         Raises:

@@ -20,6 +20,7 @@ from ..towers.sam import SamTower
 from ..towers.vit import matrices
 from ..utils.errors import InputError
 from .encoder import ImageEncoder
+from .file_image import FileImage
 from .fusion import CutImage, WindowMaps
 from .methods import Classify, Method
 from .picture import Picture, PictureFeatures
@@ -179,13 +180,19 @@ class CLIPImageEncoder(ImageEncoder):
         """L2-normalised patch features ``[B, h, w, D]``, float32; arguments as :meth:`forward`."""
         return F.normalize(self._run(view, text).float(), dim=-1)
 
-    def attention_map(self, view: View, text: Classify) -> Tensor:
-        """See :meth:`.methods.Method.attention_map`; other arguments as :meth:`forward`."""
+    def attention_map(self, view: View, text: Classify, file: Optional[FileImage] = None) -> Tensor:
+        """See :meth:`.methods.Method.attention_map`; other arguments as :meth:`forward`.
+
+        Args:
+            view: Images, each seen in one window.
+            text: The text head.
+            file: The image as in its file, for the methods that see it; of a view of one image.
+        """
         if not self.sees_picture:
             return self.method.attention_map(self.tower, view, text, **self._second_tower)
         maps = [
             self.method.attention_map(self.tower, picture, text, **self._second_tower)
-            for picture in map(self._one_window, view.split())
+            for picture in (self._one_window(each, file) for each in view.split())
         ]
         return torch.cat(maps)
 
@@ -198,11 +205,11 @@ class CLIPImageEncoder(ImageEncoder):
     def _see(self, picture: Picture, text: Classify) -> PictureFeatures:
         return self.method(self.tower, picture, text, **self._second_tower)
 
-    def _one_window(self, view: View) -> Picture:
+    def _one_window(self, view: View, file: Optional[FileImage] = None) -> Picture:
         """A view of one image as a picture of one window."""
         size = tuple(view.images.shape[-2:])
         image = CutImage(view, size, size, ((0, 0), (0, 0)), [Window(0, 0, *size)])
-        return Picture(image, size, self.choose_batch)
+        return Picture(image, size, self.choose_batch, file)
 
     @property
     def _second_tower(self) -> dict:

@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import build_model, load_config, load_images
+from helpers import ROOT, build_model, load_config, load_images
+from PIL import Image
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models.methods import Trident
@@ -66,8 +67,6 @@ def test_both_layouts_of_sam_load(sam_folder, tmp_path):
 
 
 def _input(pixels):
-    from PIL import Image
-
     picture = Image.fromarray(pixels).resize((1024, 640), Image.BILINEAR)
     mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
     x = ((torch.from_numpy(np.array(picture)) - mean) / std).permute(2, 0, 1)[None]
@@ -165,6 +164,15 @@ def _ring():
     labels[28:36, 28:36] = 0
     scores = torch.stack([labels == 0, labels == 1]).float() * 0.6 + 0.2
     return labels, scores
+
+
+def test_its_attention_map_is_sam_s(config, paths):
+    sys.path.insert(0, str(ROOT / 'tools/analysis_tools'))
+    from attention_maps import point_attention
+
+    width, height = Image.open(paths[0]).size
+    [weights] = point_attention(config(), str(paths[0]), [(width - 1, height - 1)], short_side=96)
+    assert weights.shape == (height, width) and weights.min() >= 0 < weights.std()
 
 
 def test_a_sure_mask_is_drawn_over_labels():

@@ -43,6 +43,14 @@ def test_maskclip_attends_to_the_point(clip_path, image):
     assert last[-14:, -14:].min() > 0.9 and last[:-20].max() == 0
 
 
+def test_a_method_of_whole_pictures_gets_regions(clip_path, dino_path, image):
+    cfg = load_config('ovstitcher_vit-b16_voc20', clip_path)
+    cfg.model.image_encoder.proxy.checkpoint = dino_path
+    cfg.model.image_encoder.method.blocks = (1,)
+    [weights] = point_attention(cfg, str(image), [(60, 40)], short_side=96)
+    assert weights.shape == (90, 120) and weights.min() >= 0 < weights.std()
+
+
 @pytest.mark.parametrize(
     'point, patch',
     [

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
 import cv2
+import mmcv
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,9 @@ from sclip_mmseg import InputError
 from sclip_mmseg.apis import read_picture
 from sclip_mmseg.config import read_config
 from sclip_mmseg.models import View
+from sclip_mmseg.models.file_image import FileImage
 from sclip_mmseg.models.segmentor import build_text_head
+from sclip_mmseg.regions import build_regions, resize_nearest
 from sclip_mmseg.utils.program import as_program
 from sclip_mmseg.visualization import beside, stack, titled
 from sclip_mmseg.visualization.drawing import GAP
@@ -118,16 +121,30 @@ def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side:
     if min(image.shape[-2:]) < patch:
         raise InputError(f'--short-side {short_side} is less than a patch of {patch} pixels')
     try:
-        if not hasattr(encoder, 'attention_map'):
-            raise NotImplementedError
-        [weights] = encoder.attention_map(View(image), text).cpu()
+        view = View(image, _regions(path, image) if encoder.needs_regions else None)
+        [weights] = encoder.attention_map(view, text, FileImage(path)).cpu()
     except NotImplementedError as error:
         name = type(getattr(encoder, 'method', encoder)).__name__
         raise InputError(f'{name} has no attention weights to draw') from error
-    patch = (encoder.tower if encoder.proxy is None else encoder.proxy.tower).patch_size
     size, resized = item['data_samples'].ori_shape, image.shape[-2:]
+    if encoder.method.needs_sam:  # its grid covers the image whatever its size
+        grid = weights.shape[:2]
+        at = [
+            [int(part * cells / side) for part, cells, side in zip((y, x), grid, size)]
+            for x, y in points
+        ]
+        maps = torch.stack([weights[row, column] for row, column in at])
+        return F.interpolate(maps[None], size, mode='nearest')[0]
+    patch = (encoder.tower if encoder.proxy is None else encoder.proxy.tower).patch_size
     maps = torch.stack([weights[patch_index(p, size, resized, patch)] for p in points])
     return to_image(maps, patch, resized, size)
+
+
+def _regions(path: str, image: Tensor) -> Tensor:
+    """Regions of even colour ``[1, H, W]`` of an image, at the size of ``[1, 3, H, W]``."""
+    pixels = mmcv.imread(path)
+    found = build_regions(dict(type='Felzenszwalb')).make(pixels, pixels.shape[:2])
+    return resize_nearest(found[None], image.shape[-2:]).to(image.device)
 
 
 class TextOnDemand:
