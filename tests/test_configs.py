@@ -1,10 +1,13 @@
 """The shipped configs hold the published values, and the metafiles are theirs."""
 
+import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from helpers import BENCHMARKS, ROOT, load_config
+from mmengine.config import Config
 from mmengine.fileio import load
 
 from sclip_mmseg.models.test_cfg import read_test_cfg
@@ -110,6 +113,22 @@ def test_data_root_is_beside_the_configs_or_where_the_environment_says(monkeypat
     monkeypatch.setenv('SCLIP_DATA_ROOT', '/my data')
     cfg = load_config('sclip_vit-b16_voc20')
     assert cfg.test_dataloader.dataset.data_root == '/my data/VOCdevkit/VOC2012'
+
+
+@pytest.mark.parametrize('name', ["o'brien", 'a "b"', "'''", r'C:\new', '{{x}}', '"""'])
+def test_any_name_of_a_data_root(monkeypatch, name):
+    monkeypatch.setenv('SCLIP_DATA_ROOT', f'/{name}/data')
+    assert load_config('sclip_vit-b16_voc21').data_root == f'/{name}/data'
+
+
+def test_a_clone_in_a_folder_with_quotes(monkeypatch, tmp_path):
+    monkeypatch.delenv('SCLIP_DATA_ROOT', raising=False)
+    clone = tmp_path / 'o\'brien "x"'
+    for folder in ('_base_', 'toy', 'sclip'):
+        shutil.copytree(ROOT / 'configs' / folder, clone / 'configs' / folder)
+    cfg = Config.fromfile(clone / 'configs/toy/sclip_toy_voc21.py')
+    assert Path(cfg.data_root).resolve() == clone / 'data'
+    assert Path(cfg.toy).resolve() == clone / 'data/toy'
 
 
 def test_all_are_valid():

@@ -72,14 +72,14 @@ def prepare(benchmark: str, args: argparse.Namespace) -> None:
     from sclip_mmseg.datasets.preparation.counts import compare_count
     from sclip_mmseg.datasets.preparation.raw import MissingRaw, RawData
     from sclip_mmseg.datasets.preparation.tasks import run_tasks
-    from sclip_mmseg.utils.files import lock_file
+    from sclip_mmseg.utils.files import lock_file, make_folder
 
     name = CONVERTERS[benchmark]
     plan = importlib.import_module(f'dataset_converters.{name}').plan
     if name == 'pascal_context':
         plan = partial(plan, annotation=args.context_annotation)
     if args.download:
-        args.raw.mkdir(parents=True, exist_ok=True)
+        make_folder(args.raw, 'name another folder with --raw')
     fetched = set()
     while True:
         try:

@@ -5,7 +5,7 @@ model = dict(
     image_encoder=dict(
         method=dict(
             type='LearnedCSA',
-            projection='{{fileDirname}}/../../work_dirs/projections/vit-b16_voc21.pt',
+            projection=r"""{{fileDirname}}/../../work_dirs/projections/vit-b16_voc21.pt""",
         )
     )
 )

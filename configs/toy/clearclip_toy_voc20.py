@@ -1,6 +1,6 @@
 _base_ = '../clearclip/clearclip_vit-b16_voc20.py'
 
-toy = '{{fileDirname}}/../../data/toy'
+toy = r"""{{fileDirname}}/../../data/toy"""
 model = dict(
     image_encoder=dict(clip=f'{toy}/toy_clip.safetensors'),
 )

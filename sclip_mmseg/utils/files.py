@@ -1,19 +1,23 @@
 """Files: found by any text, told apart by digest, made by one process at a time."""
 
+import contextlib
 import errno
 import hashlib
 import os
 import shutil
 import tempfile
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Iterable, Optional, Union
 
-from filelock import AcquireReturnProxy, FileLock
+from filelock import AcquireReturnProxy, FileLock, Timeout
+from mmengine.logging import print_log
 
 from .errors import InputError
 
 _CHUNK = 1 << 20
+_LOCK_TOLD, _LOCK_PATIENCE = 3.0, 600.0  # seconds until a wait is told, and until it ends
 # A full disk, a quota that is reached, and a disk that the system made read-only.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _ALGORITHMS = {32: 'MD5', 64: 'SHA-256'}  # by the number of hexadecimal digits
@@ -124,6 +128,8 @@ def explain_full_disk(error: OSError, folders: Iterable[Union[str, Path]]) -> st
 def lock_file(target: Path, remedy: str) -> AcquireReturnProxy:
     """Wait until no other process works on a file, whose folder is made when missing.
 
+    A wait of some seconds is told, and ends when nothing changed for long.
+
     Args:
         target: The file to be made.
         remedy: What to do where its folder cannot be written to.
@@ -132,10 +138,34 @@ def lock_file(target: Path, remedy: str) -> AcquireReturnProxy:
         A context at whose end the file is free again.
 
     Raises:
-        InputError: If the folder cannot be written to.
+        InputError: If the folder cannot be written to, or if the other process neither ends nor
+            writes files whose names start with that of ``target`` for 10 minutes.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(f'{target}.lock').acquire()
-    except OSError as error:
-        raise InputError(f'cannot write to {target.parent} ({error}): {remedy}') from error
+    lock = FileLock(f'{target}.lock')
+    seen, since = 0, time.monotonic()
+    while True:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return lock.acquire(timeout=_LOCK_TOLD)
+        except Timeout as error:
+            if not seen:
+                print_log(f'Waiting for another process, which holds {lock.lock_file}', 'current')
+            if (size := _written(target)) != seen:
+                seen, since = size, time.monotonic()
+            elif time.monotonic() - since > _LOCK_PATIENCE:
+                raise InputError(
+                    f'{lock.lock_file} has been held by another process for '
+                    f'{_LOCK_PATIENCE / 60:.0f} minutes, in which nothing was written: end that '
+                    'process, and run again'
+                ) from error
+        except OSError as error:
+            raise InputError(f'cannot write to {target.parent} ({error}): {remedy}') from error
+
+
+def _written(target: Path) -> int:
+    """Bytes of a file and of its parts, plus 1."""
+    size = 1
+    for name in os.listdir(target.parent):
+        with contextlib.suppress(FileNotFoundError):  # renamed meanwhile
+            size += os.stat(target.parent / name).st_size if name.startswith(target.name) else 0
+    return size

@@ -6,9 +6,12 @@ import signal
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Callable, List, Sequence
 
 from tqdm import tqdm
+
+from .errors import InputError
 
 
 def map_in_processes(
@@ -25,14 +28,27 @@ def map_in_processes(
 
     Returns:
         The results, in order.
+
+    Raises:
+        InputError: If a process is killed, such as for memory, or crashes.
     """
     if nproc == 1:
         return [function(item) for item in tqdm(items, **progress)]
     # As configs start workers: the default differs by Python, and forkserver imports all anew.
     context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
     with ProcessPoolExecutor(nproc, context, initializer=_start_process) as pool:
-        results = pool.map(function, items, chunksize=chunksize)
-        return list(tqdm(results, total=len(items), **progress))
+        results = []
+        try:
+            found = pool.map(function, items, chunksize=chunksize)
+            for result in tqdm(found, total=len(items), **progress):
+                results.append(result)
+        except BrokenProcessPool as error:
+            item = str(items[len(results)])[:300]
+            raise InputError(
+                f'a process was killed, or crashed, at {item} or soon after it: there is too '
+                'little memory, or a file is damaged (--nproc 1 ends at it)'
+            ) from error
+        return results
 
 
 def _start_process() -> None:

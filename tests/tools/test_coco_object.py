@@ -10,9 +10,9 @@ from dataset_converters.coco_object import to_object_labels
 
 
 def test_ids():
-    # person, bicycle; street sign (unused), stop sign; toothbrush, banner (stuff); void.
-    raw = np.array([[0, 1], [11, 12], [89, 91], [181, 255]], dtype=np.uint8)
-    assert to_object_labels(raw).tolist() == [[1, 2], [0, 12], [80, 0], [0, 0]]
+    # person, bicycle; fire hydrant, stop sign; toothbrush, banner (stuff); void.
+    raw = np.array([[0, 1], [10, 12], [89, 91], [181, 255]], dtype=np.uint8)
+    assert to_object_labels(raw).tolist() == [[1, 2], [11, 12], [80, 0], [0, 0]]
 
 
 def test_against_the_train_ids_of_coco_stuff(shared):

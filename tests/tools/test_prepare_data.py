@@ -29,7 +29,8 @@ from dataset_converters import ade20k, pascal_context, voc2012
 
 from sclip_mmseg import InputError
 from sclip_mmseg.datasets.preparation import archives, coco
-from sclip_mmseg.datasets.preparation.archives import Archive
+from sclip_mmseg.datasets.preparation.archives import Archive, FileEntry
+from sclip_mmseg.datasets.preparation.tasks import Task
 
 CLASSES = PascalContextDataset.METAINFO['classes']
 # As the official file numbers them: VOC's 20 first.
@@ -94,9 +95,9 @@ def voc_files(year, names=('a', 'b'), split='Segmentation'):
 COCO = {
     'val2017.zip': {'val2017/000000000139.jpg': JPG},
     'stuffthingmaps_trainval2017.zip': {
-        # person, bicycle, stop sign (12th); toothbrush, first and last stuff; void, two unused.
+        # person, bicycle, stop sign (12th); toothbrush, first and last stuff; void.
         'val2017/000000000139.png': encode(
-            np.array([[0, 1, 12], [89, 91, 181], [255, 11, 90]], dtype=np.uint8), 'PNG'
+            np.array([[0, 1, 12], [89, 91, 181], [255, 255, 255]], dtype=np.uint8), 'PNG'
         ),
         'train2017/000000000009.png': PNG,
     },
@@ -278,6 +279,179 @@ def test_cityscapes(tmp_path, raw, run):
     [label] = (tmp_path / 'out/cityscapes/gtFine').rglob('*.png')
     assert label.name == 'ulm_000000_000019_gtFine_labelTrainIds.png'
     assert label_at(label).tolist() == [[255, 255, 255], [0, 1, 18]]
+
+
+def write_raw(raw, benchmark, ids):
+    """Write the raw data of a benchmark, its labels having the given ids; the number of files."""
+    label = np.resize(np.array(ids), (2, 3))
+    if benchmark == 'cityscapes':
+        files = {}
+        for name in ('a', 'b'):
+            city = f'val/ulm/{name}'
+            files[f'leftImg8bit/{city}_leftImg8bit.png'] = JPG
+            content = IDS if name == 'a' else label
+            files[f'gtFine/{city}_gtFine_labelIds.png'] = encode(content, 'PNG')
+    elif benchmark == 'coco_stuff10k':
+        files = {'imageLists/test.txt': b'COCO_train2014_1\nCOCO_train2014_2\n'}
+        for name, content in (('1', np.ones((2, 3))), ('2', label)):
+            files[f'annotations/COCO_train2014_{name}.mat'] = mat(S=content)
+            files[f'images/COCO_train2014_{name}.jpg'] = JPG
+    else:
+        files = {
+            'val2017/1.jpg': JPG,
+            'val2017/2.jpg': JPG,
+            'val2017/1.png': encode(label * 0, 'PNG'),
+        }
+        files['val2017/2.png'] = encode(label, 'PNG')
+    write_files(raw, files)
+
+
+@pytest.mark.parametrize(
+    'benchmark, ids',
+    [
+        ('coco_stuff164k', np.array([0, 11], np.uint8)),
+        ('coco_stuff164k', np.array([1, 182], np.uint8)),
+        ('coco_stuff164k', np.array([0, 256], np.uint16)),
+        ('coco_object', np.array([0, 254], np.uint8)),
+        ('coco_object', np.array([0, 90], np.uint8)),
+        ('cityscapes', np.array([7, 34], np.uint8)),
+        ('cityscapes', np.array([7, 255], np.uint8)),
+        ('coco_stuff10k', np.array([1, 183], np.uint8)),
+        ('coco_stuff10k', np.array([1, 91], np.uint16)),
+        ('coco_stuff10k', np.array([1, 2.5])),
+    ],
+)
+def test_ids_that_the_raw_labels_do_not_have(tmp_path, raw, run, benchmark, ids):
+    write_raw(raw, benchmark, ids)
+    code, output = run(benchmark)
+    [strange] = ids[1:].tolist()
+    assert code and f'holds ids [{strange}], which these label maps do not have' in output
+    assert not [path for path in (tmp_path / 'out').rglob('*TrainIds.png')]
+    write_raw(raw, benchmark, ids[:1])
+    assert run(benchmark)[0] == 0
+
+
+def test_ids_beyond_the_459(tmp_path):
+    entry = FileEntry(tmp_path / 'a.mat')
+    for largest, message in ((459, None), (460, r'a.mat holds ids \[460\]')):
+        entry.path.write_bytes(mat(LabelMap=np.array([[0, largest]], np.uint16)))
+        if message is None:
+            assert pascal_context.read_mat(entry, pascal_context._FROM_459).tolist() == [[0, 0]]
+        else:
+            with pytest.raises(InputError, match=message):
+                pascal_context.read_mat(entry, pascal_context._FROM_459)
+
+
+@pytest.mark.parametrize('variable', [np.zeros((2, 2, 2)), 'text', {'a': 1}, np.array([[1j, 2]])])
+def test_a_variable_that_is_no_label_map(tmp_path, variable):
+    entry = FileEntry(tmp_path / 'a.mat')
+    entry.path.write_bytes(mat(LabelMap=variable))
+    with pytest.raises(InputError, match=r'a.mat (is not a label map|holds ids|cannot be read)'):
+        pascal_context.read_mat(entry, pascal_context._FROM_459)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda data: data['annos_segmentation'][0].update(category_id='2'),
+        lambda data: data['annos_segmentation'][0].update(category_id=460),
+        lambda data: data['annos_segmentation'][0].update(segmentation=[[1, 2, 3, 4]]),
+        lambda data: data['annos_segmentation'][0]['segmentation'].update(counts=[1, 10**12]),
+        lambda data: data['annos_segmentation'][0]['segmentation'].update(counts=[-1, 10]),
+        lambda data: data['annos_segmentation'][0]['segmentation'].update(counts=['a']),
+        lambda data: data['annos_segmentation'][0]['segmentation'].update(counts='\x01~~~~'),
+        lambda data: data['annos_segmentation'][0]['segmentation'].update(size=3),
+        lambda data: data['images'][0].update(height=10**9, width=10**9),
+        lambda data: data['images'][0].update(height=0),
+        lambda data: data['images'][0].pop('file_name'),
+        lambda data: data.update(images='text'),
+    ],
+)
+def test_a_json_with_something_wrong_inside(raw, run, change):
+    write_tar(raw / 'VOCtrainval_03-May-2010.tar', voc_files(2010, ('a', 'b'), 'Main'))
+    data = context_json()
+    change(data)
+    (raw / 'trainval_merged.json').write_text(json.dumps(data))
+    code, output = run('context59')
+    assert code and f'{raw / "trainval_merged.json"} ' in output
+
+
+@pytest.mark.parametrize('content', [b'\xff\xfe', b'[' * 100_000, b'{}', b''])
+def test_what_is_no_json(raw, run, content):
+    write_tar(raw / 'VOCtrainval_03-May-2010.tar', voc_files(2010, ('a', 'b'), 'Main'))
+    (raw / 'trainval_merged.json').write_bytes(content)
+    code, output = run('context59')
+    assert code and f'{raw / "trainval_merged.json"} ' in output
+
+
+@pytest.mark.parametrize('kind', ['zip', 'tar'])
+def test_files_that_claim_to_be_huge(raw, run, monkeypatch, kind):
+    monkeypatch.setattr(archives, '_LARGEST', 10)
+    if kind == 'zip':
+        write_zip(raw / 'ADEChallengeData2016.zip', ade_files())
+    else:
+        write_tar(raw / 'VOCtrainval_11-May-2012.tar', voc_files(2012))
+    code, output = run({'zip': 'ade20k', 'tar': 'voc21'}[kind])
+    assert code and 'claims to have 0 GiB' in output
+
+
+def test_an_array_that_claims_to_be_huge(tmp_path, monkeypatch):
+    entry = FileEntry(tmp_path / 'a.mat')
+    entry.path.write_bytes(mat(LabelMap=np.zeros((20, 20), np.uint8)))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 399)
+    with pytest.raises(InputError, match=r'a.mat claims to hold an image of \(20, 20\) pixels'):
+        pascal_context.read_mat(entry, pascal_context._FROM_459)
+
+
+def test_a_label_that_claims_to_be_huge(raw, run, monkeypatch):
+    write_raw(raw, 'coco_stuff164k', np.zeros(1, np.uint8))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 2)
+    code, output = run('coco_stuff164k')
+    assert code and '1.png cannot be read: Image size (6 pixels) exceeds limit' in output
+
+
+def test_a_split_that_is_no_text(raw, run):
+    files = voc_files(2012)
+    files['VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt'] = b'\xff\xff'
+    write_tar(raw / 'VOCtrainval_11-May-2012.tar', files)
+    code, output = run('voc21')
+    assert code and 'val.txt cannot be read' in output
+
+
+def test_an_encrypted_archive(raw, run):
+    path = raw / 'ADEChallengeData2016.zip'
+    write_zip(path, ade_files())
+    content = bytearray(path.read_bytes())
+    start = 0
+    while (start := content.find(b'PK\x01\x02', start)) >= 0:
+        content[start + 8] |= 1
+        start += 1
+    path.write_bytes(content)
+    code, output = run('ade20k')
+    assert code and 'cannot be read' in output and 'encrypted' in output
+
+
+def test_a_pipe_among_the_raw_files(raw, run):
+    os.mkfifo(raw / 'ADEChallengeData2016.zip')
+    code, output = run('ade20k')
+    assert code and 'holds neither ADEChallengeData2016.zip nor' in output
+
+
+def test_a_process_that_crashes(raw, run, monkeypatch):
+    monkeypatch.setattr(ade20k, 'pair_tasks', lambda *args: [Task(raw / 'a.png', Crash())] * 8)
+    write_zip(raw / 'ADEChallengeData2016.zip', ade_files())
+    code, output = run('ade20k')
+    assert code and 'a process was killed, or crashed, at a crash' in output
+
+
+class Crash:
+    archive = None
+
+    def read(self):
+        os._exit(1)
+
+    def __str__(self):
+        return 'a crash'
 
 
 def test_cityscapes_wants_a_login(raw, run):

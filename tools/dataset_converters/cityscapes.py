@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import List
 
 from sclip_mmseg.datasets.preparation.archives import Archive
-from sclip_mmseg.datasets.preparation.labels import id_table, map_ids
+from sclip_mmseg.datasets.preparation.labels import id_table, map_file
 from sclip_mmseg.datasets.preparation.raw import RawData
 from sclip_mmseg.datasets.preparation.splits import pair_tasks
 from sclip_mmseg.datasets.preparation.tasks import Task
@@ -15,7 +15,8 @@ IMAGES = Archive('leftImg8bit_trainvaltest.zip', page=_PAGE, login=True)
 LABELS = Archive('gtFine_trainvaltest.zip', page=_PAGE, login=True)
 # Raw ids of the 19 classes that are evaluated, in the order of their train ids.
 _EVALUATED = (7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33)
-_TRAIN_IDS = id_table(_EVALUATED)
+_RAW = range(34)  # all ids, licence plates (-1) not being drawn
+_TRAIN_IDS = id_table(_EVALUATED, others=_RAW)
 
 
 def plan(raw: RawData, out: Path) -> List[Task]:
@@ -31,5 +32,5 @@ def plan(raw: RawData, out: Path) -> List[Task]:
     images = raw.require(r'leftImg8bit/val/(\w+/\w+)_leftImg8bit\.png', IMAGES)
     labels = raw.require(r'gtFine/val/(\w+/\w+)_gtFine_labelIds\.png', LABELS)
     targets = 'leftImg8bit/val/{}_leftImg8bit.png', 'gtFine/val/{}_gtFine_labelTrainIds.png'
-    convert = partial(map_ids, table=_TRAIN_IDS)
+    convert = partial(map_file, table=_TRAIN_IDS)
     return pair_tasks(out / 'cityscapes', images, labels, targets, convert)

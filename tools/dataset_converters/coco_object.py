@@ -8,25 +8,28 @@ import numpy as np
 
 from sclip_mmseg.datasets.preparation import coco
 from sclip_mmseg.datasets.preparation.archives import FileEntry
-from sclip_mmseg.datasets.preparation.labels import id_table, map_ids
+from sclip_mmseg.datasets.preparation.labels import id_table, map_file, map_ids
 from sclip_mmseg.datasets.preparation.raw import RawData
 from sclip_mmseg.datasets.preparation.splits import pair_tasks
 from sclip_mmseg.datasets.preparation.tasks import Task
 
 # 0 for stuff and void, 1 to 80 for things.
-_OBJECT_IDS = id_table(coco.THINGS, first=1, other=0)
+_OBJECT_IDS = id_table(coco.THINGS, first=1, other=0, others=[*coco.STUFF, coco.VOID])
 
 
 def to_object_labels(raw: np.ndarray) -> np.ndarray:
     """Map COCO-Stuff's raw ids to COCO-Object's.
 
     Args:
-        raw: uint8 ``[H, W]``; things 0 to 90 with gaps, stuff up to 181, void 255.
+        raw: uint8 ``[H, W]``; things 0 to 89 with gaps, stuff 91 to 181, void 255.
 
     Returns:
         uint8 ``[H, W]``; 0 for stuff and void, 1 to 80 for things.
+
+    Raises:
+        InputError: If there are other ids.
     """
-    return _OBJECT_IDS[raw]
+    return map_ids(raw, _OBJECT_IDS, 'the label map')
 
 
 def plan(raw: RawData, out: Path) -> List[Task]:
@@ -45,5 +48,5 @@ def plan(raw: RawData, out: Path) -> List[Task]:
     if not images.keys() >= maps.keys():
         images = raw.require(r'val2017/(\d+)\.jpg', coco.IMAGES)
     targets = 'images/val2017/{}.jpg', 'annotations/val2017/{}_instanceTrainIds.png'
-    convert = partial(map_ids, table=_OBJECT_IDS)
+    convert = partial(map_file, table=_OBJECT_IDS)
     return pair_tasks(out / 'coco_object', images, maps, targets, convert)

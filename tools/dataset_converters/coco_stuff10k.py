@@ -1,19 +1,16 @@
 """COCO-Stuff 10k: the test split, with train ids made of the MATLAB files."""
 
-import io
 from pathlib import Path
 from typing import List
 
 import numpy as np
-from scipy.io import loadmat
 
 from sclip_mmseg.datasets.preparation.archives import Archive, Entry
 from sclip_mmseg.datasets.preparation.coco import CLASSES
-from sclip_mmseg.datasets.preparation.labels import id_table
+from sclip_mmseg.datasets.preparation.labels import id_table, map_ids, read_variable
 from sclip_mmseg.datasets.preparation.raw import RawData
 from sclip_mmseg.datasets.preparation.splits import pair_tasks, read_split
 from sclip_mmseg.datasets.preparation.tasks import Task
-from sclip_mmseg.utils.errors import InputError
 
 STUFF10K = Archive(
     'cocostuff-10k-v1.1.zip',
@@ -22,7 +19,7 @@ STUFF10K = Archive(
     'cocostuff-10k-v1.1.zip',
 )
 # COCO's numbers are the pixel maps' ids plus 1; 0 is unlabeled.
-_TRAIN_IDS = id_table([raw + 1 for raw in CLASSES], first=1, other=0)
+_TRAIN_IDS = id_table([raw + 1 for raw in CLASSES], first=1, other=0, others=[0])
 
 
 def read_mat(source: Entry) -> np.ndarray:
@@ -34,10 +31,7 @@ def read_mat(source: Entry) -> np.ndarray:
     Raises:
         InputError: If there is no label map, or it holds other ids.
     """
-    label = loadmat(io.BytesIO(source.read()), variable_names=['S']).get('S')
-    if label is None or label.ndim != 2 or label.max() >= len(_TRAIN_IDS):
-        raise InputError(f'{source} cannot be read: it holds no label map S of COCO-Stuff 10k')
-    return _TRAIN_IDS[label]
+    return map_ids(read_variable(source, 'S'), _TRAIN_IDS, source)
 
 
 def plan(raw: RawData, out: Path) -> List[Task]:

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import List
 
 from sclip_mmseg.datasets.preparation import coco
-from sclip_mmseg.datasets.preparation.labels import id_table, map_ids
+from sclip_mmseg.datasets.preparation.labels import id_table, map_file
 from sclip_mmseg.datasets.preparation.raw import RawData
 from sclip_mmseg.datasets.preparation.splits import pair_tasks
 from sclip_mmseg.datasets.preparation.tasks import Task
 
-_TRAIN_IDS = id_table(coco.CLASSES)
+_TRAIN_IDS = id_table(coco.CLASSES, others=[coco.VOID])
 
 
 def plan(raw: RawData, out: Path) -> List[Task]:
@@ -26,5 +26,5 @@ def plan(raw: RawData, out: Path) -> List[Task]:
     images = raw.require(r'val2017/(\d+)\.jpg', coco.IMAGES)
     maps = raw.require(r'val2017/(\d+)\.png', coco.MAPS)
     targets = 'images/val2017/{}.jpg', 'annotations/val2017/{}_labelTrainIds.png'
-    convert = partial(map_ids, table=_TRAIN_IDS)
+    convert = partial(map_file, table=_TRAIN_IDS)
     return pair_tasks(out / 'coco_stuff164k', images, maps, targets, convert)

@@ -1,7 +1,7 @@
 """PASCAL Context: 59 classes and background, of the JSON annotation or of the MATLAB files."""
 
-import io
 import json
+import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mmseg.datasets import PascalContextDataset
-from scipy.io import loadmat
+from PIL import Image
 
-from sclip_mmseg.datasets.preparation.archives import Archive, Entry, TextEntry
+from sclip_mmseg.datasets.preparation.archives import Archive, Entry, TextEntry, read_text
+from sclip_mmseg.datasets.preparation.labels import map_ids, read_variable
 from sclip_mmseg.datasets.preparation.raw import RawData
 from sclip_mmseg.datasets.preparation.splits import pair, read_split
 from sclip_mmseg.datasets.preparation.tasks import Task
@@ -91,7 +92,7 @@ def plan(raw: RawData, out: Path, annotation: Optional[str] = None) -> List[Task
     }
     tasks = []
     for target, text in texts.items():
-        if target.exists() and target.read_text().split() != text.split():
+        if target.exists() and target.read_bytes().split() != text.encode().split():
             raise InputError(
                 f'{root} was prepared from another annotation or set of images, as {target.name} '
                 'says: remove SegmentationClassContext and ImageSets/SegmentationContext there, '
@@ -111,9 +112,9 @@ def plan_json(raw: RawData) -> Dict[str, Label]:
         InputError: If the annotation is missing or is another kind of file.
     """
     [entry] = raw.require(_JSON, MERGED).values()
-    segments = defaultdict(list)
+    text, segments = read_text(entry), defaultdict(list)
     try:
-        data = json.loads(entry.read())
+        data = json.loads(text)
         for segment in data['annos_segmentation']:
             drawn = segment['category_id'], segment['segmentation']
             segments[segment['image_id']].append(drawn)
@@ -122,18 +123,25 @@ def plan_json(raw: RawData) -> Dict[str, Label]:
                 entry,
                 partial(
                     draw_segments,
-                    size=(image['height'], image['width']),
+                    size=_size_of(image),
                     segments=segments[image['image_id']],
                 ),
             )
             for image in data['images']
             if image['phase'] == 'val'
         }
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f'{entry} is not the annotation of PASCAL in Detail ({error!r}): get {MERGED.name} '
             f'from {MERGED.page}'
         ) from error
+
+
+def _size_of(image: dict) -> Tuple[int, int]:
+    size = int(image['height']), int(image['width'])
+    if min(size) < 1 or math.prod(size) > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f'an image of {size} pixels')
+    return size
 
 
 def draw_segments(
@@ -151,14 +159,17 @@ def draw_segments(
     """
     label = np.zeros(size, dtype=np.uint8)
     for category, segmentation in segments:
-        known = isinstance(segmentation, dict) and {'size', 'counts'} <= segmentation.keys()
-        if not known or tuple(segmentation['size']) != size:
-            raise InputError(
-                f'{source} has a segment that is not in run lengths of a {size[1]}×{size[0]} image'
-            )
-        if not 0 <= category < len(_FROM_459):
+        if category not in range(len(_FROM_459)):
             raise InputError(f'{source} has category {category}, PASCAL Context has 459')
-        label[decode_run_lengths(segmentation['counts'], size)] = _FROM_459[category]
+        try:
+            if tuple(segmentation['size']) != size:
+                raise ValueError(f'its size is {segmentation["size"]}')
+            label[decode_run_lengths(segmentation['counts'], size)] = _FROM_459[category]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f'{source} has a segment that is not in run lengths of a {size[1]}×{size[0]} '
+                f'image: {error!r}'
+            ) from error
     return label
 
 
@@ -173,9 +184,14 @@ def decode_run_lengths(counts: Union[str, Sequence[int]], size: Tuple[int, int])
 
     Returns:
         bool ``[H, W]``.
+
+    Raises:
+        ValueError: If the runs are not as long as the mask.
     """
     if isinstance(counts, str):
         counts = _read_counts(counts)
+    if min(counts, default=0) < 0 or sum(counts) != math.prod(size):
+        raise ValueError(f'its runs have {sum(counts)} pixels')
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(size[::-1]).T
 
@@ -223,7 +239,7 @@ def read_names(source: Entry) -> np.ndarray:
         The class of each number, uint8 ``[60]``.
     """
     table = np.zeros(60, dtype=np.uint8)
-    for number, name in re.findall(r'(\d+)\s*:\s*(\w+)', source.read().decode()):
+    for number, name in re.findall(r'(\d+)\s*:\s*(\w+)', read_text(source)):
         name = _RENAMED.get(name, name)
         if 0 < int(number) < 60 and name in CLASSES:
             table[int(number)] = CLASSES.index(name)
@@ -245,7 +261,4 @@ def read_mat(source: Entry, table: np.ndarray) -> np.ndarray:
     Raises:
         InputError: If there is no label map, or it holds larger ids than the table.
     """
-    label = loadmat(io.BytesIO(source.read())).get('LabelMap')
-    if label is None or label.ndim != 2 or label.max() >= len(table):
-        raise InputError(f'{source} holds no LabelMap of {len(table) - 1} classes')
-    return table[label]
+    return map_ids(read_variable(source, 'LabelMap'), table, source)

@@ -1,9 +1,12 @@
+import sys
+
 # What the benchmarks share: short side 336, evaluation at the original size.
 # The folder of all datasets: what the environment says, else `data/` of the clone, or, of an
 # installed package, of the current folder.
-data_root = '{{$SCLIP_DATA_ROOT:default}}'
-if data_root == 'default':
-    data_root = '{{fileDirname}}/../../../data'
+# (mmengine's own variables are put into this text with all their quotes; it refuses to import os.)
+data_root = sys.modules['os'].environ.get('SCLIP_DATA_ROOT')
+if not data_root:
+    data_root = r"""{{fileDirname}}/../../../data"""
     if '/.mim/' in data_root:
         data_root = 'data'
 

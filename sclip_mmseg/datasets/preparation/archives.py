@@ -1,13 +1,19 @@
 """Published archives, and files on their own, in a zip or in a tar, read alike."""
 
 import gzip
+import lzma
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Callable, Dict, Optional, Tuple, Union
+
+from ...utils.errors import InputError
+
+_LARGEST = 1 << 30  # bytes of a file in an archive: far more than a benchmark's images have
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,14 @@ class ZipEntry:
     member: str
 
     def read(self) -> bytes:
-        """The file's content."""
-        return _open(self.archive, zipfile.ZipFile).read(self.member)
+        """The file's content.
+
+        Raises:
+            InputError: If it claims to be larger than any that is wanted.
+        """
+        archive = _open(self.archive, zipfile.ZipFile)
+        _check_size(self, archive.getinfo(self.member).file_size)
+        return archive.read(self.member)
 
     def __str__(self) -> str:
         return f'{self.archive}:{self.member}'
@@ -76,7 +88,9 @@ class TarEntry:
 
         Raises:
             EOFError: If the archive ends before it.
+            InputError: If it claims to be larger than any that is wanted.
         """
+        _check_size(self, self.size)
         stream = _open(self.archive, _open_tar)
         stream.seek(self.offset)
         content = stream.read(self.size)
@@ -104,8 +118,30 @@ class TextEntry:
 
 
 Entry = Union[FileEntry, ZipEntry, TarEntry, TextEntry]
-# What zipfile, tarfile and gzip raise on an archive that is cut off or damaged.
-ARCHIVE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile)
+# What zipfile, tarfile and gzip raise on an archive that is cut off, damaged or encrypted.
+ARCHIVE_ERRORS = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
+    *(OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError, OverflowError),
+)
+
+
+def _check_size(entry: Entry, size: int) -> None:
+    if size > _LARGEST:
+        raise InputError(f'{entry} claims to have {size >> 30} GiB: fetch the archive again')
+
+
+def read_text(entry: Entry) -> str:
+    """A text file's content.
+
+    Raises:
+        InputError: If it cannot be read, or is not UTF-8 text.
+    """
+    try:
+        return entry.read().decode()
+    except InputError:
+        raise
+    except ARCHIVE_ERRORS as error:
+        raise InputError(f'{entry} cannot be read: {error}; fetch it again') from error
 
 
 # By process, since processes that are forked from one another share a file's position.

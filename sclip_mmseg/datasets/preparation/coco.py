@@ -18,5 +18,7 @@ MAPS = Archive(
 _UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 #: Ids of COCO's 80 things in COCO-Stuff's pixel maps.
 THINGS = tuple(number - 1 for number in range(1, 91) if number not in _UNUSED)
+STUFF = tuple(range(91, 182))
 #: Ids of the 80 things and 91 stuff classes, in the order of their train ids.
-CLASSES = (*THINGS, *range(91, 182))
+CLASSES = (*THINGS, *STUFF)
+VOID = 255

@@ -1,42 +1,97 @@
 """Label maps with other ids."""
 
 import io
+import math
 from typing import Sequence
 
 import numpy as np
 from PIL import Image
+from scipy.io import loadmat, whosmat
 
 from ...utils.errors import InputError
 from .archives import Entry
 
+_UNKNOWN = -1
 
-def map_ids(source: Entry, table: np.ndarray) -> np.ndarray:
+
+class UnknownIds(InputError):
+    """A label map is of another label set, or numbered otherwise."""
+
+
+def map_file(source: Entry, table: np.ndarray) -> np.ndarray:
     """Read a label map and replace its ids.
 
     Args:
-        source: An image file of one byte per pixel.
-        table: New id of each old one, uint8 ``[256]``.
+        source: An image file.
+        table: See :func:`map_ids`.
 
     Raises:
-        InputError: If the file is no label map.
+        InputError: See :func:`map_ids`.
     """
-    label = np.array(Image.open(io.BytesIO(source.read())))
-    if label.ndim != 2 or label.dtype != np.uint8:
-        raise InputError(f'{source} is no label map of one byte per pixel: {label.shape}')
-    return table[label]
+    return map_ids(np.array(Image.open(io.BytesIO(source.read()))), table, source)
 
 
-def id_table(ids: Sequence[int], first: int = 0, other: int = 255) -> np.ndarray:
+def map_ids(label: np.ndarray, table: np.ndarray, source: object) -> np.ndarray:
+    """Replace the ids of a label map.
+
+    Args:
+        label: Numbers ``[H, W]``.
+        table: See :func:`id_table`.
+        source: What is named in errors.
+
+    Returns:
+        uint8 ``[H, W]``.
+
+    Raises:
+        InputError: If it is not one number per pixel.
+        UnknownIds: If there are ids that the table does not have.
+    """
+    if label.ndim != 2 or label.dtype.kind not in 'buif':
+        raise InputError(
+            f'{source} is not a label map of one number per pixel: {label.shape}, {label.dtype}'
+        )
+    found = np.unique(label)
+    known = np.flatnonzero(table != _UNKNOWN)
+    strange = found[~np.isin(found, known)]
+    if len(strange):
+        raise UnknownIds(
+            f'{source} holds ids {strange[:5].tolist()}, which these label maps do not have: they '
+            'are another label set, or numbered otherwise'
+        )
+    return table[label.astype(np.int64)].astype(np.uint8)
+
+
+def read_variable(source: Entry, name: str) -> np.ndarray:
+    """Read an array of a MATLAB file.
+
+    Raises:
+        InputError: If there is none of this name, or it claims to be larger than an image.
+    """
+    content = io.BytesIO(source.read())
+    shapes = {variable: shape for variable, shape, _ in whosmat(content)}
+    if math.prod(shapes.get(name, ())) > Image.MAX_IMAGE_PIXELS:
+        raise InputError(f'{source} claims to hold an image of {shapes[name]} pixels')
+    array = loadmat(content, variable_names=[name]).get(name)
+    if not isinstance(array, np.ndarray):
+        raise InputError(f'{source} cannot be read: it holds no label map {name}')
+    return array
+
+
+def id_table(
+    ids: Sequence[int], first: int = 0, other: int = 255, others: Sequence[int] = ()
+) -> np.ndarray:
     """Table that numbers given ids in their order.
 
     Args:
-        ids: Ids, 0 to 255.
+        ids: Ids that become classes.
         first: New id of the first one.
-        other: New id of all that are not given.
+        other: New id of all others.
+        others: The others. Ids that are in neither are unknown.
 
     Returns:
-        uint8 ``[256]``.
+        New id of each old one, -1 for those that are unknown, int16 up to the largest id.
     """
-    table = np.full(256, other, dtype=np.uint8)
+    table = np.full(max(*ids, *others, 0) + 1, _UNKNOWN, dtype=np.int16)
+    table[list(others)] = other
     table[list(ids)] = np.arange(first, first + len(ids))
     return table

@@ -116,7 +116,8 @@ def _walk(root: Path) -> List[Path]:
             folders.clear()
             continue
         seen.add(real)
-        files += [Path(folder, name).relative_to(root) for name in names]
+        paths = (Path(folder, name) for name in names)
+        files += [path.relative_to(root) for path in paths if path.is_file()]  # not a pipe
     return files
 
 

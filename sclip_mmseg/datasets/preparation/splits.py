@@ -6,7 +6,7 @@ from typing import Callable, Dict, Iterable, List, Optional, Tuple
 import numpy as np
 
 from ...utils.errors import InputError
-from .archives import Entry
+from .archives import Entry, read_text
 from .tasks import Task
 
 
@@ -66,4 +66,4 @@ def pair_tasks(
 
 def read_split(entry: Entry) -> List[str]:
     """The names that a split file lists, one per line."""
-    return entry.read().decode().split()
+    return read_text(entry).split()

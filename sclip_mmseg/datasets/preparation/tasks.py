@@ -12,18 +12,13 @@ from scipy.io.matlab import MatReadError
 
 from ...utils.errors import InputError
 from ...utils.files import digest_of
+from ...utils.images import UNREADABLE
 from ...utils.processes import map_in_processes
 from .archives import ARCHIVE_ERRORS, Entry, FileEntry
+from .labels import UnknownIds
 
 # What archives, Pillow and SciPy raise on damaged files or ones of another kind.
-_UNREADABLE = (
-    *ARCHIVE_ERRORS,
-    MatReadError,
-    NotImplementedError,
-    OSError,
-    SyntaxError,
-    ValueError,
-)
+_UNREADABLE = (*ARCHIVE_ERRORS, *UNREADABLE, MatReadError, TypeError, IndexError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -70,6 +65,9 @@ class Task:
         Image.fromarray(self.convert(self.source)).save(buffer, 'PNG')
         return buffer.getvalue()
 
+    def __str__(self) -> str:
+        return str(self.source)
+
 
 def _write(target: Path, content: bytes) -> None:
     part = target.with_name(target.name + '.part')
@@ -98,14 +96,21 @@ def run_tasks(tasks: Sequence[Task], digests: Dict[Path, str], nproc: int, title
         Number of files made.
 
     Raises:
-        InputError: If an archive has another digest than published, or a file cannot be read.
+        InputError: If an archive has another digest than published, or a file cannot be read. If
+            label maps hold unknown ids, those that were made of the others are removed.
     """
     todo = [task for task in tasks if not task.target.exists()]
     for path in sorted({task.source.archive for task in todo if task.source.archive}):
         if path in digests:
             _verify(path, digests[path])
-    if todo:
-        map_in_processes(Task.run, todo, nproc, chunksize=4, desc=title, unit='file')
+    try:
+        if todo:
+            map_in_processes(Task.run, todo, nproc, chunksize=4, desc=title, unit='file')
+    except UnknownIds:  # the others may look as if they were right
+        for task in todo:
+            if task.convert:
+                task.target.unlink(missing_ok=True)
+        raise
     return len(todo)
 
 
