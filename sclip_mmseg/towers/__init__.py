@@ -9,10 +9,11 @@ from .checkpoint import (
 )
 from .layouts import DINO, Layout, build_image_tower, build_text_tower
 from .repository import find_weights
+from .positions import Resampling, Rotary
 from .tensor_files import read_tensors
 from .text import TextTower
 from .tokens import BlockTokens, Grid, Tokens
-from .vit import Block, Resampling, VisionTransformer, attention_logits
+from .vit import Block, VisionTransformer, attention_logits
 
 __all__ = [
     'DINO',
@@ -21,6 +22,7 @@ __all__ = [
     'Grid',
     'Layout',
     'Resampling',
+    'Rotary',
     'TextTower',
     'Tokens',
     'VisionTransformer',

@@ -6,27 +6,20 @@ steps, then :meth:`VisionTransformer.read_out`. Most ask :meth:`VisionTransforme
 what they need of which block.
 """
 
-import math
-from typing import Callable, Collection, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple
+from typing import Callable, Collection, Dict, Iterator, Mapping, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .positions import (
+    Resampling,
+    Rotary,
+    Turns,
+    resample_positions,
+    rotary_turns,
+)
 from .tokens import BlockTokens, Grid, Tokens
-
-
-class Resampling(NamedTuple):
-    """How a position embedding is fitted to another patch grid, always bicubically.
-
-    Attributes:
-        offset: DINO's scale factor ``(n + offset) / √N``, wherever the number of patches differs;
-            None to resample to the exact size, wherever the grid differs.
-        antialias: Whether to low-pass where the grid shrinks.
-    """
-
-    offset: Optional[float] = 0.1
-    antialias: bool = False
 
 
 class LayerNorm(nn.LayerNorm):
@@ -72,24 +65,32 @@ class Block(nn.Module):
         self.scale2 = nn.Parameter(torch.empty(width)) if layer_scale else None
 
     def forward(self, x: Tensor, mask: Optional[Tensor] = None) -> Tensor:
-        """Run the block on ``[B, N, width]``; ``mask`` ``[N, N]`` is added to the logits."""
+        """Run the block on ``[B, N, width]``; ``mask`` ``[N, N]`` is added to the logits.
+
+        Not for towers with rotary positions.
+        """
         q, k, v = self.project(self.norm1(x))
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.merge(x, mixed)
 
     def observe(
-        self, x: Tensor, wanted: Collection[str], complete: bool = True
+        self,
+        x: Tensor,
+        wanted: Collection[str],
+        turns: Optional[Turns] = None,
+        complete: bool = True,
     ) -> Tuple[Tensor, Dict[str, Tensor]]:
         """Run the block, and return what is wanted of it too.
 
         Args:
             x: ``[B, N, width]``.
             wanted: Names of attributes of :class:`.tokens.BlockTokens`.
+            turns: See :meth:`project`.
             complete: Whether to run the block; else its input is returned, and what can be had
                 without the output.
         """
         normalised = self.norm1(x)
-        q, k, v = self.project(normalised)
+        q, k, v = self.project(normalised, turns)
         found = dict(input=x, normalised=normalised, q=q, k=k, v=v)
         del normalised  # not to be held any longer than it is needed
         if 'weights' in wanted:
@@ -117,10 +118,18 @@ class Block(nn.Module):
         q, _, _ = self.project(self.norm1(x))
         return self.merge(x, F.scaled_dot_product_attention(q, k, v, attn_mask=seen))
 
-    def project(self, normalised: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values ``[B, heads, N, d]`` of the normalised input."""
+    def project(
+        self, normalised: Tensor, turns: Optional[Turns] = None
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values ``[B, heads, N, d]`` of the normalised input.
+
+        Args:
+            normalised: ``[B, N, width]``.
+            turns: Rotary positions of the N tokens; None to leave them out.
+        """
         qkv = self.qkv(normalised).unflatten(-1, (3, self.heads, -1))
-        return qkv.permute(2, 0, 3, 1, 4).unbind()
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
+        return (q, k, v) if turns is None else (turns(q), turns(k), v)
 
     def join(self, mixed: Tensor) -> Tensor:
         """Join the heads of mixed values ``[B, heads, N, d]`` and project them, no residual."""
@@ -152,7 +161,7 @@ def attention_logits(q: Tensor, k: Tensor) -> Tensor:
 
 
 class VisionTransformer(nn.Module):
-    """Images → tokens: the class token and registers (the prefix), then N patches, row by row.
+    """Images → tokens: class tokens and registers (the prefix), then N patches, row by row.
 
     Args:
         width: Of the tokens.
@@ -160,12 +169,16 @@ class VisionTransformer(nn.Module):
         depth: Number of blocks.
         hidden: Width of the MLPs' hidden layers.
         patch_size: Side of a patch in pixels.
-        positions: Number of position embeddings, the class token's included.
+        positions: Number of position embeddings, the class token's included; 0 for none.
         output_dim: Width of the projection at the end; None for none (DINO).
+        class_tokens: Number of class tokens.
+        class_position: Whether the class token has a position, as the first one.
         registers: Number of register tokens.
         patch_bias: Whether the patch embedding has a bias.
         pre_norm: Whether tokens are normalised before the first block (CLIP).
+        final_norm: Whether they are after the last one.
         resampling: How positions are fitted to other grids.
+        rotary: Rotary positions, with or without other ones; None for none.
         quick_gelu, layer_scale, eps: See :class:`Block`.
     """
 
@@ -178,28 +191,36 @@ class VisionTransformer(nn.Module):
         patch_size: int,
         positions: int,
         output_dim: Optional[int] = None,
+        class_tokens: int = 1,
+        class_position: bool = True,
         registers: int = 0,
         patch_bias: bool = False,
         pre_norm: bool = True,
+        final_norm: bool = True,
         resampling: Resampling = Resampling(),  # noqa: B008 - immutable
+        rotary: Optional[Rotary] = None,
         quick_gelu: bool = True,
         layer_scale: bool = False,
         eps: float = 1e-5,
     ):
         super().__init__()
+
+        def table(count: int) -> Optional[nn.Parameter]:
+            return nn.Parameter(torch.empty(count, width)) if count else None
+
         self.width, self.heads, self.patch_size = width, heads, patch_size
         self.output_dim = output_dim or width
-        self.num_prefix_tokens = 1 + registers
-        self.resampling = resampling
+        self.num_prefix_tokens = class_tokens + registers
+        self.class_position = class_position
+        self.resampling, self.rotary = resampling, rotary
         self.patch_embed = nn.Conv2d(3, width, patch_size, patch_size, bias=patch_bias)
-        self.class_token = nn.Parameter(torch.empty(width))
-        self.registers = nn.Parameter(torch.empty(registers, width)) if registers else None
-        self.positions = nn.Parameter(torch.empty(positions, width))
+        self.class_token, self.registers = table(class_tokens), table(registers)
+        self.positions = table(positions)
         self.norm_pre = LayerNorm(width, eps) if pre_norm else nn.Identity()
         self.blocks = nn.ModuleList(
             Block(width, heads, hidden, quick_gelu, layer_scale, eps) for _ in range(depth)
         )
-        self.norm = LayerNorm(width, eps)
+        self.norm = LayerNorm(width, eps) if final_norm else nn.Identity()
         self.proj = nn.Parameter(torch.empty(width, output_dim)) if output_dim else None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -233,7 +254,7 @@ class VisionTransformer(nn.Module):
             resampling: Another rule than the tower's.
         """
         x, grid = self.embed(images, resampling)
-        tokens = Tokens(x, grid)
+        tokens, turns = Tokens(x, grid), self._turns(grid)
         copies = seen = None
         if scope is not None:
             copies = x[:, :1].expand(-1, scope.shape[1], -1)
@@ -247,7 +268,7 @@ class VisionTransformer(nn.Module):
             summed = [name for name, numbers in sums.items() if number in numbers]
             wanted = {*kept, *summed, *(() if copies is None else 'kv')}
             complete = number < final or number not in asked or 'output' in wanted
-            x, found = block.observe(x, wanted, complete)
+            x, found = block.observe(x, wanted, turns, complete)
             if copies is not None:
                 copies = block.attend(copies, found['k'], found['v'], seen)
             if kept:
@@ -284,15 +305,25 @@ class VisionTransformer(nn.Module):
             Tokens ``[B, prefix + N, width]``, and the grid's rows and columns.
         """
         grid = self.grid(images)
-        patches = embed_patches(self.patch_embed, images.to(self.dtype))
-        start = self.class_token.to(patches.dtype).expand(patches.shape[0], 1, -1)
-        positions = self.positions.float()
-        positions = resample_positions(positions, grid, resampling or self.resampling)
-        x = torch.cat([start, patches], 1) + positions.to(patches.dtype)
-        if self.registers is not None:
-            registers = self.registers.to(x.dtype).expand(x.shape[0], -1, -1)
-            x = torch.cat([x[:, :1], registers, x[:, 1:]], 1)
-        return self.norm_pre(x), grid
+        x = embed_patches(self.patch_embed, images.to(self.dtype))
+        prefix = [table for table in (self.class_token, self.registers) if table is not None]
+        prefix = [table.to(x.dtype) for table in prefix]
+        if self.positions is not None:
+            own = int(self.class_position)
+            rule = resampling or self.resampling
+            positions = resample_positions(self.positions.float(), grid, rule, own).to(x.dtype)
+            if own:
+                prefix[0] = prefix[0] + positions[:1]
+            x = x + positions[own:]
+        prefix = [table.expand(x.shape[0], -1, -1) for table in prefix]
+        return self.norm_pre(torch.cat([*prefix, x], 1)), grid
+
+    def _turns(self, grid: Grid) -> Optional[Turns]:
+        """The rotary positions of all tokens; None without."""
+        if self.rotary is None:
+            return None
+        head = self.width // self.heads
+        return rotary_turns(self.rotary, grid, self.num_prefix_tokens, head, self.device)
 
     def read_out(self, x: Tensor) -> Tensor:
         """Final norm and projection of ``[..., width]``, to ``[..., output_dim]``."""
@@ -361,36 +392,3 @@ def round_matrices(tower: nn.Module) -> bool:
         changed = changed or not rounded.equal(parameter.data)
         parameter.data = rounded
     return changed
-
-
-def resample_positions(positions: Tensor, grid: Grid, resampling: Resampling) -> Tensor:
-    """Fit a position embedding with a class token to a patch grid.
-
-    Args:
-        positions: ``[1 + N, D]``, the class token's first, N a square.
-        grid: Patch rows and columns wanted.
-        resampling: The rule.
-
-    Returns:
-        ``[1 + rows * columns, D]``.
-    """
-    patches = resample_patches(positions[1:], grid, resampling)
-    return torch.cat([positions[:1], patches])
-
-
-def resample_patches(positions: Tensor, grid: Grid, resampling: Resampling) -> Tensor:
-    """Fit the position embedding ``[N, D]`` of patches alone; see :func:`resample_positions`."""
-    rows, columns = grid
-    side = math.isqrt(len(positions))
-    offset = resampling.offset
-    if grid == (side, side) or (offset is not None and rows * columns == len(positions)):
-        return positions
-    patches = F.interpolate(
-        positions.unflatten(0, (side, side)).permute(2, 0, 1)[None],
-        size=grid if offset is None else None,
-        scale_factor=None if offset is None else [(n + offset) / side for n in grid],
-        mode='bicubic',
-        align_corners=False,
-        antialias=resampling.antialias,
-    )
-    return patches[0].flatten(1).T

@@ -12,8 +12,9 @@ from helpers import needs, seeded_clip
 from sclip_mmseg import InputError
 from sclip_mmseg.models import CLIPImageEncoder, View
 from sclip_mmseg.towers import Resampling, load_image_tower
+from sclip_mmseg.towers.positions import resample_positions
 from sclip_mmseg.towers.proxy import ProxyTower
-from sclip_mmseg.towers.vit import attention_logits, resample_positions
+from sclip_mmseg.towers.vit import attention_logits
 from sclip_mmseg.utils.compat import openai_clip
 
 

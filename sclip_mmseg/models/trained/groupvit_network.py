@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...towers import Block, Resampling, attention_logits
-from ...towers.vit import Grid, LayerNorm, embed_patches, resample_patches
+from ...towers.positions import resample_patches
+from ...towers.vit import Grid, LayerNorm, embed_patches
 
 
 class StageSizes(NamedTuple):
