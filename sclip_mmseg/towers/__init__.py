@@ -8,8 +8,8 @@ from .checkpoint import (
     text_options,
 )
 from .layouts import DINO, Layout, build_image_tower, build_text_tower
-from .repository import find_weights
 from .positions import Resampling, Rotary
+from .repository import find_weights
 from .tensor_files import read_tensors
 from .text import TextTower
 from .tokens import BlockTokens, Grid, Tokens

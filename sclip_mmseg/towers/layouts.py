@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Callable, Dict, Iterable, Mapping, Sequence, Tuple, Union
 
@@ -12,6 +12,8 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..utils.errors import InputError, join_first
+from .normalisation import CLIP, HALF, IMAGENET, Normalisation
+from .positions import Resampling, Rotary
 from .text import TextTower
 from .vit import VisionTransformer
 
@@ -25,12 +27,9 @@ VOCABULARY = 49408  # tokens of OpenAI's tokenizer
 # Tensors that are no weights, or of which the configs decide; poolers and classifiers.
 _HARMLESS = re.compile(
     r'(^|\.)(logit_(scale|bias)|attn_mask|position_ids|input_resolution|context_length|vocab_size|'
-    r'mask_token|num_batches_tracked|(pooler|classifier|head)\..*)$'
+    r'mask_token|num_batches_tracked|(pooler|classifier|head|_heads|_feature_projections)\..*)$'
 )
 _CHANGES = re.compile(r'lora_|adapter|prompt|(^|\.)ctx$|\bia3_|positional_embedding_res')
-
-# Width of an image tower → width of its heads, where this is not 64: OpenCLIP's ViT-H, g and bigG.
-_HEAD_WIDTHS = {1280: 80, 1408: 88, 1664: 104}
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,16 @@ class Layout:
         names: Tensors outside the blocks: our name, with or without its last part → theirs.
         block: What their names of a block's tensors begin with, ``{}`` standing for its number.
         parts: Tensors of a block: our name, with or without its last part → theirs.
+        gated: What is added or replaced in ``parts`` where MLPs are gated (SwiGLU).
         prefix: What the names of all tensors that belong to the tower alone begin with, one or
             several.
         ignored: Names of those that are no weights.
         transposed: Our names of tensors that they store transposed.
+        optional: Our names of tensors that a file may lack, and the tower does then.
         options: Arguments of the tower.
+        normalisation: Of the images, where the file does not hold its ``mean`` and ``std``.
+        head_widths: Width of a tower → width of its heads, where this is not 64.
+        flat_patches: Whether the patch embedding is a matrix, not a convolution.
     """
 
     names: Mapping[str, str]
@@ -54,7 +58,13 @@ class Layout:
     prefix: Union[str, Tuple[str, ...]]
     ignored: Sequence[str] = ()
     transposed: Sequence[str] = ()
+    gated: Mapping[str, str] = field(default_factory=dict)
+    optional: Sequence[str] = ('registers',)
     options: Mapping[str, Any] = field(default_factory=dict)
+    normalisation: Normalisation = CLIP
+    # OpenCLIP's ViT-H, g and bigG; RADIO's ViT-H is as wide as the first.
+    head_widths: Mapping[int, int] = field(default_factory={1280: 80, 1408: 88, 1664: 104}.copy)
+    flat_patches: bool = False
 
     def name_of(self, name: str) -> str:
         """Their name of one of our tensors."""
@@ -83,15 +93,29 @@ class Layout:
         if theirs not in found:
             raise InputError(f"{source} is not a whole checkpoint of a ViT: it lacks '{theirs}'")
         tensor = found[theirs]
+        if name == 'patch_embed.weight' and tensor.ndim == 2 and self.flat_patches:
+            tensor = _as_convolution(tensor)
         if tensor.ndim < ndim or not tensor.numel():
             expected = f'{ndim} dimensions' if tensor.numel() else 'elements'
             raise InputError(f'{source}: {theirs} is {tuple(tensor.shape)}, expected {expected}')
         return tensor.T if name in self.transposed else tensor
 
+    def rows(self, name: str, width: int, found: StateDict, source: str, ndim: int = 1) -> int:
+        """How many rows a table of ours has in the file; 0 where it has none and needs none.
+
+        Raises:
+            InputError: As :meth:`get`.
+        """
+        theirs = self.name_of(name)
+        absent = theirs not in found or not found[theirs].numel()
+        if name not in self.names or (name in self.optional and absent):
+            return 0
+        return self.get(name, found, source, ndim).numel() // width
+
     def owns(self, theirs: str) -> bool:
         """Whether a name of theirs is one of this tower's."""
         names = tuple(self.names.values())
-        return theirs.startswith(self.prefix) or theirs.startswith(names)
+        return theirs.startswith(self.prefix) or theirs.startswith(names) or theirs in self.ignored
 
     def depth(self, found: StateDict, source: str) -> int:
         """Number of blocks in the file.
@@ -110,6 +134,13 @@ class Layout:
                 f"'{block}…', but has those of block {max(numbers)}"
             )
         return len(numbers)
+
+
+def _as_convolution(weight: Tensor) -> Tensor:
+    """A patch embedding ``[width, 3 * side ** 2]`` as a convolution's, where it is one."""
+    side = math.isqrt(weight.shape[1] // 3)
+    fits = weight.shape[1] == 3 * side**2
+    return weight.unflatten(1, (3, side, side)) if fits else weight
 
 
 def _rename(name: str, table: Mapping[str, str]) -> str:
@@ -192,7 +223,19 @@ HUGGING_FACE_TEXT = Layout(
     transposed=('proj',),
 )
 
+# Of towers with pre-norm blocks of exact GELU and no norm before them.
 _DINO_OPTIONS = dict(pre_norm=False, quick_gelu=False, eps=1e-6)
+_DINO_GATED = {'gate': 'mlp.w1', 'fc1': 'mlp.w2', 'fc2': 'mlp.w3'}  # see join_projections
+_DINO_PARTS = {
+    'norm1': 'norm1',
+    'qkv': 'attn.qkv',
+    'out': 'attn.proj',
+    'scale1': 'ls1.gamma',
+    'norm2': 'norm2',
+    'fc1': 'mlp.fc1',
+    'fc2': 'mlp.fc2',
+    'scale2': 'ls2.gamma',
+}
 #: DINO and DINOv2, as Meta publishes their backbones.
 DINO = Layout(
     names={
@@ -203,19 +246,12 @@ DINO = Layout(
         'norm': 'norm',
     },
     block='blocks.{}.',
-    parts={
-        'norm1': 'norm1',
-        'qkv': 'attn.qkv',
-        'out': 'attn.proj',
-        'scale1': 'ls1.gamma',
-        'norm2': 'norm2',
-        'fc1': 'mlp.fc1',
-        'fc2': 'mlp.fc2',
-        'scale2': 'ls2.gamma',
-    },
+    parts=_DINO_PARTS,
+    gated=_DINO_GATED,
     prefix='',
     ignored=('mask_token',),
     options=_DINO_OPTIONS,
+    normalisation=IMAGENET,
 )
 
 _TRANSFORMERS_NAMES = {
@@ -235,6 +271,7 @@ _TRANSFORMERS_REST = dict(
     prefix=('embeddings.', 'encoder.', 'layernorm.'),  # not the pooler, nor a classifier
     ignored=('embeddings.mask_token',),
     options=_DINO_OPTIONS,
+    normalisation=IMAGENET,
 )
 #: DINO as Hugging Face's ``ViTModel``.
 HUGGING_FACE_DINO = Layout(
@@ -256,7 +293,153 @@ HUGGING_FACE_DINOV2 = Layout(
         'fc2': 'mlp.fc2',
         'scale2': 'layer_scale2.lambda1',
     },
+    gated={'gate': 'mlp.w1', 'fc1': 'mlp.w2', 'fc2': 'mlp.weights_out'},  # see join_projections
     **_TRANSFORMERS_REST,
+)
+
+
+_DINOV3_OPTIONS = dict(_DINO_OPTIONS, eps=1e-5, rotary=Rotary(base=100.0))
+#: DINOv3, as Meta publishes its backbones.
+DINOV3 = Layout(
+    names={
+        'class_token': 'cls_token',
+        'registers': 'storage_tokens',
+        'patch_embed': 'patch_embed.proj',
+        'periods': 'rope_embed.periods',
+        'norm': 'norm',
+    },
+    block='blocks.{}.',
+    parts=_DINO_PARTS,
+    gated=_DINO_GATED,
+    prefix='',
+    # The norm of the class token is for a training on crops.
+    ignored=('mask_token', 'local_cls_norm.weight', 'local_cls_norm.bias'),
+    options=_DINOV3_OPTIONS,
+    normalisation=IMAGENET,
+)
+#: DINOv3 as Hugging Face's ``DINOv3ViTModel``.
+HUGGING_FACE_DINOV3 = Layout(
+    names={
+        'class_token': 'embeddings.cls_token',
+        'registers': 'embeddings.register_tokens',
+        'patch_embed': 'embeddings.patch_embeddings',
+        'norm': 'norm',
+    },
+    block='layer.{}.',
+    parts={
+        'norm1': 'norm1',
+        'qkv': 'attention.qkv_proj',  # see join_projections
+        'out': 'attention.o_proj',
+        'scale1': 'layer_scale1.lambda1',
+        'norm2': 'norm2',
+        'fc1': 'mlp.up_proj',
+        'fc2': 'mlp.down_proj',
+        'scale2': 'layer_scale2.lambda1',
+    },
+    gated={'gate': 'mlp.gate_proj'},
+    prefix=('embeddings.', 'layer.', 'model.layer.', 'norm.'),
+    ignored=('embeddings.mask_token',),
+    options=_DINOV3_OPTIONS,
+    normalisation=IMAGENET,
+)
+
+_CONDITIONER = {'mean': 'input_conditioner.norm_mean', 'std': 'input_conditioner.norm_std'}
+_RADIO_REST = dict(
+    flat_patches=True,
+    gated={'gate': 'mlp.gate_proj', 'fc1': 'mlp.up_proj', 'fc2': 'mlp.down_proj'},
+    optional=('norm', *_CONDITIONER),
+    options=dict(
+        _DINO_OPTIONS,
+        class_position=False,
+        resampling=Resampling(offset=None, mode='bilinear', crop=True),
+    ),
+)
+#: RADIO, C-RADIO and their like, as NVIDIA publishes them. Their class tokens, one per teacher, and
+#: registers are one table.
+RADIO = Layout(
+    names={
+        'class_token': 'base_model.patch_generator.cls_token.token',
+        'patch_embed': 'base_model.patch_generator.embedder',
+        'positions': 'base_model.patch_generator.pos_embed',
+        'norm': 'base_model.norm',
+        **_CONDITIONER,
+    },
+    block='base_model.blocks.{}.',
+    parts=_DINO_PARTS,
+    prefix=('base_model.', '_feature_normalizer.'),
+    **_RADIO_REST,
+)
+#: The same with the names of the Hub's repositories, which come with programs of their own.
+RADIO_OF_THE_HUB = replace(
+    RADIO,
+    names={
+        ours: theirs.replace('base_model.', 'radio_model.model.', 1)
+        if theirs.startswith('base_model.')
+        else f'radio_model.{theirs}'
+        for ours, theirs in RADIO.names.items()
+    },
+    block='radio_model.model.blocks.{}.',
+    parts={**_DINO_PARTS, 'scale1': 'layer_scale1.lambda1', 'scale2': 'layer_scale2.lambda1'},
+    prefix=('radio_model.model.', 'radio_model.feature_normalizer.'),
+    ignored=('radio_model.summary_idxs',),
+)
+#: RADIO as Hugging Face's ``RadioModel``.
+HUGGING_FACE_RADIO = Layout(
+    names={
+        'class_token': 'embeddings.cls_register_token',
+        'patch_embed': 'embeddings.patch_projection',
+        'positions': 'embeddings.position_embedding',
+        **_CONDITIONER,
+    },
+    block='encoder.layer.{}.',
+    parts={
+        'norm1': 'norm1',
+        'qkv': 'attention.qkv_proj',  # see join_projections
+        'out': 'attention.o_proj',
+        'scale1': 'layer_scale1.lambda1',
+        'norm2': 'norm2',
+        'fc1': 'mlp.fc1',
+        'fc2': 'mlp.fc2',
+        'scale2': 'layer_scale2.lambda1',
+    },
+    prefix=('embeddings.', 'encoder.'),
+    ignored=('embeddings.video_patch_projection.weight',),
+    **_RADIO_REST,
+)
+
+#: The Perception Encoder's spatial towers, as Meta publishes them.
+PE_SPATIAL = Layout(
+    names={
+        'class_token': 'class_embedding',
+        'patch_embed': 'conv1',
+        'positions': 'positional_embedding',
+        'norm_pre': 'ln_pre',
+    },
+    block='transformer.resblocks.{}.',
+    parts={**OPENAI_PARTS, 'scale1': 'ls_1.gamma', 'scale2': 'ls_2.gamma'},
+    prefix='',
+    optional=('class_token',),
+    options=dict(
+        quick_gelu=False,
+        resampling=Resampling(offset=None, mode='bilinear'),
+        rotary=Rotary(base=10000.0, relative=False),
+    ),
+    normalisation=HALF,
+    head_widths={1536: 96},
+)
+
+#: Second towers, by a tensor that no other family has.
+_SECOND_TOWERS = (
+    ('class_token', HUGGING_FACE_RADIO),
+    ('blocks.0.scale1', HUGGING_FACE_DINOV2),
+    ('blocks.0.norm1.weight', HUGGING_FACE_DINO),
+    ('blocks.0.qkv.weight', HUGGING_FACE_DINOV3),
+    ('blocks.0.qkv.weight', replace(HUGGING_FACE_DINOV3, block='model.layer.{}.')),
+    ('class_token', RADIO),
+    ('class_token', RADIO_OF_THE_HUB),
+    ('periods', DINOV3),
+    ('patch_embed.weight', DINO),
+    ('norm_pre.weight', PE_SPATIAL),
 )
 
 
@@ -285,20 +468,37 @@ def clip_layouts(found: StateDict, source: str) -> Tuple[Layout, Layout]:
 
 
 def proxy_layout(found: StateDict, source: str) -> Layout:
-    """Tell which layout a DINO or DINOv2 has.
+    """Tell which layout a second tower has.
+
+    Args:
+        found: The file's tensors, after :func:`join_projections`.
+        source: What to call the file.
 
     Raises:
         InputError: If it is none.
     """
-    for layout in (HUGGING_FACE_DINOV2, HUGGING_FACE_DINO):
-        if layout.has('blocks.0.norm1.weight', found):
-            return layout
-    if DINO.has('patch_embed.weight', found):
-        return DINO
+    for name, layout in _SECOND_TOWERS:
+        gated = replace(layout, parts={**layout.parts, **layout.gated})
+        if layout.has(name, found):
+            return gated if gated.has('blocks.0.gate.weight', found) else layout
     raise InputError(
-        f"{source} is not a DINO or DINOv2 that is known: it lacks 'patch_embed.proj.weight', but "
-        f'has {_first_names(found)}'
+        f'{source} is not a DINO, DINOv2, DINOv3, RADIO or PE-Spatial that is known: it lacks '
+        f"'patch_embed.proj.weight', but has {_first_names(found)}"
     )
+
+
+def normalisation_of(found: StateDict, layout: Layout, source: str) -> Normalisation:
+    """The normalisation of a tower's images, the file's own where it holds one.
+
+    Raises:
+        InputError: If it holds another number of values.
+    """
+    if not (layout.has('mean', found) and layout.has('std', found)):
+        return layout.normalisation
+    values = [layout.get(name, found, source).flatten().tolist() for name in ('mean', 'std')]
+    if [len(each) for each in values] != [3, 3] or not min(values[1]) > 0:
+        raise InputError(f'{source}: {layout.name_of("std")} is not of three colours')
+    return Normalisation(*map(tuple, values))
 
 
 def _first_names(found: StateDict) -> str:
@@ -307,14 +507,29 @@ def _first_names(found: StateDict) -> str:
 
 
 def join_projections(found: StateDict) -> StateDict:
-    """Stack Hugging Face's separate query, key and value projections."""
+    """Stack separate query, key and value projections, and part what else is joined otherwise.
+
+    Biases that a mask hides (DINOv3) are dropped, and the two layers of gated MLPs parted (DINOv2).
+    """
     joined = dict(found)
     for key in found:
+        for name in ('.mlp.w12.', '.mlp.weights_in.'):
+            before, middle, part = key.partition(name)
+            if middle:
+                gate, fc1 = joined.pop(key).chunk(2)
+                joined.update({f'{before}.mlp.w1.{part}': gate, f'{before}.mlp.w2.{part}': fc1})
         for names in _SEPARATE:
             prefix, middle, part = key.partition(f'.{names[0]}.')
             parts = [f'{prefix}.{name}.{part}' for name in names]
-            if middle and all(name in found for name in parts):
+            if middle and part == 'bias' and parts[1] not in found:  # DINOv3's keys have none
+                joined[parts[1]] = torch.zeros_like(found[key])
+            if middle and all(name in joined for name in parts):
                 joined[f'{prefix}.qkv_proj.{part}'] = torch.cat([joined.pop(p) for p in parts])
+        bias = key.removesuffix('_mask')
+        if key.endswith('.qkv.bias_mask') and bias in found:
+            mask = joined.pop(key)
+            if mask.shape == found[bias].shape:
+                joined[bias] = (found[bias] * mask).masked_fill(mask == 0, 0)
     return joined
 
 
@@ -333,13 +548,27 @@ def build_image_tower(
     Raises:
         InputError: If tensors are missing or of unexpected shape.
     """
+    options = {**layout.options, **options}
+    gated = layout.has('blocks.0.gate.weight', found)
+    if options.pop('gated', gated) != gated:
+        raise InputError(
+            f'the config of {source} states use_swiglu_ffn or use_gated_mlp, and its weights '
+            'are otherwise'
+        )
     width, _, patch_size, *_ = layout.get('patch_embed.weight', found, source, ndim=4).shape
-    options.setdefault('heads', max(width // _HEAD_WIDTHS.get(width, 64), 1))
+    head = layout.head_widths.get(width, 64)
+    if layout.has('periods', found):
+        periods = layout.get('periods', found, source, ndim=1).tolist()
+        head = 4 * len(periods)
+        options['rotary'] = options['rotary']._replace(periods=tuple(periods))
+    options.setdefault('heads', max(width // head, 1))
     check_heads(width, options, source)
-    positions = layout.get('positions', found, source, ndim=2).shape[-2]
-    check_square(positions - 1, layout, source)
+    positions = layout.rows('positions', width, found, source, ndim=2)
+    class_tokens = layout.rows('class_token', width, found, source)
+    class_position = options.pop('class_position', class_tokens > 0)
+    if 'positions' in layout.names:
+        check_square(positions - class_position, layout, source)
     proj = layout.get('proj', found, source, ndim=2) if 'proj' in layout.names else None
-    registers = found[layout.name_of('registers')] if layout.has('registers', found) else None
     return fill(
         lambda: VisionTransformer(
             width=width,
@@ -348,10 +577,15 @@ def build_image_tower(
             patch_size=patch_size,
             positions=positions,
             output_dim=None if proj is None else proj.shape[1],
-            registers=0 if registers is None else registers.shape[-2],
+            class_tokens=class_tokens,
+            class_position=class_position,
+            registers=layout.rows('registers', width, found, source),
             patch_bias=layout.has('patch_embed.bias', found),
+            final_norm='norm' in layout.names
+            and ('norm' not in layout.optional or layout.has('norm.weight', found)),
             layer_scale=layout.has('blocks.0.scale1', found),
-            **{**layout.options, **options},
+            gated=gated,
+            **options,
         ),
         found,
         layout,
@@ -482,7 +716,8 @@ def _as_float(value: Tensor, expected: Tensor, name: str, source: str) -> Tensor
 
 def _check_unexpected(found: StateDict, used: set, layout: Layout, source: str) -> None:
     """Refuse a file whose tower has more than ours, which would compute something else."""
-    known = used | set(layout.ignored)
+    read = *layout.optional, 'periods', 'mean', 'std'  # elsewhere, or empty
+    known = {*used, *layout.ignored, *map(layout.name_of, read)}
     more = sorted(key for key in found if key.startswith(layout.prefix) and key not in known)
     if more:
         raise InputError(

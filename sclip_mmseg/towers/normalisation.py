@@ -28,6 +28,7 @@ CLIP = Normalisation(
     (0.26862954, 0.26130258, 0.27577711),
 )
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def renormalisation(old: Normalisation, new: Normalisation) -> Tuple[Tensor, Tensor]:

@@ -1,15 +1,22 @@
-"""A second image tower beside CLIP's, DINO or DINOv2."""
+"""A second image tower beside CLIP's: DINO, DINOv2, DINOv3, RADIO or PE-Spatial."""
 
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from .checkpoint import resolve_named
-from .layouts import build_image_tower, check_unread, join_projections, proxy_layout
-from .normalisation import CLIP, IMAGENET, renormalisation
+from .layouts import (
+    StateDict,
+    build_image_tower,
+    check_unread,
+    join_projections,
+    normalisation_of,
+    proxy_layout,
+)
+from .normalisation import CLIP, renormalisation
+from .positions import Resampling
 from .repository import proxy_repository
 from .tensor_files import read_tensors
-from .vit import Resampling
 
 #: Name → where Meta publishes its backbone, without a checksum.
 PROXIES = {
@@ -21,8 +28,10 @@ PROXIES = {
         ('dino_vitb8', 'dino/dino_vitbase8_pretrain/dino_vitbase8_pretrain.pth'),
         ('dinov2_vits14', 'dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth'),
         ('dinov2_vitb14', 'dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth'),
+        ('dinov2_vitl14', 'dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth'),
         ('dinov2_vits14_reg', 'dinov2/dinov2_vits14/dinov2_vits14_reg4_pretrain.pth'),
         ('dinov2_vitb14_reg', 'dinov2/dinov2_vitb14/dinov2_vitb14_reg4_pretrain.pth'),
+        ('dinov2_vitl14_reg', 'dinov2/dinov2_vitl14/dinov2_vitl14_reg4_pretrain.pth'),
     )
 }
 
@@ -42,11 +51,11 @@ def resolve_proxy(checkpoint: str) -> Path:
 
 
 class ProxyTower(nn.Module):
-    """DINO or DINOv2, frozen, which sees what CLIP sees.
+    """A frozen vision model, which sees what CLIP sees.
 
     Args:
         checkpoint: A name in :data:`PROXIES`, ``hf:ORG/NAME``, see :mod:`.repository`, or the path
-            of a backbone with the names of Meta or of Hugging Face.
+            of a backbone with the names of its authors or of Hugging Face.
 
     Raises:
         InputError: If the checkpoint cannot be used.
@@ -56,14 +65,17 @@ class ProxyTower(nn.Module):
         super().__init__()
         path = resolve_proxy(checkpoint)
         repository = proxy_repository(checkpoint)
-        found = join_projections(read_tensors(path))
+        found = join_projections(_bare(read_tensors(path)))
         source = f"proxy.checkpoint='{checkpoint}'"
         layout = proxy_layout(found, source)
         check_unread([key for key in found if not layout.owns(key)], source)
-        stated = {} if repository is None else repository.stated.image
-        resampling = _resampling(layout.has('registers', found))
-        self.tower = build_image_tower(found, layout, source, resampling=resampling, **stated)
-        own = IMAGENET if repository is None else repository.stated.normalisation
+        options = {} if repository is None else dict(repository.stated.image)
+        if layout.has('registers', found):
+            # DINOv2 with registers was trained to be resampled to the exact size, with antialias.
+            options['resampling'] = Resampling(offset=None, antialias=True)
+        self.tower = build_image_tower(found, layout, source, **options)
+        stated = repository and repository.stated.normalisation
+        own = stated or normalisation_of(found, layout, source)
         scale, shift = renormalisation(CLIP, own)
         self.register_buffer('scale', scale, persistent=False)
         self.register_buffer('shift', shift, persistent=False)
@@ -73,7 +85,7 @@ class ProxyTower(nn.Module):
         return images * self.scale + self.shift
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features of the patches after the final norm.
+        """Features of the patches, after the final norm where there is one.
 
         Args:
             images: ``[B, 3, H, W]``, normalised for CLIP.
@@ -85,13 +97,18 @@ class ProxyTower(nn.Module):
         return self.tower.read_out(tokens.patches).unflatten(1, tokens.grid)
 
     def queries_and_keys(self, images: Tensor) -> Tensor:
-        """Sum of the last block's queries and keys, all heads side by side; else as a call."""
+        """Sum of the last block's queries and keys, all heads side by side; else as a call.
+
+        Without rotary positions, so that they resemble each other by what they show.
+        """
         last = len(self.tower.blocks)
-        tokens = self.tower.run(self.normalise(images), {last: ['q', 'k']})
-        both = tokens.blocks[last].q + tokens.blocks[last].k
+        tokens = self.tower.run(self.normalise(images), {last: ['normalised']})
+        q, k, _ = self.tower.blocks[-1].project(tokens.blocks[last].normalised)
+        both = q + k
         return tokens.patches_of(both).transpose(1, 2).flatten(2).unflatten(1, tokens.grid)
 
 
-def _resampling(has_registers: bool) -> Resampling:
-    """DINOv2 with registers was trained to be resampled to the exact size, with antialias."""
-    return Resampling(offset=None, antialias=True) if has_registers else Resampling()
+def _bare(found: StateDict) -> StateDict:
+    """Tensors without the ``visual.`` of a larger model, where all have it (PE)."""
+    prefix = 'visual.' * all(key.startswith('visual.') for key in found)
+    return {key.removeprefix(prefix): value for key, value in found.items()}

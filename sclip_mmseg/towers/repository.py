@@ -1,4 +1,4 @@
-"""CLIPs, DINOs and DINOv2s of the Hub, and what their repositories' configs state of them.
+"""CLIPs and second towers of the Hub, and what their repositories' configs state of them.
 
 Two kinds of CLIP are known: OpenCLIP's (``open_clip_config.json``) and those of ``transformers``
 (``config.json``). Where a repository is both, OpenCLIP's files are read, which are the originals.
@@ -20,6 +20,7 @@ from ..utils.files import find_path
 from ..utils.hub import HubName, NotCached, fetch_first, parse_name, pin
 from .layouts import check_heads, clip_layouts
 from .normalisation import CLIP, IMAGENET, Normalisation
+from .positions import Rotary
 from .tensor_files import read_tensors
 
 Json = Dict[str, Any]
@@ -55,15 +56,16 @@ class Stated:
 
     Attributes:
         config: Name of the config.
-        normalisation: Of the images that it was trained with.
-        image: Of the image tower: ``width``, ``heads``, ``eps``, and of a CLIP ``quick_gelu``.
+        normalisation: Of the images that it was trained with; None where its weights tell.
+        image: Of the image tower: ``width``, ``heads``, ``eps``, and of a CLIP ``quick_gelu``; what
+            is left out, its weights tell.
         text: Of the text tower, the same; empty where there is none.
         text_problem: Why the text tower cannot be used; empty if it can.
     """
 
     config: str
-    normalisation: Normalisation
-    image: Mapping[str, Any]
+    normalisation: Optional[Normalisation] = None
+    image: Mapping[str, Any] = field(default_factory=dict)
     text: Mapping[str, Any] = field(default_factory=dict)
     text_problem: str = ''
 
@@ -172,7 +174,7 @@ def config_beside(clip: str) -> Optional[ConfigBeside]:
 
 
 def proxy_repository(checkpoint: str) -> Optional[Repository]:
-    """Fetch a DINO or DINOv2 from the Hub, as :func:`clip_repository` does a CLIP."""
+    """Fetch a second tower from the Hub, as :func:`clip_repository` does a CLIP."""
     name = parse_name(checkpoint)
     return None if name is None else _proxy_repository(name)
 
@@ -211,32 +213,57 @@ def _clip_repository(name: HubName) -> Repository:
 
 @lru_cache(maxsize=8)
 def _proxy_repository(name: HubName) -> Repository:
-    name = _announce(name, pin(name, (_TRANSFORMERS,)))
-    config = _transformers_config(name)
+    own = f'{name.repository.rpartition("/")[2]}.pt'  # of PE, without a config
+    name = _announce(name, pin(name, (_TRANSFORMERS, own)))
+    path = _fetch_optional(name, (_TRANSFORMERS,))
+    config = {} if path is None else _read_json(path, name)
+    if 'model_type' not in config and (weights := _fetch_optional(name, (own,))):
+        return Repository(name, Stated(own), weights)
     source = f'{_TRANSFORMERS} of {name}'
+    if _RADIO in (config.get('architectures') or ()):
+        return Repository(name, _radio(config, source), _transformers_weights(name))
     kind = config.get('model_type')
-    if kind not in _PROXY_EPS:
+    if kind not in _PROXIES:
         raise InputError(
-            f'{source} states model_type={kind!r}, which is no DINO or DINOv2 of `transformers`: '
-            f'{", ".join(_PROXY_EPS)}'
+            f'{source} states model_type={kind!r}, which is no DINO or DINOv2, DINOv3 or RADIO of '
+            f'`transformers`: {", ".join(_PROXIES)}'
         )
-    if config.get('use_swiglu_ffn'):
-        raise InputError(f'{source} states use_swiglu_ffn, which is not built here: use a smaller')
+    gated = bool(config.get('use_swiglu_ffn') or config.get('use_gated_mlp'))
     activation = config.get('hidden_act', 'gelu')
-    if activation != 'gelu':
-        raise InputError(f"{source} states hidden_act={activation!r}, only 'gelu' is known")
+    known = 'silu' if config.get('use_gated_mlp') else 'gelu'
+    if activation != known:
+        raise InputError(f'{source} states hidden_act={activation!r}, only {known!r} is known')
+    width, heads, eps = _PROXIES[kind]
     options = dict(
-        width=_number(config, 'hidden_size', 768, source),
-        heads=_number(config, 'num_attention_heads', 12, source),
-        eps=_number(config, 'layer_norm_eps', _PROXY_EPS[kind], source),
+        width=_number(config, 'hidden_size', width, source),
+        heads=_number(config, 'num_attention_heads', heads, source),
+        eps=_number(config, 'layer_norm_eps', eps, source),
+        gated=gated,
     )
-    normalisation = _transformers_normalisation(name, IMAGENET)
+    if kind == 'dinov3_vit':
+        options['rotary'] = Rotary(_number(config, 'rope_theta', 100.0, source))
+    # RADIO's images are normalised by values among its weights.
+    normalisation = None if kind == 'radio' else _transformers_normalisation(name, IMAGENET)
     stated = Stated(_TRANSFORMERS, normalisation, options)
     return Repository(name, stated, _transformers_weights(name))
 
 
-# model_type → LayerNorm's eps where it is not stated
-_PROXY_EPS = {'vit': 1e-12, 'dinov2': 1e-6, 'dinov2_with_registers': 1e-6}
+# model_type → width, heads and LayerNorm's eps where they are not stated
+_PROXIES = {
+    'vit': (768, 12, 1e-12),
+    'dinov2': (768, 12, 1e-6),
+    'dinov2_with_registers': (768, 12, 1e-6),
+    'dinov3_vit': (384, 6, 1e-5),
+    'radio': (1280, 16, 1e-6),
+}
+_RADIO = 'RADIOModel'  # of the programs in NVIDIA's repositories, which are not run
+
+
+def _radio(config: Json, source: str) -> Stated:
+    for key in ('feature_normalizer_config', 'vitdet_window_size'):
+        if config.get(key):
+            raise InputError(f'{source} states {key}={config[key]!r}, which is not built here')
+    return Stated(_TRANSFORMERS)
 
 
 def _announce(name: HubName, pinned: HubName) -> HubName:

@@ -22,7 +22,7 @@ from .layouts import StateDict
 from .torch_files import FORGED, check_size, read_archive, read_legacy
 
 # Entries in which trainings keep the weights, in the order in which they are looked for.
-_ENTRIES = ('state_dict', 'model_state_dict', 'model', 'module')
+_ENTRIES = ('state_dict_ema', 'state_dict', 'model_state_dict', 'model', 'module', 'weights')
 _LONGEST_NAME = 500
 # What wraps a module in a training, and stands before its tensors' names.
 _WRAPPERS = re.compile(

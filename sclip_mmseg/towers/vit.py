@@ -39,6 +39,7 @@ class Block(nn.Module):
         heads: Of the attention.
         hidden: Width of the MLP's hidden layer.
         quick_gelu: OpenAI's activation ``x σ(1.702 x)``; False for the exact GELU.
+        gated: Whether a second layer's SiLU times the first's output stands for it (SwiGLU).
         layer_scale: Whether both branches are scaled per channel (DINOv2).
         eps: Of LayerNorm.
     """
@@ -51,6 +52,7 @@ class Block(nn.Module):
         quick_gelu: bool = True,
         layer_scale: bool = False,
         eps: float = 1e-5,
+        gated: bool = False,
     ):
         super().__init__()
         self.heads = heads
@@ -59,6 +61,7 @@ class Block(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.norm2 = LayerNorm(width, eps)
+        self.gate = nn.Linear(width, hidden) if gated else None
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
         self.scale1 = nn.Parameter(torch.empty(width)) if layer_scale else None
@@ -143,8 +146,11 @@ class Block(nn.Module):
 
     def add_mlp(self, x: Tensor) -> Tensor:
         """Run the MLP on ``[B, N, width]``, and add its input."""
-        hidden = self.fc1(self.norm2(x))
-        if self.quick_gelu:
+        normalised = self.norm2(x)
+        hidden = self.fc1(normalised)
+        if self.gate is not None:
+            hidden = F.silu(self.gate(normalised)) * hidden
+        elif self.quick_gelu:
             # As a SiLU, in place unless autograd needs its input.
             scaled = hidden.mul_(1.702)
             hidden = F.silu(scaled, inplace=not scaled.requires_grad).div_(1.702)
@@ -179,7 +185,7 @@ class VisionTransformer(nn.Module):
         final_norm: Whether they are after the last one.
         resampling: How positions are fitted to other grids.
         rotary: Rotary positions, with or without other ones; None for none.
-        quick_gelu, layer_scale, eps: See :class:`Block`.
+        quick_gelu, layer_scale, eps, gated: See :class:`Block`.
     """
 
     def __init__(
@@ -202,6 +208,7 @@ class VisionTransformer(nn.Module):
         quick_gelu: bool = True,
         layer_scale: bool = False,
         eps: float = 1e-5,
+        gated: bool = False,
     ):
         super().__init__()
 
@@ -218,7 +225,7 @@ class VisionTransformer(nn.Module):
         self.positions = table(positions)
         self.norm_pre = LayerNorm(width, eps) if pre_norm else nn.Identity()
         self.blocks = nn.ModuleList(
-            Block(width, heads, hidden, quick_gelu, layer_scale, eps) for _ in range(depth)
+            Block(width, heads, hidden, quick_gelu, layer_scale, eps, gated) for _ in range(depth)
         )
         self.norm = LayerNorm(width, eps) if final_norm else nn.Identity()
         self.proj = nn.Parameter(torch.empty(width, output_dim)) if output_dim else None
