@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Dict, Optional, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 from mmengine.fileio import load
 
@@ -32,7 +32,8 @@ class PublishedRow:
         mIoU: By benchmark, in percent; ``average`` is the printed one.
         configs: Name, up to the backbone, of the configs that are to give it; None where there
             are none.
-        note: What to know about it.
+        unchecked: Benchmarks whose number is from memory, not compared with the source.
+        note: What else to know about it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class PublishedRow:
     source: Source
     mIoU: Dict[str, float] = field(default_factory=dict)
     configs: Optional[str] = None
+    unchecked: Sequence[str] = ()
     note: str = ''
 
 

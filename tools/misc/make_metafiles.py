@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+import textwrap
 from pathlib import Path
 from typing import Dict, Optional, Sequence
 
@@ -48,6 +49,7 @@ DATASETS = {
 TASK = 'Open-vocabulary semantic segmentation'
 HEAD = '# Written by tools/misc/make_metafiles.py from the configs and configs/published.yml.\n'
 PUBLISHED = '# The mIoU are published by "{}"; none was measured by this project.\n'
+UNCHECKED = '# From memory, not compared with the source: {}.\n'
 
 
 def make_files() -> Dict[Path, str]:
@@ -71,7 +73,7 @@ def make_metafile(folder: str) -> str:
         source = load(ROOT / 'configs/published.yml')['sources'][paper]
         collection['Paper'] = {'URL': source['url'], 'Title': source['title']}
     paths = sorted(ROOT.glob(f'configs/{folder}/*.py'))
-    sources, models = {}, []
+    sources, unchecked, models = {}, [], []
     for path in paths:
         # The last part may end with a variant, as coco_object-repaired does.
         method, backbone, benchmark = path.stem.split('_', 2)
@@ -81,6 +83,7 @@ def make_metafile(folder: str) -> str:
         if row and benchmark in BENCHMARKS and benchmark in row.mIoU:
             result['Metrics'] = {'mIoU': row.mIoU[benchmark]}
             sources[row.source.title] = None
+            unchecked += [path.stem] * (benchmark in row.unchecked)
         model = Config.fromfile(path).model
         refine = model.get('refine')
         meta = str(model.image_encoder.get('clip')).startswith('MetaCLIP')
@@ -98,6 +101,9 @@ def make_metafile(folder: str) -> str:
             }
         )
     comments = ''.join(PUBLISHED.format(title) for title in sources)
+    if unchecked:
+        wrap = textwrap.TextWrapper(100, subsequent_indent='# ', break_on_hyphens=False)
+        comments += wrap.fill(UNCHECKED.format(', '.join(unchecked))) + '\n'
     return HEAD + comments + _dump({'Collections': [collection], 'Models': models})
 
 
