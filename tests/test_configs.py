@@ -1,15 +1,18 @@
 """The shipped configs hold the published values, and the metafiles are theirs."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import BENCHMARKS, ROOT, load_config
+from helpers import ROOT, load_config
 from mmengine.config import Config
 from mmengine.fileio import load
+from protocols import check_runtime, expected_values, published_values, values_in_force
 
+from sclip_mmseg.benchmark.published import load_published
 from sclip_mmseg.models.test_cfg import read_test_cfg
 from sclip_mmseg.utils.spelling import check_config
 
@@ -18,91 +21,78 @@ sys.path.insert(0, str(ROOT / 'tools/misc'))
 import make_metafiles
 
 CONFIGS = sorted(path for path in ROOT.glob('configs/*/*.py') if path.parent.name != '_base_')
-# short side, logit_scale, prob_thd, area_thd, query list, reduce_zero_label
-PUBLISHED = {
-    'voc21': (336, 65, 0.1, 0.1, 'voc21'),
-    'voc20': (336, 40, 0, None, 'voc20'),
-    'context60': (336, 50, 0.1, None, 'context60'),
-    'context59': (336, 40, 0, None, 'context59'),
-    'coco_object': (336, 50, 0.1, None, 'coco_object'),
-    'coco_stuff164k': (448, 40, 0, None, 'coco_stuff'),
-    'coco_stuff10k': (336, 40, 0, None, 'coco_stuff'),
-    'cityscapes': (560, 40, 0, None, 'cityscapes'),
-    'ade20k': (336, 40, 0, None, 'ade20k'),
+#: Entries of the table, and programs of ../shared/public/protocols.json.
+PROGRAMS = {
+    'sclip': 'SCLIP',
+    'resclip-naclip': 'ResCLIP',
+    'scclip': 'SC-CLIP',
+    'proxyclip-dino-b8': 'ProxyCLIP',
+    'corrclip': 'CorrCLIP',
+}
+#: Keys there and in the table.
+SAME = {
+    **{key: key for key in ('short_side', 'long_side_at_most', 'keep_ratio')},
+    **{key: key for key in ('mode', 'crop', 'stride', 'logit_scale', 'prob_thd', 'area_thd')},
+    'rcs_tau': 'method.rcs.tau',
+    'rcs_lambda': 'method.rcs.lam',
+    'sfr_tau': 'method.sfr.tau',
+    'sfr_lambda': 'method.sfr.lam',
+    'temp_thd': 'method.sfr.temp_thd',
+    'gaussian_std': 'method.base.std',
+    'res_cls': 'method.class_weight',
+    'beta': 'method.beta',
+    'gamma': 'method.gamma',
+    'dino_type': 'proxy',
+}
+#: The same, where the table counts from 1.
+COUNTED_FROM_0 = {
+    'pre_adjust_idx': 'method.similarity_block',
+    'post_adjust_idx': 'method.edge_block',
+    'multi_start_idx': 'method.level_blocks.0',
 }
 
 
-@pytest.mark.parametrize('benchmark', BENCHMARKS)
-def test_sclip(benchmark):
-    side, logit_scale, prob_thd, area_thd, queries = PUBLISHED[benchmark]
-    cfg = load_config(f'sclip_vit-b16_{benchmark}')
-    assert cfg.model.image_encoder == dict(
-        type='CLIPImageEncoder', clip='ViT-B/16', method=dict(type='SCLIP')
-    )
-    assert cfg.model.text_head == dict(type='CLIPTextHead', templates='imagenet', queries=queries)
-    assert cfg.model.test_cfg == dict(
-        mode='slide',
-        crop_size=(224, 224),
-        stride=(112, 112),
-        logit_scale=logit_scale,
-        prob_thd=prob_thd,
-        area_thd=area_thd,
-    )
-    assert cfg.test_dataloader.dataset.pipeline == cfg.test_pipeline
-    assert cfg.test_pipeline[1].scale == (2048, side)
-    assert cfg.tta_pipeline[1].transforms[0][0].scale == (2048, side)
-    assert cfg.test_dataloader.batch_size == 1
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_configs_hold_the_published_values(path):
+    cfg = load_config(path.stem)
+    assert values_in_force(cfg) == expected_values(path.stem)
+    check_runtime(cfg)
 
 
-# short side, logit_scale, prob_thd, area_thd
-SCCLIP = {
-    'voc21': (336, 50, 0.15, 0.1),
-    'voc20': (336, 40, 0, None),
-    'context60': (336, 40, 0.15, None),
-    'context59': (336, 40, 0, None),
-    'coco_object': (336, 55, 0.35, None),
-    'coco_stuff164k': (336, 40, 0, None),
-    'cityscapes': (560, 40, 0, None),
-    'ade20k': (336, 40, 0, None),
-}
+def test_every_published_row_is_compared():
+    rows = [row for row in load_published() if row.configs]
+    names = {f'{r.configs}_{r.backbone}_{b}' for r in rows for b in r.mIoU if b != 'average'}
+    assert len(names) > 100 and names <= {path.stem for path in CONFIGS}
 
 
-@pytest.mark.parametrize('benchmark', SCCLIP)
-def test_scclip(benchmark):
-    side, logit_scale, prob_thd, area_thd = SCCLIP[benchmark]
-    cfg = load_config(f'scclip_vit-b16_{benchmark}')
-    assert cfg.model.image_encoder.method == dict(type='SCCLIP')
-    assert cfg.model.text_head.queries == PUBLISHED[benchmark][4]
-    assert cfg.model.test_cfg == dict(
-        mode='slide',
-        crop_size=(224, 224),
-        stride=(112, 112),
-        logit_scale=logit_scale,
-        prob_thd=prob_thd,
-        area_thd=area_thd,
-    )
-    assert cfg.test_dataloader.dataset.pipeline[1].scale == (2048, side)
+@pytest.mark.parametrize('entry', PROGRAMS)
+def test_the_table_has_what_the_programs_have(shared, entry):
+    """Their values as they were read off their configs and constructors."""
+    program = json.loads((shared / 'public/protocols.json').read_text())[PROGRAMS[entry]]
+    for benchmark, stated in program['benchmarks'].items():
+        if benchmark in ('ade847', 'context459'):  # have no configs here
+            continue
+        found = published_values(entry, benchmark.replace('city_scapes', 'cityscapes'))
+        for key, value in stated.items():
+            if key in SAME:
+                assert look_up(found, SAME[key]) == value, (benchmark, key)
+            if key in COUNTED_FROM_0:
+                assert look_up(found, COUNTED_FROM_0[key]) == value + 1, (benchmark, key)
+        assert stated['query_sha256'].startswith(found['query_sha256'])
+        if benchmark != 'voc20':  # where their dataset reduces by itself
+            assert found['reduce_zero_label'] == stated['reduce_zero_label']
+        if entry == 'scclip':  # their end is not included
+            assert found['method']['level_blocks'][-1] == stated['multi_end_idx']
+        if 'pamr_stride' in stated:
+            refine = published_values('sclip-pamr10', 'voc20')['refine']
+            assert refine['dilations'] == stated['pamr_stride']
 
 
-@pytest.mark.parametrize('benchmark', SCCLIP)
-def test_gem_is_in_the_protocol_of_sclip(benchmark):
-    sclip, gem = (load_config(f'{method}_vit-b16_{benchmark}') for method in ('sclip', 'gem'))
-    assert gem.model.image_encoder.pop('method') == dict(type='GEM')
-    sclip.model.image_encoder.pop('method')
-    assert gem.to_dict() == sclip.to_dict()
-
-
-@pytest.mark.parametrize('benchmark', BENCHMARKS)
-def test_pamr_changes_nothing_else(benchmark):
-    plain = load_config(f'sclip_vit-b16_{benchmark}')
-    refined = load_config(f'sclip-pamr10_vit-b16_{benchmark}')
-    assert refined.model.pop('refine') == dict(type='PAMR', num_steps=10, dilations=(8, 16))
-    assert refined.to_dict() == plain.to_dict()
-
-
-def test_repaired_list():
-    cfg = load_config('sclip_vit-b16_coco_object-repaired')
-    assert cfg.model.text_head.queries == 'coco_object_repaired'
+def look_up(values, key):
+    """The value at a dotted key, None where there is none."""
+    for part in key.split('.'):
+        values = values[int(part)] if isinstance(values, list) else values.get(part)
+    return values
 
 
 def test_data_root_is_beside_the_configs_or_where_the_environment_says(monkeypatch):
