@@ -22,7 +22,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--out',
         type=Path,
-        help="folder to write to; default: where the config's model.region_masks points to",
+        help='folder to write to, or a pattern as FOLDER/{folder}/{stem}.npz; default: where the '
+        "config's model.region_masks points to",
     )
     parser.add_argument(
         '--generator',
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         images, pattern = read_benchmark(args.input, args.cfg_options or {})
     if args.out is not None:
-        pattern = str(args.out / '{stem}.npz')
+        pattern = str(args.out if '{stem}' in args.out.name else args.out / '{stem}.npz')
     if not isinstance(pattern, str):
         raise InputError(f'{args.input} does not say where region maps lie: name a folder by --out')
     config = find_generator(args.generator)

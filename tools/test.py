@@ -27,6 +27,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='resume an interrupted run in the same work directory',
     )
     parser.add_argument('--out', help='folder for the predicted label maps')
+    parser.add_argument(
+        '--out-ids',
+        choices=['labels', 'classes'],
+        help='what they hold: ids as in the label files (default), or class indices, which are one '
+        'less where the dataset has reduce_zero_label',
+    )
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for painted images')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds per shown image')

@@ -41,12 +41,8 @@ def make_region_maps(
     files = RegionFiles(pattern)
     if not pattern.endswith('.npz'):
         raise InputError(f'region maps are written as .npz files, not as {pattern}')
-    by_target = {}
-    for image in images:
-        other = by_target.setdefault(files.path(str(image)), image)
-        if other is not image:
-            raise InputError(f'{image} and {other} would have the same region map: rename one')
-    for folder in {target.parent for target in by_target}:
+    files.check_names(images)
+    for folder in {files.path(str(image)).parent for image in images}:
         make_folder(folder, 'name another folder by --out')
     make = partial(_make, files, generator)
     results = map_in_processes(make, images, nproc, desc='region maps', unit='picture')

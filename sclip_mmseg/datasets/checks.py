@@ -175,16 +175,19 @@ class CheckedPipeline:
         dataset: The dataset whose pipeline is wrapped.
         ignored: The ids that the metrics leave out, of which a label may hold one only that is
             left out by all; by default the dataset's ``ignore_index``.
+        reads_again: Whether image files are read once more, for region maps or drawings.
 
     Raises:
         InputError: When called, if a file cannot be read or a label has ids outside the classes.
             Whatever else the pipeline raises is passed on.
     """
 
-    def __init__(self, dataset: BaseDataset, ignored: Collection[int] = ()):
+    def __init__(
+        self, dataset: BaseDataset, ignored: Collection[int] = (), reads_again: bool = False
+    ):
         self.dataset = dataset
         self.ignored = ignored or (dataset.ignore_index,)
-        self.pipeline = with_checked_loaders(dataset.pipeline, dataset.ignore_index)
+        self.pipeline = with_checked_loaders(dataset.pipeline, dataset.ignore_index, reads_again)
 
     def __call__(self, info: dict) -> dict:
         """Run the pipeline on one sample."""

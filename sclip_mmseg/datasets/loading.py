@@ -26,6 +26,8 @@ class CheckedImageLoader(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile``, which refuses files whose pixels would be wrong.
 
     Args:
+        reads_again: Whether other parts read the file once more, and turn it then whatever the
+            loader does.
         **kwargs: See :class:`mmcv.transforms.LoadImageFromFile`.
 
     Raises:
@@ -35,6 +37,10 @@ class CheckedImageLoader(LoadImageFromFile):
     Warns:
         UserWarning: If a few bytes follow the image, which may be a sign of damage or not.
     """
+
+    def __init__(self, reads_again: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.reads_again = reads_again
 
     def transform(self, results: dict) -> Optional[dict]:
         """Load the image of a sample."""
@@ -68,12 +74,13 @@ class CheckedImageLoader(LoadImageFromFile):
 
     def _check_orientation(self, results: dict, content: bytes) -> None:
         orientation = orientation_of(content)
-        if orientation == 1 or not self._turns(content, results['img']):
+        turned = orientation > 1 and self._turns(content, results['img'])
+        if orientation == 1 or not (turned or self.reads_again):
             return
         label, size = results['seg_map_path'], tuple(results['img_shape'])
         with Image.open(io.BytesIO(self._read(label))) as file:
-            is_turned_too = orientation >= 5 and file.size == size[::-1] != size
-        if not is_turned_too:
+            fits = turned and orientation >= 5 and file.size == size[::-1] != size
+        if not fits:
             raise InputError(
                 f'{results["img_path"]} has EXIF orientation {orientation}, by which it is turned '
                 f'or mirrored on reading, while its label {label} is not: remove the tag if the '
@@ -132,25 +139,27 @@ class StoredIdsLoader(LoadAnnotations):
         results['seg_fields'].append('gt_seg_map')
 
 
-def with_checked_loaders(step: Any, ignore_index: int) -> Any:
+def with_checked_loaders(step: Any, ignore_index: int, reads_again: bool = False) -> Any:
     """A pipeline, or a part of one, with the loaders of this module in place of the usual ones.
 
     Args:
         step: A transform, a list of them, or what holds such, as ``TestTimeAug`` does. It is left
             as it is.
         ignore_index: The dataset's.
+        reads_again: See :class:`CheckedImageLoader`.
     """
     if isinstance(step, (list, tuple)):
-        return [with_checked_loaders(each, ignore_index) for each in step]
+        return [with_checked_loaders(each, ignore_index, reads_again) for each in step]
     decoding = {key: getattr(step, key, None) for key in ('imdecode_backend', 'backend_args')}
     if type(step) is LoadAnnotations:
         return StoredIdsLoader(ignore_index, **decoding)
     if type(step) is LoadImageFromFile and step.file_client_args is None:
         options = {key: getattr(step, key) for key in ('to_float32', 'color_type', 'ignore_empty')}
-        return CheckedImageLoader(**options, **decoding)
+        return CheckedImageLoader(reads_again, **options, **decoding)
     parts = [name for name in ('transforms', 'subroutines') if hasattr(step, name)]
     if parts:
         step = copy.copy(step)
         for name in parts:
-            setattr(step, name, with_checked_loaders(getattr(step, name), ignore_index))
+            part = with_checked_loaders(getattr(step, name), ignore_index, reads_again)
+            setattr(step, name, part)
     return step

@@ -1,11 +1,18 @@
 """Checks of the data while a run reads it."""
 
+from pathlib import Path
+from typing import Dict
+
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmseg.engine import SegVisualizationHook
 from mmseg.models import SegTTAModel
 from mmseg.registry import HOOKS
 
 from ..datasets.checks import CheckedPipeline, check_classes, check_ignored
+from ..datasets.output_names import name_outputs
+from ..regions import RegionFiles
+from ..utils.errors import InputError
 
 
 @HOOKS.register_module()
@@ -24,5 +31,37 @@ class InputCheckHook(Hook):
         metrics = runner.test_loop.evaluator.metrics
         ignored = {metric.ignore_index for metric in metrics if hasattr(metric, 'ignore_index')}
         check_ignored(dataset, ignored)
+        hooks = [hook for hook in runner.hooks if isinstance(hook, SegVisualizationHook)]
+        draws = any(hook.draw for hook in hooks)
         if not isinstance(dataset.pipeline, CheckedPipeline):
-            dataset.pipeline = CheckedPipeline(dataset, ignored)
+            reads_again = (
+                draws
+                or model.image_encoder.sees_picture
+                or model.regions is not None
+                or model.postprocess is not None
+            )
+            dataset.pipeline = CheckedPipeline(dataset, ignored, reads_again)
+        images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+        if isinstance(model.regions, RegionFiles):
+            model.regions.check(images)
+        names = name_outputs(images)
+        for metric in metrics:
+            if getattr(metric, 'output_dir', None):
+                _give_names(metric, names)
+        if draws:
+            _give_names(runner.visualizer, names)
+
+
+def _give_names(writer: object, names: Dict[str, str]) -> None:
+    """Tell what writes files of images what to call them.
+
+    Raises:
+        InputError: If it cannot be told, and would write the files of two images to one place.
+    """
+    if hasattr(writer, 'output_names'):
+        writer.output_names = names
+    elif any(name != Path(image).stem for image, name in names.items()):
+        raise InputError(
+            f'{type(writer).__name__} names files after images, some of which have the same name '
+            'in different folders: use ConfusionMetric and OverlayVisualizer, which tell them apart'
+        )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from pathlib import Path
+from typing import Any, Mapping, Sequence
 
+import numpy as np
 import torch
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
+from PIL import Image
 from torch import Tensor
 
 from ..utils.errors import InputError
 from .result import MAX_CLASSES, Result
 
+OUT_IDS = 'labels', 'classes'
 _MOST_BINS = 1 << 22  # of bincount; more classes are sorted instead
 
 
@@ -24,29 +28,54 @@ class ConfusionMetric(IoUMetric):
     Args:
         out_file: Where to save the :class:`Result`. ``ResumableTestLoop`` saves one as
             ``result.npz`` in the work directory without it.
+        out_ids: What the label maps in ``output_dir`` hold: ``'labels'``, the ids of label files
+            (a class index plus 1 where the dataset has ``reduce_zero_label``), or ``'classes'``.
         **kwargs: See :class:`mmseg.evaluation.IoUMetric`.
 
     Attributes:
         result: The result of the last evaluation, on the first process.
+        output_names: Path of an image → what its label map is called; of others, the label map has
+            the image's file name.
+
+    Raises:
+        InputError: If ``out_ids`` is another word.
     """
 
-    def __init__(self, out_file: str | None = None, **kwargs: Any):
+    def __init__(self, out_file: str | None = None, out_ids: str = 'labels', **kwargs: Any):
         super().__init__(**kwargs)
-        self.out_file = out_file
+        if out_ids not in OUT_IDS:
+            raise InputError(f'out_ids={out_ids!r}: use one of {", ".join(OUT_IDS)}')
+        self.out_file, self.out_ids = out_file, out_ids
         self.result: Result | None = None
+        self.output_names: Mapping[str, str] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Count a batch; see :class:`mmseg.evaluation.IoUMetric`.
+        """Count a batch, and write its label maps; see :class:`mmseg.evaluation.IoUMetric`.
 
         ``results`` gets a pair per image: its path, and its counts, int64 ``[3, m]``.
 
         Raises:
             InputError: If a label has ids outside the classes.
         """
-        first = len(self.results)
-        super().process(data_batch, data_samples)
-        for place in range(first, len(self.results)):
-            self.results[place] = data_samples[place - first]['img_path'], self.results[place]
+        for sample in data_samples:
+            prediction = sample['pred_sem_seg']['data'][0]
+            if not self.format_only:
+                label = sample['gt_sem_seg']['data'][0].to(prediction)
+                counts = self.intersect_and_union(
+                    prediction, label, len(self.dataset_meta['classes']), self.ignore_index
+                )
+                self.results.append((sample['img_path'], counts))
+            if self.output_dir is not None:
+                self._write(prediction.cpu().numpy(), sample)
+
+    def _write(self, ids: np.ndarray, sample: dict) -> None:
+        """Write a label map: PNG of 8 bits, or of 16 where there are more ids."""
+        first = int(self.out_ids == 'labels' and bool(sample.get('reduce_zero_label')))
+        largest = first + len(self.dataset_meta['classes']) - 1
+        image = sample['img_path']
+        path = Path(self.output_dir, f'{self.output_names.get(image, Path(image).stem)}.png')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((ids + first).astype(np.uint8 if largest < 256 else np.uint16)).save(path)
 
     def intersect_and_union(
         self, pred_label: Tensor, label: Tensor, num_classes: int, ignore_index: int

@@ -35,6 +35,7 @@ def prepare_config(
     work_dir: PathLike | None = None,
     resume: bool = False,
     out: PathLike | None = None,
+    out_ids: str | None = None,
     show: bool = False,
     show_dir: PathLike | None = None,
     wait_time: float = 2.0,
@@ -65,8 +66,8 @@ def prepare_config(
     if resume:
         cfg.test_cfg.resume = True
     _count_pairs(cfg)
-    if out:
-        _metrics(cfg)[0].output_dir = str(out)
+    if out or out_ids:
+        _write_label_maps(cfg, out, out_ids)
     if not tta:  # mmseg's metrics and hooks read no class scores
         cfg.model.test_cfg.setdefault('seg_logits', False)
     _draw_predictions(cfg, show, show_dir, wait_time)
@@ -130,8 +131,17 @@ def check(cfg: Config) -> BaseDataset:
 
 
 def _metrics(cfg: Config) -> list[dict]:
-    """Configs of the metrics, of which there are one or several."""
-    return cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    """Configs of the metrics, of which there are one or several.
+
+    Raises:
+        InputError: If they are something else.
+    """
+    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    if not metrics or not all(isinstance(metric, dict) and 'type' in metric for metric in metrics):
+        raise InputError(
+            f'test_evaluator={cfg.test_evaluator!r} must be a dict with a type, or a list of them'
+        )
+    return metrics
 
 
 def _count_pairs(cfg: Config) -> None:
@@ -139,6 +149,22 @@ def _count_pairs(cfg: Config) -> None:
     kinds = [metric.get('type') for metric in _metrics(cfg)]
     if 'IoUMetric' in kinds and 'ConfusionMetric' not in kinds:
         _metrics(cfg)[kinds.index('IoUMetric')].type = 'ConfusionMetric'
+
+
+def _write_label_maps(cfg: Config, out: PathLike | None, out_ids: str | None) -> None:
+    """Let a metric write label maps, if possible the one that writes those of any dataset."""
+    metrics = _metrics(cfg)
+    counting = [metric for metric in metrics if metric.get('type') == 'ConfusionMetric']
+    metric = (counting or metrics)[0]
+    if out:
+        metric.output_dir = str(out)
+    if out_ids:
+        if not counting or not metric.get('output_dir'):
+            raise InputError(
+                '--out-ids says what the label maps of --out hold: name a folder by --out, and let '
+                'test_evaluator be a ConfusionMetric or IoUMetric'
+            )
+        metric.out_ids = out_ids
 
 
 def _draw_predictions(cfg: Config, show: bool, show_dir: PathLike | None, wait_time: float) -> None:

@@ -23,6 +23,7 @@ def evaluate(
     work_dir: PathLike | None = None,
     resume: bool = False,
     out: PathLike | None = None,
+    out_ids: str | None = None,
     show: bool = False,
     show_dir: PathLike | None = None,
     wait_time: float = 2.0,
@@ -42,6 +43,8 @@ def evaluate(
         resume: Whether to resume an interrupted evaluation of ``work_dir``; one that is finished
             is read.
         out: Folder for predicted label maps.
+        out_ids: What they hold: ``'labels'``, the ids of the dataset's label files (default), or
+            ``'classes'``, class indices.
         show: Whether to show predictions in a window.
         show_dir: Folder for painted images.
         wait_time: Seconds per shown image.
@@ -66,6 +69,7 @@ def evaluate(
         work_dir=work_dir,
         resume=resume,
         out=out,
+        out_ids=out_ids,
         show=show,
         show_dir=show_dir,
         wait_time=wait_time,

@@ -6,7 +6,7 @@ A map has an integer id per pixel. The lowest one means "in no region", whatever
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any, Sequence, Tuple, Union
+from typing import Any, Dict, Sequence, Tuple, Union
 
 import mmcv
 import numpy as np
@@ -27,8 +27,9 @@ class RegionFiles:
     """The files of region maps, found by the names of the images.
 
     Args:
-        pattern: Path with ``{stem}`` in place of the image file's name without suffix. An ``.npz``
-            file holds the ids as its array ``instance_mask``, an image has one channel of them.
+        pattern: Path with ``{stem}`` in place of the image file's name without suffix, and
+            possibly ``{folder}`` in place of the name of its folder. An ``.npz`` file holds the ids
+            as its array ``instance_mask``, an image has one channel of them.
 
     Raises:
         InputError: If the pattern has no ``{stem}``.
@@ -44,14 +45,17 @@ class RegionFiles:
 
     def path(self, image_path: str) -> Path:
         """Where the map of an image is to lie."""
-        return Path(self.pattern.replace('{stem}', Path(image_path).stem)).expanduser()
+        image = Path(image_path)
+        name = self.pattern.replace('{folder}', image.parent.name).replace('{stem}', image.stem)
+        return Path(name).expanduser()
 
     def check(self, image_paths: Sequence[str]) -> None:
-        """Check that all images have a map.
+        """Check that each image has a map of its own.
 
         Raises:
-            InputError: If some have none.
+            InputError: If some have none, or two have the same.
         """
+        self.check_names(image_paths)
         missing = [path for path in map(self.path, image_paths) if not path.is_file()]
         if missing:
             raise InputError(
@@ -60,6 +64,21 @@ class RegionFiles:
                 'dk258/CorrCLIP into the folder of all datasets, make maps of another kind by '
                 'tools/make_region_masks.py CONFIG, or set model.region_masks to your own'
             )
+
+    def check_names(self, image_paths: Sequence[Union[str, Path]]) -> None:
+        """Check that no two images have the same map.
+
+        Raises:
+            InputError: If two have.
+        """
+        by_map: Dict[Path, Path] = {}
+        for image in map(Path, image_paths):
+            other = by_map.setdefault(self.path(str(image)), image)
+            if other != image:
+                raise InputError(
+                    f'{image} and {other} would have the same region map: let the pattern have '
+                    'their folders, as in region_masks/{folder}/{stem}.npz'
+                )
 
     def load(self, image_path: str, size: Size) -> Tensor:
         """Read the map of an image.

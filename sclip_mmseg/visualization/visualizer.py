@@ -1,7 +1,8 @@
 """What ``--show-dir`` and mmseg's own tools draw."""
 
 import os.path as osp
-from typing import Optional
+from types import MappingProxyType
+from typing import Mapping, Optional
 
 import mmcv
 import numpy as np
@@ -17,7 +18,14 @@ from .drawing import draw_comparison
 
 @VISUALIZERS.register_module()
 class OverlayVisualizer(SegLocalVisualizer):
-    """mmseg's visualizer, with the drawing of this package. Its arguments are the same."""
+    """mmseg's visualizer, with the drawing of this package. Its arguments are the same.
+
+    Attributes:
+        output_names: Path of an image → what stands for its name, without suffix, in those of
+            files made of it.
+    """
+
+    output_names: Mapping[str, str] = MappingProxyType({})
 
     @master_only
     def add_datasample(
@@ -46,6 +54,10 @@ class OverlayVisualizer(SegLocalVisualizer):
             step: Step under which the backends keep it.
             with_labels: Write the names of the classes where they are.
         """
+        image_path = None if data_sample is None else data_sample.get('img_path')
+        if image_path in self.output_names:
+            base = osp.basename(image_path)
+            name = name.removesuffix(base) + self.output_names[image_path] + osp.splitext(base)[1]
         maps = {}
         for title, key, wanted in (
             ('truth', 'gt_sem_seg', draw_gt),

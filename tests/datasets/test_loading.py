@@ -201,3 +201,12 @@ def test_a_missing_image_is_left_to_the_loader(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_image(tmp_path / 'image.jpg')
     assert CheckedImageLoader(ignore_empty=True)(dict(img_path='/nowhere.jpg')) is None
+
+
+@pytest.mark.parametrize('orientation', [3, 6])
+def test_a_file_that_is_read_again_must_not_be_turned_then(tmp_path, orientation):
+    path = write_turned(tmp_path / 'image.jpg', orientation)
+    options = dict(color_type='color_ignore_orientation', reads_again=True)
+    with pytest.raises(InputError, match=f'EXIF orientation {orientation}'):
+        load_image(path, write(IDS, tmp_path / 'label.png'), **options)
+    assert load_image(write_turned(path, 1), tmp_path / 'label.png', **options) is not None

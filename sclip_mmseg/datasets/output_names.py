@@ -1,0 +1,33 @@
+"""What files that are made of images are called."""
+
+import os.path as osp
+from pathlib import Path
+from typing import Dict, Sequence
+
+
+def name_outputs(paths: Sequence[str]) -> Dict[str, str]:
+    """A name for what is made of each image, which no other image has.
+
+    Args:
+        paths: Image files.
+
+    Returns:
+        Path of each image → the first of these that tells all images apart: its file name without
+        suffix; this after the names of its folders below the one that all have in common, as in
+        ``cam1_frame0``; its path below that folder.
+    """
+    files = {path: Path(osp.abspath(path)) for path in paths}
+    different = set(files.values())
+    if _differ([file.stem for file in different]):
+        return {path: file.stem for path, file in files.items()}
+    root = osp.commonpath([file.parent for file in different])
+    below = {file: file.relative_to(root) for file in different}
+    names = {file: '_'.join(path.with_suffix('').parts) for file, path in below.items()}
+    if not _differ([*names.values()]):
+        names = {file: path.as_posix() for file, path in below.items()}
+    return {path: names[file] for path, file in files.items()}
+
+
+def _differ(names: Sequence[str]) -> bool:
+    """Whether names differ, on any file system."""
+    return len({name.lower() for name in names}) == len(names)
