@@ -1,7 +1,7 @@
 """The shipped methods by name, and where their configs are."""
 
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Optional, Union
 
 #: Name → its configs below the folder of configs, a file per benchmark.
 METHODS: Dict[str, str] = {
@@ -34,6 +34,22 @@ METHODS: Dict[str, str] = {
 
 #: For own pictures: of those that need CLIP alone the best on photographs (docs/methods.md).
 DEFAULT_METHOD = 'scclip'
+#: The same with the toy CLIP, of which SC-CLIP makes one class.
+TOY_METHOD = 'sclip'
+TOY_NOTICE = (
+    'This is the toy CLIP. It only knows drawings: what it says of photographs is wrong. '
+    'For photographs, '
+)
+
+
+def is_toy(clip: Union[str, Path, None]) -> bool:
+    """Whether a CLIP is the toy CLIP of a clone, by its file's name."""
+    return clip is not None and Path(clip).name == 'toy_clip.safetensors'
+
+
+def default_method(clip: Optional[str]) -> str:
+    """The method for own pictures where none is asked for."""
+    return TOY_METHOD if is_toy(clip) else DEFAULT_METHOD
 
 
 def config_of(method: str, benchmark: str) -> Path:

@@ -29,7 +29,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         'words of the published list',
     )
     parser.add_argument(
-        '--method', default='scclip', help='e.g. sclip, corrclip, tcl; default: scclip'
+        '--method',
+        help='e.g. sclip, corrclip, tcl; default: scclip, with the toy CLIP sclip',
     )
     parser.add_argument(
         '--regions',

@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Union
@@ -19,7 +20,7 @@ from ..utils.errors import InputError, join_first
 from ..utils.files import explain_full_disk, find_file, make_folder
 from ..utils.progress import Progress
 from ..visualization import draw_overlay
-from ..zoo import DEFAULT_METHOD
+from ..zoo import TOY_NOTICE, is_toy
 from .inputs import (
     LABELS,
     OVERLAY,
@@ -72,7 +73,7 @@ def segment_files(
     inputs: Paths,
     classes: Queries,
     background: Union[bool, Sequence[str]] = False,
-    method: str = DEFAULT_METHOD,
+    method: Optional[str] = None,
     out: Union[str, Path] = 'segmented',
     clip: Optional[str] = None,
     device: Optional[str] = None,
@@ -106,8 +107,9 @@ def segment_files(
         KeyboardInterrupt: On Ctrl-C, with the number of files that are done.
 
     Warns:
-        UserWarning: If a video ends before the number of frames that it states; or as
-            :func:`.inputs.find_media` and :func:`.media.read_picture` do.
+        UserWarning: If a video ends before the number of frames that it states; if the toy CLIP is
+            to segment other pictures than those beside it; or as :func:`.inputs.find_media` and
+            :func:`.media.read_picture` do.
     """
     inputs = [inputs] if isinstance(inputs, (str, Path)) else inputs
     for path in inputs:
@@ -133,6 +135,10 @@ def segment_files(
     usable = [pair for pair in zip(files, stems) if pair[0] not in errors]
     if not usable:
         _raise_errors(errors, files)
+    if is_toy(clip) and not all(map(partial(_is_below, Path(clip).parent), files)):
+        warnings.warn(
+            f'{TOY_NOTICE}leave --clip (clip) out, or name another, such as ViT-B/16', stacklevel=2
+        )
     kinds = Counter('video' if is_video(path) else 'picture' for path, _ in usable)
     words = ', '.join(f'{count} {kind}{"s" * (count > 1)}' for kind, count in kinds.items())
     on_progress(f'{words}; reading weights')
@@ -177,6 +183,10 @@ def segment_files(
                 on_result(result)
     _raise_errors(errors, files)
     return results
+
+
+def _is_below(folder: Path, path: Path) -> bool:
+    return folder.resolve() in path.resolve().parents
 
 
 def _raise_errors(errors: Dict[Path, str], files: Sequence[Path]) -> None:

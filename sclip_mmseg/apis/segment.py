@@ -28,7 +28,7 @@ from ..regions import GeneratedRegions, find_generator
 from ..registry import in_scope
 from ..utils.errors import InputError
 from ..utils.spelling import check_config
-from ..zoo import DEFAULT_METHOD, METHODS, config_of
+from ..zoo import METHODS, config_of, default_method
 from .arrays import to_bgr
 from .media import read_picture
 
@@ -83,7 +83,7 @@ def is_trained(method: str) -> bool:
 def build_segmentor(
     classes: Queries,
     background: Union[bool, str, Sequence[str]] = False,
-    method: str = DEFAULT_METHOD,
+    method: Optional[str] = None,
     clip: Optional[str] = None,
     device: Optional[str] = None,
     cfg_options: Optional[dict] = None,
@@ -98,7 +98,7 @@ def build_segmentor(
             become class 0 together with all pixels whose best score is below 0.1; True for the 26
             words of the published VOC21 list but those that are queries of a class. GroupViT and
             TCL have a background without words: True for it, with the value published for VOC21.
-        method: One of :func:`list_methods`.
+        method: One of :func:`list_methods`; None for ``'scclip'``, with the toy CLIP ``'sclip'``.
         clip: A CLIP by name or path; None for the method's own, ViT-B/16. Of GroupViT and TCL, the
             checkpoint of the trained system.
         device: None for the accelerator where there is one.
@@ -118,6 +118,7 @@ def build_segmentor(
     Raises:
         InputError: If an argument cannot be used.
     """
+    method = method or default_method(clip)
     arguments = dict(
         method=method, clip=clip, device=device, cfg_options=cfg_options, regions=regions
     )

@@ -27,7 +27,7 @@ from ..models import CLIPSegmentor
 from ..utils.errors import InputError
 from ..utils.shipped import configs_dir
 from ..visualization import draw_classes, draw_overlay
-from ..zoo import DEFAULT_METHOD
+from ..zoo import default_method, is_toy
 from .examples import Example, drawings, photographs
 
 LARGEST = 50_000_000  # pixels of a picture that the page takes
@@ -101,7 +101,7 @@ class Session:
         device: None for the accelerator where there is one.
 
     Attributes:
-        is_toy: Whether the toy CLIP is used because none was named.
+        is_toy: Whether the toy CLIP is used.
         method: The method to begin with.
         examples: Pictures to try.
 
@@ -114,20 +114,21 @@ class Session:
         self._resclip_options: Dict[str, Sequence[int]] = {}
         self._models: OrderedDict[Question, CLIPSegmentor] = OrderedDict()
         self._lock = threading.Lock()
-        self.is_toy = clip is None and self._find_toy()
-        self.method = 'sclip' if self.is_toy else DEFAULT_METHOD  # the best on drawings
+        self._find_toy()
+        self.is_toy = is_toy(self.clip)
+        self.method = default_method(self.clip)
         self.examples: List[Example] = drawings() if self.is_toy else photographs()
         self.classes = self.examples[0].classes if self.examples else 'dog\ncat, kitten\ngrass\nsky'
         self.segmentor(Question(None, self.classes, self.method))
 
-    def _find_toy(self) -> bool:
+    def _find_toy(self) -> None:
         config = Config.fromfile(configs_dir() / 'toy/resclip-naclip_toy_voc20.py')
         encoder = config.model.image_encoder
-        if not Path(encoder.clip).is_file():
-            return False
-        self.clip = encoder.clip
-        self._resclip_options = {'model.image_encoder.method.rcs.blocks': encoder.method.rcs.blocks}
-        return True
+        if self.clip is None and Path(encoder.clip).is_file():
+            self.clip = encoder.clip
+        if is_toy(self.clip):
+            blocks = encoder.method.rcs.blocks
+            self._resclip_options = {'model.image_encoder.method.rcs.blocks': blocks}
 
     def answer(self, question: Question, folder: Union[str, Path]) -> Answer:
         """Segment a picture.

@@ -3,6 +3,7 @@
 from html import escape
 from typing import Sequence
 
+from .. import zoo
 from .session import Area
 
 TITLE = 'Segment a picture into classes of your own'
@@ -10,10 +11,7 @@ HELP = (
     'Choose a picture and write what is in it: a class per line, its synonyms separated by commas. '
     'Every pixel gets the class that fits best.'
 )
-TOY_NOTICE = (
-    'This is the toy CLIP. It only knows drawings: what it says of photographs is wrong. '
-    'For photographs, start: python tools/web_demo.py --clip ViT-B/16'
-)
+TOY_NOTICE = f'{zoo.TOY_NOTICE}start: python tools/web_demo.py --clip ViT-B/16'
 BANNER = f'<div role="alert" class="banner">{TOY_NOTICE}</div>'
 HEADER = f'<h1>{TITLE}</h1><p>{HELP}</p>'
 

@@ -231,7 +231,10 @@ def test_examples(toy, tmp_path, monkeypatch):
     assert examples.drawings() == []
 
 
-def test_a_named_clip_is_no_toy(toy):
+def test_the_toy_clip_is_known_by_its_name(toy, tmp_path):
     assert toy.is_toy and toy.method == 'sclip'
     named = Session(toy.clip, 'cpu')
-    assert not named.is_toy and named.method == 'scclip'
+    assert named.is_toy and named.method == 'sclip'
+    (tmp_path / 'other.safetensors').symlink_to(toy.clip)
+    other = Session(str(tmp_path / 'other.safetensors'), 'cpu')
+    assert not other.is_toy and other.method == 'scclip'
