@@ -27,6 +27,7 @@ from ..models.text_embeddings import read_embeddings
 from ..regions import GeneratedRegions, find_generator
 from ..registry import in_scope
 from ..utils.errors import InputError
+from ..utils.precision import own_precision
 from ..utils.spelling import check_config
 from ..zoo import METHODS, config_of, default_method
 from .arrays import to_bgr
@@ -309,6 +310,7 @@ def segment(
     return segment_array(model, read_picture(image), str(image), regions)
 
 
+@own_precision()
 def segment_array(
     model: CLIPSegmentor,
     image: np.ndarray,

@@ -20,7 +20,7 @@ from ..datasets.background import Background
 from ..regions import Decided, build_regions, check_regions, resize_nearest
 from ..registry import POSTPROCESSORS, REFINERS, in_scope
 from ..utils.errors import InputError
-from ..utils.precision import check_matmul_precision
+from ..utils.precision import check_matmul_precision, own_precision
 from .decision import DecisionRule, find_background, segment, segment_variants
 from .file_image import FileImage
 from .fusion import DenseMap, QueryMap, WindowMaps, cut_windows, encode_windows
@@ -59,6 +59,7 @@ class CLIPSegmentor(BaseSegmentor):
     """
 
     @in_scope()
+    @own_precision()
     def __init__(
         self,
         image_encoder: dict,
@@ -289,11 +290,12 @@ class CLIPSegmentor(BaseSegmentor):
             'CLIPSegmentor is training-free and has no loss: evaluate it with tools/test.py'
         )
 
+    @own_precision()
     @torch.no_grad()
     def predict(
         self, inputs: Tensor, data_samples: Optional[List[SegDataSample]] = None
     ) -> List[SegDataSample]:
-        """Segment a batch.
+        """Segment a batch, in the model's own precision: a caller's autocast changes nothing.
 
         Args:
             inputs: Normalised images ``[B, 3, H, W]``, padded on the right and at the bottom where
@@ -317,6 +319,7 @@ class CLIPSegmentor(BaseSegmentor):
             self._decide(maps, image)
         return samples
 
+    @own_precision()
     @torch.no_grad()
     def encode_images(self, inputs: Tensor, data_samples: List[SegDataSample]) -> List[WindowMaps]:
         """The towers' part of :meth:`predict`: the coarse maps of each image's windows.

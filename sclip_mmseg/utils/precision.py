@@ -1,8 +1,38 @@
 """What the user's settings of torch may do to float32."""
 
+from contextlib import ExitStack, contextmanager
+from typing import Iterator
+
 import torch
 
 from .errors import InputError
+
+_AUTOCASTING = 'cpu', 'cuda', 'mps', 'xpu'
+
+
+@contextmanager
+def own_precision() -> Iterator[None]:
+    """Compute in the model's own precision, whatever the caller has set.
+
+    A caller's ``torch.autocast`` or default dtype would change cosines, and so classes, without a
+    word. Where neither is set, which is all but always, nothing is done.
+    """
+    default = torch.get_default_dtype()
+    with ExitStack() as stack:
+        for kind in filter(_is_autocast, _AUTOCASTING):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        if default != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, default)
+        yield
+
+
+def _is_autocast(kind: str) -> bool:
+    try:
+        return torch.is_autocast_enabled(kind)
+    except TypeError:  # torch < 2.4
+        known = dict(cpu=torch.is_autocast_cpu_enabled, cuda=torch.is_autocast_enabled)
+        return kind in known and known[kind]()
 
 
 def check_matmul_precision() -> None:
