@@ -15,6 +15,8 @@ SCOPE = 'sclip_mmseg::'
 #: The CHECKPOINT that stands for the config's own.
 NO_CHECKPOINT = 'none'
 _OWN = 'image_encoder.'  # the part of a segmentor whose weights are saved
+# In a file; wrapped, as DistributedDataParallel does, too. TCL's names have it further inside.
+_STARTS_WITH_OWN = re.compile(rb'(?<![\w.])(?:module\.)?image_encoder\.')
 #: Configs of another backbone that version 0.1 had, and the CHECKPOINT that replaces them.
 _REPLACED = re.compile(r'_vit-l14_(?=[\w-]+\.py$)')
 _CHECKPOINT = 'ViT-L/14'
@@ -53,7 +55,7 @@ def is_saved_model(tensors: Iterable[str]) -> bool:
 def _holds_saved_model(path: Path) -> bool:
     """The same of a file: all formats have the names of tensors before their numbers."""
     with open(path, 'rb') as file:
-        return _OWN.encode() in file.read(1 << 22)
+        return _STARTS_WITH_OWN.search(file.read(1 << 22)) is not None
 
 
 def read_config(name: str) -> Config:
