@@ -9,9 +9,9 @@ from mmengine.registry import DefaultScope, Registry
 METHODS = Registry('method', scope='mmseg')
 #: What refines query maps, such as :class:`.models.pamr.PAMR`.
 REFINERS = Registry('refiner', scope='mmseg')
-#: What corrects labels at the end, such as :class:`.models.regions.RegionMajority`.
+#: What corrects labels at the end, such as :class:`.regions.RegionMajority`.
 POSTPROCESSORS = Registry('postprocessor', scope='mmseg')
-#: What makes maps of regions of pictures, such as :class:`.models.region_generators.Felzenszwalb`.
+#: What makes maps of regions of pictures, such as :class:`.regions.Felzenszwalb`.
 REGION_GENERATORS = Registry('region generator', scope='mmseg')
 
 

@@ -27,8 +27,8 @@ def make_region_maps(
 
     Args:
         images: Pictures.
-        pattern: Where maps shall lie, see :class:`.models.regions.RegionFiles`; ends in ``.npz``.
-        generator: See :mod:`.models.region_generators`.
+        pattern: Where maps shall lie, see :class:`..regions.RegionFiles`; ends in ``.npz``.
+        generator: See :mod:`..regions`.
         nproc: Number of processes.
 
     Returns:

@@ -94,7 +94,7 @@ def build_segmentor(
     """Build a segmentor for own classes.
 
     Args:
-        classes: See :func:`.datasets.load_queries`.
+        classes: See :func:`..datasets.load_queries`.
         background: Names of what is not wanted (or a text of them, separated by commas), which
             become class 0 together with all pixels whose best score is below 0.1; True for the 26
             words of the published VOC21 list but those that are queries of a class. GroupViT and
@@ -107,7 +107,7 @@ def build_segmentor(
             ``model.text_head.embeddings`` must be those asked for, with the same synonyms.
         regions: What makes regions of a picture, each of which gets its most frequent class:
             ``'felzenszwalb'``, ``'sam2'``, ``'sam'``, or a config, see
-            :mod:`.models.region_generators`. None for no regions, but for the methods that need
+            :mod:`..regions`. None for no regions, but for the methods that need
             them: for these ``'felzenszwalb'``.
         share: A segmentor whose towers are used again, not copied, where they are those asked for
             and on the same device: nothing of them is read from disk, and only queries that it does

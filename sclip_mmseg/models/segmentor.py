@@ -44,7 +44,7 @@ class CLIPSegmentor(BaseSegmentor):
             by default the image encoder's.
         refine: Config of a module that refines query maps, e.g. :class:`.pamr.PAMR`; None for none.
         region_masks: Path of each image's region map, see :class:`..regions.RegionFiles`, or config
-            of what makes it of the image, see :mod:`.region_generators`; for the methods and
+            of what makes it of the image, see :mod:`..regions`; for the methods and
             corrections that need one.
         postprocess: Config of a module that corrects labels at the end, e.g.
             :class:`..regions.RegionMajority`; None for none.

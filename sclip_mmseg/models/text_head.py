@@ -27,7 +27,7 @@ class CLIPTextHead(nn.Module):
     tower is released.
 
     Args:
-        queries: Query list by name, path or value, see :func:`.datasets.load_queries`.
+        queries: Query list by name, path or value, see :func:`..datasets.load_queries`.
         templates: A set of templates of mmseg by name, or a list of prompts with a ``{}`` each.
         embeddings: Path of an ``.npz`` file of precomputed embeddings, see
             ``tools/extract_text_embeddings.py``. Its queries replace ``queries``, and no text tower
@@ -139,7 +139,7 @@ class CLIPTextHead(nn.Module):
         return resolve_clip(self.clip)
 
     def load_tower(self) -> nn.Module:
-        """The text tower, see :class:`.towers.TextTower`.
+        """The text tower, see :class:`..towers.TextTower`.
 
         Raises:
             InputError: If the checkpoint cannot be used or has no text tower.

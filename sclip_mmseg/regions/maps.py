@@ -104,7 +104,7 @@ class GeneratedRegions:
     """Region maps made of the images as they come.
 
     Args:
-        generator: Config of what makes them, e.g. :class:`.region_generators.Felzenszwalb`.
+        generator: Config of what makes them, e.g. :class:`.felzenszwalb.Felzenszwalb`.
 
     Raises:
         InputError: If a value cannot be used.

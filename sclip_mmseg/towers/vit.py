@@ -1,9 +1,9 @@
 """The Vision Transformer of CLIP, OpenCLIP, MetaCLIP, DINO and DINOv2, in plain PyTorch.
 
-:mod:`.layouts` maps each family's checkpoints into it. A method (:mod:`..methods`) may run the
-blocks itself: :meth:`VisionTransformer.embed`, then each :class:`Block` as a whole or in its three
-steps, then :meth:`VisionTransformer.read_out`. Most ask :meth:`VisionTransformer.run` instead for
-what they need of which block.
+:mod:`.layouts` maps each family's checkpoints into it. A method (:mod:`..models.methods`) may run
+the blocks itself: :meth:`VisionTransformer.embed`, then each :class:`Block` as a whole or in its
+three steps, then :meth:`VisionTransformer.read_out`. Most ask :meth:`VisionTransformer.run` instead
+for what they need of which block.
 """
 
 from typing import Callable, Collection, Dict, Iterator, Mapping, Optional, Tuple

@@ -97,7 +97,7 @@ def serve(session: Session, bound: socket.socket, hosts: Hosts, address: str) ->
 
     Args:
         session: What computes.
-        bound: From :func:`..hosts.listen`.
+        bound: From :func:`.hosts.listen`.
         hosts: By which names the page is asked for.
         address: What to print once the page is there.
 

@@ -24,7 +24,7 @@ from .groupvit_network import GroupViTNetwork, StageSizes
 
 @dataclass(frozen=True)
 class Family:
-    """How a family of files names GroupViT's tensors; all names as in :class:`..towers.Layout`.
+    """How a family of files names GroupViT's tensors; all names as in :class:`...towers.Layout`.
 
     Attributes:
         prefix: What the names of the image network's tensors begin with.

@@ -31,7 +31,7 @@ class ProjectedTextTower(nn.Module):
         return self.tower.positions
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """See :class:`..towers.TextTower`."""
+        """See :class:`...towers.TextTower`."""
         return self.projector(self.tower(tokens))
 
 
