@@ -3,11 +3,14 @@
 import json
 import os.path as osp
 import re
+import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, List
 
 from starlette.datastructures import Headers, QueryParams
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,7 +27,8 @@ _READ = re.compile(
     r'/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/(assets|static)/.+|'
     rf'{_API}/(info/?|app_id/?|startup-events|queue/data|upload_progress|heartbeat/[^/]+|file=.+)'
 )
-_WRITTEN = {*_JSON, f'{_API}/upload'}
+_UPLOAD = f'{_API}/upload'
+_STALLED = 600  # seconds until an upload that does not grow is over
 
 
 class Listeners:
@@ -82,16 +86,24 @@ class Guard:
             self._check(scope)
             if scope['path'] in _JSON:
                 receive = await self._read(scope, receive)
+            if scope['path'] == _UPLOAD:
+                _remove_parts(self.folder)
+            with self._noted(scope):
+                await self.app(scope, receive, send)
         except Refused as refused:
             await PlainTextResponse(f'{refused}\n', refused.status)(scope, receive, send)
-            return
-        if scope['path'] != _STREAM:
-            await self.app(scope, receive, send)
-            return
-        session = QueryParams(scope['query_string']).get('session_hash', '')
+        except ClientDisconnect:  # in the middle of an upload
+            pass
+
+    @contextmanager
+    def _noted(self, scope: Scope) -> Iterator[None]:
+        """Note who listens while a request is answered."""
+        session = None
+        if scope['path'] == _STREAM:
+            session = QueryParams(scope['query_string']).get('session_hash')
         self.listeners.enter(session)
         try:
-            await self.app(scope, receive, send)
+            yield
         finally:
             self.listeners.leave(session)
 
@@ -99,7 +111,7 @@ class Guard:
         headers, path = Headers(scope=scope), scope['path']
         if why := self.hosts.refuse(_hosts(headers), headers.get('origin')):
             raise Refused(403, why)
-        if scope['method'] == 'POST' and path in _WRITTEN:
+        if scope['method'] == 'POST' and path in {*_JSON, _UPLOAD}:
             _check_length(headers, _LARGEST_QUESTION if path in _JSON else LARGEST_FILE + 10_000)
         elif scope['method'] not in ('GET', 'HEAD') or not _READ.fullmatch(path):
             raise Refused(404, 'The page has nothing here.')
@@ -163,6 +175,13 @@ def _check_length(headers: Headers, limit: int) -> None:
         raise Refused(411, 'A request needs a Content-Length.')
     if int(length) > limit:
         raise Refused(413, f'This is too large: the page takes {limit} bytes here.')
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove what uploads that were broken off have left; whole ones lie in folders."""
+    for path in folder.iterdir():
+        if path.is_file() and time.time() - path.stat().st_mtime > _STALLED:
+            path.unlink()
 
 
 def _dicts(value: Any) -> Iterator[dict]:

@@ -305,6 +305,29 @@ def test_listeners():
     assert 'a b' not in listeners
 
 
+def test_uploads_that_are_broken_off(site):
+    app = site.client.app
+    part, other = site.folder / 'tmp1', site.folder / 'tmp2'
+    for path in (part, other):
+        path.touch()
+    os.utime(part, (0, 0))
+    headers = {b'host': b'localhost', b'content-length': b'100'}
+    headers[b'content-type'] = b'multipart/form-data; boundary=x'
+    messages = [dict(type='http.request', body=b'--x\r\n', more_body=True)]
+    messages.append(dict(type='http.disconnect'))
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        pass
+
+    scope = dict(type='http', method='POST', path=f'{API}/upload', query_string=b'')
+    asyncio.run(app(dict(scope, headers=[*headers.items()]), receive, send))
+    assert not part.exists() and other.exists() and not messages
+    other.unlink()
+
+
 def test_sockets_are_closed(site):
     from starlette.websockets import WebSocketDisconnect
 
