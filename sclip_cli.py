@@ -11,8 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
-import yaml
-
 
 class Command(NamedTuple):
     """A subcommand: its program in ``tools/``, None for one of this file, and what it does."""
@@ -32,6 +30,11 @@ COMMANDS: Dict[str, Command] = {
 }
 
 
+def end_at_once_if_interrupted() -> None:
+    """Let Ctrl-C end the process with one line; programs in ``tools/`` call this first of all."""
+    _load('utils/interrupt.py').end_at_once_if_interrupted()
+
+
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run a subcommand.
 
@@ -41,6 +44,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     Raises:
         SystemExit: As the subcommand's program does; 2 if there is no such subcommand.
     """
+    if argv is None:
+        end_at_once_if_interrupted()
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ['--version']:
         print(f'sclip_mmseg {_load("version.py").__version__}')
@@ -98,9 +103,6 @@ def _run(name: str, arguments: List[str]) -> None:
     sys.path.insert(0, str(folder))  # programs import what lies beside them
     try:
         _load_file(folder / COMMANDS[name].program).main(arguments)
-    except KeyboardInterrupt:  # before the program could say more
-        print('interrupted', file=sys.stderr)
-        sys.exit(130)
     finally:
         sys.argv, sys.path[:] = before, path
 
@@ -132,6 +134,8 @@ def _methods(arguments: Sequence[str]) -> str:
 
 def _paper(pattern: str) -> Dict[str, str]:
     """``Title`` and ``URL`` of the paper behind a method's configs."""
+    import yaml
+
     path = _load('utils/shipped.py').configs_dir() / Path(pattern).parent / 'metafile.yml'
     loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
     with open(path, encoding='utf-8') as file:

@@ -1,7 +1,11 @@
 """The command `sclip`."""
 
+import ast
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,3 +110,53 @@ def test_benchmark(voc_root, tmp_path):
     arguments = ('benchmark', '--methods', 'sclpi', '--work-dir', tmp_path)
     result = call_tool(CLI, *arguments, check=False)
     assert result.stdout.startswith("error: no config of method 'sclpi'")
+
+
+TOOLS = sorted(path for path in (ROOT / 'tools').rglob('*.py') if '__main__' in path.read_text())
+
+
+@pytest.mark.parametrize('path', TOOLS, ids=lambda path: path.stem)
+def test_programs_know_ctrl_c_before_they_import(path):
+    first, second = ast.parse(path.read_text(encoding='utf-8')).body[:2]
+    assert isinstance(first, ast.Expr) and isinstance(second, ast.If), 'begin it as the others'
+    assert ast.unparse(second.test) == "__name__ == '__main__'"
+    assert ast.unparse(second.body) == 'import sclip_cli\nsclip_cli.end_at_once_if_interrupted()'
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='looks in /proc for what is imported')
+@pytest.mark.parametrize(
+    'program, library',
+    [
+        (('sclip_cli.py', 'segment', 'x.jpg', '--classes', 'a; b'), '_multiarray_umath'),
+        (('tools/test.py', 'x.py'), 'libtorch_cpu'),
+        (('tools/toy/demo.py',), 'cv2'),
+    ],
+)
+def test_ctrl_c_while_importing(program, library):
+    command = [sys.executable, *program]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, **pipes)
+    end = time.monotonic() + 60
+    while library not in Path(f'/proc/{process.pid}/maps').read_text():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert (process.returncode, output) == (130, 'interrupted\n')
+
+
+def test_ctrl_c_is_an_exception_in_the_work_of_a_program():
+    lines = [
+        'import signal',
+        'sclip_cli.end_at_once_if_interrupted()',
+        'from sclip_mmseg.utils.program import as_program',
+        'with as_program("go on"):',
+        '    try:',
+        '        signal.raise_signal(signal.SIGINT)',
+        '    finally:',
+        '        print("cleaned")',
+    ]
+    command = [sys.executable, '-c', '\n'.join(['import sclip_cli', *lines])]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (130, 'cleaned\n')
+    assert result.stderr == 'interrupted: go on\n'

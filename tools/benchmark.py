@@ -5,6 +5,11 @@ Each pair is evaluated as by tools/test.py, in a folder of its own. Interrupted 
 same command resumes; pairs that are finished are not run again.
 """
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import os
 import signal

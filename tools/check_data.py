@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Check a benchmark's files: counts, missing and unreadable pairs, sizes, label ids, classes."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import os
 import sys

@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Segment pictures and videos into classes of your own: overlay, label map, areas."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import os.path as osp
 from pathlib import Path

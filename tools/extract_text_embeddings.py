@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Write a config's query embeddings to a file, so that a checkpoint without text tower will do."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import os.path as osp
 from typing import Optional, Sequence

@@ -5,6 +5,11 @@ A map is an .npz file with the integer array `instance_mask`, named as its pictu
 any moment, the same command goes on; maps that are there are kept, unless they are damaged.
 """
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import os
 from pathlib import Path

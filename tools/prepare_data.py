@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Lay benchmarks out as the configs read them, from the official archives or extracted folders."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import importlib
 import os

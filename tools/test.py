@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Evaluate a config on its benchmark; the flags are those of MMSegmentation's ``tools/test.py``."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import os
 from typing import Optional, Sequence

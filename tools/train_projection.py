@@ -6,6 +6,11 @@ and alone is trained, by the cross-entropy of each pixel's class (an ablation of
 2312.01597).
 """
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import math
 import os

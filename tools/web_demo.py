@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Serve a local page that segments pictures into classes of your own. It needs no internet."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import os
 import sys

@@ -3,7 +3,6 @@
 import gc
 import io
 import logging
-import os
 import sys
 from contextlib import contextmanager
 from typing import Iterator
@@ -11,8 +10,7 @@ from typing import Iterator
 from mmengine.logging import MMLogger
 
 from .errors import InputError, one_line
-
-INTERRUPTED = 130  # the exit code by which shells know it
+from .interrupt import exit_interrupted, interruptible
 
 
 @contextmanager
@@ -31,7 +29,8 @@ def as_program(interrupted: str = '') -> Iterator[None]:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')
     try:
-        yield
+        with interruptible():
+            yield
     except InputError as error:
         sys.exit(f'error: {one_line(error)}')
     except KeyboardInterrupt as stop:
@@ -39,16 +38,6 @@ def as_program(interrupted: str = '') -> Iterator[None]:
     except Exception:
         log_traceback()
         raise
-
-
-def exit_interrupted(words: str) -> None:
-    """End the program after Ctrl-C, with one line: what it was interrupted at, if that is known.
-
-    Of several processes of an evaluation, only the first one speaks.
-    """
-    if os.environ.get('RANK', '0') == '0':
-        print(f'interrupted: {words}' if words else 'interrupted', file=sys.stderr)
-    sys.exit(INTERRUPTED)
 
 
 def log_traceback() -> None:

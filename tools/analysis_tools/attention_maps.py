@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Draw what chosen pixels attend to in CLIP's last block, a column per method."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple

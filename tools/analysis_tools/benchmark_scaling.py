@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Time and memory per image against the number of queries and the image's area, with exponents."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import json
 import sys
@@ -26,6 +31,7 @@ from matplotlib.figure import Figure
 
 from sclip_mmseg.datasets import QuerySet
 from sclip_mmseg.models.text_embeddings import save_embeddings
+from sclip_mmseg.utils.program import as_program
 
 CONFIG = 'sclip_vit-b16_ade20k'
 QUERIES = (20, 60, 150, 400, 1000)
@@ -145,4 +151,5 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with as_program():
+        main()

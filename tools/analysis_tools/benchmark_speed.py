@@ -6,6 +6,11 @@ size: (a) the published procedure written plainly below, one step after the othe
 as ``tools/test.py`` runs it; (c) CLIP's image encoder alone over the same windows, the floor.
 """
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import ctypes
 import gc

@@ -6,6 +6,11 @@ of a run of tools/test.py. Interrupted at any moment, the same command resumes. 
 image (WORK_DIR/kept) serves further values, too, without the tower.
 """
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import os
 from typing import Optional, Sequence

@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Draw docs/images/coffee.jpg, the README's picture: a photograph, and its classes beside it."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 from pathlib import Path
 
@@ -9,6 +14,7 @@ from mmengine.config import DictAction
 from PIL import Image
 
 from sclip_mmseg import apis
+from sclip_mmseg.utils.program import as_program
 from sclip_mmseg.visualization import beside
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,4 +52,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with as_program():
+        main()

@@ -7,6 +7,11 @@ resumed, and killed again or finished. Every finished table must be the unbroken
 bit. Linux only.
 """
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import os
 import random
@@ -19,6 +24,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
 from sclip_mmseg.evaluation import Result
+from sclip_mmseg.utils.program import as_program
 from sclip_mmseg.utils.shipped import tools_dir
 
 #: Seconds in which a run whose process was killed has to end by itself.
@@ -195,4 +201,5 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with as_program():
+        main()

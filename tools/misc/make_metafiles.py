@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Write configs/*/metafile.yml and model-index.yml, from the configs and configs/published.yml."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import sys
 import textwrap
@@ -12,6 +17,7 @@ from mmengine.config import Config
 from mmengine.fileio import load
 
 from sclip_mmseg.benchmark.published import BENCHMARKS, published_row
+from sclip_mmseg.utils.program import as_program
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Folder of configs → name and, by its key in the table of published numbers, paper.
@@ -129,4 +135,5 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with as_program():
+        main()

@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Compare methods on the toy benchmark: a table of mIoU, and pictures side by side."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 from pathlib import Path
 from typing import Dict, List
@@ -13,6 +18,7 @@ from PIL import Image
 
 from sclip_mmseg.datasets import bright_palette
 from sclip_mmseg.evaluation import evaluate
+from sclip_mmseg.utils.program import as_program
 from sclip_mmseg.visualization import draw_classes, stack, titled, with_legend
 from sclip_mmseg.visualization.painting import BACKGROUND
 
@@ -98,4 +104,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with as_program():
+        main()

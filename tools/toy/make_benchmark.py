@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Compose the toy benchmark, or with --styles a validation set like it, in VOC's layout."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import hashlib
 from pathlib import Path
@@ -14,6 +19,7 @@ from scenes import compose
 from textures import KINDS, make_texture
 
 from sclip_mmseg.datasets import voc_palette
+from sclip_mmseg.utils.program import as_program
 
 TOY = Path(__file__).resolve().parents[2] / 'data/toy'
 SIZES = (70, 150)
@@ -115,4 +121,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with as_program():
+        main()

@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Measure how often the small CLIP finds a true caption of a new scene, and a true scene."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 from pathlib import Path
 from typing import Tuple
@@ -12,6 +17,7 @@ from train_toy_clip import MEAN, STD, VOC_SHARE
 from training_data import Phase, SceneBatches
 
 from sclip_mmseg.towers import load_image_tower, load_text_tower
+from sclip_mmseg.utils.program import as_program
 
 _PHASE = Phase(1, 224, 100, (1, 3), (56, 140), 196, late=0, pooled=0, backgrounds=True)
 _BATCHES = 5
@@ -61,4 +67,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with as_program():
+        main()

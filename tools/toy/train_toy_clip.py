@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Train the small CLIP from scratch on captioned scenes of pictograms; see data/toy/README.md."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    import sclip_cli
+
+    sclip_cli.end_at_once_if_interrupted()
+
 import argparse
 import math
 from pathlib import Path
@@ -15,6 +20,7 @@ from tqdm import tqdm
 from training_data import Batch, Phase, SceneBatches
 
 from sclip_mmseg.utils.compat import openai_clip
+from sclip_mmseg.utils.program import as_program
 
 MEAN, STD = (122.771, 116.746, 104.094), (68.501, 66.632, 70.323)
 PHASES = (
@@ -290,4 +296,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with as_program():
+        main()
