@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers import ROOT
+from huggingface_hub import constants
 from PIL import Image
 
 from sclip_mmseg import apis
@@ -32,11 +33,13 @@ def offline(monkeypatch):
         raise OSError('no network')
 
     monkeypatch.setattr(urllib.request, 'urlopen', refuse)
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
 
 
 # What needs files that have to be fetched.
 DINO = ('corrclip', 'ovstitcher', 'ovstitcher-metaclip')
 LACKING = dict.fromkeys(DINO, 'dino_vitbase8_pretrain.pth')
+LACKING.update({name: 'facebook/sam' for name in apis.list_methods() if name.startswith('trident')})
 LACKING.update({name: 'put it at' for name in apis.list_methods() if name.startswith('proxy')})
 LACKING.update({name: 'put it at' for name in apis.list_methods() if apis.is_trained(name)})
 
