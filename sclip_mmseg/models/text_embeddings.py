@@ -7,7 +7,6 @@ import os
 import warnings
 from pathlib import Path
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -18,8 +17,10 @@ from torch import Tensor, nn
 
 from ..datasets import QuerySet
 from ..towers import TextTower
+from ..utils.arrays import read_arrays
 from ..utils.errors import InputError
-from ..utils.files import find_file, lock_file, sha256_of
+from ..utils.file_kinds import kind_of_place
+from ..utils.files import find_path, lock_file, sha256_of
 from ..utils.tokens import encode, special_tokens
 
 CACHE_DIR = 'SCLIP_CACHE_DIR'
@@ -176,6 +177,8 @@ def cached_embeddings(
 
 def _read_cached(target: Path, num_queries: int) -> Optional[Tensor]:
     """Embeddings of a file of the cache; None where it is missing or damaged."""
+    if not target.is_file():
+        return None
     try:
         array = np.load(target, allow_pickle=False)
     except Exception:  # a damaged file raises whatever its header leads NumPy to
@@ -229,20 +232,19 @@ def read_embeddings(path: Path) -> Tuple[QuerySet, Tensor]:
         InputError: If the file is missing or unreadable, lacks an array, or an array does not fit,
             or an embedding is zero or not finite.
     """
-    found = find_file(path)
+    found = find_path(path)
     if found is None:
         raise InputError(f"text_head.embeddings='{path}' does not exist")
-    try:
-        with np.load(found, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in ('queries', 'class_ids', 'embeddings')}
-    except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
-        raise InputError(
-            f"{path} is not an .npz file with 'queries', 'class_ids' and 'embeddings': {error}"
-        ) from error
-    embeddings = torch.from_numpy(arrays['embeddings'])
-    if embeddings.ndim != 2 or not embeddings.is_floating_point():
+    if place := kind_of_place(found):
+        raise InputError(f"text_head.embeddings='{path}' is {place}, not an .npz file")
+    arrays = read_arrays(found, ('queries', 'class_ids', 'embeddings'), str(path))
+    if arrays['embeddings'].dtype.kind != 'f' or arrays['embeddings'].ndim != 2:
         raise InputError(f"{path}: 'embeddings' must be floating point [Q, D]")
-    embeddings = embeddings.float()
+    for name, kinds, words in (('queries', 'U', 'texts'), ('class_ids', 'iu', 'integers')):
+        if arrays[name].ndim != 1 or arrays[name].dtype.kind not in kinds:
+            raise InputError(f"{path}: '{name}' must be {words} [Q]")
+    with np.errstate(over='ignore'):
+        embeddings = torch.from_numpy(arrays['embeddings'].astype(np.float32))
     queries = [str(query) for query in arrays['queries']]
     query_set = QuerySet.from_ids(queries, arrays['class_ids'].tolist(), str(path))
     if len(embeddings) != len(queries):

@@ -3,8 +3,6 @@
 A map has an integer id per pixel. The lowest one means "in no region", whatever its value.
 """
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any, Dict, Sequence, Tuple, Union
 
@@ -16,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
 from ..registry import POSTPROCESSORS, REGION_GENERATORS
+from ..utils.arrays import read_arrays
 from ..utils.errors import InputError
 from .base import Decided
 
@@ -149,18 +148,12 @@ def check_regions(ids: Any, size: Size, name: str) -> Tensor:
 
 
 def _read(path: Path) -> np.ndarray:
+    if path.suffix == '.npz':
+        return read_arrays(path, [ARRAY], f'region map {path}')[ARRAY]
     try:
-        if path.suffix != '.npz':
-            with Image.open(path) as image:
-                return np.asarray(image)
-        with np.load(path) as arrays:
-            return arrays[ARRAY]
-    except KeyError as error:
-        raise InputError(f"region map {path} has no array '{ARRAY}'") from error
-    except (
-        *(OSError, ValueError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError),
-        UnidentifiedImageError,
-    ) as error:
+        with Image.open(path) as image:
+            return np.asarray(image)
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
         raise InputError(f'region map {path} cannot be read: {error}') from error
 
 

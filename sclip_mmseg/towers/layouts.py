@@ -687,7 +687,9 @@ def fill(make: Callable[[], nn.Module], found: StateDict, layout: Layout, source
         tower = make()
     weights = {}
     for name, expected in tower.state_dict().items():
-        value = _as_float(layout.get(name, found, source), expected, layout.name_of(name), source)
+        value = layout.get(name, found, source)
+        if expected.is_floating_point():
+            value = as_float(value, layout.name_of(name), source)
         if value.squeeze().shape == expected.squeeze().shape:
             value = value.reshape(expected.shape)
         if value.shape != expected.shape:
@@ -701,9 +703,13 @@ def fill(make: Callable[[], nn.Module], found: StateDict, layout: Layout, source
     return tower.requires_grad_(False).eval()
 
 
-def _as_float(value: Tensor, expected: Tensor, name: str, source: str) -> Tensor:
-    """A tensor of the file in float32; refuse what that would falsify."""
-    if expected.is_floating_point() and value.dtype not in _DTYPES:
+def as_float(value: Tensor, name: str, source: str) -> Tensor:
+    """A tensor of a file in float32.
+
+    Raises:
+        InputError: If it holds other numbers than floating point ones, or NaN or infinity.
+    """
+    if value.dtype not in _DTYPES:
         raise InputError(
             f'{source}: {name} is of {value.dtype}, which is not read: save the weights in a '
             'floating dtype of 16 to 64 bits, not quantised'

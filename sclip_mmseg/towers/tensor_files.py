@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ..utils.errors import InputError, join_first
 from ..utils.file_kinds import (
+    CUT_ZIP,
+    DAMAGED,
     SAFETENSORS,
     TORCH_LEGACY,
     TORCH_ZIP,
@@ -19,7 +21,7 @@ from ..utils.file_kinds import (
 )
 from . import tensor_pickle
 from .layouts import StateDict
-from .torch_files import FORGED, check_size, read_archive, read_legacy
+from .torch_files import check_size, read_archive, read_legacy
 
 # Entries in which trainings keep the weights, in the order in which they are looked for.
 _ENTRIES = ('state_dict_ema', 'state_dict', 'model_state_dict', 'model', 'module', 'weights')
@@ -55,7 +57,7 @@ def read_tensors(path: Path) -> StateDict:
         content = _READERS[kind](path)
     except InputError:
         raise
-    except (*FORGED, SafetensorError) as error:
+    except (*DAMAGED, SafetensorError) as error:
         raise InputError(
             f'{path} cannot be read as a checkpoint ({_first_line(error)}): it is truncated, '
             'damaged or of another format. Fetch it again'
@@ -69,6 +71,7 @@ def read_tensors(path: Path) -> StateDict:
 _READERS: Dict[Kind, Callable[[Path], Any]] = {
     SAFETENSORS: load_file,
     TORCH_ZIP: read_archive,
+    CUT_ZIP: read_archive,  # which says how
     TORCHSCRIPT: read_archive,
     TORCH_LEGACY: read_legacy,
 }

@@ -4,12 +4,8 @@ They are read without ``torch.load`` and ``torch.jit.load``, both of which run w
 """
 
 import io
-import lzma
-import pickle
 import re
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -20,12 +16,6 @@ from ..utils.errors import InputError
 from . import tensor_pickle
 from .layouts import StateDict
 
-#: What files of another kind, or forged ones, lead Python's zipfile and pickle, and torch, to.
-FORGED = (
-    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError),
-    *(OSError, RecursionError, RuntimeError, TypeError, ValueError, AssertionError),
-    *(pickle.UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-)
 # Neither weights nor TorchScript's code shrink as far; less is not worth a refusal.
 _LARGEST_RATIO, _SMALL = 8, 1 << 28
 _DEEPEST, _MOST = 64, 100_000  # modules of TorchScript in one another, and their tensors

@@ -1,13 +1,23 @@
 """What a file is, told by its first bytes: to say what lies where weights were expected."""
 
 import codecs
+import lzma
 import os
+import pickle
 import re
 import stat
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple, Optional
 
+#: What damaged and forged files lead Python's readers of archives and pickles to, and NumPy's.
+DAMAGED = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError),
+    *(OSError, RecursionError, RuntimeError, SyntaxError, TypeError, ValueError, AssertionError),
+    *(pickle.UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 _HEAD = 4096  # bytes that are looked at
 _AGAIN = 'fetch it again'
 _ITSELF = 'fetch the file itself'
@@ -33,6 +43,7 @@ TORCHSCRIPT = Kind('a TorchScript archive')
 TORCH_LEGACY = Kind('a file of torch.save before PyTorch 1.6')
 NPZ = Kind('an .npz file of NumPy')
 ZIP = Kind('a zip archive', _UNPACK)
+CUT_ZIP = Kind('a zip archive that is truncated or damaged', _AGAIN)
 TAR = Kind('a tar archive', _UNPACK)
 GZIP = Kind('a gzip archive', _UNPACK)
 JSON = Kind('a JSON text', 'give the weights')
@@ -149,8 +160,8 @@ def _kind_of_zip(path: Path) -> Kind:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
-        return Kind(f'a zip archive that is truncated or damaged ({error})', _AGAIN)
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
+        return CUT_ZIP
     if any(re.fullmatch('[^/]+/constants.pkl', name) for name in names):
         return TORCHSCRIPT
     if any(re.fullmatch('[^/]+/data.pkl', name) for name in names):

@@ -19,6 +19,7 @@ from PIL import Image
 from trained_weights import seeded_groupvit
 
 from sclip_mmseg import InputError
+from sclip_mmseg.models.image_encoder import CLIPImageEncoder
 from sclip_mmseg.models.methods.ablations import LearnedCSA
 from sclip_mmseg.models.trained import GroupViTEncoder, TCLEncoder
 from sclip_mmseg.towers import load_clip, load_image_tower, load_text_tower, read_tensors
@@ -104,7 +105,10 @@ FILES = {
     'TFLite': (b'\x1c\0\0\0TFL3' + bytes(20), 'a model of TensorFlow Lite'),
     'TensorFlow': (bytes(range(1, 200)) + bytes.fromhex('57fb808b247547db'), 'TensorFlow'),
     'pickle': (pickle.dumps({'a': np.zeros(2)}, 4), 'a pickle that torch.save did not write'),
-    'truncated zip': (_saved(TENSORS)[:700], 'a zip archive that is truncated or damaged'),
+    'truncated zip': (
+        _saved(TENSORS)[:700],
+        'cannot be read .*File is not a zip file.: it is truncated',
+    ),
     'truncated safetensors': (to_safetensors(TENSORS)[:100], 'cannot be read'),
     'absurd safetensors': (b'\xff' * 8 + b'{"a": 1}', 'cannot be read.*[Hh]eader'),
     'truncated legacy': (
@@ -539,6 +543,21 @@ def test_a_groupvit_that_does_not_fit(tmp_path, change, message):
     torch.save(changed, tmp_path / 'x.pt')
     with pytest.raises(InputError, match=f'x.pt.*{message}'):
         GroupViTEncoder(str(tmp_path / 'x.pt'))
+
+
+@pytest.mark.parametrize(
+    'weight, message',
+    [
+        (torch.eye(64), 'is 64 wide, the tower of image_encoder.clip 128'),
+        (torch.eye(128).int(), 'projection=.*weight is of torch.int32'),
+        (torch.eye(128) / 0, 'projection=.*weight holds NaN or infinity'),
+        (torch.zeros(128, 64), "holds no square matrix 'weight'"),
+    ],
+)
+def test_a_projection_that_does_not_fit(tmp_path, clip_path, weight, message):
+    torch.save(dict(weight=weight), tmp_path / 'w.pt')
+    with pytest.raises(InputError, match=message):
+        CLIPImageEncoder(clip_path, dict(type='LearnedCSA', projection=str(tmp_path / 'w.pt')))
 
 
 def test_tensors_that_are_not_read_are_named(tmp_path, clip, monkeypatch):

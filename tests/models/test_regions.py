@@ -95,8 +95,8 @@ def test_a_pattern_without_a_name():
         ('a.npz', lambda p: _save(p, np.zeros((3, 4))), r'a\.npz holds float64, expected integers'),
         ('a.npz', lambda p: _save(p, np.zeros((3, 4), object)), r'a\.npz cannot be read'),
         ('a.npz', lambda p: np.savez(p, ids=1), r"a\.npz has no array 'instance_mask'"),
-        ('a.npz', lambda p: p.write_bytes(b'no map'), r'a\.npz cannot be read'),
-        ('a.npz', lambda p: p.write_bytes(b''), r'a\.npz cannot be read'),
+        ('a.npz', lambda p: p.write_bytes(b'no map'), r'a\.npz is not an .npz file'),
+        ('a.npz', lambda p: p.write_bytes(b''), r'a\.npz is not .*, but empty'),
         ('a.png', lambda p: p.write_bytes(b'no map'), r'a\.png cannot be read'),
         ('a.png', lambda p: _save(p, np.zeros((3, 4, 3), np.uint8)), r'a\.png is \(3, 4, 3\)'),
     ],
@@ -259,3 +259,10 @@ def test_generators_count_by_their_values(clip_path, voc_root, monkeypatch):
 
     changes, _ = list_changes(settings(scale=100), settings(scale=200))
     assert changes == ['regions.scale was 100, is 200']
+
+
+def test_hostile_region_maps(shared, tmp_path):
+    source = shared / 'cases/attack/npz/BAD_region_1.bin'
+    (tmp_path / 'a.npz').write_bytes(source.read_bytes())
+    with pytest.raises(InputError, match=r'a\.npz cannot be read'):
+        RegionFiles(str(tmp_path / '{stem}.npz')).load('a.jpg', (3, 4))

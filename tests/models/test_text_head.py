@@ -1,3 +1,7 @@
+import os
+import struct
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +11,7 @@ from helpers import seeded_clip
 from sclip_mmseg import InputError
 from sclip_mmseg.models import CLIPTextHead, text_embeddings
 from sclip_mmseg.models.text_embeddings import read_embeddings, save_embeddings, tokenize
+from sclip_mmseg.utils import arrays as utils_arrays
 from sclip_mmseg.utils.compat import openai_clip
 
 QUERIES = [['cat', 'a very long name of a very small animal'], ['sky']]
@@ -204,7 +209,12 @@ def test_half_precision_embeddings_are_normalised_in_float32(tmp_path):
         (dict(embeddings=np.array([[1, 0], [np.inf, 0]])), "'sky' as zero, NaN"),
         (dict(embeddings=np.array([[1.0, 0], [0, 0]])), "'sky' as zero, NaN"),
         (dict(embeddings=np.ones(2)), r'\[Q, D\]'),
-        (dict(queries=np.array(['cat', None], dtype=object)), 'queries'),
+        (dict(queries=np.array(['cat', None], dtype=object)), 'cannot be read .*allow_pickle'),
+        (dict(queries=np.array('cat')), r"'queries' must be texts \[Q\]"),
+        (dict(queries=np.array([b'cat', b'sky'])), r"'queries' must be texts \[Q\]"),
+        (dict(class_ids=np.array(0)), r"'class_ids' must be integers \[Q\]"),
+        (dict(embeddings=np.array(1.0)), r'\[Q, D\]'),
+        (dict(embeddings=np.full((2, 4), 1e300)), "'cat' as zero, NaN"),
     ],
 )
 def test_bad_embedding_files(tmp_path, change, message):
@@ -222,9 +232,50 @@ def test_missing_or_foreign_embedding_file(tmp_path):
     (tmp_path / 'cut.npz').write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match='cut.npz is not an .npz'):
         read_embeddings(tmp_path / 'cut.npz')
-    (tmp_path / 'text.npz').write_text('no archive')
-    with pytest.raises(InputError, match='text.npz is not an .npz'):
-        read_embeddings(tmp_path / 'text.npz')
+    for content, kind in (('no archive', 'a text'), ('<html>', 'a web page'), ('', 'empty')):
+        (tmp_path / 'text.npz').write_text(content)
+        with pytest.raises(InputError, match=f'text.npz is not an .npz file with .*, but {kind}'):
+            read_embeddings(tmp_path / 'text.npz')
+    os.mkfifo(tmp_path / 'pipe.npz')
+    with pytest.raises(InputError, match='pipe.npz. is a named pipe, not an .npz file'):
+        read_embeddings(tmp_path / 'pipe.npz')
+    with pytest.raises(InputError, match='. is a folder, not an .npz file'):
+        read_embeddings(tmp_path)
+
+
+def test_embeddings_of_a_machine_of_other_byte_order(tmp_path):
+    arrays = _arrays(embeddings=np.eye(2, 4, dtype='>f4'), class_ids=np.array([0, 1], dtype='>i8'))
+    np.savez(tmp_path / 'big.npz', **arrays)
+    query_set, embeddings = read_embeddings(tmp_path / 'big.npz')
+    assert query_set.class_ids == (0, 1) and embeddings.equal(torch.eye(2, 4))
+
+
+def test_embeddings_that_unpack_to_much_more(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / 'bomb.npz', **_arrays(embeddings=np.zeros((2, 1 << 20))))
+    monkeypatch.setattr(utils_arrays, '_LARGEST', 1 << 22)
+    with pytest.raises(InputError, match='bomb.npz claims 0.0 GiB of arrays, at most 0 GiB are'):
+        read_embeddings(tmp_path / 'bomb.npz')
+
+
+def test_embeddings_whose_header_claims_much_more(tmp_path):
+    np.savez(tmp_path / 'x.npz', **_arrays())
+    with zipfile.ZipFile(tmp_path / 'x.npz', 'a') as archive:
+        claim = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 1000)}\n"
+        header = b'\x93NUMPY\x01\0' + struct.pack('<H', len(claim)) + claim
+        with pytest.warns(UserWarning, match='Duplicate name'):
+            archive.writestr('embeddings.npy', header)
+    with pytest.raises(InputError, match='x.npz cannot be read as an .npz file'):
+        read_embeddings(tmp_path / 'x.npz')
+
+
+@pytest.mark.parametrize('name', ['0d', 'a_enc', 'BAD_emb_1'])
+def test_hostile_embedding_files(shared, tmp_path, name):
+    [source] = (shared / 'cases/attack/npz').glob(f'{name}.*')
+    path = tmp_path / f'{name}.npz'
+    path.write_bytes(source.read_bytes())
+    with pytest.raises(InputError, match=f'{name}.npz') as caught:
+        read_embeddings(path)
+    assert '\n' not in str(caught.value)
 
 
 @pytest.mark.parametrize(

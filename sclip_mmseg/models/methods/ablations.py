@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ...registry import METHODS
-from ...towers import find_weights, read_tensors
+from ...towers import VisionTransformer, find_weights, read_tensors
+from ...towers.layouts import as_float
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
 from .base import LastBlockMethod, LastTokens, patch_distance
@@ -113,6 +114,16 @@ class LearnedCSA(LastBlockMethod):
             raise InputError('method.projection=None: name a file of tools/train_projection.py')
         self.weight = nn.Parameter(torch.eye(width) if projection is None else _read(projection))
 
+    def check(self, tower: VisionTransformer) -> None:
+        """See :class:`.base.Method`."""
+        super().check(tower)
+        if len(self.weight) != tower.width:
+            raise InputError(
+                f'the matrix of method.projection is {len(self.weight)} wide, the tower of '
+                f'image_encoder.clip {tower.width}: train one for this CLIP by '
+                'tools/train_projection.py'
+            )
+
     def pairs(self, tokens: LastTokens) -> Pairs:
         """See :class:`.base.LastBlockMethod`."""
         feature = tokens.heads_of(tokens.x @ self.weight.to(tokens.x.dtype))
@@ -127,7 +138,7 @@ def _read(path: str) -> Tensor:
             f"method.projection='{path}' holds no square matrix 'weight': make it with "
             'tools/train_projection.py'
         )
-    return weight.float()
+    return as_float(weight, 'weight', f"method.projection='{path}'")
 
 
 @METHODS.register_module()

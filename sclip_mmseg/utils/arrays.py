@@ -1,0 +1,54 @@
+"""Arrays of NumPy's ``.npz`` files, whatever a file of that name is."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Dict, Sequence
+
+import numpy as np
+
+from .errors import InputError
+from .file_kinds import DAMAGED, NPZ, kind_of
+
+_LARGEST = 1 << 31  # bytes
+
+
+def read_arrays(path: Path, names: Sequence[str], what: str) -> Dict[str, np.ndarray]:
+    """Read arrays of an ``.npz`` file, in this machine's order of bytes.
+
+    Args:
+        path: A regular file.
+        names: The arrays.
+        what: What to call the file in an error message.
+
+    Raises:
+        InputError: If it is of another kind, damaged or forged, or lacks an array.
+    """
+    try:
+        kind = kind_of(path)
+        if kind is not NPZ:
+            raise InputError(f'{what} is not an .npz file with {_list(names)}, but {kind.words}')
+        with zipfile.ZipFile(path) as archive:
+            members = {name: f'{name}.npy' for name in names}
+            if missing := [name for name in names if members[name] not in archive.namelist()]:
+                raise InputError(f'{what} has no array {_list(missing)}')
+            size = sum(archive.getinfo(member).file_size for member in members.values())
+            if size > _LARGEST:
+                raise InputError(
+                    f'{what} claims {size / 2**30:.1f} GiB of arrays, at most '
+                    f'{_LARGEST >> 30} GiB are read'
+                )
+            return {name: _read(archive.read(member)) for name, member in members.items()}
+    except InputError:
+        raise
+    except DAMAGED as error:
+        raise InputError(f'{what} cannot be read as an .npz file ({error})') from error
+
+
+def _read(data: bytes) -> np.ndarray:
+    array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    return array.astype(array.dtype.newbyteorder('='), copy=False)
+
+
+def _list(names: Sequence[str]) -> str:
+    return ', '.join(f"'{name}'" for name in names)
