@@ -1,12 +1,14 @@
 """The Hub's client, against a stand-in for the Hub."""
 
 import pytest
+from filelock import FileLock
 from hub_server import COMMIT, OLD_COMMIT
 from huggingface_hub import constants
 
 from sclip_mmseg import InputError
 from sclip_mmseg.towers import resolve_clip
 from sclip_mmseg.towers.proxy import resolve_proxy
+from sclip_mmseg.utils import files
 from sclip_mmseg.utils.hub import HubName, NotCached, fetch, fetch_first, parse_name, pin
 
 
@@ -168,3 +170,19 @@ def test_a_hub_that_fails(hub, impatient):
     hub.failing = True
     with pytest.raises(InputError, match=f'asking {hub.url} failed .*500'):
         fetch(HubName('org/name'), 'config.json')
+
+
+def test_another_process_that_blocks_a_repository(hub, monkeypatch, tmp_path):
+    said = []
+    monkeypatch.setattr(files, '_LOCK_PATIENCE', 0.3)
+    monkeypatch.setattr(files, '_LOCK_TOLD', 0.05)
+    monkeypatch.setattr(files, 'print_log', lambda message, *_: said.append(message))
+    hub.put('org/name', config__json={'a': 1}, other__json={'b': 1})
+    known = fetch(HubName('org/name'), 'config.json')
+    locks = tmp_path / 'hub/.locks/models--org--name'
+    with FileLock(locks / 'x.lock'):
+        with pytest.raises(InputError, match=f'{locks}/x.lock has been held by another process'):
+            fetch(HubName('org/name'), 'other.json')
+        assert len(said) == 1
+        assert fetch(HubName('org/name'), 'config.json') == known  # which needs no download
+    assert fetch(HubName('org/name'), 'other.json').is_file()

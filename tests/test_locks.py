@@ -24,7 +24,7 @@ def told(monkeypatch):
 
 def test_a_lock_that_stays_taken(tmp_path, waits, told):
     with FileLock(tmp_path / 'x.lock', is_singleton=False):
-        with pytest.raises(InputError, match=r'x.lock has been held by another process for 0 min'):
+        with pytest.raises(InputError, match=r'x.lock has been held by another process for 0 sec'):
             files.lock_file(tmp_path / 'x', 'remedy')
     assert told == [f'Waiting for another process, which holds {tmp_path / "x.lock"}']
     with files.lock_file(tmp_path / 'x', 'remedy'):

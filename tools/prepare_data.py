@@ -96,8 +96,9 @@ def prepare(benchmark: str, args: argparse.Namespace) -> None:
                 raise
             fetch(error.archive, args.raw)
             fetched.add(error.archive)
-    with lock_file(args.data_root / f'.{name}', 'name another folder with --data-root'):
-        made = run_tasks(tasks, raw.digests, args.nproc, name)
+    remedy = 'name another folder with --data-root'
+    with lock_file(args.data_root / f'.{name}', remedy) as show_life:
+        made = run_tasks(tasks, raw.digests, args.nproc, name, show_life)
     images = sum(task.target.suffix != '.txt' for task in tasks) // 2  # the others are labels
     print(f'{benchmark}: {images} images; {made} files made, {len(tasks) - made} were there')
     if difference := compare_count(benchmark, images):
@@ -112,7 +113,7 @@ def fetch(archive, folder: Path) -> None:
     download(
         archive.url,
         folder / archive.name,
-        archive.digest,
+        archive.digest or archive.url_digest,
         remedy='name another folder with --raw',
     )
 

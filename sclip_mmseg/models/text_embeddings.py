@@ -120,8 +120,8 @@ def cached_embeddings(
     """Embed queries, or read them from the cache where the same ones were embedded before.
 
     The cache lies in ``$SCLIP_CACHE_DIR``, by default ``~/.cache/sclip_mmseg``, under the SHA-256
-    of the checkpoint file and all arguments. One process encodes while others wait for it. Encoding
-    runs on the accelerator where there is one. A damaged file is made anew.
+    of the checkpoint file and all arguments. One process encodes while others wait for it, as long
+    as it works. Encoding runs on the accelerator where there is one. A damaged file is made anew.
 
     Args:
         path: The text tower's checkpoint file.
@@ -138,12 +138,13 @@ def cached_embeddings(
         InputError: If the checkpoint embeds a query as zero, NaN or infinity.
 
     Warns:
-        UserWarning: If the cache cannot be written to.
+        UserWarning: If the cache cannot be written to, or another process blocks it.
     """
 
-    def encode() -> Tensor:
+    def encode(show_life: Callable[[], None] = lambda: None) -> Tensor:
         print_log(f'Encoding {len(queries)} queries × {len(templates)} templates', 'current')
         tower = load_tower().to(get_device())
+        tower.register_forward_hook(lambda *_: show_life())
         embeddings = encode_queries(tower, queries, templates, normalize_prompts, sentences)
         embeddings = embeddings.cpu()
         _check_rows(embeddings, queries, path)
@@ -164,13 +165,13 @@ def cached_embeddings(
     except InputError as error:
         warnings.warn(f'query embeddings are not cached: {error}', stacklevel=2)
         return encode()
-    with lock:
+    with lock as show_life:
         embeddings = _read_cached(target, len(queries))
         if embeddings is None:
             if os.path.lexists(target):
                 message = f'{target} is damaged, its embeddings are made anew'
                 print_log(message, 'current', logging.WARNING)
-            embeddings = encode()
+            embeddings = encode(show_life)
             _write_cached(target, embeddings)
     return embeddings
 
@@ -190,11 +191,13 @@ def _read_cached(target: Path, num_queries: int) -> Optional[Tensor]:
 
 
 def _write_cached(target: Path, embeddings: Tensor) -> None:
-    part = target.with_suffix('.part.npy')
+    part = target.with_name(f'{target.name}.part')
     try:
-        np.save(part, embeddings.numpy())
+        with open(part, 'wb') as file:
+            np.save(file, embeddings.numpy())
         os.replace(part, target)
     except OSError as error:  # such as a full disk
+        part.unlink(missing_ok=True)
         warnings.warn(f'query embeddings are not cached: {error}', stacklevel=3)
 
 

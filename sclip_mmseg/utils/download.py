@@ -1,20 +1,27 @@
-"""Fetch a file over HTTP once: resumable, verified, safe for many processes at a time."""
+"""Fetch a file over HTTPS once: resumable, verified, safe for many processes at a time."""
 
 import os
+import shutil
 import urllib.error
 import urllib.request
-from http.client import HTTPException
+import zipfile
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Optional
+from typing import Dict, Iterator, Optional
+from urllib.parse import urljoin, urlsplit
 
 from mmengine.logging import print_log
 from tqdm import tqdm
 
 from .errors import InputError
+from .file_kinds import SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, TORCHSCRIPT, kind_of
 from .files import algorithm_of, digest_of, lock_file
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
+_HERE = ('127.0.0.1', '::1', 'localhost')  # where nobody is on the way
+_WEIGHTS = (SAFETENSORS, TORCH_ZIP, TORCHSCRIPT, TORCH_LEGACY)
 
 
 def download(
@@ -27,89 +34,208 @@ def download(
     """Make sure that ``target`` holds the file behind ``url`` and return it.
 
     A broken transfer leaves ``<target>.part``, which the next attempt continues where the server
-    supports ranges and starts again where it does not. ``target`` itself appears by an atomic
-    rename, only once its digest is right. A lock file lets concurrent processes wait for one
-    download.
+    supports ranges and still has the same file, and starts again where it does not. ``target``
+    itself appears by an atomic rename, only once it is right: by its digest; without one, by the
+    length that the server states, and as a checkpoint or, named ``.zip``, a whole archive. A lock
+    file lets concurrent processes wait for one download.
 
     Args:
-        url: Address of the file.
+        url: Address of the file, by HTTPS or on this machine; so must be those it is redirected to.
         target: Where the file shall lie. Its folder is made when missing.
-        digest: Expected MD5 or SHA-256, in hexadecimal digits; None where none is published, so
-            that the length given by the server decides.
+        digest: Expected MD5, SHA-1 or SHA-256, in hexadecimal digits; None where none is published.
         retries: Attempts in all before giving up on a connection that breaks.
         remedy: What to do where the folder cannot be written to.
 
     Raises:
-        InputError: If the server cannot be reached, or if its file has another digest.
+        InputError: If the server cannot be reached or sends something else, or its file has another
+            digest, or it cannot be written.
     """
-    if target.is_file() and _is_right(target, digest):
+    _check_address(url)
+    if target.is_file() and not _find_fault(target, target.suffix, digest):
         return target
     with lock_file(target, remedy):
         if target.is_file():
-            if _is_right(target, digest):
+            fault = _find_fault(target, target.suffix, digest)
+            if not fault:
                 return target
-            print_log(f'{target} has a wrong checksum and is downloaded again', 'current')
-        part = target.with_name(target.name + '.part')
-        for attempt in range(1, retries + 1):
-            try:
-                _fetch(url, part)
-                break
-            except (OSError, HTTPException) as error:
-                if attempt == retries or _is_client_error(error):
-                    raise InputError(
-                        f'cannot download {url}: {error}. Check the network, or fetch the file '
-                        f'by other means and put it at {target}'
-                    ) from error
-        if not _is_right(part, digest):
-            found = digest_of(part, digest)
-            part.unlink()
+            print_log(f'{target} {fault}: it is downloaded again', 'current')
+        part = _Part(target, digest, remedy)
+        begun = part.size > 0
+        _transfer(url, part, retries)
+        fault = _find_fault(part.path, target.suffix, digest)
+        if fault and begun:  # maybe by another version of the file
+            part.remove()
+            _transfer(url, part, retries)
+            fault = _find_fault(part.path, target.suffix, digest)
+        if fault:
+            part.remove()
             raise InputError(
-                f'{url} has {algorithm_of(digest)} {found}, expected {digest}: the file was '
-                f'changed on its way or on the server. Put the right one at {target}'
+                f'the file from {url} {fault}: it was changed on its way or on the server. Put the '
+                f'right one at {target}'
             )
-        os.replace(part, target)
+        part.finish()
     return target
 
 
-def _is_right(path: Path, digest: Optional[str]) -> bool:
-    return digest is None or digest_of(path, digest) == digest
+def _check_address(url: str, origin: str = '') -> None:
+    """Refuse what can be read and changed on its way."""
+    parts = urlsplit(url)
+    if parts.scheme != 'https' and (parts.scheme != 'http' or parts.hostname not in _HERE):
+        raise InputError(
+            f'{origin}{url} is not fetched, since it is not encrypted (https): fetch it by other '
+            'means, if you trust the network'
+        )
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirections to addresses that are as good."""
+
+    def http_error_302(self, req, fp, code, msg, headers):
+        if location := headers.get('Location'):
+            _check_address(urljoin(req.full_url, location), f'{req.full_url} leads to ')
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+def _find_fault(path: Path, suffix: str, digest: Optional[str]) -> str:
+    """What is wrong with a file; empty if nothing is known to be."""
+    if digest is not None:
+        found = digest_of(path, digest)
+        return '' if found == digest else f'has {algorithm_of(digest)} {found}, expected {digest}'
+    kind = kind_of(path)
+    if zipfile.is_zipfile(path) if suffix == '.zip' else kind in _WEIGHTS:
+        return ''
+    return f'is {kind.words}, not {"a whole zip archive" if suffix == ".zip" else "a checkpoint"}'
+
+
+class _Part:
+    """The part of a file that has come, and what the server calls the version that it is of."""
+
+    def __init__(self, target: Path, digest: Optional[str], remedy: str):
+        self.target, self.digest, self.remedy = target, digest, remedy
+        self.path = target.with_name(f'{target.name}.part')
+        self._version = target.with_name(f'{target.name}.part.version')
+        if self.path.is_file() and not self.range():  # nothing tells whether it goes on
+            self.remove()
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    def range(self) -> Dict[str, str]:
+        """What to ask the server for the rest; empty to ask for all."""
+        version = self._version.read_text() if self._version.is_file() else ''
+        if not self.size or not (self.digest or version):
+            return {}
+        return {'Range': f'bytes={self.size}-', **({'If-Range': version} if version else {})}
+
+    def begin(self, version: str) -> None:
+        with self.explained():
+            self.path.write_bytes(b'')
+            self._version.write_text(version)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f'cannot write to {self.path.parent} ({error.strerror}): {self.remedy}, or make '
+                'room and try again, which goes on from here'
+            ) from error
+
+    def remove(self) -> None:
+        with self.explained():
+            self.path.unlink(missing_ok=True)
+            self._version.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        with self.explained():
+            os.replace(self.path, self.target)
+            self._version.unlink(missing_ok=True)
+
+
+def _transfer(url: str, part: _Part, retries: int) -> None:
+    """Fetch a file to its part; again where the connection breaks."""
+    for attempt in range(1, retries + 1):
+        try:
+            return _fetch(url, part)
+        except (OSError, HTTPException) as error:
+            if attempt == retries or _is_client_error(error):
+                raise InputError(
+                    f'cannot download {url}: {error}. Check the network, or fetch the file '
+                    f'by other means and put it at {part.target}'
+                ) from error
 
 
 def _is_client_error(error: Exception) -> bool:
     return isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500
 
 
-def _fetch(url: str, part: Path) -> None:
-    """Append to ``part`` until it is complete.
+def _fetch(url: str, part: _Part) -> None:
+    """Append to a part until it is complete.
 
     Raises:
         OSError, HTTPException: If the connection fails or ends early.
     """
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={'Range': f'bytes={have}-'} if have else {})
+    have, request = part.size, urllib.request.Request(url, headers=part.range())
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+        response = urllib.request.build_opener(_Redirects).open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
         # The part is at least as long as the file: its digest decides, or it starts over.
         if error.headers.get('Content-Range', '').rpartition('/')[2] != str(have):
-            part.unlink()
+            part.remove()
             raise ConnectionError('the partial file is longer than the file itself') from error
         return
     with response:
+        _check_answer(response, url, part)
         if response.status != 206:
             have = 0
-        length = response.headers.get('Content-Length')
-        total = have + int(length) if length else None
+            part.begin(response.headers.get('ETag') or response.headers.get('Last-Modified') or '')
+        elif not _continues(response, have, part.digest is not None):
+            part.remove()
+            raise ConnectionError('the server sent another part than it was asked for')
+        total = None if response.length is None else have + response.length
+        name = os.path.basename(url)
         with (
-            open(part, 'ab' if have else 'wb') as file,
-            tqdm(
-                total=total, initial=have, unit='B', unit_scale=True, desc=os.path.basename(url)
-            ) as bar,
+            open(part.path, 'ab', buffering=0) as file,
+            tqdm(total=total, initial=have, unit='B', unit_scale=True, desc=name) as bar,
         ):
             while chunk := response.read(_CHUNK):
-                file.write(chunk)
+                rest = memoryview(chunk)
+                with part.explained():
+                    while rest:
+                        rest = rest[file.write(rest) :]
                 bar.update(len(chunk))
-    if total is not None and part.stat().st_size < total:
-        raise ConnectionError(f'the connection ended after {part.stat().st_size} of {total} bytes')
+    if total is not None and part.size < total:
+        raise ConnectionError(f'the connection ended after {part.size} of {total} bytes')
+
+
+def _continues(response: HTTPResponse, have: int, verified: bool) -> bool:
+    """Whether an answer is of the rest of a file; some servers do not say."""
+    stated = response.headers.get('Content-Range')
+    return verified if stated is None else stated.startswith(f'bytes {have}-')
+
+
+def _check_answer(response: HTTPResponse, url: str, part: _Part) -> None:
+    """Refuse what cannot be the file, before anything of it is written."""
+    kind = response.headers.get_content_type()
+    if kind in ('text/html', 'application/xhtml+xml'):
+        raise InputError(
+            f'{url} answers with a web page ({kind}) in place of the file: open it in a browser, '
+            f'log in to the network if it asks for that, or put the file at {part.target}'
+        )
+    if part.digest is None and response.length is None and not response.chunked:
+        raise InputError(
+            f'{url} states neither a length nor a checksum, so that nothing tells whether the file '
+            f'is whole: fetch it by other means and put it at {part.target}'
+        )
+    free = shutil.disk_usage(part.path.parent).free
+    if response.length is not None and response.length > free:
+        raise InputError(
+            f'{url} has {response.length / 2**30:.1f} GiB, the disk of {part.path.parent} has room '
+            f'for {free / 2**30:.1f} GiB: {part.remedy}'
+        )

@@ -1,15 +1,15 @@
 """Files: found by any text, told apart by digest, made by one process at a time."""
 
-import contextlib
 import errno
 import hashlib
 import os
 import shutil
 import tempfile
 import time
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Iterable, Optional, Union
+from typing import Callable, ContextManager, Iterable, Iterator, List, Optional, Tuple, Union
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from mmengine.logging import print_log
@@ -17,10 +17,10 @@ from mmengine.logging import print_log
 from .errors import InputError
 
 _CHUNK = 1 << 20
-_LOCK_TOLD, _LOCK_PATIENCE = 3.0, 600.0  # seconds until a wait is told, and until it ends
+_LOCK_TOLD, _LOCK_PATIENCE = 3.0, 60.0  # seconds until a wait is told, and until it ends
 # A full disk, a quota that is reached, and a disk that the system made read-only.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-_ALGORITHMS = {32: 'MD5', 64: 'SHA-256'}  # by the number of hexadecimal digits
+_ALGORITHMS = {32: 'MD5', 40: 'SHA-1', 64: 'SHA-256'}  # by the number of hexadecimal digits
 
 
 def find_file(text: Union[str, Path]) -> Optional[Path]:
@@ -47,12 +47,12 @@ def sha256_of(path: Path) -> str:
 
 
 def digest_of(path: Path, like: str) -> str:
-    """Digest of a file by the algorithm, MD5 or SHA-256, that another digest's length tells."""
+    """Digest of a file by the algorithm, such as SHA-256, that another digest's length tells."""
     return _digest_of(path, algorithm_of(like))
 
 
 def algorithm_of(digest: str) -> str:
-    """MD5 or SHA-256, whichever a digest of so many hexadecimal digits is of."""
+    """MD5, SHA-1 or SHA-256, whichever a digest of so many hexadecimal digits is of."""
     return _ALGORITHMS[len(digest)]
 
 
@@ -125,47 +125,83 @@ def explain_full_disk(error: OSError, folders: Iterable[Union[str, Path]]) -> st
     return f'cannot write to {place} ({error.strerror})'
 
 
-def lock_file(target: Path, remedy: str) -> AcquireReturnProxy:
+def lock_file(target: Path, remedy: str) -> ContextManager[Callable[[], None]]:
     """Wait until no other process works on a file, whose folder is made when missing.
 
-    A wait of some seconds is told, and ends when nothing changed for long.
+    A wait of some seconds is told, and ends when nothing changed for a minute.
 
     Args:
         target: The file to be made.
         remedy: What to do where its folder cannot be written to.
 
     Returns:
-        A context at whose end the file is free again.
+        A context at whose end the file is free again. It gives what shows others that this process
+        works: to be called at times, unless ``target.part`` is written to.
 
     Raises:
         InputError: If the folder cannot be written to, or if the other process neither ends nor
-            writes files whose names start with that of ``target`` for 10 minutes.
+            shows that it works.
     """
-    lock = FileLock(f'{target}.lock')
-    seen, since = 0, time.monotonic()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = wait_for_lock(Path(f'{target}.lock'), target)
+    except (OSError, NotImplementedError) as error:  # the latter of file systems without locks
+        raise InputError(f'cannot write to {target.parent} ({error}): {remedy}') from error
+    return _working(lock, target.with_name(f'{target.name}.part'))
+
+
+@contextmanager
+def _working(lock: AcquireReturnProxy, part: Path) -> Iterator[Callable[[], None]]:
+    def show_life() -> None:
+        with suppress(OSError):
+            part.touch()
+
+    with lock:
+        try:
+            yield show_life
+        finally:
+            with suppress(OSError):
+                if not part.stat().st_size:
+                    part.unlink()
+
+
+def wait_for_lock(path: Path, target: Path) -> AcquireReturnProxy:
+    """Take a lock; where another process has it, say so, and wait as long as that one works.
+
+    Args:
+        path: The lock's file.
+        target: What the names of the files begin with that the other process writes to.
+
+    Returns:
+        A context at whose end the lock is free again.
+
+    Raises:
+        InputError: If the other process neither ends nor shows that it works.
+        OSError, NotImplementedError: If the file cannot be locked.
+    """
+    lock, seen, since = FileLock(path), None, time.monotonic()
     while True:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
             return lock.acquire(timeout=_LOCK_TOLD)
         except Timeout as error:
-            if not seen:
-                print_log(f'Waiting for another process, which holds {lock.lock_file}', 'current')
-            if (size := _written(target)) != seen:
-                seen, since = size, time.monotonic()
+            if seen is None:
+                print_log(f'Waiting for another process, which holds {path}', 'current')
+            if (written := _written(target)) != seen:
+                seen, since = written, time.monotonic()
             elif time.monotonic() - since > _LOCK_PATIENCE:
                 raise InputError(
-                    f'{lock.lock_file} has been held by another process for '
-                    f'{_LOCK_PATIENCE / 60:.0f} minutes, in which nothing was written: end that '
-                    'process, and run again'
+                    f'{path} has been held by another process for {_LOCK_PATIENCE:.0f} seconds, in '
+                    'which nothing was written: end that process, and run again'
                 ) from error
-        except OSError as error:
-            raise InputError(f'cannot write to {target.parent} ({error}): {remedy}') from error
 
 
-def _written(target: Path) -> int:
-    """Bytes of a file and of its parts, plus 1."""
-    size = 1
-    for name in os.listdir(target.parent):
-        with contextlib.suppress(FileNotFoundError):  # renamed meanwhile
-            size += os.stat(target.parent / name).st_size if name.startswith(target.name) else 0
-    return size
+def _written(target: Path) -> List[Tuple[str, int, int]]:
+    """Names, sizes and times of a file and of its parts."""
+    found = []
+    with suppress(OSError):
+        for path in target.parent.iterdir():
+            if path.name.startswith(target.name) and path.suffix != '.lock':  # waiting changes it
+                with suppress(OSError):  # renamed meanwhile
+                    status = path.stat()
+                    found.append((path.name, status.st_size, status.st_mtime_ns))
+    return sorted(found)

@@ -5,10 +5,12 @@ and tokens (``HF_TOKEN``, ``hf auth login``) are the client's.
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Optional, Sequence
 
 from .errors import InputError
+from .files import wait_for_lock
 
 PREFIX = 'hf:'
 _WORD = r'[A-Za-z0-9_](?:[\w.-]*[A-Za-z0-9_])?'
@@ -139,7 +141,8 @@ def fetch(name: HubName, filename: str) -> Optional[Path]:
 
     Raises:
         NotCached: If it is not in the cache, and the Hub cannot be asked for it.
-        InputError: If there is no such repository or revision, or no access, or the download fails.
+        InputError: If there is no such repository or revision, or no access, or the download fails
+            or is blocked.
     """
     from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
 
@@ -147,6 +150,7 @@ def fetch(name: HubName, filename: str) -> Optional[Path]:
         known = try_to_load_from_cache(name.repository, filename, revision=name.revision)
         if known is not None and not isinstance(known, str):
             return None  # the client's mark of a file that does not exist
+    _wait_for_others(name, filename)
     try:
         return Path(hf_hub_download(name.repository, filename, revision=name.revision))
     except errors.GatedRepoError as error:
@@ -173,6 +177,22 @@ def fetch(name: HubName, filename: str) -> Optional[Path]:
             f'cannot download {filename} of {name} from {constants.ENDPOINT} '
             f'({_first_line(error)}): try again, or give the path of a file'
         ) from error
+
+
+def _wait_for_others(name: HubName, filename: str) -> None:
+    """Wait for downloads of other processes, for which the client would wait without a word.
+
+    Raises:
+        InputError: If another process blocks the repository and does nothing.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if try_to_load_from_cache(name.repository, filename, revision=name.revision) is not None:
+        return
+    cache, folder = Path(constants.HF_HUB_CACHE), f'models--{name.repository.replace("/", "--")}'
+    for lock in sorted((cache / '.locks' / folder).glob('*.lock')):
+        with suppress(OSError, NotImplementedError):  # of which the client speaks
+            wait_for_lock(lock, cache / folder / 'blobs' / lock.stem).lock.release()
 
 
 def _unreachable(name: HubName, filename: str, cause: Optional[BaseException]) -> str:

@@ -15,7 +15,12 @@ from .errors import InputError
 
 
 def map_in_processes(
-    function: Callable, items: Sequence, nproc: int, chunksize: int = 1, **progress: Any
+    function: Callable,
+    items: Sequence,
+    nproc: int,
+    chunksize: int = 1,
+    after_each: Callable[[], None] = lambda: None,
+    **progress: Any,
 ) -> List:
     """Call a function on all items in several processes, with a progress bar.
 
@@ -24,6 +29,7 @@ def map_in_processes(
         items: Its arguments.
         nproc: Number of processes; 1 for this one alone.
         chunksize: Number of items that a process gets at a time.
+        after_each: Is called in this process after each result.
         **progress: Arguments of the bar.
 
     Returns:
@@ -33,7 +39,11 @@ def map_in_processes(
         InputError: If a process is killed, such as for memory, or crashes.
     """
     if nproc == 1:
-        return [function(item) for item in tqdm(items, **progress)]
+        results = []
+        for item in tqdm(items, **progress):
+            results.append(function(item))
+            after_each()
+        return results
     # As configs start workers: the default differs by Python, and forkserver imports all anew.
     context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
     with ProcessPoolExecutor(nproc, context, initializer=_start_process) as pool:
@@ -42,6 +52,7 @@ def map_in_processes(
             found = pool.map(function, items, chunksize=chunksize)
             for result in tqdm(found, total=len(items), **progress):
                 results.append(result)
+                after_each()
         except BrokenProcessPool as error:
             item = str(items[len(results)])[:300]
             raise InputError(

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from helpers import seeded_clip
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models import CLIPTextHead, text_embeddings
 from sclip_mmseg.models.text_embeddings import read_embeddings, save_embeddings, tokenize
 from sclip_mmseg.utils import arrays as utils_arrays
+from sclip_mmseg.utils import files
 from sclip_mmseg.utils.compat import openai_clip
 
 QUERIES = [['cat', 'a very long name of a very small animal'], ['sky']]
@@ -137,6 +139,33 @@ def test_a_full_disk(cached, clip_path, monkeypatch):
     with pytest.warns(UserWarning, match='not cached: .*No space left'):
         head.load()
     assert head.embeddings.equal(expected)
+
+
+def test_another_process_that_blocks_the_cache(cached, clip_path, monkeypatch):
+    expected, path = cached
+    path.unlink()
+    monkeypatch.setattr(files, '_LOCK_PATIENCE', 0.3)
+    monkeypatch.setattr(files, '_LOCK_TOLD', 0.05)
+    with FileLock(f'{path}.lock'):
+        head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
+        with pytest.warns(
+            UserWarning, match='not cached: .*.lock has been held by another process'
+        ):
+            head.load()
+    assert head.embeddings.equal(expected) and not path.exists()
+
+
+def test_the_process_that_encodes_shows_life(cached, clip_path, monkeypatch):
+    _, path = cached
+    path.unlink()
+    part = path.with_name(f'{path.name}.part')
+    found = []
+    save = np.save
+    monkeypatch.setattr(np, 'save', lambda *args: (found.append(part.exists()), save(*args)))
+    head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
+    monkeypatch.setattr(text_embeddings, '_check_rows', lambda *args: found.append(part.exists()))
+    head.load()
+    assert found == [True, True] and not part.exists()
 
 
 @pytest.mark.parametrize('value', [0, 3e38])

@@ -11,7 +11,8 @@ from sclip_mmseg.datasets.preparation.tasks import Task
 CHALLENGE = Archive(
     'ADEChallengeData2016.zip',
     page='http://sceneparsing.csail.mit.edu/',
-    url='http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip',
+    url='https://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip',
+    url_digest='219e1696abb36c8ba3a3afe7fb2f4b4606a897c7',  # GluonCV's
 )
 
 

@@ -15,7 +15,7 @@ from sclip_mmseg.datasets.preparation.tasks import Task
 STUFF10K = Archive(
     'cocostuff-10k-v1.1.zip',
     page='https://github.com/nightrome/cocostuff10k#download',
-    url='http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/'
+    url='https://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/'
     'cocostuff-10k-v1.1.zip',
 )
 # COCO's numbers are the pixel maps' ids plus 1; 0 is unlabeled.

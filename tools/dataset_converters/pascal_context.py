@@ -31,6 +31,7 @@ MERGED = Archive(
     'trainval_merged.json',
     page='https://github.com/zhanghang1989/detail-api',
     url='https://codalabuser.blob.core.windows.net/public/trainval_merged.json',
+    url_digest='169325d9f7e9047537fedca7b04de4dddf10b881',  # GluonCV's
 )
 LABELS59 = Archive('59_context_labels.tar.gz', page=_PAGE)
 LABELS459 = Archive('trainval.tar.gz', page=_PAGE)

@@ -26,6 +26,8 @@ class Archive:
         url: Where ``--download`` fetches it; None where it does not.
         login: Whether the page asks to log in.
         digest: Published MD5 or SHA-256 in hexadecimal digits; None where none is known.
+        url_digest: SHA-1 that others' programs state of the file behind ``url``, compared with
+            downloads alone: an archive that a user packed anew may differ.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Archive:
     url: Optional[str] = None
     digest: Optional[str] = None
     login: bool = False
+    url_digest: Optional[str] = None
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from .archives import Archive
 IMAGES = Archive(
     'val2017.zip',
     page='https://cocodataset.org/#download',
-    url='http://images.cocodataset.org/zips/val2017.zip',
+    # The bucket of images.cocodataset.org, whose own certificate is of another name.
+    url='https://s3.amazonaws.com/images.cocodataset.org/zips/val2017.zip',
     digest='4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05',
 )
 MAPS = Archive(
     'stuffthingmaps_trainval2017.zip',
     page='https://github.com/nightrome/cocostuff#downloads',
-    url='http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/'
+    url='https://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/'
     'stuffthingmaps_trainval2017.zip',
 )
 # COCO numbers its things 1 to 90 and leaves these numbers out; pixel maps hold the number less 1.

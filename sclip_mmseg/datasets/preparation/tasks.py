@@ -83,7 +83,13 @@ def _link(source: Path, target: Path) -> None:
         _write(target, source.read_bytes())
 
 
-def run_tasks(tasks: Sequence[Task], digests: Dict[Path, str], nproc: int, title: str) -> int:
+def run_tasks(
+    tasks: Sequence[Task],
+    digests: Dict[Path, str],
+    nproc: int,
+    title: str,
+    show_life: Callable[[], None] = lambda: None,
+) -> int:
     """Make the files that do not exist.
 
     Args:
@@ -91,6 +97,7 @@ def run_tasks(tasks: Sequence[Task], digests: Dict[Path, str], nproc: int, title
         digests: MD5 or SHA-256 of archives, which are compared before one is read.
         nproc: Number of processes.
         title: Stands before the progress bar.
+        show_life: Is called after each file.
 
     Returns:
         Number of files made.
@@ -105,7 +112,8 @@ def run_tasks(tasks: Sequence[Task], digests: Dict[Path, str], nproc: int, title
             _verify(path, digests[path])
     try:
         if todo:
-            map_in_processes(Task.run, todo, nproc, chunksize=4, desc=title, unit='file')
+            options = dict(desc=title, unit='file', after_each=show_life)
+            map_in_processes(Task.run, todo, nproc, chunksize=4, **options)
     except UnknownIds:  # the others may look as if they were right
         for task in todo:
             if task.convert:
