@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import runpy
 import shutil
 import signal
 import socket
@@ -20,7 +21,7 @@ from helpers import ROOT, call_tool, fork_tool, require
 from PIL import Image
 
 from sclip_mmseg import apis
-from sclip_mmseg.web import style
+from sclip_mmseg.web import session, style
 
 TOOL = ROOT / 'tools/web_demo.py'
 TOY_CLIP = ROOT / 'data/toy/toy_clip.safetensors'
@@ -41,6 +42,15 @@ def test_bad_arguments():
     lacks = find_spec('gradio') is None
     expected = 'Gradio is not installed' if lacks else 'absent.pt'
     assert output.startswith('error: ') and expected in output
+
+
+def test_the_decoder_has_the_limit_of_the_page():
+    tool = runpy.run_path(str(TOOL))
+    assert tool['LARGEST'] == session.LARGEST
+    command = [sys.executable, '-c', 'import cv2, sys; cv2.imread(sys.argv[1])', PICTURE]
+    limit = {**os.environ, 'OPENCV_IO_MAX_IMAGE_PIXELS': '100'}
+    result = subprocess.run(command, env=limit, capture_output=True, text=True)
+    assert 'CV_IO_MAX_IMAGE_PIXELS' in result.stderr
 
 
 @pytest.fixture
