@@ -124,8 +124,8 @@ def segment_files(
     errors: Dict[Path, str] = {}
 
     def skip(path: Path, reason: str) -> None:
-        errors[path] = reason
-        on_progress(f'skipped: {reason}')
+        errors[path] = reason.replace('\n', '\\n')  # of a name: it stays one line
+        on_progress(f'skipped: {errors[path]}')
 
     for path in files:
         try:

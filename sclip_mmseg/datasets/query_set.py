@@ -225,7 +225,7 @@ def _check_query(text: str, source: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f'{name} is not Unicode text') from error
+        raise InputError(f'{name} is not Unicode text: set LANG=C.UTF-8') from error
     tokens = tokens_of(text)
     if not tokens:
         raise InputError(f"{name} is empty to CLIP's tokenizer: write a name")

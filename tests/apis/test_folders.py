@@ -106,6 +106,7 @@ BAD = {
         write_video(folder / 'x.avi'),
         (folder / 'x.avi').rename(folder / name),
     ),
+    'new\nline.jpg': lambda folder, name: (folder / name).write_text('no picture'),
     f'{"n" * 245}.png': lambda folder, name: shutil.copy(folder / 'a.png', folder / name),
 }
 
@@ -121,7 +122,7 @@ def test_bad_files_are_skipped_and_named(folder, run):
     skipped = [line for line in lines if line.startswith('skipped: ')]
     assert len(skipped) == len(BAD)
     for name in BAD:
-        assert sum(name in line for line in skipped) == 1, name
+        assert sum(name.replace('\n', r'\n') in line for line in skipped) == 1, name
 
 
 @pytest.mark.parametrize('name', BAD)
@@ -129,7 +130,16 @@ def test_a_bad_file_by_name(folder, run, name):
     BAD[name](folder, name)
     done, said = run([folder / 'a.png', folder / name, folder / 'z.jpg'])
     assert done == ['a.png', 'z.jpg']
-    assert said.startswith('1 of 3 not segmented: ') and str(folder / name) in said
+    path = str(folder / name).replace('\n', r'\n')
+    assert said.startswith('1 of 3 not segmented: ') and path in said and '\n' not in said
+
+
+def test_bytes_behind_a_whole_jpeg_are_warned_of(folder):
+    """Some encoders leave them; a damaged file may have them as well."""
+    whole = (folder / 'z.jpg').read_bytes()
+    (folder / 'z.jpg').write_bytes(whole[:-2] + b'abcd' + whole[-2:])
+    with pytest.warns(UserWarning, match=r'z\.jpg holds damaged data .*extraneous bytes before'):
+        assert apis.read_picture(folder / 'z.jpg').shape == (90, 120, 3)
 
 
 def test_bad_files_alone_need_no_weights(folder):
