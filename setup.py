@@ -57,7 +57,7 @@ setup(
         'filelock>=3.13',
         'huggingface_hub>=0.34',
         'safetensors>=0.4.1',
-        'tqdm>=4.66',
+        'tqdm>=4.65',  # which openmim needs
     ],
     # mmcv-lite and mmcv share a folder, so neither may be installed over the other.
     extras_require={

@@ -9,6 +9,7 @@ from .utils.compat import (
     provide_mmcv_ext,
     register_config_scope,
     restore_find_loader,
+    restore_package_lookup,
 )
 from .utils.garbage import uncollected
 
@@ -17,6 +18,7 @@ with uncollected():
     restore_find_loader()
     check_mmcv()
     provide_mmcv_ext()
+    restore_package_lookup()
     register_config_scope()
 
     from . import datasets, engine, evaluation, models, regions, visualization

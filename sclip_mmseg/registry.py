@@ -15,6 +15,12 @@ POSTPROCESSORS = Registry('postprocessor', scope='mmseg')
 REGION_GENERATORS = Registry('region generator', scope='mmseg')
 
 
+def type_name(cfg: dict) -> str:
+    """Name of what a config builds, whose ``type`` is the class itself in new-style configs."""
+    kind = cfg['type']
+    return kind if isinstance(kind, str) else kind.__name__
+
+
 def in_scope() -> ContextDecorator:
     """Look names up in mmseg's registries, whatever the default scope of the process is."""
     return DefaultScope.overwrite_default_scope('mmseg')

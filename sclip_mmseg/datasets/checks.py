@@ -9,6 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 from mmseg.structures import SegDataSample
 
+from ..registry import type_name
 from ..utils.errors import InputError
 from ..utils.images import UNREADABLE
 from .background import Background
@@ -29,7 +30,7 @@ def load_dataset(cfg: dict) -> BaseDataset:
         InputError: If a folder or the split file is missing, or the split is empty or not as
             :func:`.split.check_split` has it.
     """
-    root, name = cfg.get('data_root') or '', cfg['type']
+    root, name = cfg.get('data_root') or '', type_name(cfg)
     hint = (
         'Lay the data out with sclip data prepare (docs/datasets.md), and point SCLIP_DATA_ROOT to '
         'the folder that holds all datasets (or set test_dataloader.dataset.data_root)'

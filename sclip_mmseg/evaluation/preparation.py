@@ -20,6 +20,7 @@ from ..models.decision import find_background
 from ..models.segmentor import build_text_head
 from ..models.test_cfg import read_test_cfg
 from ..regions import RegionFiles
+from ..registry import type_name
 from ..towers.proxy import resolve_proxy
 from ..utils.errors import InputError
 from ..utils.files import make_folder
@@ -146,7 +147,7 @@ def _metrics(cfg: Config) -> list[dict]:
 
 def _count_pairs(cfg: Config) -> None:
     """Let mmseg's metric, where no other does, count what a result is made of."""
-    kinds = [metric.get('type') for metric in _metrics(cfg)]
+    kinds = [type_name(metric) for metric in _metrics(cfg)]
     if 'IoUMetric' in kinds and 'ConfusionMetric' not in kinds:
         _metrics(cfg)[kinds.index('IoUMetric')].type = 'ConfusionMetric'
 

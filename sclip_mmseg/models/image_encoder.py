@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..regions import resize_nearest
-from ..registry import METHODS
+from ..registry import METHODS, type_name
 from ..towers import VisionTransformer, load_image_tower
 from ..towers.normalisation import CLIP, Normalisation, take_images_of
 from ..towers.proxy import ProxyTower
@@ -84,7 +84,7 @@ class CLIPImageEncoder(ImageEncoder):
         self.method: Method = METHODS.build(method)
         if self.method.needs_proxy != (proxy is not None):
             verb = 'needs' if self.method.needs_proxy else 'has no use for'
-            raise InputError(f'method {method["type"]} {verb} model.image_encoder.proxy')
+            raise InputError(f'method {type_name(method)} {verb} model.image_encoder.proxy')
         if proxy is not None and set(proxy) != {'checkpoint'}:
             raise InputError(
                 'model.image_encoder.proxy has one key: write proxy=dict(checkpoint=NAME or PATH)'

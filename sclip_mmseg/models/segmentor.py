@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.models import BaseSegmentor
-from mmseg.registry import MODELS
+from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.structures import SegDataSample
 from mmseg.utils import get_classes, get_palette
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from ..config import NO_CHECKPOINT, checkpoint_key, is_saved_model
 from ..datasets import voc_palette
 from ..datasets.background import Background
 from ..regions import Decided, build_regions, check_regions, resize_nearest
-from ..registry import POSTPROCESSORS, REFINERS, in_scope
+from ..registry import POSTPROCESSORS, REFINERS, in_scope, type_name
 from ..utils.errors import InputError
 from ..utils.precision import check_matmul_precision, own_precision
 from .decision import DecisionRule, find_background, segment, segment_variants
@@ -157,11 +157,14 @@ class CLIPSegmentor(BaseSegmentor):
     def cfg(self) -> Config:
         """The whole config, a copy each time: mmseg's ``inference_model`` edits what it gets.
 
-        Its pipeline is built of mmseg's transforms in any default scope.
+        Its pipeline names transforms of mmseg's, also where the config has the classes themselves,
+        and in any default scope.
         """
         cfg = copy.deepcopy(self._cfg)
         for step in cfg.get('test_pipeline', ()):
             step.setdefault('_scope_', 'mmseg')
+            if TRANSFORMS.get(type_name(step)) is step['type']:
+                step['type'] = type_name(step)
         return cfg
 
     @cfg.setter
@@ -472,7 +475,9 @@ class ImageInput:
 
 def build_text_head(image_encoder: dict, text_head: dict) -> nn.Module:
     """Build a segmentor's text head, whose checkpoint is by default the image encoder's."""
-    keys = getattr(MODELS.get(text_head['type']), 'shared_keys', ())
+    kind = text_head['type']
+    head = MODELS.get(kind) if isinstance(kind, str) else kind
+    keys = getattr(head, 'shared_keys', ())
     shared = {key: image_encoder[key] for key in keys if key in image_encoder}
     return MODELS.build({**shared, **text_head})
 

@@ -5,7 +5,7 @@
 * mmseg refuses versions of mmcv, and asks for one that may be installed already.
 * mmseg imports ``mmcv.ops``, which needs an extension that mmcv-lite does not have.
 * ``import clip`` needs ``pkg_resources`` and torchvision, its model and tokenizer do not.
-* mmengine reads ``package::config`` of a closed list of packages only, and through
+* mmengine reads ``package::config`` of a closed list of packages only, and finds packages by
   ``pkg_resources``, which setuptools 82 removed.
 * Workers that are spawned, not forked, import mmseg's dataset before this package.
 """
@@ -15,11 +15,13 @@ import importlib.util
 import os.path as osp
 import pkgutil
 import sys
-from functools import cache
+from functools import cache, wraps
 from importlib.abc import Loader
+from importlib.metadata import distribution
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from types import ModuleType
-from typing import Callable, Optional, Tuple
+from typing import Callable, Optional, Tuple, Union
 
 MMCV = '2.0.0', '2.2.0'  # the versions that mmseg 1.2 takes, the last one excluded
 
@@ -120,12 +122,12 @@ def openai_clip(module: str) -> ModuleType:
 
 
 def register_config_scope() -> None:
-    """Let mmengine read ``sclip_mmseg::sclip/NAME.py``, as a base of a config and by its hub.
+    """Let mmengine read ``sclip_mmseg::sclip/NAME.py``, as a config, as its base and by its hub.
 
-    Two of mmengine's functions do this, both through a closed list of packages, ``pkg_resources``
-    and a folder ``.mim``: ``Config._get_cfg_path`` resolves an entry of ``_base_``, for which there
-    is no other hook, and ``mmengine.hub.get_config`` is what users of OpenMMLab call (who import it
-    after this package). Names of other packages reach them as ever.
+    Three of mmengine's functions do this, of which two know a closed list of packages and a folder
+    ``.mim``: ``Config._get_cfg_path`` resolves an entry of ``_base_``, for which there is no other
+    hook; ``mmengine.hub.get_config`` and ``Config.fromfile`` are what users of OpenMMLab and its
+    programs call (who import them after this package). Other names reach them as ever.
     """
     import mmengine.hub.hub
     from mmengine.config import Config
@@ -133,6 +135,7 @@ def register_config_scope() -> None:
     from ..config import SCOPE, find_config, read_config
 
     get_cfg_path, get_config = Config._get_cfg_path, mmengine.hub.get_config
+    from_file = Config.fromfile
 
     def get_cfg_path_here(cfg_path: str, filename: str) -> Tuple[str, Optional[str]]:
         if cfg_path.startswith(SCOPE):
@@ -144,8 +147,74 @@ def register_config_scope() -> None:
             return read_config(cfg_path)
         return get_config(cfg_path, pretrained)
 
+    @wraps(from_file)
+    def from_file_here(filename: Union[str, Path], *args: object, **kwargs: object) -> Config:
+        if str(filename).startswith(SCOPE):
+            filename = find_config(str(filename))
+        return from_file(filename, *args, **kwargs)
+
     Config._get_cfg_path = staticmethod(get_cfg_path_here)
+    Config.fromfile = staticmethod(from_file_here)
     mmengine.hub.get_config = mmengine.hub.hub.get_config = get_config_here
+
+
+def restore_package_lookup() -> None:
+    """Let mmengine find packages by the standard library, with any setuptools or none.
+
+    It asks ``pkg_resources`` for the folder of a package, as in ``_base_ = 'mmseg::…'``.
+    """
+    import mmengine.config.config
+    import mmengine.hub.hub
+    import mmengine.utils.package_utils
+
+    functions = dict(
+        is_installed=_is_installed, get_installed_path=_find_package, package2module=_module_of
+    )
+    for module in (
+        mmengine.utils.package_utils,
+        mmengine.utils,
+        mmengine.config.config,
+        mmengine.hub.hub,
+    ):
+        for name, function in functions.items():
+            if hasattr(module, name):
+                setattr(module, name, function)
+
+
+def _is_installed(package: str) -> bool:
+    """Whether there is a package or a distribution of this name."""
+    try:
+        return bool(_find_package(package))
+    except (ModuleNotFoundError, RuntimeError, ValueError):
+        return False
+
+
+def _find_package(package: str) -> str:
+    """Folder of a package, by its name or by its distribution's.
+
+    Raises:
+        ModuleNotFoundError: If there is none.
+        RuntimeError: If it has no folder of its own.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        spec = importlib.util.find_spec(_module_of(package))
+    if spec is None or spec.origin is None:
+        raise RuntimeError(f'{package} is a namespace package, which has no folder of its own')
+    return osp.dirname(spec.origin)
+
+
+def _module_of(package: str) -> str:
+    """The module of a distribution, such as ``mmseg`` of ``mmsegmentation``.
+
+    Raises:
+        ModuleNotFoundError: If there is no such distribution.
+        ValueError: If it names no module.
+    """
+    modules = (distribution(package).read_text('top_level.txt') or '').split()
+    if not modules:
+        raise ValueError(f'can not infer the module name of {package}')
+    return modules[0]
 
 
 def let_workers_import_this_package(dataset: object) -> None:
