@@ -2,16 +2,18 @@
 
 import os.path as osp
 import warnings
-from typing import Any, Collection, Iterable, List, Optional, Sequence, Set
+from typing import Any, Collection, Iterable, Iterator, List, Optional, Sequence, Set
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 from mmseg.structures import SegDataSample
+from torch import Tensor
 
 from ..registry import type_name
 from ..utils.errors import InputError
 from ..utils.images import UNREADABLE
+from ..utils.shared_memory import share
 from .background import Background
 from .loading import StoredIdsLoader, with_checked_loaders
 from .split import check_split, lists_names
@@ -179,8 +181,9 @@ class CheckedPipeline:
         reads_again: Whether image files are read once more, for region maps or drawings.
 
     Raises:
-        InputError: When called, if a file cannot be read or a label has ids outside the classes.
-            Whatever else the pipeline raises is passed on.
+        InputError: When called, if a file cannot be read, if a label has ids outside the classes,
+            or if a process of a data loader has no shared memory for the sample. Whatever else the
+            pipeline raises is passed on.
     """
 
     def __init__(
@@ -209,7 +212,17 @@ class CheckedPipeline:
                         'another image, or rotated by its EXIF data, or is the label coloured?'
                     )
                 _check_ids(sample.gt_sem_seg.data.numpy(), self.dataset, label, self.ignored)
+        share(_tensors(results))
         return results
+
+
+def _tensors(results: dict) -> Iterator[Tensor]:
+    """Images and labels of a sample, or of its views."""
+    inputs = results.get('inputs', [])
+    yield from inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    for sample in _samples(results['data_samples']):
+        if 'gt_sem_seg' in sample:
+            yield sample.gt_sem_seg.data
 
 
 def _check_readable(image: str, label: Optional[str]) -> None:

@@ -1,12 +1,24 @@
 """How many processes load images beside each process that evaluates."""
 
 import copy
+import logging
 import os
-from typing import Mapping
+from typing import Any, Mapping, Optional
 
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+from PIL import Image
 from torch.utils.data import DataLoader
 
+from ..utils.errors import InputError
+from ..utils.shared_memory import FOLDER, free_shared_memory
+
 _MOST = 8  # each keeps two images and their labels in shared memory
+_PREFETCH = 2  # batches that PyTorch lets each of them load ahead
+# Launcher → its variable for the number of processes on this machine.
+_LOCAL_PROCESSES = {'pytorch': 'LOCAL_WORLD_SIZE', 'mpi': 'OMPI_COMM_WORLD_LOCAL_SIZE'}
+_PIXEL = 3 + 8  # bytes of an image and its label, int64
 
 
 def count_cores() -> int:
@@ -27,23 +39,94 @@ def choose_num_workers(launcher: str, cores: int, environ: Mapping[str, str]) ->
     if launcher == 'slurm':  # which counts in cores, of which each process has 1 by default
         cores = min(cores, int(environ.get('SLURM_CPUS_PER_TASK', 1)))
     elif launcher in ('pytorch', 'mpi'):
-        name = {'pytorch': 'LOCAL_WORLD_SIZE', 'mpi': 'OMPI_COMM_WORLD_LOCAL_SIZE'}[launcher]
-        cores //= int(environ.get(name, 1))
+        cores //= int(environ.get(_LOCAL_PROCESSES[launcher], 1))
     return min(max(cores, 1), _MOST)
+
+
+def check_dataloader(dataloader: Mapping[str, Any]) -> None:
+    """Check the values of a config's ``test_dataloader`` that PyTorch would stumble over.
+
+    Raises:
+        InputError: If one is of another type or range, or needs workers and there are none.
+    """
+    for key, least in (('batch_size', 1), ('num_workers', 0), ('prefetch_factor', 1)):
+        value = dataloader.get(key)
+        if (key in dataloader or key == 'batch_size') and (type(value) is not int or value < least):
+            if key != 'prefetch_factor' or value is not None:
+                raise InputError(
+                    f'test_dataloader.{key}={value!r} must be an integer from {least} on'
+                )
+    persistent = dataloader.get('persistent_workers', False)
+    if not isinstance(persistent, bool):
+        raise InputError(f'test_dataloader.persistent_workers={persistent!r} must be True or False')
+    if dataloader.get('num_workers') == 0:
+        for key in ('persistent_workers', 'prefetch_factor'):
+            if dataloader.get(key):
+                raise InputError(
+                    f'test_dataloader.{key}={dataloader[key]} needs num_workers of at least 1: '
+                    'leave it out'
+                )
 
 
 def with_num_workers(dataloader: dict, launcher: str) -> dict:
     """A copy of a config's data loader, whose ``num_workers`` is chosen unless it is set.
 
     Args:
-        dataloader: The config's ``test_dataloader``.
+        dataloader: The config's ``test_dataloader``, its dataset possibly being built.
         launcher: See :func:`choose_num_workers`.
+
+    Raises:
+        InputError: See :func:`check_dataloader`.
     """
+    check_dataloader(dataloader)
     dataloader = copy.copy(dataloader)
-    chosen = choose_num_workers(launcher, count_cores(), os.environ)
-    if dataloader.setdefault('num_workers', chosen):  # without workers, PyTorch refuses the other
+    if 'num_workers' not in dataloader:
+        chosen = choose_num_workers(launcher, count_cores(), os.environ)
+        processes = max(int(os.environ.get(_LOCAL_PROCESSES.get(launcher, ''), 1)), 1)
+        dataloader['num_workers'] = _fit_shared_memory(chosen, dataloader, processes)
+    if dataloader['num_workers']:  # without workers, PyTorch refuses the others
         dataloader.setdefault('persistent_workers', True)
+    else:
+        for key in ('persistent_workers', 'prefetch_factor'):
+            dataloader.pop(key, None)
     return dataloader
+
+
+def _fit_shared_memory(chosen: int, dataloader: Mapping[str, Any], processes: int) -> int:
+    """So many workers, or as many as the shared memory has room for.
+
+    Args:
+        chosen: Number of workers.
+        dataloader: Of a config.
+        processes: How many processes share the memory, each having workers of its own.
+    """
+    size, free = _bytes_per_image(dataloader['dataset']), free_shared_memory()
+    if size is None or free is None:
+        return chosen
+    batches = free // processes // (size * dataloader['batch_size']) - 1  # one is evaluated
+    fitting = max(batches // (dataloader.get('prefetch_factor') or _PREFETCH), 0)
+    if fitting < chosen:
+        print_log(
+            f'{FOLDER} has {free >> 20} MB free, and an image takes {size >> 20} MB: {fitting} in '
+            f'place of {chosen} processes load images (more with --shm-size of a container)',
+            'current',
+            logging.WARNING,
+        )
+    return min(chosen, fitting)
+
+
+def _bytes_per_image(dataset: Any, sampled: int = 16) -> Optional[int]:
+    """Bytes of the largest of some images with its label; None where none can be looked at."""
+    if not isinstance(dataset, BaseDataset):
+        return None
+    pixels = []
+    for index in np.linspace(0, len(dataset) - 1, min(len(dataset), sampled)).astype(int):
+        try:
+            with Image.open(dataset.get_data_info(int(index))['img_path']) as image:
+                pixels.append(image.width * image.height)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            continue
+    return _PIXEL * max(pixels) if pixels else None
 
 
 def end_workers(loader: DataLoader) -> None:

@@ -15,6 +15,7 @@ from mmengine.registry import init_default_scope
 from ..config import read_config, set_checkpoint
 from ..datasets.background import Background
 from ..datasets.checks import check_classes, check_files, check_ignored, check_labels, load_dataset
+from ..engine.loader_workers import check_dataloader
 from ..models import PLAIN_DICTS
 from ..models.decision import find_background
 from ..models.segmentor import build_text_head
@@ -112,6 +113,7 @@ def check(cfg: Config) -> BaseDataset:
         InputError: If something cannot be used.
     """
     init_default_scope(cfg.default_scope)
+    check_dataloader(cfg.test_dataloader)
     model = cfg.model.get('module', cfg.model)  # of test-time augmentation
     rule = read_test_cfg(model.test_cfg).rule
     background = find_background(model.image_encoder, rule.background)

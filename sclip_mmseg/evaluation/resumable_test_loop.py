@@ -231,6 +231,11 @@ class ResumableTestLoop(TestLoop):
         existing = [folder for folder in folders if folder and os.path.isdir(folder)]
         if isinstance(error, OSError) and (place := explain_full_disk(error, existing)):
             full = f'{place}; make room there'
+        if str(error).startswith('DataLoader worker'):  # as PyTorch says it
+            full = (
+                f'a process that loads images was ended by the system ({error}): free memory, set '
+                'test_dataloader.num_workers=0, or give a container more by --memory and --shm-size'
+            )
         if full:
             raise InputError(f'{full}. {done}') from error
 
