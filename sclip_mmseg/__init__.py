@@ -3,6 +3,8 @@
 Importing the package registers its models, datasets, hooks and visualizer with mmseg.
 """
 
+import gc
+
 from .utils.compat import (
     check_mmcv,
     check_opencv,
@@ -11,19 +13,22 @@ from .utils.compat import (
     restore_find_loader,
     restore_package_lookup,
 )
-from .utils.garbage import uncollected
 
-with uncollected():
-    check_opencv()
-    restore_find_loader()
-    check_mmcv()
-    provide_mmcv_ext()
-    restore_package_lookup()
-    register_config_scope()
+_collecting = gc.isenabled()
+gc.disable()  # looking for garbage among all that is imported takes half a second
+check_opencv()
+restore_find_loader()
+check_mmcv()
+provide_mmcv_ext()
+restore_package_lookup()
+register_config_scope()
 
-    from . import datasets, engine, evaluation, models, regions, visualization
-    from .utils.errors import InputError
-    from .version import __version__
+from . import datasets, engine, evaluation, models, regions, visualization  # noqa: E402
+from .utils.errors import InputError  # noqa: E402
+from .version import __version__  # noqa: E402
+
+if _collecting:
+    gc.enable()
 
 __all__ = [
     'InputError',

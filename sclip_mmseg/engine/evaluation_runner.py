@@ -1,6 +1,5 @@
 """A runner that is brief on the terminal."""
 
-import copy
 import logging
 import os.path as osp
 import sys
@@ -8,7 +7,6 @@ from functools import partial
 from typing import Iterator
 
 import torch
-from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
@@ -29,13 +27,6 @@ class EvaluationRunner(Runner):
 
     #: Whether the terminal shows progress alone.
     quiet = False
-
-    @classmethod
-    def from_cfg(cls, cfg: Config) -> Runner:
-        """See :class:`mmengine.runner.Runner`."""
-        cfg = copy.copy(cfg)
-        object.__setattr__(cfg, '__class__', LaidOutOnce)  # Config has attributes of its own
-        return super().from_cfg(cfg)
 
     def take_dataset(self, dataset: BaseDataset) -> None:
         """Test on a dataset that is built already, instead of building the config's once more."""
@@ -73,20 +64,6 @@ class EvaluationRunner(Runner):
         processes = f', {world} processes' if world > 1 else ''
         yield f'Device: {name}{processes}, precision {encoder.get("precision", "fp32")}'
         yield f'Log: {self.log_dir}'
-
-
-class LaidOutOnce(Config):
-    """A config whose text, which takes up to a second, is made once for log, file and hooks."""
-
-    @property
-    def pretty_text(self) -> str:
-        """See :class:`mmengine.config.Config`."""
-        content = repr(self._cfg_dict)
-        made_of, text = self.__dict__.get('_laid_out', ('', ''))
-        if made_of != content:
-            text = super().pretty_text
-            self.__dict__['_laid_out'] = content, text
-        return text
 
 
 class QuietRunner(EvaluationRunner):

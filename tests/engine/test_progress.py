@@ -1,13 +1,10 @@
 """What a user sees of a run while it goes, and at its end."""
 
-import copy
 import re
 
 import pytest
 from helpers import build_model, call_tool, config_path, load_config, make_voc, metrics, run_test
-from mmengine.config import Config
 
-from sclip_mmseg.engine.evaluation_runner import LaidOutOnce
 from sclip_mmseg.evaluation import evaluate
 from sclip_mmseg.utils.progress import Progress
 
@@ -50,26 +47,6 @@ def test_rate_and_eta_leave_the_first_step_out():
     assert str(progress) == '2 of 2 images, 0.125 images/s, eta 0:00:00'
     _, first = _speak([30.0])
     assert str(first) == '1 of 1 images'
-
-
-def test_a_config_is_laid_out_once_unless_it_changes(monkeypatch):
-    made = []
-    monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: made.append(0) or str(cfg.a)))
-    cfg = Config(dict(a=1))
-    object.__setattr__(cfg, '__class__', LaidOutOnce)
-    assert [cfg.pretty_text, copy.deepcopy(cfg).pretty_text, cfg.pretty_text] == ['1'] * 3
-    assert len(made) == 1
-    cfg.a = 2
-    assert cfg.pretty_text == '2'
-
-
-def test_an_evaluation_lays_its_config_out_once(clip_path, voc_root, monkeypatch):
-    made = []
-    monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: made.append(0) or 'a = 1'))
-    flags = ('--work-dir', voc_root / 'work', '--cfg-options', *SMALL)
-    run_test('sclip_vit-b16_voc21', clip_path, *flags, data_root=voc_root)
-    assert len(made) == 1
-    assert (voc_root / 'work/sclip_vit-b16_voc21.py').read_text() == 'a = 1'
 
 
 @pytest.fixture(scope='module')
