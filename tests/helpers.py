@@ -41,17 +41,6 @@ IGNORED_BY_PYTHON = (
     ResourceWarning,
 )
 VOCABULARY, TEXT_WIDTH = 49408, 64  # of CLIP's tokenizer; of the small CLIP's text tower
-BENCHMARKS = (
-    'voc21',
-    'voc20',
-    'context60',
-    'context59',
-    'coco_object',
-    'coco_stuff164k',
-    'coco_stuff10k',
-    'cityscapes',
-    'ade20k',
-)
 
 
 def seeded_clip(seed=0, *, layers=3, width=128, embed_dim=32, patch_size=16, resolution=224):

@@ -161,7 +161,7 @@ TOOLS = [
     ('make_region_masks', [VOC21, '--out', '.'], 'apis.region_maps.map_in_processes', GOES_ON),
     ('extract_text_embeddings', [VOC21, 'x.npz'], 'config.read_config', ''),
     ('train_projection', [VOC21], 'config.read_config', ': go on with --resume'),
-    ('benchmark', ['--work-dir', '.'], 'benchmark.pairs.find_pairs', GOES_ON),
+    ('benchmark', ['--work-dir', '.'], 'benchmark.suite.find_pairs', GOES_ON),
     ('analysis_tools/attention_maps', ['x', '--points', '1,1'], 'apis.read_picture', ''),
     (
         *('analysis_tools/sweep_thresholds', [VOC21, '--prob-thd', '0']),

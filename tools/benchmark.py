@@ -11,7 +11,6 @@ if __name__ == '__main__':  # before all imports, which take seconds
     sclip_cli.end_at_once_if_interrupted()
 
 import argparse
-import os
 import signal
 import sys
 from pathlib import Path
@@ -65,65 +64,23 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     for name in ('limit', 'nproc_per_node'):
         if (value := getattr(args, name)) is not None and value < 1:
             parser.error(f'--{name.replace("_", "-")} {value} must be positive')
-    if args.work_dir is None:
-        parts = ['benchmark', args.backbone.replace('vit-b16', ''), str(args.limit or '')]
-        args.work_dir = Path('work_dirs', '_'.join(filter(None, parts)))
     return args
-
-
-def refuse_torchrun() -> None:
-    """End where this is one of several processes, which each would evaluate everything."""
-    world = int(os.environ.get('WORLD_SIZE', 1))
-    if world > 1:
-        first = os.environ.get('RANK', '0') == '0'
-        sys.exit(
-            f'error: start {Path(sys.argv[0]).name} with --nproc-per-node {world}, not by '
-            'torchrun: it starts the processes itself'
-            if first  # the others leave without a word
-            else 0
-        )
-
-
-def run(args: argparse.Namespace) -> bool:
-    """Run all pairs and print the table.
-
-    Returns:
-        Whether none failed.
-
-    Raises:
-        InputError: If an argument or a setting cannot be used.
-    """
-    from sclip_mmseg.benchmark.pairs import CHECKPOINTS, find_pairs
-    from sclip_mmseg.benchmark.results import to_markdown
-    from sclip_mmseg.benchmark.suite import Options, evaluate_pairs
-    from sclip_mmseg.evaluation.machine import check_processes
-
-    check_processes(args.nproc_per_node)
-    options = Options(
-        work_dir=args.work_dir,
-        checkpoint=args.checkpoint or CHECKPOINTS.get(args.backbone),
-        limit=args.limit,
-        cfg_options=args.cfg_options,
-        processes=args.nproc_per_node,
-    )
-    results = find_pairs(args.methods, args.benchmarks, args.backbone)
-    evaluate_pairs(results, options)
-    print(to_markdown(results, options.describe()))
-    print(f'{args.work_dir.resolve()}/results.{{md,csv,json,png}}, per_class/*.csv')
-    return all(result.status != 'failed' for result in results)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run all pairs; exit with 1 if one failed."""
-    args = parse_args(argv)
-    refuse_torchrun()
-    # So that a child ends with this process.
+    options = vars(parse_args(argv))
+    processes = options.pop('nproc_per_node')
+    # So that what this process starts ends with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     from sclip_mmseg.utils.program import as_program
 
     with as_program(interrupted='the same command goes on'):
-        sys.exit(not run(args))
+        from sclip_mmseg.benchmark.suite import run_suite
+
+        pairs = run_suite(processes=processes, **options)
+        sys.exit(any(pair.status == 'failed' for pair in pairs))
 
 
 if __name__ == '__main__':

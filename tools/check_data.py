@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-BENCHMARKS = sorted(path.stem for path in CONFIGS.glob('_base_/datasets/*.py'))
-BENCHMARKS.remove('benchmark')  # what they share
+NAMES = sorted({path.stem for path in CONFIGS.glob('_base_/datasets/*.py')} - {'benchmark'})
 _SHOWN = 12  # pictures on a contact sheet
 _LISTED = 10  # problems printed one by one
 
@@ -22,7 +21,7 @@ _LISTED = 10  # problems printed one by one
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('benchmark', nargs='+', choices=[*BENCHMARKS, 'all'])
+    parser.add_argument('benchmark', nargs='+', choices=[*NAMES, 'all'])
     parser.add_argument(
         '--data-root',
         help='folder to check (default: SCLIP_DATA_ROOT, else data/ of the clone or, without one, '
@@ -144,7 +143,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     from sclip_mmseg.utils.program import as_program
 
     init_default_scope('mmseg')
-    names = BENCHMARKS if 'all' in args.benchmark else args.benchmark
+    names = NAMES if 'all' in args.benchmark else args.benchmark
     with as_program():
         if args.out:
             make_folder(args.out, 'name another folder by --out')

@@ -14,24 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Optional, Sequence
 
-# Converter in tools/dataset_converters/ by benchmark. COCO-Stuff164k lends COCO-Object its images.
-CONVERTERS = {
-    'voc21': 'voc2012',
-    'voc20': 'voc2012',
-    'context60': 'pascal_context',
-    'context59': 'pascal_context',
-    'coco_stuff164k': 'coco_stuff164k',
-    'coco_object': 'coco_object',
-    'coco_stuff10k': 'coco_stuff10k',
-    'cityscapes': 'cityscapes',
-    'ade20k': 'ade20k',
-}
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+NAMES = sorted({path.stem for path in CONFIGS.glob('_base_/datasets/*.py')} - {'benchmark'})
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('benchmark', nargs='+', choices=[*CONVERTERS, 'all'])
+    parser.add_argument('benchmark', nargs='+', choices=[*NAMES, 'all'])
     parser.add_argument(
         '--raw',
         type=Path,
@@ -74,12 +64,13 @@ def prepare(benchmark: str, args: argparse.Namespace) -> None:
     Raises:
         InputError: If raw files are missing or damaged.
     """
+    from sclip_mmseg.datasets.benchmarks import BENCHMARKS
     from sclip_mmseg.datasets.preparation.counts import compare_count
     from sclip_mmseg.datasets.preparation.raw import MissingRaw, RawData
     from sclip_mmseg.datasets.preparation.tasks import run_tasks
     from sclip_mmseg.utils.files import lock_file, make_folder
 
-    name = CONVERTERS[benchmark]
+    name = BENCHMARKS[benchmark].converter
     plan = importlib.import_module(f'dataset_converters.{name}').plan
     if name == 'pascal_context':
         plan = partial(plan, annotation=args.context_annotation)
@@ -121,10 +112,14 @@ def fetch(archive, folder: Path) -> None:
 def run(args: argparse.Namespace) -> None:
     """Prepare one benchmark after the other; of those that fail, say why, and go on."""
     from sclip_mmseg import InputError
+    from sclip_mmseg.datasets.benchmarks import BENCHMARKS
     from sclip_mmseg.datasets.preparation.archives import close_archives
 
-    wanted = list(CONVERTERS) if 'all' in args.benchmark else args.benchmark
-    by_converter = {CONVERTERS[benchmark]: benchmark for benchmark in reversed(wanted)}
+    # COCO-Stuff164k lends COCO-Object its images.
+    wanted = sorted(args.benchmark, key='coco_object'.__eq__)
+    if 'all' in args.benchmark:
+        wanted = sorted(BENCHMARKS, key='coco_object'.__eq__)
+    by_converter = {BENCHMARKS[benchmark].converter: benchmark for benchmark in reversed(wanted)}
     failed = []
     for benchmark in reversed(by_converter.values()):
         try:

@@ -2,9 +2,10 @@
 
 from typing import List, Optional, Sequence
 
+from ..datasets.benchmarks import BENCHMARKS
 from ..utils.errors import InputError
 from ..utils.shipped import configs_dir, shipped_root
-from .published import BENCHMARKS, published_row
+from .published import published_row
 from .results import Pair
 
 #: The rows of the papers' tables that need no training.

@@ -8,10 +8,6 @@ from mmengine.fileio import load
 
 from ..utils.shipped import configs_dir
 
-BENCHMARKS = (
-    'voc21 context60 coco_object voc20 context59 coco_stuff164k coco_stuff10k cityscapes ade20k'
-).split()
-
 
 @dataclass(frozen=True)
 class Source:

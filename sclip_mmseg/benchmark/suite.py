@@ -18,12 +18,14 @@ from torch import multiprocessing
 
 from ..datasets.checks import check_files, load_dataset
 from ..evaluation import Result, evaluate, list_changes, make_fingerprint
+from ..evaluation.machine import check_processes
 from ..evaluation.preparation import prepare_config
 from ..evaluation.resumable_test_loop import RESULT_FILE
 from ..utils.errors import InputError, join_first
 from ..utils.files import make_folder
 from ..utils.shipped import shipped_root
-from .results import Pair, write_classes, write_results
+from .pairs import CHECKPOINTS, find_pairs
+from .results import Pair, to_markdown, write_classes, write_results
 
 _PATIENCE = 60.0  # seconds in which a process that is interrupted keeps what it has done
 
@@ -56,6 +58,50 @@ class Options:
         if self.cfg_options:
             about['cfg-options'] = ' '.join(self.cfg_options)
         return about
+
+
+def run_suite(
+    methods: Sequence[str] | None = None,
+    benchmarks: Sequence[str] | None = None,
+    backbone: str = 'vit-b16',
+    *,
+    checkpoint: str | None = None,
+    processes: int = 1,
+    limit: int | None = None,
+    work_dir: Path | None = None,
+    cfg_options: Sequence[str] = (),
+) -> list[Pair]:
+    """Evaluate methods on benchmarks, and write and print a table against the published numbers.
+
+    Args:
+        methods, benchmarks, backbone: See :func:`.pairs.find_pairs`.
+        checkpoint, processes, limit, cfg_options: See :class:`Options`.
+        work_dir: ``work_dirs/benchmark`` by default, with backbone and limit in its name where
+            they are not the usual ones.
+
+    Raises:
+        InputError: If something given cannot be used.
+        SystemExit: If this is one of several processes, but not the first, which says so.
+    """
+    world = int(os.environ.get('WORLD_SIZE', 1))
+    if world > 1:
+        if os.environ.get('RANK', '0') != '0':
+            raise SystemExit(0)
+        raise InputError(
+            f'start benchmark.py with --nproc-per-node {world}, not by torchrun: it starts the '
+            'processes itself'
+        )
+    check_processes(processes)
+    if work_dir is None:
+        parts = ['benchmark', backbone.replace('vit-b16', ''), str(limit or '')]
+        work_dir = Path('work_dirs', '_'.join(filter(None, parts)))
+    checkpoint = checkpoint or CHECKPOINTS.get(backbone)
+    options = Options(work_dir, checkpoint, limit, cfg_options, processes)
+    pairs = find_pairs(methods, benchmarks, backbone)
+    evaluate_pairs(pairs, options)
+    print(to_markdown(pairs, options.describe()))
+    print(f'{work_dir.resolve()}/results.{{md,csv,json,png}}, per_class/*.csv')
+    return pairs
 
 
 def evaluate_pairs(pairs: Sequence[Pair], options: Options) -> None:

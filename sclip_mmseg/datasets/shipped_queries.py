@@ -3,39 +3,29 @@
 from dataclasses import dataclass
 from typing import Dict, FrozenSet, List, Mapping, Optional, Tuple
 
+from .benchmarks import BENCHMARKS
+
+_OFFICIAL = {record.queries: record.dataset for record in BENCHMARKS.values()}
+# By the first word of their names, lists for the classes of official ones.
+_OTHERS = {
+    # Of other programs, which differ by a few words, see PROGRAMS.
+    'proxyclip': 'voc21 voc20 coco_object',
+    'corrclip': 'voc21 voc20 context60 context59 coco_object coco_stuff cityscapes ade20k',
+    # GroupViT's, without the background.
+    'groupvit': 'voc20 context59',
+    # mmseg's names of the classes themselves, without the background; there is no file of them.
+    # Those of Context59 are the official list.
+    'plain': 'voc20 coco_object coco_stuff cityscapes ade20k',
+}
 #: Shipped lists, and the dataset whose classes they describe. Most are `queries/<name>.txt`.
 QUERY_LISTS: Dict[str, str] = {
-    'voc21': 'PascalVOCDataset',
-    'voc20': 'PascalVOC20Dataset',
-    'context60': 'PascalContextDataset',
-    'context59': 'PascalContextDataset59',
-    'coco_object': 'COCOObjectDataset',
-    'coco_object_repaired': 'COCOObjectDataset',
-    'coco_stuff': 'COCOStuffDataset',
-    'cityscapes': 'CityscapesDataset',
-    'ade20k': 'ADE20KDataset',
-    # Lists of other programs that differ from those above by a few words, see PROGRAMS.
-    'proxyclip_voc21': 'PascalVOCDataset',
-    'proxyclip_voc20': 'PascalVOC20Dataset',
-    'proxyclip_coco_object': 'COCOObjectDataset',
-    'corrclip_voc21': 'PascalVOCDataset',
-    'corrclip_voc20': 'PascalVOC20Dataset',
-    'corrclip_context60': 'PascalContextDataset',
-    'corrclip_context59': 'PascalContextDataset59',
-    'corrclip_coco_object': 'COCOObjectDataset',
-    'corrclip_coco_stuff': 'COCOStuffDataset',
-    'corrclip_cityscapes': 'CityscapesDataset',
-    'corrclip_ade20k': 'ADE20KDataset',
-    # GroupViT's, without the background.
-    'groupvit_voc20': 'PascalVOC20Dataset',
-    'groupvit_context59': 'PascalContextDataset59',
-    # mmseg's names of the classes themselves, without the background; there is no file of them.
-    # Those of Context59 are the list above.
-    'plain_voc20': 'PascalVOC20Dataset',
-    'plain_coco_object': 'COCOObjectDataset',
-    'plain_coco_stuff': 'COCOStuffDataset',
-    'plain_cityscapes': 'CityscapesDataset',
-    'plain_ade20k': 'ADE20KDataset',
+    **_OFFICIAL,
+    'coco_object_repaired': _OFFICIAL['coco_object'],
+    **{
+        f'{first}_{name}': _OFFICIAL[name]
+        for first, names in _OTHERS.items()
+        for name in names.split()
+    },
 }
 
 

@@ -25,11 +25,12 @@ from sclip_mmseg.evaluation import Result, machine
 TOOL = ROOT / 'tools/benchmark.py'
 
 
-def _run(monkeypatch, *arguments):
-    """Run the tool in this process."""
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
-    tool = runpy.run_path(str(TOOL))
-    return tool['run'](tool['parse_args']())
+def _run(*arguments):
+    """Run what the tool calls in this process; whether nothing failed."""
+    options = runpy.run_path(str(TOOL))['parse_args'](list(map(str, arguments)))
+    options = vars(options)
+    found = suite.run_suite(processes=options.pop('nproc_per_node'), **options)
+    return all(pair.status != 'failed' for pair in found)
 
 
 def find_pairs(*arguments, **kwargs):
@@ -79,10 +80,10 @@ def test_another_backbone_is_another_checkpoint(tmp_path, clip_path, monkeypatch
 
     called = []
     monkeypatch.setattr(suite, 'run_in_processes', lambda *a: called.append(a) or 'no')
-    monkeypatch.setattr(pairs, 'CHECKPOINTS', {'vit-l14': clip_path})
+    monkeypatch.setitem(pairs.CHECKPOINTS, 'vit-l14', clip_path)
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
     arguments = ['--backbone', 'vit-l14', '--methods', 'sclip', '--benchmarks', 'voc20']
-    assert not _run(monkeypatch, *arguments, '--work-dir', tmp_path)
+    assert not _run(*arguments, '--work-dir', tmp_path)
     [(folder, _, arguments)] = called
     assert arguments['config'] == ROOT / 'configs/sclip/sclip_vit-b16_voc20.py'
     assert arguments['checkpoint'] == clip_path
@@ -131,7 +132,7 @@ def test_files(tmp_path):
 def test_missing_datasets_are_listed(tmp_path, clip_path, monkeypatch, capsys):
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(tmp_path))
     arguments = ['--methods', 'sclip,clip', '--benchmarks', 'voc20,ade20k', '--work-dir', tmp_path]
-    assert _run(monkeypatch, *arguments, '--checkpoint', clip_path)
+    assert _run(*arguments, '--checkpoint', clip_path)
     output = capsys.readouterr().out
     assert f'- voc20: PascalVOC20Dataset: folder {tmp_path}/VOCdevkit/VOC2012 does not' in output
     assert '- ade20k: ADE20KDataset: folder' in output
@@ -184,7 +185,7 @@ def test_what_lacks_is_said_before_any_work(
     arguments = [values.get(word, word) for word in arguments]
     pair = ['--backbone', backbone, '--methods', method, '--benchmarks', 'voc20']
     with pytest.raises(InputError, match=message) as caught:
-        _run(monkeypatch, '--work-dir', tmp_path / 'work', *pair, *arguments)
+        _run('--work-dir', tmp_path / 'work', *pair, *arguments)
     assert str(caught.value).startswith(f'{method}_{backbone}_voc20: ')
     assert '\n' not in str(caught.value)
     assert not (tmp_path / 'work').exists()
@@ -217,7 +218,7 @@ def test_a_failed_pair_of_two_processes_says_why(tmp_path):
     assert 'Traceback' in log and 'hole' in log
 
 
-def test_any_folder_and_what_is_broken_in_it(tmp_path, monkeypatch):
+def test_any_folder_and_what_is_broken_in_it(tmp_path):
     """A name with a space, and files of a suite that were cut off when the machine stopped."""
     work = tmp_path / "the user's own"
     arguments = [*TOY, '--work-dir', work]
@@ -311,7 +312,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path, processes, numbe
     _wait_for(lambda: not [pid for pid in children if Path(f'/proc/{pid}/exe').exists()])
 
 
-def test_killed_and_gone_on_with_in_two_processes(tmp_path, monkeypatch):
+def test_killed_and_gone_on_with_in_two_processes(tmp_path):
     arguments = [
         *('--toy', '--methods', 'clip,sclip', '--benchmarks', 'voc20', '--limit', 2),
         *('--work-dir', tmp_path / 'all'),
@@ -354,4 +355,4 @@ def test_killed_and_gone_on_with_in_two_processes(tmp_path, monkeypatch):
 
     arguments[arguments.index('--limit') + 1] = 1
     with pytest.raises(InputError, match='result.npz was made with other settings, images was'):
-        _run(monkeypatch, *arguments)
+        _run(*arguments)

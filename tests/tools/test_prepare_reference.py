@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import BENCHMARKS, ROOT, metrics, run_test
+from helpers import ROOT, metrics, run_test
 
 sys.path.insert(0, str(ROOT / 'tools'))
 
@@ -15,6 +15,7 @@ from dataset_converters import pascal_context, voc2012
 from dataset_converters.pascal_context import _IDS_OF_459
 from test_prepare_data import label_at, mat, without_digests, write_tar, write_zip
 
+from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.datasets.preparation import coco
 
 

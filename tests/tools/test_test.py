@@ -10,7 +10,6 @@ import pytest
 import torch
 from exactness import REAL_TOWER
 from helpers import (
-    BENCHMARKS,
     ROOT,
     call_tool,
     earlier_blocks_run_once,
@@ -22,6 +21,7 @@ from helpers import (
 from mmseg.datasets import PackSegInputs, PascalVOCDataset
 from PIL import Image
 
+from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.visualization import draw_comparison
 
 SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')

@@ -3,17 +3,12 @@
 from pathlib import Path
 from typing import List
 
-from sclip_mmseg.datasets.preparation.archives import Archive
+from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.datasets.preparation.raw import RawData
 from sclip_mmseg.datasets.preparation.splits import pair_tasks
 from sclip_mmseg.datasets.preparation.tasks import Task
 
-CHALLENGE = Archive(
-    'ADEChallengeData2016.zip',
-    page='http://sceneparsing.csail.mit.edu/',
-    url='https://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip',
-    url_digest='219e1696abb36c8ba3a3afe7fb2f4b4606a897c7',  # GluonCV's
-)
+[CHALLENGE] = BENCHMARKS['ade20k'].archives
 
 
 def plan(raw: RawData, out: Path) -> List[Task]:

@@ -4,15 +4,13 @@ from functools import partial
 from pathlib import Path
 from typing import List
 
-from sclip_mmseg.datasets.preparation.archives import Archive
+from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.datasets.preparation.labels import id_table, map_file
 from sclip_mmseg.datasets.preparation.raw import RawData
 from sclip_mmseg.datasets.preparation.splits import pair_tasks
 from sclip_mmseg.datasets.preparation.tasks import Task
 
-_PAGE = 'https://www.cityscapes-dataset.com/downloads/'
-IMAGES = Archive('leftImg8bit_trainvaltest.zip', page=_PAGE, login=True)
-LABELS = Archive('gtFine_trainvaltest.zip', page=_PAGE, login=True)
+IMAGES, LABELS = BENCHMARKS['cityscapes'].archives
 # Raw ids of the 19 classes that are evaluated, in the order of their train ids.
 _EVALUATED = (7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33)
 _RAW = range(34)  # all ids, licence plates (-1) not being drawn

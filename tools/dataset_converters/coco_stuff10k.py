@@ -5,19 +5,15 @@ from typing import List
 
 import numpy as np
 
-from sclip_mmseg.datasets.preparation.archives import Archive, Entry
+from sclip_mmseg.datasets.benchmarks import BENCHMARKS
+from sclip_mmseg.datasets.preparation.archives import Entry
 from sclip_mmseg.datasets.preparation.coco import CLASSES
 from sclip_mmseg.datasets.preparation.labels import id_table, map_ids, read_variable
 from sclip_mmseg.datasets.preparation.raw import RawData
 from sclip_mmseg.datasets.preparation.splits import pair_tasks, read_split
 from sclip_mmseg.datasets.preparation.tasks import Task
 
-STUFF10K = Archive(
-    'cocostuff-10k-v1.1.zip',
-    page='https://github.com/nightrome/cocostuff10k#download',
-    url='https://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/'
-    'cocostuff-10k-v1.1.zip',
-)
+[STUFF10K] = BENCHMARKS['coco_stuff10k'].archives
 # COCO's numbers are the pixel maps' ids plus 1; 0 is unlabeled.
 _TRAIN_IDS = id_table([raw + 1 for raw in CLASSES], first=1, other=0, others=[0])
 

@@ -13,29 +13,15 @@ import numpy as np
 from mmseg.datasets import PascalContextDataset
 from PIL import Image
 
-from sclip_mmseg.datasets.preparation.archives import Archive, Entry, TextEntry, read_text
+from sclip_mmseg.datasets.benchmarks import BENCHMARKS
+from sclip_mmseg.datasets.preparation.archives import Entry, TextEntry, read_text
 from sclip_mmseg.datasets.preparation.labels import map_ids, read_variable
 from sclip_mmseg.datasets.preparation.raw import RawData
 from sclip_mmseg.datasets.preparation.splits import pair, read_split
 from sclip_mmseg.datasets.preparation.tasks import Task
 from sclip_mmseg.utils.errors import InputError
 
-_PAGE = 'https://cs.stanford.edu/~roozbeh/pascal-context/'
-VOC2010 = Archive(
-    'VOCtrainval_03-May-2010.tar',
-    page='http://host.robots.ox.ac.uk/pascal/VOC/voc2010/',
-    url='https://thor.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar',
-    digest='da459979d0c395079b5c75ee67908abb',
-)
-MERGED = Archive(
-    'trainval_merged.json',
-    page='https://github.com/zhanghang1989/detail-api',
-    url='https://codalabuser.blob.core.windows.net/public/trainval_merged.json',
-    url_digest='169325d9f7e9047537fedca7b04de4dddf10b881',  # GluonCV's
-)
-LABELS59 = Archive('59_context_labels.tar.gz', page=_PAGE)
-LABELS459 = Archive('trainval.tar.gz', page=_PAGE)
-NAMES59 = Archive('59_labels.txt', page=_PAGE)
+VOC2010, MERGED, LABELS59, LABELS459, NAMES59 = BENCHMARKS['context59'].archives
 
 CLASSES: Tuple[str, ...] = PascalContextDataset.METAINFO['classes']
 # Ids of classes 1 to 59 among all 459 categories, which are sorted by name.

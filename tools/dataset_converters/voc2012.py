@@ -3,17 +3,12 @@
 from pathlib import Path
 from typing import List
 
-from sclip_mmseg.datasets.preparation.archives import Archive
+from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.datasets.preparation.raw import RawData
 from sclip_mmseg.datasets.preparation.splits import pair_tasks, read_split
 from sclip_mmseg.datasets.preparation.tasks import Task
 
-TRAINVAL = Archive(
-    'VOCtrainval_11-May-2012.tar',
-    page='http://host.robots.ox.ac.uk/pascal/VOC/voc2012/',
-    url='https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar',
-    digest='6cd6e144f989b92b3379bac3b3de84fd',
-)
+[TRAINVAL] = BENCHMARKS['voc21'].archives
 
 
 def plan(raw: RawData, out: Path) -> List[Task]:

@@ -16,7 +16,8 @@ import yaml
 from mmengine.config import Config
 from mmengine.fileio import load
 
-from sclip_mmseg.benchmark.published import BENCHMARKS, published_row
+from sclip_mmseg.benchmark.published import published_row
+from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.utils.program import as_program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,17 +42,6 @@ COLLECTIONS = {
 }
 #: As in the names of configs → as in the metafiles.
 BACKBONES = {'vit-b16': 'CLIP ViT-B/16', 'vit-s16': 'GroupViT ViT-S/16', 'toy': 'toy CLIP'}
-DATASETS = {
-    'voc21': 'PASCAL VOC 2012, 21 classes',
-    'voc20': 'PASCAL VOC 2012, 20 classes',
-    'context60': 'PASCAL Context, 60 classes',
-    'context59': 'PASCAL Context, 59 classes',
-    'coco_object': 'COCO-Object',
-    'coco_stuff164k': 'COCO-Stuff 164k',
-    'coco_stuff10k': 'COCO-Stuff 10k',
-    'cityscapes': 'Cityscapes',
-    'ade20k': 'ADE20K',
-}
 TASK = 'Open-vocabulary semantic segmentation'
 HEAD = '# Written by tools/misc/make_metafiles.py from the configs and configs/published.yml.\n'
 PUBLISHED = '# The mIoU are published by "{}"; none was measured by this project.\n'
@@ -83,7 +73,7 @@ def make_metafile(folder: str) -> str:
     for path in paths:
         # The last part may end with a variant, as coco_object-repaired does.
         method, backbone, benchmark = path.stem.split('_', 2)
-        dataset = DATASETS[benchmark.partition('-')[0]]
+        dataset = BENCHMARKS[benchmark.partition('-')[0]].title
         result = {'Task': TASK, 'Dataset': 'toy benchmark' if backbone == 'toy' else dataset}
         row = published_row(method, backbone)
         if row and benchmark in BENCHMARKS and benchmark in row.mIoU:

@@ -1,0 +1,190 @@
+"""The benchmarks: one record of each, in the order of the published tables.
+
+Another benchmark is a record here, a dataset in ``configs/_base_/datasets/NAME.py``, and a config
+per method, ``configs/METHOD/METHOD_BACKBONE_NAME.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .preparation.archives import Archive
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is known of a benchmark.
+
+    Attributes:
+        name: As in the names of configs and in ``configs/published.yml``.
+        title: In words.
+        column: Heading in tables of published numbers.
+        dataset: Name of its class in mmseg's registry.
+        images: Numbers of images that its evaluation split is published with.
+        queries: Name of the official query list.
+        archives: What its authors publish, in the order in which the converter names it.
+        converter: Program in ``tools/dataset_converters`` that lays its files out.
+    """
+
+    name: str
+    title: str
+    column: str
+    dataset: str
+    images: tuple[int, ...]
+    queries: str
+    archives: tuple[Archive, ...]
+    converter: str
+
+
+_VOC2012 = Archive(
+    'VOCtrainval_11-May-2012.tar',
+    page='http://host.robots.ox.ac.uk/pascal/VOC/voc2012/',
+    url='https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar',
+    digest='6cd6e144f989b92b3379bac3b3de84fd',
+)
+_CONTEXT_PAGE = 'https://cs.stanford.edu/~roozbeh/pascal-context/'
+_CONTEXT = (
+    Archive(
+        'VOCtrainval_03-May-2010.tar',
+        page='http://host.robots.ox.ac.uk/pascal/VOC/voc2010/',
+        url='https://thor.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar',
+        digest='da459979d0c395079b5c75ee67908abb',
+    ),
+    Archive(
+        'trainval_merged.json',
+        page='https://github.com/zhanghang1989/detail-api',
+        url='https://codalabuser.blob.core.windows.net/public/trainval_merged.json',
+        url_digest='169325d9f7e9047537fedca7b04de4dddf10b881',  # GluonCV's
+    ),
+    Archive('59_context_labels.tar.gz', page=_CONTEXT_PAGE),
+    Archive('trainval.tar.gz', page=_CONTEXT_PAGE),
+    Archive('59_labels.txt', page=_CONTEXT_PAGE),
+)
+_COCO = (
+    Archive(
+        'val2017.zip',
+        page='https://cocodataset.org/#download',
+        # The bucket of images.cocodataset.org, whose own certificate is of another name.
+        url='https://s3.amazonaws.com/images.cocodataset.org/zips/val2017.zip',
+        digest='4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05',
+    ),
+    Archive(
+        'stuffthingmaps_trainval2017.zip',
+        page='https://github.com/nightrome/cocostuff#downloads',
+        url='https://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/'
+        'stuffthingmaps_trainval2017.zip',
+    ),
+)
+_CITYSCAPES_PAGE = 'https://www.cityscapes-dataset.com/downloads/'
+
+_RECORDS = (
+    Benchmark(
+        name='voc21',
+        title='PASCAL VOC 2012, 21 classes',
+        column='VOC21',
+        dataset='PascalVOCDataset',
+        images=(1449,),
+        queries='voc21',
+        archives=(_VOC2012,),
+        converter='voc2012',
+    ),
+    Benchmark(
+        name='context60',
+        title='PASCAL Context, 60 classes',
+        column='Context60',
+        dataset='PascalContextDataset',
+        images=(5104, 5105),  # by the JSON annotation, by the MATLAB files
+        queries='context60',
+        archives=_CONTEXT,
+        converter='pascal_context',
+    ),
+    Benchmark(
+        name='coco_object',
+        title='COCO-Object',
+        column='COCO-Object',
+        dataset='COCOObjectDataset',
+        images=(5000,),
+        queries='coco_object',
+        archives=_COCO,
+        converter='coco_object',
+    ),
+    Benchmark(
+        name='voc20',
+        title='PASCAL VOC 2012, 20 classes',
+        column='VOC20',
+        dataset='PascalVOC20Dataset',
+        images=(1449,),
+        queries='voc20',
+        archives=(_VOC2012,),
+        converter='voc2012',
+    ),
+    Benchmark(
+        name='context59',
+        title='PASCAL Context, 59 classes',
+        column='Context59',
+        dataset='PascalContextDataset59',
+        images=(5104, 5105),
+        queries='context59',
+        archives=_CONTEXT,
+        converter='pascal_context',
+    ),
+    Benchmark(
+        name='coco_stuff164k',
+        title='COCO-Stuff 164k',
+        column='COCO-Stuff',
+        dataset='COCOStuffDataset',
+        images=(5000,),
+        queries='coco_stuff',
+        archives=_COCO,
+        converter='coco_stuff164k',
+    ),
+    Benchmark(
+        name='coco_stuff10k',
+        title='COCO-Stuff 10k',
+        column='COCO-Stuff 10k',
+        dataset='COCOStuffDataset',
+        images=(1000,),
+        queries='coco_stuff',
+        archives=(
+            Archive(
+                'cocostuff-10k-v1.1.zip',
+                page='https://github.com/nightrome/cocostuff10k#download',
+                url='https://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/'
+                'cocostuff-10k-v1.1.zip',
+            ),
+        ),
+        converter='coco_stuff10k',
+    ),
+    Benchmark(
+        name='cityscapes',
+        title='Cityscapes',
+        column='Cityscapes',
+        dataset='CityscapesDataset',
+        images=(500,),
+        queries='cityscapes',
+        archives=(
+            Archive('leftImg8bit_trainvaltest.zip', page=_CITYSCAPES_PAGE, login=True),
+            Archive('gtFine_trainvaltest.zip', page=_CITYSCAPES_PAGE, login=True),
+        ),
+        converter='cityscapes',
+    ),
+    Benchmark(
+        name='ade20k',
+        title='ADE20K',
+        column='ADE20K',
+        dataset='ADE20KDataset',
+        images=(2000,),
+        queries='ade20k',
+        archives=(
+            Archive(
+                'ADEChallengeData2016.zip',
+                page='http://sceneparsing.csail.mit.edu/',
+                url='https://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip',
+                url_digest='219e1696abb36c8ba3a3afe7fb2f4b4606a897c7',  # GluonCV's
+            ),
+        ),
+        converter='ade20k',
+    ),
+)
+#: By name.
+BENCHMARKS: dict[str, Benchmark] = {record.name: record for record in _RECORDS}

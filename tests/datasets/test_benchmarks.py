@@ -1,0 +1,57 @@
+"""One record says all of a benchmark; what else belongs to it is there."""
+
+from dataclasses import replace
+
+import pytest
+from helpers import ROOT, call_tool, load_config
+from mmseg.registry import DATASETS
+
+from sclip_mmseg.benchmark import pairs
+from sclip_mmseg.datasets import load_queries
+from sclip_mmseg.datasets.benchmarks import BENCHMARKS
+from sclip_mmseg.datasets.preparation import counts
+
+
+def test_all_have_a_dataset_config():
+    paths = ROOT.glob('configs/_base_/datasets/*.py')
+    assert {path.stem for path in paths} - {'benchmark'} == set(BENCHMARKS)
+
+
+@pytest.mark.parametrize('name', BENCHMARKS)
+def test_a_record_agrees_with_its_config(name):
+    record = BENCHMARKS[name]
+    cfg = load_config(f'sclip_vit-b16_{name}')
+    assert cfg.test_dataloader.dataset.type == record.dataset
+    assert cfg.model.text_head.queries == record.queries
+    classes = DATASETS.get(record.dataset).METAINFO['classes']
+    assert load_queries(record.queries).num_classes == len(classes)
+    assert (ROOT / f'tools/dataset_converters/{record.converter}.py').is_file()
+    assert record.archives and all(archive.page for archive in record.archives)
+
+
+def test_titles_and_columns_tell_them_apart():
+    for key in ('title', 'column', 'dataset', 'queries'):
+        values = {getattr(record, key) for record in BENCHMARKS.values()}
+        shared = key in ('dataset', 'queries')  # by COCO-Stuff's two splits
+        assert len(values) == len(BENCHMARKS) - shared
+
+
+def test_another_benchmark_is_a_record_and_configs(monkeypatch, tmp_path):
+    folder = tmp_path / 'configs/sclip'
+    folder.mkdir(parents=True)
+    (folder / 'sclip_vit-b16_new.py').touch()
+    (tmp_path / 'configs/published.yml').write_text('{sources: {}, rows: []}')
+    record = replace(BENCHMARKS['ade20k'], name='new', images=(7,))
+    monkeypatch.setitem(BENCHMARKS, 'new', record)
+    monkeypatch.setattr(pairs, 'configs_dir', lambda: tmp_path / 'configs')
+    monkeypatch.setattr(pairs, 'shipped_root', lambda: tmp_path)
+    [pair] = pairs.find_pairs(['sclip'])
+    assert (pair.benchmark, pair.config) == ('new', 'configs/sclip/sclip_vit-b16_new.py')
+    assert counts.compare_count('new', 7) == ''
+    assert 'the published split has 7' in counts.compare_count('new', 8)
+
+
+def test_tools_name_them_all():
+    for tool in ('prepare_data', 'check_data'):
+        text = call_tool(ROOT / f'tools/{tool}.py', '--help').stdout
+        assert all(name in text for name in BENCHMARKS)
