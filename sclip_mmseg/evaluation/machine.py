@@ -26,6 +26,22 @@ def describe_machine() -> dict[str, str]:
     )
 
 
+def describe_model(model: dict) -> dict[str, str | None]:
+    """Method, weights and name list as a config names them, of which a fingerprint has contents.
+
+    Args:
+        model: The config's ``model``.
+    """
+    model = model.get('module', model)  # of test-time augmentation
+    encoder, head = model.get('image_encoder', {}), model.get('text_head', {})
+    queries = head.get('embeddings') or head.get('queries')
+    return dict(
+        method=encoder.get('method', {}).get('type') or encoder.get('type'),
+        weights=encoder.get('checkpoint') or encoder.get('clip'),
+        queries=queries if isinstance(queries, str) else None,  # else a list of the config's own
+    )
+
+
 def peak_memory() -> int | None:
     """Bytes that this process took at most: of the GPU where there is one; None on Windows."""
     if torch.cuda.is_available():

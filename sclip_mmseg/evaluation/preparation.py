@@ -28,6 +28,7 @@ from ..utils.files import make_folder
 from ..utils.spelling import check_config
 
 PathLike = str | os.PathLike
+_IOU_METRICS = ('IoUMetric', 'ConfusionMetric')
 
 
 def prepare_config(
@@ -150,6 +151,12 @@ def _metrics(cfg: Config) -> list[dict]:
 def _count_pairs(cfg: Config) -> None:
     """Let mmseg's metric, where no other does, count what a result is made of."""
     kinds = [type_name(metric) for metric in _metrics(cfg)]
+    prefixes = [m.get('prefix') for m in _metrics(cfg) if type_name(m) in _IOU_METRICS]
+    if len({*prefixes}) < len(prefixes):
+        raise InputError(
+            f'test_evaluator has {len(prefixes)} metrics that would give results of the same '
+            "names: give each a prefix of its own, such as prefix='dice'"
+        )
     if 'IoUMetric' in kinds and 'ConfusionMetric' not in kinds:
         _metrics(cfg)[kinds.index('IoUMetric')].type = 'ConfusionMetric'
 
@@ -158,7 +165,10 @@ def _write_label_maps(cfg: Config, out: PathLike | None, out_ids: str | None) ->
     """Let a metric write label maps, if possible the one that writes those of any dataset."""
     metrics = _metrics(cfg)
     counting = [metric for metric in metrics if metric.get('type') == 'ConfusionMetric']
-    metric = (counting or metrics)[0]
+    able = [each for each in metrics if type_name(each) in _IOU_METRICS or 'output_dir' in each]
+    if not able:
+        raise InputError('--out needs an IoUMetric or ConfusionMetric in test_evaluator')
+    metric = (counting or able)[0]
     if out:
         metric.output_dir = str(out)
     if out_ids:

@@ -23,7 +23,7 @@ from ..utils.errors import InputError
 from ..utils.files import explain_full_disk
 from .confusion_metric import ConfusionMetric
 from .fingerprint import list_changes, make_fingerprint
-from .machine import describe_machine, peak_memory
+from .machine import describe_machine, describe_model, peak_memory
 from .result import Result
 from .store import FOLDER, NotStorable, Records, Store
 
@@ -183,6 +183,7 @@ class ResumableTestLoop(TestLoop):
         images = (self.dataloader.batch_size or 1) * world
         meta = dict(
             describe_machine(),
+            **describe_model(self.runner.cfg.model),
             config=str(self.runner.cfg.filename),
             processes=world,
             seconds_per_image=None if times is None else float(times.mean()) / images,

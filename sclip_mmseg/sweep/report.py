@@ -6,6 +6,8 @@ import csv
 from pathlib import Path
 from typing import Any, Sequence
 
+import numpy as np
+
 from .grid import Setting
 from .loop import SettingResult
 
@@ -106,10 +108,11 @@ def value_text(value) -> str:
 def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path) -> None:
     """Draw mIoU against one setting, a line per value of the next and a panel per value of others.
 
+    The config's own setting is a dashed line, the best a star.
+
     Args:
         results: Of all settings.
-        own: The config's own setting, marked by a square, or by a dashed line where it shares no
-            line with others; the best is marked by a star.
+        own: The config's own setting.
         title: Above the panels.
         path: Of the picture, whose suffix tells its format.
     """
@@ -117,87 +120,56 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
     from matplotlib.figure import Figure
 
     best = best_of(results)
-    [own_result] = [result for result in results if result.setting == own]
-    level = None
-    if best is not own_result and _stands_alone(own_result, results):
-        level = own_result.mIoU
-        results = [result for result in results if result is not own_result]
-    x_name, axes_names = _axes(results)
-    others = [name for name in axes_names if name != x_name]
-    line_name, panel_names = others[0] if others else None, others[1:]
-    panels = _groups(results, panel_names)
+    [level] = [result.mIoU for result in results if result.setting == own]
+    points = _on_the_grid(results, own)
+    names = [name for name in _AXES if name in varied(points)] or ['prob_thd']
+    # None has no place on an axis.
+    numeric = [n for n in names if all(getattr(p.setting, n) is not None for p in points)]
+    x_name = (numeric or names)[0]
+    line_name, *panel_names = [name for name in names if name != x_name] or [None]
+    panels = _groups(points, panel_names)
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(1.2 + 3.6 * columns, 0.9 + 2.9 * rows), layout='constrained')
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
-    lines = _groups(results, [line_name] if line_name else [])
-    shades = matplotlib.colormaps['viridis']
-    colors = {key: shades(0.9 * n / max(len(lines) - 1, 1)) for n, key in enumerate(lines)}
-    x_values = sorted({getattr(r.setting, x_name) for r in results}, key=_order)
-    ticks = {value: n for n, value in enumerate(x_values)} if None in x_values else None
-    place = (lambda value: value) if ticks is None else ticks.get
+    keys = _groups(points, [line_name] if line_name else [])
+    shades = matplotlib.colormaps['viridis'](np.linspace(0, 0.9, len(keys)))
+    colors = dict(zip(keys, shades))
+    x_of = lambda result: value_text(getattr(result.setting, x_name))  # noqa: E731
+    if numeric:
+        x_of = lambda result: getattr(result.setting, x_name)  # noqa: E731
     for axis, (key, members) in zip(grid, panels.items()):
-        for line, points in _groups(members, [line_name] if line_name else []).items():
-            xs = [place(getattr(point.setting, x_name)) for point in points]
+        for line, each in _groups(members, [line_name] if line_name else []).items():
             label = f'{line_name} {value_text(line[0])}' if line_name else None
-            axis.plot(xs, [p.mIoU for p in points], '.-', color=colors[line], lw=1.4, label=label)
-        for result, marker, size, name in (
-            (own_result, 's', 7, "config's own"),
-            (best, '*', 13, 'best'),
-        ):
-            if result not in members:
-                continue
-            line = (getattr(result.setting, line_name),) if line_name else ()
-            axis.plot(
-                *([place(getattr(result.setting, x_name))], [result.mIoU], marker),
-                markersize=size,
-                markerfacecolor=colors[line] if marker == '*' else 'none',
-                markeredgecolor='black',
-                label=f'{name}: {result.mIoU:.2f}',
-                linestyle='none',
-                zorder=3,
-            )
-        if level is not None:
-            label = f"config's own: {level:.2f}"
-            axis.axhline(level, color='gray', linestyle='--', lw=1, label=label)
-        parts = [f'{n} {value_text(v)}' for n, v in zip(panel_names, key)]
+            heights = [result.mIoU for result in each]
+            axis.plot([*map(x_of, each)], heights, '.-', color=colors[line], label=label)
+        if best in members:
+            place = [x_of(best)], [best.mIoU]
+            axis.plot(*place, 'k*', markersize=10, label=f'best: {best.mIoU:.2f}', linestyle='none')
+        axis.axhline(level, color='gray', linestyle='--', lw=1, label=f"config's own: {level:.2f}")
+        parts = [f'{name} {value_text(value)}' for name, value in zip(panel_names, key)]
         axis.set_title(', '.join(parts), fontsize='medium')
-        axis.set_xlabel(x_name)
-        axis.set_ylabel('mIoU / %')
+        axis.set(xlabel=x_name, ylabel='mIoU / %')
         axis.label_outer()
         axis.grid(alpha=0.3)
-        if ticks is not None:
-            axis.set_xticks(list(ticks.values()), [value_text(value) for value in ticks])
     for axis in list(grid):
         axis.set_visible(False)
     handles: dict[str, Any] = {}
     for axis in figure.axes:
-        for handle, label in zip(*axis.get_legend_handles_labels()):
-            handles.setdefault(label, handle)
-    marks = sorted(handles, key=lambda label: ':' in label)  # after the lines
-    figure.legend(
-        [handles[label] for label in marks], marks, loc='outside right upper', fontsize='small'
-    )
+        handles.update(zip(*reversed(axis.get_legend_handles_labels())))
+    labels = sorted(handles, key=lambda label: ':' in label)  # the lines first
+    place = dict(loc='outside right upper', fontsize='small')
+    figure.legend([handles[label] for label in labels], labels, **place)
     figure.suptitle(title, fontsize='medium')
     figure.savefig(path, dpi=200)
 
 
-def _axes(results: Sequence[SettingResult]) -> tuple[str, list[str]]:
-    """The setting to be drawn as x, and all that vary; None has no place on an axis."""
-    names = [name for name in _AXES if name in varied(results)] or ['prob_thd']
-    numeric = [n for n in names if all(getattr(r.setting, n) is not None for r in results)]
-    return (numeric or names)[0], names
-
-
-def _stands_alone(own: SettingResult, results: Sequence[SettingResult]) -> bool:
-    """Whether a setting has a value, other than its x, that no other has."""
-    others = [result.setting for result in results if result is not own]
-    x_name, names = _axes(results)
-    return bool(others) and any(
-        getattr(own.setting, name) not in {getattr(setting, name) for setting in others}
-        for name in names
-        if name != x_name
-    )
+def _on_the_grid(results: Sequence[SettingResult], own: Setting) -> list[SettingResult]:
+    """Results without the config's own, where it has a value that no other has."""
+    others = [result for result in results if result.setting != own]
+    known = [{getattr(result.setting, name) for result in others} for name in Setting._fields]
+    alone = others and any(value not in values for value, values in zip(own, known))
+    return others if alone else list(results)
 
 
 def _groups(results: Sequence[SettingResult], names: Sequence[str]) -> dict[tuple, list]:

@@ -102,9 +102,20 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise InputError(f'{path} cannot be written ({error}): make room there') from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names of a folder's files on the disk; only POSIX opens folders."""
+    if os.name == 'posix':
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def explain_full_disk(error: OSError, folders: Iterable[Union[str, Path]]) -> str:

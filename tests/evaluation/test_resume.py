@@ -457,6 +457,7 @@ def test_a_finished_run_is_read_and_not_overwritten(config, tmp_path, expected):
     first = Result.load(work / 'result.npz')
     assert first.images == [f'image_{i}.jpg' for i in range(IMAGES)]
     assert first.areas().tolist() == expected
+    assert (first.meta['method'], first.meta['queries']) == ('SCLIP', 'voc21')
     assert first.meta['processes'] == 1 and first.meta['seconds_per_image'] > 0
     config.test_cfg.resume = True
     assert evaluate(config, tmp_path / 'again', world=2) == (expected, [])

@@ -311,7 +311,7 @@ def test_the_plot_has_a_point_per_setting(axes, tmp_path, monkeypatch):
     )
     settings = [Setting(*values, None) for values in product(*axes)]
     report.draw(_results(settings), settings[0], 'title', tmp_path / 'plot.png')
-    assert sum(map(len, points)) == len(settings) + 2  # and the two marks
+    assert sum(map(len, points)) == len(settings) + 1  # and the mark of the best
     assert Image.open(tmp_path / 'plot.png').width > 500
 
 
