@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import json
 import os
-import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +22,12 @@ from ..evaluation.preparation import prepare_config
 from ..evaluation.resumable_test_loop import RESULT_FILE
 from ..utils.errors import InputError, join_first
 from ..utils.files import make_folder
+from ..utils.processes import end_with_parent
 from ..utils.shipped import shipped_root
 from .pairs import CHECKPOINTS, find_pairs
 from .results import Pair, to_markdown, write_classes, write_results
 
-_PATIENCE = 60.0  # seconds in which a process that is interrupted keeps what it has done
+_PATIENCE = 10.0  # seconds in which a process that is interrupted keeps what it has done
 
 
 @dataclass
@@ -245,6 +245,10 @@ def run_in_processes(
     try:
         while not context.join():
             pass
+    except KeyboardInterrupt:  # which reached all, and they keep what they have done
+        for process in context.processes:
+            process.join(_PATIENCE)
+        raise
     except multiprocessing.ProcessRaisedException as error:
         with open(log, 'a', encoding='utf-8') as file:
             file.write(f'{error}\n')
@@ -252,7 +256,8 @@ def run_in_processes(
     except multiprocessing.ProcessExitedException as error:
         return str(error)
     finally:
-        _end(context.processes)
+        for process in context.processes:
+            process.terminate()
     return '' if (folder / RESULT_FILE).is_file() else f'it ended without a result, see {log}'
 
 
@@ -265,16 +270,6 @@ def _work(
     place = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, LOCAL_WORLD_SIZE=world)
     os.environ.update({name: str(value) for name, value in place.items()})
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    end_with_parent()
     multiprocessing.set_start_method(None, force=True)  # of a loader's workers: the config's
     function(**arguments, quiet=True)
-
-
-def _end(processes: Sequence[Any]) -> None:
-    """End processes that run still, which keep what they have done."""
-    for process in processes:
-        process.join(1)  # Ctrl-C reached them as well
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGINT)
-    for process in processes:
-        process.join(_PATIENCE)
-        process.kill()

@@ -65,10 +65,10 @@ def map_in_processes(
 def _start_process() -> None:
     # All processes get Ctrl-C. The first one starts no further item, and alone speaks of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_parent()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Let this process end when its parent does, which would leave it waiting if it was killed."""
     parent = multiprocessing.parent_process()
 

@@ -585,7 +585,9 @@ def test_a_missing_label(raw, run):
 def test_all_goes_on_where_data_are_missing(raw, run):
     write_zip(raw / 'ADEChallengeData2016.zip', ade_files())
     code, output = run('all')
-    assert code.startswith('not prepared: voc21, context60, coco_stuff164k, coco_object')
+    assert code.startswith(
+        'not prepared: voc21, context60, coco_stuff164k, coco_stuff10k, cityscapes, coco'
+    )
     assert 'ade20k: 1 images' in output and 'run again with --download' in output
 
 
