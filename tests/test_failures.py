@@ -11,14 +11,13 @@ import zlib
 import numpy as np
 import pytest
 from helpers import ROOT, call_tool, config_path, run_test
-from mmseg.evaluation import IoUMetric
 from PIL import Image
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis import files
 from sclip_mmseg.apis.inputs import find_media
 from sclip_mmseg.engine import evaluation_runner
-from sclip_mmseg.evaluation import store
+from sclip_mmseg.evaluation import ConfusionMetric, store
 from sclip_mmseg.models import CLIPSegmentor
 from sclip_mmseg.utils.files import explain_full_disk
 from sclip_mmseg.utils.processes import map_in_processes
@@ -93,7 +92,7 @@ def test_the_place_that_is_full(tmp_path):
 def test_an_evaluation_whose_disk_gets_full_goes_on(clip_path, voc_root, monkeypatch):
     flags = ('--out', voc_root / 'maps')
     with monkeypatch.context() as patch:
-        _raise_at(patch, IoUMetric, 'process', 3, FULL)
+        _raise_at(patch, ConfusionMetric, 'process', 3, FULL)
         result = _run(clip_path, voc_root, *flags, check=False)
     assert result.returncode == 1 and 'Traceback' not in result.stdout
     line = result.stdout.splitlines()[-1]
@@ -143,7 +142,7 @@ def test_partial_results_that_cannot_be_saved(clip_path, voc_root, monkeypatch):
 
 def test_an_interrupted_evaluation(clip_path, voc_root, monkeypatch):
     with monkeypatch.context() as patch:
-        _raise_at(patch, IoUMetric, 'process', 2, KeyboardInterrupt())
+        _raise_at(patch, ConfusionMetric, 'process', 2, KeyboardInterrupt())
         result = _run(clip_path, voc_root, check=False)
     assert result.returncode == 130 and 'Traceback' not in result.stdout
     line = result.stdout.splitlines()[-1]

@@ -60,10 +60,9 @@ class ConfusionMetric(IoUMetric):
         for sample in data_samples:
             prediction = sample['pred_sem_seg']['data'][0]
             if not self.format_only:
-                label = sample['gt_sem_seg']['data'][0].to(prediction)
-                counts = self.intersect_and_union(
-                    prediction, label, len(self.dataset_meta['classes']), self.ignore_index
-                )
+                label = sample['gt_sem_seg']['data'][0].to(prediction.device)
+                num_classes = len(self.dataset_meta['classes'])
+                counts = count_pairs(label, prediction, num_classes, self.ignore_index)
                 self.results.append((sample['img_path'], counts))
             if self.output_dir is not None:
                 self._write(prediction.cpu().numpy(), sample)
@@ -76,22 +75,6 @@ class ConfusionMetric(IoUMetric):
         path = Path(self.output_dir, f'{self.output_names.get(image, Path(image).stem)}.png')
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((ids + first).astype(np.uint8 if largest < 256 else np.uint16)).save(path)
-
-    def intersect_and_union(
-        self, pred_label: Tensor, label: Tensor, num_classes: int, ignore_index: int
-    ) -> Tensor:
-        """Count pixels by label and prediction, in place of what the base class counts.
-
-        Args:
-            pred_label: Predicted classes, integers ``[H, W]``.
-            label: Classes of the label, integers ``[H, W]``.
-            num_classes: K.
-            ignore_index: Label of pixels that do not count.
-
-        Returns:
-            See :func:`count_pairs`.
-        """
-        return count_pairs(label, pred_label, num_classes, ignore_index)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute what ``IoUMetric`` computes, and log its table.
