@@ -164,7 +164,7 @@ def _count_pairs(cfg: Config) -> None:
 def _write_label_maps(cfg: Config, out: PathLike | None, out_ids: str | None) -> None:
     """Let a metric write label maps, if possible the one that writes those of any dataset."""
     metrics = _metrics(cfg)
-    counting = [metric for metric in metrics if metric.get('type') == 'ConfusionMetric']
+    counting = [metric for metric in metrics if type_name(metric) == 'ConfusionMetric']
     able = [each for each in metrics if type_name(each) in _IOU_METRICS or 'output_dir' in each]
     if not able:
         raise InputError('--out needs an IoUMetric or ConfusionMetric in test_evaluator')

@@ -106,7 +106,9 @@ def test_images_of_one_name_in_different_folders(nested, clip_path):
     assert pictures == [f'test_{name}.jpg_0.png' for name in names]
 
 
-TWO_METRICS = "test_evaluator = [dict(type='ConfusionMetric'), dict(type='IoUMetric', prefix='i', output_dir='o')]"
+TWO_METRICS = """test_evaluator = [
+    dict(type='ConfusionMetric'), dict(type='IoUMetric', prefix='i', output_dir='o')
+]"""
 STOCK_DRAWING = """
 visualizer = dict(type='SegLocalVisualizer')
 default_hooks = dict(visualization=dict(draw=True))
