@@ -1,0 +1,3 @@
+_base_ = './proxyclip-dino-b8_vit-b16_coco_stuff164k.py'
+
+model = dict(image_encoder=dict(proxy=dict(checkpoint='hf:facebook/PE-Spatial-L14-448')))

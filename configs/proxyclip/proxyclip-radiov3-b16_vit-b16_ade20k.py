@@ -1,0 +1,6 @@
+_base_ = './proxyclip-dino-b8_vit-b16_ade20k.py'
+
+model = dict(
+    image_encoder=dict(proxy=dict(checkpoint='hf:nvidia/C-RADIOv3-B')),
+    test_cfg=dict(pad_multiple=16),
+)
