@@ -87,6 +87,19 @@ def run_method(method, tower, images):
         return method(tower, View(images), None)
 
 
+def write_sam(folder):
+    """Write a small seeded SAM in the layout of transformers, and return the folder's path."""
+    from transformers import SamConfig, SamModel
+
+    torch.manual_seed(0)
+    vision = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_dim=32)
+    model = SamModel(SamConfig(vision_config=dict(vision, global_attn_indexes=[1])))
+    for parameter in model.parameters():  # transformers leaves some at 0
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(folder)
+    return str(folder)
+
+
 def seeded_dino(seed=0, *, width=128, depth=2, patch_size=8, side=4, registers=0, scale=False):
     """State dict of a small DINO (with registers or LayerScale DINOv2) as Meta names it."""
     torch.manual_seed(seed)

@@ -4,6 +4,7 @@ import math
 from itertools import chain
 from typing import Iterator, List, Optional, Tuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
@@ -186,7 +187,8 @@ class CLIPImageEncoder(ImageEncoder):
         Args:
             view: Images, each seen in one window.
             text: The text head.
-            file: The image as in its file, for the methods that see it; of a view of one image.
+            file: The image as in its file, for the methods that see it, of a view of one image;
+                None for one that the view's pixels stand for.
         """
         if not self.sees_picture:
             return self.method.attention_map(self.tower, view, text, **self._second_tower)
@@ -209,6 +211,8 @@ class CLIPImageEncoder(ImageEncoder):
         """A view of one image as a picture of one window."""
         size = tuple(view.images.shape[-2:])
         image = CutImage(view, size, size, ((0, 0), (0, 0)), [Window(0, 0, *size)])
+        if file is None and self.method.needs_sam:
+            file = FileImage(None, to_pixels(view.images[0]))
         return Picture(image, size, self.choose_batch, file)
 
     @property
@@ -228,6 +232,13 @@ class CLIPImageEncoder(ImageEncoder):
             )
             for tower in self._towers
         )
+
+
+def to_pixels(image: Tensor) -> np.ndarray:
+    """BGR, uint8 ``[H, W, 3]``, of an image ``[3, H, W]`` normalised for CLIP."""
+    mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in CLIP)
+    pixels = ((image.detach().float() * std + mean) * 255).round().clamp(0, 255)
+    return pixels.byte().flip(0).permute(1, 2, 0).cpu().numpy()
 
 
 def build_encoder(cfg: dict, shared: Optional[Tuple[dict, nn.Module]] = None) -> nn.Module:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..utils.errors import InputError
 from ..utils.files import find_file
+from ..utils.hub import PREFIX, fetch, parse_name, pin
 from .normalisation import IMAGENET
 from .tensor_files import read_tensors
 
@@ -48,7 +49,10 @@ _NAMES = (
     (r'(output_hypernetworks_mlps\.\d+|iou_prediction_head)\.layers\.1\.', r'\1.layers.0.'),
     (r'(output_hypernetworks_mlps\.\d+|iou_prediction_head)\.layers\.2\.', r'\1.proj_out.'),
 )
+# One tensor, which has two names.
 _SHARED = 'prompt_encoder.shared_embedding.positional_embedding'
+_SHARED_ABOVE = 'shared_image_embedding.positional_embedding'
+_CONFIG, _WEIGHTS = 'config.json', 'model.safetensors'
 
 
 @dataclass
@@ -93,6 +97,7 @@ class SamTower(nn.Module):
         """Where it is."""
         return self.model.shared_image_embedding.positional_embedding.device
 
+    @torch.no_grad()  # of pixels; and its thresholds shall not depend on what wants gradients
     def encode(self, pixels: np.ndarray) -> SamImage:
         """Run the image encoder on RGB, uint8 ``[H, W, 3]``, resized to sides of at most 1024."""
         size = resized(pixels.shape[:2], SIDE)
@@ -112,6 +117,7 @@ class SamTower(nn.Module):
         q, k, v = (part.unflatten(-1, (heads, -1)).transpose(0, 1) for part in (q, k, v))
         return SamImage(encoder.neck(_output(last(x))), q, k, v, size)
 
+    @torch.no_grad()
     def attention(self, image: SamImage, head: int, rows: Tensor) -> Tensor:
         """Attention of some tokens of the last block to all, float32 ``[n, 64 * 64]``.
 
@@ -209,17 +215,42 @@ def _load(checkpoint: str) -> nn.Module:
             f'Segment Anything needs transformers: pip install -e ".[sam]" ({error})'
         ) from error
     path = find_file(checkpoint)
-    if path is not None and path.is_file():
+    if path is not None:
         return _from_meta(path, SamConfig, SamModel)
+    folder = _find_folder(checkpoint)
     try:
-        config = SamConfig.from_pretrained(checkpoint)
+        config = SamConfig.from_pretrained(folder)
         config.mask_decoder_config.layer_norm_eps = 1e-5  # Meta's, whatever is stated
-        return SamModel.from_pretrained(checkpoint, config=config, use_safetensors=True)
-    except (OSError, ValueError) as error:
+        found = read_tensors(folder / _WEIGHTS)
+        found.setdefault(_SHARED, found.get(_SHARED_ABOVE))
+        model = SamModel(config)
+        model.load_state_dict(found)
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"model.image_encoder.sam.checkpoint='{checkpoint}' is neither Meta's file nor a model "
-            f'of transformers, such as facebook/sam-vit-base: {str(error).splitlines()[0]}'
+            f'{folder} does not hold a SAM of transformers ({_CONFIG}, {_WEIGHTS}): '
+            f'{" ".join(str(error).split())[:200]}'
         ) from error
+    return model
+
+
+def _find_folder(checkpoint: str) -> Path:
+    """A folder, or what is fetched from the Hub."""
+    folder = Path(checkpoint).expanduser()
+    if folder.is_dir():
+        return folder
+    name = checkpoint if checkpoint.startswith(PREFIX) else PREFIX + checkpoint
+    try:
+        parsed = parse_name(name)
+    except InputError as error:
+        raise InputError(
+            f"model.image_encoder.sam.checkpoint='{checkpoint}' is neither a file of Meta's, nor a "
+            'folder, nor a name on the Hub such as facebook/sam-vit-base'
+        ) from error
+    pinned = pin(parsed, [_CONFIG])
+    files = [fetch(pinned, filename) for filename in (_CONFIG, _WEIGHTS)]
+    if None in files:
+        raise InputError(f'{parsed} has no {_WEIGHTS}: name a SAM, such as facebook/sam-vit-base')
+    return files[0].parent
 
 
 def _from_meta(path: Path, config_class: Any, model_class: Any) -> nn.Module:
@@ -242,7 +273,7 @@ def _from_meta(path: Path, config_class: Any, model_class: Any) -> nn.Module:
         )
         config = config_class(vision_config=vision, mask_decoder_config=dict(layer_norm_eps=1e-5))
         model = model_class(config)
-        found['shared_image_embedding.positional_embedding'] = found[_SHARED]
+        found[_SHARED_ABOVE] = found[_SHARED]
         model.load_state_dict(found)
     except (KeyError, IndexError, RuntimeError) as error:
         reason = ' '.join(str(error).split())[:200]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import build_model, load_config, needs, seeded_clip, seeded_dino
+from helpers import build_model, load_config, needs, seeded_clip, seeded_dino, write_sam
 from mmengine.config import ConfigDict
 from mmseg.structures import SegDataSample
 
@@ -72,7 +72,11 @@ def extras(tmp_path_factory):
             np.arange(12).reshape(3, 4).repeat(size[0] // 3 + 1, 0).repeat(size[1] // 4 + 1, 1)
         )
         np.savez(root / f'{index}.npz', instance_mask=regions[: size[0], : size[1]])
-    return dict(proxy=dict(checkpoint=str(root / 'dino.pt')), region_masks=f'{root}/{{stem}}.npz')
+    return dict(
+        proxy=dict(checkpoint=str(root / 'dino.pt')),
+        region_masks=f'{root}/{{stem}}.npz',
+        sam=dict(checkpoint=write_sam(root / 'sam')),
+    )
 
 
 @functools.cache
@@ -90,6 +94,8 @@ def _model(clip, method, precision='fp32', mode='slide', device='cpu', extras=No
     cls = METHODS.get(method['type'])
     if extras and cls.needs_proxy:
         cfg.model.image_encoder.proxy = extras['proxy']
+    if extras and cls.needs_sam:
+        cfg.model.image_encoder.sam = extras['sam']
     if extras and cls.needs_regions:
         cfg.model.region_masks = extras['region_masks']
     return build_model(cfg, device)
@@ -98,7 +104,13 @@ def _model(clip, method, precision='fp32', mode='slide', device='cpu', extras=No
 def _predict(model, images):
     names = [SIZES.index(tuple(image.shape[1:])) for image in images]
     samples = [
-        SegDataSample(metainfo=dict(ori_shape=tuple(image.shape[1:]), img_path=f'{name}.jpg'))
+        SegDataSample(
+            metainfo=dict(
+                ori_shape=tuple(image.shape[1:]),
+                img_path=f'{name}.jpg',
+                pixels=image.permute(1, 2, 0).numpy(),
+            )
+        )
         for name, image in zip(names, images)
     ]
     predicted = model.test_step(dict(inputs=list(images), data_samples=samples))

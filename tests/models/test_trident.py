@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, build_model, load_config, load_images
+from helpers import ROOT, build_model, load_config, load_images, write_sam
 from PIL import Image
 
 from sclip_mmseg import InputError
@@ -14,21 +14,13 @@ from sclip_mmseg.models.sam_refinement import Prompts, SAMRefinement, enlarge, t
 from sclip_mmseg.regions import Decided
 from sclip_mmseg.towers.sam import SamTower, resized, to_multiples
 
-transformers = pytest.importorskip('transformers')
+pytest.importorskip('transformers')
 
 
 @pytest.fixture(scope='module')
 def sam_folder(tmp_path_factory):
     """A small seeded SAM in the layout of transformers."""
-    torch.manual_seed(0)
-    vision = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_dim=32)
-    config = transformers.SamConfig(vision_config=dict(vision, global_attn_indexes=[1]))
-    model = transformers.SamModel(config)
-    for parameter in model.parameters():  # transformers leaves some at 0
-        torch.nn.init.normal_(parameter, std=0.2)
-    folder = tmp_path_factory.mktemp('sam')
-    model.save_pretrained(folder)
-    return str(folder)
+    return write_sam(tmp_path_factory.mktemp('sam'))
 
 
 @pytest.fixture
