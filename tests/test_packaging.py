@@ -90,6 +90,7 @@ def test_the_wheel_has_the_files_where_openmmlab_looks_for_them(clone, installed
     for name in ('configs', 'tools'):
         assert _files(mim / name) == _files(clone / name) != set()
     assert (mim / 'model-index.yml').read_text() == (ROOT / 'model-index.yml').read_text()
+    assert (installed / 'sclip_mmseg/py.typed').is_file()
 
 
 READ_NAMES = f"""

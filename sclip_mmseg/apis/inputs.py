@@ -51,7 +51,7 @@ def find_media(paths: Sequence[Path]) -> List[Path]:
         UserWarning: If a folder holds pictures of kinds that cannot be read, or links to folders,
             which are not followed.
     """
-    found = {}
+    found: dict = {}
     for path in paths:
         check_local(path)
         if not osp.lexists(path):
@@ -114,7 +114,8 @@ def output_names(files: Sequence[Path], inputs: Sequence[Path]) -> List[Path]:
     """
     roots = [next((r for r in inputs if r.is_dir() and r in f.parents), f.parent) for f in files]
     whole = [path.relative_to(root) for path, root in zip(files, roots)]
-    names, previous = [name.with_suffix('') for name in whole], []
+    names = [name.with_suffix('') for name in whole]
+    previous: List[Path] = []
     while names != previous:  # a suffix may in turn make a name that another file has
         previous, counts = names, Counter(names)
         names = [long if counts[name] > 1 else name for name, long in zip(names, whole)]

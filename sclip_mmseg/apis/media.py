@@ -172,7 +172,7 @@ def video_writer(
     _check_name(path)
     height, width = size
     even = width + width % 2, height + height % 2
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), fps, even)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), fps, even)
 
     def write(frame: np.ndarray) -> None:
         frame = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)

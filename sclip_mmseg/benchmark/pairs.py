@@ -58,6 +58,6 @@ def find_pairs(
     pairs = [found[m, b] for b in benchmarks or BENCHMARKS for m in methods if (m, b) in found]
     rows = {key: published_row(*key) for key in {(pair.method, pair.backbone) for pair in pairs}}
     for pair in pairs:
-        row = rows[pair.method, pair.backbone]
-        pair.published = row.mIoU.get(pair.benchmark) if row else None
+        published = rows[pair.method, pair.backbone]
+        pair.published = published.mIoU.get(pair.benchmark) if published else None
     return pairs

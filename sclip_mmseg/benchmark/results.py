@@ -170,7 +170,7 @@ def draw_results(results: Sequence[Pair], target: Path) -> None:
 
     methods = list(dict.fromkeys(result.method for result in results))
     benchmarks = list(dict.fromkeys(result.benchmark for result in results))
-    colors = matplotlib.colormaps['tab20'].colors
+    colors = matplotlib.colormaps['tab20'](range(20))
     figure = Figure(figsize=(max(5, 1 + 0.22 * len(results)), 4), layout='constrained')
     axes = figure.subplots()
     width = 0.8 / len(methods)

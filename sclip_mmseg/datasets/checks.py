@@ -88,7 +88,8 @@ def check_labels(dataset: BaseDataset, ignored: Collection[int] = ()) -> None:
     """
     classes = dataset.metainfo['classes']
     ignored = ignored or (dataset.ignore_index,)
-    load, ids = StoredIdsLoader(dataset.ignore_index), set()
+    load = StoredIdsLoader(dataset.ignore_index)
+    ids: Set[int] = set()
     count = min(len(dataset), _SAMPLED_LABELS)
     first = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
     for number, index in enumerate([*first, *set(range(len(dataset))).difference(first)]):
@@ -232,7 +233,8 @@ def _check_readable(image: str, label: Optional[str]) -> None:
         InputError: If one cannot be read.
     """
     load_label = dict(type='LoadAnnotations')
-    sample = dict(img_path=image, seg_map_path=label, reduce_zero_label=False, seg_fields=[])
+    sample: dict = dict(img_path=image, seg_map_path=label, seg_fields=[])
+    sample['reduce_zero_label'] = False
     for path, step in ((image, dict(type='LoadImageFromFile')), (label, load_label)):
         try:
             if path:

@@ -77,7 +77,7 @@ def _whole(filename: str, map_location: Optional[str], tensors: dict) -> dict:
         content = {}
     if 'state_dict' not in content:
         state_dict = OrderedDict(tensors)
-        state_dict._metadata = getattr(content, '_metadata', {})
+        state_dict._metadata = getattr(content, '_metadata', {})  # type: ignore[attr-defined]
         content = dict(state_dict=state_dict)
     return content
 

@@ -73,7 +73,8 @@ def list_changes(old: Fingerprint, new: Fingerprint) -> tuple[list[str], list[st
         ``model.test_cfg.logit_scale was 40.0, is 50.0``.
     """
     absent = object()
-    severe, slight = [], []
+    severe: list[str] = []
+    slight: list[str] = []
     for key in sorted({*old, *new}):
         before, after = old.get(key, absent), new.get(key, absent)
         if before != after:

@@ -158,7 +158,7 @@ def _count_pairs(cfg: Config) -> None:
             "names: give each a prefix of its own, such as prefix='dice'"
         )
     if 'IoUMetric' in kinds and 'ConfusionMetric' not in kinds:
-        _metrics(cfg)[kinds.index('IoUMetric')].type = 'ConfusionMetric'
+        _metrics(cfg)[kinds.index('IoUMetric')]['type'] = 'ConfusionMetric'
 
 
 def _write_label_maps(cfg: Config, out: PathLike | None, out_ids: str | None) -> None:
@@ -170,14 +170,14 @@ def _write_label_maps(cfg: Config, out: PathLike | None, out_ids: str | None) ->
         raise InputError('--out needs an IoUMetric or ConfusionMetric in test_evaluator')
     metric = (counting or able)[0]
     if out:
-        metric.output_dir = str(out)
+        metric['output_dir'] = str(out)
     if out_ids:
         if not counting or not metric.get('output_dir'):
             raise InputError(
                 '--out-ids says what the label maps of --out hold: name a folder by --out, and let '
                 'test_evaluator be a ConfusionMetric or IoUMetric'
             )
-        metric.out_ids = out_ids
+        metric['out_ids'] = out_ids
 
 
 def _draw_predictions(cfg: Config, show: bool, show_dir: PathLike | None, wait_time: float) -> None:

@@ -62,7 +62,8 @@ def pamr(
     """
     affinity = pamr_affinity(image, dilations)
     weights = affinity.permute(0, 2, 3, 1).flatten(0, 2).contiguous()
-    size = query_map.shape[0], *query_map.shape[2:]
+    batch, _, height, width = query_map.shape
+    size = batch, height, width
     neighbours = _neighbour_indices(*size, dilations, query_map.device)
     pixels = query_map.permute(0, 2, 3, 1).flatten(0, 2).float()
     refined = torch.empty_like(pixels, memory_format=torch.contiguous_format)

@@ -162,7 +162,8 @@ def enlarge(logits: Tensor, seen: Tuple[int, int], size: Tuple[int, int]) -> Ten
         seen: Height and width of the image within SAM's input.
         size: Its original height and width.
     """
-    padded = tuple(-(-side // PATCH) * PATCH for side in size)
+    height, width = (-(-side // PATCH) * PATCH for side in size)
+    padded = height, width
     steps: List[Tuple[int, int]] = [(SIDE, SIDE), padded]
     if padded != size:
         steps.append(size)

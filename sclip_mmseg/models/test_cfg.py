@@ -48,4 +48,5 @@ def read_test_cfg(test_cfg: Optional[Mapping[str, Any]]) -> TestCfg:
     seg_logits = rest.pop('seg_logits', True)
     if not isinstance(seg_logits, bool):
         raise InputError(f'test_cfg.seg_logits={seg_logits!r} must be True or False')
-    return TestCfg(windows, build_rule(rest), seg_logits)
+    # mypy takes `__test__` for a field.
+    return TestCfg(windows, build_rule(rest), seg_logits)  # type: ignore[call-arg]

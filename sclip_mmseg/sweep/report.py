@@ -126,7 +126,8 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
     # None has no place on an axis.
     numeric = [n for n in names if all(getattr(p.setting, n) is not None for p in points)]
     x_name = (numeric or names)[0]
-    line_name, *panel_names = [name for name in names if name != x_name] or [None]
+    others = [name for name in names if name != x_name]
+    line_name, panel_names = others[0] if others else None, others[1:]
     panels = _groups(points, panel_names)
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)

@@ -115,7 +115,8 @@ def rotary_turns(
         width: Of a head.
         device: Of the result.
     """
-    return Turns(*_cos_and_sin(rotary, grid, prefix, width, device), not rotary.relative)
+    cos, sin = _cos_and_sin(rotary, grid, prefix, width, device)
+    return Turns(cos, sin, not rotary.relative)
 
 
 @cached_tensors(max_bytes=1 << 24)

@@ -101,7 +101,7 @@ class SamTower(nn.Module):
     def encode(self, pixels: np.ndarray) -> SamImage:
         """Run the image encoder on RGB, uint8 ``[H, W, 3]``, resized to sides of at most 1024."""
         size = resized(pixels.shape[:2], SIDE)
-        picture = Image.fromarray(pixels).resize(size[::-1], Image.BILINEAR)
+        picture = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR)
         mean, std = (torch.tensor(values, device=self.device) * 255 for values in IMAGENET)
         x = torch.from_numpy(np.array(picture)).to(self.device).float()
         x = ((x - mean) / std).permute(2, 0, 1)[None]

@@ -137,6 +137,7 @@ class Unpickler(pickle._Unpickler):
         storages: Gives the elements of a tensor.
     """
 
+    stack: list  # of the base class
     dispatch = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: IO[bytes], storages: Storages):

@@ -230,7 +230,9 @@ def let_workers_import_this_package(dataset: object) -> None:
 
 
 def _reduce(dataset: object) -> tuple:
-    function, args, *state = dataset.__reduce_ex__(2)
+    reduced = dataset.__reduce_ex__(2)
+    assert not isinstance(reduced, str)  # only a global is its own name
+    function, args, *state = reduced
     return (_call, (function, *args), *state)
 
 

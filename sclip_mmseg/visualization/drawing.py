@@ -1,6 +1,6 @@
 """Pictures of segmentations."""
 
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -52,7 +52,9 @@ def _draw(
     named: Sequence[int],
 ) -> np.ndarray:
     bare = [name == BACKGROUND for name in class_names]
-    colors = [None if hidden else color for hidden, color in zip(bare, palette)]
+    colors: List[Optional[Sequence[int]]] = [
+        None if hidden else color for hidden, color in zip(bare, palette)
+    ]
     painted = paint(np.ascontiguousarray(image), ids, [*colors, None], alpha)
     draw_outlines(painted, ids)
     write_names(painted, ids, class_names, palette, [c for c in named if not bare[c]])

@@ -35,7 +35,7 @@ class Listeners:
     """Who waits for answers: the sessions whose streams of events are open."""
 
     def __init__(self):
-        self._open = Counter()
+        self._open: Counter = Counter()
 
     def __contains__(self, session: str) -> bool:
         return self._open[session] > 0

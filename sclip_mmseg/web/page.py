@@ -190,7 +190,7 @@ def build_page(session: Session, folder: Path, listeners: Container[str]):
                     session, question, results, lambda: request.session_hash in listeners
                 )
                 if answer is None:
-                    shown = [gr.Column(visible=False), None, '', None, None]
+                    shown: list = [gr.Column(visible=False), None, '', None, None]
                 else:  # Gradio copies the files before this generator goes on
                     shown = [
                         gr.Column(visible=True),

@@ -209,7 +209,8 @@ def list_areas(found: Sequence[Segmentation]) -> List[Area]:
     Args:
         found: Segmentations of the same classes; those of one may lack a background's class.
     """
-    shares, colors = [result.areas for result in found], {}
+    shares = [result.areas for result in found]
+    colors: dict = {}
     for result in found:
         for name, color in zip(result.class_names, result.palette):
             colors.setdefault(name, color)

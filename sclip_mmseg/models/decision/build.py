@@ -41,7 +41,7 @@ def build_rule(test_cfg: Mapping[str, Any]) -> DecisionRule:
         value = added.get(key)
         if value is None and not (key == 'prob_thd' and key in added):
             continue
-        step = steps[key](rule, value)
+        step = steps[key](rule, value)  # type: ignore[call-arg] # each has one field more
         rule = step if value or key != 'prob_thd' else rule
     return rule
 

@@ -101,9 +101,9 @@ class SCCLIP(Method):
         block, branches = tower.blocks[-1], (tokens.x, tokens.sums['output'])
         # Both branches are averaged together in the end, which is the same as one by one.
         patches = averaged, tokens.patches_of(branches[1])
-        features = sum(attend(block, branch, weights) for branch in patches)
+        main, levels = (attend(block, branch, weights) for branch in patches)
         class_tokens = sum(tokens.prefix_of(branch)[:, :1] for branch in branches)
-        features = average(features + self.class_weight * class_tokens, edges, self.threshold)
+        features = average(main + levels + self.class_weight * class_tokens, edges, self.threshold)
         return tower.read_out(features.to(tower.dtype)).unflatten(1, tokens.grid)
 
     def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:

@@ -246,7 +246,8 @@ class GroupViTFile:
 
     def _image_layout(self) -> Tuple[Layout, List[StageSizes]]:
         """The layout of the image network, and the sizes of its stages."""
-        family, names, stages = self.family, dict(self.family.names), []
+        family, names = self.family, dict(self.family.names)
+        stages: List[StageSizes] = []
         while sizes := self._stage_sizes(prefix := family.stage.format(len(stages))):
             theirs = dict(_TOKENS)
             for part, name in family.grouping.items():
