@@ -6,6 +6,7 @@ import os
 import signal
 import struct
 import tempfile
+import warnings
 import zlib
 
 import numpy as np
@@ -21,6 +22,7 @@ from sclip_mmseg.evaluation import ConfusionMetric, store
 from sclip_mmseg.models import CLIPSegmentor
 from sclip_mmseg.utils.files import explain_full_disk
 from sclip_mmseg.utils.processes import map_in_processes
+from sclip_mmseg.utils.program import as_program
 from sclip_mmseg.visualization import visualizer
 
 SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
@@ -305,3 +307,13 @@ def test_many_failures_are_counted(clip_path, tmp_path):
     result = _demo(folder, clip_path, '--out', tmp_path / 'out', check=False)
     line = result.stdout.splitlines()[-1]
     assert line.startswith('error: 12 of 13 not segmented: ') and line.endswith(' (and 2 more)')
+
+
+def test_a_program_says_a_warning_in_one_line(capsys):
+    # The form that Python prints; pytest collects the warnings themselves.
+    with as_program():
+        brief = warnings.formatwarning('no\nfont', UserWarning, 'file.py', 3)
+        other = warnings.formatwarning('old', DeprecationWarning, 'file.py', 3)
+    assert brief == 'warning: no font\n'
+    assert other.startswith('file.py:3: DeprecationWarning: old')
+    assert warnings.formatwarning('no', UserWarning, 'file.py', 3).startswith('file.py:3: User')

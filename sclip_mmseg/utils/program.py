@@ -4,6 +4,7 @@ import gc
 import io
 import logging
 import sys
+import warnings
 from contextlib import contextmanager
 from typing import Iterator
 
@@ -12,14 +13,16 @@ from mmengine.logging import MMLogger
 from .errors import InputError, one_line
 from .interrupt import exit_interrupted, interruptible
 
+_LONG_FORM = warnings.formatwarning
+
 
 @contextmanager
 def as_program(interrupted: str = '') -> Iterator[None]:
     r"""What the programs in ``tools/`` run in.
 
     It ends the program with one line for what a user can mend, or for Ctrl-C. Any other error is
-    logged and raised. Characters that the terminal lacks, or that a file's name has in place of
-    bytes, are printed as Python writes them, such as ``\\u6d77``.
+    logged and raised. A warning for users is one line. Characters that the terminal lacks, or that
+    a file's name has in place of bytes, are printed as Python writes them, such as ``\\u6d77``.
 
     Args:
         interrupted: What to say of Ctrl-C where the interrupted work says nothing.
@@ -28,6 +31,7 @@ def as_program(interrupted: str = '') -> Iterator[None]:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')
+    warnings.formatwarning = _brief
     try:
         with interruptible():
             yield
@@ -38,6 +42,15 @@ def as_program(interrupted: str = '') -> Iterator[None]:
     except Exception:
         log_traceback()
         raise
+    finally:
+        warnings.formatwarning = _LONG_FORM
+
+
+def _brief(message, category, filename, lineno, line=None) -> str:
+    """A warning for users without the line of code that gave it."""
+    if category is UserWarning:
+        return f'warning: {" ".join(str(message).split())}\n'
+    return _LONG_FORM(message, category, filename, lineno, line)
 
 
 def log_traceback() -> None:
