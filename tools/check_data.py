@@ -7,6 +7,7 @@ if __name__ == '__main__':  # before all imports, which take seconds
     sclip_cli.end_at_once_if_interrupted()
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
@@ -109,6 +110,7 @@ def draw_sheet(infos: list, dataset, target: Path) -> None:
 
     from sclip_mmseg.apis import draw_overlay
     from sclip_mmseg.datasets.loading import StoredIdsLoader
+    from sclip_mmseg.utils.files import write_atomically
 
     load = StoredIdsLoader(dataset.ignore_index)
     names = [*dataset.metainfo['classes'], 'ignored']
@@ -128,7 +130,9 @@ def draw_sheet(infos: list, dataset, target: Path) -> None:
     sheet = Image.new('RGB', (640 * columns, 480 * rows), 'white')
     for index, tile in enumerate(tiles):
         sheet.paste(tile, (640 * (index % columns), 480 * (index // columns)))
-    sheet.save(target)
+    content = io.BytesIO()
+    sheet.save(content, 'PNG')
+    write_atomically(target, content.getvalue())
     print(f'  contact sheet: {target.resolve()}')
 
 

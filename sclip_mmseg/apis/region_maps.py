@@ -1,17 +1,17 @@
 """Region maps as files: what ``tools/make_region_masks.py`` does."""
 
 import io
-import os
 from functools import partial
 from pathlib import Path
 from typing import Callable, Optional, Sequence, Union
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..regions import ARRAY, RegionFiles
 from ..utils.errors import InputError
-from ..utils.files import make_folder
+from ..utils.files import make_folder, write_atomically
+from ..utils.images import UNREADABLE
 from ..utils.processes import map_in_processes
 from .media import read_picture
 
@@ -62,9 +62,7 @@ def _make(files: RegionFiles, generator: Generator, image: Path) -> Union[bool, 
         return str(error)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{ARRAY: ids})
-    part = target.with_name(f'{target.name}.{os.getpid()}.part')
-    part.write_bytes(buffer.getvalue())
-    os.replace(part, target)
+    write_atomically(target, buffer.getvalue())
     return True
 
 
@@ -84,5 +82,5 @@ def _size(path: Path) -> Optional[tuple]:
     try:
         with Image.open(path) as image:
             return image.size[::-1]
-    except (OSError, UnidentifiedImageError):
+    except UNREADABLE:
         return None

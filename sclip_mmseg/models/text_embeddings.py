@@ -1,6 +1,7 @@
 """Query embeddings: computed from a text tower and templates, kept in files and in a cache."""
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ from ..towers import TextTower
 from ..utils.arrays import read_arrays
 from ..utils.errors import InputError
 from ..utils.file_kinds import kind_of_place
-from ..utils.files import find_path, lock_file, sha256_of
+from ..utils.files import find_path, lock_file, sha256_of, write_atomically
 from ..utils.tokens import encode, special_tokens
 
 CACHE_DIR = 'SCLIP_CACHE_DIR'
@@ -216,13 +217,19 @@ def _check_rows(embeddings: Tensor, queries: Sequence[str], path: Path) -> None:
 
 
 def save_embeddings(path: Path, query_set: QuerySet, embeddings: Tensor) -> None:
-    """Write ``queries``, ``class_ids`` and ``embeddings`` to an ``.npz`` file."""
+    """Write ``queries``, ``class_ids`` and ``embeddings`` to an ``.npz`` file.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    content = io.BytesIO()
     np.savez(
-        path,
+        content,
         queries=np.array(query_set.queries),
         class_ids=np.array(query_set.class_ids, dtype=np.int64),
         embeddings=embeddings.cpu().numpy(),
     )
+    write_atomically(Path(path), content.getvalue())
 
 
 def read_embeddings(path: Path) -> Tuple[QuerySet, Tensor]:

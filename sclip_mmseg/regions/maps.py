@@ -10,12 +10,13 @@ import mmcv
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor, nn
 
 from ..registry import POSTPROCESSORS, REGION_GENERATORS
 from ..utils.arrays import read_arrays
 from ..utils.errors import InputError
+from ..utils.images import UNREADABLE
 from .base import Decided
 
 ARRAY = 'instance_mask'
@@ -153,7 +154,7 @@ def _read(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(image)
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+    except UNREADABLE as error:
         raise InputError(f'region map {path} cannot be read: {error}') from error
 
 

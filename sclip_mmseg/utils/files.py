@@ -123,7 +123,8 @@ def explain_full_disk(error: OSError, folders: Iterable[Union[str, Path]]) -> st
 
     Args:
         error: What was raised by writing.
-        folders: Existing ones that were written to, one of which is on the disk at fault.
+        folders: Existing ones that were written to, one of which is on the disk at fault; none
+            where they are not known.
 
     Returns:
         Words such as ``cannot write to /out (No space left on device)``; empty where the error is
@@ -132,7 +133,8 @@ def explain_full_disk(error: OSError, folders: Iterable[Union[str, Path]]) -> st
     if error.errno not in _FULL:
         return ''
     # Only opening a file tells which one it was.
-    place = error.filename or min(folders, key=lambda folder: shutil.disk_usage(folder).free)
+    by_room = sorted(folders, key=lambda folder: shutil.disk_usage(folder).free)
+    place = error.filename or next(iter(by_room), 'a disk')
     return f'cannot write to {place} ({error.strerror})'
 
 

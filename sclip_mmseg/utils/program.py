@@ -11,6 +11,7 @@ from typing import Iterator
 from mmengine.logging import MMLogger
 
 from .errors import InputError, one_line
+from .files import explain_full_disk
 from .interrupt import exit_interrupted, interruptible
 
 _LONG_FORM = warnings.formatwarning
@@ -20,9 +21,10 @@ _LONG_FORM = warnings.formatwarning
 def as_program(interrupted: str = '') -> Iterator[None]:
     r"""What the programs in ``tools/`` run in.
 
-    It ends the program with one line for what a user can mend, or for Ctrl-C. Any other error is
-    logged and raised. A warning for users is one line. Characters that the terminal lacks, or that
-    a file's name has in place of bytes, are printed as Python writes them, such as ``\\u6d77``.
+    It ends the program with one line for what a user can mend, for a full disk, or for Ctrl-C. Any
+    other error is logged and raised. A warning for users is one line. Characters that the terminal
+    lacks, or that a file's name has in place of bytes, are printed as Python writes them, such as
+    ``\\u6d77``.
 
     Args:
         interrupted: What to say of Ctrl-C where the interrupted work says nothing.
@@ -39,7 +41,9 @@ def as_program(interrupted: str = '') -> Iterator[None]:
         sys.exit(f'error: {one_line(error)}')
     except KeyboardInterrupt as stop:
         exit_interrupted(str(stop) or interrupted)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and (place := explain_full_disk(error, [])):
+            sys.exit(f'error: {place}: make room there')
         log_traceback()
         raise
     finally:

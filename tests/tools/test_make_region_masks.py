@@ -165,3 +165,39 @@ def test_one_name_for_two_pictures(tmp_path):
         make_region_maps(images, f'{tmp_path}/{{stem}}.npz', Felzenszwalb())
     with pytest.raises(InputError, match=r'as \.npz files, not as .*\.png'):
         make_region_maps(images, f'{tmp_path}/{{stem}}.png', Felzenszwalb())
+
+
+@pytest.mark.parametrize('kind', ['deflated', 'method', 'cut', 'empty', 'array', 'size'])
+def test_a_damaged_map_is_made_anew(tmp_path, kind):
+    path, target = tmp_path / 'a.png', tmp_path / 'maps/a.npz'
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    pattern = str(target.parent / '{stem}.npz')
+    make_region_maps([path], pattern, Felzenszwalb())
+    whole = target.read_bytes()
+    content = bytearray(whole)
+    if kind == 'deflated':
+        content[80:120] = bytes(40)
+    elif kind == 'method':
+        content[content.rfind(b'PK\1\2') + 10] = 99
+    elif kind == 'cut':
+        content = content[:-30]
+    elif kind == 'empty':
+        content = b''
+    target.write_bytes(content)
+    if kind == 'array':
+        np.savez(target, other=np.ones((40, 50), int))
+    elif kind == 'size':
+        np.savez(target, instance_mask=np.ones((41, 50), int))
+    with pytest.raises(InputError, match=r'region map .*a\.npz'):
+        RegionFiles(pattern).load(str(path), (40, 50))
+    assert make_region_maps([path], pattern, Felzenszwalb()) == 1
+    assert target.read_bytes() == whole
+    assert make_region_maps([path], pattern, Felzenszwalb()) == 0
+
+
+def test_a_map_that_claims_to_be_huge(tmp_path, monkeypatch):
+    Image.new('L', (50, 40)).save(tmp_path / 'a.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 900)
+    with pytest.raises(InputError, match=r'region map .*a\.png cannot be read: Image size'):
+        RegionFiles(f'{tmp_path}/{{stem}}.png').load('a.jpg', (40, 50))
