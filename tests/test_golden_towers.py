@@ -79,7 +79,7 @@ def test_dinov3(load, golden, height, width, device):
     _assert_close(tokens.x[0, ::5], golden[f'{name}prenorm'])
     qkv = tower.blocks[-1].qkv(tokens.blocks[last].normalised)
     _assert_close(qkv[0, ::5], golden[f'{name}qkv'])
-    turns = tower._turns(tokens.grid)
+    turns = tower.turns(tokens.grid)
     _assert_close(turns.sin[5:], golden[f'{name}sin'])
     _assert_close(turns.cos[5:], golden[f'{name}cos'])
 

@@ -261,7 +261,7 @@ class VisionTransformer(nn.Module):
             resampling: Another rule than the tower's.
         """
         x, grid = self.embed(images, resampling)
-        tokens, turns = Tokens(x, grid), self._turns(grid)
+        tokens, turns = Tokens(x, grid), self.turns(grid)
         copies = seen = None
         if scope is not None:
             copies = x[:, :1].expand(-1, scope.shape[1], -1)
@@ -325,12 +325,20 @@ class VisionTransformer(nn.Module):
         prefix = [table.expand(x.shape[0], -1, -1) for table in prefix]
         return self.norm_pre(torch.cat([*prefix, x], 1)), grid
 
-    def _turns(self, grid: Grid) -> Optional[Turns]:
-        """The rotary positions of all tokens; None without."""
+    def turns(self, grid: Grid, prefix: Optional[int] = None) -> Optional[Turns]:
+        """Rotary positions for :meth:`Block.project`; None for a tower without.
+
+        Args:
+            grid: Patch rows and columns.
+            prefix: Number of tokens in front of the patches; None for the tower's.
+        """
         if self.rotary is None:
             return None
-        head = self.width // self.heads
-        return rotary_turns(self.rotary, grid, self.num_prefix_tokens, head, self.device)
+        prefix, head = (
+            self.num_prefix_tokens if prefix is None else prefix,
+            self.width // self.heads,
+        )
+        return rotary_turns(self.rotary, grid, prefix, head, self.device)
 
     def read_out(self, x: Tensor) -> Tensor:
         """Final norm and projection of ``[..., width]``, to ``[..., output_dim]``."""

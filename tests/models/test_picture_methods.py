@@ -6,15 +6,17 @@ import torch
 import torch.nn.functional as F
 from helpers import build_model, load_config, load_images
 from PIL import Image
+from second_weights import seeded_dinov3
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models import View
 from sclip_mmseg.models.fusion import cut_windows
-from sclip_mmseg.models.methods import SCLIP, PictureMethod
+from sclip_mmseg.models.methods import SCLIP, OVStitcher, PictureMethod
 from sclip_mmseg.models.picture import Picture, PictureFeatures, Stitching, WindowFeatures
 from sclip_mmseg.models.window_cfg import WindowCfg
 from sclip_mmseg.models.windows import Window
 from sclip_mmseg.registry import METHODS
+from sclip_mmseg.towers.positions import rotary_turns
 
 
 @pytest.fixture
@@ -159,3 +161,27 @@ def test_sentences_change_the_queries_that_have_some(stitcher, tmp_path):
     changed = build_model(stitcher).text_head
     rows = (plain.embeddings != changed.embeddings).any(1)
     assert [q for q, row in zip(plain.query_set.queries, rows) if row] == ['cat']
+
+
+def test_rotary_positions_are_those_of_the_picture(stitcher, paths, tmp_path, monkeypatch, device):
+    torch.save(seeded_dinov3(), tmp_path / 'dinov3.pth')
+    stitcher.model.image_encoder.proxy.checkpoint = str(tmp_path / 'dinov3.pth')
+    model, seen, see = build_model(stitcher, device), [], OVStitcher._see
+    monkeypatch.setattr(
+        OVStitcher, '_see', lambda *args: seen.append((args, see(*args))) or seen[-1][1]
+    )
+    model.test_step(load_images(stitcher, paths[:1]))
+    [((_, picture, proxy), (features, _, grid))] = seen
+    assert len(picture.image) > 1
+    tower, last = proxy.tower, proxy.tower.blocks[-1]
+    parts = {name: Stitching(grid, 16) for name in ('normalised', 'x')}
+    for windows, view in picture.batches():
+        tokens = tower.run(proxy.normalise(view.images), {len(tower.blocks): ['normalised']})
+        normalised = tokens.patches_of(tokens.blocks[len(tower.blocks)].normalised)
+        parts['normalised'].add(windows, normalised.unflatten(1, tokens.grid))
+        parts['x'].add(windows, tower.norm(tokens.patches).unflatten(1, tokens.grid))
+    q, k, v = last.project(parts['normalised'].mean()[None])
+    turns = rotary_turns(tower.rotary, grid, 0, 64, device)
+    mixed = (turns(q) @ turns(k).transpose(-1, -2) / 8).softmax(-1) @ v
+    expected = F.normalize(last.merge(parts['x'].mean()[None], mixed)[0], dim=-1)
+    torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)

@@ -9,6 +9,15 @@ import torch
 import torch.nn.functional as F
 from helpers import needs, seeded_clip, seeded_images
 from hub_server import IMAGENET_PREPROCESSOR, to_safetensors
+from second_weights import (
+    DEPTH,
+    WIDTH,
+    blocks_of,
+    draw,
+    seeded_dinov3,
+    seeded_pe,
+    seeded_radio,
+)
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models import CLIPImageEncoder, View
@@ -25,106 +34,10 @@ from sclip_mmseg.towers.normalisation import CLIP, IMAGENET
 from sclip_mmseg.towers.positions import resample_positions, rotary_turns
 from sclip_mmseg.towers.proxy import ProxyTower
 
-WIDTH, DEPTH, HIDDEN = 128, 2, 256
 PATCH = dict(dinov3=16, radio=16, pe=14)
 
 
-def _draw(shapes):
-    """Tensors of these shapes: norms and scales around 1, everything else around 0."""
-    generator, state = torch.Generator().manual_seed(0), {}
-    for name, shape in shapes.items():
-        drawn = torch.randn(*shape, generator=generator)
-        fan = math.prod(shape[1:]) if len(shape) > 1 and 'token' not in name else 4
-        one = len(shape) == 1 and name.endswith(('weight', 'gamma'))
-        state[name] = 1 + 0.1 * drawn if one else drawn * fan**-0.5
-    return state
-
-
-def _blocks(start, gated=False, scales=False):
-    shapes = {}
-    for number in range(DEPTH):
-        block = start.format(number)
-        for norm in ('norm1', 'norm2'):
-            shapes.update({f'{block}{norm}.weight': (WIDTH,), f'{block}{norm}.bias': (WIDTH,)})
-        for layer, out, into in (
-            ('attn.qkv', 3 * WIDTH, WIDTH),
-            ('attn.proj', WIDTH, WIDTH),
-            *([('mlp.w1', HIDDEN, WIDTH)] if gated else []),
-            ('mlp.w2' if gated else 'mlp.fc1', HIDDEN, WIDTH),
-            ('mlp.w3' if gated else 'mlp.fc2', WIDTH, HIDDEN),
-        ):
-            shapes.update({f'{block}{layer}.weight': (out, into), f'{block}{layer}.bias': (out,)})
-        if scales:
-            shapes.update({f'{block}ls{branch}.gamma': (WIDTH,) for branch in (1, 2)})
-    return shapes
-
-
-def _dinov3(gated=False, hidden_bias=float('nan')):
-    """As Meta publishes it: what the mask hides of the keys' biases may be anything."""
-    state = _draw(
-        {
-            'cls_token': (1, 1, WIDTH),
-            'storage_tokens': (1, 4, WIDTH),
-            'patch_embed.proj.weight': (WIDTH, 3, 16, 16),
-            'patch_embed.proj.bias': (WIDTH,),
-            **_blocks('blocks.{}.', gated, scales=True),
-            'norm.weight': (WIDTH,),
-            'norm.bias': (WIDTH,),
-        }
-    )
-    state['mask_token'] = torch.zeros(1, WIDTH)
-    state['rope_embed.periods'] = 100 ** (torch.arange(16) / 16)
-    for number in range(DEPTH):
-        mask = torch.ones(3 * WIDTH)
-        mask[WIDTH : 2 * WIDTH] = 0
-        state[f'blocks.{number}.attn.qkv.bias_mask'] = mask
-        state[f'blocks.{number}.attn.qkv.bias'][WIDTH : 2 * WIDTH] = hidden_bias
-    return state
-
-
-def _radio(norm=False):
-    start = 'base_model.'
-    state = _draw(
-        {
-            f'{start}patch_generator.pos_embed': (1, 64, WIDTH),
-            f'{start}patch_generator.embedder.weight': (WIDTH, 768),
-            f'{start}patch_generator.cls_token.token': (8, WIDTH),
-            **_blocks('base_model.blocks.{}.'),
-            **({f'{start}norm.weight': (WIDTH,), f'{start}norm.bias': (WIDTH,)} if norm else {}),
-        }
-    )
-    state['input_conditioner.norm_mean'] = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)
-    state['input_conditioner.norm_std'] = torch.tensor([0.2, 0.25, 0.3]).view(3, 1, 1)
-    return state
-
-
-def _pe(class_token=True):
-    names = {
-        'norm1': 'ln_1',
-        'attn.qkv.': 'attn.in_proj_',
-        'attn.proj': 'attn.out_proj',
-        'norm2': 'ln_2',
-        'mlp.fc1': 'mlp.c_fc',
-        'mlp.fc2': 'mlp.c_proj',
-    }
-    blocks = {}
-    for key, shape in _blocks('transformer.resblocks.{}.').items():
-        for ours, theirs in names.items():
-            key = key.replace(ours, theirs)
-        blocks[key] = shape
-    return _draw(
-        {
-            **({'class_embedding': (WIDTH,)} if class_token else {}),
-            'positional_embedding': (64 + class_token, WIDTH),
-            'conv1.weight': (WIDTH, 3, 14, 14),
-            'ln_pre.weight': (WIDTH,),
-            'ln_pre.bias': (WIDTH,),
-            **blocks,
-        }
-    )
-
-
-MADE = dict(dinov3=_dinov3, radio=_radio, pe=_pe)
+MADE = dict(dinov3=seeded_dinov3, radio=seeded_radio, pe=seeded_pe)
 
 
 def _renamed(state, start, ours, theirs):
@@ -247,7 +160,7 @@ def _files(name):
     if name == 'dinov3':
         yield {'model': {f'module.{key}': value for key, value in state.items()}}, 'x.pth'
         yield {**state, 'local_cls_norm.weight': torch.ones(WIDTH)}, 'x.pth'
-        yield _dinov3(hidden_bias=3.0), 'x.pth'
+        yield seeded_dinov3(hidden_bias=3.0), 'x.pth'
         plain = _renamed(state, DINOV3, name, HUGGING_FACE_DINOV3)
         yield plain, 'model.safetensors'
         yield {_below_model(key): value for key, value in plain.items()}, 'x.bin'
@@ -284,7 +197,7 @@ def test_files_of_every_kind_give_the_same(load, name, device):
 
 
 def test_gated_mlps(load, device):
-    state = _dinov3(gated=True)
+    state = seeded_dinov3(gated=True)
     block = load(state).tower.blocks[1]
     x = seeded_images(device, 1, 3, WIDTH)
     n, weights = block.norm2(x), {key: value.to(device) for key, value in state.items()}
@@ -299,13 +212,13 @@ def test_gated_mlps(load, device):
 
 
 def test_gated_mlps_of_dinov2_in_one_matrix(load, device):
-    state = _draw(
+    state = draw(
         {
             'cls_token': (1, 1, WIDTH),
             'pos_embed': (1, 17, WIDTH),
             'patch_embed.proj.weight': (WIDTH, 3, 14, 14),
             'patch_embed.proj.bias': (WIDTH,),
-            **_blocks('blocks.{}.', gated=True, scales=True),
+            **blocks_of('blocks.{}.', gated=True, scales=True),
             'norm.weight': (WIDTH,),
             'norm.bias': (WIDTH,),
         }
@@ -320,8 +233,8 @@ def test_gated_mlps_of_dinov2_in_one_matrix(load, device):
 
 
 def test_a_final_norm_is_run_where_the_file_has_one(load, device):
-    plain, normed = load(_radio()), load(_radio(norm=True))
-    state = _radio(norm=True)
+    plain, normed = load(seeded_radio()), load(seeded_radio(norm=True))
+    state = seeded_radio(norm=True)
     weight, bias = (state[f'base_model.norm.{part}'].to(device) for part in ('weight', 'bias'))
     x, _ = _features(plain, device)
     expected = F.layer_norm(x, (WIDTH,), weight, bias, 1e-6)
@@ -329,7 +242,7 @@ def test_a_final_norm_is_run_where_the_file_has_one(load, device):
 
 
 def test_a_tower_without_class_token(load, device):
-    tower = load(_pe(class_token=False)).tower
+    tower = load(seeded_pe(class_token=False)).tower
     tokens = tower.run(seeded_images(device, 2, 3, 56, 70))
     assert tower.num_prefix_tokens == 0
     assert tokens.prefix.shape == (2, 0, WIDTH)
@@ -337,7 +250,7 @@ def test_a_tower_without_class_token(load, device):
 
 
 def test_own_periods_are_followed(load, device):
-    state = _dinov3()
+    state = seeded_dinov3()
     expected, _ = _features(load(state), device)
     state['rope_embed.periods'] = 20 ** (torch.arange(16) / 16)
     assert not _features(load(state), device)[0].allclose(expected, atol=1e-2)
@@ -485,10 +398,10 @@ def test_the_base_of_rotary_positions_is_the_config_s(hub):
 
 def test_pe_by_name(hub, load, device):
     buffer = io.BytesIO()
-    torch.save(_pe(), buffer)
+    torch.save(seeded_pe(), buffer)
     hub.put('org/PE-Spatial-L14-448', **{'PE-Spatial-L14-448__pt': buffer.getvalue()})
     found = _features(ProxyTower('hf:org/PE-Spatial-L14-448').to(device), device)
-    assert found[0].equal(_features(load(_pe()), device)[0])
+    assert found[0].equal(_features(load(seeded_pe()), device)[0])
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ class OVStitcher(CorrCLIP, PictureMethod):
         tower = proxy.tower
         fine = tower.grid(picture.view.images)
         number = len(tower.blocks)
-        parts = {name: Stitching(fine, tower.patch_size) for name in ('q', 'k', 'v', 'input')}
+        parts = {name: Stitching(fine, tower.patch_size) for name in ('normalised', 'input')}
         for windows, view in picture.batches():
             tokens = tower.run(proxy.normalise(view.images), {number: list(parts)})
             block = tokens.blocks[number]
@@ -78,9 +78,10 @@ class OVStitcher(CorrCLIP, PictureMethod):
             block.input = tower.norm(block.input)
             for name, part in parts.items():
                 part.add(windows, on_grid(tokens.patches_of(getattr(block, name)), tokens.grid))
-        heads = partial(split_heads, heads=tower.heads)
-        q, k, v, x = (part.mean().to(tower.dtype)[None] for part in parts.values())
-        attended = F.scaled_dot_product_attention(heads(q), heads(k), heads(v))
+        # A projection of the mean is the mean of the projections.
+        normalised, x = (part.mean().to(tower.dtype)[None] for part in parts.values())
+        q, k, v = tower.blocks[-1].project(normalised, tower.turns(fine, prefix=0))
+        attended = F.scaled_dot_product_attention(q, k, v)
         features = F.normalize(tower.blocks[-1].merge(x, attended)[0].float(), dim=-1)
         cells = resize_nearest(regions, fine).flatten(1)
         return features, merge_regions(cells, features[None], self.merge_distance), fine
@@ -161,11 +162,6 @@ def on_grid(x: Tensor, grid: Grid) -> Tensor:
     """Patches ``[n, N, C]`` or of heads ``[n, heads, N, d]``, side by side, as ``[n, h, w, C]``."""
     x = x.transpose(1, 2).flatten(2) if x.ndim == 4 else x
     return x.unflatten(1, grid)
-
-
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """``[B, N, width]`` as ``[B, heads, N, d]``."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def _stitch(
