@@ -715,7 +715,7 @@ def as_float(value: Tensor, name: str, source: str) -> Tensor:
             'floating dtype of 16 to 64 bits, not quantised'
         )
     value = value.float()
-    if not value.isfinite().all():
+    if not all(extreme.isfinite() for extreme in value.aminmax()):  # in one pass, without a copy
         raise InputError(f'{source}: {name} holds NaN or infinity: use an undamaged checkpoint')
     return value
 

@@ -116,6 +116,10 @@ def _is_weight(key: Any, value: Any) -> bool:
     return isinstance(key, str) and isinstance(value, (Tensor, tensor_pickle.OddTensor))
 
 
+def _count(content: dict) -> int:
+    return sum(_is_weight(key, value) for key, value in content.items())
+
+
 def _dicts_of_tensors(content: dict, levels: int = 2) -> Dict[str, dict]:
     """The dicts that directly hold tensors, by where they are; the usual entry alone, if any."""
     dicts: Dict[str, dict] = {}
@@ -126,9 +130,8 @@ def _dicts_of_tensors(content: dict, levels: int = 2) -> Dict[str, dict]:
             dicts.update({f'{key}.{name}'.rstrip('.'): found for name, found in inner.items()})
             if inner and key in entries:
                 return dicts
-    if not dicts and any(_is_weight(key, value) for key, value in content.items()):
-        return {'': content}
-    return dicts
+    own = _count(content)
+    return {'': content} if own > max(map(_count, dicts.values()), default=0) else dicts
 
 
 def _without_wrappers(found: StateDict) -> StateDict:

@@ -184,8 +184,9 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
         _saved({f'model._orig_mod.{key}': value for key, value in TENSORS.items()}),
         _saved({'net': TENSORS, 'rng': torch.zeros(3), 'args': {'lr': 0.1}}),
         _saved({'model': {'state_dict': TENSORS, 'arch': 'x'}, 'ema': TENSORS}),
+        _saved({**TENSORS, 'config': {'mean': torch.zeros(3)}}),
     ],
-    ids=['safetensors', 'zip', 'legacy', 'entry', 'module', 'compiled', 'net', 'nested'],
+    ids=['safetensors', 'zip', 'legacy', 'entry', 'module', 'compiled', 'net', 'nested', 'beside'],
 )
 def test_a_name_or_an_entry_does_not_matter(tmp_path, content, suffix):
     path = tmp_path / f'file{suffix}'
