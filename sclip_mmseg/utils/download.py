@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from tqdm import tqdm
 
 from .errors import InputError
-from .file_kinds import SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, TORCHSCRIPT, kind_of
+from .file_kinds import EMPTY, HTML, SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, TORCHSCRIPT, kind_of
 from .files import algorithm_of, digest_of, lock_file
 
 _CHUNK = 1 << 20
@@ -51,11 +51,11 @@ def download(
             digest, or it cannot be written.
     """
     _check_address(url)
-    if target.is_file() and not _find_fault(target, target.suffix, digest):
+    if target.is_file() and not _find_old_fault(target, digest):
         return target
     with lock_file(target, remedy):
         if target.is_file():
-            fault = _find_fault(target, target.suffix, digest)
+            fault = _find_old_fault(target, digest)
             if not fault:
                 return target
             print_log(f'{target} {fault}: it is downloaded again', 'current')
@@ -107,6 +107,14 @@ def _find_fault(path: Path, suffix: str, digest: Optional[str]) -> str:
     if zipfile.is_zipfile(path) if suffix == '.zip' else kind in _WEIGHTS:
         return ''
     return f'is {kind.words}, not {"a whole zip archive" if suffix == ".zip" else "a checkpoint"}'
+
+
+def _find_old_fault(path: Path, digest: Optional[str]) -> str:
+    """The same of a file that lies there: without a digest, it may have been put there by hand."""
+    if digest is None:
+        kind = kind_of(path)
+        return f'is {kind.words}' if kind in (HTML, EMPTY) else ''
+    return _find_fault(path, path.suffix, digest)
 
 
 class _Part:

@@ -28,7 +28,7 @@ def no_network(monkeypatch):
     def refuse(*args, **kwargs):
         raise urllib.error.URLError('no route')
 
-    monkeypatch.setattr(urllib.request, 'urlopen', refuse)
+    monkeypatch.setattr(urllib.request.OpenerDirector, 'open', refuse)
 
 
 @pytest.mark.parametrize('size', [(96, 96), (96, 160), (100, 70), (17, 64)])

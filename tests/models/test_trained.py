@@ -312,7 +312,7 @@ def test_a_file_that_cannot_be_fetched(monkeypatch, name):
     def refuse(*args, **kwargs):
         raise OSError('no network')
 
-    monkeypatch.setattr(urllib.request, 'urlopen', refuse)
+    monkeypatch.setattr(urllib.request.OpenerDirector, 'open', refuse)
     with pytest.raises(InputError, match=f'{TRAINED[name]}: no network.*put it at .*pth') as caught:
         resolve_trained(name)
     assert '\n' not in str(caught.value)

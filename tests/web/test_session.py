@@ -32,7 +32,7 @@ def offline(monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError('no network')
 
-    monkeypatch.setattr(urllib.request, 'urlopen', refuse)
+    monkeypatch.setattr(urllib.request.OpenerDirector, 'open', refuse)
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
 
 
