@@ -121,12 +121,9 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
 
     best = best_of(results)
     [level] = [result.mIoU for result in results if result.setting == own]
-    points = _on_the_grid(results, own)
-    names = [name for name in _AXES if name in varied(points)] or ['prob_thd']
-    # None has no place on an axis.
-    numeric = [n for n in names if all(getattr(p.setting, n) is not None for p in points)]
-    x_name = (numeric or names)[0]
-    others = [name for name in names if name != x_name]
+    points = _on_the_grid(results, own, _x_axis(results))
+    x_name = _x_axis(points)
+    others = [name for name in _AXES if name in varied(points) and name != x_name]
     line_name, panel_names = others[0] if others else None, others[1:]
     panels = _groups(points, panel_names)
     columns = min(len(panels), 3)
@@ -136,9 +133,9 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
     keys = _groups(points, [line_name] if line_name else [])
     shades = matplotlib.colormaps['viridis'](np.linspace(0, 0.9, len(keys)))
     colors = dict(zip(keys, shades))
-    x_of = lambda result: value_text(getattr(result.setting, x_name))  # noqa: E731
-    if numeric:
-        x_of = lambda result: getattr(result.setting, x_name)  # noqa: E731
+    # None has no place among numbers.
+    convert = value_text if any(getattr(p.setting, x_name) is None for p in points) else float
+    x_of = lambda result: convert(getattr(result.setting, x_name))  # noqa: E731
     for axis, (key, members) in zip(grid, panels.items()):
         for line, each in _groups(members, [line_name] if line_name else []).items():
             label = f'{line_name} {value_text(line[0])}' if line_name else None
@@ -165,11 +162,20 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
     figure.savefig(path, dpi=200)
 
 
-def _on_the_grid(results: Sequence[SettingResult], own: Setting) -> list[SettingResult]:
-    """Results without the config's own, where it has a value that no other has."""
+def _x_axis(results: Sequence[SettingResult]) -> str:
+    """The first setting that varies, if possible one without None."""
+    names = [name for name in _AXES if name in varied(results)] or ['prob_thd']
+    return min(names, key=lambda name: any(getattr(r.setting, name) is None for r in results))
+
+
+def _on_the_grid(
+    results: Sequence[SettingResult], own: Setting, x_name: str
+) -> list[SettingResult]:
+    """Results without the config's own, where it would make a line or panel of its own."""
     others = [result for result in results if result.setting != own]
-    known = [{getattr(result.setting, name) for result in others} for name in Setting._fields]
-    alone = others and any(value not in values for value, values in zip(own, known))
+    names = [name for name in Setting._fields if name != x_name]
+    known = {name: {getattr(other.setting, name) for other in others} for name in names}
+    alone = others and any(getattr(own, name) not in known[name] for name in names)
     return others if alone else list(results)
 
 
