@@ -2,11 +2,13 @@
 
 import os.path as osp
 import warnings
-from typing import Any, Collection, Iterable, Iterator, List, Optional, Sequence, Set
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Sequence, Set
 
 import numpy as np
+from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset
-from mmseg.registry import DATASETS, TRANSFORMS
+from mmseg.datasets.transforms import LoadAnnotations
+from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from ..utils.images import UNREADABLE
 from ..utils.shared_memory import share
 from .background import Background
 from .loading import StoredIdsLoader, with_checked_loaders
+from .parts import for_each_part, is_on_disk, parts_of
 from .split import check_split, lists_names
 
 _MASK = {0, 255}  # ids of a mask whose foreground is white
@@ -33,13 +36,17 @@ def load_dataset(cfg: dict) -> BaseDataset:
             :func:`.split.check_split` has it.
     """
     root, name = cfg.get('data_root') or '', type_name(cfg)
+    if parts_of(cfg) != [cfg]:
+        return _load_wrapper(cfg)
+    if (cfg.get('backend_args') or {}).get('backend', 'local') != 'local' or '://' in root:
+        return DATASETS.build(cfg)  # whose files only the backend knows
     hint = (
         'Lay the data out with sclip data prepare (docs/datasets.md), and point SCLIP_DATA_ROOT to '
         'the folder that holds all datasets (or set test_dataloader.dataset.data_root)'
     )
     paths = [root, *(osp.join(root, path) for path in cfg.get('data_prefix', {}).values())]
     for folder in filter(None, paths):
-        if not osp.isdir(folder):
+        if '://' not in folder and not osp.isdir(folder):
             raise InputError(f'{name}: folder {osp.abspath(folder)} does not exist. {hint}')
     if cfg.get('ann_file') and not osp.isfile(osp.join(root, cfg['ann_file'])):
         path = osp.abspath(osp.join(root, cfg['ann_file']))
@@ -54,12 +61,36 @@ def load_dataset(cfg: dict) -> BaseDataset:
     return dataset
 
 
+def _load_wrapper(cfg: dict) -> BaseDataset:
+    """Load a dataset that is made of others, each of which is checked.
+
+    Raises:
+        InputError: See :func:`load_dataset`; or if the wrapper needs more than they tell.
+    """
+    if cfg.get('datasets'):
+        parts = dict(datasets=[load_dataset(part) for part in cfg['datasets']])
+    else:
+        parts = dict(dataset=load_dataset(cfg['dataset']))
+    try:
+        dataset = DATASETS.build({**cfg, **parts})
+        dataset.full_init()
+    except NotImplementedError as error:
+        raise InputError(
+            f'{type_name(cfg)} asks for the classes of each image, which datasets of mmseg do not '
+            f'tell beforehand: evaluate on its dataset itself ({error})'
+        ) from error
+    return dataset
+
+
+@for_each_part
 def check_files(dataset: BaseDataset) -> None:
     """Check that all images and labels of a dataset exist.
 
     Raises:
         InputError: If one does not.
     """
+    if not is_on_disk(dataset):
+        return
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         for key, kind in (('img_path', 'image'), ('seg_map_path', 'label')):
@@ -70,6 +101,7 @@ def check_files(dataset: BaseDataset) -> None:
                 raise InputError(f'{name}: {kind} {info[key]} {lack}{other}')
 
 
+@for_each_part
 def check_labels(dataset: BaseDataset, ignored: Collection[int] = ()) -> None:
     """Read some labels, spread evenly over a dataset, and check their ids.
 
@@ -88,7 +120,7 @@ def check_labels(dataset: BaseDataset, ignored: Collection[int] = ()) -> None:
     """
     classes = dataset.metainfo['classes']
     ignored = ignored or (dataset.ignore_index,)
-    load = StoredIdsLoader(dataset.ignore_index)
+    load = StoredIdsLoader(dataset.ignore_index, **_decoding(dataset, LoadAnnotations))
     ids: Set[int] = set()
     count = min(len(dataset), _SAMPLED_LABELS)
     first = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
@@ -124,6 +156,7 @@ def check_labels(dataset: BaseDataset, ignored: Collection[int] = ()) -> None:
         warnings.warn(words, stacklevel=2)
 
 
+@for_each_part
 def check_ignored(dataset: BaseDataset, ignored: Collection[int]) -> None:
     """Check that no class has mmseg's default of the id that is ignored.
 
@@ -190,7 +223,7 @@ class CheckedPipeline:
     def __init__(
         self, dataset: BaseDataset, ignored: Collection[int] = (), reads_again: bool = False
     ):
-        self.dataset = dataset
+        self.dataset, self.original = dataset, dataset.pipeline
         self.ignored = ignored or (dataset.ignore_index,)
         self.pipeline = with_checked_loaders(dataset.pipeline, dataset.ignore_index, reads_again)
 
@@ -202,12 +235,18 @@ class CheckedPipeline:
         except InputError:
             raise
         except Exception:
-            _check_readable(image, label)
+            _check_readable(self.dataset, image, label)
             raise
         for sample in _samples(results['data_samples']):
             if 'gt_sem_seg' in sample:
                 sizes = tuple(sample.gt_sem_seg.shape), tuple(sample.ori_shape)
                 if sizes[0] != sizes[1]:
+                    if _resizes_labels(self.dataset):
+                        raise InputError(
+                            f'label {label} was resized to {sizes[0]} pixels with its image, whose '
+                            f'file has {sizes[1]}: in test_pipeline, put LoadAnnotations behind '
+                            'Resize'
+                        )
                     raise InputError(
                         f'{label} is {sizes[0]} pixels, its image {image} is {sizes[1]}: is it '
                         'another image, or rotated by its EXIF data, or is the label coloured?'
@@ -226,21 +265,40 @@ def _tensors(results: dict) -> Iterator[Tensor]:
             yield sample.gt_sem_seg.data
 
 
-def _check_readable(image: str, label: Optional[str]) -> None:
+def _check_readable(dataset: BaseDataset, image: str, label: Optional[str]) -> None:
     """Read the files of a sample that was not loaded, to tell a broken file from a mistake in code.
 
     Raises:
         InputError: If one cannot be read.
     """
-    load_label = dict(type='LoadAnnotations')
     sample: dict = dict(img_path=image, seg_map_path=label, seg_fields=[])
     sample['reduce_zero_label'] = False
-    for path, step in ((image, dict(type='LoadImageFromFile')), (label, load_label)):
+    for path, loader in ((image, LoadImageFromFile), (label, LoadAnnotations)):
         try:
             if path:
-                TRANSFORMS.build(dict(step, _scope_='mmseg'))(dict(sample))
+                loader(**_decoding(dataset, loader))(dict(sample))
         except UNREADABLE as error:
             raise InputError(f'cannot load {path}: {error}') from error
+
+
+def _decoding(dataset: BaseDataset, loader: type) -> Dict[str, Any]:
+    """How a dataset's pipeline reads files with a loader of mmcv or mmseg."""
+    for step in _steps(dataset):
+        if isinstance(step, loader):
+            return {key: getattr(step, key) for key in ('imdecode_backend', 'backend_args')}
+    return {}
+
+
+def _resizes_labels(dataset: BaseDataset) -> bool:
+    """Whether labels are loaded before the image is resized, and so are resized with it."""
+    names = [type(step).__name__ for step in _steps(dataset)]
+    loads = [place for place, name in enumerate(names) if name == LoadAnnotations.__name__]
+    return any('Resize' in name for place in loads[:1] for name in names[place:])
+
+
+def _steps(dataset: BaseDataset) -> Sequence[Any]:
+    pipeline = dataset.pipeline
+    return getattr(getattr(pipeline, 'original', pipeline), 'transforms', ())
 
 
 def _samples(data_samples: Any) -> Sequence[SegDataSample]:
@@ -248,6 +306,7 @@ def _samples(data_samples: Any) -> Sequence[SegDataSample]:
     return data_samples if isinstance(data_samples, (list, tuple)) else [data_samples]
 
 
+@for_each_part
 def check_classes(dataset: BaseDataset, num_classes: int, background: Background) -> None:
     """Check that a segmentor's classes are a dataset's.
 

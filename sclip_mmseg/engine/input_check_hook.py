@@ -11,6 +11,8 @@ from mmseg.registry import HOOKS
 
 from ..datasets.checks import CheckedPipeline, check_classes, check_ignored
 from ..datasets.output_names import name_outputs
+from ..datasets.parts import parts_of
+from ..models import CLIPTTAModel
 from ..regions import RegionFiles
 from ..utils.errors import InputError
 
@@ -26,6 +28,7 @@ class InputCheckHook(Hook):
         while is_model_wrapper(model):
             model = model.module
         if isinstance(model, SegTTAModel):
+            _check_merging(model)
             model = model.module
         check_classes(dataset, model.num_classes, model.background)
         metrics = runner.test_loop.evaluator.metrics
@@ -33,14 +36,15 @@ class InputCheckHook(Hook):
         check_ignored(dataset, ignored)
         hooks = [hook for hook in runner.hooks if isinstance(hook, SegVisualizationHook)]
         draws = any(hook.draw for hook in hooks)
-        if not isinstance(dataset.pipeline, CheckedPipeline):
-            reads_again = (
-                draws
-                or model.image_encoder.sees_picture
-                or model.regions is not None
-                or model.postprocess is not None
-            )
-            dataset.pipeline = CheckedPipeline(dataset, ignored, reads_again)
+        reads_again = (
+            draws
+            or model.image_encoder.sees_picture
+            or model.regions is not None
+            or model.postprocess is not None
+        )
+        for part in parts_of(dataset):
+            if not isinstance(part.pipeline, CheckedPipeline):
+                part.pipeline = CheckedPipeline(part, ignored, reads_again)
         images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
         if isinstance(model.regions, RegionFiles):
             model.regions.check(images)
@@ -50,6 +54,21 @@ class InputCheckHook(Hook):
                 _give_names(metric, names)
         if draws:
             _give_names(runner.visualizer, names)
+
+
+def _check_merging(model: SegTTAModel) -> None:
+    """See that a model of test-time augmentation decides as the segmentor does.
+
+    Raises:
+        InputError: If it is mmseg's, and the segmentor has thresholds, which that leaves out.
+    """
+    own = model.module
+    if isinstance(model, CLIPTTAModel) or (own.rule == own.rule.scoring and own.seg_logits):
+        return
+    raise InputError(
+        f'tta_model {type(model).__name__} takes the best of class scores, and leaves out '
+        "thresholds, area rule and background of model.test_cfg: set tta_model.type='CLIPTTAModel'"
+    )
 
 
 def _give_names(writer: object, names: Dict[str, str]) -> None:

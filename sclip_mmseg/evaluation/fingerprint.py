@@ -141,7 +141,8 @@ def _describe_images(dataset: BaseDataset) -> str:
         for key in ('img_path', 'seg_map_path'):
             if info.get(key):
                 name = Path(osp.relpath(info[key], root)).as_posix()
-                digest.update(f'{name} {osp.getsize(info[key])}\n'.encode())
+                size = osp.getsize(info[key]) if osp.isfile(info[key]) else ''  # another backend's
+                digest.update(f'{name} {size}\n'.encode())
     return f'{len(dataset)} images, their names and sizes having SHA-256 {digest.hexdigest()}'
 
 

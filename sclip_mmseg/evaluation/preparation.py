@@ -15,6 +15,7 @@ from mmengine.registry import init_default_scope
 from ..config import read_config, set_checkpoint
 from ..datasets.background import Background
 from ..datasets.checks import check_classes, check_files, check_ignored, check_labels, load_dataset
+from ..datasets.parts import parts_of
 from ..engine.loader_workers import check_dataloader
 from ..models import PLAIN_DICTS
 from ..models.decision import find_background
@@ -75,7 +76,8 @@ def prepare_config(
         cfg.model.test_cfg.setdefault('seg_logits', False)
     _draw_predictions(cfg, show, show_dir, wait_time)
     if tta:
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        for part in parts_of(cfg.test_dataloader.dataset):
+            part.pipeline = cfg.tta_pipeline
         cfg.tta_model.module = cfg.model
         cfg.model = cfg.tta_model
     # mmengine keeps an instance of each by name, and several runs may share this process.

@@ -1,0 +1,36 @@
+"""Datasets that are made of others, and where their files lie."""
+
+from functools import wraps
+from typing import Any, Callable, List
+
+from mmengine.dataset import BaseDataset
+
+
+def parts_of(dataset: Any) -> List[Any]:
+    """The datasets that a wrapper such as ``ConcatDataset`` is made of, or the one itself.
+
+    Args:
+        dataset: A dataset, or the config of one.
+    """
+    read = dataset.get if isinstance(dataset, dict) else lambda key: getattr(dataset, key, None)
+    inner = read('datasets') or ([read('dataset')] if read('dataset') is not None else [])
+    return [part for each in inner for part in parts_of(each)] or [dataset]
+
+
+def for_each_part(check: Callable[..., None]) -> Callable[..., None]:
+    """Let a check of a dataset look at each part of one that is made of others."""
+
+    @wraps(check)
+    def check_parts(dataset: BaseDataset, *args: Any, **kwargs: Any) -> None:
+        for part in parts_of(dataset):
+            check(part, *args, **kwargs)
+
+    return check_parts
+
+
+def is_on_disk(dataset: BaseDataset) -> bool:
+    """Whether a dataset's images and labels are files, not of another backend of mmengine's."""
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    backends = [getattr(each, 'backend_args', None) or {} for each in (dataset, *steps)]
+    local = all(backend.get('backend', 'local') == 'local' for backend in backends)
+    return local and '://' not in str(dataset.get_data_info(0).get('img_path'))
