@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from tqdm import tqdm
 
 from .errors import InputError
-from .file_kinds import EMPTY, HTML, SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, TORCHSCRIPT, kind_of
+from .file_kinds import HTML, SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, TORCHSCRIPT, kind_of
 from .files import algorithm_of, digest_of, lock_file
 
 _CHUNK = 1 << 20
@@ -113,7 +113,7 @@ def _find_old_fault(path: Path, digest: Optional[str]) -> str:
     """The same of a file that lies there: without a digest, it may have been put there by hand."""
     if digest is None:
         kind = kind_of(path)
-        return f'is {kind.words}' if kind in (HTML, EMPTY) else ''
+        return f'is {kind.words}' if kind == HTML else ''
     return _find_fault(path, path.suffix, digest)
 
 
