@@ -443,14 +443,24 @@ _SECOND_TOWERS = (
 )
 
 
+#: What names begin with of CLIPs that are not built.
+_OTHER_CLIPS = {
+    ('visual.layer1.', 'visual.attnpool.'): 'a ResNet CLIP, which has no patch tokens',
+    ('vision_model.head.',): 'a SigLIP, whose attention pooling is not built here',
+    ('visual.blocks.',): 'an EVA-CLIP, which is not built here',
+    ('visual.attn_pool.',): 'a CLIP or PE-Core with attention pooling, which is not built here',
+}
+
+
 def clip_layouts(found: StateDict, source: str) -> Tuple[Layout, Layout]:
     """Tell which layouts a CLIP's image and text tower have.
 
     Raises:
         InputError: If the file is none of a CLIP with a ViT image tower.
     """
-    if any(key.startswith(('visual.layer1.', 'visual.attnpool.')) for key in found):
-        raise InputError(f'{source} is a ResNet CLIP, which has no patch tokens: use a ViT CLIP')
+    for names, kind in _OTHER_CLIPS.items():
+        if any(key.startswith(names) for key in found):
+            raise InputError(f'{source} is {kind}: use a ViT CLIP')
     if HUGGING_FACE_IMAGE.has('patch_embed.weight', found):
         return HUGGING_FACE_IMAGE, HUGGING_FACE_TEXT
     if OPENAI_IMAGE.has('patch_embed.weight', found):

@@ -315,10 +315,11 @@ def _unknown(section: Json, known: Sequence[str]) -> str:
 
 def _transformers_clip(name: Place, config: Json) -> Stated:
     source = f'{_TRANSFORMERS} of {name}'
-    if config.get('model_type') != 'clip':
+    kind = config.get('model_type')
+    if kind not in ('clip', *_CLIPS_OF_OTHER_TEXTS):
         raise InputError(
-            f'{source} states model_type={config.get("model_type")!r}, and {name} has no '
-            f"{_OPEN_CLIP}: only CLIPs ('clip') are known"
+            f'{source} states model_type={kind!r}, and {name} has no {_OPEN_CLIP}: only CLIPs '
+            f"('clip', and the image towers of {', '.join(_CLIPS_OF_OTHER_TEXTS)}) are known"
         )
     towers = []
     for part, width, heads in (('vision', 768, 12), ('text', 512, 8)):  # where they are not stated
@@ -344,8 +345,12 @@ def _transformers_clip(name: Place, config: Json) -> Stated:
         _transformers_normalisation(name, CLIP),
         image,
         text,
-        _text_problem(stated, source),
+        _text_problem(stated, source, f'model_type={kind!r}' if kind != 'clip' else ''),
     )
+
+
+# CLIPs of `transformers` whose image towers are CLIP's, and whose text towers are others.
+_CLIPS_OF_OTHER_TEXTS = ('metaclip_2', 'chinese_clip')
 
 
 def _text_problem(text: Json, source: str, unknown: str = '') -> str:

@@ -589,3 +589,31 @@ def test_an_evaluation_by_names(hub, clip, voc_root, tmp_path):
     output = run_test('sclip_vit-b16_voc21', 'hf:org/absent', data_root=voc_root, check=False)
     assert output.returncode == 1
     assert output.stdout.strip().splitlines()[-1].startswith('error: hf:org/absent: ')
+
+
+@pytest.mark.parametrize('kind', ['metaclip_2', 'chinese_clip'])
+def test_clips_with_another_text_tower(hub, clip, kind):
+    _put_clip(hub, clip)
+    expected = load_image_tower('hf:org/clip')
+    config = {**_config(), 'model_type': kind}
+    _put_clip(hub, clip, config, name='org/other')
+    images = torch.randn(1, 3, 64, 96)
+    assert load_image_tower('hf:org/other')(images).equal(expected(images))
+    with pytest.raises(InputError, match=f"model_type='{kind}': its text tower is not built here"):
+        load_text_tower('hf:org/other')
+
+
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('vision_model.head.probe', 'is a SigLIP, whose attention pooling is not built here'),
+        ('visual.blocks.0.attn.q_proj.weight', 'is an EVA-CLIP, which is not built here'),
+        ('visual.attn_pool.probe', 'or PE-Core with attention pooling, which is not built here'),
+        ('visual.layer1.0.conv1.weight', 'is a ResNet CLIP, which has no patch tokens'),
+    ],
+)
+def test_clips_that_are_not_built_are_refused_in_one_line(tmp_path, clip, name, message):
+    torch.save({**clip, name: torch.ones(2)}, tmp_path / 'x.pt')
+    with pytest.raises(InputError, match=f'x.pt.* {message}.*: use a ViT CLIP') as caught:
+        load_image_tower(str(tmp_path / 'x.pt'))
+    assert '\n' not in str(caught.value)
