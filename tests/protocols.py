@@ -75,6 +75,9 @@ def values_in_force(cfg):
 
 def _data(cfg):
     resize = cfg.test_pipeline[1]
+    others = [step for step in cfg.test_pipeline if step is not resize]
+    others += [step for steps in cfg.tta_pipeline[1].transforms[1:] for step in steps]
+    assert resize.type == 'Resize' and not any('scale' in step for step in others)
     assert cfg.tta_pipeline[1].transforms[0] == [resize]
     assert cfg.test_dataloader.dataset.pipeline == cfg.test_pipeline
     dataset = copy.deepcopy(cfg.test_dataloader.dataset)
