@@ -245,7 +245,7 @@ def test_bad_checkpoints(bad, tmp_path):
     cut = tmp_path / 'cut.pt'
     with open(bad.clip_path, 'rb') as file:
         cut.write_bytes(file.read(1000))
-    assert 'cut.pt is a zip archive that is truncated' in bad.message(clip=cut)
+    assert 'cut.pt cannot be read' in bad.message(clip=cut)
     foreign = tmp_path / 'foreign.pt'
     torch.save({'backbone.weight': torch.zeros(1)}, foreign)
     assert 'foreign.pt is not a CLIP' in bad.message(clip=foreign)
