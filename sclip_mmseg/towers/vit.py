@@ -1,4 +1,4 @@
-"""The Vision Transformer of CLIP, OpenCLIP, MetaCLIP, DINO and DINOv2, in plain PyTorch.
+"""The Vision Transformer of CLIPs, DINOs, RADIO and PE-Spatial, in plain PyTorch.
 
 :mod:`.layouts` maps each family's checkpoints into it. A method (:mod:`..models.methods`) may run
 the blocks itself: :meth:`VisionTransformer.embed`, then each :class:`Block` as a whole or in its
