@@ -36,11 +36,13 @@ class PadSegDataPreProcessor(SegDataPreProcessor):
 
         Args:
             data: ``inputs``, a list of images ``[3, H, W]``, and optionally ``data_samples``.
-            training: See :class:`mmseg.models.SegDataPreProcessor`.
+            training: See :class:`mmseg.models.SegDataPreProcessor`; where no ``size`` is set, as
+                otherwise, which mmseg's ``benchmark.py`` asks for.
 
         Returns:
             ``inputs`` ``[B, 3, H, W]`` and ``data_samples``.
         """
+        training = training and (self.size or self.size_divisor) is not None
         if training or len({image.shape for image in data['inputs']}) == 1:
             return super().forward(data, training)
         data = self.cast_data(data)

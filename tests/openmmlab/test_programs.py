@@ -1,20 +1,26 @@
 """Programs, processes and configs of OpenMMLab around a segmentor of this package."""
 
 import multiprocessing
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import mmseg
+import numpy as np
 import pytest
 import torch
 from helpers import ROOT, build_model, load_config, metrics, run_test
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.apis import MMSegInferencer, inference_model, init_model
+from mmseg.registry import DATASETS
+from mmseg.structures import SegDataSample
 from mmseg.utils import get_classes
+from PIL import Image
 
 from sclip_mmseg import apis, run
+from sclip_mmseg.evaluation import evaluate
 from sclip_mmseg.utils import register_all_modules
 
 CONFIG = 'sclip_vit-b16_voc20'
@@ -200,3 +206,59 @@ def test_new_style_configs(clip_path, voc_root, image, tmp_path):
     new = inference_model(init_model(str(path), device='cpu'), image)
     old = inference_model(init_model(load_config(CONFIG, clip_path), device='cpu'), image)
     assert new.pred_sem_seg.data.equal(old.pred_sem_seg.data)
+
+
+TOOLS = Path(mmseg.__file__).with_name('.mim') / 'tools/analysis_tools'
+
+
+@pytest.fixture
+def config_file(clip_path, voc_root, tmp_path):
+    """A config whose CLIP and images are there, which programs without options can read."""
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        f"_base_ = 'sclip_mmseg::sclip/{CONFIG}.py'\n"
+        f'model = dict(image_encoder=dict(clip={clip_path!r}))\n'
+        f"root = '{voc_root}/VOCdevkit/VOC2012'\n"
+        'test_dataloader = dict(num_workers=0, dataset=dict(data_root=root))\n'
+    )
+    return path
+
+
+def test_mmseg_s_confusion_matrix_is_the_result_s(clip_path, voc_root, tmp_path):
+    cfg = load_config('sclip_vit-b16_voc21', clip_path)
+    cfg.test_dataloader.num_workers = 0
+    cfg.test_dataloader.dataset.data_root = str(voc_root / 'VOCdevkit/VOC2012')
+    result = evaluate(cfg, work_dir=tmp_path / 'work', out=tmp_path / 'out')
+    maps = [np.array(Image.open(path)) for path in sorted((tmp_path / 'out').iterdir())]
+    program = runpy.run_path(str(TOOLS / 'confusion_matrix.py'))
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    counted = program['calculate_confusion_matrix'](dataset, maps)
+    assert (counted == result.confusion()).all() and counted.any()
+
+
+def test_mmseg_s_benchmark_preprocesses_as_for_a_training(clip_path):
+    preprocess = build_model(load_config(CONFIG, clip_path)).data_preprocessor
+    images = [torch.randint(256, (3, 40, size), dtype=torch.uint8) for size in (50, 60)]
+    for batch in ([images[0]], images):
+        samples = [SegDataSample() for _ in batch]
+        expected = preprocess(dict(inputs=batch, data_samples=samples))['inputs']
+        data = dict(inputs=batch, data_samples=samples)
+        assert preprocess(data, training=True)['inputs'].equal(expected)
+
+
+def test_pictures_go_to_tensorboard(config_file, tmp_path):
+    pytest.importorskip('torch.utils.tensorboard', reason='tensorboard is not installed')
+    options = "visualizer.vis_backends=[{'type':'TensorboardVisBackend'}]"
+    arguments = '--show-dir', tmp_path / 'show', '--work-dir', tmp_path / 'work'
+    run_test(config_file, *arguments, '--cfg-options', options)
+    assert list((tmp_path / 'work').rglob('events.out.*')) or list(tmp_path.rglob('events.out.*'))
+
+
+def test_an_exported_encoder_runs_in_onnx_runtime(clip_path, tmp_path):
+    runtime = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnx')
+    model, images = build_model(load_config(CONFIG, clip_path)), torch.randn(1, 3, 64, 96)
+    path = str(tmp_path / 'encoder.onnx')
+    torch.onnx.export(model, (images,), path, input_names=['images'])
+    [found] = runtime.InferenceSession(path).run(None, {'images': images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), model(images), rtol=0, atol=1e-4)
