@@ -1,26 +1,21 @@
 """Programs, processes and configs of OpenMMLab around a segmentor of this package."""
 
 import multiprocessing
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import mmseg
-import numpy as np
 import pytest
 import torch
 from helpers import ROOT, build_model, load_config, metrics, run_test
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.apis import MMSegInferencer, inference_model, init_model
-from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from mmseg.utils import get_classes
-from PIL import Image
 
 from sclip_mmseg import apis, run
-from sclip_mmseg.evaluation import evaluate
 from sclip_mmseg.utils import register_all_modules
 
 CONFIG = 'sclip_vit-b16_voc20'
@@ -208,9 +203,6 @@ def test_new_style_configs(clip_path, voc_root, image, tmp_path):
     assert new.pred_sem_seg.data.equal(old.pred_sem_seg.data)
 
 
-TOOLS = Path(mmseg.__file__).with_name('.mim') / 'tools/analysis_tools'
-
-
 @pytest.fixture
 def config_file(clip_path, voc_root, tmp_path):
     """A config whose CLIP and images are there, which programs without options can read."""
@@ -222,18 +214,6 @@ def config_file(clip_path, voc_root, tmp_path):
         'test_dataloader = dict(num_workers=0, dataset=dict(data_root=root))\n'
     )
     return path
-
-
-def test_mmseg_s_confusion_matrix_is_the_result_s(clip_path, voc_root, tmp_path):
-    cfg = load_config('sclip_vit-b16_voc21', clip_path)
-    cfg.test_dataloader.num_workers = 0
-    cfg.test_dataloader.dataset.data_root = str(voc_root / 'VOCdevkit/VOC2012')
-    result = evaluate(cfg, work_dir=tmp_path / 'work', out=tmp_path / 'out')
-    maps = [np.array(Image.open(path)) for path in sorted((tmp_path / 'out').iterdir())]
-    program = runpy.run_path(str(TOOLS / 'confusion_matrix.py'))
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    counted = program['calculate_confusion_matrix'](dataset, maps)
-    assert (counted == result.confusion()).all() and counted.any()
 
 
 def test_mmseg_s_benchmark_preprocesses_as_for_a_training(clip_path):
