@@ -1,6 +1,7 @@
 """Pictures and videos as files."""
 
 import math
+import os
 import os.path as osp
 import warnings
 from contextlib import contextmanager
@@ -37,7 +38,12 @@ def check_picture(path: Union[str, Path]) -> None:
 def _check_file(path: Union[str, Path], kind: str) -> None:
     check_local(path)
     if osp.isdir(path):
-        raise InputError(f'{path} is a folder whose files cannot be read: name a {kind}')
+        try:
+            os.scandir(path).close()
+            reason = ''
+        except OSError:
+            reason = ' whose files cannot be read'
+        raise InputError(f'{path} is a folder{reason}: name a {kind}')
     if not osp.lexists(path):
         raise InputError(f'{kind} {path} does not exist')
     if not osp.exists(path):

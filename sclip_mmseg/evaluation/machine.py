@@ -10,6 +10,7 @@ import mmengine
 import mmseg
 import torch
 
+from ..registry import type_name
 from ..utils.errors import InputError
 from ..version import __version__
 
@@ -36,10 +37,14 @@ def describe_model(model: dict) -> dict[str, str | None]:
     encoder, head = model.get('image_encoder', {}), model.get('text_head', {})
     queries = head.get('embeddings') or head.get('queries')
     return dict(
-        method=encoder.get('method', {}).get('type') or encoder.get('type'),
+        method=_kind(encoder.get('method')) or _kind(encoder),
         weights=encoder.get('checkpoint') or encoder.get('clip'),
         queries=queries if isinstance(queries, str) else None,  # else a list of the config's own
     )
+
+
+def _kind(cfg: dict | None) -> str | None:
+    return type_name(cfg) if cfg and cfg.get('type') else None
 
 
 def peak_memory() -> int | None:

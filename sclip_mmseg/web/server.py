@@ -111,14 +111,22 @@ def serve(session: Session, bound: socket.socket, hosts: Hosts, address: str) ->
         import uvicorn
 
         class Server(uvicorn.Server):
-            def handle_exit(self, *args):
+            ended_by = signal.SIGINT
+
+            def handle_exit(self, sig, frame):
                 logging.getLogger('uvicorn.error').disabled = True  # of streams that are cut off
-                super().handle_exit(*args)
+                self.ended_by = sig
+                super().handle_exit(sig, frame)
 
         app = build_app(session, folder, hosts)
         config = uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1)
         print(address, flush=True)
-        Server(config).run([bound])
+        server = Server(config)
+        server.run([bound])
+        # uvicorn raises the signal again, but not where it came in time to prevent the start.
+        if server.ended_by == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + server.ended_by)
 
 
 def _end_by_signals() -> None:

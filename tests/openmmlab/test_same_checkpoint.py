@@ -12,6 +12,7 @@ from mmseg.registry import MODELS
 from safetensors.torch import save_file
 
 from sclip_mmseg import InputError, apis
+from sclip_mmseg.registry import in_scope
 
 CONFIG = 'sclip_vit-b16_voc20'
 KINDS = ['clip', 'safetensors', 'saved', 'saved_ddp', 'saved_meta', 'saved_safetensors', 'named']
@@ -24,7 +25,8 @@ def folder(tmp_path_factory):
     make_voc(folder, sizes=[(90, 120)])
     torch.save(seeded_clip(1), folder / 'clip.pt')
     save_file(dict_of_copies(seeded_clip(1)), folder / 'safetensors.safetensors')
-    weights = build_model(load_config(CONFIG, str(folder / 'clip.pt'))).state_dict()
+    with in_scope():  # which is set for each test, not for what several tests share
+        weights = build_model(load_config(CONFIG, str(folder / 'clip.pt'))).state_dict()
     torch.save(weights, folder / 'saved.pth')
     torch.save(
         OrderedDict((f'module.{k}', v) for k, v in weights.items()), folder / 'saved_ddp.pth'

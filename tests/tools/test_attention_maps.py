@@ -106,7 +106,7 @@ def test_bad_input(message, tmp_path):
     assert f'--points nan,2 {outside}' in message(points=['nan,2'])
     assert '--points 7 must be X,Y' in message(points=['7'])
     assert 'absent.jpg does not exist' in message(path=tmp_path / 'absent.jpg')
-    assert f'{tmp_path} does not exist' in message(path=tmp_path)
+    assert f'{tmp_path} is a folder: name a picture' in message(path=tmp_path)
     (tmp_path / 'broken.jpg').write_bytes(b'rubbish')
     assert 'broken.jpg cannot be read as a picture' in message(path=tmp_path / 'broken.jpg')
     assert 'nothing.py does not exist' in message('--configs', 'nothing.py')
