@@ -10,10 +10,8 @@ from torch import Tensor, nn
 
 from ..regions import Decided
 from ..registry import POSTPROCESSORS
-from ..towers.sam import PATCH, SIDE, SamImage, SamTower, resized
+from ..towers.sam import LOW, PATCH, SIDE, SamImage, SamTower, resized
 from ..utils.errors import InputError
-
-_LOW = 256
 
 
 class Prompts(NamedTuple):
@@ -141,10 +139,10 @@ class SAMRefinement(nn.Module):
 
     def mask_prompt(self, scores: Tensor, size: Tuple[int, int]) -> Tensor:
         """The mask prompt ``[256, 256]`` of a class's scores at half the size."""
-        low = resized(size, _LOW)
+        low = resized(size, LOW)
         prompt = F.interpolate(scores[None, None], low, mode='bilinear', align_corners=False)[0, 0]
         prompt = torch.where(prompt > self.coarse_thresh, self.mask_factor * prompt, 0)
-        return F.pad(prompt, (0, _LOW - low[1], 0, _LOW - low[0]))
+        return F.pad(prompt, (0, LOW - low[1], 0, LOW - low[0]))
 
 
 def to_sam(prompts: Prompts, half: Tuple[int, int]) -> Tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from .tensor_files import read_tensors
 
 SIDE = 1024  # of SAM's input
 PATCH = 16
-_LOW = 256  # side of mask prompts and of the decoder's masks
+LOW = 256  # side of mask prompts and of the decoder's masks
 
 # Meta's names → transformers', in this order.
 _NAMES = (

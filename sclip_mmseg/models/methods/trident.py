@@ -97,7 +97,7 @@ class Trident(ProxyCLIP, PictureMethod):
         sam: SamTower,
     ) -> Tensor:
         """See :class:`.base.Method`; the guidance, on SAM's grid."""
-        [image] = self._see(picture, sam) if not self.halves else self._see(picture, sam, False)
+        [image] = self._see(picture, sam, halves=False)
         rows = torch.arange(image.grid[0] * image.grid[1], device=sam.device).split(_ROWS)
         weights = torch.cat([self.guidance(sam, image, each) for each in rows])
         return unflatten_map(weights[None], image.grid)
