@@ -7,19 +7,20 @@ which importing the package brings.
 import difflib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import NamedTuple
 
 
 class Command(NamedTuple):
     """A subcommand: its program in ``tools/``, None for one of this file, and what it does."""
 
-    program: Optional[str]
+    program: str | None
     about: str
 
 
-COMMANDS: Dict[str, Command] = {
+COMMANDS: dict[str, Command] = {
     'segment': Command('demo.py', 'own classes on own pictures and videos'),
     'web': Command('web_demo.py', 'the same as a local web page'),
     'methods': Command(None, 'the methods with their papers; of one, its configs too'),
@@ -35,7 +36,7 @@ def end_at_once_if_interrupted() -> None:
     _load('utils/interrupt.py').end_at_once_if_interrupted()
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run a subcommand.
 
     Args:
@@ -95,7 +96,7 @@ def _hint(name: str, known: Sequence[str]) -> str:
     return f" (did you mean '{found[0]}'?)" if found else f': there are {", ".join(known)}'
 
 
-def _run(name: str, arguments: List[str]) -> None:
+def _run(name: str, arguments: list[str]) -> None:
     """Call ``main`` of a program as if it were started by itself."""
     folder = _load('utils/shipped.py').tools_dir()
     before, path = list(sys.argv), list(sys.path)
@@ -132,7 +133,7 @@ def _methods(arguments: Sequence[str]) -> str:
     return '\n'.join(lines)
 
 
-def _paper(pattern: str) -> Dict[str, str]:
+def _paper(pattern: str) -> dict[str, str]:
     """``Title`` and ``URL`` of the paper behind a method's configs."""
     import yaml
 

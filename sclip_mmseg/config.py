@@ -2,8 +2,8 @@
 
 import os.path as osp
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable
 
 from mmengine.config import Config
 

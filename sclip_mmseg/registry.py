@@ -1,6 +1,6 @@
 """The package's own registries; its other parts are in mmseg's."""
 
-from contextlib import _GeneratorContextManager
+from contextlib import AbstractContextManager
 
 from mmengine.registry import DefaultScope, Registry
 
@@ -21,7 +21,7 @@ def type_name(cfg: dict) -> str:
     return kind if isinstance(kind, str) else kind.__name__
 
 
-def in_scope() -> _GeneratorContextManager:
+def in_scope() -> AbstractContextManager:
     """Look names up in mmseg's registries, whatever the default scope of the process is."""
     return DefaultScope.overwrite_default_scope('mmseg')
 

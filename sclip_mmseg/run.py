@@ -6,7 +6,7 @@ Importing this package first lets mmseg run on mmcv-lite, and registers all that
 import os
 import os.path as osp
 import sys
-from typing import Any, Dict
+from typing import Any
 
 from sclip_mmseg.utils.program import as_program
 
@@ -17,7 +17,7 @@ sclip_mmseg was imported."""
 _SCRIPT = 'SCLIP_RUN_SCRIPT'  # by which processes that are spawned know the script
 
 
-def run_script(script: str, namespace: Dict[str, Any]) -> None:
+def run_script(script: str, namespace: dict[str, Any]) -> None:
     """Run a script as Python itself would run it.
 
     Args:
@@ -32,7 +32,7 @@ def run_script(script: str, namespace: Dict[str, Any]) -> None:
     exec(code, namespace)
 
 
-def main(namespace: Dict[str, Any]) -> None:
+def main(namespace: dict[str, Any]) -> None:
     """Run the script that the command line names.
 
     Args:

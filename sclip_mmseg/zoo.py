@@ -1,10 +1,9 @@
 """The shipped methods by name, and where their configs are."""
 
 from pathlib import Path
-from typing import Dict, Optional, Union
 
 #: Name → its configs below the folder of configs, a file per benchmark.
-METHODS: Dict[str, str] = {
+METHODS: dict[str, str] = {
     'clip': 'clip/clip_vit-b16_{}.py',
     'clip-resclip-protocol': 'clip/clip-resclip-protocol_vit-b16_{}.py',
     'maskclip': 'maskclip/maskclip_vit-b16_{}.py',
@@ -46,12 +45,12 @@ TOY_NOTICE = (
 )
 
 
-def is_toy(clip: Union[str, Path, None]) -> bool:
+def is_toy(clip: str | Path | None) -> bool:
     """Whether a CLIP is the toy CLIP of a clone, by its file's name."""
     return clip is not None and Path(clip).name == 'toy_clip.safetensors'
 
 
-def default_method(clip: Optional[str]) -> str:
+def default_method(clip: str | None) -> str:
     """The method for own pictures where none is asked for."""
     return TOY_METHOD if is_toy(clip) else DEFAULT_METHOD
 

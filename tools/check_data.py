@@ -10,8 +10,8 @@ import argparse
 import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 NAMES = sorted({path.stem for path in CONFIGS.glob('_base_/datasets/*.py')} - {'benchmark'})
@@ -19,7 +19,7 @@ _SHOWN = 12  # pictures on a contact sheet
 _LISTED = 10  # problems printed one by one
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('benchmark', nargs='+', choices=[*NAMES, 'all'])
@@ -136,7 +136,7 @@ def draw_sheet(infos: list, dataset, target: Path) -> None:
     print(f'  contact sheet: {target.resolve()}')
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Check all that is asked for; exit with 1 if anything is wrong."""
     args = parse_args(argv)
     if args.data_root:

@@ -8,13 +8,13 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
 import argparse
 import os.path as osp
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 from mmengine.config import DictAction
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     print(f'written to {args.out.resolve()}')
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run, or say in one line what is wrong."""
     args = parse_args(argv)
     from sclip_mmseg.utils.program import as_program

@@ -8,12 +8,12 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
 import argparse
 import os.path as osp
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from mmengine.config import DictAction
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Build the config's text head and save what it holds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file with the queries, templates and CLIP')

@@ -12,13 +12,13 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
 
 from mmengine.config import DictAction
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     print(f'{pattern}: {made} maps made, {len(images) - made} were there')
 
 
-def read_benchmark(config: str, cfg_options: dict) -> Tuple[List[Path], Optional[str]]:
+def read_benchmark(config: str, cfg_options: dict) -> tuple[list[Path], str | None]:
     """The images of a config's dataset, and where the config expects their maps.
 
     Raises:
@@ -121,7 +121,7 @@ def check_options(name: str, options: dict) -> None:
             raise InputError(f'--options {key}: {name} takes {", ".join(known)}{hint}')
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Make the maps, or say in one line what is wrong."""
     args = parse_args(argv)
     from sclip_mmseg.utils.program import as_program

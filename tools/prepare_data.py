@@ -10,15 +10,15 @@ import argparse
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Optional, Sequence
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 NAMES = sorted({path.stem for path in CONFIGS.glob('_base_/datasets/*.py')} - {'benchmark'})
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('benchmark', nargs='+', choices=[*NAMES, 'all'])
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> None:
         sys.exit(f'not prepared: {", ".join(failed)}')
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Prepare all that is asked for; exit with 1 if anything is missing."""
     args = parse_args(argv)
     from sclip_mmseg.utils.program import as_program

@@ -8,12 +8,12 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
 import argparse
 import os
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from mmengine.config import DictAction
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Evaluate a training-free segmentor')
     parser.add_argument(
@@ -60,7 +60,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the evaluation; of wrong input, say in one line what is wrong."""
     options = vars(parse_args(argv))
     os.environ.setdefault('LOCAL_RANK', str(options.pop('local_rank')))

@@ -15,8 +15,8 @@ import argparse
 import math
 import os
 import os.path as osp
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,7 @@ from sclip_mmseg.utils.program import as_program
 IGNORED = 255
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config of the benchmark, see configs/ablations')
@@ -93,7 +93,7 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def training_split(dataset: dict) -> Dict[str, str]:
+def training_split(dataset: dict) -> dict[str, str]:
     """Options that turn a dataset's ``ann_file`` and ``data_prefix`` to the training split."""
     values = {f'data_prefix.{key}': value for key, value in dataset.get('data_prefix', {}).items()}
     values['ann_file'] = dataset.get('ann_file', '')
@@ -131,7 +131,7 @@ def build_model(cfg: Config) -> nn.Module:
     return model.to(get_device())
 
 
-def load_images(cfg: Config, count: int, generator: torch.Generator) -> List[dict]:
+def load_images(cfg: Config, count: int, generator: torch.Generator) -> list[dict]:
     """Draw images from the training split and run the config's pipeline on them.
 
     Returns:
@@ -160,7 +160,7 @@ def _load_image(dataset, index: int) -> dict:
     return dict(path=sample.img_path, image=image, label=label)
 
 
-def random_window(size: Size, crop: Optional[Size], generator: torch.Generator) -> Window:
+def random_window(size: Size, crop: Size | None, generator: torch.Generator) -> Window:
     """A window at a random place of an image; all of it along a side that is shorter, or None."""
     ends = []
     for side, length in zip(size, crop or size):
@@ -337,7 +337,7 @@ def train(cfg: Config, args: argparse.Namespace) -> Path:
     return out
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Learn a projection and write it."""
     args = parse_args(argv)
     with as_program(interrupted='go on with --resume'):

@@ -9,13 +9,13 @@ if __name__ == '__main__':  # before all imports, which take seconds
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Optional, Sequence
 
 LARGEST = 50_000_000  # pixels of a picture, see sclip_mmseg.web.session
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -35,7 +35,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Serve, or say in one line what is wrong."""
     args = parse_args(argv)
     if find_spec('gradio') is None:

@@ -1,6 +1,6 @@
 """Pictures that a caller holds in memory."""
 
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -14,7 +14,7 @@ _MODES = ('RGB', 'RGBA', 'L', 'LA', 'P', 'PA', '1')
 _WANTED = 'uint8 [H, W, 3], 0 to 255'
 
 
-def to_bgr(image: Any, channels: Optional[str]) -> np.ndarray:
+def to_bgr(image: Any, channels: str | None) -> np.ndarray:
     """Bring an array or a PIL image to what a file of the same picture is read as.
 
     Args:

@@ -3,12 +3,12 @@
 import csv
 import warnings
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Union
 
 import cv2
 import numpy as np
@@ -42,7 +42,7 @@ from .segment import Segmentation, build_segmentor, segment_array
 
 AREAS = 'areas.csv'
 _LISTED = 10  # failures in the error at the end
-Paths = Union[str, Path, Sequence[Union[str, Path]]]
+Paths = str | Path | Sequence[str | Path]
 
 
 @dataclass
@@ -59,10 +59,10 @@ class FileResult:
     path: Path
     overlay: Path
     labels: Path
-    pixels: Dict[str, int]
+    pixels: dict[str, int]
 
     @property
-    def areas(self) -> Dict[str, float]:
+    def areas(self) -> dict[str, float]:
         """Share that each class covers, 0 to 1, the largest first."""
         total = sum(self.pixels.values())
         shares = {name: count / total for name, count in self.pixels.items()}
@@ -72,16 +72,16 @@ class FileResult:
 def segment_files(
     inputs: Paths,
     classes: Queries,
-    background: Union[bool, Sequence[str]] = False,
-    method: Optional[str] = None,
-    out: Union[str, Path] = 'segmented',
-    clip: Optional[str] = None,
-    device: Optional[str] = None,
-    cfg_options: Optional[dict] = None,
-    on_result: Optional[Callable[[FileResult], None]] = None,
-    regions: Union[str, dict, None] = None,
+    background: bool | Sequence[str] = False,
+    method: str | None = None,
+    out: str | Path = 'segmented',
+    clip: str | None = None,
+    device: str | None = None,
+    cfg_options: dict | None = None,
+    on_result: Callable[[FileResult], None] | None = None,
+    regions: str | dict | None = None,
     on_progress: Callable[[str], None] = lambda text: None,
-) -> List[FileResult]:
+) -> list[FileResult]:
     """Segment pictures and videos into own classes and write what was found.
 
     For each input ``NAME_overlay.jpg`` and ``NAME_labels.png``, of a video ``NAME_overlay.mp4`` (of
@@ -121,7 +121,7 @@ def segment_files(
     listed = find_file(classes) if isinstance(classes, str) else None
     check_targets([Path(out) / AREAS, *stems], [*files, *([listed] if listed else [])])
     make_folder(Path(out), 'name another folder (out, --out)')
-    errors: Dict[Path, str] = {}
+    errors: dict[Path, str] = {}
 
     def skip(path: Path, reason: str) -> None:
         errors[path] = reason.replace('\n', '\\n')  # of a name: it stays one line
@@ -144,7 +144,7 @@ def segment_files(
     on_progress(f'{words}; reading weights')
     options = {'model.test_cfg.seg_logits': False, **(cfg_options or {})}
     model = build_segmentor(classes, background, method, clip, device, options, regions)
-    results: List[FileResult] = []
+    results: list[FileResult] = []
     progress = Progress(len(usable), 'files')
     with (
         _stop_explained(Path(out), results, len(files)),
@@ -189,7 +189,7 @@ def _is_below(folder: Path, path: Path) -> bool:
     return folder.resolve() in path.resolve().parents
 
 
-def _raise_errors(errors: Dict[Path, str], files: Sequence[Path]) -> None:
+def _raise_errors(errors: dict[Path, str], files: Sequence[Path]) -> None:
     """Name the files that were skipped, out of all.
 
     Raises:
@@ -201,7 +201,7 @@ def _raise_errors(errors: Dict[Path, str], files: Sequence[Path]) -> None:
 
 
 @contextmanager
-def _stop_explained(out: Path, results: List[FileResult], total: int) -> Iterator[None]:
+def _stop_explained(out: Path, results: list[FileResult], total: int) -> Iterator[None]:
     """Let an interruption and a full disk say how many files are done."""
     try:
         yield

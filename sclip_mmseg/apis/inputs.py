@@ -5,8 +5,8 @@ import os.path as osp
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Iterable, List, Sequence, Union
 
 from ..utils.errors import InputError, join_first
 
@@ -33,12 +33,12 @@ _LISTED = 10  # files in a warning
 _ADDRESS = re.compile(r'(https?|ftps?):/', re.IGNORECASE)  # one slash is left by pathlib
 
 
-def is_video(path: Union[str, Path]) -> bool:
+def is_video(path: str | Path) -> bool:
     """Whether a file is a video, by its suffix."""
     return Path(path).suffix.lower() in VIDEOS
 
 
-def find_media(paths: Sequence[Path]) -> List[Path]:
+def find_media(paths: Sequence[Path]) -> list[Path]:
     """Files as given, and the pictures and videos below folders, in order, each once.
 
     Hidden files and folders, and results of earlier runs, are left out. A folder that cannot be
@@ -64,7 +64,7 @@ def find_media(paths: Sequence[Path]) -> List[Path]:
     return list(found.values())
 
 
-def _find_inside(root: Path) -> List[Path]:
+def _find_inside(root: Path) -> list[Path]:
     """Pictures and videos below a folder, and folders in it that cannot be listed, in order."""
     found, unread, links = [], [], []
     for folder, folders, names in os.walk(root, onerror=lambda error: found.append(error.filename)):
@@ -89,7 +89,7 @@ def _find_inside(root: Path) -> List[Path]:
     return sorted(map(Path, found))
 
 
-def check_local(path: Union[str, Path]) -> None:
+def check_local(path: str | Path) -> None:
     """Check that a path is no address of the internet.
 
     Raises:
@@ -99,7 +99,7 @@ def check_local(path: Union[str, Path]) -> None:
         raise InputError(f'{path} is an address: download it, and give the file')
 
 
-def output_names(files: Sequence[Path], inputs: Sequence[Path]) -> List[Path]:
+def output_names(files: Sequence[Path], inputs: Sequence[Path]) -> list[Path]:
     """Where each file's results go below the output folder, laid out as the inputs are.
 
     Args:
@@ -115,7 +115,7 @@ def output_names(files: Sequence[Path], inputs: Sequence[Path]) -> List[Path]:
     roots = [next((r for r in inputs if r.is_dir() and r in f.parents), f.parent) for f in files]
     whole = [path.relative_to(root) for path, root in zip(files, roots)]
     names = [name.with_suffix('') for name in whole]
-    previous: List[Path] = []
+    previous: list[Path] = []
     while names != previous:  # a suffix may in turn make a name that another file has
         previous, counts = names, Counter(names)
         names = [long if counts[name] > 1 else name for name, long in zip(names, whole)]

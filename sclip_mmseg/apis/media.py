@@ -4,9 +4,9 @@ import math
 import os
 import os.path as osp
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator, Tuple, Union
 
 import cv2
 import mmcv
@@ -21,7 +21,7 @@ _LARGEST_JPEG = 65500  # pixels of a side
 _JPEG = dict(quality=92, subsampling=0)  # whole colours, for names on plates
 
 
-def check_picture(path: Union[str, Path]) -> None:
+def check_picture(path: str | Path) -> None:
     """Check what can be known of a picture before its pixels are read.
 
     Raises:
@@ -35,7 +35,7 @@ def check_picture(path: Union[str, Path]) -> None:
         )
 
 
-def _check_file(path: Union[str, Path], kind: str) -> None:
+def _check_file(path: str | Path, kind: str) -> None:
     check_local(path)
     if osp.isdir(path):
         try:
@@ -59,7 +59,7 @@ def _check_file(path: Union[str, Path], kind: str) -> None:
         raise InputError(f'{path} cannot be read as a {kind}: it is empty')
 
 
-def read_picture(path: Union[str, Path]) -> np.ndarray:
+def read_picture(path: str | Path) -> np.ndarray:
     """Read a picture, turned upright, as BGR, uint8 ``[H, W, 3]``.
 
     Raises:
@@ -103,7 +103,7 @@ def write_overlay(stem: Path, image: np.ndarray) -> Path:
     return path
 
 
-def count_pixels(path: Union[str, Path]) -> float:
+def count_pixels(path: str | Path) -> float:
     """Pixels of a picture by its header: it is not read.
 
     Returns:
@@ -120,7 +120,7 @@ def count_pixels(path: Union[str, Path]) -> float:
         return 0
 
 
-def open_video(path: Union[str, Path]) -> mmcv.VideoReader:
+def open_video(path: str | Path) -> mmcv.VideoReader:
     """Open a video.
 
     Raises:
@@ -136,7 +136,7 @@ def open_video(path: Union[str, Path]) -> mmcv.VideoReader:
     return video
 
 
-def _check_name(path: Union[str, Path]) -> None:
+def _check_name(path: str | Path) -> None:
     """Refuse names that OpenCV's videos cannot have."""
     try:
         str(path).encode()
@@ -160,7 +160,7 @@ def read_frames(video: mmcv.VideoReader) -> Iterator[np.ndarray]:
 
 @contextmanager
 def video_writer(
-    path: Path, fps: float, size: Tuple[int, int]
+    path: Path, fps: float, size: tuple[int, int]
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Write a video, MPEG-4, of even sides: odd ones get a pixel more.
 

@@ -1,9 +1,9 @@
 """Region maps as files: what ``tools/make_region_masks.py`` does."""
 
 import io
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Callable, Optional, Sequence, Union
 
 import numpy as np
 from PIL import Image
@@ -51,7 +51,7 @@ def make_region_maps(
     return sum(results)
 
 
-def _make(files: RegionFiles, generator: Generator, image: Path) -> Union[bool, str]:
+def _make(files: RegionFiles, generator: Generator, image: Path) -> bool | str:
     """Make a picture's map; tell whether there was none, or what is wrong with the picture."""
     target = files.path(str(image))
     if target.is_file() and _is_whole(files, image):
@@ -77,7 +77,7 @@ def _is_whole(files: RegionFiles, image: Path) -> bool:
     return False
 
 
-def _size(path: Path) -> Optional[tuple]:
+def _size(path: Path) -> tuple | None:
     """Height and width of a picture as it lies in the file; None where it cannot be read."""
     try:
         with Image.open(path) as image:

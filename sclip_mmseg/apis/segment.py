@@ -1,11 +1,11 @@
 """Own classes on own pictures, in one call."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -54,23 +54,23 @@ class Segmentation:
     """
 
     labels: np.ndarray
-    scores: Optional[np.ndarray]
+    scores: np.ndarray | None
     class_names: Sequence[str]
-    palette: List[List[int]]
+    palette: list[list[int]]
 
     @property
-    def pixels(self) -> Dict[str, int]:
+    def pixels(self) -> dict[str, int]:
         """Number of pixels of each class."""
         counts = np.bincount(self.labels.flatten(), minlength=len(self.class_names))
         return dict(zip(self.class_names, counts.tolist()))
 
     @property
-    def areas(self) -> Dict[str, float]:
+    def areas(self) -> dict[str, float]:
         """Share of the picture that each class covers, 0 to 1."""
         return {name: count / self.labels.size for name, count in self.pixels.items()}
 
 
-def list_methods() -> List[str]:
+def list_methods() -> list[str]:
     """Names of the methods that :func:`build_segmentor` knows."""
     return list(METHODS)
 
@@ -83,13 +83,13 @@ def is_trained(method: str) -> bool:
 
 def build_segmentor(
     classes: Queries,
-    background: Union[bool, str, Sequence[str]] = False,
-    method: Optional[str] = None,
-    clip: Optional[str] = None,
-    device: Optional[str] = None,
-    cfg_options: Optional[dict] = None,
-    regions: Union[str, dict, None] = None,
-    share: Optional[CLIPSegmentor] = None,
+    background: bool | str | Sequence[str] = False,
+    method: str | None = None,
+    clip: str | None = None,
+    device: str | None = None,
+    cfg_options: dict | None = None,
+    regions: str | dict | None = None,
+    share: CLIPSegmentor | None = None,
 ) -> CLIPSegmentor:
     """Build a segmentor for own classes.
 
@@ -191,7 +191,7 @@ def build_segmentor(
 
 
 def with_classes(
-    model: CLIPSegmentor, classes: Queries, background: Union[bool, Sequence[str]] = False
+    model: CLIPSegmentor, classes: Queries, background: bool | Sequence[str] = False
 ) -> CLIPSegmentor:
     """The segmentor of other classes: the towers stay, only new queries are encoded.
 
@@ -209,7 +209,7 @@ def with_classes(
     return build_segmentor(classes, background, **model.arguments, share=model)
 
 
-def _read_config(method: str) -> Tuple[Config, Dict[str, float]]:
+def _read_config(method: str) -> tuple[Config, dict[str, float]]:
     """A method's config, and the published values of its own background by dotted keys."""
     published = Config.fromfile(config_of(method, WITH_BACKGROUND))
     own = {
@@ -247,11 +247,11 @@ def _check_queries(text_head: dict, queries: Sequence[Sequence[str]]) -> None:
             )
 
 
-def _quote(words: Optional[Sequence[str]]) -> str:
+def _quote(words: Sequence[str] | None) -> str:
     return f"'{', '.join(words)}'" if words else 'none'
 
 
-def _background_words(queries: Sequence[str]) -> List[str]:
+def _background_words(queries: Sequence[str]) -> list[str]:
     """The published words, without those that would always win over a class of the same name."""
     taken = set(map(tokens_of, queries))
     return [word for word in load_queries('voc21').by_class[0] if tokens_of(word) not in taken]
@@ -280,9 +280,9 @@ def parse_classes(text: str) -> Queries:
 
 def segment(
     model: CLIPSegmentor,
-    image: Union[str, Path, np.ndarray, Image.Image],
-    regions: Optional[np.ndarray] = None,
-    channels: Optional[str] = None,
+    image: str | Path | np.ndarray | Image.Image,
+    regions: np.ndarray | None = None,
+    channels: str | None = None,
 ) -> Segmentation:
     """Segment a picture.
 
@@ -314,8 +314,8 @@ def segment(
 def segment_array(
     model: CLIPSegmentor,
     image: np.ndarray,
-    path: Optional[str] = None,
-    regions: Optional[np.ndarray] = None,
+    path: str | None = None,
+    regions: np.ndarray | None = None,
 ) -> Segmentation:
     """Segment a picture that has been read.
 

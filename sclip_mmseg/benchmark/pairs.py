@@ -1,6 +1,6 @@
 """Which pairs of method and benchmark there are."""
 
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 from ..datasets.benchmarks import BENCHMARKS
 from ..utils.errors import InputError
@@ -17,10 +17,10 @@ CHECKPOINTS = {'vit-l14': 'ViT-L/14'}
 
 
 def find_pairs(
-    methods: Optional[Sequence[str]] = None,
-    benchmarks: Optional[Sequence[str]] = None,
+    methods: Sequence[str] | None = None,
+    benchmarks: Sequence[str] | None = None,
     backbone: str = 'vit-b16',
-) -> List[Pair]:
+) -> list[Pair]:
     """List what is asked for, with the published numbers.
 
     Args:

@@ -1,8 +1,8 @@
 """The published numbers, all in one table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Dict, Optional, Sequence, Tuple
 
 from mmengine.fileio import load
 
@@ -35,14 +35,14 @@ class PublishedRow:
     name: str
     backbone: str
     source: Source
-    mIoU: Dict[str, float] = field(default_factory=dict)
-    configs: Optional[str] = None
+    mIoU: dict[str, float] = field(default_factory=dict)
+    configs: str | None = None
     unchecked: Sequence[str] = ()
     note: str = ''
 
 
 @cache
-def load_published() -> Tuple[PublishedRow, ...]:
+def load_published() -> tuple[PublishedRow, ...]:
     """Read ``configs/published.yml``, once."""
     table = load(configs_dir() / 'published.yml')
     sources = {key: Source(**value) for key, value in table['sources'].items()}
@@ -50,7 +50,7 @@ def load_published() -> Tuple[PublishedRow, ...]:
     return tuple(PublishedRow(**row) for row in rows)
 
 
-def published_row(method: str, backbone: str) -> Optional[PublishedRow]:
+def published_row(method: str, backbone: str) -> PublishedRow | None:
     """The row that a method's configs are to give, None if there is none.
 
     Args:

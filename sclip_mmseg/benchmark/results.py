@@ -1,9 +1,10 @@
 """A table of methods and benchmarks against the published numbers, in several formats."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any
 
 import mmengine
 
@@ -36,16 +37,16 @@ class Pair:
     backbone: str = 'vit-b16'
     status: str = 'open'
     reason: str = ''
-    mIoU: Optional[float] = None
-    aAcc: Optional[float] = None
-    mAcc: Optional[float] = None
-    published: Optional[float] = None
-    images: Optional[int] = None
-    seconds_per_image: Optional[float] = None
-    peak_memory: Optional[int] = None
+    mIoU: float | None = None
+    aAcc: float | None = None
+    mAcc: float | None = None
+    published: float | None = None
+    images: int | None = None
+    seconds_per_image: float | None = None
+    peak_memory: int | None = None
     weights: str = ''
     queries: str = ''
-    circumstances: Dict[str, Any] = field(default_factory=dict)
+    circumstances: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -64,14 +65,14 @@ class Pair:
         self.circumstances = {key: meta[key] for key in about if key in meta}
 
     @property
-    def difference(self) -> Optional[float]:
+    def difference(self) -> float | None:
         """Measured less published mIoU."""
         if self.mIoU is None or self.published is None:
             return None
         return round(self.mIoU - self.published, 2)
 
 
-def write_results(folder: Path, results: Sequence[Pair], about: Dict[str, Any]) -> None:
+def write_results(folder: Path, results: Sequence[Pair], about: dict[str, Any]) -> None:
     """Write ``results.md``, ``results.csv``, ``results.json`` and ``results.png``.
 
     Args:
@@ -92,7 +93,7 @@ def write_results(folder: Path, results: Sequence[Pair], about: Dict[str, Any]) 
     draw_results(results, folder / 'results.png')
 
 
-def write_classes(folder: Path, name: str, classes: Dict[str, Dict[str, float]]) -> None:
+def write_classes(folder: Path, name: str, classes: dict[str, dict[str, float]]) -> None:
     """Write IoU and accuracy of each class to ``NAME.csv``.
 
     Args:
@@ -107,7 +108,7 @@ def write_classes(folder: Path, name: str, classes: Dict[str, Dict[str, float]])
         writer.writerows({'class': name, **values} for name, values in classes.items())
 
 
-def to_markdown(results: Sequence[Pair], about: Dict[str, Any]) -> str:
+def to_markdown(results: Sequence[Pair], about: dict[str, Any]) -> str:
     """Format a table of mIoU, one of time and memory, and lists of what is not there."""
     methods = list(dict.fromkeys(result.method for result in results))
     benchmarks = list(dict.fromkeys(result.benchmark for result in results))
@@ -137,7 +138,7 @@ def to_markdown(results: Sequence[Pair], about: Dict[str, Any]) -> str:
     return '\n'.join(text) + '\n'
 
 
-def _cell(result: Optional[Pair]) -> str:
+def _cell(result: Pair | None) -> str:
     if result is None:
         return ''
     published = '' if result.published is None else f'{result.published:g}'
@@ -148,7 +149,7 @@ def _cell(result: Optional[Pair]) -> str:
     return f'{result.mIoU:.2f} ({published}, {result.difference:+.2f})'
 
 
-def _cost(result: Pair) -> List[str]:
+def _cost(result: Pair) -> list[str]:
     seconds = result.seconds_per_image
     return [
         f'{result.method}, {result.benchmark}',
@@ -158,7 +159,7 @@ def _cost(result: Pair) -> List[str]:
     ]
 
 
-def _table(head: Sequence[str], rows) -> List[str]:
+def _table(head: Sequence[str], rows) -> list[str]:
     lines = [head, ['---'] * len(head), *rows]
     return ['| ' + ' | '.join(line) + ' |' for line in lines]
 

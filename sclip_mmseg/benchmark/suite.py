@@ -7,9 +7,10 @@ import hashlib
 import json
 import os
 import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any
 
 from mmengine.config import DictAction
 from mmengine.registry import init_default_scope

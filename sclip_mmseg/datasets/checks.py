@@ -2,7 +2,8 @@
 
 import os.path as osp
 import warnings
-from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
@@ -121,7 +122,7 @@ def check_labels(dataset: BaseDataset, ignored: Collection[int] = ()) -> None:
     classes = dataset.metainfo['classes']
     ignored = ignored or (dataset.ignore_index,)
     load = StoredIdsLoader(dataset.ignore_index, **_decoding(dataset, LoadAnnotations))
-    ids: Set[int] = set()
+    ids: set[int] = set()
     count = min(len(dataset), _SAMPLED_LABELS)
     first = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
     for number, index in enumerate([*first, *set(range(len(dataset))).difference(first)]):
@@ -178,7 +179,7 @@ def check_ignored(dataset: BaseDataset, ignored: Collection[int]) -> None:
 
 def _check_ids(
     label: np.ndarray, dataset: BaseDataset, path: str, ignored: Collection[int]
-) -> Set[int]:
+) -> set[int]:
     """Find the ids of a label map, integers of any shape; all must be classes or ignored."""
     num_classes = len(dataset.metainfo['classes'])
     if label.size and 0 <= label.min() and label.max() < 1 << 16:
@@ -265,7 +266,7 @@ def _tensors(results: dict) -> Iterator[Tensor]:
             yield sample.gt_sem_seg.data
 
 
-def _check_readable(dataset: BaseDataset, image: str, label: Optional[str]) -> None:
+def _check_readable(dataset: BaseDataset, image: str, label: str | None) -> None:
     """Read the files of a sample that was not loaded, to tell a broken file from a mistake in code.
 
     Raises:
@@ -281,7 +282,7 @@ def _check_readable(dataset: BaseDataset, image: str, label: Optional[str]) -> N
             raise InputError(f'cannot load {path}: {error}') from error
 
 
-def _decoding(dataset: BaseDataset, loader: type) -> Dict[str, Any]:
+def _decoding(dataset: BaseDataset, loader: type) -> dict[str, Any]:
     """How a dataset's pipeline reads files with a loader of mmcv or mmseg."""
     for step in _steps(dataset):
         if isinstance(step, loader):
@@ -318,7 +319,7 @@ def check_classes(dataset: BaseDataset, num_classes: int, background: Background
     Raises:
         InputError: If the numbers differ, or class 0 is not a background but needs to be.
     """
-    classes: List[str] = dataset.metainfo['classes']
+    classes: list[str] = dataset.metainfo['classes']
     name = type(dataset).__name__
     without_query = background is Background.NO_QUERY
     if without_query and classes[0] != 'background':

@@ -7,7 +7,7 @@ not turned; mmseg narrows the ids of labels to 8 bits.
 import copy
 import io
 import warnings
-from typing import Any, List, Optional
+from typing import Any
 
 import mmcv
 import numpy as np
@@ -42,7 +42,7 @@ class CheckedImageLoader(LoadImageFromFile):
         super().__init__(**kwargs)
         self.reads_again = reads_again
 
-    def transform(self, results: dict) -> Optional[dict]:
+    def transform(self, results: dict) -> dict | None:
         """Load the image of a sample."""
         path, said = results['img_path'], []
         try:
@@ -64,7 +64,7 @@ class CheckedImageLoader(LoadImageFromFile):
         except OSError:  # the loader has told, or has been told to ignore it
             return b''
 
-    def _check_values(self, path: str, content: bytes, said: List[str]) -> None:
+    def _check_values(self, path: str, content: bytes, said: list[str]) -> None:
         if self.imdecode_backend != 'cv2' or self.color_type == 'unchanged':
             return
         if flaw := find_flaw(content, said):

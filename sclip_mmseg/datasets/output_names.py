@@ -1,11 +1,11 @@
 """What files that are made of images are called."""
 
 import os.path as osp
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, Sequence
 
 
-def name_outputs(paths: Sequence[str]) -> Dict[str, str]:
+def name_outputs(paths: Sequence[str]) -> dict[str, str]:
     """A name for what is made of each image, which no other image has.
 
     Args:

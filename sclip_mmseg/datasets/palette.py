@@ -2,13 +2,12 @@
 
 from functools import lru_cache
 from itertools import product
-from typing import List, Tuple
 
 import cv2
 import numpy as np
 
 
-def voc_palette(num_classes: int) -> List[List[int]]:
+def voc_palette(num_classes: int) -> list[list[int]]:
     """PASCAL VOC's colour map: distinct colours, black first.
 
     The bits of a class id are dealt out in turn to red, green and blue, from the highest bit of
@@ -38,7 +37,7 @@ _BRIGHT = (
 )
 
 
-def bright_palette(num_classes: int) -> List[List[int]]:
+def bright_palette(num_classes: int) -> list[list[int]]:
     """Colours that are seen on photographs: bright, and as unlike one another as may be.
 
     The first are chosen by eye; each further one is the bright colour that is furthest from all
@@ -55,7 +54,7 @@ def bright_palette(num_classes: int) -> List[List[int]]:
 
 
 @lru_cache(maxsize=8)
-def _bright_colors(count: int) -> Tuple[Tuple[int, int, int], ...]:
+def _bright_colors(count: int) -> tuple[tuple[int, int, int], ...]:
     if count <= len(_BRIGHT):
         return _BRIGHT[:count]
     levels = range(0, 256, 15)

@@ -1,12 +1,13 @@
 """Datasets that are made of others, and where their files lie."""
 
+from collections.abc import Callable
 from functools import wraps
-from typing import Any, Callable, List
+from typing import Any
 
 from mmengine.dataset import BaseDataset
 
 
-def parts_of(dataset: Any) -> List[Any]:
+def parts_of(dataset: Any) -> list[Any]:
     """The datasets that a wrapper such as ``ConcatDataset`` is made of, or the one itself.
 
     Args:

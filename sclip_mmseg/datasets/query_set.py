@@ -3,10 +3,10 @@
 import html
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from mmseg.registry import DATASETS
 
@@ -16,7 +16,7 @@ from ..utils.tokens import encode, special_tokens
 from .palette import voc_palette
 from .shipped_queries import QUERY_LISTS, program_of
 
-Queries = Union[str, Sequence[Union[str, Sequence[str]]]]
+Queries = str | Sequence[str | Sequence[str]]
 
 _MOST = 65535  # queries, as label maps have 16 bits at most
 _LONGEST = 1000  # characters of a query, of whose tokens CLIP reads 75
@@ -37,10 +37,10 @@ class QuerySet:
         palette: K RGB triples.
     """
 
-    queries: Tuple[str, ...]
-    class_ids: Tuple[int, ...]
-    class_names: Tuple[str, ...]
-    palette: List[List[int]]
+    queries: tuple[str, ...]
+    class_ids: tuple[int, ...]
+    class_names: tuple[str, ...]
+    palette: list[list[int]]
 
     @property
     def num_classes(self) -> int:
@@ -48,9 +48,9 @@ class QuerySet:
         return len(self.class_names)
 
     @property
-    def by_class(self) -> List[List[str]]:
+    def by_class(self) -> list[list[str]]:
         """The queries of each class, K lists."""
-        groups: List[List[str]] = [[] for _ in self.class_names]
+        groups: list[list[str]] = [[] for _ in self.class_names]
         for query, class_id in zip(self.queries, self.class_ids):
             groups[class_id].append(query)
         return groups
@@ -118,12 +118,12 @@ def load_queries(queries: Queries, warn: bool = True) -> QuerySet:
     return query_set
 
 
-def split_lines(text: str) -> List[str]:
+def split_lines(text: str) -> list[str]:
     """The classes of a text: separated by line breaks and semicolons, empty lines left out."""
     return [name for line in text.splitlines() if line.strip() for name in split_classes(line)]
 
 
-def split_classes(line: str) -> List[str]:
+def split_classes(line: str) -> list[str]:
     """The classes of a line: separated by semicolons; after the last one there may be another.
 
     The semicolon of an HTML entity, such as ``&amp;``, is a part of it.
@@ -134,7 +134,7 @@ def split_classes(line: str) -> List[str]:
     return names
 
 
-def _split(line: str) -> List[str]:
+def _split(line: str) -> list[str]:
     names = ['']
     for part in _SEMICOLON.split(line.translate(_SEPARATORS)):
         if part.endswith(';') and html.unescape(html.unescape(part)).endswith(';'):
@@ -145,13 +145,13 @@ def _split(line: str) -> List[str]:
     return names
 
 
-def split_synonyms(text: str) -> List[str]:
+def split_synonyms(text: str) -> list[str]:
     """The synonyms of a class: separated by commas."""
     return text.translate(_SEPARATORS).split(',')
 
 
 @lru_cache(maxsize=1 << 16)
-def tokens_of(query: str) -> Tuple[int, ...]:
+def tokens_of(query: str) -> tuple[int, ...]:
     """What CLIP reads of a query: two of the same tokens are one and the same to it."""
     return tuple(encode(query))
 
@@ -171,7 +171,7 @@ def _load_shipped(name: str) -> QuerySet:
     return QuerySet(*_flatten(classes), names, palette)
 
 
-def _read_lines(path: Path) -> List[str]:
+def _read_lines(path: Path) -> list[str]:
     if path.stat().st_size > _LARGEST:
         raise InputError(f'{path} is no list of classes: it has more than {_LARGEST >> 20} MiB')
     try:
@@ -180,7 +180,7 @@ def _read_lines(path: Path) -> List[str]:
         raise InputError(f'{path} is not UTF-8 text: {error}') from error
 
 
-def _parse(items: Optional[Sequence], source: str) -> List[List[str]]:
+def _parse(items: Sequence | None, source: str) -> list[list[str]]:
     if not items:
         raise InputError(f'{source}: no class at all; give one class per line or item')
     classes = []
@@ -204,7 +204,7 @@ def _parse(items: Optional[Sequence], source: str) -> List[List[str]]:
     return classes
 
 
-def _flatten(classes: List[List[str]]) -> Tuple[Tuple[str, ...], Tuple[int, ...]]:
+def _flatten(classes: list[list[str]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     pairs = [(text, class_id) for class_id, texts in enumerate(classes) for text in texts]
     texts, ids = zip(*pairs)
     return texts, ids
@@ -236,7 +236,7 @@ def _check_query(text: str, source: str) -> None:
 
 
 def _warn_of_ties(query_set: QuerySet, source: str) -> None:
-    owner: Dict[Tuple[int, ...], Tuple[str, int]] = {}
+    owner: dict[tuple[int, ...], tuple[str, int]] = {}
     for text, class_id in zip(query_set.queries, query_set.class_ids):
         other, first = owner.setdefault(tokens_of(text), (text, class_id))
         if first != class_id:

@@ -1,7 +1,7 @@
 """The names of the query lists that ship, and what programs change in them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 from .benchmarks import BENCHMARKS
 
@@ -18,7 +18,7 @@ _OTHERS = {
     'plain': 'voc20 coco_object coco_stuff cityscapes ade20k',
 }
 #: Shipped lists, and the dataset whose classes they describe. Most are `queries/<name>.txt`.
-QUERY_LISTS: Dict[str, str] = {
+QUERY_LISTS: dict[str, str] = {
     **_OFFICIAL,
     'coco_object_repaired': _OFFICIAL['coco_object'],
     **{
@@ -39,9 +39,9 @@ class Program:
     """
 
     only: Mapping[str, str]
-    without: FrozenSet[str]
+    without: frozenset[str]
 
-    def edit(self, base: str, name: str, queries: List[str]) -> List[str]:
+    def edit(self, base: str, name: str, queries: list[str]) -> list[str]:
         """Change the queries of a class.
 
         Args:
@@ -58,13 +58,13 @@ class Program:
 
 _WITHOUT = frozenset('ceiling curtain door fence lamp shelf stair wardrobe window'.split())
 #: By the first word of their lists' names.
-PROGRAMS: Dict[str, Program] = {
+PROGRAMS: dict[str, Program] = {
     'proxyclip': Program({'person': 'person', 'tvmonitor': 'tvmonitor'}, _WITHOUT),
     'corrclip': Program({'person': 'people', 'tvmonitor': 'tvmonitor'}, _WITHOUT | {'bed'}),
 }
 
 
-def program_of(name: str) -> Tuple[Optional[Program], str]:
+def program_of(name: str) -> tuple[Program | None, str]:
     """The program whose list this is, and the name of SCLIP's list that it changes."""
     first, _, base = name.partition('_')
     return (PROGRAMS[first], base) if first in PROGRAMS else (None, name)

@@ -3,7 +3,6 @@
 import os
 from collections import OrderedDict
 from pickle import UnpicklingError
-from typing import Optional
 
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import load_from_local as load_any_file
@@ -25,7 +24,7 @@ class MissingCheckpoint(InputError, FileNotFoundError):
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
-def load_from_local(filename: str, map_location: Optional[str] = None) -> dict:
+def load_from_local(filename: str, map_location: str | None = None) -> dict:
     """Load a file, or what a name of a CLIP stands for.
 
     A CLIP is left to the segmentor, which is told its name or path: see
@@ -69,7 +68,7 @@ def _is_name(filename: str) -> bool:
     return filename in names or os.path.isdir(filename) or parse_name(filename) is not None
 
 
-def _whole(filename: str, map_location: Optional[str], tensors: dict) -> dict:
+def _whole(filename: str, map_location: str | None, tensors: dict) -> dict:
     """All that a file holds, or its tensors where it is of a kind that mmengine cannot read."""
     try:
         content = load_any_file(filename, map_location)

@@ -3,8 +3,8 @@
 import logging
 import os.path as osp
 import sys
+from collections.abc import Iterator
 from functools import partial
-from typing import Iterator
 
 import torch
 from mmengine.dataset import BaseDataset

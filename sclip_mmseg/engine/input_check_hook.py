@@ -1,7 +1,6 @@
 """Checks of the data while a run reads it."""
 
 from pathlib import Path
-from typing import Dict
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -71,7 +70,7 @@ def _check_merging(model: SegTTAModel) -> None:
     )
 
 
-def _give_names(writer: object, names: Dict[str, str]) -> None:
+def _give_names(writer: object, names: dict[str, str]) -> None:
     """Tell what writes files of images what to call them.
 
     Raises:

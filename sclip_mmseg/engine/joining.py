@@ -8,8 +8,9 @@ import os
 import subprocess
 import time
 import uuid
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Mapping, Tuple
+from typing import Any
 
 import torch
 from mmengine.device import get_device
@@ -89,7 +90,7 @@ def was_restarted() -> bool:
     return bool(restarts)
 
 
-def _read_place(launcher: str) -> Tuple[int, int, int]:
+def _read_place(launcher: str) -> tuple[int, int, int]:
     """Rank, number of processes and rank on this machine; sets what PyTorch reads beside them."""
     starter, *names = _LAUNCHERS[launcher]
     missing = [name for name in names if not os.environ.get(name)]

@@ -3,7 +3,8 @@
 import copy
 import logging
 import os
-from typing import Any, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -115,7 +116,7 @@ def _fit_shared_memory(chosen: int, dataloader: Mapping[str, Any], processes: in
     return min(chosen, fitting)
 
 
-def _bytes_per_image(dataset: Any, sampled: int = 16) -> Optional[int]:
+def _bytes_per_image(dataset: Any, sampled: int = 16) -> int | None:
     """Bytes of the largest of some images with its label; None where none can be looked at."""
     if not isinstance(dataset, BaseDataset):
         return None

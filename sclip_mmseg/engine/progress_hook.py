@@ -1,7 +1,6 @@
 """What the log says of a test run while it goes, and of where its results are."""
 
 import os.path as osp
-from typing import Dict, Optional
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import LoggerHook
@@ -49,7 +48,7 @@ class ProgressLoggerHook(LoggerHook):
             text = f'{text.rstrip()}  images/s: {images * self._progress.rate:.3g}'
         runner.logger.info(text)
 
-    def after_test_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
+    def after_test_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
         """Say where everything is, and the metrics."""
         runner.logger.info(f'Log and metrics: {runner.log_dir}')
         for metric in runner.test_loop.evaluator.metrics:

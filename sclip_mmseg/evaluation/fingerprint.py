@@ -6,8 +6,9 @@ import hashlib
 import os
 import os.path as osp
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any
 
 import torch
 from mmengine.config import Config

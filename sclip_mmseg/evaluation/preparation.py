@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset

@@ -1,6 +1,6 @@
 """Batches of images of unequal size."""
 
-from typing import Any, Dict
+from typing import Any
 
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import MODELS
@@ -31,7 +31,7 @@ class PadSegDataPreProcessor(SegDataPreProcessor):
             )
         super().__init__(**kwargs)
 
-    def forward(self, data: dict, training: bool = False) -> Dict[str, Any]:
+    def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
         """Normalise and stack a batch.
 
         Args:

@@ -1,6 +1,7 @@
 """What a segmentor asks of an image encoder."""
 
-from typing import Any, Callable, Iterator, Optional, Tuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -30,8 +31,8 @@ class ImageEncoder(nn.Module):
     embed_dim: int
     needs_regions: bool = False
     sees_picture: bool = False
-    sam: Optional[SamTower]
-    normalisation: Optional[Normalisation] = None
+    sam: SamTower | None
+    normalisation: Normalisation | None = None
 
     def __init__(self):
         super().__init__()
@@ -57,11 +58,11 @@ class ImageEncoder(nn.Module):
         """The parameters that a precision casts."""
         raise NotImplementedError
 
-    def choose_batch(self, size: Tuple[int, int]) -> int:
+    def choose_batch(self, size: tuple[int, int]) -> int:
         """Number of windows of a height and width in pixels to encode at a time."""
         raise NotImplementedError
 
-    def attention_map(self, view: View, text: Any, file: Optional[FileImage] = None) -> Tensor:
+    def attention_map(self, view: View, text: Any, file: FileImage | None = None) -> Tensor:
         """See :meth:`.methods.Method.attention_map`.
 
         Raises:

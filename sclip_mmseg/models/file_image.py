@@ -1,6 +1,6 @@
 """The image as in its file, for towers that see it at a size of their own."""
 
-from typing import Dict, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import mmcv
 import numpy as np
@@ -20,13 +20,13 @@ class FileImage:
 
     def __init__(
         self,
-        path: Optional[str],
-        pixels: Optional[np.ndarray] = None,
+        path: str | None,
+        pixels: np.ndarray | None = None,
         flip: Sequence[int] = (),
     ):
         self.path, self.flip = path, tuple(flip)
         self._pixels = pixels
-        self._seen: Dict[Tuple[str, tuple], SamImage] = {}
+        self._seen: dict[tuple[str, tuple], SamImage] = {}
 
     def pixels(self) -> np.ndarray:
         """RGB, uint8 ``[H, W, 3]``.
@@ -43,7 +43,7 @@ class FileImage:
             self._pixels = mmcv.imread(self.path)
         return np.ascontiguousarray(self._pixels[..., ::-1])
 
-    def of(self, sam: SamTower, part: str, flip: Optional[Sequence[int]] = None) -> SamImage:
+    def of(self, sam: SamTower, part: str, flip: Sequence[int] | None = None) -> SamImage:
         """What SAM makes of the image, once.
 
         Args:

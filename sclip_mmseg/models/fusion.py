@@ -5,9 +5,10 @@ rows and columns: resizing a window's map to the window, averaging windows where
 resizing to the original size. So it is done as one matrix per axis, see :class:`FusedMap`.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Callable, Iterator, List, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from .view import View
 from .window_cfg import WindowCfg
 from .windows import Margins, Size, Window, pad_margins, window_grid, window_spans
 
-Tile = Tuple[slice, slice, Tensor]
+Tile = tuple[slice, slice, Tensor]
 
 
 class WindowAxis(NamedTuple):
@@ -34,7 +35,7 @@ class WindowAxis(NamedTuple):
     crop: int
     step: int
     cells: int
-    margins: Tuple[int, int] = (0, 0)
+    margins: tuple[int, int] = (0, 0)
 
     @property
     def kept(self) -> slice:
@@ -80,10 +81,10 @@ class AxisWeights(NamedTuple):
     """
 
     weights: Tensor
-    first: List[int]
-    last: List[int]
+    first: list[int]
+    last: list[int]
 
-    def cut(self, pixels: slice) -> Tuple[Tensor, slice]:
+    def cut(self, pixels: slice) -> tuple[Tensor, slice]:
         """Weights of some pixels, and the cells that they are for; all others have none."""
         cells = slice(min(self.first[pixels]), max(self.last[pixels]))
         return self.weights[pixels, cells], cells
@@ -110,9 +111,9 @@ class WindowMaps:
     """
 
     cells: Tensor
-    axes: Tuple[WindowAxis, WindowAxis]
+    axes: tuple[WindowAxis, WindowAxis]
 
-    def fuse(self, size: Optional[Size] = None, flip: Sequence[bool] = (False, False)):
+    def fuse(self, size: Size | None = None, flip: Sequence[bool] = (False, False)):
         """Resize, average and resize again, when the result is read.
 
         Args:
@@ -143,7 +144,7 @@ class CutImage:
     crop_size: Size
     stride: Size
     margins: Margins
-    windows: List[Window]
+    windows: list[Window]
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -253,7 +254,7 @@ def encode_windows(
     encode: Callable[[View], Tensor],
     windows: WindowCfg,
     window_batch: Callable[[Size], int],
-) -> List[WindowMaps]:
+) -> list[WindowMaps]:
     """Compute the coarse maps of images of any sizes from batches of equally large windows.
 
     Args:
@@ -265,7 +266,7 @@ def encode_windows(
     images = [cut_windows(view, windows) for view in views]
     jobs = [(index, number) for index, image in enumerate(images) for number in range(len(image))]
     jobs.sort(key=lambda job: images[job[0]].size)  # all windows of an image are equally large
-    maps: List[List[Tensor]] = [[] for _ in views]
+    maps: list[list[Tensor]] = [[] for _ in views]
     for size, jobs_of_size in groupby(jobs, key=lambda job: images[job[0]].size):
         same, step = list(jobs_of_size), window_batch(size)
         for start in range(0, len(same), step):

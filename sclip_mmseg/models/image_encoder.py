@@ -1,8 +1,8 @@
 """CLIP's image tower and a method: windows → maps of cosines."""
 
 import math
+from collections.abc import Iterator
 from itertools import chain
-from typing import Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -68,14 +68,14 @@ class CLIPImageEncoder(ImageEncoder):
     def __init__(
         self,
         clip: str,
-        method: Optional[dict] = None,
-        proxy: Optional[dict] = None,
-        sam: Optional[dict] = None,
+        method: dict | None = None,
+        proxy: dict | None = None,
+        sam: dict | None = None,
         precision: str = 'fp32',
-        quick_gelu: Optional[bool] = None,
-        round_weights: Optional[bool] = None,
-        attention: Optional[dict] = None,
-        tower: Optional[VisionTransformer] = None,
+        quick_gelu: bool | None = None,
+        round_weights: bool | None = None,
+        attention: dict | None = None,
+        tower: VisionTransformer | None = None,
     ):
         super().__init__()
         if method is None or attention is not None:
@@ -111,8 +111,8 @@ class CLIPImageEncoder(ImageEncoder):
             tower.set_precision(dtype)
 
     def _adapt_normalisation(
-        self, repository: Optional[Repository], adapted: bool
-    ) -> Optional[Normalisation]:
+        self, repository: Repository | None, adapted: bool
+    ) -> Normalisation | None:
         if repository is None:
             return None
         own = repository.stated.normalisation
@@ -138,7 +138,7 @@ class CLIPImageEncoder(ImageEncoder):
         return self.method.sees_picture
 
     @property
-    def _towers(self) -> List[VisionTransformer]:
+    def _towers(self) -> list[VisionTransformer]:
         return [self.tower] if self.proxy is None else [self.tower, self.proxy.tower]
 
     @property
@@ -181,7 +181,7 @@ class CLIPImageEncoder(ImageEncoder):
         """L2-normalised patch features ``[B, h, w, D]``, float32; arguments as :meth:`forward`."""
         return F.normalize(self._run(view, text).float(), dim=-1)
 
-    def attention_map(self, view: View, text: Classify, file: Optional[FileImage] = None) -> Tensor:
+    def attention_map(self, view: View, text: Classify, file: FileImage | None = None) -> Tensor:
         """See :meth:`.methods.Method.attention_map`; other arguments as :meth:`forward`.
 
         Args:
@@ -207,7 +207,7 @@ class CLIPImageEncoder(ImageEncoder):
     def _see(self, picture: Picture, text: Classify) -> PictureFeatures:
         return self.method(self.tower, picture, text, **self._second_tower)
 
-    def _one_window(self, view: View, file: Optional[FileImage] = None) -> Picture:
+    def _one_window(self, view: View, file: FileImage | None = None) -> Picture:
         """A view of one image as a picture of one window."""
         size = tuple(view.images.shape[-2:])
         image = CutImage(view, size, size, ((0, 0), (0, 0)), [Window(0, 0, *size)])
@@ -221,7 +221,7 @@ class CLIPImageEncoder(ImageEncoder):
         given = {} if self.proxy is None else dict(proxy=self.proxy)
         return dict(given, sam=self.sam) if self.method.needs_sam else given
 
-    def choose_batch(self, size: Tuple[int, int]) -> int:
+    def choose_batch(self, size: tuple[int, int]) -> int:
         """Number of windows of a height and width in pixels to encode at a time."""
         return min(
             choose_window_batch(
@@ -241,7 +241,7 @@ def to_pixels(image: Tensor) -> np.ndarray:
     return pixels.byte().flip(0).permute(1, 2, 0).cpu().numpy()
 
 
-def build_encoder(cfg: dict, shared: Optional[Tuple[dict, nn.Module]] = None) -> nn.Module:
+def build_encoder(cfg: dict, shared: tuple[dict, nn.Module] | None = None) -> nn.Module:
     """Build an image encoder, of towers that are there already as far as that is possible.
 
     Args:
@@ -277,7 +277,7 @@ _OLD_NAMES = {
 }
 
 
-def _advice(attention: Optional[dict]) -> str:
+def _advice(attention: dict | None) -> str:
     """What to write in place of the key and the names of version 0.1."""
     if attention is None:
         return "needs a method: write method=dict(type='SCLIP')"

@@ -1,6 +1,6 @@
 """Pixel-Adaptive Mask Refinement (Araslanov and Roth, CVPR 2020)."""
 
-from typing import Iterator, Sequence, Tuple
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -119,7 +119,7 @@ def _neighbours(x: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
         yield padded[..., y : y + height, z : z + width]
 
 
-def _offsets(dilations: Sequence[int]) -> Iterator[Tuple[int, int]]:
+def _offsets(dilations: Sequence[int]) -> Iterator[tuple[int, int]]:
     for dilation in dilations:
         for dy in (-dilation, 0, dilation):
             for dx in (-dilation, 0, dilation):

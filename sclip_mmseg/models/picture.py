@@ -1,7 +1,7 @@
 """All windows of one image, and what a method that sees them together gives back."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -27,14 +27,14 @@ class Picture:
     image: CutImage
     size: Size
     window_batch: Callable[[Size], int]
-    file: Optional[FileImage] = None
+    file: FileImage | None = None
 
     @property
     def view(self) -> View:
         """The whole image as one view."""
         return self.image.view
 
-    def batches(self) -> Iterator[Tuple[List[Window], View]]:
+    def batches(self) -> Iterator[tuple[list[Window], View]]:
         """The windows, row by row, in batches that fit into memory, and where they lie."""
         step = self.window_batch(self.image.size)
         for start in range(0, len(self.image), step):
@@ -55,10 +55,10 @@ class Stitching:
 
     def __init__(self, grid: Grid, patch: int):
         self.grid, self.patch = grid, patch
-        self._sum: Optional[Tensor] = None
-        self._count: Optional[Tensor] = None
+        self._sum: Tensor | None = None
+        self._count: Tensor | None = None
 
-    def add(self, windows: List[Window], patches: Tensor) -> None:
+    def add(self, windows: list[Window], patches: Tensor) -> None:
         """Lay patches ``[n, h, w, C]`` of n windows on the grid."""
         if self._sum is None:
             like = dict(dtype=torch.float32, device=patches.device)

@@ -1,6 +1,6 @@
 """Trident's refinement: SAM redraws the regions that labels make."""
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ class SAMRefinement(nn.Module):
                 redrawn = redrawn.masked_fill(won, number)
         return redrawn
 
-    def _prompts(self, members: np.ndarray, scores: Tensor) -> Optional[Prompts]:
+    def _prompts(self, members: np.ndarray, scores: Tensor) -> Prompts | None:
         """Prompts of the regions of a class; None if all are too small."""
         found, _ = ndimage.label(members, np.ones((3, 3), int))
         boxes, points = [], []
@@ -121,8 +121,8 @@ class SAMRefinement(nn.Module):
         image: SamImage,
         prompts: Prompts,
         scores: Tensor,
-        size: Tuple[int, int],
-    ) -> Optional[Tensor]:
+        size: tuple[int, int],
+    ) -> Tensor | None:
         """Largest probability of the masks that cover a pixel, 0 where none does, ``[H, W]``.
 
         None if SAM is sure of none.
@@ -137,7 +137,7 @@ class SAMRefinement(nn.Module):
             largest = torch.maximum(largest, enlarge(each, image.size, size))
         return torch.where(largest > 0, largest.sigmoid(), 0)
 
-    def mask_prompt(self, scores: Tensor, size: Tuple[int, int]) -> Tensor:
+    def mask_prompt(self, scores: Tensor, size: tuple[int, int]) -> Tensor:
         """The mask prompt ``[256, 256]`` of a class's scores at half the size."""
         low = resized(size, LOW)
         prompt = F.interpolate(scores[None, None], low, mode='bilinear', align_corners=False)[0, 0]
@@ -145,14 +145,14 @@ class SAMRefinement(nn.Module):
         return F.pad(prompt, (0, LOW - low[1], 0, LOW - low[0]))
 
 
-def to_sam(prompts: Prompts, half: Tuple[int, int]) -> Tuple[Tensor, Tensor]:
+def to_sam(prompts: Prompts, half: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Points and boxes in SAM's input, by the size of half the image as the program has it."""
     height, width = (new / old for new, old in zip(resized(half, SIDE), half))
     scale = torch.tensor([width, height], device=prompts.points.device)
     return prompts.points * scale, prompts.boxes * scale.repeat(2)
 
 
-def enlarge(logits: Tensor, seen: Tuple[int, int], size: Tuple[int, int]) -> Tensor:
+def enlarge(logits: Tensor, seen: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """Logits ``[256, 256]`` at an image's original size.
 
     Args:
@@ -162,7 +162,7 @@ def enlarge(logits: Tensor, seen: Tuple[int, int], size: Tuple[int, int]) -> Ten
     """
     height, width = (-(-side // PATCH) * PATCH for side in size)
     padded = height, width
-    steps: List[Tuple[int, int]] = [(SIDE, SIDE), padded]
+    steps: list[tuple[int, int]] = [(SIDE, SIDE), padded]
     if padded != size:
         steps.append(size)
     x = logits[None, None]

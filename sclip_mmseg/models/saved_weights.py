@@ -1,6 +1,7 @@
 """A model's saved weights: whether they are a model's own, whole and of its classes."""
 
-from typing import Any, Dict, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -9,12 +10,12 @@ from ..utils.errors import InputError
 EMBEDDINGS = 'text_head.embeddings'
 
 
-def describe_weights(text_head: nn.Module) -> Dict[str, Any]:
+def describe_weights(text_head: nn.Module) -> dict[str, Any]:
     """What is saved beside weights, as the metadata of a state dict."""
     return dict(queries=text_head.query_set.by_class, text_tower=text_head.source)
 
 
-def check_weights(found: Dict[str, Tensor], own: Mapping[str, Tensor], source: str) -> None:
+def check_weights(found: dict[str, Tensor], own: Mapping[str, Tensor], source: str) -> None:
     """Refuse weights that would be loaded in part, which mmengine only warns of.
 
     Args:
@@ -31,7 +32,7 @@ def check_weights(found: Dict[str, Tensor], own: Mapping[str, Tensor], source: s
     missing = [name for name in own if name not in found and _part(name) in parts]
     missing = [name for name in missing if name != EMBEDDINGS]  # not saved before version 0.3
     other = [name for name in found if name in own and found[name].shape != own[name].shape]
-    problem: Optional[str] = None
+    problem: str | None = None
     if other:
         name = other[0]
         sizes = [tuple(tensors[name].shape) for tensors in (found, own)]
@@ -50,7 +51,7 @@ def _part(name: str) -> str:
 
 
 def adapt_embeddings(
-    found: Dict[str, Tensor], text_head: nn.Module, metadata: Mapping[str, Any], source: str
+    found: dict[str, Tensor], text_head: nn.Module, metadata: Mapping[str, Any], source: str
 ) -> None:
     """Let saved weights serve other classes, as far as their embeddings are known.
 

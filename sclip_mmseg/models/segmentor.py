@@ -1,8 +1,8 @@
 """The segmentor: image → windows → query maps → one map → refine → decide."""
 
 import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -64,14 +64,14 @@ class CLIPSegmentor(BaseSegmentor):
         self,
         image_encoder: dict,
         text_head: dict,
-        refine: Optional[dict] = None,
-        region_masks: Union[str, dict, None] = None,
-        postprocess: Optional[dict] = None,
-        test_cfg: Optional[dict] = None,
-        data_preprocessor: Optional[dict] = None,
+        refine: dict | None = None,
+        region_masks: str | dict | None = None,
+        postprocess: dict | None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
         pretrained: None = None,
         train_cfg: None = None,
-        share: Optional['CLIPSegmentor'] = None,
+        share: 'CLIPSegmentor | None' = None,
     ):
         super().__init__(data_preprocessor=data_preprocessor)
         if pretrained is not None or train_cfg is not None:
@@ -91,7 +91,7 @@ class CLIPSegmentor(BaseSegmentor):
         self.register_buffer('class_ids', class_ids, persistent=False)
         self.requires_grad_(False)
 
-    def _read_weights(self, encoder_cfg: dict, share: Optional['CLIPSegmentor'] = None) -> None:
+    def _read_weights(self, encoder_cfg: dict, share: 'CLIPSegmentor | None' = None) -> None:
         """Build the image encoder and load the text head, and see that all parts fit."""
         self.encoder_cfg = encoder_cfg
         shared = (share.encoder_cfg, share.image_encoder) if share else None
@@ -268,14 +268,12 @@ class CLIPSegmentor(BaseSegmentor):
         """Patch features ``[B, h, w, D]`` of normalised images ``[B, 3, H, W]``."""
         return self.image_encoder.features(View(inputs), self.text_head)
 
-    def encode_decode(self, inputs: Tensor, batch_img_metas: Optional[List[dict]] = None) -> Tensor:
+    def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict] | None = None) -> Tensor:
         """Query maps ``[B, Q, H, W]`` of images ``[B, 3, H, W]``, each seen in one pass."""
         size = inputs.shape[-2:]
         return F.interpolate(self._forward(inputs), size, mode='bilinear', align_corners=False)
 
-    def _forward(
-        self, inputs: Tensor, data_samples: Optional[List[SegDataSample]] = None
-    ) -> Tensor:
+    def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
         """Query maps ``[B, Q, h, w]`` of images ``[B, 3, H, W]``."""
         return self._encode(View(inputs))
 
@@ -283,7 +281,7 @@ class CLIPSegmentor(BaseSegmentor):
         """Query maps ``[B, Q, h, w]`` of windows: all that differs between systems."""
         return self.image_encoder(view, self.text_head)
 
-    def loss(self, inputs: Tensor, data_samples: List[SegDataSample]) -> dict:
+    def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict:
         """Raise, since there is nothing to train.
 
         Raises:
@@ -296,8 +294,8 @@ class CLIPSegmentor(BaseSegmentor):
     @own_precision()
     @torch.no_grad()
     def predict(
-        self, inputs: Tensor, data_samples: Optional[List[SegDataSample]] = None
-    ) -> List[SegDataSample]:
+        self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
+    ) -> list[SegDataSample]:
         """Segment a batch, in the model's own precision: a caller's autocast changes nothing.
 
         Args:
@@ -324,7 +322,7 @@ class CLIPSegmentor(BaseSegmentor):
 
     @own_precision()
     @torch.no_grad()
-    def encode_images(self, inputs: Tensor, data_samples: List[SegDataSample]) -> List[WindowMaps]:
+    def encode_images(self, inputs: Tensor, data_samples: list[SegDataSample]) -> list[WindowMaps]:
         """The towers' part of :meth:`predict`: the coarse maps of each image's windows.
 
         Arguments and errors as there; :meth:`decide_variants` does the rest.
@@ -334,7 +332,7 @@ class CLIPSegmentor(BaseSegmentor):
     @torch.no_grad()
     def decide_variants(
         self, maps: WindowMaps, image: Tensor, sample: SegDataSample, rules: Sequence[DecisionRule]
-    ) -> Iterator[Tuple[DecisionRule, Tensor]]:
+    ) -> Iterator[tuple[DecisionRule, Tensor]]:
         """The rest of :meth:`predict` for several decision rules.
 
         Args:
@@ -357,7 +355,7 @@ class CLIPSegmentor(BaseSegmentor):
         for rule, classes in segment_variants(query_map, self.class_ids, rules):
             yield rule, self._correct(classes, None, item)
 
-    def _read_inputs(self, inputs: Tensor, samples: List[SegDataSample]) -> List['ImageInput']:
+    def _read_inputs(self, inputs: Tensor, samples: list[SegDataSample]) -> list['ImageInput']:
         """Images without their padding, with their regions."""
         check_matmul_precision()
         images = [_unpad(image, sample) for image, sample in zip(inputs, samples)]
@@ -377,7 +375,7 @@ class CLIPSegmentor(BaseSegmentor):
         file = FileImage(sample.get('img_path'), sample.get('pixels'), _flipped_axes(sample))
         return ImageInput(image, sample, file, regions)
 
-    def _encode_images(self, images: List['ImageInput']) -> List[WindowMaps]:
+    def _encode_images(self, images: list['ImageInput']) -> list[WindowMaps]:
         if self.image_encoder.sees_picture:
             maps = [self._encode_picture(image) for image in images]
         else:
@@ -400,13 +398,13 @@ class CLIPSegmentor(BaseSegmentor):
         item = self._read_input(classes, sample, self._corrects_by('regions'))
         return self._correct(classes, scores, item)
 
-    def _correct(self, classes: Tensor, scores: Optional[Tensor], image: 'ImageInput') -> Tensor:
+    def _correct(self, classes: Tensor, scores: Tensor | None, image: 'ImageInput') -> Tensor:
         if self.postprocess is None:
             return classes
         sam = self.image_encoder.sam if self._corrects_by('sam') else None
         return self.postprocess(classes, Decided(image.regions, scores, image.file, sam))
 
-    def _load_regions(self, like: Tensor, sample: SegDataSample) -> Optional[Tensor]:
+    def _load_regions(self, like: Tensor, sample: SegDataSample) -> Tensor | None:
         """Ids of an image's regions at its original size, int64 ``[H, W]``; None for none."""
         if self.regions is None:
             return None
@@ -458,7 +456,7 @@ class ImageInput:
     pixels: Tensor
     sample: SegDataSample
     file: FileImage
-    regions: Optional[Tensor] = None
+    regions: Tensor | None = None
 
     @property
     def size(self) -> Size:
@@ -492,7 +490,7 @@ def _not_finite(sample: SegDataSample, halved: bool) -> str:
     return f'{where}the checkpoint, the text embeddings or the image hold NaN or infinity'
 
 
-def _flipped_axes(sample: SegDataSample) -> Tuple[int, ...]:
+def _flipped_axes(sample: SegDataSample) -> tuple[int, ...]:
     """The axes along which a view is mirrored."""
     axes = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
     return axes[sample.flip_direction] if sample.get('flip') else ()

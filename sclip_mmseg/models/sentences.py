@@ -1,7 +1,7 @@
 """Sentences of a query's own beside the templates (OV-Stitcher's class-biased templates)."""
 
 import json
-from typing import Dict, List, Sequence
+from collections.abc import Sequence
 
 from mmengine.logging import print_log
 
@@ -9,7 +9,7 @@ from ..utils.errors import InputError
 from ..utils.files import find_file
 
 
-def read_sentences(path: str, queries: Sequence[str]) -> Dict[str, List[str]]:
+def read_sentences(path: str, queries: Sequence[str]) -> dict[str, list[str]]:
     """Read the sentences of some queries, and say which queries have none.
 
     Args:

@@ -1,7 +1,8 @@
 """The segmentor's ``test_cfg``, read and checked."""
 
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Mapping, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from ..utils.errors import InputError
 from ..utils.spelling import nearest
@@ -27,7 +28,7 @@ class TestCfg(NamedTuple):
     seg_logits: bool
 
 
-def read_test_cfg(test_cfg: Optional[Mapping[str, Any]]) -> TestCfg:
+def read_test_cfg(test_cfg: Mapping[str, Any] | None) -> TestCfg:
     """Read a config's ``model.test_cfg``.
 
     Args:

@@ -6,8 +6,9 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ _BATCH = 512  # prompts encoded at a time
 _CACHE_VERSION = 2  # of the numbers: raise when the same input shall give others
 
 
-def tokenize(prompts: Sequence[str], context_length: int, cut: bool = False) -> List[List[int]]:
+def tokenize(prompts: Sequence[str], context_length: int, cut: bool = False) -> list[list[int]]:
     """Split prompts into CLIP's tokens, with the start and end tokens around them.
 
     Args:
@@ -80,7 +81,7 @@ def encode_queries(
     queries: Sequence[str],
     templates: Sequence[str],
     normalize_prompts: bool = True,
-    sentences: Optional[Mapping[str, Sequence[str]]] = None,
+    sentences: Mapping[str, Sequence[str]] | None = None,
 ) -> Tensor:
     """Embed each query as the normalised mean of its prompts' embeddings.
 
@@ -115,7 +116,7 @@ def cached_embeddings(
     queries: Sequence[str],
     templates: Sequence[str],
     normalize_prompts: bool = True,
-    sentences: Optional[Mapping[str, Sequence[str]]] = None,
+    sentences: Mapping[str, Sequence[str]] | None = None,
     **options: Any,
 ) -> Tensor:
     """Embed queries, or read them from the cache where the same ones were embedded before.
@@ -177,7 +178,7 @@ def cached_embeddings(
     return embeddings
 
 
-def _read_cached(target: Path, num_queries: int) -> Optional[Tensor]:
+def _read_cached(target: Path, num_queries: int) -> Tensor | None:
     """Embeddings of a file of the cache; None where it is missing or damaged."""
     if not target.is_file():
         return None
@@ -232,7 +233,7 @@ def save_embeddings(path: Path, query_set: QuerySet, embeddings: Tensor) -> None
     write_atomically(Path(path), content.getvalue())
 
 
-def read_embeddings(path: Path) -> Tuple[QuerySet, Tensor]:
+def read_embeddings(path: Path) -> tuple[QuerySet, Tensor]:
     """Read what :func:`save_embeddings` wrote.
 
     Returns:

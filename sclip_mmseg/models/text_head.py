@@ -1,7 +1,8 @@
 """Class names as a linear head on patch features."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,14 +49,14 @@ class CLIPTextHead(nn.Module):
 
     def __init__(
         self,
-        queries: Optional[Queries] = None,
-        templates: Union[str, Sequence[str]] = 'imagenet',
-        embeddings: Optional[str] = None,
-        clip: Optional[str] = None,
-        quick_gelu: Optional[bool] = None,
-        round_weights: Optional[bool] = None,
+        queries: Queries | None = None,
+        templates: str | Sequence[str] = 'imagenet',
+        embeddings: str | None = None,
+        clip: str | None = None,
+        quick_gelu: bool | None = None,
+        round_weights: bool | None = None,
         normalize_prompts: bool = True,
-        sentences: Optional[str] = None,
+        sentences: str | None = None,
     ):
         super().__init__()
         precomputed = None
@@ -77,7 +78,7 @@ class CLIPTextHead(nn.Module):
         self.sentences = sentences and read_sentences(sentences, query_set.queries)
         self._source = None  # of the embeddings, where they were not given
         #: Tells text towers apart, where the embeddings are of one.
-        self.source: Optional[str] = None
+        self.source: str | None = None
         self.register_buffer('embeddings', precomputed)
         class_ids = torch.tensor(query_set.class_ids)
         self.register_buffer('class_ids', class_ids, persistent=False)
@@ -87,7 +88,7 @@ class CLIPTextHead(nn.Module):
         """K."""
         return self.query_set.num_classes
 
-    def load(self, share: Optional['CLIPTextHead'] = None) -> None:
+    def load(self, share: 'CLIPTextHead | None' = None) -> None:
         """Fetch the query embeddings, unless they were given.
 
         Args:
@@ -120,7 +121,7 @@ class CLIPTextHead(nn.Module):
             known.update(zip(missing, rows))
         self.embeddings = torch.stack([known[query] for query in self.query_set.queries])
 
-    def tower_options(self) -> Dict[str, Any]:
+    def tower_options(self) -> dict[str, Any]:
         """What the text tower's numbers depend on beside its checkpoint.
 
         Raises:
@@ -159,7 +160,7 @@ class CLIPTextHead(nn.Module):
         return torch.einsum('bhwd,qd->bqhw', features, self.embeddings)
 
 
-def _load_templates(templates: Union[str, Sequence[str]]) -> List[str]:
+def _load_templates(templates: str | Sequence[str]) -> list[str]:
     if isinstance(templates, str):
         try:
             return list(get_predefined_templates(templates))

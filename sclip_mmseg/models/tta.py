@@ -1,7 +1,5 @@
 """Test-time augmentation."""
 
-from typing import List
-
 from mmengine.structures import PixelData
 from mmseg.models import SegTTAModel
 from mmseg.registry import MODELS
@@ -23,7 +21,7 @@ class CLIPTTAModel(SegTTAModel):
         self.rule = self.module.rule
         self.module.rule, self.module.seg_logits = self.rule.scoring, True
 
-    def merge_preds(self, data_samples_list: List[List[SegDataSample]]) -> List[SegDataSample]:
+    def merge_preds(self, data_samples_list: list[list[SegDataSample]]) -> list[SegDataSample]:
         """Merge the predictions of each image's views into one.
 
         Args:

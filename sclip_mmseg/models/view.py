@@ -1,7 +1,7 @@
 """What a method sees of some windows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ class View:
     """
 
     images: Tensor
-    regions: Optional[Tensor] = None
+    regions: Tensor | None = None
 
     def cut(self, window: Window) -> 'View':
         """The part of a view that a window shows."""
@@ -39,7 +39,7 @@ class View:
             regions = F.pad(regions, edges, value=int(regions.max()) + 1)
         return View(F.pad(self.images, edges), regions)
 
-    def split(self) -> 'List[View]':
+    def split(self) -> 'list[View]':
         """A view of each image."""
         regions = [None] * len(self.images) if self.regions is None else self.regions.split(1)
         return [View(*each) for each in zip(self.images.split(1), regions)]

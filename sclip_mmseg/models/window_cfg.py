@@ -1,7 +1,7 @@
 """How windows are cut, checked."""
 
 from dataclasses import dataclass
-from typing import Any, Optional, Tuple
+from typing import Any
 
 from ..utils.errors import InputError
 from .windows import Size
@@ -26,10 +26,10 @@ class WindowCfg:
     """
 
     mode: str = 'slide'
-    crop_size: Tuple[int, int] = (224, 224)
-    stride: Tuple[int, int] = (112, 112)
+    crop_size: tuple[int, int] = (224, 224)
+    stride: tuple[int, int] = (112, 112)
     pad_multiple: int = 1
-    window_batch: Optional[int] = None
+    window_batch: int | None = None
 
     def __post_init__(self):
         if self.mode not in ('slide', 'whole'):
@@ -46,14 +46,14 @@ class WindowCfg:
             if not _is_positive_int(value) and not (name == 'window_batch' and value is None):
                 raise InputError(f'test_cfg.{name}={value!r} must be a positive integer')
 
-    def sizes(self, image_size: Size) -> Tuple[Size, Size]:
+    def sizes(self, image_size: Size) -> tuple[Size, Size]:
         """Size and stride of the windows of an image, height and width in pixels."""
         if self.mode == 'whole':
             return image_size, image_size
         return self.crop_size, self.stride
 
 
-def _pair(name: str, value: Any) -> Tuple[int, int]:
+def _pair(name: str, value: Any) -> tuple[int, int]:
     pair = (value, value) if _is_positive_int(value) else value
     if (
         not isinstance(pair, (list, tuple))

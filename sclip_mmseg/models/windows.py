@@ -1,10 +1,10 @@
 """Sliding windows: where they lie."""
 
-from typing import List, NamedTuple, Tuple
+from typing import NamedTuple
 
-Size = Tuple[int, int]
+Size = tuple[int, int]
 #: Pixels added to an image: above and below, left and right.
-Margins = Tuple[Tuple[int, int], Tuple[int, int]]
+Margins = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Window(NamedTuple):
@@ -21,7 +21,7 @@ class Window(NamedTuple):
         return self.bottom - self.top, self.right - self.left
 
 
-def window_grid(image_size: Size, crop_size: Size, stride: Size) -> List[Window]:
+def window_grid(image_size: Size, crop_size: Size, stride: Size) -> list[Window]:
     """Cover an image with windows, row by row.
 
     Along each side there are ``max(side - crop + stride - 1, 0) // stride + 1`` windows. The last
@@ -37,7 +37,7 @@ def window_grid(image_size: Size, crop_size: Size, stride: Size) -> List[Window]
     return [Window(top, left, bottom, right) for top, bottom in rows for left, right in columns]
 
 
-def window_spans(side: int, crop: int, step: int) -> List[Tuple[int, int]]:
+def window_spans(side: int, crop: int, step: int) -> list[tuple[int, int]]:
     """Where the windows along one side begin and end."""
     count = max(side - crop + step - 1, 0) // step + 1
     ends = [min(index * step + crop, side) for index in range(count)]

@@ -1,7 +1,8 @@
 """What the generators share, and what a correction of labels gets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional, Sequence, Union
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -24,13 +25,13 @@ class Decided:
         sam: Segment Anything, a ``SamTower``.
     """
 
-    regions: Optional[Tensor] = None
-    scores: Optional[Tensor] = None
+    regions: Tensor | None = None
+    scores: Tensor | None = None
     file: Any = None
     sam: Any = None
 
 
-def find_generator(name: Union[str, dict]) -> dict:
+def find_generator(name: str | dict) -> dict:
     """The config of a generator that is called by its name, in letters of any case.
 
     Raises:

@@ -3,8 +3,9 @@
 A map has an integer id per pixel. The lowest one means "in no region", whatever its value.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, Sequence, Tuple, Union
+from typing import Any
 
 import mmcv
 import numpy as np
@@ -20,7 +21,7 @@ from ..utils.images import UNREADABLE
 from .base import Decided
 
 ARRAY = 'instance_mask'
-Size = Tuple[int, int]  # height and width in pixels
+Size = tuple[int, int]  # height and width in pixels
 
 
 class RegionFiles:
@@ -65,13 +66,13 @@ class RegionFiles:
                 'tools/make_region_masks.py CONFIG, or set model.region_masks to your own'
             )
 
-    def check_names(self, image_paths: Sequence[Union[str, Path]]) -> None:
+    def check_names(self, image_paths: Sequence[str | Path]) -> None:
         """Check that no two images have the same map.
 
         Raises:
             InputError: If two have.
         """
-        by_map: Dict[Path, Path] = {}
+        by_map: dict[Path, Path] = {}
         for image in map(Path, image_paths):
             other = by_map.setdefault(self.path(str(image)), image)
             if other != image:
@@ -123,7 +124,7 @@ class GeneratedRegions:
         return check_regions(ids, size, f'the map of {type(self.generator).__name__}')
 
 
-def build_regions(region_masks: Union[str, dict]) -> Union[RegionFiles, GeneratedRegions]:
+def build_regions(region_masks: str | dict) -> RegionFiles | GeneratedRegions:
     """Build what gives the region maps of images.
 
     Args:
@@ -158,7 +159,7 @@ def _read(path: Path) -> np.ndarray:
         raise InputError(f'region map {path} cannot be read: {error}') from error
 
 
-def resize_nearest(ids: Tensor, size: Tuple[int, int]) -> Tensor:
+def resize_nearest(ids: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize maps ``[..., H, W]`` of any dtype to ``[..., *size]`` by PyTorch's ``'nearest'``."""
     rows, columns = (_nearest(old, new, ids.device) for old, new in zip(ids.shape[-2:], size))
     return ids[..., rows[:, None], columns]

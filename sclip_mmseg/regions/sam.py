@@ -1,7 +1,5 @@
 """Regions of Segment Anything, SAM and SAM 2, through Hugging Face's transformers."""
 
-from typing import Optional
-
 import numpy as np
 from mmengine.device import get_device
 from PIL import Image
@@ -39,7 +37,7 @@ class SAM2:
         iou_threshold: float = 0.4,
         stability_threshold: float = 0.4,
         multimask: bool = False,
-        device: Optional[str] = None,
+        device: str | None = None,
     ):
         if not isinstance(points_per_side, int) or points_per_side < 1:
             raise InputError(

@@ -1,7 +1,8 @@
 """Which settings of the decision a sweep evaluates."""
 
+from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple
 
 from ..models.decision import DecisionRule
 from ..models.test_cfg import read_test_cfg
@@ -17,8 +18,8 @@ class Setting(NamedTuple):
 
     logit_scale: float
     prob_thd: float
-    area_thd: Optional[float]
-    background: Optional[float]
+    area_thd: float | None
+    background: float | None
 
     def rule(self, test_cfg: Mapping[str, Any]) -> DecisionRule:
         """The rule of a config's ``model.test_cfg`` with these values.
@@ -28,7 +29,7 @@ class Setting(NamedTuple):
         """
         return read_test_cfg({**test_cfg, **self._asdict()}).rule
 
-    def options(self, own: Optional['Setting'] = None) -> str:
+    def options(self, own: 'Setting | None' = None) -> str:
         """What to give to ``--cfg-options``: all values, or those that differ from another's."""
         chosen = {
             name: value
@@ -46,8 +47,8 @@ def setting_of(test_cfg: Mapping[str, Any]) -> Setting:
 
 
 def make_grid(
-    test_cfg: Mapping[str, Any], values: Dict[str, Sequence[Optional[float]]]
-) -> List[Setting]:
+    test_cfg: Mapping[str, Any], values: dict[str, Sequence[float | None]]
+) -> list[Setting]:
     """List all combinations of values, and the config's own setting.
 
     Args:
@@ -70,7 +71,7 @@ def make_grid(
 
 def check_values(
     test_cfg: Mapping[str, Any],
-    values: Dict[str, Sequence[Optional[float]]],
+    values: dict[str, Sequence[float | None]],
     classes: Sequence[str],
 ) -> None:
     """Check that a decision has what is to be swept.
@@ -110,5 +111,5 @@ def scale_matters(settings: Sequence[Setting]) -> bool:
     )
 
 
-def _number(value: Optional[float]) -> Optional[float]:
+def _number(value: float | None) -> float | None:
     return None if value is None else float(value)

@@ -2,8 +2,9 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple, TypeVar
+from typing import Any, TypeVar
 
 from mmengine.logging import print_log
 from torch import nn
@@ -128,7 +129,7 @@ def _choices() -> str:
     return f'use one of {names}, hf:ORG/NAME, or the path of a ViT checkpoint'
 
 
-def load_clip(clip: str) -> Tuple[StateDict, Layout, Layout]:
+def load_clip(clip: str) -> tuple[StateDict, Layout, Layout]:
     """Load a CLIP with a ViT image tower.
 
     Args:
@@ -153,7 +154,7 @@ def load_clip(clip: str) -> Tuple[StateDict, Layout, Layout]:
 
 
 def load_image_tower(
-    clip: str, quick_gelu: Optional[bool] = None, round_weights: Optional[bool] = None
+    clip: str, quick_gelu: bool | None = None, round_weights: bool | None = None
 ) -> VisionTransformer:
     """Load a CLIP's image tower, float32 on the CPU.
 
@@ -179,7 +180,7 @@ def load_image_tower(
 
 
 def load_text_tower(
-    clip: str, quick_gelu: Optional[bool] = None, round_weights: Optional[bool] = None
+    clip: str, quick_gelu: bool | None = None, round_weights: bool | None = None
 ) -> TextTower:
     """Load a CLIP's text tower; arguments as :func:`load_image_tower`.
 
@@ -194,8 +195,8 @@ def load_text_tower(
 
 
 def image_options(
-    clip: str, quick_gelu: Optional[bool] = None, round_weights: Optional[bool] = None
-) -> Dict[str, Any]:
+    clip: str, quick_gelu: bool | None = None, round_weights: bool | None = None
+) -> dict[str, Any]:
     """What an image tower's numbers depend on beside its tensors, as :func:`load_image_tower`.
 
     Returns:
@@ -211,8 +212,8 @@ def image_options(
 
 
 def text_options(
-    clip: str, quick_gelu: Optional[bool] = None, round_weights: Optional[bool] = None
-) -> Dict[str, Any]:
+    clip: str, quick_gelu: bool | None = None, round_weights: bool | None = None
+) -> dict[str, Any]:
     """The same of a text tower, see :func:`image_options`."""
     repository = clip_repository(clip, quick_gelu)
     if repository is not None and repository.stated.text_problem:
@@ -223,11 +224,11 @@ def text_options(
 
 def _options(
     clip: str,
-    repository: Optional[Repository],
+    repository: Repository | None,
     stated: Mapping[str, Any],
-    quick_gelu: Optional[bool],
-    round_weights: Optional[bool],
-) -> Dict[str, Any]:
+    quick_gelu: bool | None,
+    round_weights: bool | None,
+) -> dict[str, Any]:
     if round_weights is None and (repository is not None or clip in META_CLIP):
         round_weights = False
     if repository is not None and quick_gelu not in (None, stated['quick_gelu']):
@@ -239,7 +240,7 @@ def _options(
     return {'quick_gelu': default, **stated, 'round_weights': round_weights}
 
 
-def _log_config(clip: str, quick_gelu: Optional[bool]) -> None:
+def _log_config(clip: str, quick_gelu: bool | None) -> None:
     """Say whether a config beside a path is followed."""
     config = find_config(clip)
     if config is None:
@@ -256,7 +257,7 @@ def _log_config(clip: str, quick_gelu: Optional[bool]) -> None:
     print_log(f"{config}, which lies beside clip='{clip}', {words}", 'current', level)
 
 
-def _rounded(tower: Tower, layout: Layout, round_weights: Optional[bool], clip: str) -> Tower:
+def _rounded(tower: Tower, layout: Layout, round_weights: bool | None, clip: str) -> Tower:
     if round_weights is None:
         quick_gelu = tower.blocks[0].quick_gelu
         round_weights = quick_gelu and layout in (OPENAI_IMAGE, OPENAI_TEXT)

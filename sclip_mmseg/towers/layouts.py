@@ -3,9 +3,10 @@
 import logging
 import math
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Callable, Dict, Iterable, Mapping, Sequence, Tuple, Union
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -17,7 +18,7 @@ from .positions import Resampling, Rotary
 from .text import TextTower
 from .vit import VisionTransformer
 
-StateDict = Dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 _SEPARATE = ('q_proj', 'k_proj', 'v_proj'), ('query', 'key', 'value')
 
@@ -55,7 +56,7 @@ class Layout:
     names: Mapping[str, str]
     block: str
     parts: Mapping[str, str]
-    prefix: Union[str, Tuple[str, ...]]
+    prefix: str | tuple[str, ...]
     ignored: Sequence[str] = ()
     transposed: Sequence[str] = ()
     gated: Mapping[str, str] = field(default_factory=dict)
@@ -452,7 +453,7 @@ _OTHER_CLIPS = {
 }
 
 
-def clip_layouts(found: StateDict, source: str) -> Tuple[Layout, Layout]:
+def clip_layouts(found: StateDict, source: str) -> tuple[Layout, Layout]:
     """Tell which layouts a CLIP's image and text tower have.
 
     Raises:
@@ -640,7 +641,7 @@ def build_text_tower(found: StateDict, layout: Layout, source: str, **options) -
     )
 
 
-def check_heads(width: int, options: Dict[str, Any], source: str) -> None:
+def check_heads(width: int, options: dict[str, Any], source: str) -> None:
     """Refuse a config of another checkpoint.
 
     Args:

@@ -1,13 +1,13 @@
 """How pixels are normalised, and how to go from one normalisation to another."""
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .vit import VisionTransformer
 
-Triple = Tuple[float, float, float]
+Triple = tuple[float, float, float]
 
 
 class Normalisation(NamedTuple):
@@ -31,7 +31,7 @@ IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def renormalisation(old: Normalisation, new: Normalisation) -> Tuple[Tensor, Tensor]:
+def renormalisation(old: Normalisation, new: Normalisation) -> tuple[Tensor, Tensor]:
     """Scale and shift ``[3, 1, 1]`` that turn pixels of one normalisation into another's."""
     old_mean, old_std, new_mean, new_std = (
         torch.tensor(values)[:, None, None] for values in (*old, *new)

@@ -1,7 +1,7 @@
 """Where patches are: position embeddings fitted to other grids, and rotary positions."""
 
 import math
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ class Resampling(NamedTuple):
             used (RADIO).
     """
 
-    offset: Optional[float] = 0.1
+    offset: float | None = 0.1
     antialias: bool = False
     mode: str = 'bicubic'
     crop: bool = False
@@ -82,7 +82,7 @@ class Rotary(NamedTuple):
 
     base: float
     relative: bool = True
-    periods: Optional[Tuple[float, ...]] = None
+    periods: tuple[float, ...] | None = None
 
 
 class Turns(NamedTuple):
@@ -122,7 +122,7 @@ def rotary_turns(
 @cached_tensors(max_bytes=1 << 24)
 def _cos_and_sin(
     rotary: Rotary, grid: Grid, prefix: int, width: int, device: torch.device
-) -> Tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """See :func:`rotary_turns`; computed on the CPU, so that they are the same on every device."""
     count = width // 4
     exponents = torch.arange(count, dtype=torch.float32) / count

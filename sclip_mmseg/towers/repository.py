@@ -7,10 +7,11 @@ repository's files is read likewise: see :func:`find_config`.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 
@@ -23,8 +24,8 @@ from .normalisation import CLIP, IMAGENET, Normalisation
 from .positions import Rotary
 from .tensor_files import read_tensors
 
-Json = Dict[str, Any]
-Place = Union[HubName, Path]  # a repository, or a folder with the files of one
+Json = dict[str, Any]
+Place = HubName | Path  # a repository, or a folder with the files of one
 
 _OPEN_CLIP, _TRANSFORMERS = 'open_clip_config.json', 'config.json'
 _WEIGHTS = {
@@ -64,7 +65,7 @@ class Stated:
     """
 
     config: str
-    normalisation: Optional[Normalisation] = None
+    normalisation: Normalisation | None = None
     image: Mapping[str, Any] = field(default_factory=dict)
     text: Mapping[str, Any] = field(default_factory=dict)
     text_problem: str = ''
@@ -89,11 +90,11 @@ class ConfigBeside(NamedTuple):
     """
 
     path: Path
-    repository: Optional[Repository]
+    repository: Repository | None
     problem: str = ''
 
 
-def clip_repository(clip: Optional[str], quick_gelu: Optional[bool] = None) -> Optional[Repository]:
+def clip_repository(clip: str | None, quick_gelu: bool | None = None) -> Repository | None:
     """Find what is stated of a CLIP: by its repository on the Hub, or by a config beside its path.
 
     Once per process, so that image and text tower are of one commit.
@@ -116,7 +117,7 @@ def clip_repository(clip: Optional[str], quick_gelu: Optional[bool] = None) -> O
     return beside and beside.repository
 
 
-def find_weights(text: Union[str, Path]) -> Optional[Path]:
+def find_weights(text: str | Path) -> Path | None:
     """The file of weights at a path, or the one in a folder; None where there is nothing.
 
     Raises:
@@ -150,7 +151,7 @@ def _weights_in(folder: Path) -> Path:
     )
 
 
-def find_config(clip: Optional[str]) -> Optional[Path]:
+def find_config(clip: str | None) -> Path | None:
     """Find the config beside a CLIP's path, where that is named as in a repository of the Hub.
 
     Of two configs, the one of the library that names the weights so.
@@ -163,7 +164,7 @@ def find_config(clip: Optional[str]) -> Optional[Path]:
     )
 
 
-def config_beside(clip: str) -> Optional[ConfigBeside]:
+def config_beside(clip: str) -> ConfigBeside | None:
     """Read the config that :func:`find_config` finds; None where it finds none.
 
     Raises:
@@ -173,7 +174,7 @@ def config_beside(clip: str) -> Optional[ConfigBeside]:
     return config and _config_beside(config.absolute(), find_weights(clip).absolute())
 
 
-def proxy_repository(checkpoint: str) -> Optional[Repository]:
+def proxy_repository(checkpoint: str) -> Repository | None:
     """Fetch a second tower from the Hub, as :func:`clip_repository` does a CLIP."""
     name = parse_name(checkpoint)
     return None if name is None else _proxy_repository(name)
@@ -414,12 +415,12 @@ def _normalisation(
     return Normalisation(*found)
 
 
-def _find(folder: Path, filenames: Sequence[str]) -> Optional[Path]:
+def _find(folder: Path, filenames: Sequence[str]) -> Path | None:
     """The first file there is in a folder."""
     return next(filter(Path.is_file, map(folder.joinpath, filenames)), None)
 
 
-def _fetch_optional(name: Place, filenames: Tuple[str, ...]) -> Optional[Path]:
+def _fetch_optional(name: Place, filenames: tuple[str, ...]) -> Path | None:
     """The first file there is; a cache without it is taken as a repository without it."""
     if isinstance(name, Path):
         return _find(name, filenames)

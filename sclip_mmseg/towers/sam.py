@@ -2,9 +2,10 @@
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,10 +70,10 @@ class SamImage:
     q: Tensor
     k: Tensor
     v: Tensor
-    size: Tuple[int, int]
+    size: tuple[int, int]
 
     @property
-    def grid(self) -> Tuple[int, int]:
+    def grid(self) -> tuple[int, int]:
         """Rows and columns of the tokens that lie within the image."""
         return self.size[0] // PATCH, self.size[1] // PATCH
 
@@ -139,7 +140,7 @@ class SamTower(nn.Module):
 
     def masks(
         self, image: SamImage, points: Tensor, boxes: Tensor, mask: Tensor
-    ) -> Tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """Run prompts and mask decoder, a mask for each region.
 
         Args:
@@ -190,7 +191,7 @@ def embed_mask(embedding: nn.Module, mask: Tensor) -> Tensor:
     return embedding.conv3(x)
 
 
-def resized(size: Tuple[int, int], longest: int) -> Tuple[int, int]:
+def resized(size: tuple[int, int], longest: int) -> tuple[int, int]:
     """Height and width of which the larger is ``longest``, each rounded half up."""
     scale = longest / max(size)
     return tuple(math.floor(side * scale + 0.5) for side in size)
@@ -283,7 +284,7 @@ def _from_meta(path: Path, config_class: Any, model_class: Any) -> nn.Module:
     return model
 
 
-def _renamed(tensors: Dict[str, Tensor]) -> Iterator[Tuple[str, Tensor]]:
+def _renamed(tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in tensors.items():
         for pattern, new in _NAMES:
             name = re.sub(pattern, new, name)

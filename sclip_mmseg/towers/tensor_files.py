@@ -1,8 +1,9 @@
 """A checkpoint's file → its tensors, running none of its code."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -68,7 +69,7 @@ def read_tensors(path: Path) -> StateDict:
     return _without_wrappers(found)
 
 
-_READERS: Dict[Kind, Callable[[Path], Any]] = {
+_READERS: dict[Kind, Callable[[Path], Any]] = {
     SAFETENSORS: load_file,
     TORCH_ZIP: read_archive,
     CUT_ZIP: read_archive,  # which says how
@@ -120,9 +121,9 @@ def _count(content: dict) -> int:
     return sum(_is_weight(key, value) for key, value in content.items())
 
 
-def _dicts_of_tensors(content: dict, levels: int = 2) -> Dict[str, dict]:
+def _dicts_of_tensors(content: dict, levels: int = 2) -> dict[str, dict]:
     """The dicts that directly hold tensors, by where they are; the usual entry alone, if any."""
-    dicts: Dict[str, dict] = {}
+    dicts: dict[str, dict] = {}
     entries = [key for key in _ENTRIES if isinstance(content.get(key), dict)]
     for key in [*entries, *content] if levels else []:
         if isinstance(key, str) and isinstance(content[key], dict):

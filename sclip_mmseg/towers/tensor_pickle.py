@@ -7,7 +7,8 @@ Modules of TorchScript become :class:`Module`, which keeps their attributes.
 
 import pickle
 from collections import OrderedDict
-from typing import IO, Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import IO, Any, NamedTuple
 
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """CLIP's text transformer."""
 
-from typing import Optional
-
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +31,7 @@ class TextTower(nn.Module):
         heads: int,
         depth: int,
         hidden: int,
-        output_dim: Optional[int] = None,
+        output_dim: int | None = None,
         quick_gelu: bool = True,
         eps: float = 1e-5,
     ):

@@ -1,11 +1,10 @@
 """What a tower makes of images: tokens, and what was kept of its blocks."""
 
 from dataclasses import dataclass, field
-from typing import Dict, Optional, Tuple
 
 from torch import Tensor
 
-Grid = Tuple[int, int]
+Grid = tuple[int, int]
 
 
 @dataclass
@@ -20,13 +19,13 @@ class BlockTokens:
         output: Its output ``[B, P + N, width]``.
     """
 
-    input: Optional[Tensor] = None
-    normalised: Optional[Tensor] = None
-    q: Optional[Tensor] = None
-    k: Optional[Tensor] = None
-    v: Optional[Tensor] = None
-    weights: Optional[Tensor] = None
-    output: Optional[Tensor] = None
+    input: Tensor | None = None
+    normalised: Tensor | None = None
+    q: Tensor | None = None
+    k: Tensor | None = None
+    v: Tensor | None = None
+    weights: Tensor | None = None
+    output: Tensor | None = None
 
 
 class OnGrid:
@@ -66,9 +65,9 @@ class Tokens(OnGrid):
 
     x: Tensor
     grid: Grid
-    blocks: Dict[int, BlockTokens] = field(default_factory=dict)
-    sums: Dict[str, Tensor] = field(default_factory=dict)
-    copies: Optional[Tensor] = None
+    blocks: dict[int, BlockTokens] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    copies: Tensor | None = None
 
     @property
     def prefix(self) -> Tensor:

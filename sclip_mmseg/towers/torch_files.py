@@ -7,7 +7,7 @@ import io
 import re
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ def read_archive(path: Path) -> Any:
         [root] = {i.filename[: -len('data.pkl')] for i in infos if _is_pickle(i.filename)}
         if f'{root}byteorder' in archive.namelist():
             _check_order(archive.read(f'{root}byteorder') == b'little')
-        storages: Dict[str, Tensor] = {}
+        storages: dict[str, Tensor] = {}
 
         def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
             if key not in storages:
@@ -55,7 +55,7 @@ def _is_pickle(name: str) -> bool:
     return name.endswith('/data.pkl') and name.count('/') == 1
 
 
-def _state_of_module(module: tensor_pickle.Module, code: Dict[str, str], path: Path) -> StateDict:
+def _state_of_module(module: tensor_pickle.Module, code: dict[str, str], path: Path) -> StateDict:
     """A TorchScript module's tensors as its ``state_dict`` has them.
 
     Args:
@@ -76,7 +76,7 @@ def _state_of_module(module: tensor_pickle.Module, code: Dict[str, str], path: P
         for name, lists in _CLASS.findall(text):
             kept[f'{place}.{name}'] = set(re.findall(r'"(.*?)"', lists))
     found: StateDict = {}
-    todo: List[Tuple[str, Any]] = [('', module)]
+    todo: list[tuple[str, Any]] = [('', module)]
     while todo:
         prefix, module = todo.pop()
         if prefix.count('.') > _DEEPEST or len(todo) + len(found) > _MOST:
@@ -101,7 +101,7 @@ def _as_tensor(data: bytearray) -> Tensor:
 def read_legacy(path: Path) -> Any:
     """Read what torch.save wrote before PyTorch 1.6: pickles, the storages behind them."""
     rest = path.stat().st_size
-    storages: Dict[str, Tensor] = {}
+    storages: dict[str, Tensor] = {}
 
     def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
         nonlocal rest

@@ -6,7 +6,7 @@ three steps, then :meth:`VisionTransformer.read_out`. Most ask :meth:`VisionTran
 for what they need of which block.
 """
 
-from typing import Callable, Collection, Dict, Iterator, Mapping, Optional, Tuple
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -67,7 +67,7 @@ class Block(nn.Module):
         self.scale1 = nn.Parameter(torch.empty(width)) if layer_scale else None
         self.scale2 = nn.Parameter(torch.empty(width)) if layer_scale else None
 
-    def forward(self, x: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Run the block on ``[B, N, width]``; ``mask`` ``[N, N]`` is added to the logits.
 
         Not for towers with rotary positions.
@@ -80,9 +80,9 @@ class Block(nn.Module):
         self,
         x: Tensor,
         wanted: Collection[str],
-        turns: Optional[Turns] = None,
+        turns: Turns | None = None,
         complete: bool = True,
-    ) -> Tuple[Tensor, Dict[str, Tensor]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Run the block, and return what is wanted of it too.
 
         Args:
@@ -122,8 +122,8 @@ class Block(nn.Module):
         return self.merge(x, F.scaled_dot_product_attention(q, k, v, attn_mask=seen))
 
     def project(
-        self, normalised: Tensor, turns: Optional[Turns] = None
-    ) -> Tuple[Tensor, Tensor, Tensor]:
+        self, normalised: Tensor, turns: Turns | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values ``[B, heads, N, d]`` of the normalised input.
 
         Args:
@@ -196,7 +196,7 @@ class VisionTransformer(nn.Module):
         hidden: int,
         patch_size: int,
         positions: int,
-        output_dim: Optional[int] = None,
+        output_dim: int | None = None,
         class_tokens: int = 1,
         class_position: bool = True,
         registers: int = 0,
@@ -204,7 +204,7 @@ class VisionTransformer(nn.Module):
         pre_norm: bool = True,
         final_norm: bool = True,
         resampling: Resampling = Resampling(),  # noqa: B008 - immutable
-        rotary: Optional[Rotary] = None,
+        rotary: Rotary | None = None,
         quick_gelu: bool = True,
         layer_scale: bool = False,
         eps: float = 1e-5,
@@ -212,7 +212,7 @@ class VisionTransformer(nn.Module):
     ):
         super().__init__()
 
-        def table(count: int) -> Optional[nn.Parameter]:
+        def table(count: int) -> nn.Parameter | None:
             return nn.Parameter(torch.empty(count, width)) if count else None
 
         self.width, self.heads, self.patch_size = width, heads, patch_size
@@ -237,11 +237,11 @@ class VisionTransformer(nn.Module):
     def run(
         self,
         images: Tensor,
-        keep: Optional[Mapping[int, Collection[str]]] = None,
-        sums: Optional[Mapping[str, Collection[int]]] = None,
-        scope: Optional[Tensor] = None,
-        each: Optional[Callable[[int, BlockTokens], None]] = None,
-        resampling: Optional[Resampling] = None,
+        keep: Mapping[int, Collection[str]] | None = None,
+        sums: Mapping[str, Collection[int]] | None = None,
+        scope: Tensor | None = None,
+        each: Callable[[int, BlockTokens], None] | None = None,
+        resampling: Resampling | None = None,
     ) -> Tokens:
         """Run the blocks as far as something is asked of them, else all.
 
@@ -301,7 +301,7 @@ class VisionTransformer(nn.Module):
         height, width = images.shape[-2:]
         return height // self.patch_size, width // self.patch_size
 
-    def embed(self, images: Tensor, resampling: Optional[Resampling] = None) -> Tuple[Tensor, Grid]:
+    def embed(self, images: Tensor, resampling: Resampling | None = None) -> tuple[Tensor, Grid]:
         """Make the input of the first block.
 
         Args:
@@ -325,7 +325,7 @@ class VisionTransformer(nn.Module):
         prefix = [table.expand(x.shape[0], -1, -1) for table in prefix]
         return self.norm_pre(torch.cat([*prefix, x], 1)), grid
 
-    def turns(self, grid: Grid, prefix: Optional[int] = None) -> Optional[Turns]:
+    def turns(self, grid: Grid, prefix: int | None = None) -> Turns | None:
         """Rotary positions for :meth:`Block.project`; None for a tower without.
 
         Args:
@@ -350,7 +350,7 @@ class VisionTransformer(nn.Module):
         cast_matrices(self, dtype)
 
 
-def _add(sums: Dict[str, Tensor], name: str, value: Tensor) -> None:
+def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
     """Add a value to a sum, in float32."""
     if name in sums:
         sums[name] += value

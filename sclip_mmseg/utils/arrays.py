@@ -2,8 +2,8 @@
 
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from .file_kinds import DAMAGED, NPZ, kind_of
 _LARGEST = 1 << 31  # bytes
 
 
-def read_arrays(path: Path, names: Sequence[str], what: str) -> Dict[str, np.ndarray]:
+def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, np.ndarray]:
     """Read arrays of an ``.npz`` file, in this machine's order of bytes.
 
     Args:

@@ -2,8 +2,9 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any, Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor

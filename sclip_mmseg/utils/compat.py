@@ -15,13 +15,13 @@ import importlib.util
 import os.path as osp
 import pkgutil
 import sys
+from collections.abc import Callable
 from functools import cache, wraps
 from importlib.abc import Loader
 from importlib.metadata import distribution
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import ModuleType
-from typing import Callable, Optional, Tuple, Union
 
 MMCV = '2.0.0', '2.2.0'  # the versions that mmseg 1.2 takes, the last one excluded
 
@@ -64,7 +64,7 @@ def restore_find_loader() -> None:
         pkgutil.find_loader = _find_loader
 
 
-def _find_loader(name: str) -> Optional[Loader]:
+def _find_loader(name: str) -> Loader | None:
     spec = importlib.util.find_spec(name)
     return spec.loader if spec else None
 
@@ -137,7 +137,7 @@ def register_config_scope() -> None:
     get_cfg_path, get_config = Config._get_cfg_path, mmengine.hub.get_config
     from_file = Config.fromfile
 
-    def get_cfg_path_here(cfg_path: str, filename: str) -> Tuple[str, Optional[str]]:
+    def get_cfg_path_here(cfg_path: str, filename: str) -> tuple[str, str | None]:
         if cfg_path.startswith(SCOPE):
             return find_config(cfg_path), 'mmseg'  # whose registries our modules are in
         return get_cfg_path(cfg_path, filename)
@@ -148,7 +148,7 @@ def register_config_scope() -> None:
         return get_config(cfg_path, pretrained)
 
     @wraps(from_file)
-    def from_file_here(filename: Union[str, Path], *args: object, **kwargs: object) -> Config:
+    def from_file_here(filename: str | Path, *args: object, **kwargs: object) -> Config:
         if str(filename).startswith(SCOPE):
             filename = find_config(str(filename))
         return from_file(filename, *args, **kwargs)

@@ -5,10 +5,10 @@ import shutil
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Dict, Iterator, Optional
 from urllib.parse import urljoin, urlsplit
 
 from mmengine.logging import print_log
@@ -27,7 +27,7 @@ _WEIGHTS = (SAFETENSORS, TORCH_ZIP, TORCHSCRIPT, TORCH_LEGACY)
 def download(
     url: str,
     target: Path,
-    digest: Optional[str],
+    digest: str | None,
     retries: int = 5,
     remedy: str = 'name another folder by SCLIP_DOWNLOAD_ROOT',
 ) -> Path:
@@ -98,7 +98,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
-def _find_fault(path: Path, suffix: str, digest: Optional[str]) -> str:
+def _find_fault(path: Path, suffix: str, digest: str | None) -> str:
     """What is wrong with a file; empty if nothing is known to be."""
     if digest is not None:
         found = digest_of(path, digest)
@@ -109,7 +109,7 @@ def _find_fault(path: Path, suffix: str, digest: Optional[str]) -> str:
     return f'is {kind.words}, not {"a whole zip archive" if suffix == ".zip" else "a checkpoint"}'
 
 
-def _find_old_fault(path: Path, digest: Optional[str]) -> str:
+def _find_old_fault(path: Path, digest: str | None) -> str:
     """The same of a file that lies there: without a digest, it may have been put there by hand."""
     if digest is None:
         kind = kind_of(path)
@@ -120,7 +120,7 @@ def _find_old_fault(path: Path, digest: Optional[str]) -> str:
 class _Part:
     """The part of a file that has come, and what the server calls the version that it is of."""
 
-    def __init__(self, target: Path, digest: Optional[str], remedy: str):
+    def __init__(self, target: Path, digest: str | None, remedy: str):
         self.target, self.digest, self.remedy = target, digest, remedy
         self.path = target.with_name(f'{target.name}.part')
         self._version = target.with_name(f'{target.name}.part.version')
@@ -131,7 +131,7 @@ class _Part:
     def size(self) -> int:
         return self.path.stat().st_size if self.path.is_file() else 0
 
-    def range(self) -> Dict[str, str]:
+    def range(self) -> dict[str, str]:
         """What to ask the server for the rest; empty to ask for all."""
         version = self._version.read_text() if self._version.is_file() else ''
         if not self.size or not (self.digest or version):

@@ -1,6 +1,6 @@
 """The one exception for input that a user can put right, and its words."""
 
-from typing import Sequence
+from collections.abc import Sequence
 
 
 class InputError(ValueError):

@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 #: What damaged and forged files lead Python's readers of archives and pickles to, and NumPy's.
 DAMAGED = (
@@ -109,7 +109,7 @@ _TEXT = (
 )
 
 
-def kind_of_place(path: Path) -> Optional[str]:
+def kind_of_place(path: Path) -> str | None:
     """What lies at a path, where that is not a regular file; None where it is, or nothing is."""
     try:
         mode = path.stat().st_mode

@@ -6,10 +6,10 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Callable, ContextManager, Iterable, Iterator, List, Optional, Tuple, Union
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from mmengine.logging import print_log
@@ -23,13 +23,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _ALGORITHMS = {32: 'MD5', 40: 'SHA-1', 64: 'SHA-256'}  # by the number of hexadecimal digits
 
 
-def find_file(text: Union[str, Path]) -> Optional[Path]:
+def find_file(text: str | Path) -> Path | None:
     """The file at a path; otherwise as :func:`find_path`."""
     path = find_path(text)
     return path if path is not None and os.path.isfile(path) else None
 
 
-def find_path(text: Union[str, Path]) -> Optional[Path]:
+def find_path(text: str | Path) -> Path | None:
     """What lies at a path, ``~`` being the home directory; None where there is nothing.
 
     Any text is allowed, such as one too long for a path.
@@ -118,7 +118,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def explain_full_disk(error: OSError, folders: Iterable[Union[str, Path]]) -> str:
+def explain_full_disk(error: OSError, folders: Iterable[str | Path]) -> str:
     """Say which folder cannot be written to any more.
 
     Args:
@@ -138,7 +138,7 @@ def explain_full_disk(error: OSError, folders: Iterable[Union[str, Path]]) -> st
     return f'cannot write to {place} ({error.strerror})'
 
 
-def lock_file(target: Path, remedy: str) -> ContextManager[Callable[[], None]]:
+def lock_file(target: Path, remedy: str) -> AbstractContextManager[Callable[[], None]]:
     """Wait until no other process works on a file, whose folder is made when missing.
 
     A wait of some seconds is told, and ends when nothing changed for a minute.
@@ -208,7 +208,7 @@ def wait_for_lock(path: Path, target: Path) -> AcquireReturnProxy:
                 ) from error
 
 
-def _written(target: Path) -> List[Tuple[str, int, int]]:
+def _written(target: Path) -> list[tuple[str, int, int]]:
     """Names, sizes and times of a file and of its parts."""
     found = []
     with suppress(OSError):

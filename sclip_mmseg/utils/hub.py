@@ -5,9 +5,10 @@ and tokens (``HF_TOKEN``, ``hf auth login``) are the client's.
 """
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Optional, Sequence
+from typing import NamedTuple
 
 from .errors import InputError
 from .files import wait_for_lock
@@ -47,7 +48,7 @@ class HubName(NamedTuple):
         return f'{PREFIX}{self.repository}' + f'@{self.revision}' * shown
 
 
-def parse_name(text: str) -> Optional[HubName]:
+def parse_name(text: str) -> HubName | None:
     """Read ``hf:ORG/NAME`` or ``hf:ORG/NAME@REVISION``; None where the prefix is not there.
 
     Raises:
@@ -115,7 +116,7 @@ def pin(name: HubName, filenames: Sequence[str]) -> HubName:
     raise InputError(f'{name} has no {" or ".join(filenames)}: it is no model of a known kind')
 
 
-def fetch_first(name: HubName, filenames: Sequence[str]) -> Optional[Path]:
+def fetch_first(name: HubName, filenames: Sequence[str]) -> Path | None:
     """The first of some files that a repository has; None where it has none.
 
     Raises:
@@ -136,7 +137,7 @@ def fetch_first(name: HubName, filenames: Sequence[str]) -> Optional[Path]:
     return None
 
 
-def fetch(name: HubName, filename: str) -> Optional[Path]:
+def fetch(name: HubName, filename: str) -> Path | None:
     """The file in the cache, downloaded if needed; None where the repository has no such file.
 
     Raises:
@@ -195,7 +196,7 @@ def _wait_for_others(name: HubName, filename: str) -> None:
             wait_for_lock(lock, cache / folder / 'blobs' / lock.stem).lock.release()
 
 
-def _unreachable(name: HubName, filename: str, cause: Optional[BaseException]) -> str:
+def _unreachable(name: HubName, filename: str, cause: BaseException | None) -> str:
     from huggingface_hub import constants
 
     where = f'{filename} of {name} is not in the cache {constants.HF_HUB_CACHE}'
@@ -207,5 +208,5 @@ def _unreachable(name: HubName, filename: str, cause: Optional[BaseException]) -
     )
 
 
-def _first_line(error: Optional[BaseException]) -> str:
+def _first_line(error: BaseException | None) -> str:
     return (str(error or '').strip().splitlines() or [type(error).__name__])[0]

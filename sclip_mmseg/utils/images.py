@@ -6,8 +6,8 @@ import re
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, List, Tuple
 
 import cv2
 import mmcv
@@ -34,7 +34,7 @@ _lock = threading.Lock()  # the process has one standard error
 
 
 @contextmanager
-def hear_libjpeg() -> Iterator[List[str]]:
+def hear_libjpeg() -> Iterator[list[str]]:
     """Collect what libjpeg says of damaged data, which OpenCV lets it print without a name.
 
     Whatever else is written to the standard error meanwhile is written there afterwards.
@@ -42,7 +42,7 @@ def hear_libjpeg() -> Iterator[List[str]]:
     Yields:
         A list that is filled at the end; empty where all is well.
     """
-    said: List[str] = []
+    said: list[str] = []
     with _lock:
         try:
             sys.stderr.flush()
@@ -65,7 +65,7 @@ def hear_libjpeg() -> Iterator[List[str]]:
                     os.write(2, _DAMAGE.sub('', lines).encode(errors='surrogateescape'))
 
 
-def find_flaw(content: bytes, said: List[str]) -> str:
+def find_flaw(content: bytes, said: list[str]) -> str:
     """Say why the pixels that OpenCV decodes are not those that were encoded.
 
     Args:
@@ -116,7 +116,7 @@ def orientation_of(content: bytes) -> int:
     return value if value in range(2, 9) else 1
 
 
-def decode_image(content: bytes) -> Tuple[np.ndarray, str]:
+def decode_image(content: bytes) -> tuple[np.ndarray, str]:
     """Decode an image as mmcv does by default: turned upright, BGR, uint8 ``[H, W, 3]``.
 
     Args:

@@ -6,8 +6,8 @@ This file imports nothing of the package, which takes seconds: ``sclip_cli`` loa
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 INTERRUPTED = 130  # the exit code by which shells know it
 

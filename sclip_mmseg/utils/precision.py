@@ -1,7 +1,7 @@
 """What the user's settings of torch may do to float32."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Iterator
 
 import torch
 

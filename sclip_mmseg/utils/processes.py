@@ -5,9 +5,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Callable, List, Sequence
+from typing import Any
 
 from tqdm import tqdm
 
@@ -21,7 +22,7 @@ def map_in_processes(
     chunksize: int = 1,
     after_each: Callable[[], None] = lambda: None,
     **progress: Any,
-) -> List:
+) -> list:
     """Call a function on all items in several processes, with a progress bar.
 
     Args:

@@ -5,8 +5,8 @@ import io
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 from mmengine.logging import MMLogger
 

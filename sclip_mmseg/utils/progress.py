@@ -1,8 +1,8 @@
 """How far some work is, said every few seconds."""
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Callable, Optional
 
 INTERVAL = 10.0  # seconds
 
@@ -45,7 +45,7 @@ class Progress:
         return True
 
     @property
-    def rate(self) -> Optional[float]:
+    def rate(self) -> float | None:
         """Items per second since the first step; None before the second."""
         seconds = self._last - self._start
         return (self._done - self._first) / seconds if seconds > 0 else None

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from typing import Iterable, Optional
+from collections.abc import Iterable
 
 from torch import Tensor
 from torch.utils.data import get_worker_info
@@ -12,7 +12,7 @@ from .errors import InputError
 FOLDER = '/dev/shm'
 
 
-def free_shared_memory() -> Optional[int]:
+def free_shared_memory() -> int | None:
     """Free bytes; None where the system has no such folder."""
     return shutil.disk_usage(FOLDER).free if os.path.isdir(FOLDER) else None
 

@@ -2,7 +2,8 @@
 
 import difflib
 import inspect
-from typing import Any, Callable, Iterable, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import mmengine.registry
 from mmengine.config import Config
@@ -68,7 +69,7 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 def check_config(
     cfg: Config,
-    plain: Optional[Mapping[str, Callable]] = None,
+    plain: Mapping[str, Callable] | None = None,
     needed: Sequence[str] = ('model', 'test_dataloader', 'test_evaluator', 'test_cfg'),
 ) -> None:
     """Look for misspelt keys and types in all that a test run builds from a config.
@@ -109,14 +110,14 @@ def check_config(
         _check_names(value or {}, key, builder.__name__, arguments(builder)[0])
 
 
-def arguments(builder: Callable) -> Tuple[List[str], bool]:
+def arguments(builder: Callable) -> tuple[list[str], bool]:
     """Names of a class's or function's arguments.
 
     Returns:
         The names, those of base classes included where the class passes ``**kwargs`` on; and
         whether these are all, which they are not where ``**kwargs`` goes elsewhere.
     """
-    names: List[str] = []
+    names: list[str] = []
     for function in _constructors(builder):
         parameters = list(inspect.signature(function).parameters.values())
         names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -125,14 +126,14 @@ def arguments(builder: Callable) -> Tuple[List[str], bool]:
     return [name for name in names if name != 'self'], False
 
 
-def _constructors(builder: Callable) -> List[Callable]:
+def _constructors(builder: Callable) -> list[Callable]:
     if not inspect.isclass(builder):
         return [builder]
     own = [vars(base)['__init__'] for base in builder.__mro__[:-1] if '__init__' in vars(base)]
     return own or [lambda: None]  # object's
 
 
-def _check(value: Any, key: str, registry: Optional[Registry], scope: str) -> None:
+def _check(value: Any, key: str, registry: Registry | None, scope: str) -> None:
     if isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             _check(item, f'{key}.{index}', registry, scope)

@@ -1,12 +1,11 @@
 """What CLIP's tokenizer makes of a text."""
 
 from functools import lru_cache
-from typing import List
 
 from .compat import openai_clip
 
 
-def encode(text: str) -> List[int]:
+def encode(text: str) -> list[int]:
     """CLIP's tokens of a text, without start and end tokens.
 
     Sooner than by the tokenizer alone: word by word where nothing is to be mended.
@@ -18,7 +17,7 @@ def encode(text: str) -> List[int]:
 
 
 @lru_cache(maxsize=1 << 14)
-def _encode_word(word: str) -> List[int]:
+def _encode_word(word: str) -> list[int]:
     return tokenizer().encode(word)
 
 
@@ -28,6 +27,6 @@ def tokenizer():
     return openai_clip('simple_tokenizer').SimpleTokenizer()
 
 
-def special_tokens() -> List[int]:
+def special_tokens() -> list[int]:
     """The start and the end token."""
     return [tokenizer().encoder[f'<|{word}oftext|>'] for word in ('start', 'end')]

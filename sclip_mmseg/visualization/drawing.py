@@ -1,6 +1,6 @@
 """Pictures of segmentations."""
 
-from typing import Dict, List, Optional, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -52,7 +52,7 @@ def _draw(
     named: Sequence[int],
 ) -> np.ndarray:
     bare = [name == BACKGROUND for name in class_names]
-    colors: List[Optional[Sequence[int]]] = [
+    colors: list[Sequence[int] | None] = [
         None if hidden else color for hidden, color in zip(bare, palette)
     ]
     painted = paint(np.ascontiguousarray(image), ids, [*colors, None], alpha)
@@ -101,7 +101,7 @@ def draw_overlay(
     return painted
 
 
-def _count(ids: np.ndarray, num_classes: int) -> List[int]:
+def _count(ids: np.ndarray, num_classes: int) -> list[int]:
     """Classes that occur in a map of :func:`class_map`, the largest first."""
     counts = cv2.calcHist([ids], [0], None, [num_classes + 1], [0, num_classes + 1])
     counts = counts.ravel()[:num_classes]  # OpenCV 4 gives a column, 5 a row
@@ -110,7 +110,7 @@ def _count(ids: np.ndarray, num_classes: int) -> List[int]:
 
 def draw_comparison(
     image: np.ndarray,
-    maps: Dict[str, np.ndarray],
+    maps: dict[str, np.ndarray],
     class_names: Sequence[str],
     palette: Colors,
     alpha: float = 0.5,
@@ -198,7 +198,7 @@ def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
     return beside([row.swapaxes(0, 1) for row in rows]).swapaxes(0, 1)
 
 
-def titled(panels: Dict[str, np.ndarray]) -> np.ndarray:
+def titled(panels: dict[str, np.ndarray]) -> np.ndarray:
     """Lay pictures ``[H, W, 3]`` in a row, each below its title."""
     columns = []
     for title, panel in panels.items():

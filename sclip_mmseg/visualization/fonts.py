@@ -5,7 +5,6 @@ import warnings
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import List, Optional, Tuple
 
 from matplotlib import get_data_path
 from matplotlib.font_manager import findSystemFonts
@@ -23,14 +22,14 @@ _NO_TEXT = ('emoji', 'lastresort', 'adobeblank')
 _JOINED = ('Mn', 'Me', 'Mc', 'Cf')  # drawn with the character before
 
 
-def text_size(text: str, size: int) -> Tuple[int, int]:
+def text_size(text: str, size: int) -> tuple[int, int]:
     """Width and height in pixels of a line drawn by :func:`draw_text`."""
     width = sum(_font(path, size).getlength(part) for path, part in _runs(text))
     return int(width + 0.999), sum(_font(_OWN, size).getmetrics())
 
 
 def draw_text(
-    sheet: Image.Image, position: Tuple[int, int], text: str, size: int, color: Tuple[int, ...]
+    sheet: Image.Image, position: tuple[int, int], text: str, size: int, color: tuple[int, ...]
 ) -> None:
     """Draw a line of text, each character in a font that has it.
 
@@ -53,16 +52,16 @@ def draw_text(
     _warn_of_missing(text)
 
 
-def _runs(text: str) -> List[Tuple[str, str]]:
+def _runs(text: str) -> list[tuple[str, str]]:
     """Split a line into parts of one font: its file, and the characters."""
     found = [(path or _OWN, c if path else '?') for c, path in _fonts_of(text)]
     groups = groupby(found, key=lambda item: item[0])
     return [(path, ''.join(part for _, part in items)) for path, items in groups]
 
 
-def _fonts_of(text: str) -> List[Tuple[str, Optional[str]]]:
+def _fonts_of(text: str) -> list[tuple[str, str | None]]:
     """Each character of a line, and the font that it is drawn in; None where there is none."""
-    found: List[Tuple[str, Optional[str]]] = []
+    found: list[tuple[str, str | None]] = []
     # A letter and its accent are one character where there is such a character.
     for character in unicodedata.normalize('NFC', ' '.join(text.split())):
         if not found or unicodedata.category(character) not in _JOINED:
@@ -73,7 +72,7 @@ def _fonts_of(text: str) -> List[Tuple[str, Optional[str]]]:
 
 
 @lru_cache(maxsize=4096)
-def find_font(character: str) -> Optional[str]:
+def find_font(character: str) -> str | None:
     """File of a font that has a character; None where there is none."""
     return next((path for path in (_OWN, *_system_fonts()) if _has(path, character)), None)
 
@@ -91,10 +90,10 @@ def _warn_of_missing(text: str) -> None:
 
 
 @lru_cache(maxsize=1)
-def _system_fonts() -> List[str]:
+def _system_fonts() -> list[str]:
     """Fonts of the machine and of the user, the best known first."""
 
-    def rank(path: str) -> Tuple[int, bool, str]:
+    def rank(path: str) -> tuple[int, bool, str]:
         name = Path(path).stem.lower()
         known = [index for index, start in enumerate(_PREFERRED) if name.startswith(start)]
         return min(known, default=len(_PREFERRED)), 'regular' not in name, path
@@ -111,7 +110,7 @@ def _has(path: str, character: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _face(path: str) -> Optional[FT2Font]:
+def _face(path: str) -> FT2Font | None:
     try:
         return FT2Font(path)
     except (OSError, RuntimeError):  # damaged, or of pixels instead of outlines

@@ -1,6 +1,7 @@
 """Names of classes, written where the classes are."""
 
-from typing import Dict, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ def font_size(size: Sequence[int]) -> int:
     return max(11, round((size[0] * size[1]) ** 0.5 / 32))
 
 
-def place_names(ids: np.ndarray, sizes: Dict[int, Tuple[int, int]]) -> Dict[int, Box]:
+def place_names(ids: np.ndarray, sizes: dict[int, tuple[int, int]]) -> dict[int, Box]:
     """Find a place for the name of each class, in the middle of its largest area.
 
     Args:
@@ -50,7 +51,7 @@ def place_names(ids: np.ndarray, sizes: Dict[int, Tuple[int, int]]) -> Dict[int,
     height, width = ids.shape
     step = max(1, -(-max(height, width) // _GRID))
     coarse = np.ascontiguousarray(ids[step // 2 :: step, step // 2 :: step])
-    boxes: Dict[int, Box] = {}
+    boxes: dict[int, Box] = {}
     for class_id, (wide, high) in sizes.items():
         if wide > width or high > height:
             continue
@@ -72,7 +73,7 @@ def place_names(ids: np.ndarray, sizes: Dict[int, Tuple[int, int]]) -> Dict[int,
     return boxes
 
 
-def _depth(mask: np.ndarray, smallest: float) -> Optional[np.ndarray]:
+def _depth(mask: np.ndarray, smallest: float) -> np.ndarray | None:
     """Distance of each pixel of a mask's largest part to its rim; None where it is too small."""
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     areas = stats[1:, cv2.CC_STAT_AREA]
@@ -134,7 +135,7 @@ def _tag(name: str, color: Sequence[int], size: int) -> Image.Image:
     return tag
 
 
-def contrasting(color: Sequence[int]) -> Tuple[int, int, int]:
+def contrasting(color: Sequence[int]) -> tuple[int, int, int]:
     """Black or white, whichever is further from a colour."""
     red, green, blue = map(float, color)
     luminance = 0.299 * red + 0.587 * green + 0.114 * blue

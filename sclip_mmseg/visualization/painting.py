@@ -1,6 +1,6 @@
 """Classes as paint over a picture, with outlines between them."""
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ def class_map(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def paint(
-    image: np.ndarray, ids: np.ndarray, palette: Sequence[Optional[Sequence[int]]], alpha: float
+    image: np.ndarray, ids: np.ndarray, palette: Sequence[Sequence[int] | None], alpha: float
 ) -> np.ndarray:
     """Mix a picture with the colours of its classes.
 

@@ -1,8 +1,8 @@
 """What ``--show-dir`` and mmseg's own tools draw."""
 
 import os.path as osp
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Mapping, Optional
 
 import mmcv
 import numpy as np
@@ -32,12 +32,12 @@ class OverlayVisualizer(SegLocalVisualizer):
         self,
         name: str,
         image: np.ndarray,
-        data_sample: Optional[SegDataSample] = None,
+        data_sample: SegDataSample | None = None,
         draw_gt: bool = True,
         draw_pred: bool = True,
         show: bool = False,
         wait_time: float = 0,
-        out_file: Optional[str] = None,
+        out_file: str | None = None,
         step: int = 0,
         with_labels: bool = True,
     ) -> None:

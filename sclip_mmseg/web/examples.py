@@ -1,7 +1,7 @@
 """Pictures to try, with classes that fit them."""
 
 from pathlib import Path
-from typing import List, NamedTuple
+from typing import NamedTuple
 
 from ..utils.shipped import shipped_root
 
@@ -19,7 +19,7 @@ class Example(NamedTuple):
     classes: str
 
 
-def photographs() -> List[Example]:
+def photographs() -> list[Example]:
     """The photographs ``demo/*.jpg`` of a clone with the classes beside them, ``NAME.txt``."""
     pictures = sorted((shipped_root() / 'demo').glob('*.jpg'))
     lists = [picture.with_suffix('.txt') for picture in pictures]
@@ -30,7 +30,7 @@ def photographs() -> List[Example]:
     ]
 
 
-def drawings() -> List[Example]:
+def drawings() -> list[Example]:
     """Pictures of the toy benchmark, in a clone."""
     folder = shipped_root() / 'data/toy/VOCdevkit/VOC2012/JPEGImages'
     found = [Example(folder / name, classes) for name, classes in _TOY.items()]

@@ -5,9 +5,10 @@ import os.path as osp
 import re
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect
@@ -162,7 +163,7 @@ def is_inside(path: Any, folder: Path) -> bool:
         return False
 
 
-def _hosts(headers: Headers) -> List[str]:
+def _hosts(headers: Headers) -> list[str]:
     """What the page was asked for by, and what a reverse proxy in front says that it was."""
     forwarded = headers.get('x-forwarded-host')
     hosts = [*headers.getlist('host'), *(forwarded.split(',') if forwarded else [])]

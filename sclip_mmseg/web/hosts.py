@@ -4,7 +4,7 @@ import errno
 import ipaddress
 import re
 import socket
-from typing import Iterable, Optional
+from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
 from ..utils.errors import InputError
@@ -58,7 +58,7 @@ def host_name(netloc: str) -> str:
     return (parts.hostname or '').rstrip('.') if parts else ''
 
 
-def split(url: str) -> Optional[SplitResult]:
+def split(url: str) -> SplitResult | None:
     """The parts of an address; None if it is none."""
     try:
         return urlsplit(url)
@@ -91,7 +91,7 @@ class Hosts:
                 )
             self.names.add(host)
 
-    def refuse(self, hosts: Iterable[str], origin: Optional[str]) -> Optional[str]:
+    def refuse(self, hosts: Iterable[str], origin: str | None) -> str | None:
         """Why a request is refused; None if it is not.
 
         Args:

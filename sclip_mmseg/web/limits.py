@@ -2,8 +2,8 @@
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Callable, Iterator
 
 from torch.nn.modules.module import register_module_forward_pre_hook
 

@@ -1,9 +1,9 @@
 """The page itself, laid out with Gradio."""
 
 import traceback
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Callable, Container, Iterator, Optional
 
 from ..apis import is_trained, list_methods
 from ..apis.segment import BACKGROUND_THD
@@ -172,13 +172,13 @@ def build_page(session: Session, folder: Path, listeners: Container[str]):
             return str(path), names
 
         def run(
-            path: Optional[str],
-            names: Optional[str],
+            path: str | None,
+            names: str | None,
             name: str,
             second: str,
             wanted: bool,
-            others: Optional[str],
-            score: Optional[float],
+            others: str | None,
+            score: float | None,
             kind: str,
             request: gr.Request,
         ) -> Iterator[tuple]:

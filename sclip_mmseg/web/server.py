@@ -5,10 +5,10 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Iterator
 
 from ..utils.errors import InputError
 from . import style

@@ -3,9 +3,10 @@
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import NamedTuple
 
 import cv2
 from mmengine.config import Config
@@ -50,7 +51,7 @@ class Question:
         regions: What makes regions, see :func:`..apis.build_segmentor`; empty for none.
     """
 
-    picture: Optional[str]
+    picture: str | None
     classes: str
     method: str
     other: str = ''
@@ -65,7 +66,7 @@ class Area(NamedTuple):
 
     name: str
     color: Sequence[int]
-    shares: Tuple[float, ...]
+    shares: tuple[float, ...]
 
 
 @dataclass
@@ -85,8 +86,8 @@ class Answer:
     right: Path
     overlay: Path
     labels: Path
-    areas: List[Area]
-    methods: Tuple[str, ...]
+    areas: list[Area]
+    methods: tuple[str, ...]
 
 
 class Session:
@@ -109,15 +110,15 @@ class Session:
         InputError: If the CLIP cannot be used.
     """
 
-    def __init__(self, clip: Optional[str] = None, device: Optional[str] = None):
+    def __init__(self, clip: str | None = None, device: str | None = None):
         self.clip, self.device = clip, device
-        self._resclip_options: Dict[str, Sequence[int]] = {}
+        self._resclip_options: dict[str, Sequence[int]] = {}
         self._models: OrderedDict[Question, CLIPSegmentor] = OrderedDict()
         self._lock = threading.Lock()
         self._find_toy()
         self.is_toy = is_toy(self.clip)
         self.method = default_method(self.clip)
-        self.examples: List[Example] = drawings() if self.is_toy else photographs()
+        self.examples: list[Example] = drawings() if self.is_toy else photographs()
         self.classes = self.examples[0].classes if self.examples else 'dog\ncat, kitten\ngrass\nsky'
         self.segmentor(Question(None, self.classes, self.method))
 
@@ -130,7 +131,7 @@ class Session:
             blocks = encoder.method.rcs.blocks
             self._resclip_options = {'model.image_encoder.method.rcs.blocks': blocks}
 
-    def answer(self, question: Question, folder: Union[str, Path]) -> Answer:
+    def answer(self, question: Question, folder: str | Path) -> Answer:
         """Segment a picture.
 
         Args:
@@ -182,7 +183,7 @@ class Session:
             self._models.move_to_end(key)
             return self._models[key]
 
-    def _build(self, key: Question, clip: Optional[str]) -> CLIPSegmentor:
+    def _build(self, key: Question, clip: str | None) -> CLIPSegmentor:
         options: dict = {'model.test_cfg.seg_logits': False}
         if key.method.startswith('resclip'):
             options.update(self._resclip_options)
@@ -203,7 +204,7 @@ class Session:
         )
 
 
-def list_areas(found: Sequence[Segmentation]) -> List[Area]:
+def list_areas(found: Sequence[Segmentation]) -> list[Area]:
     """Classes that occur in any of some segmentations of a picture, the first one's largest first.
 
     Args:

@@ -1,7 +1,7 @@
 """Colours, fonts and pieces of HTML of the page. Nothing of it comes from the internet."""
 
+from collections.abc import Sequence
 from html import escape
-from typing import Sequence
 
 from .. import zoo
 from .session import Area

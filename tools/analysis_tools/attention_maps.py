@@ -7,8 +7,8 @@ if __name__ == '__main__':  # before all imports, which take seconds
     sclip_cli.end_at_once_if_interrupted()
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
 
 import cv2
 import mmcv
@@ -36,11 +36,11 @@ from sclip_mmseg.visualization.drawing import GAP
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 METHODS = ('clip', 'maskclip', 'sclip', 'clearclip', 'naclip', 'resclip-naclip')
-Point = Tuple[float, float]
-Size = Tuple[int, int]
+Point = tuple[float, float]
+Size = tuple[int, int]
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('image', help='image file')
@@ -73,7 +73,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def parse_points(texts: Sequence[str], size: Size) -> List[Point]:
+def parse_points(texts: Sequence[str], size: Size) -> list[Point]:
     """Read points ``'x,y'`` that lie in an image of height and width ``size``.
 
     Raises:
@@ -173,7 +173,7 @@ class TextOnDemand:
         return self.head.to(features.device)(features)
 
 
-def patch_index(point: Point, size: Size, resized: Size, patch: int) -> Tuple[int, int]:
+def patch_index(point: Point, size: Size, resized: Size, patch: int) -> tuple[int, int]:
     """Row and column of the patch that sees a pixel, or of the nearest one.
 
     Args:
@@ -201,7 +201,7 @@ def to_image(maps: Tensor, patch: int, resized: Size, size: Size) -> Tensor:
 
 
 def draw(
-    image: np.ndarray, points: Sequence[Point], maps: Sequence[Tuple[str, Tensor]], width: int
+    image: np.ndarray, points: Sequence[Point], maps: Sequence[tuple[str, Tensor]], width: int
 ) -> np.ndarray:
     """Draw a row per point: the image, and each method's map over it.
 
@@ -239,7 +239,7 @@ def _mark(panel: np.ndarray, point: Sequence[int]) -> None:
         cv2.circle(panel, tuple(point), radius, color, thickness, cv2.LINE_AA)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Compute each config's maps and draw them."""
     args = parse_args(argv)
     with as_program():

@@ -10,8 +10,8 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ def measure_point(queries: int, megapixels: float, clip: str, folder: Path, args
     )
 
 
-def draw(series: List[Tuple[str, str, List[dict]]], path: Path) -> None:
+def draw(series: list[tuple[str, str, list[dict]]], path: Path) -> None:
     """Draw time and memory over each variable, which has a logarithmic axis."""
     figure = Figure(figsize=(9, 6), layout='constrained')
     axes = figure.subplots(2, len(series), squeeze=False)
@@ -94,7 +94,7 @@ def draw(series: List[Tuple[str, str, List[dict]]], path: Path) -> None:
     figure.savefig(path)
 
 
-def parse_args(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--queries', type=int, nargs='+', default=QUERIES, help='20 to 1000')
@@ -121,7 +121,7 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure along both variables, print, write and draw."""
     args = parse_args(arguments)
     if args.device == 'cuda' and not torch.cuda.is_available():

@@ -22,10 +22,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ from sclip_mmseg.utils.program import as_program
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = 80
-Size = Tuple[int, int]
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def plain_segment(
     image: Tensor,
     size: Size,
     cfg: Config,
-) -> Tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Class scores ``[K, H, W]`` and classes ``[H, W]`` of a normalised image ``[3, h, w]``."""
     height, width = image.shape[-2:]
     total = image.new_zeros(len(text), height, width, dtype=torch.float32)
@@ -257,7 +257,7 @@ def openai_model(clip: str, device: str, dtype: torch.dtype = torch.float32) -> 
     return model.to(device).eval()
 
 
-def programs(cfg: Config, model: nn.Module, case: Case) -> Dict[str, Callable[[], object]]:
+def programs(cfg: Config, model: nn.Module, case: Case) -> dict[str, Callable[[], object]]:
     """The three programs of a case, by letter."""
     photo = random_photo(case.resized)
     tower = model.image_encoder.tower
@@ -289,7 +289,7 @@ def cut(image: Tensor, window: Window) -> Tensor:
 # Measuring
 
 
-def measure(runs: Dict[str, Callable[[], object]], repeats: int, device: str = 'cpu') -> dict:
+def measure(runs: dict[str, Callable[[], object]], repeats: int, device: str = 'cpu') -> dict:
     """Time programs in turn, after one run of each that is not counted.
 
     Returns:
@@ -297,7 +297,7 @@ def measure(runs: Dict[str, Callable[[], object]], repeats: int, device: str = '
         the second and of the second to the third, medians over rounds.
     """
     peaks = {name: peak_memory(run, device) for name, run in runs.items()}
-    times: Dict[str, List[float]] = {name: [] for name in runs}
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
             start = time.perf_counter()
@@ -312,7 +312,7 @@ def measure(runs: Dict[str, Callable[[], object]], repeats: int, device: str = '
     return dict(seconds=medians, memory=peaks, ratios=ratios, all_seconds=times)
 
 
-def peak_memory(run: Callable[[], object], device: str) -> Optional[int]:
+def peak_memory(run: Callable[[], object], device: str) -> int | None:
     """Memory that a run needs at its peak beyond what was held before, in bytes.
 
     On the CPU it is the process's, read on Linux only; elsewhere None.
@@ -534,7 +534,7 @@ def report(name: str, result: dict) -> None:
     print(f'{name}: {seconds} | {ratios} | {memory}', flush=True)
 
 
-def parse_args(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     known = [*CASES, *METHODS, *OTHERS]
@@ -562,7 +562,7 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return args
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run, or say in one line what is wrong."""
     with as_program():
         run(parse_args(arguments))

@@ -13,7 +13,7 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
 import argparse
 import os
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from mmengine.config import DictAction
 
@@ -21,12 +21,12 @@ from mmengine.config import DictAction
 SWEPT = ('logit_scale', 'prob_thd', 'area_thd', 'background')
 
 
-def number_or_none(text: str) -> Optional[float]:
+def number_or_none(text: str) -> float | None:
     """Read a number, or ``none``."""
     return None if text.lower() == 'none' else float(text)
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -64,7 +64,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the sweep; of wrong input, say in one line what is wrong."""
     options = vars(parse_args(argv))
     if root := options.pop('download_root'):

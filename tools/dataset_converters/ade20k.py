@@ -1,7 +1,6 @@
 """ADE20K's scene parsing benchmark: the validation split, as it is."""
 
 from pathlib import Path
-from typing import List
 
 from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.datasets.preparation.raw import RawData
@@ -11,7 +10,7 @@ from sclip_mmseg.datasets.preparation.tasks import Task
 [CHALLENGE] = BENCHMARKS['ade20k'].archives
 
 
-def plan(raw: RawData, out: Path) -> List[Task]:
+def plan(raw: RawData, out: Path) -> list[Task]:
     """List the files to be made.
 
     Args:

@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import List
 
 from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.datasets.preparation.labels import id_table, map_file
@@ -17,7 +16,7 @@ _RAW = range(34)  # all ids, licence plates (-1) not being drawn
 _TRAIN_IDS = id_table(_EVALUATED, others=_RAW)
 
 
-def plan(raw: RawData, out: Path) -> List[Task]:
+def plan(raw: RawData, out: Path) -> list[Task]:
     """List the files to be made.
 
     Args:

@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import List
 
 import numpy as np
 
@@ -32,7 +31,7 @@ def to_object_labels(raw: np.ndarray) -> np.ndarray:
     return map_ids(raw, _OBJECT_IDS, 'the label map')
 
 
-def plan(raw: RawData, out: Path) -> List[Task]:
+def plan(raw: RawData, out: Path) -> list[Task]:
     """List the files to be made.
 
     Args:

@@ -1,7 +1,6 @@
 """COCO-Stuff 10k: the test split, with train ids made of the MATLAB files."""
 
 from pathlib import Path
-from typing import List
 
 import numpy as np
 
@@ -30,7 +29,7 @@ def read_mat(source: Entry) -> np.ndarray:
     return map_ids(read_variable(source, 'S'), _TRAIN_IDS, source)
 
 
-def plan(raw: RawData, out: Path) -> List[Task]:
+def plan(raw: RawData, out: Path) -> list[Task]:
     """List the files to be made.
 
     Args:

@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import List
 
 from sclip_mmseg.datasets.preparation import coco
 from sclip_mmseg.datasets.preparation.labels import id_table, map_file
@@ -13,7 +12,7 @@ from sclip_mmseg.datasets.preparation.tasks import Task
 _TRAIN_IDS = id_table(coco.CLASSES, others=[coco.VOID])
 
 
-def plan(raw: RawData, out: Path) -> List[Task]:
+def plan(raw: RawData, out: Path) -> list[Task]:
     """List the files to be made.
 
     Args:

@@ -4,10 +4,10 @@ import json
 import math
 import re
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mmseg.datasets import PascalContextDataset
@@ -23,7 +23,7 @@ from sclip_mmseg.utils.errors import InputError
 
 VOC2010, MERGED, LABELS59, LABELS459, NAMES59 = BENCHMARKS['context59'].archives
 
-CLASSES: Tuple[str, ...] = PascalContextDataset.METAINFO['classes']
+CLASSES: tuple[str, ...] = PascalContextDataset.METAINFO['classes']
 # Ids of classes 1 to 59 among all 459 categories, which are sorted by name.
 _IDS_OF_459 = (
     *(2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105),
@@ -48,7 +48,7 @@ class Label:
     convert: Callable[[Entry], np.ndarray]
 
 
-def plan(raw: RawData, out: Path, annotation: Optional[str] = None) -> List[Task]:
+def plan(raw: RawData, out: Path, annotation: str | None = None) -> list[Task]:
     """List the files to be made.
 
     Args:
@@ -92,7 +92,7 @@ def plan(raw: RawData, out: Path, annotation: Optional[str] = None) -> List[Task
     return tasks
 
 
-def plan_json(raw: RawData) -> Dict[str, Label]:
+def plan_json(raw: RawData) -> dict[str, Label]:
     """The validation images that the JSON annotation describes, by name.
 
     Raises:
@@ -124,7 +124,7 @@ def plan_json(raw: RawData) -> Dict[str, Label]:
         ) from error
 
 
-def _size_of(image: dict) -> Tuple[int, int]:
+def _size_of(image: dict) -> tuple[int, int]:
     size = int(image['height']), int(image['width'])
     if min(size) < 1 or math.prod(size) > Image.MAX_IMAGE_PIXELS:
         raise ValueError(f'an image of {size} pixels')
@@ -132,7 +132,7 @@ def _size_of(image: dict) -> Tuple[int, int]:
 
 
 def draw_segments(
-    source: Entry, size: Tuple[int, int], segments: Sequence[Tuple[int, dict]]
+    source: Entry, size: tuple[int, int], segments: Sequence[tuple[int, dict]]
 ) -> np.ndarray:
     """Make a label map of an image's segments.
 
@@ -160,7 +160,7 @@ def draw_segments(
     return label
 
 
-def decode_run_lengths(counts: Union[str, Sequence[int]], size: Tuple[int, int]) -> np.ndarray:
+def decode_run_lengths(counts: str | Sequence[int], size: tuple[int, int]) -> np.ndarray:
     """Decode a mask in COCO's format.
 
     Args:
@@ -183,8 +183,8 @@ def decode_run_lengths(counts: Union[str, Sequence[int]], size: Tuple[int, int])
     return np.repeat(values, counts).reshape(size[::-1]).T
 
 
-def _read_counts(text: str) -> List[int]:
-    counts: List[int] = []
+def _read_counts(text: str) -> list[int]:
+    counts: list[int] = []
     value = shift = 0
     for character in text:
         bits = ord(character) - 48
@@ -199,7 +199,7 @@ def _read_counts(text: str) -> List[int]:
     return counts
 
 
-def plan_mat(raw: RawData) -> Dict[str, Label]:
+def plan_mat(raw: RawData) -> dict[str, Label]:
     """All images that the MATLAB files describe, by name.
 
     Raises:
@@ -215,7 +215,7 @@ def plan_mat(raw: RawData) -> Dict[str, Label]:
     return {name: Label(entry, convert) for name, entry in files.items()}
 
 
-def _find_mat(raw: RawData) -> Dict[str, Entry]:
+def _find_mat(raw: RawData) -> dict[str, Entry]:
     return raw.find(_MAT59, LABELS59) or raw.find(_MAT459, LABELS459)
 
 

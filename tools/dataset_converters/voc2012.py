@@ -1,7 +1,6 @@
 """PASCAL VOC 2012: the segmentation set's validation split, as it is."""
 
 from pathlib import Path
-from typing import List
 
 from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.datasets.preparation.raw import RawData
@@ -11,7 +10,7 @@ from sclip_mmseg.datasets.preparation.tasks import Task
 [TRAINVAL] = BENCHMARKS['voc21'].archives
 
 
-def plan(raw: RawData, out: Path) -> List[Task]:
+def plan(raw: RawData, out: Path) -> list[Task]:
     """List the files to be made.
 
     Args:

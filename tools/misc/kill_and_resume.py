@@ -20,8 +20,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
 
 from sclip_mmseg.evaluation import Result
 from sclip_mmseg.utils.program import as_program
@@ -37,7 +37,7 @@ BEGINS = b'Resumed:'
 EARLY = 2
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -53,9 +53,9 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def processes_below(pid: int) -> List[int]:
+def processes_below(pid: int) -> list[int]:
     """A process and all that it started, by their ids."""
-    children: Dict[int, List[int]] = {}
+    children: dict[int, list[int]] = {}
     for path in Path('/proc').glob('[0-9]*/stat'):
         try:
             fields = path.read_text().rpartition(')')[2].split()
@@ -157,7 +157,7 @@ class Run:
         return f'process {number} of {len(pids)}'
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Kill, resume and compare; exit with 1 at the first table that differs."""
     args = parse_args(argv)
     choose = random.Random(args.seed)

@@ -9,8 +9,8 @@ if __name__ == '__main__':  # before all imports, which take seconds
 import argparse
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, Optional, Sequence
 
 import yaml
 from mmengine.config import Config
@@ -48,7 +48,7 @@ PUBLISHED = '# The mIoU are published by "{}"; none was measured by this project
 UNCHECKED = '# From memory, not compared with the source: {}.\n'
 
 
-def make_files() -> Dict[Path, str]:
+def make_files() -> dict[Path, str]:
     """The files, by path.
 
     Raises:
@@ -107,7 +107,7 @@ def _dump(content: dict) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the files; with --check, exit with 1 if one is not as it would be written."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--check', action='store_true', help='write nothing, name what is outdated')

@@ -1,13 +1,13 @@
 """What the pictures show: VOC's classes by Unicode name, the words for them, and captions."""
 
 from collections import Counter
-from typing import Dict, List, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 from pictograms import Pictogram, is_person
 
 #: VOC's classes in VOC's order → Unicode names of the pictograms that show one.
-VOC_PICTOGRAMS: Dict[str, Tuple[str, ...]] = {
+VOC_PICTOGRAMS: dict[str, tuple[str, ...]] = {
     'aeroplane': ('airplane', 'small airplane', 'airplane departure', 'airplane arrival'),
     'bicycle': ('bicycle',),
     'bird': (
@@ -43,7 +43,7 @@ VOC_PICTOGRAMS: Dict[str, Tuple[str, ...]] = {
 }
 
 #: VOC's classes → names of icons of one colour that show one, without suffixes like ``-filled``.
-VOC_ICONS: Dict[str, Tuple[str, ...]] = {
+VOC_ICONS: dict[str, tuple[str, ...]] = {
     'aeroplane': ('airplane', 'plane', 'airplanemode-active', 'flight'),
     'bicycle': ('bicycle', 'bike', 'pedal-bike'),
     'bird': ('bird', 'dove', 'duck', 'chicken', 'owl', 'crow', 'penguin', 'swan', 'rooster'),
@@ -88,7 +88,7 @@ VOC_ICONS: Dict[str, Tuple[str, ...]] = {
 }
 
 #: Words for a class in captions: VOC's, COCO's and everyday ones.
-VOC_WORDS: Dict[str, Tuple[str, ...]] = {
+VOC_WORDS: dict[str, tuple[str, ...]] = {
     'aeroplane': ('aeroplane', 'airplane', 'plane'),
     'bicycle': ('bicycle', 'bike'),
     'bird': ('bird',),
@@ -115,7 +115,7 @@ VOC_WORDS: Dict[str, Tuple[str, ...]] = {
 }
 
 #: Words for other pictograms that their Unicode name lacks.
-OTHER_WORDS: Dict[str, Tuple[str, ...]] = {
+OTHER_WORDS: dict[str, tuple[str, ...]] = {
     'fork and knife with plate': ('table', 'dining table', 'table with a plate'),
     'deciduous tree': ('tree',),
     'evergreen tree': ('tree', 'evergreen tree'),
@@ -131,7 +131,7 @@ OTHER_WORDS: Dict[str, Tuple[str, ...]] = {
 }
 
 #: Kinds of background textures → words.
-BACKGROUND_WORDS: Dict[str, Tuple[str, ...]] = {
+BACKGROUND_WORDS: dict[str, tuple[str, ...]] = {
     'sky': ('sky', 'cloud', 'clouds'),
     'grass': ('grass',),
     'sea': ('sea', 'river', 'water'),
@@ -160,7 +160,7 @@ _SEVERAL = ('a photo of {}.', 'a picture with {}', '{}', 'a scene with {}.', 'yo
 _ON = ('{} on {}', '{} and {}', '{} in front of {}', '{} with {}')
 
 
-def select(pictograms: Sequence[Pictogram], min_styles: int = 5) -> List[Pictogram]:
+def select(pictograms: Sequence[Pictogram], min_styles: int = 5) -> list[Pictogram]:
     """Keep VOC's pictograms, and others that exist in many styles and show no person."""
     styles = Counter(pictogram.name for pictogram in pictograms)
     voc = set(sum(VOC_PICTOGRAMS.values(), ()))
@@ -180,8 +180,8 @@ class Vocabulary:
     """
 
     def __init__(self, names: Sequence[str]):
-        self.words: List[Tuple[str, ...]] = []
-        self._facts: Dict[Tuple[str, str], int] = {}
+        self.words: list[tuple[str, ...]] = []
+        self._facts: dict[tuple[str, str], int] = {}
         for name, words in VOC_WORDS.items():
             self._add('voc', name, words)
         for kind, words in BACKGROUND_WORDS.items():
@@ -197,25 +197,25 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.words)
 
-    def _add(self, space: str, name: str, words: Tuple[str, ...]) -> None:
+    def _add(self, space: str, name: str, words: tuple[str, ...]) -> None:
         self._facts[space, name] = len(self.words)
         self.words.append(words)
 
-    def draw(self, rng: np.random.Generator, count: int, backgrounds: bool) -> List[int]:
+    def draw(self, rng: np.random.Generator, count: int, backgrounds: bool) -> list[int]:
         """List the facts of all classes, if wanted of all backgrounds, and some others."""
         classes, basic = len(VOC_WORDS), len(VOC_WORDS) + len(BACKGROUND_WORDS)
         others = rng.choice(len(self) - basic, min(count, len(self) - basic), replace=False) + basic
         facts = [*range(basic if backgrounds else classes), *others.tolist()]
         return [fact for fact in facts if self.words[fact]]
 
-    def of_object(self, name: str) -> List[int]:
+    def of_object(self, name: str) -> list[int]:
         """List what a pictogram shows, the best word's fact first."""
         facts = [self._facts['name', name]] if ('name', name) in self._facts else []
         if name in self._voc_of:
             facts.insert(0, self._facts['voc', self._voc_of[name]])
         return facts
 
-    def of_background(self, kind: str) -> List[int]:
+    def of_background(self, kind: str) -> list[int]:
         """List what a background shows: one fact, or none for a plain one."""
         return [self._facts['background', kind]] if BACKGROUND_WORDS[kind] else []
 
@@ -226,7 +226,7 @@ def write_caption(
     names: Sequence[str],
     kind: str,
     max_objects: int = 3,
-) -> Tuple[str, List[int]]:
+) -> tuple[str, list[int]]:
     """Describe some of the objects of a picture, and sometimes its background.
 
     Args:
@@ -301,8 +301,8 @@ class Sampler:
         return _pick(rng, _pick(rng, self.others))
 
 
-def _index_by_name(pictograms: Sequence[Pictogram]) -> Dict[str, List[int]]:
-    by_name: Dict[str, List[int]] = {}
+def _index_by_name(pictograms: Sequence[Pictogram]) -> dict[str, list[int]]:
+    by_name: dict[str, list[int]] = {}
     for index, pictogram in enumerate(pictograms):
         by_name.setdefault(pictogram.name, []).append(index)
     return by_name

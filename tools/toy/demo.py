@@ -8,7 +8,6 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
 import argparse
 from pathlib import Path
-from typing import Dict, List
 
 import cv2
 import numpy as np
@@ -40,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def draw(name: str, results: Dict[str, Path], target: Path) -> None:
+def draw(name: str, results: dict[str, Path], target: Path) -> None:
     """Draw a picture and its truth with a legend, and the methods' results below.
 
     Args:
@@ -73,7 +72,7 @@ def draw(name: str, results: Dict[str, Path], target: Path) -> None:
     Image.fromarray(stack(rows)).save(target, **SAVED)
 
 
-def format_table(scores: Dict[str, List[float]]) -> str:
+def format_table(scores: dict[str, list[float]]) -> str:
     """Format method → mIoU per benchmark as text."""
     rows = [['mIoU', *BENCHMARKS]]
     rows += [[title, *(f'{score:.2f}' for score in row)] for title, row in scores.items()]
@@ -83,7 +82,7 @@ def format_table(scores: Dict[str, List[float]]) -> str:
 def main() -> None:
     """Evaluate, draw and print."""
     args = parse_args()
-    scores: Dict[str, List[float]] = {}
+    scores: dict[str, list[float]] = {}
     for title, config in METHODS.items():
         scores[title] = []
         for name in BENCHMARKS.values():

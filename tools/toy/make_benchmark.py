@@ -8,8 +8,8 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
 import argparse
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence, Tuple
 
 import numpy as np
 from concepts import VOC_PICTOGRAMS
@@ -65,7 +65,7 @@ def make_benchmark(pictograms: Sequence[Pictogram], out: Path, images: int, seed
     (lists / 'val.txt').write_text('\n'.join(names) + '\n')
 
 
-def group_by_class(pictograms: Sequence[Pictogram]) -> List[Tuple[int, List[Pictogram]]]:
+def group_by_class(pictograms: Sequence[Pictogram]) -> list[tuple[int, list[Pictogram]]]:
     """List the VOC classes, 1 to 20, that can be shown, with their pictograms."""
     groups = []
     for label, shown in enumerate(VOC_PICTOGRAMS.values(), start=1):
@@ -76,8 +76,8 @@ def group_by_class(pictograms: Sequence[Pictogram]) -> List[Tuple[int, List[Pict
 
 
 def make_image(
-    rng: np.random.Generator, groups: Sequence[Tuple[int, List[Pictogram]]]
-) -> Tuple[np.ndarray, np.ndarray]:
+    rng: np.random.Generator, groups: Sequence[tuple[int, list[Pictogram]]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Compose one picture of different classes.
 
     Returns:

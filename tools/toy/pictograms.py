@@ -8,9 +8,10 @@ import io
 import json
 import re
 import zlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -45,7 +46,7 @@ class Pictogram(NamedTuple):
     pixels: np.ndarray
 
 
-def load_styles(folder: Path, styles: List[str], cache_folder: Path) -> List[Pictogram]:
+def load_styles(folder: Path, styles: list[str], cache_folder: Path) -> list[Pictogram]:
     """Rasterise the pictograms of the given icon sets, once: they are kept in ``cache_folder``."""
     pictograms = []
     for style in styles:
@@ -59,8 +60,8 @@ def load_styles(folder: Path, styles: List[str], cache_folder: Path) -> List[Pic
 
 
 def load_icons(
-    folder: Path, names: Dict[str, Tuple[str, ...]], cache_folder: Path
-) -> List[Pictogram]:
+    folder: Path, names: dict[str, tuple[str, ...]], cache_folder: Path
+) -> list[Pictogram]:
     """Rasterise icons of one colour, each in two colours, once: they are kept in ``cache_folder``.
 
     Args:
@@ -84,13 +85,13 @@ def load_icons(
         return [Pictogram(*pair) for pair in zip(file['names'].tolist(), file['pixels'])]
 
 
-def _colors(icon: str) -> List[str]:
+def _colors(icon: str) -> list[str]:
     """Two colours that depend on the icon's name."""
     code = zlib.crc32(icon.encode())
     return [f'#{code & 0xFFFFFF:06x}', f'#{code >> 8:06x}']
 
 
-def read_folder(folder: Path) -> List[Pictogram]:
+def read_folder(folder: Path) -> list[Pictogram]:
     """Read a folder of pictures named after what they show, as ``small_airplane.webp``."""
     return [
         Pictogram(path.stem.replace('_', ' '), np.asarray(Image.open(path).convert('RGBA')))
@@ -99,7 +100,7 @@ def read_folder(folder: Path) -> List[Pictogram]:
 
 
 @cache
-def unicode_names(folder: Path) -> Dict[str, str]:
+def unicode_names(folder: Path) -> dict[str, str]:
     """Map code points (``1f415``, joined by ``-``, without U+FE0F) to names of things."""
     entries = _read_json(folder / NAMES)
     names = {}
@@ -119,7 +120,7 @@ def _code(points) -> str:
     return '-'.join(point for point in points if point != 'fe0f')
 
 
-def _write_sprites(svgs: Sequence[Tuple[str, str]], target: Path) -> None:
+def _write_sprites(svgs: Sequence[tuple[str, str]], target: Path) -> None:
     """Rasterise ``(name, SVG)``, and leave out those of which there is almost nothing to see."""
     names, pixels = [], []
     for name, svg in tqdm(svgs, desc=target.stem, unit='pictogram'):
@@ -130,7 +131,7 @@ def _write_sprites(svgs: Sequence[Tuple[str, str]], target: Path) -> None:
     np.savez(target, names=np.array(names), pixels=np.stack(pixels))
 
 
-def _list_emoji(folder: Path, style: str) -> List[tuple]:
+def _list_emoji(folder: Path, style: str) -> list[tuple]:
     """List ``(Unicode name, SVG)`` of an Iconify icon set."""
     content = _read_icon_set(folder, style)
     by_code = unicode_names(folder)

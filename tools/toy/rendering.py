@@ -1,7 +1,6 @@
 """Scenes for training, rendered in batches on any device."""
 
 import math
-from typing import Tuple
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +22,8 @@ class Renderer:
         self.areas = (sprites[:, 3] > 127).float().mean((1, 2))
 
     def __call__(
-        self, shown: Tensor, background: Tensor, side: int, sizes: Tuple[int, int]
-    ) -> Tuple[Tensor, Tensor]:
+        self, shown: Tensor, background: Tensor, side: int, sizes: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
         """Render scenes.
 
         Args:

@@ -8,7 +8,6 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
 import argparse
 from pathlib import Path
-from typing import Tuple
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +33,7 @@ def parse_args() -> argparse.Namespace:
 
 
 @torch.no_grad()
-def retrieve(clip: str, batches: SceneBatches) -> Tuple[float, float]:
+def retrieve(clip: str, batches: SceneBatches) -> tuple[float, float]:
     """Rank the captions of each batch for its scenes, and the scenes for its captions.
 
     Returns:

@@ -4,7 +4,8 @@ Pillow's resampling of bytes is integer arithmetic, so a seed gives the same pic
 the same version of Pillow; another one may round a few pixels differently.
 """
 
-from typing import List, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -21,14 +22,14 @@ class Scene(NamedTuple):
 
     image: np.ndarray
     instances: np.ndarray
-    visible: List[float]
+    visible: list[float]
 
 
 def compose(
     rng: np.random.Generator,
     background: np.ndarray,
     sprites: Sequence[np.ndarray],
-    sizes: Tuple[int, int],
+    sizes: tuple[int, int],
 ) -> Scene:
     """Paste objects one over the other, within the picture.
 
@@ -42,7 +43,7 @@ def compose(
     """
     canvas = Image.fromarray(background)
     instances = np.zeros(background.shape[:2], np.uint8)
-    areas: List[int] = []
+    areas: list[int] = []
     for index, sprite in enumerate(sprites, start=1):
         object_ = _vary(rng, sprite, int(rng.integers(sizes[0], sizes[1] + 1)))
         mask = np.asarray(object_.getchannel('A')) > 127
@@ -90,7 +91,7 @@ def _find_place(
     instances: np.ndarray,
     mask: np.ndarray,
     areas: Sequence[int],
-) -> Tuple[int, int]:
+) -> tuple[int, int]:
     height, width = instances.shape
     for _ in range(20):
         x = int(rng.integers(0, max(width - mask.shape[1], 0) + 1))
@@ -105,7 +106,7 @@ def _find_place(
     return x, y
 
 
-def _overlap(canvas: Tuple[int, int], mask: Tuple[int, int], x: int, y: int):
+def _overlap(canvas: tuple[int, int], mask: tuple[int, int], x: int, y: int):
     """Slices of the canvas and of a mask placed at ``(x, y)`` where they overlap."""
     top, left = max(y, 0), max(x, 0)
     bottom, right = min(y + mask[0], canvas[0]), min(x + mask[1], canvas[1])

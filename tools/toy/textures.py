@@ -1,11 +1,11 @@
 """Procedural backgrounds, from integers and IEEE arithmetic alone: the same on every machine."""
 
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-Color = Tuple[int, int, int]
+Color = tuple[int, int, int]
 
 # Kind → pairs of colours to blend between.
 _COLORS = {

@@ -8,8 +8,8 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
 import argparse
 import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -161,7 +161,7 @@ def encode_text(model: nn.Module, tokens: Tensor) -> Tensor:
     return x @ model.text_projection
 
 
-def run_blocks(blocks: Iterable[nn.Module], x: Tensor, mask: Optional[Tensor]) -> Tensor:
+def run_blocks(blocks: Iterable[nn.Module], x: Tensor, mask: Tensor | None) -> Tensor:
     """Run residual attention blocks on ``[B, L, width]``.
 
     Batch first and with plain matrix products: for so few tokens the backward pass of
@@ -215,7 +215,7 @@ def contrastive_loss(
     return loss
 
 
-def make_optimizers(model: nn.Module, lr: float) -> List[torch.optim.Optimizer]:
+def make_optimizers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of blocks, AdamW without weight decay for all others."""
     matrices = [p for name, p in model.named_parameters() if 'resblocks' in name and p.ndim == 2]
     ids = {id(p) for p in matrices}
@@ -231,7 +231,7 @@ def learning_rate(step: int, total: int) -> float:
     return min((step + 1) / 200, 1, (total - step) / (DECAY * total))
 
 
-def train_step(model: nn.Module, batch: Batch, phase: Phase) -> Tuple[Tensor, float]:
+def train_step(model: nn.Module, batch: Batch, phase: Phase) -> tuple[Tensor, float]:
     """Loss of a batch, and the part of its pictures whose best text is true."""
     mean, std = (
         torch.tensor(v, device=batch.images.device).view(3, 1, 1) / 255 for v in (MEAN, STD)

@@ -1,8 +1,9 @@
 """Batches of scenes and captions, rendered on the fly."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,8 +40,8 @@ class Phase(NamedTuple):
     steps: int
     side: int
     batch: int
-    objects: Tuple[int, int]
-    sizes: Tuple[int, int]
+    objects: tuple[int, int]
+    sizes: tuple[int, int]
     keep: int
     late: float
     pooled: float
@@ -137,7 +138,7 @@ class SceneBatches:
         masks = self._to_mask(shown), self._to_mask(stated)
         return Batch(images, *(tensor.to(self.device) for tensor in (tokens, *masks)))
 
-    def _to_mask(self, facts: List[List[int]]) -> Tensor:
+    def _to_mask(self, facts: list[list[int]]) -> Tensor:
         mask = torch.zeros(len(facts), len(self.vocabulary), dtype=torch.bool)
         for row, listed in enumerate(facts):
             mask[row, listed] = True

@@ -7,9 +7,10 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Callable, Dict, Optional, Tuple, Union
+from typing import BinaryIO
 
 from ...utils.errors import InputError
 
@@ -32,10 +33,10 @@ class Archive:
 
     name: str
     page: str
-    url: Optional[str] = None
-    digest: Optional[str] = None
+    url: str | None = None
+    digest: str | None = None
     login: bool = False
-    url_digest: Optional[str] = None
+    url_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class TextEntry:
         return self.text.encode()
 
 
-Entry = Union[FileEntry, ZipEntry, TarEntry, TextEntry]
+Entry = FileEntry | ZipEntry | TarEntry | TextEntry
 # What zipfile, tarfile and gzip raise on an archive that is cut off, damaged or encrypted.
 ARCHIVE_ERRORS = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
@@ -148,10 +149,10 @@ def read_text(entry: Entry) -> str:
 
 
 # By process, since processes that are forked from one another share a file's position.
-_opened: Dict[Tuple[Path, int], Union[zipfile.ZipFile, BinaryIO]] = {}
+_opened: dict[tuple[Path, int], zipfile.ZipFile | BinaryIO] = {}
 
 
-def _open(path: Path, opener: Callable) -> Union[zipfile.ZipFile, BinaryIO]:
+def _open(path: Path, opener: Callable) -> zipfile.ZipFile | BinaryIO:
     key = path, os.getpid()
     if key not in _opened:
         _opened[key] = opener(path)
@@ -170,7 +171,7 @@ def _open_tar(path: Path) -> BinaryIO:
     return gzip.open(path) if gzipped else open(path, 'rb')
 
 
-def list_archive(path: Path) -> Dict[str, Entry]:
+def list_archive(path: Path) -> dict[str, Entry]:
     """The files in a zip or tar archive, by their path in it."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

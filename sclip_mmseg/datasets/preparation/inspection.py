@@ -2,9 +2,9 @@
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -26,7 +26,7 @@ class PairReport:
         histogram: Number of pixels of each id as stored in the label file, int64 ``[256]`` or more.
     """
 
-    problems: List[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     histogram: np.ndarray = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
 
 
@@ -50,7 +50,7 @@ def inspect_pair(info: dict) -> PairReport:
     return report
 
 
-def _image_size(info: dict, report: PairReport) -> Optional[Tuple[int, int]]:
+def _image_size(info: dict, report: PairReport) -> tuple[int, int] | None:
     path = info['img_path']
     try:
         _require_file(path)
@@ -69,7 +69,7 @@ def _image_size(info: dict, report: PairReport) -> Optional[Tuple[int, int]]:
     return image.shape[:2]
 
 
-def _read_label(path: str, report: PairReport) -> Optional[np.ndarray]:
+def _read_label(path: str, report: PairReport) -> np.ndarray | None:
     try:
         _require_file(path)
         with Image.open(path) as file:
@@ -103,7 +103,7 @@ def sum_histograms(histograms: Sequence[np.ndarray]) -> np.ndarray:
     return total
 
 
-def match_labels(dataset: BaseDataset) -> Tuple[int, List[str]]:
+def match_labels(dataset: BaseDataset) -> tuple[int, list[str]]:
     """Compare the label files of a folder with the images.
 
     Args:
@@ -132,7 +132,7 @@ def match_labels(dataset: BaseDataset) -> Tuple[int, List[str]]:
     return len(wanted & found), problems
 
 
-def find_outside(histogram: np.ndarray, dataset: BaseDataset) -> List[int]:
+def find_outside(histogram: np.ndarray, dataset: BaseDataset) -> list[int]:
     """Ids of label files that are neither classes nor ignored.
 
     Args:
@@ -143,7 +143,7 @@ def find_outside(histogram: np.ndarray, dataset: BaseDataset) -> List[int]:
     return [i for i in np.flatnonzero(histogram).tolist() if i >= end and i != dataset.ignore_index]
 
 
-def name_mistakes(histogram: np.ndarray, dataset: BaseDataset) -> List[str]:
+def name_mistakes(histogram: np.ndarray, dataset: BaseDataset) -> list[str]:
     """Recognise labels of the wrong kind by the ids that all label files together hold.
 
     Args:

@@ -3,7 +3,6 @@
 import os
 import re
 from pathlib import Path
-from typing import Dict, List
 
 from ...utils.errors import InputError
 from .archives import ARCHIVE_ERRORS, Archive, Entry, FileEntry, list_archive
@@ -57,10 +56,10 @@ class RawData:
             (root.resolve() / path).relative_to(above).as_posix(): FileEntry(root / path)
             for path in _walk(root)
         }
-        self.digests: Dict[Path, str] = {}
-        self._listed: Dict[Path, Dict[str, Entry]] = {}
+        self.digests: dict[Path, str] = {}
+        self._listed: dict[Path, dict[str, Entry]] = {}
 
-    def find(self, pattern: str, archive: Archive) -> Dict[str, Entry]:
+    def find(self, pattern: str, archive: Archive) -> dict[str, Entry]:
         """Find files, extracted or in an archive.
 
         Args:
@@ -82,7 +81,7 @@ class RawData:
                     self.digests[entry.path] = archive.digest
         return found
 
-    def require(self, pattern: str, archive: Archive) -> Dict[str, Entry]:
+    def require(self, pattern: str, archive: Archive) -> dict[str, Entry]:
         """Like :meth:`find`.
 
         Raises:
@@ -93,10 +92,10 @@ class RawData:
             raise MissingRaw(archive, self.root)
         return found
 
-    def _archives(self, name: str) -> List[FileEntry]:
+    def _archives(self, name: str) -> list[FileEntry]:
         return [e for path, e in sorted(self._files.items()) if path.rsplit('/', 1)[-1] == name]
 
-    def _list(self, path: Path) -> Dict[str, Entry]:
+    def _list(self, path: Path) -> dict[str, Entry]:
         if path not in self._listed:
             try:
                 self._listed[path] = list_archive(path)
@@ -107,7 +106,7 @@ class RawData:
         return self._listed[path]
 
 
-def _walk(root: Path) -> List[Path]:
+def _walk(root: Path) -> list[Path]:
     """Paths of all files below a folder, relative to it; links are followed, once each."""
     files, seen = [], set()
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -121,8 +120,8 @@ def _walk(root: Path) -> List[Path]:
     return files
 
 
-def _match(expression: re.Pattern, entries: Dict[str, Entry]) -> Dict[str, Entry]:
-    found: Dict[str, Entry] = {}
+def _match(expression: re.Pattern, entries: dict[str, Entry]) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
     for path in sorted(entries):
         if match := expression.search(path):
             found.setdefault(match.group(1), entries[path])

@@ -1,7 +1,7 @@
 """A split's images and labels, and the files to be made of them."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from .tasks import Task
 
 
 def pair(
-    images: Dict[str, Entry], labels: Dict[str, Entry], names: Optional[Iterable[str]] = None
-) -> List[str]:
+    images: dict[str, Entry], labels: dict[str, Entry], names: Iterable[str] | None = None
+) -> list[str]:
     """The names of a split, each of which must have an image and a label.
 
     Args:
@@ -37,12 +37,12 @@ def pair(
 
 def pair_tasks(
     root: Path,
-    images: Dict[str, Entry],
-    labels: Dict[str, Entry],
-    targets: Tuple[str, str],
-    convert: Optional[Callable[[Entry], np.ndarray]] = None,
-    names: Optional[Iterable[str]] = None,
-) -> List[Task]:
+    images: dict[str, Entry],
+    labels: dict[str, Entry],
+    targets: tuple[str, str],
+    convert: Callable[[Entry], np.ndarray] | None = None,
+    names: Iterable[str] | None = None,
+) -> list[Task]:
     """List the files to be made of a split's images and labels.
 
     Args:
@@ -64,6 +64,6 @@ def pair_tasks(
     return tasks
 
 
-def read_split(entry: Entry) -> List[str]:
+def read_split(entry: Entry) -> list[str]:
     """The names that a split file lists, one per line."""
     return read_text(entry).split()

@@ -2,9 +2,9 @@
 
 import io
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Optional, Sequence
 
 import numpy as np
 from PIL import Image
@@ -33,7 +33,7 @@ class Task:
 
     target: Path
     source: Entry
-    convert: Optional[Callable[[Entry], np.ndarray]] = None
+    convert: Callable[[Entry], np.ndarray] | None = None
 
     def run(self) -> None:
         """Make the file.
@@ -85,7 +85,7 @@ def _link(source: Path, target: Path) -> None:
 
 def run_tasks(
     tasks: Sequence[Task],
-    digests: Dict[Path, str],
+    digests: dict[Path, str],
     nproc: int,
     title: str,
     show_life: Callable[[], None] = lambda: None,

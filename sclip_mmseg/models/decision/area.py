@@ -1,7 +1,7 @@
 """The area rule of SCLIP's released program."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Tuple
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -38,7 +38,7 @@ class AreaRule(DecisionStep):
         inner = self.rule.background
         return Background.QUERIES if inner is Background.NONE else inner
 
-    def decide(self, scores: Tensor) -> Tuple[Tensor, Tensor]:
+    def decide(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`.rule.DecisionRule`."""
         return apply_area_rule(scores, self.value).max(0)
 

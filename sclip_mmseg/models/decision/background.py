@@ -1,7 +1,8 @@
 """The background, and one of constant score."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Sequence, Tuple
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -48,13 +49,13 @@ class ConstantBackground(DecisionStep):
         scores = self.rule.scores(query_map, class_ids)
         return F.pad(scores, (0, 0, 0, 0, 1, 0), value=self.value)
 
-    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> Tuple[Tensor, Tensor]:
+    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> tuple[Tensor, Tensor]:
         """See :class:`.rule.DecisionRule`."""
         best, classes = self.rule.best(query_map, class_ids, scored=True)
         classes = (classes + 1).masked_fill_(best <= self.value, 0)
         return best.clamp_min(self.value), classes
 
-    def decide(self, scores: Tensor) -> Tuple[Tensor, Tensor]:
+    def decide(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`.rule.DecisionRule`."""
         return scores.max(0)
 

@@ -1,7 +1,8 @@
 """A rule from the keys of ``model.test_cfg``."""
 
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Dict, List, Mapping, Type
+from typing import Any
 
 from ...registry import DECISIONS
 from ...utils.errors import InputError
@@ -46,21 +47,21 @@ def build_rule(test_cfg: Mapping[str, Any]) -> DecisionRule:
     return rule
 
 
-def decision_keys() -> List[str]:
+def decision_keys() -> list[str]:
     """The keys of ``model.test_cfg`` that any rule has."""
     names = [key for kind in _rules().values() for key in _keys(kind)]
     return ['activation', *dict.fromkeys(names), *_steps()]
 
 
-def _rules() -> Dict[str, Type[DecisionRule]]:
+def _rules() -> dict[str, type[DecisionRule]]:
     kinds = DECISIONS.module_dict
     return {key: kind for key, kind in kinds.items() if not issubclass(kind, DecisionStep)}
 
 
-def _steps() -> Dict[str, Type[DecisionStep]]:
+def _steps() -> dict[str, type[DecisionStep]]:
     return {k: kind for k, kind in DECISIONS.module_dict.items() if issubclass(kind, DecisionStep)}
 
 
-def _keys(kind: Type[DecisionRule]) -> Dict[str, Any]:
+def _keys(kind: type[DecisionRule]) -> dict[str, Any]:
     """Fields and their defaults."""
     return {field.name: field.default for field in fields(kind)}

@@ -1,7 +1,7 @@
 """What a decision rule is, and how a map is decided piece by piece."""
 
 from collections import defaultdict
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class DecisionRule:
         """What class 0 is to the rule, see :class:`...datasets.background.Background`."""
         return Background.NONE
 
-    def finish(self, best: Tensor, classes: Tensor) -> Tuple[Tensor, Tensor]:
+    def finish(self, best: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Apply what :attr:`core` lacks to the best scores and classes, ``[h, w]`` each."""
         return best, classes
 
@@ -59,7 +59,7 @@ class DecisionRule:
         queries = self.query_scores(query_map).permute(2, 0, 1).contiguous()
         return class_scores(queries, class_ids)
 
-    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> Tuple[Tensor, Tensor]:
+    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> tuple[Tensor, Tensor]:
         """Find the best class of each pixel of a piece without keeping scores.
 
         Args:
@@ -73,7 +73,7 @@ class DecisionRule:
         best, query = self.query_scores(query_map).max(-1)
         return best, class_ids[query]
 
-    def decide(self, scores: Tensor) -> Tuple[Tensor, Tensor]:
+    def decide(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Choose classes by the scores of a piece, or of a whole image where that is needed.
 
         Args:
@@ -104,7 +104,7 @@ def class_scores(scores: Tensor, class_ids: Sequence[int]) -> Tensor:
     return torch.stack([_take(scores, group).amax(0) for group in groups])
 
 
-def _take(scores: Tensor, queries: List[int]) -> Tensor:
+def _take(scores: Tensor, queries: list[int]) -> Tensor:
     first, last = queries[0], queries[-1] + 1
     if last - first == len(queries):
         return scores[first:last]
@@ -116,7 +116,7 @@ def segment(
     class_ids: Tensor,
     rule: DecisionRule,
     keep_scores: bool,
-) -> Tuple[Optional[Tensor], Tensor]:
+) -> tuple[Tensor | None, Tensor]:
     """Turn a query map into class scores and classes, piece by piece, in float32.
 
     Beside the result only one piece is held, unless the rule needs the whole map.
@@ -153,7 +153,7 @@ def segment_variants(
     query_map: QueryMap,
     class_ids: Tensor,
     rules: Sequence[DecisionRule],
-) -> Iterator[Tuple[DecisionRule, Tensor]]:
+) -> Iterator[tuple[DecisionRule, Tensor]]:
     """Give the classes of :func:`segment` for several rules.
 
     Rules that differ only in steps that leave scores as they are share them.
@@ -166,7 +166,7 @@ def segment_variants(
     Yields:
         Each of the rules, in any order, and the classes by them, int64 ``[H, W]``.
     """
-    groups: Dict[DecisionRule, Dict[DecisionRule, List[DecisionRule]]]
+    groups: dict[DecisionRule, dict[DecisionRule, list[DecisionRule]]]
     groups = defaultdict(lambda: defaultdict(list))
     for rule in rules:
         core = rule.core
@@ -196,7 +196,7 @@ def _whole_scores(query_map: QueryMap, class_ids: Tensor, rule: DecisionRule) ->
 
 def _whole_best(
     query_map: QueryMap, class_ids: Tensor, rule: DecisionRule, scored: bool
-) -> Tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """The best score and class of each pixel, ``[H, W]``."""
     best = torch.empty(query_map.size, device=class_ids.device)
     classes = torch.empty(query_map.size, dtype=torch.int64, device=class_ids.device)

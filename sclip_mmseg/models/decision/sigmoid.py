@@ -1,7 +1,6 @@
 """Sigmoid of each query."""
 
 from dataclasses import dataclass
-from typing import Tuple
 
 from torch import Tensor
 
@@ -34,7 +33,7 @@ class SigmoidScores(DecisionRule):
         """See :class:`.rule.DecisionRule`."""
         return (query_map * self.logit_scale + self.logit_bias).sigmoid()
 
-    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> Tuple[Tensor, Tensor]:
+    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> tuple[Tensor, Tensor]:
         """See :class:`.rule.DecisionRule`; the largest value has the largest score."""
         best, query = query_map.max(-1)
         return self.query_scores(best) if scored else best, class_ids[query]

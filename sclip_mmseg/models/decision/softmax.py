@@ -1,7 +1,6 @@
 """Softmax over the queries."""
 
 from dataclasses import dataclass
-from typing import Tuple
 
 from torch import Tensor
 
@@ -31,7 +30,7 @@ class SoftmaxScores(DecisionRule):
         """See :class:`.rule.DecisionRule`."""
         return (query_map * self.logit_scale).softmax(-1)
 
-    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> Tuple[Tensor, Tensor]:
+    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> tuple[Tensor, Tensor]:
         """See :class:`.rule.DecisionRule`; the softmax is not kept."""
         if scored:
             best, query = best_queries(query_map, self.logit_scale)
@@ -40,7 +39,7 @@ class SoftmaxScores(DecisionRule):
         return best, class_ids[query]
 
 
-def best_queries(cosines: Tensor, logit_scale: float) -> Tuple[Tensor, Tensor]:
+def best_queries(cosines: Tensor, logit_scale: float) -> tuple[Tensor, Tensor]:
     """Find the largest softmax over queries without keeping the softmax.
 
     Args:

@@ -1,7 +1,8 @@
 """What is added to a rule."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Sequence, Tuple
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -49,7 +50,7 @@ class DecisionStep(DecisionRule):
         """See :class:`.rule.DecisionRule`."""
         return self.rule.background
 
-    def apply(self, best: Tensor, classes: Tensor) -> Tuple[Tensor, Tensor]:
+    def apply(self, best: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Change the best scores and classes of pixels, ``[h, w]`` each, into new tensors."""
         return best, classes
 
@@ -65,14 +66,14 @@ class DecisionStep(DecisionRule):
         """See :class:`.rule.DecisionRule`."""
         return self.rule.scores(query_map, class_ids)
 
-    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> Tuple[Tensor, Tensor]:
+    def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> tuple[Tensor, Tensor]:
         """See :class:`.rule.DecisionRule`."""
         return self.apply(*self.rule.best(query_map, class_ids, scored=True))
 
-    def decide(self, scores: Tensor) -> Tuple[Tensor, Tensor]:
+    def decide(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`.rule.DecisionRule`."""
         return self.apply(*self.rule.decide(scores))
 
-    def finish(self, best: Tensor, classes: Tensor) -> Tuple[Tensor, Tensor]:
+    def finish(self, best: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`.rule.DecisionRule`."""
         return self.apply(*self.rule.finish(best, classes)) if self.pixelwise else (best, classes)

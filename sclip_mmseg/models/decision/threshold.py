@@ -1,7 +1,7 @@
 """A threshold on the best score."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Tuple
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -38,6 +38,6 @@ class Threshold(DecisionStep):
         inner = self.rule.background
         return Background.QUERIES if inner is Background.NONE else inner
 
-    def apply(self, best: Tensor, classes: Tensor) -> Tuple[Tensor, Tensor]:
+    def apply(self, best: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`.step.DecisionStep`."""
         return best, classes.masked_fill(best < self.value, 0)

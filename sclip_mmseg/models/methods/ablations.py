@@ -1,6 +1,6 @@
 """The ablations of SCLIP's paper: other projections, and other attention than its own."""
 
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from ...utils.errors import InputError
 from .base import LastBlockMethod, LastTokens, patch_distance
 from .clip import CLIP
 
-Pairs = List[Tuple[Tensor, Tensor]]
+Pairs = list[tuple[Tensor, Tensor]]
 
 
 @METHODS.register_module()
@@ -108,7 +108,7 @@ class LearnedCSA(LastBlockMethod):
         InputError: If the file does not hold such a matrix, or there is neither file nor width.
     """
 
-    def __init__(self, projection: Optional[str] = None, width: Optional[int] = None):
+    def __init__(self, projection: str | None = None, width: int | None = None):
         super().__init__()
         if projection is None and width is None:
             raise InputError('method.projection=None: name a file of tools/train_projection.py')

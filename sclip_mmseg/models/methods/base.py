@@ -1,7 +1,8 @@
 """What a method is, and the base of those that change the last block's attention only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import List, Optional, Protocol, Sequence, Tuple, Union
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -97,7 +98,7 @@ class PictureMethod(Method):
 
     def forward(
         self, tower: VisionTransformer, picture: Picture, classify: Classify
-    ) -> Union[PictureFeatures, WindowFeatures]:
+    ) -> PictureFeatures | WindowFeatures:
         """Make features of a picture, or of its windows; arguments else as :meth:`Method.forward`.
 
         Args:
@@ -126,8 +127,8 @@ class LastTokens(OnGrid):
     v: Tensor
     x: Tensor
     grid: Grid
-    earlier: Optional[Tensor] = None
-    similarity: Optional[Tensor] = None
+    earlier: Tensor | None = None
+    similarity: Tensor | None = None
 
     def heads_of(self, x: Tensor) -> Tensor:
         """Cut ``[B, P + N, width]`` into heads, ``[B, heads, P + N, d]``."""
@@ -165,7 +166,7 @@ class LastBlockMethod(Method):
 
     def prepare(
         self, tower: VisionTransformer, view: View, classify: Classify
-    ) -> Tuple[Tensor, LastTokens]:
+    ) -> tuple[Tensor, LastTokens]:
         """Input of the last block ``[B, P + N, width]``, and what its attention sees."""
         number, mean_of = len(tower.blocks), set(self.earlier_blocks)
         asked = {number: ['normalised', 'q', 'k', 'v']}
@@ -189,11 +190,11 @@ class LastBlockMethod(Method):
         )
         return sum(maps)
 
-    def pairs(self, tokens: LastTokens) -> List[Tuple[Tensor, Tensor]]:
+    def pairs(self, tokens: LastTokens) -> list[tuple[Tensor, Tensor]]:
         """Features ``[B, heads, P + N, d]`` whose scaled products are the logits of each map."""
         raise NotImplementedError
 
-    def bias(self, tokens: LastTokens) -> Optional[Tensor]:
+    def bias(self, tokens: LastTokens) -> Tensor | None:
         """Added to all logits, broadcastable to ``[B, heads, P + N, P + N]``; None for 0."""
         return None
 
@@ -217,7 +218,7 @@ def unflatten_map(weights: Tensor, grid: Grid) -> Tensor:
     return weights.unflatten(2, grid).unflatten(1, grid)
 
 
-def patch_offsets(grid: Grid, device: Optional[torch.device] = None) -> Tuple[Tensor, Tensor]:
+def patch_offsets(grid: Grid, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Rows down and columns right from every patch i to every patch j, int64 ``[N, N]`` each."""
     rows, columns = grid
     index = torch.arange(rows * columns, device=device)
@@ -225,7 +226,7 @@ def patch_offsets(grid: Grid, device: Optional[torch.device] = None) -> Tuple[Te
     return y[None] - y[:, None], x[None] - x[:, None]
 
 
-def patch_distance(grid: Grid, device: Optional[torch.device] = None) -> Tensor:
+def patch_distance(grid: Grid, device: torch.device | None = None) -> Tensor:
     """Chebyshev distance of every two patches, int64 ``[N, N]``."""
     dy, dx = patch_offsets(grid, device)
     return torch.maximum(dy.abs(), dx.abs())

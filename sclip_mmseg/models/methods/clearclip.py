@@ -1,7 +1,5 @@
 """ClearCLIP (Lan et al., ECCV 2024)."""
 
-from typing import List, Tuple
-
 from torch import Tensor
 
 from ...registry import METHODS
@@ -14,6 +12,6 @@ class ClearCLIP(LastBlockMethod):
 
     keep_residual = False
 
-    def pairs(self, tokens: LastTokens) -> List[Tuple[Tensor, Tensor]]:
+    def pairs(self, tokens: LastTokens) -> list[tuple[Tensor, Tensor]]:
         """See :class:`.base.LastBlockMethod`."""
         return [(tokens.q, tokens.q)]

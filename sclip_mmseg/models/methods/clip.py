@@ -1,7 +1,5 @@
 """CLIP as it is (Radford et al., ICML 2021)."""
 
-from typing import List, Tuple
-
 from torch import Tensor
 
 from ...registry import METHODS
@@ -12,6 +10,6 @@ from .base import LastBlockMethod, LastTokens
 class CLIP(LastBlockMethod):
     """CLIP's own attention, ``softmax(q kᵀ / √d) v``."""
 
-    def pairs(self, tokens: LastTokens) -> List[Tuple[Tensor, Tensor]]:
+    def pairs(self, tokens: LastTokens) -> list[tuple[Tensor, Tensor]]:
         """See :class:`.base.LastBlockMethod`."""
         return [(tokens.q, tokens.k)]

@@ -1,6 +1,6 @@
 """CorrCLIP (Zhang et al., ICCV 2025, arXiv 2411.10086), version 1: attention within regions."""
 
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +55,7 @@ class CorrCLIP(Method):
         merge_distance: float = 0.2,
         spatial: float = 1.0,
         semantic: float = 0.5,
-        blocks: Optional[Sequence[int]] = None,
+        blocks: Sequence[int] | None = None,
     ):
         super().__init__()
         numbers = dict(
@@ -115,7 +115,7 @@ class CorrCLIP(Method):
         weights, _, grid = self._weigh(view, proxy)
         return unflatten_map(weights, grid)
 
-    def _weigh(self, view: View, proxy: ProxyTower) -> Tuple[Tensor, Tensor, Grid]:
+    def _weigh(self, view: View, proxy: ProxyTower) -> tuple[Tensor, Tensor, Grid]:
         """The map of all heads, the merged regions ``[B, N]``, and the grid of N."""
         regions = self.regions_of(view)
         features = proxy.queries_and_keys(view.images)
@@ -172,7 +172,7 @@ class CorrCLIP(Method):
         logits = similarity.mul_(self.sharpness)
         return logits.masked_fill_(~allowed, -float('inf')).softmax(-1)
 
-    def _averaged(self, depth: int) -> List[int]:
+    def _averaged(self, depth: int) -> list[int]:
         if self.blocks is not None:
             return sorted(set(self.blocks))
         first, final = _AVERAGED.get(depth, (3, depth - 2))

@@ -1,6 +1,6 @@
 """GEM (Bousselham et al., *Grounding Everything*, CVPR 2024, arXiv 2312.00878)."""
 
-from typing import Callable, Optional
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ class GEM(Method):
         InputError: If a value is out of its range.
     """
 
-    def __init__(self, depth: int = 7, iterations: int = 1, temperature: Optional[float] = None):
+    def __init__(self, depth: int = 7, iterations: int = 1, temperature: float | None = None):
         super().__init__()
         if not isinstance(depth, int) or depth < 2:
             raise InputError(f'method.depth={depth!r} must be an integer above 1')
@@ -53,7 +53,7 @@ class GEM(Method):
 
     def forward(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
         """See :class:`.base.Method`."""
-        stream: Optional[Tensor] = None
+        stream: Tensor | None = None
 
         def join(number: int, seen: BlockTokens) -> None:
             nonlocal stream
@@ -76,7 +76,7 @@ class GEM(Method):
         tower: VisionTransformer,
         view: View,
         count: int,
-        each: Optional[Callable[[int, BlockTokens], None]] = None,
+        each: Callable[[int, BlockTokens], None] | None = None,
     ) -> Tokens:
         """Run the tower, and keep or use what the last blocks see, so many of them."""
         depth = len(tower.blocks)

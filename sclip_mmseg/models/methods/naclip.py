@@ -1,7 +1,5 @@
 """NACLIP (Hajimiri et al., *Pay Attention to Your Neighbours*, WACV 2025)."""
 
-from typing import List, Tuple
-
 from torch import Tensor
 
 from ...registry import METHODS
@@ -28,7 +26,7 @@ class NACLIP(LastBlockMethod):
             raise InputError(f'method.std={std} must be positive')
         self.std = std
 
-    def pairs(self, tokens: LastTokens) -> List[Tuple[Tensor, Tensor]]:
+    def pairs(self, tokens: LastTokens) -> list[tuple[Tensor, Tensor]]:
         """See :class:`.base.LastBlockMethod`."""
         return [(tokens.k, tokens.k)]
 

@@ -1,7 +1,6 @@
 """OV-Stitcher (CVPR 2026 Findings, arXiv 2604.08110): CorrCLIP once per picture."""
 
 from functools import partial
-from typing import List, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +63,7 @@ class OVStitcher(CorrCLIP, PictureMethod):
         weights = self._rows(features, regions, mean_similarity(features), everything)
         return unflatten_map(weights[None], fine)
 
-    def _see(self, picture: Picture, proxy: ProxyTower) -> Tuple[Tensor, Tensor, Grid]:
+    def _see(self, picture: Picture, proxy: ProxyTower) -> tuple[Tensor, Tensor, Grid]:
         """Normalised cells of the second tower, float32 ``[N, C]``, their merged regions, grid."""
         regions = self.regions_of(picture.view)
         tower = proxy.tower
@@ -88,7 +87,7 @@ class OVStitcher(CorrCLIP, PictureMethod):
 
     def _encode(
         self, tower: VisionTransformer, picture: Picture, regions: Tensor, proxy: ProxyTower
-    ) -> Tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """Run CLIP on the windows.
 
         Args:
@@ -147,7 +146,7 @@ class OVStitcher(CorrCLIP, PictureMethod):
         return self.weigh(similarity, mean[None, None, None], regions, rows)[0]
 
     @staticmethod
-    def _pieces(count: int) -> List[slice]:
+    def _pieces(count: int) -> list[slice]:
         step = max(_ENTRIES // count, 1)
         return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
@@ -165,7 +164,7 @@ def on_grid(x: Tensor, grid: Grid) -> Tensor:
 
 
 def _stitch(
-    parts: dict, windows: List[Window], grid: Grid, number: int, block: BlockTokens
+    parts: dict, windows: list[Window], grid: Grid, number: int, block: BlockTokens
 ) -> None:
     count = grid[0] * grid[1]
     for name, part in parts[number].items():

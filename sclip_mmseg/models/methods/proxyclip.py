@@ -1,7 +1,5 @@
 """ProxyCLIP (Lan et al., ECCV 2024, arXiv 2408.04883): attention from a second model."""
 
-from typing import Optional
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -59,7 +57,7 @@ class ProxyCLIP(Method):
         features = proxy(view.images)
         return unflatten_map(self.weights(features.flatten(1, 2)), features.shape[1:3])
 
-    def weights(self, features: Tensor, mean: Optional[Tensor] = None) -> Tensor:
+    def weights(self, features: Tensor, mean: Tensor | None = None) -> Tensor:
         """The map ``[B, N, N]``, float32, of features ``[B, N, C]``; rows sum to 1.
 
         Args:

@@ -1,7 +1,7 @@
 """ResCLIP (arXiv 2411.15851): Residual Cross-correlation and Semantic Feedback Refinement."""
 
 import math
-from typing import Iterable, Iterator, Optional, Sequence, Tuple
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class ResCLIP(LastBlockMethod):
         InputError: If ``base`` is no softmax of logits.
     """
 
-    def __init__(self, base: dict, rcs: Optional[dict] = None, sfr: Optional[dict] = None):
+    def __init__(self, base: dict, rcs: dict | None = None, sfr: dict | None = None):
         super().__init__()
         self.base = METHODS.build(base)
         if getattr(type(self.base), 'pairs', LastBlockMethod.pairs) is LastBlockMethod.pairs:
@@ -44,7 +44,7 @@ class ResCLIP(LastBlockMethod):
 
     def prepare(
         self, tower: VisionTransformer, view: View, classify: Classify
-    ) -> Tuple[Tensor, LastTokens]:
+    ) -> tuple[Tensor, LastTokens]:
         """Run the blocks before the last and, for SFR, the last one a first time."""
         x, tokens = super().prepare(tower, view, classify)
         if self.sfr is not None:
@@ -135,7 +135,7 @@ class SFR(_Mixer):
         lam: float,
         temp_thd: float,
         logit_scale: float = 40.0,
-        refine: Optional[dict] = None,
+        refine: dict | None = None,
         full_line: bool = False,
         merge_synonyms: bool = False,
     ):
@@ -228,7 +228,7 @@ def patch_similarity(labels: Tensor, full_line: bool = False) -> Tensor:
     return torch.where(blocked, decay, 1.0) * same
 
 
-def _samples(grid: Grid, full_line: bool, device: torch.device) -> Iterable[Tuple[Tensor, Tensor]]:
+def _samples(grid: Grid, full_line: bool, device: torch.device) -> Iterable[tuple[Tensor, Tensor]]:
     """Sampled lines, made anew where they would not stay in the cache."""
     size = 12 * (grid[0] * grid[1]) ** 2 * max(grid)  # bytes, at most
     return (_cached_samples if size <= _CACHE else line_samples)(grid, full_line, device)
@@ -240,8 +240,8 @@ def _cached_samples(grid: Grid, full_line: bool, device: torch.device):
 
 
 def line_samples(
-    grid: Grid, full_line: bool, device: Optional[torch.device] = None
-) -> Iterator[Tuple[Tensor, Tensor]]:
+    grid: Grid, full_line: bool, device: torch.device | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Sample the straight line from every patch i to every patch j.
 
     Samples lie at ``t = 1 / d_max, 2 / d_max, …``, d_max the largest Chebyshev distance on the

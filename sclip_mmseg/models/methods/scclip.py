@@ -1,6 +1,6 @@
 """SC-CLIP, *Self-Calibrated CLIP for Training-Free Open-Vocabulary Segmentation* (2411.15869)."""
 
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -39,9 +39,9 @@ class SCCLIP(Method):
         self,
         neighbours: int = 30,
         share: float = 0.05,
-        similarity_block: Optional[int] = None,
-        edge_block: Optional[int] = None,
-        level_blocks: Optional[Sequence[int]] = None,
+        similarity_block: int | None = None,
+        edge_block: int | None = None,
+        level_blocks: Sequence[int] | None = None,
         class_weight: float = 0.3,
         threshold: float = 0.4,
         temperature: float = 3.0,
@@ -67,7 +67,7 @@ class SCCLIP(Method):
             if block is not None and (not isinstance(block, int) or block < 1):
                 raise InputError(f'method: block {block!r} must be a number, counted from 1')
 
-    def blocks(self, depth: int) -> Tuple[int, int, Sequence[int]]:
+    def blocks(self, depth: int) -> tuple[int, int, Sequence[int]]:
         """The similarity, edge and level blocks of a tower of so many blocks."""
 
         def scaled(block: int) -> int:
@@ -116,7 +116,7 @@ class SCCLIP(Method):
 
     def _prepare(
         self, tower: VisionTransformer, images: Tensor
-    ) -> Tuple[Tokens, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tokens, Tensor, Tensor, Tensor]:
         """Run the tower as far as the last block, and calibrate.
 
         Returns:

@@ -1,7 +1,5 @@
 """SCLIP (Wang et al., ECCV 2024, arXiv 2312.01597): Correlative Self-Attention."""
 
-from typing import List, Tuple
-
 from torch import Tensor
 
 from ...registry import METHODS
@@ -16,6 +14,6 @@ class SCLIP(LastBlockMethod):
     token sum to 2, as in the released program.
     """
 
-    def pairs(self, tokens: LastTokens) -> List[Tuple[Tensor, Tensor]]:
+    def pairs(self, tokens: LastTokens) -> list[tuple[Tensor, Tensor]]:
         """See :class:`.base.LastBlockMethod`."""
         return [(tokens.q, tokens.q), (tokens.k, tokens.k)]

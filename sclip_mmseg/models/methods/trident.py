@@ -1,7 +1,5 @@
 """Trident (Shi et al., ICCV 2025, arXiv 2411.09219): windows spliced, guided by SAM."""
 
-from typing import Tuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -120,7 +118,7 @@ class Trident(ProxyCLIP, PictureMethod):
             stitching.add(windows, maps.permute(0, 2, 3, 1))
         return stitching.mean().unflatten(0, stitching.grid)
 
-    def _see(self, picture: Picture, sam: SamTower, halves: bool = True) -> Tuple[SamImage, ...]:
+    def _see(self, picture: Picture, sam: SamTower, halves: bool = True) -> tuple[SamImage, ...]:
         """What SAM sees: the picture, or its halves."""
         if self.halves and halves:
             return picture.file.of(sam, 'left'), picture.file.of(sam, 'right')

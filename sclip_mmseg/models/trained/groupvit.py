@@ -3,7 +3,7 @@
 Xu et al., *GroupViT: Semantic Segmentation Emerges from Text Supervision*, CVPR 2022.
 """
 
-from typing import Iterator, Optional, Tuple
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +61,7 @@ def prepend_background(affinity: Tensor, threshold: float) -> Tensor:
     return torch.cat([background.to(affinity.dtype), affinity], -1)
 
 
-def paint(membership: Tensor, table: Tensor, size: Tuple[int, int]) -> Tensor:
+def paint(membership: Tensor, table: Tensor, size: tuple[int, int]) -> Tensor:
     """Give each pixel the scores of the segment it belongs to most.
 
     Args:
@@ -93,9 +93,7 @@ class GroupViTEncoder(ImageEncoder):
         InputError: If the checkpoint cannot be used, or an argument is out of its range.
     """
 
-    def __init__(
-        self, checkpoint: str, background: Optional[float] = None, precision: str = 'fp32'
-    ):
+    def __init__(self, checkpoint: str, background: float | None = None, precision: str = 'fp32'):
         super().__init__()
         if background is not None and not 0 <= background <= 1:
             raise InputError(
@@ -155,7 +153,7 @@ class GroupViTEncoder(ImageEncoder):
         projected = F.normalize(self.projector(segments.float()), dim=-1)
         return paint(membership, projected, tuple(membership.shape[-2:])).permute(0, 2, 3, 1)
 
-    def choose_batch(self, size: Tuple[int, int]) -> int:
+    def choose_batch(self, size: tuple[int, int]) -> int:
         """Number of windows of a height and width in pixels to encode at a time."""
         network = self.network
         rows, columns = (side // network.patch_size for side in size)

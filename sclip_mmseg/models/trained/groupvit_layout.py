@@ -1,8 +1,8 @@
 """GroupViT's checkpoints, the authors' and Hugging Face's → the networks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import List, Mapping, Optional, Tuple
 
 from torch import Tensor, nn
 
@@ -244,10 +244,10 @@ class GroupViTFile:
         """
         return build_text_tower(self.found, self.family.text, self.source)
 
-    def _image_layout(self) -> Tuple[Layout, List[StageSizes]]:
+    def _image_layout(self) -> tuple[Layout, list[StageSizes]]:
         """The layout of the image network, and the sizes of its stages."""
         family, names = self.family, dict(self.family.names)
-        stages: List[StageSizes] = []
+        stages: list[StageSizes] = []
         while sizes := self._stage_sizes(prefix := family.stage.format(len(stages))):
             theirs = dict(_TOKENS)
             for part, name in family.grouping.items():
@@ -260,7 +260,7 @@ class GroupViTFile:
             stages.append(sizes)
         return Layout(names, block='', parts={}, prefix=family.prefix), stages
 
-    def _stage_sizes(self, prefix: str) -> Optional[StageSizes]:
+    def _stage_sizes(self, prefix: str) -> StageSizes | None:
         """Sizes of the stage of a prefix; None where there is none."""
         depth, norm = 0, f'{prefix}{self.family.block}{self.family.parts["norm1"]}.weight'
         while norm.format(depth) in self.found:

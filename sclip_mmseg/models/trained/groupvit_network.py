@@ -1,6 +1,7 @@
 """GroupViT's image network (Xu et al., CVPR 2022): patches are merged into ever fewer segments."""
 
-from typing import NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +48,7 @@ class MLP(nn.Module):
         out: Of the output.
     """
 
-    def __init__(self, width: int, hidden: int, out: Optional[int] = None):
+    def __init__(self, width: int, hidden: int, out: int | None = None):
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, out or width)
@@ -70,7 +71,7 @@ class CrossAttention(nn.Module):
         self.heads = heads
         self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
 
-    def project(self, slots: Tensor, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    def project(self, slots: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries ``[B, heads, S, d]``, keys and values ``[B, heads, N, d]``."""
         projected = self.q(slots), self.k(x), self.v(x)
         return tuple(y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in projected)
@@ -123,7 +124,7 @@ class Grouping(nn.Module):
         self.norm_new = LayerNorm(width)
         self.channel_mlp = MLP(width, 4 * width)
 
-    def forward(self, x: Tensor, tokens: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Group tokens ``[B, N, width]`` by the stage's group tokens ``[B, T, width]``.
 
         Returns:
@@ -165,8 +166,8 @@ class Stage(nn.Module):
         self.grouping = Grouping(width, heads, tokens, groups) if tokens else None
 
     def forward(
-        self, x: Tensor, previous: Optional[Tensor]
-    ) -> Tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
+        self, x: Tensor, previous: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Run the stage.
 
         Args:

@@ -4,8 +4,8 @@ Cha et al., *Learning to Generate Text-grounded Mask for Open-world Semantic Seg
 Image-Text Pairs*, CVPR 2023.
 """
 
+from collections.abc import Iterator
 from itertools import chain
-from typing import Iterator, Optional, Tuple
 
 import torch.nn.functional as F
 from mmseg.registry import MODELS
@@ -52,9 +52,9 @@ class TCLEncoder(ImageEncoder):
         clip: str,
         checkpoint: str,
         kp_w: float = 0.3,
-        refine: Optional[dict] = None,
+        refine: dict | None = None,
         precision: str = 'fp32',
-        round_weights: Optional[bool] = None,
+        round_weights: bool | None = None,
     ):
         super().__init__()
         if not 0 <= kp_w <= 1:
@@ -127,7 +127,7 @@ class TCLEncoder(ImageEncoder):
         images, _ = pad_to_patches(view.images, self.patch_size)
         return F.normalize(self.masker(self._last_input(images)).float(), dim=-1)
 
-    def choose_batch(self, size: Tuple[int, int]) -> int:
+    def choose_batch(self, size: tuple[int, int]) -> int:
         """Number of windows of a height and width in pixels to encode at a time."""
         rows, columns = (-(-side // self.patch_size) for side in size)
         tower, tokens = self.tower, self.tower.num_prefix_tokens + rows * columns
@@ -135,7 +135,7 @@ class TCLEncoder(ImageEncoder):
         return min(chosen, _LARGEST_BATCH)
 
 
-def pad_to_patches(images: Tensor, patch_size: int) -> Tuple[Tensor, Tuple[int, int, int, int]]:
+def pad_to_patches(images: Tensor, patch_size: int) -> tuple[Tensor, tuple[int, int, int, int]]:
     """Pad ``[B, 3, H, W]`` by zeros on all sides to multiples of a patch.
 
     Returns:
@@ -146,5 +146,5 @@ def pad_to_patches(images: Tensor, patch_size: int) -> Tuple[Tensor, Tuple[int, 
     return (F.pad(images, padding) if any(padding) else images), padding
 
 
-def _resize(x: Tensor, size: Tuple[int, int]) -> Tensor:
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size, mode='bilinear', align_corners=False)
