@@ -62,11 +62,6 @@ def run(args: argparse.Namespace) -> None:
     """
     from sclip_mmseg import InputError, apis
 
-    classes = args.classes
-    if not osp.isfile(classes):
-        if classes.endswith('.txt'):
-            raise InputError(f'file of classes {classes} does not exist')
-        classes = apis.parse_classes(classes)
     background = args.background
     if isinstance(background, str) and osp.exists(background):
         raise InputError(f'--background takes words, not {background}: put pictures first')
@@ -76,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
         print(f'{result.path}: {shares}', flush=True)
 
     apis.segment_files(
-        *(args.images, classes, background, args.method, args.out),
+        *(args.images, args.classes, background, args.method, args.out),
         *(args.clip, args.device, args.cfg_options, report, args.regions),
         on_progress=lambda text: print(text, flush=True),
     )

@@ -1,17 +1,11 @@
 """Own classes on own pictures and videos."""
 
+from ..datasets.query_set import parse_classes
 from ..visualization import draw_classes, draw_legend, draw_overlay
 from .files import FileResult, segment_files
 from .media import read_picture
-from .segment import (
-    Segmentation,
-    build_segmentor,
-    is_trained,
-    list_methods,
-    parse_classes,
-    segment,
-    with_classes,
-)
+from .own_config import is_trained
+from .segment import Segmentation, build_segmentor, list_methods, segment, with_classes
 
 __all__ = [
     'FileResult',

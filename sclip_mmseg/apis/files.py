@@ -118,7 +118,7 @@ def segment_files(
     files = find_media(inputs)
     names = output_names(files, inputs)
     stems = [Path(out) / name for name in names]
-    listed = find_file(classes) if isinstance(classes, str) else None
+    listed = find_file(classes) if isinstance(classes, (str, Path)) else None
     check_targets([Path(out) / AREAS, *stems], [*files, *([listed] if listed else [])])
     make_folder(Path(out), 'name another folder (out, --out)')
     errors: dict[Path, str] = {}
@@ -265,9 +265,11 @@ def _segment_frame(model: CLIPSegmentor, image: np.ndarray, path: Path) -> Segme
 
 
 def write_labels(result: Segmentation, path: Path) -> None:
-    """Write the class of each pixel as a PNG of one channel, of 8 bits, or 16 for many classes.
+    """Write the class of each pixel as a PNG of one channel, of 8 bits, or 16 for large ids.
 
-    255 of 8 bits stands for no class, as everywhere in OpenMMLab.
+    Where the list of classes states ids, these are written. 255 of 8 bits stands for no class, as
+    everywhere in OpenMMLab.
     """
-    dtype = np.uint8 if len(result.class_names) <= 255 else np.uint16
-    Image.fromarray(result.labels.astype(dtype)).save(path)
+    ids = np.arange(len(result.class_names)) if result.label_ids is None else result.label_ids
+    dtype = np.uint8 if max(ids) < 255 else np.uint16
+    Image.fromarray(np.asarray(ids, dtype)[result.labels]).save(path)

@@ -1,44 +1,28 @@
 """Own classes on own pictures, in one call."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmcv import rescale_size
-from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.runner import load_checkpoint
 from mmseg.registry import MODELS
 from PIL import Image
 
-from ..config import set_checkpoint
-from ..datasets import QUERY_LISTS, bright_palette, load_queries
-from ..datasets.background import Background
-from ..datasets.query_set import Queries, split_lines, split_synonyms, tokens_of
-from ..models import PLAIN_DICTS, CLIPSegmentor
-from ..models.test_cfg import read_test_cfg
-from ..models.text_embeddings import read_embeddings
-from ..regions import GeneratedRegions, find_generator
+from ..datasets.query_set import Queries
+from ..models import CLIPSegmentor
+from ..regions import GeneratedRegions
 from ..registry import in_scope
 from ..utils.errors import InputError
 from ..utils.precision import own_precision
-from ..utils.spelling import check_config
-from ..zoo import METHODS, config_of, default_method
+from ..zoo import METHODS, default_method
 from .arrays import to_bgr
 from .media import read_picture
-
-# Whose config of a method is used: one without a background where there is one.
-BENCHMARK, WITH_BACKGROUND = 'voc20', 'voc21'
-BACKGROUND_THD = 0.1  # as published for the benchmarks with a background
-# TCL's. The published (8, 16) of SCLIP's PAMR look past the next pixels: a lattice of specks.
-DILATIONS = (1, 2, 4, 8, 12, 24)
-REGIONS = 'Felzenszwalb'  # where regions are needed and nothing says how to make them
+from .own_config import own_config
 
 
 @dataclass
@@ -51,12 +35,14 @@ class Segmentation:
             ``test_cfg.seg_logits=False`` leaves them out.
         class_names: K names.
         palette: K RGB triples.
+        label_ids: Ids that label files have for the classes, K; None for 0 to K - 1.
     """
 
     labels: np.ndarray
     scores: np.ndarray | None
     class_names: Sequence[str]
     palette: list[list[int]]
+    label_ids: Sequence[int] | None = None
 
     @property
     def pixels(self) -> dict[str, int]:
@@ -75,12 +61,6 @@ def list_methods() -> list[str]:
     return list(METHODS)
 
 
-@cache
-def is_trained(method: str) -> bool:
-    """Whether a method is a trained system, whose ``clip`` is a checkpoint of its own."""
-    return 'checkpoint' in _read_config(method)[0].model.image_encoder
-
-
 def build_segmentor(
     classes: Queries,
     background: bool | str | Sequence[str] = False,
@@ -94,7 +74,8 @@ def build_segmentor(
     """Build a segmentor for own classes.
 
     Args:
-        classes: See :func:`..datasets.load_queries`.
+        classes: The classes, as in ``"cat, kitten; dog"`` or ``[['cat', 'kitten'], 'dog']``; or a
+            file of them, or a shipped list, see :func:`..datasets.load_queries`.
         background: Names of what is not wanted (or a text of them, separated by commas), which
             become class 0 together with all pixels whose best score is below 0.1; True for the 26
             words of the published VOC21 list but those that are queries of a class. GroupViT and
@@ -123,60 +104,8 @@ def build_segmentor(
     arguments = dict(
         method=method, clip=clip, device=device, cfg_options=cfg_options, regions=regions
     )
-    cfg, own_background = _read_config(method)
-    query_set = load_queries(classes, warn=False)  # as the text head does, of the background too
-    queries, names = query_set.by_class, list(query_set.class_names)
-    shipped = isinstance(classes, str) and classes in QUERY_LISTS
-    palette = query_set.palette if shipped else bright_palette(len(names))
-    if own_background and background and background is not True:
-        raise InputError(
-            f"method='{method}' has a background of its own, which takes no words: use "
-            'background=True (--background)'
-        )
-    if isinstance(background, str):
-        background = split_synonyms(background)
-    if background:
-        names.insert(0, 'background')
-        palette = [[0, 0, 0], *palette]
-    if own_background:
-        cfg.merge_from_dict(own_background if background else dict.fromkeys(own_background))
-    elif background:
-        words = list(background) if background is not True else _background_words(query_set.queries)
-        queries.insert(0, words)
-        cfg.model.test_cfg.prob_thd = BACKGROUND_THD
-    if len(names) == 1:
-        raise InputError(
-            f"every pixel would be '{names[0]}', the only class: semicolons separate classes (in "
-            'Python: each item of the list is one), commas only synonyms, as in "cat, kitten; '
-            'dog"; or ask for a background (background=True, --background)'
-        )
-    [(name, count)] = Counter(names).most_common(1)
-    if count > 1:
-        raise InputError(f"two classes are called '{name}': rename one, or join their synonyms")
-    cfg.model.text_head.queries = queries
-    if clip:
-        set_checkpoint(cfg, clip)
-    needs_regions = cfg.model.get('region_masks') is not None
-    if regions is not None:
-        cfg.model.setdefault('postprocess', dict(type='RegionMajority'))
-    if regions is not None or needs_regions:  # maps of a benchmark's images are of no use
-        cfg.model.region_masks = find_generator(REGIONS if regions is None else regions)
-    if cfg.model.get('refine') is not None:
-        cfg.model.refine.dilations = DILATIONS
-    cfg.merge_from_dict(cfg_options or {})
-    if cfg.model.get('postprocess') and cfg.model.get('region_masks') is None:
-        cfg.model.region_masks = find_generator(REGIONS)
-    check_config(cfg, PLAIN_DICTS)
-    _check_queries(cfg.model.text_head, queries)
-    if (
-        read_test_cfg(cfg.model.test_cfg).rule.background is Background.QUERIES
-        and not background
-        and names[0] != 'background'
-    ):
-        raise InputError(
-            f"prob_thd and area_thd would turn pixels into class 0, '{names[0]}': ask for a "
-            'background too (background=True, --background)'
-        )
+    own = own_config(classes, background, method, clip, cfg_options, regions)
+    cfg = own.cfg
     device = device or get_device()
     if share is not None and share.class_ids.device != torch.empty(0, device=device).device:
         share = None
@@ -185,7 +114,7 @@ def build_segmentor(
     if cfg.get('load_from'):
         load_checkpoint(model, cfg.load_from, map_location='cpu')
     model.cfg = cfg
-    model.dataset_meta = dict(classes=tuple(names), palette=palette)
+    model.dataset_meta = dict(classes=own.names, palette=own.palette, label_ids=own.label_ids)
     model.arguments = arguments
     return model.to(device).eval()
 
@@ -207,75 +136,6 @@ def with_classes(
         InputError: If an argument cannot be used.
     """
     return build_segmentor(classes, background, **model.arguments, share=model)
-
-
-def _read_config(method: str) -> tuple[Config, dict[str, float]]:
-    """A method's config, and the published values of its own background by dotted keys."""
-    published = Config.fromfile(config_of(method, WITH_BACKGROUND))
-    own = {
-        f'model.{part}.background': published.model[part].background
-        for part in ('image_encoder', 'test_cfg')
-        if published.model[part].get('background') is not None
-    }
-    try:
-        return Config.fromfile(config_of(method, BENCHMARK)), own
-    except InputError:  # its authors evaluate with a background only
-        return published, own
-
-
-def _check_queries(text_head: dict, queries: Sequence[Sequence[str]]) -> None:
-    """Check that the text head's classes are those asked for, whose names and colours are shown.
-
-    Args:
-        text_head: Config of the text head.
-        queries: The queries of each class asked for.
-
-    Raises:
-        InputError: If the config's embeddings or queries are those of other classes.
-    """
-    if path := text_head.get('embeddings'):
-        source, found = f"embeddings='{path}'", read_embeddings(path)[0].by_class
-    elif text_head['queries'] != queries:
-        source, found = 'queries', load_queries(text_head['queries']).by_class
-    else:
-        return
-    for number, (theirs, asked) in enumerate(zip_longest(found, queries)):
-        if set(theirs or ()) != set(asked or ()):
-            raise InputError(
-                f'class {number} is {_quote(theirs)} in text_head.{source}, but {_quote(asked)} '
-                'was asked for: ask for the same classes, with the same synonyms, in the same order'
-            )
-
-
-def _quote(words: Sequence[str] | None) -> str:
-    return f"'{', '.join(words)}'" if words else 'none'
-
-
-def _background_words(queries: Sequence[str]) -> list[str]:
-    """The published words, without those that would always win over a class of the same name."""
-    taken = set(map(tokens_of, queries))
-    return [word for word in load_queries('voc21').by_class[0] if tokens_of(word) not in taken]
-
-
-def parse_classes(text: str) -> Queries:
-    """Read classes that somebody typed.
-
-    Args:
-        text: Classes separated by semicolons or line breaks, synonyms by commas, empty lines left
-            out, in any script's semicolons and commas; or the name of a shipped list.
-
-    Returns:
-        What :func:`build_segmentor` takes as ``classes``.
-
-    Raises:
-        InputError: If there is no class.
-    """
-    text = text.strip()
-    if not text:
-        raise InputError('there is no class: write some, separated by semicolons, as in: cat; dog')
-    if text in QUERY_LISTS:
-        return text
-    return split_lines(text)
 
 
 def segment(
@@ -362,6 +222,7 @@ def segment_array(
         result.seg_logits.data.cpu().numpy() if 'seg_logits' in result else None,
         model.dataset_meta['classes'],
         model.dataset_meta['palette'],
+        model.dataset_meta.get('label_ids'),
     )
 
 

@@ -1,7 +1,6 @@
 """Which text queries stand for which class."""
 
-import html
-import re
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,18 +11,22 @@ from mmseg.registry import DATASETS
 
 from ..utils.errors import InputError
 from ..utils.files import find_file
+from ..utils.spelling import nearest
 from ..utils.tokens import encode, special_tokens
+from .class_list import (
+    ClassList,
+    is_separated,
+    parse_class_list,
+    read_class_file,
+    read_class_list,
+)
 from .palette import voc_palette
 from .shipped_queries import QUERY_LISTS, program_of
 
-Queries = str | Sequence[str | Sequence[str]]
+Queries = str | os.PathLike | ClassList | Sequence[str | Sequence[str]]
 
 _MOST = 65535  # queries, as label maps have 16 bits at most
 _LONGEST = 1000  # characters of a query, of whose tokens CLIP reads 75
-_LARGEST = 1 << 24  # bytes of a file
-# Semicolons and commas of other scripts and widths.
-_SEPARATORS = str.maketrans('；﹔︔؛，﹐︐،、', ';;;;,,,,,')
-_SEMICOLON = re.compile(r'(&(?:amp;)*(?:#[0-9]+|#x[0-9a-f]+|[0-9a-z]+);|;)', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,15 @@ class QuerySet:
         class_ids: The class of each query, Q integers that cover 0 to K - 1.
         class_names: K names to print and draw.
         palette: K RGB triples.
+        label_ids: Ids of the classes in label files, K integers; None where the list states none,
+            so that they are 0 to K - 1.
     """
 
     queries: tuple[str, ...]
     class_ids: tuple[int, ...]
     class_names: tuple[str, ...]
     palette: list[list[int]]
+    label_ids: tuple[int, ...] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -56,7 +62,13 @@ class QuerySet:
         return groups
 
     @classmethod
-    def from_ids(cls, queries: Sequence[str], class_ids: Sequence[int], source: str) -> 'QuerySet':
+    def from_ids(
+        cls,
+        queries: Sequence[str],
+        class_ids: Sequence[int],
+        source: str,
+        label_ids: tuple[int, ...] | None = None,
+    ) -> 'QuerySet':
         """Check the ids of given queries, and name each class after its first query.
 
         Raises:
@@ -69,17 +81,16 @@ class QuerySet:
             raise InputError(f'{source}: class ids must cover 0 to {max(ids)} without a gap')
         first = dict(zip(reversed(ids), reversed(queries)))
         names = tuple(first[class_id] for class_id in range(len(first)))
-        return cls(tuple(queries), ids, names, voc_palette(len(names)))
+        return cls(tuple(queries), ids, names, voc_palette(len(names)), label_ids)
 
 
 def load_queries(queries: Queries, warn: bool = True) -> QuerySet:
     """Read a query list.
 
     Args:
-        queries: The name of a shipped list (:data:`QUERY_LISTS`); or the path of a text file with a
-            class per line (or several, separated by semicolons), synonyms separated by commas,
-            empty lines left out; or a list with an item per class, each a list of synonyms or such
-            a line.
+        queries: The name of a shipped list (:data:`QUERY_LISTS`); or the path of a text file; or
+            the text itself, see :mod:`.class_list` for its syntax; or a list with an item per
+            class, each a list of synonyms or a text of them.
         warn: Whether to warn.
 
     Returns:
@@ -95,59 +106,60 @@ def load_queries(queries: Queries, warn: bool = True) -> QuerySet:
     """
     if isinstance(queries, str) and queries in QUERY_LISTS:
         return _load_shipped(queries)
-    if isinstance(queries, str):
-        path = find_file(queries)
-        if path is None:
-            raise InputError(
-                f"queries='{_short(queries)}' is neither a file nor one of "
-                f"{', '.join(QUERY_LISTS)}; classes themselves are a list, as in ['cat, kitten', "
-                "'dog']"
-            )
-        source, items = str(path), _read_lines(path)
-    else:
-        source, items = 'queries', queries
-    classes = _parse(items, source)
-    texts, ids = _flatten(classes)
+    source, classes = _read(queries)
+    texts, ids = _flatten(classes.synonyms)
     if len(texts) > _MOST:
         raise InputError(f'{source} has {len(texts)} queries: {_MOST} are taken at most')
     for text in texts:
         _check_query(text, source)
-    query_set = QuerySet.from_ids(texts, ids, source)
+    query_set = QuerySet.from_ids(texts, ids, source, classes.ids)
     if warn:
         _warn_of_ties(query_set, source)
     return query_set
 
 
-def split_lines(text: str) -> list[str]:
-    """The classes of a text: separated by line breaks and semicolons, empty lines left out."""
-    return [name for line in text.splitlines() if line.strip() for name in split_classes(line)]
+def parse_classes(text: str) -> Queries:
+    """Read classes that somebody typed, who may name no file.
 
+    Args:
+        text: In the syntax of :mod:`.class_list`, or the name of a shipped list.
 
-def split_classes(line: str) -> list[str]:
-    """The classes of a line: separated by semicolons; after the last one there may be another.
+    Returns:
+        What :func:`load_queries` takes.
 
-    The semicolon of an HTML entity, such as ``&amp;``, is a part of it.
+    Raises:
+        InputError: If there is no class, or the text has another syntax.
     """
-    names = _split(line)
-    while len(names) > 1 and not names[-1].strip():
-        names.pop()
-    return names
+    text = text.strip()
+    if not text:
+        raise InputError('there is no class: write some, separated by semicolons, as in: cat; dog')
+    return text if text in QUERY_LISTS else parse_class_list(text)
 
 
-def _split(line: str) -> list[str]:
-    names = ['']
-    for part in _SEMICOLON.split(line.translate(_SEPARATORS)):
-        if part.endswith(';') and html.unescape(html.unescape(part)).endswith(';'):
-            names[-1] += part[:-1]
-            names.append('')
-        else:
-            names[-1] += part
-    return names
+def _read(queries: Queries) -> tuple[str, ClassList]:
+    """Read a list that does not ship; what errors call it, and its classes.
 
-
-def split_synonyms(text: str) -> list[str]:
-    """The synonyms of a class: separated by commas."""
-    return text.translate(_SEPARATORS).split(',')
+    Raises:
+        InputError: If there is none of that name, or it cannot be used.
+    """
+    if isinstance(queries, ClassList):
+        return 'queries', queries
+    if not isinstance(queries, (str, os.PathLike)):
+        return 'queries', read_class_list(queries)
+    name = os.fspath(queries)
+    if (path := find_file(name)) is not None:
+        return str(path), read_class_file(path)
+    if isinstance(queries, str) and is_separated(queries):
+        return 'classes', parse_class_list(queries)
+    if os.sep in name or name.lower().endswith(('.txt', '.names', '.csv')):
+        raise InputError(f'file of classes {_short(name)} does not exist')
+    hint = nearest(name, QUERY_LISTS, 0.75)
+    if isinstance(queries, str) and name.strip() and not hint:
+        return 'classes', parse_class_list(name)
+    raise InputError(
+        f"queries='{_short(name)}' is neither a file nor one of {', '.join(QUERY_LISTS)}{hint}; "
+        "classes themselves are separated by semicolons, as in 'cat, kitten; dog'"
+    )
 
 
 @lru_cache(maxsize=1 << 16)
@@ -165,46 +177,13 @@ def _load_shipped(name: str) -> QuerySet:
         return QuerySet(names, tuple(range(len(names))), names, palette)
     program, base = program_of(name)
     path = Path(__file__).parent / 'queries' / f'{base}.txt'
-    classes = _parse(_read_lines(path), str(path))
+    classes = [list(words) for words in read_class_file(path).synonyms]
     if program is not None:
         classes = [program.edit(base, *pair) for pair in zip(names, classes)]
     return QuerySet(*_flatten(classes), names, palette)
 
 
-def _read_lines(path: Path) -> list[str]:
-    if path.stat().st_size > _LARGEST:
-        raise InputError(f'{path} is no list of classes: it has more than {_LARGEST >> 20} MiB')
-    try:
-        return split_lines(path.read_text(encoding='utf-8-sig'))
-    except UnicodeDecodeError as error:
-        raise InputError(f'{path} is not UTF-8 text: {error}') from error
-
-
-def _parse(items: Sequence | None, source: str) -> list[list[str]]:
-    if not items:
-        raise InputError(f'{source}: no class at all; give one class per line or item')
-    classes = []
-    for number, item in enumerate(items, 1):
-        if not isinstance(item, (str, list, tuple)):
-            raise InputError(f'{source}: class {number} must be text or a list, not {item!r}')
-        synonyms = split_synonyms(item) if isinstance(item, str) else item
-        synonyms = [str(text).strip() for text in synonyms]
-        if not synonyms or not all(synonyms):
-            raise InputError(
-                f'{source}: class {number} has an empty query ({_short(str(item))!r}); remove the '
-                'line, comma or semicolon, or write a name'
-            )
-        for text in synonyms:
-            if len(_split(text)) > 1 or len(text.splitlines()) > 1:
-                raise InputError(
-                    f'{source}: class {number} has the query {_short(text)!r}, but semicolons and '
-                    'line breaks separate classes: give an item for each, or commas for synonyms'
-                )
-        classes.append(synonyms)
-    return classes
-
-
-def _flatten(classes: list[list[str]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def _flatten(classes: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     pairs = [(text, class_id) for class_id, texts in enumerate(classes) for text in texts]
     texts, ids = zip(*pairs)
     return texts, ids

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..apis import is_trained, list_methods
-from ..apis.segment import BACKGROUND_THD
+from ..apis.own_config import BACKGROUND_THD
 from ..registry import REGION_GENERATORS
 from ..utils.errors import InputError, one_line
 from . import style

@@ -22,8 +22,8 @@ from ..apis import (
 from ..apis.files import write_labels
 from ..apis.inputs import LABELS
 from ..apis.media import count_pixels, write_overlay
-from ..apis.segment import BACKGROUND_THD
-from ..datasets.query_set import split_synonyms
+from ..apis.own_config import BACKGROUND_THD
+from ..datasets.class_list import split_synonyms
 from ..models import CLIPSegmentor
 from ..utils.errors import InputError
 from ..utils.shipped import configs_dir

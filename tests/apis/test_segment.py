@@ -1,11 +1,14 @@
 import time
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from helpers import load_config
+from PIL import Image
 
 from sclip_mmseg import InputError, apis
+from sclip_mmseg.apis.own_config import own_config
 from sclip_mmseg.datasets import bright_palette, load_queries
 from sclip_mmseg.models.text_embeddings import save_embeddings
 
@@ -162,10 +165,38 @@ def test_embeddings_of_the_classes(clip_path, embeddings):
     assert model.text_head.query_set.queries == ('sea', 'lake', 'cat', 'kitten', 'dog')
 
 
-def test_parse_classes():
-    assert apis.parse_classes(' cat, kitten; dog\n grass ') == ['cat, kitten', ' dog', ' grass']
-    assert apis.parse_classes('cat\n\n \ndog;\n') == ['cat', 'dog']
+def test_classes_as_text(clip_path, picture, tmp_path):
+    text = '7: cat, kitten; 300: dog  # and puppies'
+    (tmp_path / 'classes.txt').write_text(text)
+    for classes in (text, tmp_path / 'classes.txt', apis.parse_classes(text)):
+        model = apis.build_segmentor(classes, clip=clip_path, device='cpu', cfg_options=SMALL)
+        assert model.text_head.query_set.by_class == [['cat', 'kitten'], ['dog']]
+        assert model.dataset_meta['classes'] == ('cat', 'dog')
+        assert apis.segment(model, picture).label_ids == (7, 300)
+
+
+def test_the_id_of_the_background():
+    own = own_config('1: cat; 2: dog', True, 'sclip')
+    assert (own.names, own.label_ids) == (('background', 'cat', 'dog'), (0, 1, 2))
+    with pytest.raises(InputError, match="'dog' has id 0, which is the background's"):
+        own_config('1: cat; 0: dog', True, 'sclip')
+
+
+def test_label_maps_have_the_stated_ids(clip_path, picture, tmp_path):
+    options = dict(clip=clip_path, device='cpu', cfg_options=SMALL, method='sclip')
+    [plain] = apis.segment_files(picture, 'cat; dog', out=tmp_path / 'plain', **options)
+    [stated] = apis.segment_files(picture, '7: cat; 300: dog', out=tmp_path / 'ids', **options)
+    index, ids = (np.array(Image.open(result.labels)) for result in (plain, stated))
+    assert (index.dtype, ids.dtype) == (np.uint8, np.uint16)
+    assert (np.array([7, 300])[index] == ids).all()
+
+
+def test_parse_classes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'secret.txt').write_text('a; b')
     assert apis.parse_classes('voc20') == 'voc20'
+    # What somebody typed names no file.
+    assert apis.parse_classes('secret.txt').synonyms == (('secret.txt',),)
     with pytest.raises(InputError, match='there is no class'):
         apis.parse_classes(' \n')
 

@@ -108,7 +108,7 @@ def test_background_threshold_and_words(toy, tmp_path):
     [
         (None, 'cat', 'there is no picture: upload one'),
         ('toy_000003.jpg', ' \n', 'there is no class: write some'),
-        ('toy_000003.jpg', 'cat;;dog', 'queries: class 2 has an empty query'),
+        ('toy_000003.jpg', 'cat;;dog', 'classes: class 2 has an empty query'),
         ('toy_000003.jpg', 'cat, dog', "every pixel would be 'cat', the only class"),
         ('toy_000003.jpg', 'cat; dog ' + 'very ' * 99, "the prompt '"),
         ('broken.jpg', 'cat; dog', 'broken.jpg cannot be read as a picture'),
