@@ -39,7 +39,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         cfg.merge_from_dict(args.cfg_options)
         init_default_scope(cfg.default_scope)
         head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)
-        head.load()
         save_embeddings(args.out, head.query_set, head.embeddings)
     print(f'{len(head.embeddings)} embeddings of {head.num_classes} classes: {args.out}')
 

@@ -39,7 +39,7 @@ from sclip_mmseg.datasets.checks import (
 from sclip_mmseg.models import View
 from sclip_mmseg.models.decision import class_scores
 from sclip_mmseg.models.fusion import encode_windows
-from sclip_mmseg.models.segmentor import build_text_head
+from sclip_mmseg.models.texts import read_texts
 from sclip_mmseg.models.window_cfg import WindowCfg
 from sclip_mmseg.models.windows import Size, Window
 from sclip_mmseg.registry import METHODS
@@ -143,8 +143,8 @@ def load_images(cfg: Config, count: int, generator: torch.Generator) -> list[dic
     """
     dataset = load_dataset(cfg.test_dataloader.dataset)
     check_files(dataset)
-    head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)
-    check_classes(dataset, head.num_classes, Background.NONE)
+    query_set = read_texts(**cfg.model.text_head).query_set
+    check_classes(dataset, query_set.num_classes, Background.NONE)
     if count > len(dataset):
         raise InputError(f'--images {count}: the training split has only {len(dataset)}')
     dataset.pipeline = CheckedPipeline(dataset)

@@ -5,12 +5,16 @@ from .fingerprint import list_changes, make_fingerprint
 from .result import Result
 from .resumable_test_loop import ResumableTestLoop
 from .run import evaluate
+from .statistics import bootstrap, claim, paired_difference
 
 __all__ = [
     'ConfusionMetric',
     'Result',
     'ResumableTestLoop',
+    'bootstrap',
+    'claim',
     'evaluate',
     'list_changes',
     'make_fingerprint',
+    'paired_difference',
 ]

@@ -20,8 +20,8 @@ from ..datasets.parts import parts_of
 from ..engine.loader_workers import check_dataloader
 from ..models import PLAIN_DICTS
 from ..models.decision import find_background
-from ..models.segmentor import build_text_head
 from ..models.test_cfg import read_test_cfg
+from ..models.texts import read_texts
 from ..regions import RegionFiles
 from ..registry import type_name
 from ..towers.proxy import resolve_proxy
@@ -123,8 +123,8 @@ def check(cfg: Config) -> BaseDataset:
     background = find_background(model.image_encoder, rule.background)
     dataset = load_dataset(cfg.test_dataloader.dataset)
     check_files(dataset)
-    head = build_text_head(model.image_encoder, model.text_head)  # reads no weights
-    num_classes = head.num_classes + (background is Background.NO_QUERY)
+    queries = read_texts(**model.text_head).query_set
+    num_classes = queries.num_classes + (background is Background.NO_QUERY)
     check_classes(dataset, num_classes, background)
     ignored = {metric.get('ignore_index', 255) for metric in _metrics(cfg)}
     check_ignored(dataset, ignored)

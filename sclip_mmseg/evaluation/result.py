@@ -109,6 +109,20 @@ class Result:
         arrays = (self.label[part], self.prediction[part], self.pixels[part])
         return np.stack([array.astype(np.int64) for array in arrays])
 
+    def take(self, indices: Sequence[int]) -> Result:
+        """The result of some images, in another order if need be.
+
+        Args:
+            indices: Their places in ``images``.
+        """
+        chosen = np.asarray(indices, np.int64)
+        sizes = np.diff(self.image_ptr)[chosen]
+        ends = np.concatenate([[0], np.cumsum(sizes)])
+        entries = np.repeat(self.image_ptr[chosen] - ends[:-1], sizes) + np.arange(ends[-1])
+        arrays = (values[entries] for values in (self.label, self.prediction, self.pixels))
+        images = [self.images[index] for index in chosen]
+        return Result(images, self.class_names, ends, *arrays, self.fingerprint, self.meta)
+
     def confusion(self) -> np.ndarray:
         """Pixels of all images by label (row) and prediction (column), int64 ``[K, K]``."""
         size = len(self.class_names)

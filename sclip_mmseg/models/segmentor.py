@@ -28,6 +28,7 @@ from .image_encoder import build_encoder
 from .picture import Picture
 from .saved_weights import adapt_embeddings, check_weights, describe_weights
 from .test_cfg import read_test_cfg
+from .texts import read_texts
 from .view import View
 from .windows import Size
 
@@ -79,7 +80,7 @@ class CLIPSegmentor(BaseSegmentor):
         self.windows, self.rule, self.seg_logits = read_test_cfg(test_cfg)
         self.background = find_background(image_encoder, self.rule.background)
         self.text_head_cfg = text_head
-        self.text_head = build_text_head(image_encoder, text_head)
+        read_texts(**text_head)
         self.refine = REFINERS.build(refine) if refine else None
         self.postprocess = POSTPROCESSORS.build(postprocess) if postprocess else None
         self.regions = None if region_masks is None else build_regions(region_masks)
@@ -92,14 +93,14 @@ class CLIPSegmentor(BaseSegmentor):
         self.requires_grad_(False)
 
     def _read_weights(self, encoder_cfg: dict, share: 'CLIPSegmentor | None' = None) -> None:
-        """Build the image encoder and load the text head, and see that all parts fit."""
+        """Build the image encoder and the text head, and see that all parts fit."""
         self.encoder_cfg = encoder_cfg
         shared = (share.encoder_cfg, share.image_encoder) if share else None
         self.image_encoder = build_encoder(encoder_cfg, shared)
         self._check_regions()
         self._check_sizes()
         self._check_normalisation()
-        self.text_head.load(share.text_head if share else None)
+        self.text_head = build_text_head(encoder_cfg, self.text_head_cfg, share and share.text_head)
         dims = self.image_encoder.embed_dim, self.text_head.embeddings.shape[1]
         if dims[0] != dims[1]:
             raise InputError(
@@ -118,7 +119,6 @@ class CLIPSegmentor(BaseSegmentor):
             InputError: If it cannot be used.
         """
         cfg = {**self.encoder_cfg, checkpoint_key(self.encoder_cfg): checkpoint}
-        self.text_head = build_text_head(cfg, self.text_head_cfg)
         self._read_weights(cfg)
         for part in (self.image_encoder, self.text_head):
             part.requires_grad_(False).to(self.class_ids.device).train(self.training)
@@ -471,13 +471,21 @@ class ImageInput:
         return View(self.pixels[None], regions.flip(_flipped_axes(self.sample))[None])
 
 
-def build_text_head(image_encoder: dict, text_head: dict) -> nn.Module:
-    """Build a segmentor's text head, whose checkpoint is by default the image encoder's."""
+def build_text_head(
+    image_encoder: dict, text_head: dict, share: nn.Module | None = None
+) -> nn.Module:
+    """Build a segmentor's text head, whose checkpoint is by default the image encoder's.
+
+    Args:
+        image_encoder, text_head: Their configs.
+        share: See :class:`.text_head.CLIPTextHead`.
+    """
     kind = text_head['type']
     head = MODELS.get(kind) if isinstance(kind, str) else kind
     keys = getattr(head, 'shared_keys', ())
     shared = {key: image_encoder[key] for key in keys if key in image_encoder}
-    return MODELS.build({**shared, **text_head})
+    more = {} if share is None else dict(share=share)
+    return MODELS.build({**shared, **text_head, **more})
 
 
 def _not_finite(sample: SegDataSample, halved: bool) -> str:

@@ -8,24 +8,21 @@ import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmseg.registry import MODELS
-from mmseg.utils import get_predefined_templates
 from torch import Tensor, nn
 
-from ..datasets import QuerySet, load_queries
 from ..datasets.query_set import Queries
 from ..towers import load_text_tower, resolve_clip, text_options
 from ..utils.errors import InputError
 from ..utils.files import sha256_of
-from .sentences import read_sentences
-from .text_embeddings import cached_embeddings, read_embeddings
+from .text_embeddings import cached_embeddings
+from .texts import read_texts
 
 
 @MODELS.register_module()
 class CLIPTextHead(nn.Module):
     """Cosine similarity of patch features with the embeddings of text queries.
 
-    Nothing is loaded before :meth:`load`; afterwards the head holds the embeddings alone, the text
-    tower is released.
+    It holds the embeddings alone: the text tower is released once it has made them.
 
     Args:
         queries: Query list by name, path or value, see :func:`..datasets.load_queries`.
@@ -37,11 +34,13 @@ class CLIPTextHead(nn.Module):
         quick_gelu, round_weights: As for the image encoder.
         normalize_prompts: Whether a query's embedding is the mean of its prompts' L2-normalised
             embeddings, as CLIP's authors have it, or of the embeddings as they are.
-        sentences: A JSON file of prompts of a query's own, see :func:`.sentences.read_sentences`;
-            None for the templates alone.
+        sentences: A JSON file, an object query → list of prompts of its own, which count as further
+            templates; queries are spelt as in the file. None for the templates alone.
+        share: Another head, whose embeddings are used again where they are of the same queries,
+            templates and checkpoint; None to fetch all.
 
     Raises:
-        InputError: If queries, templates or the file of embeddings cannot be used.
+        InputError: If queries, templates, a file or the checkpoint cannot be used.
     """
 
     #: Arguments that the segmentor takes from the image encoder's config, where they are not given.
@@ -57,30 +56,29 @@ class CLIPTextHead(nn.Module):
         round_weights: bool | None = None,
         normalize_prompts: bool = True,
         sentences: str | None = None,
+        share: 'CLIPTextHead | None' = None,
     ):
         super().__init__()
-        precomputed = None
-        if embeddings is not None:
-            query_set, precomputed = read_embeddings(embeddings)
-            print_log(f'Class names and embeddings are those of {embeddings}', 'current')
-        elif queries is not None:
-            query_set = load_queries(queries)
-        else:
-            raise InputError('text_head needs queries=… (a list of classes) or embeddings=FILE.npz')
-        self.query_set: QuerySet = query_set
-        self.templates = _load_templates(templates)
+        texts = read_texts(queries, templates, embeddings, sentences, warn=True)
+        self.query_set = texts.query_set
+        self.templates, self.sentences = texts.templates, texts.sentences
         self.clip = clip
         self.quick_gelu = quick_gelu
         self.round_weights = round_weights
         self.normalize_prompts = normalize_prompts
-        if sentences is not None and embeddings is not None:
-            raise InputError('text_head.sentences has no use beside embeddings: set one to None')
-        self.sentences = sentences and read_sentences(sentences, query_set.queries)
-        self._source = None  # of the embeddings, where they were not given
         #: Tells text towers apart, where the embeddings are of one.
         self.source: str | None = None
-        self.register_buffer('embeddings', precomputed)
-        class_ids = torch.tensor(query_set.class_ids)
+        self._source: tuple | None = None  # of the embeddings, where they were not given
+        self.embeddings: Tensor
+        if texts.embeddings is not None:
+            print_log(f'Class names and embeddings are those of {embeddings}', 'current')
+            self.register_buffer('embeddings', texts.embeddings)
+        else:
+            without = [query for query in self.query_set.queries if query not in self.sentences]
+            if sentences is not None and without:
+                print_log(f'{sentences} has no sentences for: {", ".join(without)}', 'current')
+            self.register_buffer('embeddings', self._embed(share))
+        class_ids = torch.tensor(self.query_set.class_ids)
         self.register_buffer('class_ids', class_ids, persistent=False)
 
     @property
@@ -88,27 +86,16 @@ class CLIPTextHead(nn.Module):
         """K."""
         return self.query_set.num_classes
 
-    def load(self, share: 'CLIPTextHead | None' = None) -> None:
-        """Fetch the query embeddings, unless they were given.
-
-        Args:
-            share: Another head, loaded. Its embeddings are used again where they are of the same
-                queries, templates and checkpoint; None to fetch all.
-
-        Raises:
-            InputError: If the checkpoint cannot be used or has no text tower.
-        """
-        if self.embeddings is not None:
-            return
+    def _embed(self, share: 'CLIPTextHead | None') -> Tensor:
+        """Embeddings ``[Q, D]`` of the queries."""
         options = dict(self.tower_options(), head=type(self).__name__)
         path = self.find_checkpoint()
         self._source = path, self.templates, self.normalize_prompts, options, self.sentences
         self.source = f'{sha256_of(path)} {options}'
-        known = {}
+        queries, known = self.query_set.queries, {}
         if share is not None and share._source == self._source:
             known = dict(zip(share.query_set.queries, share.embeddings.cpu()))
-        missing = [query for query in self.query_set.queries if query not in known]
-        if missing:
+        if missing := [query for query in queries if query not in known]:
             rows = cached_embeddings(
                 path,
                 self.load_tower,
@@ -119,7 +106,7 @@ class CLIPTextHead(nn.Module):
                 **options,
             )
             known.update(zip(missing, rows))
-        self.embeddings = torch.stack([known[query] for query in self.query_set.queries])
+        return torch.stack([known[query] for query in queries])
 
     def tower_options(self) -> dict[str, Any]:
         """What the text tower's numbers depend on beside its checkpoint.
@@ -158,17 +145,3 @@ class CLIPTextHead(nn.Module):
         """
         features = F.normalize(features.float(), dim=-1)
         return torch.einsum('bhwd,qd->bqhw', features, self.embeddings)
-
-
-def _load_templates(templates: str | Sequence[str]) -> list[str]:
-    if isinstance(templates, str):
-        try:
-            return list(get_predefined_templates(templates))
-        except ValueError as error:
-            raise InputError(
-                f"templates='{templates}' is not a set of templates of mmseg (imagenet, vild); "
-                "prompts themselves are a list, as in ['a photo of a {}.']"
-            ) from error
-    if not templates or any('{}' not in template for template in templates):
-        raise InputError(f"templates={templates!r} must be prompts with a '{{}}' for the query")
-    return list(templates)

@@ -380,7 +380,6 @@ def test_cached_embeddings_know_the_activation(hub, clip):
     for activation in ('quick_gelu', 'gelu'):
         _put_clip(hub, clip, _config(activation), name=f'org/{activation}')
         head = CLIPTextHead(['cat', 'dog'], ['{}'], clip=f'hf:org/{activation}')
-        head.load()
         found.append(head.embeddings)
     assert not found[0].equal(found[1])
 
@@ -491,7 +490,6 @@ def test_a_config_beside_a_path_counts_for_caches_and_for_resuming(clip, tmp_pat
     for activation in ('quick_gelu', 'gelu'):
         path = _download(tmp_path / activation, clip, _config(activation))
         head = CLIPTextHead(['cat', 'dog'], ['{}'], clip=path)
-        head.load()
         [setting] = dict(_flatten({'image_encoder': {'clip': path}})).values()
         found.append((setting, head.embeddings))
     assert found[0][0] != found[1][0]

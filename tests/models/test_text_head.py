@@ -22,9 +22,7 @@ TEMPLATES = ['a photo of a {}.', 'a {} in a video game, painted by a child with 
 
 @pytest.fixture
 def head(clip_path):
-    head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
-    head.load()
-    return head
+    return CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
 
 
 def test_embeddings_equal_openai_clip_s_on_all_77_tokens(head, clip_path):
@@ -70,7 +68,6 @@ def test_cosines(head, device):
 def test_second_start_reads_the_cache(head, clip_path, monkeypatch):
     monkeypatch.setattr(text_embeddings, 'encode_queries', lambda *args: pytest.fail('encoded'))
     again = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
-    again.load()
     assert again.embeddings.equal(head.embeddings)
 
 
@@ -79,7 +76,6 @@ def cached(clip_path, tmp_path, monkeypatch):
     """Embeddings, and their file in a cache of their own."""
     monkeypatch.setenv('SCLIP_CACHE_DIR', str(tmp_path / 'cache'))
     head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
-    head.load()
     [path] = (tmp_path / 'cache').glob('*.npy')
     return head.embeddings, path
 
@@ -110,7 +106,6 @@ def test_a_damaged_cache_is_made_anew(cached, clip_path, monkeypatch, damage):
     monkeypatch.setattr(text_embeddings, 'print_log', lambda message, *_: log.append(message))
     for _ in range(2):
         head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
-        head.load()
         assert head.embeddings.equal(expected)
     assert [message.partition(',')[0] for message in log] == [
         f'{path} is damaged',
@@ -121,9 +116,8 @@ def test_a_damaged_cache_is_made_anew(cached, clip_path, monkeypatch, damage):
 def test_without_a_folder_for_the_cache(cached, clip_path, tmp_path, monkeypatch):
     (tmp_path / 'file').touch()
     monkeypatch.setenv('SCLIP_CACHE_DIR', str(tmp_path / 'file'))
-    head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
     with pytest.warns(UserWarning, match='not cached: cannot write to .*file.*SCLIP_CACHE_DIR'):
-        head.load()
+        head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
     assert head.embeddings.equal(cached[0])
 
 
@@ -135,9 +129,8 @@ def test_a_full_disk(cached, clip_path, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(np, 'save', save)
-    head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
     with pytest.warns(UserWarning, match='not cached: .*No space left'):
-        head.load()
+        head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
     assert head.embeddings.equal(expected)
 
 
@@ -147,11 +140,10 @@ def test_another_process_that_blocks_the_cache(cached, clip_path, monkeypatch):
     monkeypatch.setattr(files, '_LOCK_PATIENCE', 0.3)
     monkeypatch.setattr(files, '_LOCK_TOLD', 0.05)
     with FileLock(f'{path}.lock'):
-        head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
         with pytest.warns(
             UserWarning, match='not cached: .*.lock has been held by another process'
         ):
-            head.load()
+            head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
     assert head.embeddings.equal(expected) and not path.exists()
 
 
@@ -162,9 +154,8 @@ def test_the_process_that_encodes_shows_life(cached, clip_path, monkeypatch):
     found = []
     save = np.save
     monkeypatch.setattr(np, 'save', lambda *args: (found.append(part.exists()), save(*args)))
-    head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
     monkeypatch.setattr(text_embeddings, '_check_rows', lambda *args: found.append(part.exists()))
-    head.load()
+    CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
     assert found == [True, True] and not part.exists()
 
 
@@ -174,9 +165,8 @@ def test_weights_that_embed_nothing(tmp_path, monkeypatch, value):
     state = seeded_clip()
     state['text_projection'].fill_(value)
     torch.save(state, tmp_path / 'bad.pt')
-    head = CLIPTextHead(QUERIES, TEMPLATES, clip=str(tmp_path / 'bad.pt'))
     with pytest.raises(InputError, match=r"bad\.pt embeds the query 'cat' as zero, NaN"):
-        head.load()
+        CLIPTextHead(QUERIES, TEMPLATES, clip=str(tmp_path / 'bad.pt'))
     assert not list((tmp_path / 'cache').glob('*.npy'))
 
 
@@ -196,7 +186,6 @@ def test_other_content_is_encoded_anew(head, clip_path, tmp_path, change):
             'round_weights': False,
         }[change]
     other = CLIPTextHead(**arguments)
-    other.load()
     atol = 0 if change == 'round_weights' else 1e-4
     assert not other.embeddings.allclose(head.embeddings, rtol=0, atol=atol)
 
@@ -205,7 +194,6 @@ def test_precomputed_embeddings(head, tmp_path):
     path = tmp_path / 'embeddings.npz'
     save_embeddings(path, head.query_set, head.embeddings)
     loaded = CLIPTextHead(embeddings=str(path))
-    loaded.load()
     torch.testing.assert_close(loaded.embeddings, head.embeddings)
     assert loaded.query_set.queries == head.query_set.queries
     assert loaded.query_set.class_ids == (0, 0, 1)

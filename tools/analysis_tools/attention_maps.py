@@ -8,6 +8,7 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
 import argparse
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,7 @@ from sclip_mmseg.config import read_config
 from sclip_mmseg.models import View
 from sclip_mmseg.models.file_image import FileImage
 from sclip_mmseg.models.segmentor import build_text_head
+from sclip_mmseg.models.texts import read_texts
 from sclip_mmseg.regions import build_regions, resize_nearest
 from sclip_mmseg.utils.program import as_program
 from sclip_mmseg.visualization import beside, stack, titled
@@ -111,7 +113,7 @@ def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side:
     """
     init_default_scope(cfg.default_scope)
     encoder = MODELS.build(cfg.model.image_encoder).to(get_device()).eval()
-    text = TextOnDemand(build_text_head(cfg.model.image_encoder, cfg.model.text_head))
+    text = TextOnDemand(cfg.model)
     pipeline = Compose(
         [
             dict(type='LoadImageFromFile'),
@@ -153,24 +155,24 @@ def _regions(path: str, image: Tensor) -> Tensor:
 
 
 class TextOnDemand:
-    """A text head that encodes its queries when a method classifies, which most do not.
+    """A text head that is built when a method classifies, which most do not.
 
     Args:
-        head: Not loaded as yet.
+        model: Config of the segmentor.
     """
 
-    def __init__(self, head: nn.Module):
-        self.head = head.to(get_device())
+    def __init__(self, model: dict):
+        self._model = model
+        class_ids = read_texts(**model['text_head']).query_set.class_ids
+        self.class_ids = torch.tensor(class_ids, device=get_device())
 
-    @property
-    def class_ids(self) -> Tensor:
-        """See the text head."""
-        return self.head.class_ids
+    @cached_property
+    def _head(self) -> nn.Module:
+        return build_text_head(self._model['image_encoder'], self._model['text_head'])
 
     def __call__(self, features: Tensor) -> Tensor:
         """See the text head."""
-        self.head.load()
-        return self.head.to(features.device)(features)
+        return self._head.to(features.device)(features)
 
 
 def patch_index(point: Point, size: Size, resized: Size, patch: int) -> tuple[int, int]:

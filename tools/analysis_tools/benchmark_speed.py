@@ -465,7 +465,7 @@ def time_text(clip: str, folder: Path, args, precision: str) -> dict:
         return plain_text(openai_model(clip, args.device), queries, templates).cpu()
 
     def warm():
-        CLIPTextHead(list(queries), templates, clip=clip).load()
+        CLIPTextHead(list(queries), templates, clip=clip)
 
     def cold():
         os.environ['SCLIP_CACHE_DIR'] = tempfile.mkdtemp(dir=folder)

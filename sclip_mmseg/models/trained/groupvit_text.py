@@ -1,11 +1,12 @@
 """GroupViT's text tower."""
 
 from pathlib import Path
+from typing import Any
 
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...towers import TextTower
+from ...towers import TextTower, text_options
 from ...utils.errors import InputError
 from ..text_head import CLIPTextHead
 from .groupvit_layout import GroupViTFile, Projector
@@ -47,14 +48,17 @@ class GroupViTTextHead(CLIPTextHead):
     shared_keys = ('checkpoint',)
 
     def __init__(self, checkpoint: str = '', **kwargs):
-        super().__init__(**kwargs)
-        self.checkpoint = checkpoint
+        super().__init__(**kwargs, clip=checkpoint)
+
+    def tower_options(self) -> dict[str, Any]:
+        """None: the checkpoint tells all."""
+        return text_options(None)
 
     def find_checkpoint(self) -> Path:
         """See :class:`..text_head.CLIPTextHead`."""
-        if not self.checkpoint:
+        if not self.clip:
             raise InputError('text_head needs checkpoint=… (a GroupViT) to encode queries')
-        return resolve_trained(self.checkpoint)
+        return resolve_trained(self.clip)
 
     def load_tower(self) -> nn.Module:
         """See :class:`..text_head.CLIPTextHead`."""

@@ -1,0 +1,291 @@
+"""What results may claim: bootstrap intervals over images, and paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from ..utils.errors import InputError, join_first
+from .result import Result
+
+METRICS = 'mIoU', 'mAcc', 'aAcc'
+RESAMPLES, LEVEL = 2000, 95.0
+#: Intervals of fewer images are too narrow, since so few do not show how images differ.
+FEW_IMAGES = 20
+_BLOCK = 1 << 22  # numbers of a block of resamples
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and its interval in percent, or percentage points; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+    def excludes_zero(self) -> bool:
+        """Whether both ends lie on the same side of 0."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Intervals of an evaluation's metrics.
+
+    Attributes:
+        overall: ``mIoU``, ``mAcc``, ``aAcc``, and ``mBIoU`` where boundaries were counted.
+        classes: Of each class's IoU, K of them.
+        images: Number of images, N.
+        resamples: Number of resamples.
+        level: Of the intervals in percent.
+    """
+
+    overall: Mapping[str, Interval]
+    classes: Sequence[Interval]
+    images: int
+    resamples: int
+    level: float
+
+
+@dataclass(frozen=True)
+class Differences(Intervals):
+    """Intervals of A less B on the same images.
+
+    Attributes:
+        shares: By metric, share of resamples in which A > B, 0 to 1; NaN where no resample has it.
+        class_shares: The same of each class's IoU.
+    """
+
+    shares: Mapping[str, float]
+    class_shares: Sequence[float]
+
+
+def bootstrap(
+    result: Result, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
+) -> Intervals:
+    """Percentile intervals of the metrics, from resamples of the images with replacement.
+
+    A resample's metrics are those of an evaluation on its images: classes that have no pixel there
+    do not count in its means.
+
+    Args:
+        result: Of N images and K classes.
+        resamples: Number of resamples.
+        seed: Of the draws, which are the same for all results of N images.
+        level: Of the intervals in percent.
+
+    Raises:
+        InputError: If there is no image, or a value is out of range.
+    """
+    _check(result, resamples, level)
+    found, values = _resample(result, resamples, seed), _values(result)
+    parts = {name: _interval(values[name], found[name], level) for name in found}
+    classes = parts.pop('IoU')
+    overall = {name: interval for name, [interval] in parts.items()}
+    return Intervals(overall, classes, len(result.images), resamples, level)
+
+
+def paired_difference(
+    a: Result, b: Result, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
+) -> Differences:
+    """Percentile intervals of A less B, both on the same resamples of their images.
+
+    Args:
+        a, b: Of the same images, in any order, and of the same classes and labels.
+        resamples, seed, level: See :func:`bootstrap`.
+
+    Raises:
+        InputError: If they do not cover the same, or as :func:`bootstrap`.
+    """
+    _check(a, resamples, level)
+    b = align(a, b)
+    first, second = (_resample(result, resamples, seed) for result in (a, b))
+    before, after = _values(a), _values(b)
+    parts, shares = {}, {}
+    for name in first.keys() & second.keys():
+        change = first[name] - second[name]
+        parts[name] = _interval(before[name] - after[name], change, level)
+        shares[name] = [_share(column) for column in change.T]
+    overall = {name: parts[name][0] for name in first if name in parts and name != 'IoU'}
+    return Differences(
+        *(overall, parts['IoU'], len(a.images), resamples, level),
+        {name: shares[name][0] for name in overall},
+        shares['IoU'],
+    )
+
+
+def align(a: Result, b: Result, names: Sequence[str] = ('A', 'B')) -> Result:
+    """See that two results are of the same images, classes and labels.
+
+    Args:
+        a, b: The results.
+        names: What messages call them.
+
+    Returns:
+        B, with its images in the order of A's.
+
+    Raises:
+        InputError: If they differ.
+    """
+    if a.class_names != b.class_names:
+        missing = _missing(a.class_names, b.class_names, names)
+        reason = missing or 'the same names in another order'
+        raise InputError(f'{names[0]} and {names[1]} have other classes, {reason}: {_REMEDY}')
+    if a.images != b.images:
+        missing = _missing(a.images, b.images, names)
+        if missing or not len({*a.images}) == len(a.images) == len(b.images):
+            missing = missing or 'several images of the same name'
+            raise InputError(f'{names[0]} and {names[1]} have other images, {missing}: {_REMEDY}')
+        places = {image: place for place, image in enumerate(b.images)}
+        b = b.take([places[image] for image in a.images])
+    labels = [_per_image(result, result.label) for result in (a, b)]
+    differs = (labels[0] != labels[1]).sum(axis=1).nonzero()[0]
+    if len(differs):
+        raise InputError(
+            f'{names[0]} and {names[1]} have other labels in {len(differs)} of {len(a.images)} '
+            f'images, the first is {a.images[differs[0]]}: {_REMEDY}'
+        )
+    return b
+
+
+_REMEDY = 'compare results of the same benchmark'
+
+
+def _missing(first: Sequence[str], second: Sequence[str], names: Sequence[str]) -> str:
+    """What one of two lists has and the other lacks, as a phrase; empty where there is nothing."""
+    for mine, other, has, lacks in ((first, second, *names), (second, first, *names[::-1])):
+        known = {*other}
+        if rest := [text for text in mine if text not in known]:
+            return f'{has} has {join_first(rest)}, which {lacks} lacks'
+    return ''
+
+
+def _check(result: Result, resamples: int, level: float) -> None:
+    if not result.images:
+        raise InputError('a result without images has no intervals: evaluate some')
+    if resamples < 1 or not 0 < level < 100:
+        raise InputError(
+            f'resamples={resamples} and level={level}: use 1 or more, and a percentage such as 95'
+        )
+
+
+def _values(result: Result) -> dict[str, np.ndarray]:
+    """The metrics as an evaluation prints them."""
+    values = {name: np.array([getattr(result, name)]) for name in METRICS}
+    return {**values, 'IoU': result.IoU.astype(float)}
+
+
+def _per_image(result: Result, classes: np.ndarray, chosen: slice | np.ndarray = np.s_[:]):
+    """Pixels of entries by image and class, float64 ``[N, K]``; float64 is exact to 2⁵³."""
+    image = np.repeat(np.arange(len(result.images)), np.diff(result.image_ptr))
+    shape = (len(result.images), len(result.class_names))
+    place = (image[chosen], classes[chosen])
+    return sparse.csr_array((result.pixels[chosen].astype(float), place), shape)
+
+
+def _areas(result: Result) -> list[sparse.csr_array]:
+    """Intersection, prediction and label by image and class, ``[N, K]`` each."""
+    right = result.label == result.prediction
+    return [
+        _per_image(result, result.label, right),
+        _per_image(result, result.prediction),
+        _per_image(result, result.label),
+    ]
+
+
+def _resample(result: Result, resamples: int, seed: int) -> dict[str, np.ndarray]:
+    """Metrics of resamples in percent: ``IoU`` ``[R, K]``, the others ``[R, 1]``.
+
+    The last are kept with the result, which is often compared with several others.
+    """
+    key, (known, found) = (resamples, seed), result.__dict__.get('_resampled', (None, {}))
+    if known != key:
+        areas = _areas(result)
+        parts = [
+            _metrics(*(np.asarray((area.T @ weights).T) for area in areas))
+            for weights in _draw(len(result.images), resamples, seed)
+        ]
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        result.__dict__['_resampled'] = (key, found)
+    return found
+
+
+def _draw(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each image is in each resample, in blocks of resamples, float64 ``[N, r]``."""
+    rng = np.random.default_rng(seed)
+    size = max(1, _BLOCK // count)
+    for start in range(0, resamples, size):
+        block = [
+            np.bincount(rng.integers(count, size=count), minlength=count)
+            for _ in range(min(size, resamples - start))
+        ]
+        yield np.stack(block, axis=1).astype(float)
+
+
+def _metrics(right: np.ndarray, prediction: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
+    """Metrics in percent of areas ``[R, K]``."""
+    with np.errstate(invalid='ignore'):  # of classes that are absent
+        IoU = 100 * right / (prediction + label - right)
+        Acc = 100 * right / label
+        aAcc = 100 * right.sum(1) / label.sum(1)
+    values = {'mIoU': _mean(IoU), 'mAcc': _mean(Acc), 'aAcc': aAcc}
+    return {**{name: value[:, None] for name, value in values.items()}, 'IoU': IoU}
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean of each row's values that are not NaN; NaN where there is none."""
+    found = ~np.isnan(values)
+    with np.errstate(invalid='ignore'):
+        return np.where(found, values, 0).sum(1) / found.sum(1)
+
+
+def _interval(values: np.ndarray, resampled: np.ndarray, level: float) -> list[Interval]:
+    """Intervals of values ``[K]`` from those of resamples ``[R, K]``."""
+    ends = [50 - level / 2, 50 + level / 2]
+    intervals = []
+    for value, column in zip(values.tolist(), resampled.T):
+        column = column[~np.isnan(column)]
+        low, high = np.percentile(column, ends).tolist() if len(column) else (np.nan, np.nan)
+        intervals.append(Interval(value, low, high))
+    return intervals
+
+
+def _share(changes: np.ndarray) -> float:
+    changes = changes[~np.isnan(changes)]
+    return float((changes > 0).mean()) if len(changes) else float('nan')
+
+
+def claim(differences: Differences, a: str, b: str, metric: str = 'mIoU') -> str:
+    """Say in a sentence what may be claimed of A and B.
+
+    Args:
+        differences: From :func:`paired_difference`.
+        a, b: What to call them.
+        metric: One of ``differences.overall``.
+    """
+    change = differences.overall[metric]
+    if change.value != change.value:
+        return f'Nothing may be claimed: {metric} has no value.'
+    if change.value == change.low == change.high == 0:
+        return f'{a} and {b} have the same {metric} on these images and on every resample of them.'
+    ahead = f'{a} is ahead in {100 * differences.shares[metric]:.1f} % of resamples'
+    images = f'{differences.images} image{"s" if differences.images != 1 else ""}'
+    numbers = (
+        f'{change.value:+.2f} {metric}, {differences.level:g} % interval {change.low:+.2f} to '
+        f'{change.high:+.2f} over {images}, {ahead}'
+    )
+    if differences.images < FEW_IMAGES:
+        return (
+            f'Nothing may be claimed beyond these {images}, which are too few: {a} less {b} is '
+            f'{numbers}.'
+        )
+    if change.excludes_zero():
+        better, worse = (a, b) if change.value > 0 else (b, a)
+        return f'{better} is better than {worse} on images like these: {a} less {b} is {numbers}.'
+    return (
+        f'Neither may be claimed to be better: {a} less {b} is {numbers}; 0 lies within the '
+        'interval.'
+    )
