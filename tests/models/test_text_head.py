@@ -302,7 +302,7 @@ def test_hostile_embedding_files(shared, tmp_path, name):
         (dict(queries='voc20', templates='none'), "templates='none'"),
         (dict(queries='voc20', templates=['a photo']), "'{}'"),
         (dict(queries='voc20', templates=[]), "'{}'"),
-        (dict(queries='cat, ' * 200), 'neither a file .* are a list'),
+        (dict(queries='cat, ' * 200), 'class 1 has an empty query'),
     ],
 )
 def test_bad_arguments(arguments, message):
