@@ -1,6 +1,7 @@
 """The package's own registries; its other parts are in mmseg's."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mmengine.registry import DefaultScope, Registry
 
@@ -21,9 +22,11 @@ def type_name(cfg: dict) -> str:
     return kind if isinstance(kind, str) else kind.__name__
 
 
-def in_scope() -> AbstractContextManager:
+@contextmanager
+def in_scope() -> Iterator[None]:
     """Look names up in mmseg's registries, whatever the default scope of the process is."""
-    return DefaultScope.overwrite_default_scope('mmseg')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
 
 
 #: How maps become classes, :class:`.models.decision.DecisionRule` and what is added to one.

@@ -1,7 +1,6 @@
 """What a segmentor asks of an image encoder."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
@@ -9,6 +8,7 @@ from ..towers.normalisation import Normalisation
 from ..towers.sam import SamTower
 from .file_image import FileImage
 from .fusion import WindowMaps
+from .methods import Classify
 from .picture import Picture
 from .view import View
 from .window_cfg import WindowCfg
@@ -38,7 +38,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.sam = None  # of the instance: a class's would hide a module
 
-    def forward(self, view: View, text: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(self, view: View, text: Classify) -> Tensor:
         """Maps of the queries of windows, ``[B, Q, h, w]`` on any grid."""
         raise NotImplementedError
 
@@ -46,11 +46,11 @@ class ImageEncoder(nn.Module):
         """Resize an image before its windows are cut; most encoders leave it as it is."""
         return view
 
-    def encode_picture(self, picture: Picture, text: Callable[[Tensor], Tensor]) -> WindowMaps:
+    def encode_picture(self, picture: Picture, text: Classify) -> WindowMaps:
         """Maps of the queries of a picture."""
         raise NotImplementedError
 
-    def features(self, view: View, text: Callable[[Tensor], Tensor]) -> Tensor:
+    def features(self, view: View, text: Classify) -> Tensor:
         """L2-normalised patch features ``[B, h, w, D]`` of windows, float32."""
         raise NotImplementedError
 
@@ -62,7 +62,7 @@ class ImageEncoder(nn.Module):
         """Number of windows of a height and width in pixels to encode at a time."""
         raise NotImplementedError
 
-    def attention_map(self, view: View, text: Any, file: FileImage | None = None) -> Tensor:
+    def attention_map(self, view: View, text: Classify, file: FileImage | None = None) -> Tensor:
         """See :meth:`.methods.Method.attention_map`.
 
         Raises:

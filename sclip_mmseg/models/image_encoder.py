@@ -20,6 +20,7 @@ from ..towers.repository import Repository, clip_repository
 from ..towers.sam import SamTower
 from ..towers.vit import matrices
 from ..utils.errors import InputError
+from ..utils.torch_types import height_width
 from .encoder import ImageEncoder
 from .file_image import FileImage
 from .fusion import CutImage, WindowMaps
@@ -109,6 +110,10 @@ class CLIPImageEncoder(ImageEncoder):
         self.method.check(self.tower)
         for tower in self._towers:
             tower.set_precision(dtype)
+        self.patch_size = max(tower.patch_size for tower in self._towers)
+        self.embed_dim = self.tower.output_dim
+        self.needs_regions = self.method.needs_regions
+        self.sees_picture = self.method.sees_picture
 
     def _adapt_normalisation(
         self, repository: Repository | None, adapted: bool
@@ -116,35 +121,15 @@ class CLIPImageEncoder(ImageEncoder):
         if repository is None:
             return None
         own = repository.stated.normalisation
-        if not (adapted or own.is_close(CLIP)):
+        if own is not None and not (adapted or own.is_close(CLIP)):
             take_images_of(self.tower, CLIP, own)
             mean, std = own
             print_log(f'{repository.name} is given images of mean {mean} and std {std}', 'current')
         return CLIP
 
     @property
-    def patch_size(self) -> int:
-        """Side of a patch in pixels, the larger one of two towers'."""
-        return max(tower.patch_size for tower in self._towers)
-
-    @property
-    def needs_regions(self) -> bool:
-        """Whether views must have regions."""
-        return self.method.needs_regions
-
-    @property
-    def sees_picture(self) -> bool:
-        """Whether the method gets all windows of a picture together."""
-        return self.method.sees_picture
-
-    @property
     def _towers(self) -> list[VisionTransformer]:
         return [self.tower] if self.proxy is None else [self.tower, self.proxy.tower]
-
-    @property
-    def embed_dim(self) -> int:
-        """Width of the features."""
-        return self.tower.output_dim
 
     def matrices(self) -> Iterator[nn.Parameter]:
         """The parameters that ``precision`` casts."""
@@ -165,7 +150,7 @@ class CLIPImageEncoder(ImageEncoder):
 
     def resize(self, view: View, windows: WindowCfg) -> View:
         """See :class:`.encoder.ImageEncoder`."""
-        size = tuple(view.images.shape[-2:])
+        size = height_width(view.images)
         chosen = self.method.picture_size(self.tower, size, windows.sizes(size)[0])
         if chosen == size:
             return view
@@ -209,10 +194,10 @@ class CLIPImageEncoder(ImageEncoder):
 
     def _one_window(self, view: View, file: FileImage | None = None) -> Picture:
         """A view of one image as a picture of one window."""
-        size = tuple(view.images.shape[-2:])
+        size = height_width(view.images)
         image = CutImage(view, size, size, ((0, 0), (0, 0)), [Window(0, 0, *size)])
-        if file is None and self.method.needs_sam:
-            file = FileImage(None, to_pixels(view.images[0]))
+        if file is None:
+            file = FileImage(None, to_pixels(view.images[0]) if self.method.needs_sam else None)
         return Picture(image, size, self.choose_batch, file)
 
     @property
@@ -241,7 +226,7 @@ def to_pixels(image: Tensor) -> np.ndarray:
     return pixels.byte().flip(0).permute(1, 2, 0).cpu().numpy()
 
 
-def build_encoder(cfg: dict, shared: tuple[dict, nn.Module] | None = None) -> nn.Module:
+def build_encoder(cfg: dict, shared: tuple[dict, ImageEncoder] | None = None) -> ImageEncoder:
     """Build an image encoder, of towers that are there already as far as that is possible.
 
     Args:

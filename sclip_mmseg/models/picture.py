@@ -1,12 +1,13 @@
 """All windows of one image, and what a method that sees them together gives back."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..towers import Grid
+from ..utils.torch_types import height_width
 from .file_image import FileImage
 from .fusion import CutImage, WindowAxis, WindowMaps
 from .view import View
@@ -21,13 +22,13 @@ class Picture:
         image: The image as it is cut, ``image.view`` with its regions, and where its windows lie.
         size: Height and width of the image as in its file, in pixels.
         window_batch: Tells the largest number of windows of a size to encode at a time.
-        file: The image as in its file.
+        file: The image as in its file; by default none, and methods that see it refuse that.
     """
 
     image: CutImage
     size: Size
     window_batch: Callable[[Size], int]
-    file: FileImage | None = None
+    file: FileImage = field(default_factory=lambda: FileImage(None))
 
     @property
     def view(self) -> View:
@@ -51,19 +52,17 @@ class Stitching:
     Args:
         grid: Rows and columns of the picture's cells.
         patch: Their side in pixels.
+        width: Of the patches' features.
+        device: Where they are.
     """
 
-    def __init__(self, grid: Grid, patch: int):
+    def __init__(self, grid: Grid, patch: int, width: int, device: torch.device):
         self.grid, self.patch = grid, patch
-        self._sum: Tensor | None = None
-        self._count: Tensor | None = None
+        self._sum = torch.zeros(*grid, width, device=device)
+        self._count = torch.zeros(*grid, 1, device=device)
 
     def add(self, windows: list[Window], patches: Tensor) -> None:
         """Lay patches ``[n, h, w, C]`` of n windows on the grid."""
-        if self._sum is None:
-            like = dict(dtype=torch.float32, device=patches.device)
-            self._sum = torch.zeros(*self.grid, patches.shape[-1], **like)
-            self._count = torch.zeros(*self.grid, 1, **like)
         height, width = patches.shape[1:3]
         for window, each in zip(windows, patches):
             top, left = window.top // self.patch, window.left // self.patch
@@ -92,11 +91,11 @@ class PictureFeatures:
     def maps(self, picture: Picture, text: Callable[[Tensor], Tensor]) -> WindowMaps:
         """Compare with text queries, ``[B, h, w, D]`` → ``[B, Q, h, w]``."""
         cells = text(self.features[None])[0].permute(1, 2, 0)
-        sides, margins = picture.view.images.shape[-2:], picture.image.margins
+        sides, margins = height_width(picture.view.images), picture.image.margins
         if self.direct:
             sides, margins = picture.size, ((0, 0), (0, 0))
-        axes = map(WindowAxis, sides, sides, sides, cells.shape, margins)
-        return WindowMaps(cells, tuple(axes))
+        rows, columns = map(WindowAxis, sides, sides, sides, cells.shape, margins)
+        return WindowMaps(cells, (rows, columns))
 
 
 @dataclass

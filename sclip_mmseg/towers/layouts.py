@@ -5,8 +5,8 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, TypeVar
 
 import torch
 from mmengine.logging import print_log
@@ -19,6 +19,7 @@ from .text import TextTower
 from .vit import VisionTransformer
 
 StateDict = dict[str, Tensor]
+Tower = TypeVar('Tower', bound=nn.Module)
 
 _SEPARATE = ('q_proj', 'k_proj', 'v_proj'), ('query', 'key', 'value')
 
@@ -266,7 +267,8 @@ _TRANSFORMERS_ATTENTION = {
     'qkv': 'attention.attention.qkv_proj',  # see join_projections
     'out': 'attention.output.dense',
 }
-_TRANSFORMERS_REST = dict(
+_transformers_layout = partial(
+    Layout,
     names=_TRANSFORMERS_NAMES,
     block='encoder.layer.{}.',
     prefix=('embeddings.', 'encoder.', 'layernorm.'),  # not the pooler, nor a classifier
@@ -275,7 +277,7 @@ _TRANSFORMERS_REST = dict(
     normalisation=IMAGENET,
 )
 #: DINO as Hugging Face's ``ViTModel``.
-HUGGING_FACE_DINO = Layout(
+HUGGING_FACE_DINO = _transformers_layout(
     parts={
         **_TRANSFORMERS_ATTENTION,
         'norm1': 'layernorm_before',
@@ -283,10 +285,9 @@ HUGGING_FACE_DINO = Layout(
         'fc1': 'intermediate.dense',
         'fc2': 'output.dense',
     },
-    **_TRANSFORMERS_REST,
 )
 #: DINOv2 as Hugging Face's ``Dinov2Model`` and ``Dinov2WithRegistersModel``.
-HUGGING_FACE_DINOV2 = Layout(
+HUGGING_FACE_DINOV2 = _transformers_layout(
     parts={
         **_TRANSFORMERS_ATTENTION,
         'scale1': 'layer_scale1.lambda1',
@@ -295,7 +296,6 @@ HUGGING_FACE_DINOV2 = Layout(
         'scale2': 'layer_scale2.lambda1',
     },
     gated={'gate': 'mlp.w1', 'fc1': 'mlp.w2', 'fc2': 'mlp.weights_out'},  # see join_projections
-    **_TRANSFORMERS_REST,
 )
 
 
@@ -345,7 +345,8 @@ HUGGING_FACE_DINOV3 = Layout(
 )
 
 _CONDITIONER = {'mean': 'input_conditioner.norm_mean', 'std': 'input_conditioner.norm_std'}
-_RADIO_REST = dict(
+_radio_layout = partial(
+    Layout,
     flat_patches=True,
     gated={'gate': 'mlp.gate_proj', 'fc1': 'mlp.up_proj', 'fc2': 'mlp.down_proj'},
     optional=('norm', *_CONDITIONER),
@@ -357,7 +358,7 @@ _RADIO_REST = dict(
 )
 #: RADIO, C-RADIO and their like, as NVIDIA publishes them. Their class tokens, one per teacher, and
 #: registers are one table.
-RADIO = Layout(
+RADIO = _radio_layout(
     names={
         'class_token': 'base_model.patch_generator.cls_token.token',
         'patch_embed': 'base_model.patch_generator.embedder',
@@ -368,7 +369,6 @@ RADIO = Layout(
     block='base_model.blocks.{}.',
     parts=_DINO_PARTS,
     prefix=('base_model.', '_feature_normalizer.'),
-    **_RADIO_REST,
 )
 #: The same with the names of the Hub's repositories, which come with programs of their own.
 RADIO_OF_THE_HUB = replace(
@@ -385,7 +385,7 @@ RADIO_OF_THE_HUB = replace(
     ignored=('radio_model.summary_idxs',),
 )
 #: RADIO as Hugging Face's ``RadioModel``.
-HUGGING_FACE_RADIO = Layout(
+HUGGING_FACE_RADIO = _radio_layout(
     names={
         'class_token': 'embeddings.cls_register_token',
         'patch_embed': 'embeddings.patch_projection',
@@ -405,7 +405,6 @@ HUGGING_FACE_RADIO = Layout(
     },
     prefix=('embeddings.', 'encoder.'),
     ignored=('embeddings.video_patch_projection.weight',),
-    **_RADIO_REST,
 )
 
 #: The Perception Encoder's spatial towers, as Meta publishes them.
@@ -679,7 +678,7 @@ def check_square(patches: int, layout: Layout, source: str) -> None:
         )
 
 
-def fill(make: Callable[[], nn.Module], found: StateDict, layout: Layout, source: str) -> nn.Module:
+def fill(make: Callable[[], Tower], found: StateDict, layout: Layout, source: str) -> Tower:
     """Build a module without a random initialisation, and give it a file's tensors.
 
     Args:

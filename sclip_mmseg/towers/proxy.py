@@ -61,6 +61,9 @@ class ProxyTower(nn.Module):
         InputError: If the checkpoint cannot be used.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, checkpoint: str):
         super().__init__()
         path = resolve_proxy(checkpoint)

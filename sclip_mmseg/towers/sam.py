@@ -91,7 +91,8 @@ class SamTower(nn.Module):
 
     def __init__(self, checkpoint: str):
         super().__init__()
-        self.model = _load(checkpoint).float().eval()
+        #: A ``SamModel``, of whose parts torch's types know no more than that they are modules.
+        self.model: Any = _load(checkpoint).float().eval()
 
     @property
     def device(self) -> torch.device:
@@ -165,7 +166,7 @@ class SamTower(nn.Module):
         return masks[0, :, 0], quality[0, :, 0]
 
 
-def embed_mask(embedding: nn.Module, mask: Tensor) -> Tensor:
+def embed_mask(embedding: Any, mask: Tensor) -> Tensor:
     """Embed a mask prompt as Trident's program does.
 
     It hands SAM a mask ``[1, 256, 256]`` without a batch, so that both LayerNorms of the embedding
@@ -194,7 +195,8 @@ def embed_mask(embedding: nn.Module, mask: Tensor) -> Tensor:
 def resized(size: tuple[int, int], longest: int) -> tuple[int, int]:
     """Height and width of which the larger is ``longest``, each rounded half up."""
     scale = longest / max(size)
-    return tuple(math.floor(side * scale + 0.5) for side in size)
+    height, width = (math.floor(side * scale + 0.5) for side in size)
+    return height, width
 
 
 def to_multiples(pixels: np.ndarray, multiple: int = PATCH) -> np.ndarray:
@@ -208,7 +210,7 @@ def _output(value: Any) -> Tensor:
     return value[0] if isinstance(value, tuple) else value
 
 
-def _load(checkpoint: str) -> nn.Module:
+def _load(checkpoint: str) -> Any:
     try:
         from transformers import SamConfig, SamModel
     except ImportError as error:
@@ -220,10 +222,11 @@ def _load(checkpoint: str) -> nn.Module:
         return _from_meta(path, SamConfig, SamModel)
     folder = _find_folder(checkpoint)
     try:
-        config = SamConfig.from_pretrained(folder)
+        config: Any = SamConfig.from_pretrained(folder)
         config.mask_decoder_config.layer_norm_eps = 1e-5  # Meta's, whatever is stated
         found = read_tensors(folder / _WEIGHTS)
-        found.setdefault(_SHARED, found.get(_SHARED_ABOVE))
+        if _SHARED_ABOVE in found:
+            found.setdefault(_SHARED, found[_SHARED_ABOVE])
         model = SamModel(config)
         model.load_state_dict(found)
     except (OSError, ValueError, RuntimeError) as error:
@@ -254,7 +257,7 @@ def _find_folder(checkpoint: str) -> Path:
     return files[0].parent
 
 
-def _from_meta(path: Path, config_class: Any, model_class: Any) -> nn.Module:
+def _from_meta(path: Path, config_class: Any, model_class: Any) -> Any:
     """Meta's file, whose sizes are read from its tensors."""
     found = dict(_renamed(read_tensors(path)))
     try:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ..utils.torch_types import module_list
 from .vit import Block, LayerNorm
 
 
@@ -40,7 +41,7 @@ class TextTower(nn.Module):
         # Not initialised: drawing it on the meta device would import torch's compiler, a second.
         self.token_embedding = nn.Embedding.from_pretrained(torch.empty(vocab_size, width))
         self.positions = nn.Parameter(torch.empty(context_length, width))
-        self.blocks = nn.ModuleList(
+        self.blocks = module_list(
             Block(width, heads, hidden, quick_gelu, eps=eps) for _ in range(depth)
         )
         self.norm = LayerNorm(width, eps)

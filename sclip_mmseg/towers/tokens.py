@@ -1,15 +1,15 @@
 """What a tower makes of images: tokens, and what was kept of its blocks."""
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 from torch import Tensor
 
 Grid = tuple[int, int]
 
 
-@dataclass
-class BlockTokens:
-    """What was kept of a block; None for what was not asked for.
+class BlockTokens(SimpleNamespace):
+    """What was kept of a block: it has the attributes that were asked for.
 
     Attributes:
         input: The block's input ``[B, P + N, width]``.
@@ -19,13 +19,13 @@ class BlockTokens:
         output: Its output ``[B, P + N, width]``.
     """
 
-    input: Tensor | None = None
-    normalised: Tensor | None = None
-    q: Tensor | None = None
-    k: Tensor | None = None
-    v: Tensor | None = None
-    weights: Tensor | None = None
-    output: Tensor | None = None
+    input: Tensor
+    normalised: Tensor
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    weights: Tensor
+    output: Tensor
 
 
 class OnGrid:
@@ -60,14 +60,14 @@ class Tokens(OnGrid):
         grid: Patch rows and columns, whose product is N.
         blocks: What was kept, by the blocks' numbers, counted from 1.
         sums: Sums over blocks, float32, by the name of what was summed.
-        copies: The copies of the class token ``[B, R, width]``; None without a scope.
+        copies: The copies of the class token ``[B, R, width]``; only with a scope.
     """
 
     x: Tensor
     grid: Grid
     blocks: dict[int, BlockTokens] = field(default_factory=dict)
     sums: dict[str, Tensor] = field(default_factory=dict)
-    copies: Tensor | None = None
+    copies: Tensor = field(init=False, repr=False)
 
     @property
     def prefix(self) -> Tensor:

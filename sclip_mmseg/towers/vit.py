@@ -12,13 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .positions import (
-    Resampling,
-    Rotary,
-    Turns,
-    resample_positions,
-    rotary_turns,
-)
+from ..utils.torch_types import module_list
+from .positions import Resampling, Rotary, Turns, resample_positions, rotary_turns
 from .tokens import BlockTokens, Grid, Tokens
 
 
@@ -224,7 +219,7 @@ class VisionTransformer(nn.Module):
         self.class_token, self.registers = table(class_tokens), table(registers)
         self.positions = table(positions)
         self.norm_pre = LayerNorm(width, eps) if pre_norm else nn.Identity()
-        self.blocks = nn.ModuleList(
+        self.blocks = module_list(
             Block(width, heads, hidden, quick_gelu, layer_scale, eps, gated) for _ in range(depth)
         )
         self.norm = LayerNorm(width, eps) if final_norm else nn.Identity()
@@ -262,10 +257,10 @@ class VisionTransformer(nn.Module):
         """
         x, grid = self.embed(images, resampling)
         tokens, turns = Tokens(x, grid), self.turns(grid)
-        copies = seen = None
+        beside = None
         if scope is not None:
-            copies = x[:, :1].expand(-1, scope.shape[1], -1)
             seen = F.pad(scope, (self.num_prefix_tokens, 0), value=True)[:, None]
+            beside = x[:, :1].expand(-1, scope.shape[1], -1), seen
         keep, each = keep or {}, each or tokens.blocks.__setitem__
         sums = {name: numbers for name, numbers in (sums or {}).items() if numbers}
         asked = {*keep, *(number for numbers in sums.values() for number in numbers)}
@@ -273,17 +268,20 @@ class VisionTransformer(nn.Module):
         for number, block in enumerate(self.blocks[:final], 1):
             kept = keep.get(number, ())
             summed = [name for name, numbers in sums.items() if number in numbers]
-            wanted = {*kept, *summed, *(() if copies is None else 'kv')}
+            wanted = {*kept, *summed, *(() if beside is None else 'kv')}
             complete = number < final or number not in asked or 'output' in wanted
             x, found = block.observe(x, wanted, turns, complete)
-            if copies is not None:
-                copies = block.attend(copies, found['k'], found['v'], seen)
+            if beside is not None:
+                copies, seen = beside
+                beside = block.attend(copies, found['k'], found['v'], seen), seen
             if kept:
                 each(number, BlockTokens(**{name: found[name] for name in kept}))
             for name in summed:
                 _add(tokens.sums, name, found[name])
             del found  # not to be held while the next block runs
-        tokens.x, tokens.copies = x, copies
+        tokens.x = x
+        if beside is not None:
+            tokens.copies, _ = beside
         return tokens
 
     @property
@@ -313,8 +311,8 @@ class VisionTransformer(nn.Module):
         """
         grid = self.grid(images)
         x = embed_patches(self.patch_embed, images.to(self.dtype))
-        prefix = [table for table in (self.class_token, self.registers) if table is not None]
-        prefix = [table.to(x.dtype) for table in prefix]
+        tables = [table for table in (self.class_token, self.registers) if table is not None]
+        prefix = [table.to(x.dtype) for table in tables]
         if self.positions is not None:
             own = int(self.class_position)
             rule = resampling or self.resampling
@@ -399,8 +397,8 @@ def round_matrices(tower: nn.Module) -> bool:
         if isinstance(module, (nn.Linear, nn.Conv2d))
         for parameter in module.parameters(recurse=False)
     ]
-    if getattr(tower, 'proj', None) is not None:
-        matrices.append(tower.proj)
+    if (proj := getattr(tower, 'proj', None)) is not None:
+        matrices.append(proj)
     changed = False
     for parameter in matrices:
         rounded = parameter.data.half().float()

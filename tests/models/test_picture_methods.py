@@ -92,7 +92,7 @@ def test_features_on_a_grid_are_resized_in_one_step_or_in_two(direct):
 
 
 def test_stitching_is_the_mean_of_what_lies_on_a_cell():
-    stitching = Stitching((2, 3), 4)
+    stitching = Stitching((2, 3), 4, 1, torch.device('cpu'))
     windows = [Window(0, 0, 8, 8), Window(0, 6, 8, 14)]  # the second is laid at column 4
     stitching.add(windows, torch.stack([torch.ones(2, 2, 1), torch.full((2, 2, 1), 3.0)]))
     assert stitching.mean().flatten().tolist() == [1, 2, 3, 1, 2, 3]
@@ -174,7 +174,7 @@ def test_rotary_positions_are_those_of_the_picture(stitcher, paths, tmp_path, mo
     [((_, picture, proxy), (features, _, grid))] = seen
     assert len(picture.image) > 1
     tower, last = proxy.tower, proxy.tower.blocks[-1]
-    parts = {name: Stitching(grid, 16) for name in ('normalised', 'x')}
+    parts = {name: Stitching(grid, 16, tower.width, tower.device) for name in ('normalised', 'x')}
     for windows, view in picture.batches():
         tokens = tower.run(proxy.normalise(view.images), {len(tower.blocks): ['normalised']})
         normalised = tokens.patches_of(tokens.blocks[len(tower.blocks)].normalised)

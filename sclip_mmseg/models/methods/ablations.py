@@ -110,9 +110,13 @@ class LearnedCSA(LastBlockMethod):
 
     def __init__(self, projection: str | None = None, width: int | None = None):
         super().__init__()
-        if projection is None and width is None:
+        if projection is not None:
+            weight = _read(projection)
+        elif width is not None:
+            weight = torch.eye(width)
+        else:
             raise InputError('method.projection=None: name a file of tools/train_projection.py')
-        self.weight = nn.Parameter(torch.eye(width) if projection is None else _read(projection))
+        self.weight = nn.Parameter(weight)
 
     def check(self, tower: VisionTransformer) -> None:
         """See :class:`.base.Method`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from ...towers import Grid, VisionTransformer
 from ...towers.tokens import OnGrid
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
+from ...utils.torch_types import total
 from ..picture import Picture, PictureFeatures, WindowFeatures
 from ..view import View
 from ..windows import Size
@@ -52,20 +53,35 @@ class Method(nn.Module):
             InputError: If there is a reason.
         """
 
-    def forward(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
+    def forward(
+        self, tower: VisionTransformer, view: Any, classify: Classify, /, *args: Any, **kwargs: Any
+    ) -> Tensor | PictureFeatures | WindowFeatures:
         """Make patch features.
 
         Args:
             tower: CLIP's image tower.
-            view: The windows.
+            view: The windows, a ``View``; see :class:`PictureMethod` for another argument.
             classify: For methods that need a first segmentation.
+            args, kwargs: The towers ``proxy`` and ``sam``, as far as the method needs them.
 
         Returns:
             ``[B, h, w, D]``, of any length and floating dtype.
         """
         raise NotImplementedError
 
-    def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
+    def picture_size(self, tower: VisionTransformer, size: Size, crop_size: Size) -> Size:
+        """Choose the size of a picture before its windows are cut.
+
+        Args:
+            tower: CLIP's image tower.
+            size: Height and width in pixels as it comes.
+            crop_size: Height and width of the windows.
+        """
+        return size
+
+    def attention_map(
+        self, tower: VisionTransformer, view: Any, classify: Classify, /, *args: Any, **kwargs: Any
+    ) -> Tensor:
         """What patches attend to in the last block, for pictures; arguments as :meth:`forward`.
 
         Returns:
@@ -86,18 +102,14 @@ class PictureMethod(Method):
 
     sees_picture = True
 
-    def picture_size(self, tower: VisionTransformer, size: Size, crop_size: Size) -> Size:
-        """Choose the size of a picture before its windows are cut.
-
-        Args:
-            tower: CLIP's image tower.
-            size: Height and width in pixels as it comes.
-            crop_size: Height and width of the windows.
-        """
-        return size
-
     def forward(
-        self, tower: VisionTransformer, picture: Picture, classify: Classify
+        self,
+        tower: VisionTransformer,
+        picture: Picture,
+        classify: Classify,
+        /,
+        *args: Any,
+        **kwargs: Any,
     ) -> PictureFeatures | WindowFeatures:
         """Make features of a picture, or of its windows; arguments else as :meth:`Method.forward`.
 
@@ -105,6 +117,7 @@ class PictureMethod(Method):
             tower: CLIP's image tower.
             picture: The picture and its windows.
             classify: For methods that need a first segmentation.
+            args, kwargs: See :meth:`Method.forward`.
         """
         raise NotImplementedError
 
@@ -117,8 +130,7 @@ class LastTokens(OnGrid):
         q, k, v: The block's own queries, keys and values ``[B, heads, P + N, d]``.
         x: The block's normalised input ``[B, P + N, width]``, of which q, k and v are projections.
         grid: Patch rows and columns, whose product is N.
-        earlier: Mean attention map of the blocks that the method asked for, ``[B, heads, P + N,
-            P + N]``; rows sum to 1.
+        mean_map: See :attr:`earlier`; None where no blocks are asked for.
         similarity: What :class:`.resclip.SFR` adds to the logits, ``[B, 1, P + N, P + N]``, 0 to 1.
     """
 
@@ -127,8 +139,19 @@ class LastTokens(OnGrid):
     v: Tensor
     x: Tensor
     grid: Grid
-    earlier: Tensor | None = None
+    mean_map: Tensor | None = None
     similarity: Tensor | None = None
+
+    @property
+    def earlier(self) -> Tensor:
+        """Mean attention map of the ``earlier_blocks``, ``[B, heads, P + N, P + N]``.
+
+        Raises:
+            ValueError: If the method asks for none.
+        """
+        if self.mean_map is None:
+            raise ValueError('a method that sees earlier maps names their blocks, earlier_blocks')
+        return self.mean_map
 
     def heads_of(self, x: Tensor) -> Tensor:
         """Cut ``[B, P + N, width]`` into heads, ``[B, heads, P + N, d]``."""
@@ -188,7 +211,7 @@ class LastBlockMethod(Method):
             F.scaled_dot_product_attention(a, b, tokens.v, attn_mask=bias)
             for a, b in self.pairs(tokens)
         )
-        return sum(maps)
+        return total(maps)
 
     def pairs(self, tokens: LastTokens) -> list[tuple[Tensor, Tensor]]:
         """Features ``[B, heads, P + N, d]`` whose scaled products are the logits of each map."""

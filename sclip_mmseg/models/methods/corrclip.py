@@ -19,21 +19,13 @@ from .proxyclip import mix_values, pairwise_cosines
 _AVERAGED = {12: (6, 10), 24: (11, 22)}
 
 
-@METHODS.register_module()
-class CorrCLIP(Method):
-    """CLIP's values, mixed within regions by the similarity of a second model's queries and keys.
+class WithinRegions(Method):
+    """Attention within regions, by the similarity of a second model's patches.
 
-    Regions of a window that resemble each other are merged (:func:`merge_regions`). A patch attends
-    to those of its region, and a patch in no region to all that resemble it more than the window's
-    mean; which pixels are in no region is told by the lowest id *of the window*. Features are the
-    sum of three branches on the second model's grid:
-
-    - main: the last block's values, mixed so;
-    - spatial: the same of the mean of earlier blocks' outputs;
-    - semantic: the class token as it sees a region alone. Copies of it, one per region, run through
-      all blocks beside the other tokens, which do not see them.
-
-    Every patch attends to itself, even where a window is so uniform that nothing is above its mean.
+    Regions that resemble each other are merged (:func:`merge_regions`). A patch attends to those of
+    its region, and a patch in no region to all that resemble it more than the mean; which pixels
+    are in no region is told by the lowest id. Every patch attends to itself, even where all is so
+    uniform that nothing is above the mean.
 
     Args:
         sharpness: Factor on the similarities before the softmax.
@@ -77,6 +69,61 @@ class CorrCLIP(Method):
                 'method.blocks to blocks before the last, counted from 1'
             )
 
+    def regions_of(self, view: View) -> Tensor:
+        """The regions ``[B, H, W]`` of a view.
+
+        Raises:
+            InputError: If it has none.
+        """
+        if view.regions is None:
+            raise InputError(
+                f'{type(self).__name__} needs the regions of each image: set model.region_masks, '
+                'and segment images from files'
+            )
+        return view.regions
+
+    def weigh(self, similarity: Tensor, mean: Tensor, regions: Tensor, rows: slice) -> Tensor:
+        """Some rows of the map of all heads.
+
+        Args:
+            similarity: These rows of the products of all features, float32 ``[B, n, N]``; changed.
+            mean: Mean of all rows, ``[B, 1, 1]``.
+            regions: Ids of all patches ``[B, N]``, 0 for those in no region.
+            rows: Which rows these are.
+
+        Returns:
+            float32 ``[B, n, N]``; rows sum to 1.
+        """
+        own, unknown = regions[:, rows, None], regions[:, None] == 0
+        allowed = similarity > mean
+        allowed &= (own == 0) | unknown
+        allowed |= (own == regions[:, None]) & ~unknown
+        allowed.diagonal(rows.start, dim1=1, dim2=2).fill_(True)
+        logits = similarity.mul_(self.sharpness)
+        return logits.masked_fill_(~allowed, -float('inf')).softmax(-1)
+
+    def _averaged(self, depth: int) -> list[int]:
+        if self.blocks is not None:
+            return sorted(set(self.blocks))
+        first, final = _AVERAGED.get(depth, (3, depth - 2))
+        return list(range(first, final + 1))
+
+
+@METHODS.register_module()
+class CorrCLIP(WithinRegions):
+    """CLIP's values, mixed within regions by the similarity of a second model's queries and keys.
+
+    Regions, their lowest id and the mean of the similarity are the window's, see
+    :class:`WithinRegions`. Features are the sum of three branches on the second model's grid:
+
+    - main: the last block's values, mixed so;
+    - spatial: the same of the mean of earlier blocks' outputs;
+    - semantic: the class token as it sees a region alone. Copies of it, one per region, run through
+      all blocks beside the other tokens, which do not see them.
+
+    Args: See :class:`WithinRegions`.
+    """
+
     def forward(
         self, tower: VisionTransformer, view: View, classify: Classify, proxy: ProxyTower
     ) -> Tensor:
@@ -119,24 +166,12 @@ class CorrCLIP(Method):
         """The map of all heads, the merged regions ``[B, N]``, and the grid of N."""
         regions = self.regions_of(view)
         features = proxy.queries_and_keys(view.images)
-        grid = tuple(features.shape[1:3])
+        _, rows, columns, _ = features.shape
+        grid = rows, columns
         features = F.normalize(features.flatten(1, 2).float(), dim=-1)
         regions = resize_nearest(regions, grid).flatten(1)
         regions = merge_regions(regions, features, self.merge_distance)
         return self.weights(features, regions), regions, grid
-
-    def regions_of(self, view: View) -> Tensor:
-        """The regions ``[B, H, W]`` of a view.
-
-        Raises:
-            InputError: If it has none.
-        """
-        if view.regions is None:
-            raise InputError(
-                f'{type(self).__name__} needs the regions of each image: set model.region_masks, '
-                'and segment images from files'
-            )
-        return view.regions
 
     def weights(self, features: Tensor, regions: Tensor) -> Tensor:
         """The map of all heads.
@@ -151,32 +186,6 @@ class CorrCLIP(Method):
         similarity = features @ features.transpose(1, 2)
         mean = similarity.mean((1, 2), keepdim=True)
         return self.weigh(similarity, mean, regions, slice(0, len(features[0])))
-
-    def weigh(self, similarity: Tensor, mean: Tensor, regions: Tensor, rows: slice) -> Tensor:
-        """Some rows of the map of all heads.
-
-        Args:
-            similarity: These rows of the products of all features, float32 ``[B, n, N]``; changed.
-            mean: Mean of all rows, ``[B, 1, 1]``.
-            regions: Ids of all patches ``[B, N]``, 0 for those in no region.
-            rows: Which rows these are.
-
-        Returns:
-            float32 ``[B, n, N]``; rows sum to 1.
-        """
-        own, unknown = regions[:, rows, None], regions[:, None] == 0
-        allowed = similarity > mean
-        allowed &= (own == 0) | unknown
-        allowed |= (own == regions[:, None]) & ~unknown
-        allowed.diagonal(rows.start, dim1=1, dim2=2).fill_(True)
-        logits = similarity.mul_(self.sharpness)
-        return logits.masked_fill_(~allowed, -float('inf')).softmax(-1)
-
-    def _averaged(self, depth: int) -> list[int]:
-        if self.blocks is not None:
-            return sorted(set(self.blocks))
-        first, final = _AVERAGED.get(depth, (3, depth - 2))
-        return list(range(first, final + 1))
 
 
 def merge_regions(regions: Tensor, features: Tensor, distance: float) -> Tensor:

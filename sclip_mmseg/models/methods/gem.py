@@ -9,6 +9,7 @@ from torch import Tensor
 from ...registry import METHODS
 from ...towers import BlockTokens, Resampling, Tokens, VisionTransformer
 from ...utils.errors import InputError
+from ...utils.torch_types import total
 from ..view import View
 from .base import Classify, Method, unflatten_map
 
@@ -53,15 +54,14 @@ class GEM(Method):
 
     def forward(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
         """See :class:`.base.Method`."""
-        stream: Tensor | None = None
+        added: list[Tensor] = []  # the stream, so far
 
         def join(number: int, seen: BlockTokens) -> None:
-            nonlocal stream
             mixed = tower.blocks[number - 1].join(self.mix(seen, values=seen.v))
-            stream = (seen.input if stream is None else stream) + mixed
+            added[:] = [(added[0] if added else seen.input) + mixed]
 
         tokens = self._run(tower, view, self.depth - 1, join)
-        return tower.read_out(tokens.patches_of(stream)).unflatten(1, tokens.grid)
+        return tower.read_out(tokens.patches_of(added[0])).unflatten(1, tokens.grid)
 
     def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
         """See :class:`.base.Method`; of the last block."""
@@ -94,17 +94,19 @@ class GEM(Method):
             Like ``values``.
         """
         # τ √d, since attention divides logits by √d.
+        scale: Tensor | float
         if self.temperature is None:
             scale = seen.normalised.float().norm(dim=-1).mean(1).view(-1, 1, 1, 1)
         else:
             scale = self.temperature * seen.q.shape[-1] ** 0.5
-        mixed = 0
-        for z in (seen.v, seen.k, seen.q):
+
+        def mixed(z: Tensor) -> Tensor:
             z = _normalise(z)
             for _ in range(self.iterations):
                 z = _normalise(_attend(z, scale, z))
-            mixed = mixed + _attend(z, scale, values)
-        return mixed / 3
+            return _attend(z, scale, values)
+
+        return total(map(mixed, (seen.v, seen.k, seen.q))) / 3
 
 
 def _normalise(z: Tensor) -> Tensor:
@@ -112,5 +114,5 @@ def _normalise(z: Tensor) -> Tensor:
     return F.normalize(z.float(), dim=-1).to(z.dtype)
 
 
-def _attend(z: Tensor, scale, values: Tensor) -> Tensor:
+def _attend(z: Tensor, scale: Tensor | float, values: Tensor) -> Tensor:
     return F.scaled_dot_product_attention((z * scale).to(z.dtype), z, values)

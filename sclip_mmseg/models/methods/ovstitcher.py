@@ -1,5 +1,6 @@
 """OV-Stitcher (CVPR 2026 Findings, arXiv 2604.08110): CorrCLIP once per picture."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -11,16 +12,17 @@ from ...registry import METHODS
 from ...towers import Grid, VisionTransformer
 from ...towers.proxy import ProxyTower
 from ...towers.tokens import BlockTokens
+from ...utils.torch_types import height_width, total
 from ..picture import Picture, PictureFeatures, Stitching
 from ..windows import Window
 from .base import Classify, PictureMethod, unflatten_map
-from .corrclip import CorrCLIP, merge_regions
+from .corrclip import WithinRegions, merge_regions
 
 _ENTRIES = 1 << 24  # of a piece of the picture's map of weights
 
 
 @METHODS.register_module()
-class OVStitcher(CorrCLIP, PictureMethod):
+class OVStitcher(WithinRegions, PictureMethod):
     """CorrCLIP whose last block sees the whole picture, stitched from its windows.
 
     The second tower's last block runs over all its cells of the picture, and its output tells how
@@ -35,7 +37,7 @@ class OVStitcher(CorrCLIP, PictureMethod):
 
     Weights are computed in pieces, so that memory grows with the cells, not with their square.
 
-    Args: See :class:`.corrclip.CorrCLIP`.
+    Args: See :class:`.corrclip.WithinRegions`.
     """
 
     def forward(
@@ -51,7 +53,9 @@ class OVStitcher(CorrCLIP, PictureMethod):
             weights = self._rows(features, regions, mean, rows).to(values.dtype)
             main, spatial = last.out((weights @ values).unflatten(1, (2, width))).unbind(1)
             branches = ((main, 1.0), (spatial, self.spatial), (semantic[rows], self.semantic))
-            read[rows] = sum(factor * tower.read_out(branch) for branch, factor in branches).float()
+            read[rows] = total(
+                factor * tower.read_out(branch) for branch, factor in branches
+            ).float()
         return PictureFeatures(read.unflatten(0, fine))
 
     def attention_map(
@@ -69,7 +73,10 @@ class OVStitcher(CorrCLIP, PictureMethod):
         tower = proxy.tower
         fine = tower.grid(picture.view.images)
         number = len(tower.blocks)
-        parts = {name: Stitching(fine, tower.patch_size) for name in ('normalised', 'input')}
+        parts = {
+            name: Stitching(fine, tower.patch_size, tower.width, tower.device)
+            for name in ('normalised', 'input')
+        }
         for windows, view in picture.batches():
             tokens = tower.run(proxy.normalise(view.images), {number: list(parts)})
             block = tokens.blocks[number]
@@ -101,19 +108,23 @@ class OVStitcher(CorrCLIP, PictureMethod):
             last block for the class token as it sees a cell's region, ``[N, width]``, on the second
             tower's grid.
         """
-        fine, patch = tuple(regions.shape[1:]), proxy.tower.patch_size
+        fine = height_width(regions)
         coarse = tower.grid(picture.view.images)
         depth = len(tower.blocks)
+        asked: dict[int, Sequence[str]]
         asked = {number: ('input', 'q', 'k', 'v') for number in self._averaged(depth)}
         asked[depth] = ('v',)
         parts = {
-            number: {name: Stitching(coarse, tower.patch_size) for name in names}
+            number: {
+                name: Stitching(coarse, tower.patch_size, tower.width, tower.device)
+                for name in names
+            }
             for number, names in asked.items()
         }
-        semantic = Stitching(fine, patch)
+        semantic = Stitching(fine, proxy.tower.patch_size, tower.width, tower.device)
         ranks = rank_ids(regions.flatten(1)).unflatten(1, fine)
         numbers = torch.arange(int(ranks.max()) + 1, device=ranks.device)
-        whole = resize_nearest(ranks, picture.view.images.shape[-2:])
+        whole = resize_nearest(ranks, height_width(picture.view.images))
         for windows, view in picture.batches():
             grid = tower.grid(view.images)
             seen = torch.cat([whole[:, w.top : w.bottom, w.left : w.right] for w in windows])
@@ -121,7 +132,7 @@ class OVStitcher(CorrCLIP, PictureMethod):
             stitch = partial(_stitch, parts, windows, grid)
             scope = cells[:, None] == numbers[:, None]
             copies = tower.run(view.images, asked, scope=scope, each=stitch).copies
-            window_fine = tuple(side // patch for side in view.images.shape[-2:])
+            window_fine = proxy.tower.grid(view.images)
             parents = resize_nearest(cells.unflatten(1, grid), window_fine).flatten(1)
             outputs = copies.gather(1, parents[..., None].expand(-1, -1, copies.shape[-1]))
             semantic.add(windows, outputs.unflatten(1, window_fine))

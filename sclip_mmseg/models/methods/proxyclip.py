@@ -11,13 +11,11 @@ from ..view import View
 from .base import Classify, Method, unflatten_map
 
 
-@METHODS.register_module()
-class ProxyCLIP(Method):
-    """CLIP's values, mixed by how patches of DINO or DINOv2 resemble each other.
+class Resemblance(Method):
+    """How patches of a second model resemble each other.
 
     S are the cosines of the second model's patches, and ``softmax(γ (S - β mean S))`` without its
-    negative entries is the map of all heads of CLIP's last block. It mixes the patches' values on
-    the second model's grid; there is no residual and no MLP.
+    negative entries is the map of all heads of CLIP's last block.
 
     A patch always attends to itself, the largest entry of its row. So a window that is uniform
     enough for ``β mean S > 1``, which the released program turns into NaN, keeps each patch's own
@@ -40,23 +38,6 @@ class ProxyCLIP(Method):
                 raise InputError(f'model.image_encoder.method.{name}={value} must not be negative')
         self.beta, self.gamma = beta, gamma
 
-    def forward(
-        self, tower: VisionTransformer, view: View, classify: Classify, proxy: ProxyTower
-    ) -> Tensor:
-        """See :class:`.base.Method`; features are on the second tower's grid."""
-        features = proxy(view.images)
-        weights = self.weights(features.flatten(1, 2))
-        last = tower.run(view.images, {len(tower.blocks): ['input']})
-        mixed = mix_values(tower.blocks[-1], last.patches, last.grid, weights, features.shape[1:3])
-        return tower.read_out(mixed).unflatten(1, features.shape[1:3])
-
-    def attention_map(
-        self, tower: VisionTransformer, view: View, classify: Classify, proxy: ProxyTower
-    ) -> Tensor:
-        """See :class:`.base.Method`; on the second tower's grid."""
-        features = proxy(view.images)
-        return unflatten_map(self.weights(features.flatten(1, 2)), features.shape[1:3])
-
     def weights(self, features: Tensor, mean: Tensor | None = None) -> Tensor:
         """The map ``[B, N, N]``, float32, of features ``[B, N, C]``; rows sum to 1.
 
@@ -70,6 +51,42 @@ class ProxyCLIP(Method):
         dropped = logits < 0
         dropped.diagonal(dim1=1, dim2=2).fill_(False)
         return logits.masked_fill_(dropped, -float('inf')).softmax(-1)
+
+
+@METHODS.register_module()
+class ProxyCLIP(Resemblance):
+    """CLIP's values, mixed by how patches of DINO or DINOv2 resemble each other.
+
+    The map of :class:`Resemblance` mixes the patches' values on the second model's grid; there is
+    no residual and no MLP.
+
+    Args:
+        beta, gamma: See :class:`Resemblance`.
+
+    Raises:
+        InputError: If an argument is negative.
+    """
+
+    def forward(
+        self, tower: VisionTransformer, view: View, classify: Classify, proxy: ProxyTower
+    ) -> Tensor:
+        """See :class:`.base.Method`; features are on the second tower's grid."""
+        weights, grid = self._weigh(view, proxy)
+        last = tower.run(view.images, {len(tower.blocks): ['input']})
+        mixed = mix_values(tower.blocks[-1], last.patches, last.grid, weights, grid)
+        return tower.read_out(mixed).unflatten(1, grid)
+
+    def attention_map(
+        self, tower: VisionTransformer, view: View, classify: Classify, proxy: ProxyTower
+    ) -> Tensor:
+        """See :class:`.base.Method`; on the second tower's grid."""
+        return unflatten_map(*self._weigh(view, proxy))
+
+    def _weigh(self, view: View, proxy: ProxyTower) -> tuple[Tensor, Grid]:
+        """The map of all heads, and its grid."""
+        features = proxy(view.images)
+        _, rows, columns, _ = features.shape
+        return self.weights(features.flatten(1, 2)), (rows, columns)
 
 
 def pairwise_cosines(features: Tensor) -> Tensor:
@@ -93,7 +110,7 @@ def mix_values(block: Block, patches: Tensor, grid: Grid, weights: Tensor, fine:
     """
     _, _, values = block.project(block.norm1(patches))
     values = values.transpose(1, 2).flatten(2)  # [B, N, width], all heads side by side
-    if grid != tuple(fine):
+    if grid != fine:
         coarse = values.transpose(1, 2).unflatten(2, grid)
         values = F.interpolate(coarse, fine, mode='bilinear', align_corners=False)
         values = values.flatten(2).transpose(1, 2)

@@ -10,6 +10,7 @@ from ...registry import METHODS, REFINERS
 from ...towers import Grid, VisionTransformer, attention_logits
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
+from ...utils.torch_types import height_width, total
 from ..decision import best_queries
 from ..fusion import resize_maps, tile_limit
 from ..view import View
@@ -56,14 +57,14 @@ class ResCLIP(LastBlockMethod):
     def mix(self, tokens: LastTokens) -> Tensor:
         """See :class:`.base.LastBlockMethod`."""
         bias = self.base.bias(tokens)
-        weights = 0
-        for a, b in self.base.pairs(tokens):
+
+        def weigh(a: Tensor, b: Tensor) -> Tensor:
             logits = attention_logits(a, b)
-            if tokens.similarity is not None:
+            if self.sfr is not None and tokens.similarity is not None:
                 logits = self.sfr.mix(logits, tokens.similarity.to(logits.dtype))
-            if bias is not None:
-                logits = logits + bias
-            weights = weights + logits.softmax(-1)
+            return (logits if bias is None else logits + bias).softmax(-1)
+
+        weights = total(weigh(a, b) for a, b in self.base.pairs(tokens))
         if self.rcs is not None:
             weights = self.rcs.mix(weights, tokens.earlier)
         return weights @ tokens.v
@@ -166,7 +167,7 @@ class SFR(_Mixer):
         Returns:
             ``[B, N, N]``, float32, at most 1.
         """
-        size = tuple(images.shape[-2:])
+        size = height_width(images)
         # As many at a time as fill an accelerator; on a CPU one, whose map stays in its cache.
         step = max(tile_limit(images.device) // (cosines.shape[1] * math.prod(size)), 1)
         parts = zip(cosines.split(step), images.split(step))
@@ -177,7 +178,7 @@ class SFR(_Mixer):
 
     def _segment(self, cosines: Tensor, images: Tensor, class_ids: Tensor) -> Tensor:
         """Label of each pixel, int64 ``[B, H, W]``."""
-        query_map = self.refine(resize_maps(cosines, images.shape[-2:]), images)
+        query_map = self.refine(resize_maps(cosines, height_width(images)), images)
         best, labels = best_queries(query_map.permute(0, 2, 3, 1), self.logit_scale)
         if self.merge_synonyms:
             labels = class_ids[labels]
@@ -217,7 +218,7 @@ def patch_similarity(labels: Tensor, full_line: bool = False) -> Tensor:
     Returns:
         float32 ``[B, N, N]``.
     """
-    grid = tuple(labels.shape[1:])
+    grid = height_width(labels)
     flat = labels.flatten(1)
     blocked = torch.zeros(*flat.shape, flat.shape[1], dtype=torch.bool, device=flat.device)
     for tested, between in _samples(grid, full_line, flat.device):

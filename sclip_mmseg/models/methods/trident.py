@@ -12,14 +12,14 @@ from ...utils.errors import InputError
 from ..picture import Picture, PictureFeatures, Stitching
 from ..windows import Size
 from .base import Classify, PictureMethod, unflatten_map
-from .proxyclip import ProxyCLIP, mix_values
+from .proxyclip import Resemblance, mix_values
 
 _REPLACED, _LARGEST = 0.6, 0.9  # thresholds
 _ROWS = 512  # of the guidance, made at a time
 
 
 @METHODS.register_module()
-class Trident(ProxyCLIP, PictureMethod):
+class Trident(Resemblance, PictureMethod):
     """ProxyCLIP's features of the windows, spliced and mixed by SAM's attention over the picture.
 
     1. Windows as in :class:`.proxyclip.ProxyCLIP`, but the mean of the cosines is that of all
@@ -30,7 +30,7 @@ class Trident(ProxyCLIP, PictureMethod):
        cosine over heads and tokens, at most 0.9.
 
     Args:
-        beta, gamma: See :class:`.proxyclip.ProxyCLIP`.
+        beta, gamma: See :class:`.proxyclip.Resemblance`.
         cos_fac: Factor of the threshold.
         keep_negative: Whether a negative threshold stays; else it becomes 0.6.
         halves: Whether SAM sees the left and the right half of the picture apart (Cityscapes).
@@ -55,13 +55,16 @@ class Trident(ProxyCLIP, PictureMethod):
         self.cos_fac, self.keep_negative, self.halves = cos_fac, keep_negative, halves
 
     def picture_size(self, tower: VisionTransformer, size: Size, crop_size: Size) -> Size:
-        """See :class:`.base.PictureMethod`: whole patches, and at least a window."""
+        """See :class:`.base.Method`: whole patches, and at least a window."""
         patch, longest = tower.patch_size, max(size)
         if all(s % patch == 0 and s >= crop for s, crop in zip(size, crop_size)):
             return size
         target = _up(longest, patch)
-        sides = (_up(side * target // longest, patch) for side in size)
-        return tuple(max(side, _up(crop, patch)) for side, crop in zip(sides, crop_size))
+        height, width = (
+            max(_up(side * target // longest, patch), _up(crop, patch))
+            for side, crop in zip(size, crop_size)
+        )
+        return height, width
 
     def forward(
         self,
@@ -105,18 +108,19 @@ class Trident(ProxyCLIP, PictureMethod):
         seen = [proxy(view.images).flatten(1, 2) for _, view in picture.batches()]
         unit = F.normalize(torch.cat(seen).double(), dim=-1)
         mean = (unit.sum(1).square().sum(1) / unit.shape[1] ** 2).mean()  # of all pairs
-        stitching = Stitching(tower.grid(picture.view.images), tower.patch_size)
+        grid = tower.grid(picture.view.images)
+        stitching = Stitching(grid, tower.patch_size, tower.width, tower.device)
         depth, last = len(tower.blocks), tower.blocks[-1]
         for (windows, view), features in zip(picture.batches(), seen):
             weights = self.weights(features, mean.float())
             tokens = tower.run(view.images, {depth: ('input',)})
-            fine = tuple(side // proxy.tower.patch_size for side in view.images.shape[-2:])
+            fine = proxy.tower.grid(view.images)
             mixed = mix_values(last, tokens.patches, tokens.grid, weights, fine)
             maps = mixed.transpose(1, 2).unflatten(2, fine)
             if fine != tokens.grid:
                 maps = F.interpolate(maps, tokens.grid, mode='bilinear', align_corners=False)
             stitching.add(windows, maps.permute(0, 2, 3, 1))
-        return stitching.mean().unflatten(0, stitching.grid)
+        return stitching.mean().unflatten(0, grid)
 
     def _see(self, picture: Picture, sam: SamTower, halves: bool = True) -> tuple[SamImage, ...]:
         """What SAM sees: the picture, or its halves."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...towers.vit import cast_matrices, matrices
 from ...utils.errors import InputError
+from ...utils.torch_types import height_width
 from ..encoder import ImageEncoder
 from ..image_encoder import check_precision
 from ..methods import Classify
@@ -106,16 +107,7 @@ class GroupViTEncoder(ImageEncoder):
         self.projector = file.projector('image', self.network.width)
         self.logit_scale = file.logit_scale()
         cast_matrices(self.network, dtype)
-
-    @property
-    def patch_size(self) -> int:
-        """Side of a patch in pixels."""
-        return self.network.patch_size
-
-    @property
-    def embed_dim(self) -> int:
-        """Width of the features."""
-        return self.projector.output_dim
+        self.patch_size, self.embed_dim = self.network.patch_size, self.projector.output_dim
 
     def matrices(self) -> Iterator[nn.Parameter]:
         """The parameters that ``precision`` casts."""
@@ -140,7 +132,7 @@ class GroupViTEncoder(ImageEncoder):
         affinity = group_affinity(cosines[:, :-1], cosines[:, -1], self.logit_scale)
         if self.background is not None:
             affinity = prepend_background(affinity, self.background)
-        return paint(membership, affinity, tuple(view.images.shape[-2:]))
+        return paint(membership, affinity, height_width(view.images))
 
     @staticmethod
     def _cosines(features: Tensor, text: Classify) -> Tensor:
@@ -151,13 +143,13 @@ class GroupViTEncoder(ImageEncoder):
         """L2-normalised features ``[B, h, w, D]``, float32: of each patch its segment's."""
         segments, membership = self.network(view.images)
         projected = F.normalize(self.projector(segments.float()), dim=-1)
-        return paint(membership, projected, tuple(membership.shape[-2:])).permute(0, 2, 3, 1)
+        return paint(membership, projected, height_width(membership)).permute(0, 2, 3, 1)
 
     def choose_batch(self, size: tuple[int, int]) -> int:
         """Number of windows of a height and width in pixels to encode at a time."""
         network = self.network
         rows, columns = (side // network.patch_size for side in size)
-        tokens = rows * columns + len(network.stages[0].group_tokens)
+        tokens = rows * columns + network.stages[0].num_group_tokens
         device = network.positions.device
         chosen = choose_window_batch(tokens, network.width, network.heads, device)
         return min(chosen, _LARGEST_BATCH)

@@ -176,8 +176,9 @@ class GroupViTFile:
         for family in (AUTHORS, HUGGING_FACE):
             if f'{family.stage.format(0)}group_token' in found:
                 self.family = family
-                prefixes = family.prefix, *family.projectors.values(), family.text.prefix, _SCALE
-                check_unread([key for key in found if not key.startswith(prefixes)], str(path))
+                prefixes = family.prefix, *family.projectors.values(), _SCALE
+                rest = [key for key in found if not key.startswith(prefixes)]
+                check_unread([key for key in rest if not family.text.owns(key)], str(path))
                 return
         keys = ', '.join(list(found)[:3]) or 'no tensor at all'
         raise InputError(

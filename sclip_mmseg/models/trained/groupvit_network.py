@@ -1,6 +1,7 @@
 """GroupViT's image network (Xu et al., CVPR 2022): patches are merged into ever fewer segments."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from ...towers import Block, Resampling, attention_logits
 from ...towers.positions import resample_patches
 from ...towers.vit import Grid, LayerNorm, embed_patches
+from ...utils.torch_types import module_list
 
 
 class StageSizes(NamedTuple):
@@ -74,7 +76,8 @@ class CrossAttention(nn.Module):
     def project(self, slots: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries ``[B, heads, S, d]``, keys and values ``[B, heads, N, d]``."""
         projected = self.q(slots), self.k(x), self.v(x)
-        return tuple(y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in projected)
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in projected)
+        return q, k, v
 
     def join(self, mixed: Tensor) -> Tensor:
         """Join the heads of mixed values ``[B, heads, S, d]`` and project them."""
@@ -160,10 +163,15 @@ class Stage(nn.Module):
         projected = bool(tokens and previous)
         self.token_norm = LayerNorm(width) if projected else None
         self.token_mlp = MLP(previous, width // 2, tokens) if projected else None
-        self.blocks = nn.ModuleList(
+        self.blocks = module_list(
             Block(width, heads, 4 * width, quick_gelu=False) for _ in range(depth)
         )
         self.grouping = Grouping(width, heads, tokens, groups) if tokens else None
+
+    @property
+    def num_group_tokens(self) -> int:
+        """How many are learned; 0 in the last stage."""
+        return 0 if self.group_tokens is None else len(self.group_tokens)
 
     def forward(
         self, x: Tensor, previous: Tensor | None
@@ -177,12 +185,12 @@ class Stage(nn.Module):
         Returns:
             Segments; group tokens as they leave this stage; the soft assignment.
         """
-        if self.group_tokens is None:
+        if self.group_tokens is None or self.grouping is None:
             for block in self.blocks:
                 x = block(x)
             return x, None, None
         tokens = self.group_tokens.expand(x.shape[0], -1, -1)
-        if self.token_mlp is not None:
+        if self.token_mlp is not None and self.token_norm is not None and previous is not None:
             tokens = tokens + self.token_mlp(self.token_norm(previous).mT).mT
         count = x.shape[1]
         x = torch.cat([x, tokens], 1)
@@ -213,7 +221,7 @@ class GroupViTNetwork(nn.Module):
         self.norm_patches = LayerNorm(width)
         self.positions = nn.Parameter(torch.empty(positions, width))
         tokens = [0, *(sizes.tokens for sizes in stages)]
-        self.stages = nn.ModuleList(
+        self.stages = module_list(
             Stage(width, heads, sizes, previous) for sizes, previous in zip(stages, tokens)
         )
         self.norm = LayerNorm(width)
@@ -229,9 +237,10 @@ class GroupViTNetwork(nn.Module):
         images = images.to(self.patch_embed.weight.dtype)
         x = self.norm_patches(embed_patches(self.patch_embed, images))
         x = x + resample_patches(self.positions.float(), grid, self.resampling).to(x.dtype)
-        tokens, membership = None, None
+        tokens, assignments = None, []
         for stage in self.stages:
             x, tokens, soft = stage(x, tokens)
             if soft is not None:
-                membership = soft if membership is None else soft @ membership
+                assignments.append(soft)
+        membership = reduce(lambda before, soft: soft @ before, assignments)
         return Grouped(self.norm(x), membership.unflatten(-1, grid))

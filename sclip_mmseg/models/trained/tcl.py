@@ -15,6 +15,7 @@ from ...registry import REFINERS
 from ...towers import Resampling, load_image_tower, read_tensors, resolve_clip
 from ...towers.vit import cast_matrices, matrices
 from ...utils.errors import InputError
+from ...utils.torch_types import height_width
 from ..encoder import ImageEncoder
 from ..image_encoder import check_precision
 from ..methods import Classify
@@ -70,16 +71,7 @@ class TCLEncoder(ImageEncoder):
         self.masker = load_masker(found, self.tower, str(path))
         for module in (self.tower, self.masker):
             cast_matrices(module, dtype)
-
-    @property
-    def patch_size(self) -> int:
-        """Side of a patch in pixels."""
-        return self.tower.patch_size
-
-    @property
-    def embed_dim(self) -> int:
-        """Width of the features."""
-        return self.tower.output_dim
+        self.patch_size, self.embed_dim = self.tower.patch_size, self.tower.output_dim
 
     def matrices(self) -> Iterator[nn.Parameter]:
         """The parameters that ``precision`` casts."""
@@ -99,7 +91,7 @@ class TCLEncoder(ImageEncoder):
         images, padding = pad_to_patches(view.images, self.patch_size)
         patches = self._last_input(images)
         masks = self.masker.masks(text(self.masker(patches)))
-        size = tuple(masks.shape[-2:])
+        size = height_width(masks)
         if self.refine is not None:
             guide = F.interpolate(images.float(), size, mode='bilinear', align_corners=True)
             masks = self.refine(masks, guide)

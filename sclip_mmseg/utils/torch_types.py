@@ -1,0 +1,25 @@
+"""What torch's own types leave open."""
+
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+Module = TypeVar('Module', bound=nn.Module)
+
+
+def module_list(modules: Iterable[Module]) -> Sequence[Module]:
+    """An :class:`torch.nn.ModuleList`, whose items are of a known class."""
+    return cast(Sequence[Module], nn.ModuleList(modules))
+
+
+def total(tensors: Iterable[Tensor]) -> Tensor:
+    """Their sum, which ``sum`` would begin with the integer 0."""
+    return reduce(torch.add, tensors)
+
+
+def height_width(maps: Tensor) -> tuple[int, int]:
+    """The last two sides of maps ``[..., H, W]``; ``shape[-2:]`` may be of any length to a type."""
+    return maps.shape[-2], maps.shape[-1]
