@@ -49,6 +49,16 @@ class OtherTensor(torch.Tensor):
         """Show what it holds."""
         return f'{NAME}({self.held})'
 
+    @property
+    def data(self):
+        """The same values apart from autograd; what is put in their place is held, too."""
+        return torch.Tensor.data.__get__(self)
+
+    @data.setter
+    def data(self, value):
+        torch.Tensor.data.__set__(self, value)
+        self.held = value.held
+
     def tolist(self):
         """Copy to the host, as every device's tensors can."""
         return self.held.tolist()

@@ -154,23 +154,41 @@ def test_the_tower_can_be_exported(clip_path, device):
     torch.testing.assert_close(exported(images), tower(images), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize('method', ['SCLIP', 'NACLIP'])
+class Network(torch.nn.Module):
+    """An encoder, with two queries."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images, regions=None):
+        """Images and regions to cosines."""
+        return self.encoder(View(images, regions), Text())
+
+
+RESCLIP = dict(base=dict(type='NACLIP'), rcs=dict(blocks=(1, 2)))
+RESCLIP['sfr'] = dict(tau=1.0, lam=0.5, temp_thd=0.6)
+
+
+@pytest.mark.parametrize(
+    'method', [dict(type='SCLIP'), dict(type='NACLIP'), dict(RESCLIP, type='ResCLIP')]
+)
 def test_the_encoder_can_be_exported_for_any_batch(clip_path, method, device):
     needs(device, 'tracing')
-    encoder, images = _encoder(clip_path, device, method), torch.randn(2, 3, 64, 96).to(device)
-
-    class Network(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.encoder = encoder
-
-        def forward(self, images):
-            return self.encoder(View(images), Text())
-
+    network = Network(CLIPImageEncoder(clip_path, method).to(device))
+    images, more = (torch.randn(count, 3, 64, 96).to(device) for count in (2, 5))
     batch = dict(images={0: torch.export.Dim('batch', max=8)})
-    exported = torch.export.export(Network(), (images,), dynamic_shapes=batch).module()
-    more = torch.randn(5, 3, 64, 96).to(device)
-    torch.testing.assert_close(exported(more), Network()(more), rtol=0, atol=1e-5)
+    exported = torch.export.export(network, (images,), dynamic_shapes=batch).module()
+    torch.testing.assert_close(exported(more), network(more), rtol=0, atol=1e-5)
+
+
+def test_a_method_of_regions_cannot_be_exported(clip_path, dino_path):
+    method = dict(type='CorrCLIP', blocks=(1, 2))
+    network = Network(CLIPImageEncoder(clip_path, method, dict(checkpoint=dino_path)))
+    view = torch.randn(1, 3, 64, 96), torch.ones(1, 64, 96, dtype=torch.int64)
+    assert network(*view).isfinite().all()
+    with pytest.raises(InputError, match='CorrCLIP cannot be exported: the shapes'):
+        torch.export.export(network, view)
 
 
 @pytest.mark.parametrize('method', ['SCLIP', 'NACLIP'])

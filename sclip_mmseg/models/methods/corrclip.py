@@ -73,8 +73,14 @@ class WithinRegions(Method):
         """The regions ``[B, H, W]`` of a view.
 
         Raises:
-            InputError: If it has none.
+            InputError: If it has none; or under ``torch.export``, since the shapes of the tensors
+                depend on the number of regions.
         """
+        if getattr(torch.compiler, 'is_exporting', bool)():  # new ones of PyTorch can tell
+            raise InputError(
+                f'{type(self).__name__} cannot be exported: the shapes of its tensors depend on '
+                'the number of regions in each image; export a method that needs no regions'
+            )
         if view.regions is None:
             raise InputError(
                 f'{type(self).__name__} needs the regions of each image: set model.region_masks, '

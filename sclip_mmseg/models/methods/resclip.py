@@ -170,8 +170,11 @@ class SFR(_Mixer):
         size = height_width(images)
         # As many at a time as fill an accelerator; on a CPU one, whose map stays in its cache.
         step = max(tile_limit(images.device) // (cosines.shape[1] * math.prod(size)), 1)
-        parts = zip(cosines.split(step), images.split(step))
-        labels = torch.cat([self._segment(*part, class_ids) for part in parts])
+        if torch.compiler.is_compiling():  # for batches of any size
+            labels = self._segment(cosines, images, class_ids)
+        else:
+            parts = zip(cosines.split(step), images.split(step))
+            labels = torch.cat([self._segment(*part, class_ids) for part in parts])
         labels = patch_labels(labels, patch_size, num_labels=cosines.shape[1])
         similarity = smooth_rows(patch_similarity(labels, self.full_line))
         return similarity / similarity.amax((1, 2), keepdim=True)
@@ -200,9 +203,9 @@ def patch_labels(labels: Tensor, patch_size: int, num_labels: int) -> Tensor:
     grid = patches.shape[:3]
     patches = patches.flatten(3).flatten(0, 2)
     # Not torch.mode, whose choice among equally frequent ones depends on the device.
-    first = num_labels * torch.arange(len(patches), device=labels.device)
-    counts = (first[:, None] + patches).flatten().bincount(minlength=num_labels * len(patches))
-    return counts.view(-1, num_labels).argmax(-1).view(grid)
+    counts = patches.new_zeros(patches.shape[0], num_labels)
+    counts.scatter_add_(1, patches, patches.new_ones(()).expand_as(patches))
+    return counts.argmax(-1).view(grid)
 
 
 def patch_similarity(labels: Tensor, full_line: bool = False) -> Tensor:
