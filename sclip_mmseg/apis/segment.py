@@ -113,6 +113,7 @@ def build_segmentor(
         model = MODELS.build({**cfg.model, 'share': share})
     if cfg.get('load_from'):
         load_checkpoint(model, cfg.load_from, map_location='cpu')
+    model.require_weights()
     model.cfg = cfg
     model.dataset_meta = dict(classes=own.names, palette=own.palette, label_ids=own.label_ids)
     model.arguments = arguments

@@ -29,6 +29,7 @@ class InputCheckHook(Hook):
         if isinstance(model, SegTTAModel):
             _check_merging(model)
             model = model.module
+        model.require_weights()
         check_classes(dataset, model.num_classes, model.background)
         metrics = runner.test_loop.evaluator.metrics
         ignored = {metric.ignore_index for metric in metrics if hasattr(metric, 'ignore_index')}

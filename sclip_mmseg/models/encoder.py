@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ..towers.normalisation import Normalisation
 from ..towers.sam import SamTower
+from ..utils.errors import NotFetched
 from .file_image import FileImage
 from .fusion import WindowMaps
 from .methods import Classify
@@ -69,3 +70,34 @@ class ImageEncoder(nn.Module):
             NotImplementedError: If the encoder has no such weights.
         """
         raise NotImplementedError
+
+
+class MissingEncoder(ImageEncoder):
+    """Stands for an encoder whose weights cannot be fetched, until a checkpoint replaces it.
+
+    Programs of OpenMMLab build a model with its config's weights even when they load others next.
+
+    Args:
+        error: What prevented it, raised by whatever needs the encoder.
+    """
+
+    def __init__(self, error: NotFetched):
+        super().__init__()
+        self.error = error
+
+    @property
+    def patch_size(self) -> int:  # type: ignore[override]
+        """Raise the error."""
+        raise self.error
+
+    def forward(self, view: View, text: Classify) -> Tensor:
+        """Raise the error."""
+        raise self.error
+
+    def features(self, view: View, text: Classify) -> Tensor:
+        """Raise the error."""
+        raise self.error
+
+    def matrices(self) -> Iterator[nn.Parameter]:
+        """Give none."""
+        return iter(())

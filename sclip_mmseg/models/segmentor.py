@@ -19,9 +19,10 @@ from ..datasets import voc_palette
 from ..datasets.background import Background
 from ..regions import Decided, build_regions, check_regions, resize_nearest
 from ..registry import POSTPROCESSORS, REFINERS, in_scope, type_name
-from ..utils.errors import InputError
+from ..utils.errors import InputError, NotFetched
 from ..utils.precision import check_matmul_precision, own_precision
 from .decision import DecisionRule, find_background, segment, segment_variants
+from .encoder import MissingEncoder
 from .file_image import FileImage
 from .fusion import DenseMap, QueryMap, WindowMaps, cut_windows, encode_windows
 from .image_encoder import build_encoder
@@ -80,13 +81,16 @@ class CLIPSegmentor(BaseSegmentor):
         self.windows, self.rule, self.seg_logits = read_test_cfg(test_cfg)
         self.background = find_background(image_encoder, self.rule.background)
         self.text_head_cfg = text_head
-        read_texts(**text_head)
+        self.query_set = read_texts(**text_head).query_set
         self.refine = REFINERS.build(refine) if refine else None
         self.postprocess = POSTPROCESSORS.build(postprocess) if postprocess else None
         self.regions = None if region_masks is None else build_regions(region_masks)
-        self._read_weights(image_encoder, share)
+        try:
+            self._read_weights(image_encoder, share)
+        except NotFetched as error:
+            self.image_encoder, self.text_head = MissingEncoder(error), nn.Identity()
         self._name_classes()
-        class_ids = self.text_head.class_ids
+        class_ids = torch.tensor(self.query_set.class_ids)
         if image_encoder.get('background') is not None:  # the map's first channel
             class_ids = F.pad(class_ids + 1, (1, 0))
         self.register_buffer('class_ids', class_ids, persistent=False)
@@ -108,6 +112,15 @@ class CLIPSegmentor(BaseSegmentor):
                 'image_encoder.clip and text_head must come from the same CLIP'
             )
 
+    def require_weights(self) -> None:
+        """See that there are weights: the config's own, or those of a checkpoint loaded since.
+
+        Raises:
+            InputError: If the config's could not be fetched.
+        """
+        if isinstance(self.image_encoder, MissingEncoder):
+            raise self.image_encoder.error
+
     @in_scope()
     def read_checkpoint(self, checkpoint: str) -> None:
         """Read another checkpoint, as if the config named it.
@@ -124,6 +137,7 @@ class CLIPSegmentor(BaseSegmentor):
             part.requires_grad_(False).to(self.class_ids.device).train(self.training)
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        self.require_weights()
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if hasattr(destination, '_metadata'):
             destination._metadata[prefix[:-1]].update(describe_weights(self.text_head))
@@ -145,6 +159,7 @@ class CLIPSegmentor(BaseSegmentor):
                 self.read_checkpoint(checkpoint)
             found = self.state_dict()
             state_dict.clear()
+        self.require_weights()
         source = checkpoint or 'the state dict'
         adapt_embeddings(found, self.text_head, local_metadata, source)
         check_weights(found, self.state_dict(), source)
@@ -231,8 +246,7 @@ class CLIPSegmentor(BaseSegmentor):
             )
 
     def _name_classes(self) -> None:
-        query_set = self.text_head.query_set
-        names, palette = query_set.class_names, query_set.palette
+        names, palette = self.query_set.class_names, self.query_set.palette
         if self.background is Background.NO_QUERY:
             names = ('background', *names)
             black = [0, 0, 0]

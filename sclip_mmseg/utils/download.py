@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 from mmengine.logging import print_log
 from tqdm import tqdm
 
-from .errors import InputError
+from .errors import InputError, NotFetched
 from .file_kinds import HTML, SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, TORCHSCRIPT, kind_of
 from .files import algorithm_of, digest_of, lock_file
 
@@ -171,7 +171,7 @@ def _transfer(url: str, part: _Part, retries: int) -> None:
             return _fetch(url, part)
         except (OSError, HTTPException) as error:
             if attempt == retries or _is_client_error(error):
-                raise InputError(
+                raise NotFetched(
                     f'cannot download {url}: {error}. Check the network, or fetch the file '
                     f'by other means and put it at {part.target}'
                 ) from error

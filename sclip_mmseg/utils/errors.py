@@ -11,6 +11,10 @@ class InputError(ValueError):
     """
 
 
+class NotFetched(InputError):
+    """The file that a name stands for is not here, and cannot be fetched."""
+
+
 def one_line(error: InputError) -> str:
     """The message of an error; of one that a worker of a data loader raised, too.
 

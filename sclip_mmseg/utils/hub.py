@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import InputError
+from .errors import InputError, NotFetched
 from .files import wait_for_lock
 
 PREFIX = 'hf:'
@@ -28,7 +28,7 @@ _NOT_ON_THE_HUB = re.compile(
 )
 
 
-class NotCached(InputError):
+class NotCached(NotFetched):
     """A file is not in the cache, and the Hub cannot be asked for it."""
 
 
@@ -174,7 +174,7 @@ def fetch(name: HubName, filename: str) -> Path | None:
     except errors.EntryNotFoundError:
         return None
     except (OSError, *errors.HfHubHTTPError.__bases__) as error:  # the HTTP client's own among them
-        raise InputError(
+        raise NotFetched(
             f'cannot download {filename} of {name} from {constants.ENDPOINT} '
             f'({_first_line(error)}): try again, or give the path of a file'
         ) from error

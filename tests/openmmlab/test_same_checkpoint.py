@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.registry import in_scope
+from sclip_mmseg.utils.errors import NotFetched
 
 CONFIG = 'sclip_vit-b16_voc20'
 KINDS = ['clip', 'safetensors', 'saved', 'saved_ddp', 'saved_meta', 'saved_safetensors', 'named']
@@ -134,6 +135,42 @@ def test_each_kind_gives_the_same_pixels(
     assert program(_config(clip_path), 'none', image).equal(own)
     for kind in KINDS:
         assert program(_config(clip_path), checkpoint(kind), image).equal(others), kind
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """The config's own CLIP, by a name whose file cannot be fetched."""
+
+    def fail(url, *_, **__):
+        raise NotFetched(f'cannot download {url}: no network')
+
+    monkeypatch.setattr('sclip_mmseg.towers.checkpoint.download', fail)
+    return _config('ViT-B/16')
+
+
+@pytest.mark.parametrize('program', PROGRAMS)
+def test_the_config_s_own_clip_need_not_be_there(
+    program, offline, checkpoint, folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    image, clip = str(next(folder.rglob('*.jpg'))), checkpoint('clip')
+    expected = _predict(build_model(_config(clip)), _config(clip), image)
+    assert program(offline.copy(), clip, image).equal(expected)
+    for weights in 'none', checkpoint('saved'):  # which are read into the config's own
+        with pytest.raises(NotFetched, match='cannot download .*ViT-B-16.pt'):
+            program(offline.copy(), weights, image)
+
+
+def test_without_weights_each_use_says_so(offline, folder):
+    model, image = init_model(offline, device='cpu'), str(next(folder.rglob('*.jpg')))
+    for use in (
+        lambda: inference_model(model, image),
+        lambda: model.extract_feat(torch.zeros(1, 3, 64, 64)),
+        lambda: model(torch.zeros(1, 3, 64, 64)),
+        lambda: model.state_dict(),
+    ):
+        with pytest.raises(NotFetched, match='cannot download'):
+            use()
 
 
 def _save(path, clip, **options):
