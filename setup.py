@@ -39,7 +39,7 @@ setup(
     py_modules=['sclip_cli'],
     entry_points={'console_scripts': ['sclip = sclip_cli:main']},
     packages=find_packages(include=['sclip_mmseg', 'sclip_mmseg.*']),
-    package_data={'sclip_mmseg': ['py.typed', 'datasets/queries/*.txt']},
+    package_data={'sclip_mmseg': ['py.typed', 'datasets/queries/*.txt', 'evaluation/report.html']},
     cmdclass={'build_py': BuildWithMim},
     # docs/compatibility.md has what was run, the lower bounds together among it.
     install_requires=[

@@ -272,20 +272,19 @@ def claim(differences: Differences, a: str, b: str, metric: str = 'mIoU') -> str
     if change.value == change.low == change.high == 0:
         return f'{a} and {b} have the same {metric} on these images and on every resample of them.'
     ahead = f'{a} is ahead in {100 * differences.shares[metric]:.1f} % of resamples'
-    images = f'{differences.images} image{"s" if differences.images != 1 else ""}'
+    images = f'{differences.images:,} image{"s" if differences.images != 1 else ""}'
+    level = f'{differences.level:g} % interval'
+    if differences.images >= FEW_IMAGES and change.excludes_zero():
+        better, worse = (a, b) if change.value > 0 else (b, a)
+        low, high = sorted([abs(change.low), abs(change.high)])
+        return (
+            f'{better} is better than {worse} on images like these, by {abs(change.value):.2f} '
+            f'{metric} ({level} {low:.2f} to {high:.2f}, {images}); {ahead}.'
+        )
     numbers = (
-        f'{change.value:+.2f} {metric}, {differences.level:g} % interval {change.low:+.2f} to '
-        f'{change.high:+.2f} over {images}, {ahead}'
+        f'{a} less {b} is {change.value:+.2f} {metric} ({level} {change.low:+.2f} to '
+        f'{change.high:+.2f}, {images}); {ahead}'
     )
     if differences.images < FEW_IMAGES:
-        return (
-            f'Nothing may be claimed beyond these {images}, which are too few: {a} less {b} is '
-            f'{numbers}.'
-        )
-    if change.excludes_zero():
-        better, worse = (a, b) if change.value > 0 else (b, a)
-        return f'{better} is better than {worse} on images like these: {a} less {b} is {numbers}.'
-    return (
-        f'Neither may be claimed to be better: {a} less {b} is {numbers}; 0 lies within the '
-        'interval.'
-    )
+        return f'Nothing may be claimed beyond these {images}, which are too few: {numbers}.'
+    return f'Neither may be claimed to be better: {numbers}, and 0 lies within the interval.'

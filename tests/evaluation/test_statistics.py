@@ -140,9 +140,10 @@ def test_wrong_numbers_are_refused():
 def test_claims():
     good, bad, same = make(1, 40, right=0.8), make(2, 40, right=0.5), make(3, 40, right=0.8)
     sentence = claim(paired_difference(good, bad), 'Good', 'Bad')
-    assert sentence.startswith('Good is better than Bad on images like these: Good less Bad is +')
-    assert sentence.endswith('over 40 images, Good is ahead in 100.0 % of resamples.')
-    assert claim(paired_difference(bad, good), 'Bad', 'Good').startswith('Good is better than Bad')
+    assert sentence.startswith('Good is better than Bad on images like these, by ')
+    assert sentence.endswith(', 40 images); Good is ahead in 100.0 % of resamples.')
+    turned = claim(paired_difference(bad, good), 'Bad', 'Good')
+    assert turned == sentence.replace('Good is ahead in 100.0 %', 'Bad is ahead in 0.0 %')
     sentence = claim(paired_difference(good, same), 'A', 'B')
     assert sentence.startswith('Neither may be claimed to be better: A less B is ')
     sentence = claim(paired_difference(good, good), 'A', 'B')

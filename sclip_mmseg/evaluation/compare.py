@@ -1,0 +1,293 @@
+"""Comparisons of saved results: what ``sclip compare`` prints and writes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..utils.errors import InputError, join_first
+from ..utils.files import make_folder, write_atomically
+from .confusion import draw_confusion, largest_flows
+from .pictures import Pictures, draw_contact_sheet, find_pictures
+from .report import choose_images, describe_image, list_pairs, write_report
+from .result import Result
+from .resumable_test_loop import RESULT_FILE
+from .settings import describe_settings, differing_parts
+from .statistics import (
+    FEW_IMAGES,
+    Differences,
+    Intervals,
+    align,
+    bootstrap,
+    claim,
+    paired_difference,
+)
+
+
+def compare(paths: Sequence[str | Path], out: str | Path | None = None) -> list[str]:
+    """Compare saved results, without running anything again.
+
+    Args:
+        paths: ``result.npz`` files, work directories that hold one, or folders of several, such as
+            a suite's; these are compared among themselves as far as they are of the same images and
+            classes.
+        out: Folder for the report, tables, figures and contact sheets; None for none.
+
+    Returns:
+        What to print, line by line.
+
+    Raises:
+        InputError: If a path holds no result, or results named one by one are not of the same
+            images, classes and labels.
+    """
+    files, of_suite = find_results(paths)
+    results = {name: Result.load(path) for name, path in files.items()}
+    groups = group(results) if of_suite else [results]
+    for names in groups:
+        first = next(iter(names))
+        for name in names:
+            align(results[first], results[name], (first, name))
+    lines, compared = [], [each for each in groups if len(each) > 1] or groups[:1]
+    if out is not None:
+        make_folder(Path(out), 'name another folder by --out')
+    for each in compared:
+        folder = None
+        if out is not None:
+            folder = Path(out) if len(compared) == 1 else Path(out, _common_end(each))
+            folder.mkdir(exist_ok=True)
+        lines += describe(each)
+        if folder is not None:
+            note = write(each, {name: files[name].parent for name in each}, folder)
+            lines += [note] if note else []
+            lines.append(f'{(folder / "report.html").resolve()}')
+        lines.append('')
+    left = [name for names in groups if names not in compared for name in names]
+    if left:
+        lines.append(
+            f'not compared, as no other result has their images and classes: {", ".join(left)}'
+        )
+    return lines
+
+
+def find_results(paths: Sequence[str | Path]) -> tuple[dict[str, Path], bool]:
+    """Find the files of results.
+
+    Args:
+        paths: See :func:`compare`.
+
+    Returns:
+        Name → file, and whether some path is a folder of several.
+
+    Raises:
+        InputError: If a path holds no result.
+    """
+    files: list[Path] = []
+    of_suite = False
+    for path in map(Path, paths):
+        found = [path / RESULT_FILE] if path.is_dir() else [path]
+        if path.is_dir() and not found[0].is_file():
+            found = sorted(path.rglob(RESULT_FILE))
+            of_suite = True
+            if not found:
+                raise InputError(
+                    f'{path} holds no {RESULT_FILE}: name the work directory of an evaluation, or '
+                    'the folder of several'
+                )
+        files += found
+    files = list(dict.fromkeys(file.resolve() for file in files))
+    return {name: file for name, file in zip(_names(files), files)}, of_suite
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    """The shortest ends of the files' paths that tell them apart."""
+    parts = [
+        (*file.parts[:-1], *([] if file.name == RESULT_FILE else [file.stem])) for file in files
+    ]
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        names = ['/'.join(part[-length:]) for part in parts]
+        if len({*names}) == len(names):
+            return names
+    raise InputError(f'{files[0]} is named twice')
+
+
+def group(results: Mapping[str, Result]) -> list[dict[str, Result]]:
+    """Put results of the same images, classes and labels together."""
+    groups: dict[Any, dict[str, Result]] = {}
+    for name, result in results.items():
+        pixels: dict[str, int] = {}
+        for image, start, end in zip(result.images, result.image_ptr, result.image_ptr[1:]):
+            pixels[image] = int(result.pixels[start:end].sum())
+        key = (tuple(result.class_names), tuple(sorted(pixels.items())))
+        groups.setdefault(key, {})[name] = result
+    return list(groups.values())
+
+
+def _common_end(names: Mapping[str, Result]) -> str:
+    """What names of pairs ``METHOD_BACKBONE_BENCHMARK`` have in common: the benchmark."""
+    parts = [name.rpartition('/')[2].split('_') for name in names]
+    end: list[str] = []
+    while all(len(each) > len(end) for each in parts):
+        last = {each[-len(end) - 1] for each in parts}
+        if len(last) > 1:
+            break
+        end.insert(0, last.pop())
+    return '_'.join(end) or next(iter(names)).replace('/', '_')
+
+
+def describe(results: Mapping[str, Result]) -> list[str]:
+    """Numbers with intervals, what may be claimed of each pair, and the largest flows, as text."""
+    first = next(iter(results.values()))
+    found = {name: bootstrap(result) for name, result in results.items()}
+    metrics = dict.fromkeys(key for each in found.values() for key in each.overall)
+    rows = [['', *metrics]]
+    for name, each in found.items():
+        rows.append([name, *(_cell(each, key) for key in metrics)])
+    size = f'{len(first.images):,} images, {len(first.class_names)} classes'
+    lines = [f'{size}; in percent, with 95 % intervals']
+    lines += _aligned(rows)
+    if len(first.images) < FEW_IMAGES:
+        lines.append(f'fewer than {FEW_IMAGES} images: the intervals are too narrow')
+    pairs = list_pairs(results)
+    for a, b in pairs:
+        difference = paired_difference(results[a], results[b])
+        lines += ['', claim(difference, a, b)]
+        if other := differing_parts(results[a], results[b]):
+            lines.append(f'They differ in {other}.')
+        if classes := _class_words(difference, first.class_names):
+            lines.append(classes)
+    if len(pairs) > 1:
+        lines += [
+            '',
+            f'Of {len(pairs)} such intervals, {0.05 * len(pairs):.1f} miss 0 by chance alone.',
+        ]
+    for name, result in results.items():
+        flows = '; '.join(map(str, largest_flows(result, 3)))
+        lines.append(f'{name}: {flows or "nothing is taken for anything else"}')
+    return lines
+
+
+def _cell(found: Intervals, key: str) -> str:
+    if key not in found.overall:
+        return ''
+    interval = found.overall[key]
+    return f'{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]'
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ['  '.join(f'{cell:<{w}}' for cell, w in zip(row, widths)).rstrip() for row in rows]
+
+
+def _class_words(difference: Differences, names: Sequence[str], count: int = 3) -> str:
+    """The classes whose intervals exclude 0, the largest differences first, as a phrase."""
+    sure = [i for i, each in enumerate(difference.classes) if each.excludes_zero()]
+    sure.sort(key=lambda i: -abs(difference.classes[i].value))
+    if not sure:
+        return ''
+    words = [f'{names[i]} {difference.classes[i].value:+.2f}' for i in sure]
+    return f'Classes whose intervals exclude 0: {join_first(words, count)}.'
+
+
+def write(
+    results: Mapping[str, Result],
+    folders: Mapping[str, Path],
+    out: Path,
+    oracles: Mapping[str, Result] | None = None,
+) -> str:
+    """Write ``report.html``, ``comparison.json``, tables, figures and contact sheets.
+
+    Args:
+        results: Name → result, of the same images.
+        folders: Name → work directory, where the config leads to images and label maps.
+        out: Existing folder.
+        oracles: See :func:`.report.write_report`.
+
+    Returns:
+        Why there are no pictures, as a line; empty where there are.
+    """
+    note, pictures = '', None
+    try:
+        pictures = find_pictures(results, folders)
+    except InputError as error:
+        note = f'without pictures: {error}'
+    write_tables(results, out)
+    for name, result in results.items():
+        figure = draw_confusion(result, f'Confusion matrix of {name}')
+        write_atomically(out / f'confusion_{_file_name(name)}.svg', figure.encode())
+    if pictures is not None:
+        write_contact_sheets(results, pictures, out)
+    title = f'Comparison: {", ".join(results)}' if len(results) < 4 else 'Comparison'
+    options = dict(pictures=pictures, title=title, note=note, oracles=oracles)
+    write_report(results, out / 'report.html', **options)
+    return note
+
+
+def write_contact_sheets(results: Mapping[str, Result], pictures: Pictures, out: Path) -> None:
+    """Write a sheet of images for each pair and direction, of one result its best and worst."""
+    class_names = next(iter(results.values())).class_names
+    pairs = list_pairs(results) or [(name,) for name in results]
+    for pair in pairs:
+        chosen = choose_images({name: results[name] for name in pair}, 8)
+        for heading, images in list(chosen.items())[: 2 if len(pair) > 1 else None]:
+            if images:
+                words = {name: describe_image(name, scores) for name, scores in images}
+                sheet = draw_contact_sheet(pictures, words, class_names)
+                path = out / f'{_file_name(heading)}.jpg'
+                Image.fromarray(sheet).save(path, quality=90, subsampling=0)
+
+
+def _file_name(text: str) -> str:
+    return ''.join(c if c.isalnum() or c in '-.' else '_' for c in text)
+
+
+def write_tables(results: Mapping[str, Result], out: Path) -> None:
+    """Write ``comparison.json``, and ``results.csv`` and ``differences.csv`` with the same."""
+    numbers, changes = list(_numbers(results)), list(_changes(results))
+    settings = {name: describe_settings(result) for name, result in results.items()}
+    content = dict(settings=settings, results=numbers, differences=changes)
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(out / 'comparison.json', text.encode())
+    for name, rows in (('results', numbers), ('differences', changes)):
+        if rows:
+            with open(out / f'{name}.csv', 'w', newline='', encoding='utf-8') as file:
+                writer = csv.DictWriter(file, rows[0])
+                writer.writeheader()
+                writer.writerows(rows)
+
+
+def _numbers(results: Mapping[str, Result]) -> Iterator[dict[str, Any]]:
+    for name, result in results.items():
+        for metric, kind, interval, _ in _all(bootstrap(result), result.class_names):
+            yield dict(result=name, metric=metric, **{'class': kind}, **interval)
+
+
+def _changes(results: Mapping[str, Result]) -> Iterator[dict[str, Any]]:
+    for a, b in list_pairs(results):
+        difference = paired_difference(results[a], results[b])
+        for metric, kind, interval, share in _all(difference, results[a].class_names):
+            yield dict(a=a, b=b, metric=metric, **{'class': kind}, **interval, ahead=share)
+
+
+def _all(
+    found: Intervals, class_names: Sequence[str]
+) -> Iterator[tuple[str, str, dict[str, float | None], float | None]]:
+    """Metric, class, interval and share of resamples of all that has an interval."""
+    shares = found.shares if isinstance(found, Differences) else {}
+    class_shares = (
+        found.class_shares if isinstance(found, Differences) else [None] * len(class_names)
+    )
+    rows = [(key, '', each, shares.get(key)) for key, each in found.overall.items()]
+    rows += [('IoU', *each) for each in zip(class_names, found.classes, class_shares)]
+    for metric, kind, each, share in rows:
+        values = {key: _plain(getattr(each, key)) for key in ('value', 'low', 'high')}
+        yield metric, kind, values, _plain(share)
+
+
+def _plain(value: float | None) -> float | None:
+    """A number as JSON has it; None for NaN."""
+    return None if value is None or value != value else value

@@ -1,0 +1,125 @@
+"""What is taken for what: the largest flows of a confusion matrix, and its figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from .result import Result
+
+_CELL = 16  # units of a side in the figure
+_SMALLEST = 0.005  # share of a label that is drawn
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Pixels of one class that are predicted as another.
+
+    Attributes:
+        label, prediction: Names of the classes.
+        share: Of the label's pixels, 0 to 1.
+        pixels: Their number.
+        images: Number of images in which there are any.
+    """
+
+    label: str
+    prediction: str
+    share: float
+    pixels: int
+    images: int
+
+    def __str__(self) -> str:
+        where = f'{self.images} image{"s" if self.images != 1 else ""}'
+        return (
+            f'{100 * self.share:.0f} % of {self.label} becomes {self.prediction} '
+            f'({self.pixels:,} pixels in {where})'
+        )
+
+
+def largest_flows(result: Result, count: int = 10) -> list[Flow]:
+    """List the largest flows between two classes, by their share of the label's pixels.
+
+    Args:
+        result: Of any number of images.
+        count: The most that are listed.
+    """
+    matrix, names = result.confusion(), result.class_names
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    np.fill_diagonal(shares, 0)
+    flows = []
+    for cell in np.lexsort((-matrix.ravel(), -shares.ravel()))[:count]:
+        row, column = divmod(int(cell), len(names))
+        if not shares[row, column]:
+            break
+        entries = (result.label == row) & (result.prediction == column)
+        flows.append(
+            Flow(
+                *(names[row], names[column], float(shares[row, column])),
+                *(int(matrix[row, column]), int(entries.sum())),
+            )
+        )
+    return flows
+
+
+def draw_confusion(result: Result, title: str = 'Confusion matrix') -> str:
+    """Draw the confusion matrix, each row divided by its label's pixels, as an SVG.
+
+    Cells below half a percent and classes without a pixel are left out.
+
+    Args:
+        result: Of any number of images.
+        title: What screen readers say.
+    """
+    matrix = result.confusion()
+    [shown] = (matrix.sum(0) + matrix.sum(1)).nonzero()
+    names = [result.class_names[index] for index in shown]
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    shares = shares[np.ix_(shown, shown)]
+    edge = 8 + round(6.2 * max(map(_columns, names), default=0))
+    side = _CELL * len(names)
+    size = edge + side + 4
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size} {size}" width="{size}" '
+        f'height="{size}" role="img" font-family="sans-serif" font-size="11">',
+        f'<title>{escape(title)}</title>',
+        f'<rect x="{edge}" y="{edge}" width="{side}" height="{side}" fill="#f6f6f4"/>',
+    ]
+    for row, column in zip(*(shares >= _SMALLEST).nonzero()):
+        share = shares[row, column]
+        color = '0,114,178' if row == column else '213,94,0'
+        words = f'{names[row]} → {names[column]}: {100 * share:.1f} %'
+        parts.append(
+            f'<rect x="{edge + _CELL * column}" y="{edge + _CELL * row}" width="{_CELL}" '
+            f'height="{_CELL}" fill="rgba({color},{0.08 + 0.92 * share:.2f})">'
+            f'<title>{escape(words)}</title></rect>'
+        )
+    for index, name in enumerate(names):
+        middle = edge + _CELL * (index + 0.5)
+        text = f'{escape(name)}</text>'
+        parts += [
+            f'<text x="{edge - 4}" y="{middle + 4}" text-anchor="end">{text}',
+            f'<text transform="translate({middle + 4},{edge - 4}) rotate(-90)">{text}',
+        ]
+    return '\n'.join([*parts, '</svg>'])
+
+
+def _columns(name: str) -> int:
+    """About how wide a name is, in letters: those of East Asia count twice."""
+    return sum(1 + (ord(letter) > 0x2E7F) for letter in name)
+
+
+def image_scores(result: Result) -> np.ndarray:
+    """Mean IoU of each image over the classes that its label has, in percent, float64 ``[N]``.
+
+    Args:
+        result: Of N images.
+
+    Returns:
+        NaN where an image's label has none.
+    """
+    right, union, _, label = result.areas().transpose(1, 0, 2)
+    counted = label > 0
+    with np.errstate(invalid='ignore'):
+        return 100 * np.where(counted, right / union, 0).sum(1) / counted.sum(1)

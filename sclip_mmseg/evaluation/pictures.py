@@ -1,0 +1,194 @@
+"""The images of results, their labels and label maps, where they can be found; contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from ..config import read_config
+from ..datasets import bright_palette
+from ..datasets.checks import load_dataset
+from ..datasets.output_names import name_outputs
+from ..utils.errors import InputError
+from ..utils.images import UNREADABLE
+from ..visualization import draw_classes, stack, titled, with_legend
+from ..visualization.painting import class_map
+from .result import Result
+from .resumable_test_loop import image_names
+
+Read = Callable[[str], np.ndarray]
+"""An image's name in a result → its pixels."""
+_WIDTH = 320  # of each picture of a contact sheet
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is shown of the images of results.
+
+    Attributes:
+        image: Reads an image, RGB, uint8 ``[H, W, 3]``.
+        label: Reads the class of each pixel, integers ``[H, W]``, those that are ignored being no
+            class; None where labels cannot be found.
+        predictions: Name of a result → what reads its classes, integers ``[H, W]``.
+        palette: An RGB triple per class.
+    """
+
+    image: Read
+    label: Read | None = None
+    predictions: Mapping[str, Read] = field(default_factory=dict)
+    palette: Sequence[Sequence[int]] = ()
+
+    def layers(self, name: str, width: int, class_names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Pictures of an image, its truth and its predictions, in a width.
+
+        Args:
+            name: Of the image.
+            width: In pixels; smaller images keep theirs.
+            class_names: K names.
+
+        Returns:
+            Title → RGB, uint8 ``[h, width, 3]``.
+        """
+        image = self.image(name)
+        height = max(1, round(width * image.shape[0] / image.shape[1]))
+        size = (width, height) if width < image.shape[1] else image.shape[1::-1]
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        layers = {'image': small}
+        for title, ids in self.maps(name, len(class_names), size).items():
+            layers[title] = draw_classes(small, ids, class_names, self.palette, 0.6, names=False)
+        return layers
+
+    def maps(self, name: str, num_classes: int, size: Sequence[int]) -> dict[str, np.ndarray]:
+        """Label maps of an image in width and height ``size``; ``num_classes`` is no class."""
+        readers = {'truth': self.label} if self.label else {}
+        found = {}
+        for title, read in {**readers, **self.predictions}.items():
+            ids = class_map(read(name), num_classes)
+            found[title] = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST)
+        return found
+
+
+def find_pictures(results: Mapping[str, Result], folders: Mapping[str, Path]) -> Pictures:
+    """Find images, labels and label maps by the configs in the work directories of results.
+
+    Args:
+        results: Name → result, all of the same images.
+        folders: Name → work directory.
+
+    Raises:
+        InputError: If none of the configs leads to the images.
+    """
+    datasets, reasons = {}, []
+    for name, result in results.items():
+        try:
+            datasets[name] = _find_dataset(result, folders[name])
+        except InputError as error:
+            reasons.append(str(error))
+    if not datasets:
+        raise InputError(f'no images to show: {reasons[0]}')
+    found = {name: _Files(dataset, results[name]) for name, (_, dataset) in datasets.items()}
+    first = next(iter(found.values()))
+    predictions = {}
+    for name, (cfg, _) in datasets.items():
+        if read := found[name].predictions(cfg):
+            predictions[name] = read
+    palette = bright_palette(len(first.result.class_names))
+    return Pictures(first.image, first.label, predictions, palette)
+
+
+def _find_dataset(result: Result, folder: Path) -> tuple[Config, BaseDataset]:
+    """The config in a work directory, and its dataset, which has the images of a result."""
+    reason = f'{folder} has no config'
+    for path in sorted(folder.glob('*.py')):
+        try:
+            cfg = read_config(str(path))
+            init_default_scope(cfg.default_scope)
+            dataset = load_dataset(cfg.test_dataloader.dataset)
+            paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+        except InputError as error:
+            reason = str(error)
+            continue
+        if {*result.images} <= {*image_names(dataset, paths)}:
+            return cfg, dataset
+        reason = f'{path} is of other images'
+    raise InputError(reason)
+
+
+class _Files:
+    """The files of the images of a dataset."""
+
+    def __init__(self, dataset: BaseDataset, result: Result):
+        self.dataset, self.result = dataset, result
+        self.paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+        names = image_names(dataset, self.paths)
+        self.places = {name: place for place, name in enumerate(names)}
+
+    def image(self, name: str) -> np.ndarray:
+        path = self.paths[self.places[name]]
+        return np.ascontiguousarray(mmcv.imread(path)[..., ::-1])
+
+    def label(self, name: str) -> np.ndarray:
+        sample = self.dataset[self.places[name]]['data_samples']
+        return sample.gt_sem_seg.data[0].numpy()
+
+    def predictions(self, cfg: Config) -> Read | None:
+        """What reads the label maps that the run of a config has written; None if they lack."""
+        metrics = (
+            cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+        )
+        for metric in metrics:
+            if folder := metric.get('output_dir'):
+                names = name_outputs(self.paths)
+                files = {
+                    name: Path(folder, f'{names[self.paths[place]]}.png')
+                    for name, place in self.places.items()
+                }
+                if all(files[name].is_file() for name in self.result.images):
+                    shifted = metric.get('out_ids', 'labels') == 'labels'
+                    first = int(shifted and bool(getattr(self.dataset, 'reduce_zero_label', False)))
+                    return lambda name: _read_ids(files[name]) - first
+        return None
+
+
+def _read_ids(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image).astype(np.int64)
+    except UNREADABLE as error:
+        raise InputError(f'label map {path} cannot be read: {error}') from error
+
+
+def draw_contact_sheet(
+    pictures: Pictures, names: Mapping[str, str], class_names: Sequence[str]
+) -> np.ndarray:
+    """Draw images below one another: the image, its truth, and a column per prediction.
+
+    Args:
+        pictures: What is shown.
+        names: Name of an image → what is written above it.
+        class_names: K names.
+
+    Returns:
+        RGB, uint8 ``[H, W, 3]``.
+    """
+    rows = []
+    for name, words in names.items():
+        layers = pictures.layers(name, _WIDTH, class_names)
+        size = layers['image'].shape[1::-1]
+        maps = pictures.maps(name, len(class_names), size)
+        shown = sorted({int(i) for ids in maps.values() for i in np.unique(ids)})
+        shown = [index for index in shown if index < len(class_names)]
+        row = titled(layers)
+        if shown:
+            row = with_legend(row, shown, class_names, pictures.palette)
+        rows += [titled({words: np.full((1, row.shape[1], 3), 255, np.uint8)}), row]
+    return stack(rows)
