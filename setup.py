@@ -66,6 +66,7 @@ setup(
         'web': ['gradio>=6.24,<7'],
         'sam': ['transformers>=4.56'],
         'regions': ['transformers>=4.56', 'torchvision'],
+        'coco': ['pycocotools>=2.0.7'],
     },
     zip_safe=False,
 )

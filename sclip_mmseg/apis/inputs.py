@@ -9,12 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..utils.errors import InputError, join_first
+from ..utils.images import PICTURES
 
-#: What OpenCV reads, and folders are searched for, by suffix.
-PICTURES = {
-    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.bmp', '.dib', '.webp', '.tif', '.tiff'),
-    *('.avif', '.jp2', '.ppm', '.pgm', '.pbm', '.pnm', '.pam', '.ras', '.sr'),
-}
 VIDEOS = {
     *('.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm', '.mpg', '.mpeg', '.gif'),
     *('.wmv', '.flv', '.3gp', '.3g2', '.mts', '.m2ts', '.ogv', '.asf', '.f4v', '.mpe', '.m2v'),

@@ -18,6 +18,8 @@ from ..utils.errors import InputError
 from ..utils.images import UNREADABLE
 from ..utils.shared_memory import share
 from .background import Background
+from .folder.checks import check_problems
+from .folder.dataset import FolderDataset, FolderLabelsLoader
 from .loading import StoredIdsLoader, with_checked_loaders
 from .parts import for_each_part, is_on_disk, parts_of
 from .split import check_split, lists_names
@@ -41,6 +43,8 @@ def load_dataset(cfg: dict) -> BaseDataset:
         return _load_wrapper(cfg)
     if (cfg.get('backend_args') or {}).get('backend', 'local') != 'local' or '://' in root:
         return DATASETS.build(cfg)  # whose files only the backend knows
+    if name == FolderDataset.__name__:
+        return DATASETS.build(cfg)  # which checks its files itself
     hint = (
         'Lay the data out with sclip data prepare (docs/datasets.md), and point SCLIP_DATA_ROOT to '
         'the folder that holds all datasets (or set test_dataloader.dataset.data_root)'
@@ -90,6 +94,7 @@ def check_files(dataset: BaseDataset) -> None:
     Raises:
         InputError: If one does not.
     """
+    check_problems(getattr(dataset, 'problems', ()), 'sclip data check CONFIG lists all')
     if not is_on_disk(dataset):
         return
     for index in range(len(dataset)):
@@ -121,7 +126,7 @@ def check_labels(dataset: BaseDataset, ignored: Collection[int] = ()) -> None:
     """
     classes = dataset.metainfo['classes']
     ignored = ignored or (dataset.ignore_index,)
-    load = StoredIdsLoader(dataset.ignore_index, **_decoding(dataset, LoadAnnotations))
+    load = _label_loader(dataset)
     ids: set[int] = set()
     count = min(len(dataset), _SAMPLED_LABELS)
     first = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
@@ -236,7 +241,8 @@ class CheckedPipeline:
         except InputError:
             raise
         except Exception:
-            _check_readable(self.dataset, image, label)
+            is_folder = isinstance(self.dataset, FolderDataset)  # whose labels say it themselves
+            _check_readable(self.dataset, image, None if is_folder else label)
             raise
         for sample in _samples(results['data_samples']):
             if 'gt_sem_seg' in sample:
@@ -288,6 +294,13 @@ def _decoding(dataset: BaseDataset, loader: type) -> dict[str, Any]:
         if isinstance(step, loader):
             return {key: getattr(step, key) for key in ('imdecode_backend', 'backend_args')}
     return {}
+
+
+def _label_loader(dataset: BaseDataset) -> LoadAnnotations:
+    """What reads a dataset's labels."""
+    own = [step for step in _steps(dataset) if isinstance(step, FolderLabelsLoader)]
+    decoding = _decoding(dataset, LoadAnnotations)
+    return own[0] if own else StoredIdsLoader(dataset.ignore_index, **decoding)
 
 
 def _resizes_labels(dataset: BaseDataset) -> bool:

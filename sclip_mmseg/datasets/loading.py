@@ -7,6 +7,7 @@ not turned; mmseg narrows the ids of labels to 8 bits.
 import copy
 import io
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import mmcv
@@ -78,8 +79,11 @@ class CheckedImageLoader(LoadImageFromFile):
         if orientation == 1 or not (turned or self.reads_again):
             return
         label, size = results['seg_map_path'], tuple(results['img_shape'])
-        with Image.open(io.BytesIO(self._read(label))) as file:
-            fits = turned and orientation >= 5 and file.size == size[::-1] != size
+        drawn = results.get('label_size')  # of a label that is not an image
+        if drawn is None:
+            with Image.open(io.BytesIO(self._read(label))) as file:
+                drawn = file.size
+        fits = turned and orientation >= 5 and tuple(drawn) == size[::-1] != size
         if not fits:
             raise InputError(
                 f'{results["img_path"]} has EXIF orientation {orientation}, by which it is turned '
@@ -148,18 +152,34 @@ def with_checked_loaders(step: Any, ignore_index: int, reads_again: bool = False
         ignore_index: The dataset's.
         reads_again: See :class:`CheckedImageLoader`.
     """
+
+    def replace(step: Any) -> Any:
+        decoding = {key: getattr(step, key, None) for key in ('imdecode_backend', 'backend_args')}
+        if type(step) is LoadAnnotations:
+            return StoredIdsLoader(ignore_index, **decoding)
+        if type(step) is LoadImageFromFile and step.file_client_args is None:
+            keys = ('to_float32', 'color_type', 'ignore_empty')
+            options = {key: getattr(step, key) for key in keys}
+            return CheckedImageLoader(reads_again, **options, **decoding)
+        return step
+
+    return replace_steps(step, replace)
+
+
+def replace_steps(step: Any, replace: Callable[[Any], Any]) -> Any:
+    """A pipeline, or a part of one, with other transforms in place of some.
+
+    Args:
+        step: A transform, a list of them, or what holds such, as ``TestTimeAug`` does. It is left
+            as it is.
+        replace: What stands for a transform that holds no others.
+    """
     if isinstance(step, (list, tuple)):
-        return [with_checked_loaders(each, ignore_index, reads_again) for each in step]
-    decoding = {key: getattr(step, key, None) for key in ('imdecode_backend', 'backend_args')}
-    if type(step) is LoadAnnotations:
-        return StoredIdsLoader(ignore_index, **decoding)
-    if type(step) is LoadImageFromFile and step.file_client_args is None:
-        options = {key: getattr(step, key) for key in ('to_float32', 'color_type', 'ignore_empty')}
-        return CheckedImageLoader(reads_again, **options, **decoding)
+        return [replace_steps(each, replace) for each in step]
     parts = [name for name in ('transforms', 'subroutines') if hasattr(step, name)]
-    if parts:
-        step = copy.copy(step)
-        for name in parts:
-            part = with_checked_loaders(getattr(step, name), ignore_index, reads_again)
-            setattr(step, name, part)
+    if not parts:
+        return replace(step)
+    step = copy.copy(step)
+    for name in parts:
+        setattr(step, name, replace_steps(getattr(step, name), replace))
     return step

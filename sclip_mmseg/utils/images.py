@@ -14,6 +14,11 @@ import mmcv
 import numpy as np
 from PIL import Image
 
+#: What OpenCV reads, and folders are searched for, by suffix.
+PICTURES = {
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.bmp', '.dib', '.webp', '.tif', '.tiff'),
+    *('.avif', '.jp2', '.ppm', '.pgm', '.pbm', '.pnm', '.pam', '.ras', '.sr'),
+}
 #: What Pillow, OpenCV and mmcv raise on a file that is missing, cut off, damaged or not an image.
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, EOFError, AssertionError),

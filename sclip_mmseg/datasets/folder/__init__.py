@@ -1,0 +1,6 @@
+"""Labelled images of one's own, in folders."""
+
+from .checks import find_problems
+from .dataset import FolderDataset
+
+__all__ = ['FolderDataset', 'find_problems']

@@ -1,0 +1,123 @@
+"""What is wrong with labelled images, all of it at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ...utils.errors import InputError, one_line
+from ...utils.images import UNREADABLE, orientation_of
+from ...utils.processes import map_in_processes
+from ..loading import CheckedImageLoader
+from .dataset import FolderDataset, name_unknown
+from .readers import UNKNOWN, LabelReader
+
+_CHUNK = 16
+
+
+@dataclass
+class Inspection:
+    """What was found in labelled images.
+
+    Attributes:
+        problems: A sentence per image without label, label without image, file that cannot be read,
+            size that differs, or label with what is no class.
+        pixels: Number of pixels of each class, int64 ``[K]``.
+        ignored: Number of pixels that do not count.
+    """
+
+    problems: list[str]
+    pixels: np.ndarray
+    ignored: int
+
+
+@dataclass
+class _Pair:
+    problems: list[str]
+    pixels: Counter = field(default_factory=Counter)
+
+
+def find_problems(dataset: FolderDataset, processes: int = 1, desc: str = 'labels') -> Inspection:
+    """Read all labels, and the sizes of all images.
+
+    Args:
+        dataset: Loaded.
+        processes: Number of processes that share the work.
+        desc: What the progress bar says.
+    """
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    inspect = partial(_inspect, dataset.reader)
+    # The bar is gone at the end, and without a terminal there is none.
+    bar = dict(desc=desc, unit='image', leave=False, disable=None)
+    found: list[_Pair] = map_in_processes(inspect, infos, processes, _CHUNK, **bar)
+    total: Counter = sum((pair.pixels for pair in found), Counter())
+    count = len(dataset.metainfo['classes'])
+    pixels = np.array([total[index] for index in range(count)], np.int64)
+    problems = [*dataset.problems, *(each for pair in found for each in pair.problems)]
+    if not problems and not pixels.any():
+        problems = [f'no pixel of {len(infos)} labels has a class: all are ignored']
+    return Inspection(problems, pixels, total[dataset.ignore_index])
+
+
+def check_problems(problems: Sequence[str], remedy: str) -> None:
+    """Refuse a dataset with problems.
+
+    Args:
+        problems: Sentences.
+        remedy: What to do about more than one.
+
+    Raises:
+        InputError: If there are any.
+    """
+    if problems:
+        more = f' (and {len(problems) - 1} more: {remedy})' if problems[1:] else ''
+        raise InputError(f'{problems[0]}{more}')
+
+
+def _inspect(reader: LabelReader, info: Mapping[str, Any]) -> _Pair:
+    """Read a label, and the size of its image."""
+    problems = []
+    try:
+        size = _image_size(info)
+    except InputError as error:
+        size, problems = None, [one_line(error)]
+    try:
+        reading = reader.read(info)
+    except InputError as error:
+        return _Pair([*problems, one_line(error)])
+    height, width = reading.classes.shape
+    if size not in (None, (width, height)):
+        problems.append(
+            f'label {info["seg_map_path"]} is {width}×{height} pixels, its image '
+            f'{info["img_path"]} is {size[0]}×{size[1]}'
+        )
+    if reading.unknown:
+        problems.append(name_unknown(info, reading.unknown))
+    classes, counts = np.unique(reading.classes[reading.classes != UNKNOWN], return_counts=True)
+    return _Pair(problems, Counter(dict(zip(classes.tolist(), counts.tolist()))))
+
+
+def _image_size(info: Mapping[str, Any]) -> tuple[int, int]:
+    """Width and height of an image, as it is read.
+
+    Raises:
+        InputError: If it cannot be read, or is turned on reading and its label is not.
+    """
+    path = info['img_path']
+    try:
+        with open(path, 'rb') as file:
+            turned = orientation_of(file.read()) > 1
+        if turned:  # which the loader knows more of
+            return CheckedImageLoader()(dict(info))['img_shape'][::-1]
+        with Image.open(path) as image:
+            return image.size
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(f'image {path} cannot be read: {error}') from error

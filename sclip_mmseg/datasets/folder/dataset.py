@@ -1,0 +1,319 @@
+"""Labelled images of one's own as a dataset of mmseg."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mmseg.datasets import BaseSegDataset
+from mmseg.datasets.transforms import LoadAnnotations
+from mmseg.registry import DATASETS
+
+from ...utils.errors import InputError
+from ..class_list import LARGEST_ID
+from ..loading import replace_steps
+from ..palette import bright_palette
+from ..query_set import Queries, load_queries
+from ..split import check_split
+from .coco import CocoFile, CocoImage, panoptic_folder, read_coco
+from .color_table import Color, read_color_table
+from .pairing import list_images, pair_files
+from .readers import ColorReader, IdReader, InstanceReader, LabelReader, PanopticReader
+
+_BACKGROUND = 'background'
+Ignored = int | str | Sequence[int | str] | None
+
+
+class FolderLabelsLoader(LoadAnnotations):
+    """mmseg's ``LoadAnnotations`` for labels of any kind that :class:`FolderDataset` reads.
+
+    Args:
+        reader: Reads the labels.
+
+    Raises:
+        InputError: When called, if a label cannot be read or has pixels of no class.
+    """
+
+    def __init__(self, reader: LabelReader):
+        super().__init__()
+        self.reader = reader
+
+    def _load_seg_map(self, results: dict) -> None:
+        reading = self.reader.read(results)
+        if reading.unknown:
+            raise InputError(name_unknown(results, reading.unknown))
+        results['gt_seg_map'] = reading.classes
+        results['seg_fields'].append('gt_seg_map')
+
+
+@DATASETS.register_module()
+class FolderDataset(BaseSegDataset):
+    """Images and labels below folders, for classes of one's own.
+
+    The kind of labels is told by the files: PNG or TIFF of ids with 8 or 16 bits, with or without a
+    palette; RGB masks, with ``colors``; COCO's JSON of instances or panoptic segments as
+    ``ann_file``.
+
+    Args:
+        classes: K classes, see :func:`..query_set.load_queries`. Their ids in label files are those
+            that the list states, else 0 to K - 1. Of COCO files and tables of colours, names count
+            instead: the first or any other synonym of a class; an id is a category's. None for all
+            of a COCO file or a table.
+        background: Whether class 0 is a background before all others, with id 0 (of COCO, what no
+            instance covers; of colours, the one that is called background).
+        colors: File with a table of colours, see :func:`.color_table.read_color_table`.
+        ignored: What does not count: ids of label files, names of colours and categories, or one
+            of these. None for 255, unless it is the id of a class.
+        ignore_index: What becomes of it, as for other datasets of mmseg; None for 255, or 65535
+            where there are more than 255 classes.
+        data_root: Folder before all other paths.
+        data_prefix: ``img_path``, the folder of images; and ``seg_map_path``, that of labels.
+        ann_file: A COCO file; or a text file of names, relative to ``img_path`` and without suffix,
+            to evaluate these alone; empty for all images.
+        img_suffix, seg_map_suffix: How names of files end; empty for any suffix.
+        **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
+
+    Attributes:
+        reader: Reads labels.
+        problems: Sentences on files that do not belong together, after loading.
+
+    Raises:
+        InputError: If classes, colours and labels do not fit, or there are no files.
+    """
+
+    def __init__(
+        self,
+        classes: Queries | None = None,
+        background: bool = False,
+        colors: str | None = None,
+        ignored: Ignored = None,
+        ignore_index: int | None = None,
+        data_root: str | None = None,
+        data_prefix: Mapping[str, str] | None = None,
+        ann_file: str = '',
+        img_suffix: str = '',
+        seg_map_suffix: str = '',
+        metainfo: dict | None = None,
+        **kwargs: Any,
+    ):
+        root, prefix = data_root or '', data_prefix or {}
+        self._json = Path(root, ann_file) if ann_file.lower().endswith('.json') else None
+        self._colors = None if colors is None else read_color_table(Path(colors).expanduser())
+        coco = read_coco(self._json) if self._json else None
+        words, meta = self._name_classes(classes, background, coco)
+        count = len(meta['classes'])
+        if ignore_index is None:
+            ignore_index = 255 if count <= 255 else LARGEST_ID
+        ids = meta['label_ids']
+        items = [ignored] if isinstance(ignored, (int, str)) else list(ignored or ())
+        if coco is not None:
+            stated = ids if ids is None else dict(zip(ids[background:], range(background, count)))
+            drawn = _find_categories(coco, words, stated, items, ignore_index)
+            kind = PanopticReader if coco.panoptic else InstanceReader
+            self.reader: LabelReader = kind(
+                drawn, 0 if background else ignore_index, coco.categories
+            )
+        elif self._colors is not None:
+            self.reader = _color_reader(self._colors, words, items, ignore_index)
+        else:
+            self.reader = _id_reader(ids or range(count), words, ignored, items, ignore_index)
+        self.problems: list[str] = []
+        super().__init__(
+            data_root=data_root,
+            data_prefix=dict(prefix),
+            ann_file=ann_file,
+            img_suffix=img_suffix,
+            seg_map_suffix=seg_map_suffix,
+            metainfo={**meta, **(metainfo or {})},
+            ignore_index=ignore_index,
+            reduce_zero_label=False,
+            **kwargs,
+        )
+        loader = FolderLabelsLoader(self.reader)
+        self.pipeline.transforms = replace_steps(
+            self.pipeline.transforms,
+            lambda step: loader if type(step) is LoadAnnotations else step,
+        )
+
+    def _name_classes(
+        self, classes: Queries | None, background: bool, coco: CocoFile | None
+    ) -> tuple[list[list[str]], dict]:
+        """The words of each class, and the dataset's metainfo."""
+        if classes is None:
+            names = list((coco.categories if coco else self._colors or {}).items())
+            if not names:
+                raise InputError('FolderDataset needs classes=…, such as "cat, kitten; dog"')
+            words = [[pair[1 if coco else 0]] for pair in names]
+            stated = tuple(pair[0] for pair in names) if coco else None
+            if background:
+                words = [each for each in words if each != [_BACKGROUND]]
+        else:
+            query_set = load_queries(classes, warn=False)
+            words, stated = query_set.by_class, query_set.label_ids
+            for number, name in enumerate(query_set.class_names):  # of a shipped list
+                words[number] = [name, *words[number]]
+        if background:
+            words = [[_BACKGROUND], *words]
+            stated = stated and (0, *stated)
+        names = tuple(each[0] for each in words)
+        palette = bright_palette(len(words) - background)
+        palette = [[0, 0, 0], *palette] if background else palette
+        return words, dict(classes=names, palette=palette, label_ids=stated)
+
+    def load_data_list(self) -> list[dict]:
+        """List images with labels, and :attr:`problems` of the others.
+
+        Raises:
+            InputError: If a folder or file does not exist, or there is no pair.
+        """
+        images = self.data_prefix.get('img_path')
+        labels = self.data_prefix.get('seg_map_path')
+        for kind, path in (('images', images), ('labels', labels)):
+            if path and not os.path.isdir(path):
+                raise InputError(f'folder of {kind} {os.path.abspath(path)} does not exist')
+        if not images or not (labels or self._json):
+            raise InputError('FolderDataset needs data_prefix.img_path and seg_map_path')
+        if self._json:
+            infos, self.problems = self._list_coco(read_coco(Path(self.ann_file)), Path(images))
+        else:
+            names = None
+            if self.ann_file:
+                if not os.path.isfile(self.ann_file):
+                    raise InputError(f'file of names {self.ann_file} does not exist')
+                check_split(self.ann_file)
+                with open(self.ann_file, encoding='utf-8') as file:
+                    names = [line.strip() for line in file]
+            suffixes = self.img_suffix, self.seg_map_suffix
+            pairs, self.problems = pair_files(Path(images), Path(labels), names, *suffixes)
+            infos = [dict(img_path=image, seg_map_path=label) for image, label in pairs]
+        if not infos:
+            first = f', such as: {self.problems[0]}' if self.problems else ''
+            raise InputError(f'no image below {images} has a label{first}')
+        fixed = dict(label_map=None, reduce_zero_label=False)
+        return [dict(info, seg_fields=[], **fixed) for info in infos]
+
+    def _list_coco(self, coco: CocoFile, images: Path) -> tuple[list[dict], list[str]]:
+        labels = self.data_prefix.get('seg_map_path')
+        if coco.panoptic and not labels:
+            labels = panoptic_folder(Path(self.ann_file))
+        files = {path for paths in list_images(images).values() for path in paths}
+        by_name: dict[str, list[str]] = {}
+        for path in files:
+            by_name.setdefault(os.path.basename(path), []).append(path)
+        infos, problems, left = [], [], set(files)
+        for image in coco.images:
+            path = _find_image(image, images, files, by_name)
+            left.discard(path)
+            if path is None:
+                problems.append(f'image {image.file_name} of {self.ann_file} is not below {images}')
+                continue
+            label = self.ann_file
+            if coco.panoptic:
+                label = os.path.join(labels, image.label)
+                if not image.label or not os.path.isfile(label):
+                    what = 'has no label' if not image.label else f'has no label: no file {label}'
+                    problems.append(f'image {path} {what}')
+                    continue
+            info = dict(img_path=path, seg_map_path=label, label_size=image.size)
+            infos.append(dict(info, segments=image.segments))
+        problems += [f'image {path} has no label in {self.ann_file}' for path in sorted(left)]
+        return infos, problems
+
+
+def _find_categories(
+    coco: CocoFile,
+    words: Sequence[Sequence[str]],
+    stated: Mapping[int, int] | None,
+    ignored: Sequence[int | str],
+    ignore_index: int,
+) -> dict[int, int]:
+    """Category → class, or the index that is ignored, by ids where these are stated, else by names.
+
+    Raises:
+        InputError: If no category is a class, or one that is to be ignored does not exist.
+    """
+    owners = {name.lower(): index for index, each in reversed([*enumerate(words)]) for name in each}
+    found = {}
+    for category, name in coco.categories.items():
+        index = owners.get(name.lower()) if stated is None else stated.get(category)
+        if index is not None:
+            found[category] = index
+    listed = ', '.join(f'{category}: {name}' for category, name in coco.categories.items())
+    if not found:
+        raise InputError(f'no category of the COCO file is one of the classes: it has {listed}')
+    by_name = {name.lower(): category for category, name in coco.categories.items()}
+    for item in ignored:
+        category = item if item in coco.categories else by_name.get(str(item).lower())
+        if category is not None:
+            found[category] = ignore_index
+        elif item != 255:  # which stands for pixels that nothing covers
+            raise InputError(f'the COCO file has no category {item!r} to ignore: it has {listed}')
+    return found
+
+
+def _color_reader(
+    table: Mapping[str, Color],
+    words: Sequence[Sequence[str]],
+    ignored: Sequence[int | str],
+    ignore_index: int,
+) -> ColorReader:
+    """What reads masks of colours, by the names of a table.
+
+    Raises:
+        InputError: If no name is a class, or one that is to be ignored does not exist.
+    """
+    owners = {name.lower(): index for index, each in reversed([*enumerate(words)]) for name in each}
+    by_name = {name.lower(): color for name, color in table.items()}
+    classes = {color: owners[name] for name, color in by_name.items() if name in owners}
+    listed = ', '.join(table)
+    if not classes:
+        raise InputError(f'no name in the table of colours is one of the classes: it has {listed}')
+    names = [str(item).lower() for item in ignored if item != 255]
+    for name in names:
+        if name not in by_name:
+            raise InputError(f"the table of colours has no '{name}' to ignore: it has {listed}")
+        classes.pop(by_name[name], None)
+    return ColorReader(classes, [by_name[name] for name in names], ignore_index)
+
+
+def _id_reader(
+    ids: Sequence[int],
+    words: Sequence[Sequence[str]],
+    given: Ignored,
+    ignored: Sequence[int | str],
+    ignore_index: int,
+) -> IdReader:
+    """What reads files of ids.
+
+    Raises:
+        InputError: If what is to be ignored is the id of a class, or no id.
+    """
+    if given is None:
+        ignored = {255}.difference(ids)
+    for item in ignored:
+        if not isinstance(item, int):
+            raise InputError(f'ignored={item!r} is not an id: names are for colours and COCO files')
+        if item in ids:
+            name = words[ids.index(item)][0]
+            raise InputError(f"id {item} is to be ignored, but it is that of the class '{name}'")
+    return IdReader(dict(zip(ids, range(len(ids)))), tuple(ignored), ignore_index)
+
+
+def _find_image(
+    image: CocoImage, folder: Path, files: set[str], by_name: Mapping[str, list[str]]
+) -> str | None:
+    """The file of an image of a COCO file: at its path, or the only one of its name."""
+    path = os.path.normpath(os.path.join(folder, image.file_name))
+    if path in files:
+        return path
+    found = by_name.get(PurePosixPath(image.file_name.replace('\\', '/')).name, [])
+    return found[0] if len(found) == 1 else None
+
+
+def name_unknown(info: Mapping[str, Any], unknown: Sequence[str]) -> str:
+    """Say which ids, colours or categories of a label are no class."""
+    label = info['seg_map_path']
+    where = f'{label} ({info["img_path"]})' if 'segments' in info else label
+    return f'label {where} has {", ".join(unknown)} without a class'

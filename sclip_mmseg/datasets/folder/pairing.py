@@ -1,0 +1,139 @@
+"""Which label belongs to which image: they have the same name, but for the suffix."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from ...utils.errors import InputError
+from ...utils.images import PICTURES
+
+#: Of label files, none of which changes values as JPEG does.
+LABELS = frozenset(('.png', '.tif', '.tiff', '.bmp'))
+Files = dict[str, list[str]]
+"""Path below a folder without suffix → the files of this name."""
+
+
+def pair_files(
+    images: Path,
+    labels: Path,
+    names: Sequence[str] | None = None,
+    image_suffix: str = '',
+    label_suffix: str = '',
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Find the label of each image below a folder.
+
+    A label lies in the folder of labels where its image lies in that of images; failing that,
+    anywhere with the name of one image alone. What all labels have behind the names of their
+    images, such as ``_mask``, is no part of the name.
+
+    Args:
+        images, labels: Folders, whose subfolders are searched too. They may be the same, or one in
+            the other; in the same one, labels are PNG or TIFF, and images are not.
+        names: Names below ``images`` without suffix, if only these are asked for.
+        image_suffix, label_suffix: How all names end, such as ``_leftImg8bit.png``; empty for any
+            suffix.
+
+    Returns:
+        Pairs of paths, in the order of names, and a sentence per image without label, label without
+        image, or name that two files have.
+
+    Raises:
+        InputError: If there is no image or no label at all.
+    """
+    same = os.path.realpath(images) == os.path.realpath(labels)
+    skipped = {os.path.realpath(folder) for folder in (images, labels)}
+    found = _list(images, PICTURES - (LABELS if same else set()), image_suffix, skipped)
+    truth = _list(labels, LABELS, label_suffix, skipped)
+    if not found:
+        raise InputError(f'there is no image below {images}: name a folder of pictures')
+    if not truth:
+        hint = ' (of JPEG files the values are not exact)' if _list(labels, PICTURES) else ''
+        raise InputError(f'there is no PNG or TIFF below {labels}: name a folder of labels{hint}')
+    truth = _rename(truth, found)
+    problems = [
+        f'{kind}s {" and ".join(map(repr, paths))} have the same name: remove or rename one'
+        for kind, files in (('image', found), ('label', truth))
+        for name, paths in files.items()
+        if len(paths) > 1 and (names is None or name in names)
+    ]
+    if names is None:
+        problems += [
+            f'image {found[name][0]} has no label' for name in sorted(found - truth.keys())
+        ]
+        problems += [
+            f'label {truth[name][0]} has no image' for name in sorted(truth - found.keys())
+        ]
+    else:
+        for kind, files, folder in (('image', found, images), ('label', truth, labels)):
+            problems += [
+                f'{kind} {name} does not exist below {folder}'
+                for name in names
+                if name not in files
+            ]
+    chosen = sorted(found) if names is None else names
+    pairs = [(found[name][0], truth[name][0]) for name in chosen if name in found and name in truth]
+    return pairs, problems
+
+
+def list_images(folder: Path) -> Files:
+    """The images below a folder, by their paths without suffix."""
+    return _list(folder, PICTURES)
+
+
+def _list(folder: Path, suffixes: set, end: str = '', skipped: set[str] = frozenset()) -> Files:
+    files: Files = {}
+    for path in _walk(str(folder), skipped - {os.path.realpath(folder)}):
+        stem, suffix = os.path.splitext(path)
+        if suffix.lower() not in suffixes or (end and not path.endswith(end)):
+            continue
+        name = path[: -len(end)] if end else stem
+        files.setdefault(os.path.relpath(name, folder).replace(os.sep, '/'), []).append(path)
+    return files
+
+
+def _walk(folder: str, skipped: set[str]) -> Iterator[str]:
+    """Files below a folder in order, without hidden ones and those of some folders."""
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith('.')
+            and not (skipped and os.path.realpath(os.path.join(root, name)) in skipped)
+        )
+        yield from (os.path.join(root, name) for name in sorted(names) if name[0] != '.')
+
+
+def _rename(labels: Files, images: Mapping) -> Files:
+    """Give labels the names of their images where these differ by folder or a common ending."""
+    left = images.keys() - labels.keys()
+    lost = labels.keys() - images.keys()
+    if not left or not lost:
+        return labels
+    new = _match_endings(lost, left) or _match_folders(lost, left)
+    return {new.get(name, name): paths for name, paths in labels.items()}
+
+
+def _match_endings(labels: set, images: set) -> dict[str, str]:
+    """Label → image, if the names of all labels have the same words behind those of images."""
+    some = min(labels)
+    starts = [some[:end] for end in range(1, len(some)) if some[:end] in images]
+    if not starts:
+        return {}
+    ending = some[len(starts[-1]) :]
+    new = {name: name[: -len(ending)] for name in labels if name.endswith(ending)}
+    return new if len(new) == len(labels) and images >= {*new.values()} else {}
+
+
+def _match_folders(labels: set, images: set) -> dict[str, str]:
+    """Label → image of the same name in another folder, where one alone has it."""
+    by_name = [{}, {}]
+    for files, known in zip((labels, images), by_name):
+        for path in files:
+            known.setdefault(PurePosixPath(path).name, []).append(path)
+    return {
+        paths[0]: by_name[1][name][0]
+        for name, paths in by_name[0].items()
+        if len(paths) == len(by_name[1].get(name, ())) == 1
+    }

@@ -1,0 +1,252 @@
+"""Labels of several kinds, read as classes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from ...utils.errors import InputError
+from ...utils.images import UNREADABLE
+from .color_table import Color
+
+UNKNOWN = -1
+_LISTED = 5  # ids or colours of a label in a message
+
+
+@dataclass
+class Reading:
+    """What a label says.
+
+    Attributes:
+        classes: Class of each pixel, int32 ``[H, W]``: 0 to K - 1, the index that is ignored, or
+            -1 for what is no class.
+        unknown: What is no class, in words, such as ``id 7``.
+    """
+
+    classes: np.ndarray
+    unknown: list[str] = field(default_factory=list)
+
+
+class LabelReader(Protocol):
+    """Reads labels of one kind."""
+
+    def read(self, info: Mapping[str, Any]) -> Reading:
+        """Read the label of a sample.
+
+        Args:
+            info: Of the dataset.
+
+        Raises:
+            InputError: If it cannot be read, or is a label of another kind.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class IdReader:
+    """Reads PNG and TIFF files of ids, of 8 or 16 bits, with a palette or without one.
+
+    Attributes:
+        classes: Id → class.
+        ignored: Ids of pixels that do not count.
+        ignore_index: What becomes of them.
+    """
+
+    classes: Mapping[int, int]
+    ignored: Collection[int]
+    ignore_index: int
+
+    def read(self, info: Mapping[str, Any]) -> Reading:
+        """See :class:`LabelReader`."""
+        path = info['seg_map_path']
+        label = read_pixels(path)
+        if label.ndim > 2:
+            colors = _name_colors(label[..., :3].reshape(-1, 3))
+            raise InputError(
+                f'{path} holds colours instead of ids ({colors}): give a table of them, a text '
+                'file with lines as road: 128,64,128, by --colors (colors=FILE)'
+            )
+        if label.dtype.kind not in 'bui':
+            raise InputError(f'{path} holds {label.dtype} values, expected ids, which are integers')
+        return _look_up(label.astype(np.int64), self._table(), 'id {}'.format)
+
+    def _table(self) -> dict[int, int]:
+        return {**dict.fromkeys(self.ignored, self.ignore_index), **self.classes}
+
+
+@dataclass(frozen=True)
+class ColorReader:
+    """Reads masks of colours.
+
+    Attributes:
+        classes: Colour → class.
+        ignored: Colours of pixels that do not count.
+        ignore_index: What becomes of them.
+    """
+
+    classes: Mapping[Color, int]
+    ignored: Collection[Color]
+    ignore_index: int
+
+    def read(self, info: Mapping[str, Any]) -> Reading:
+        """See :class:`LabelReader`."""
+        pixels = read_pixels(info['seg_map_path'], as_colors=True).astype(np.int64)
+        codes = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+        table = {_code(color): self.ignore_index for color in self.ignored}
+        table.update({_code(color): index for color, index in self.classes.items()})
+        name = lambda code: f'colour {code >> 16},{code >> 8 & 255},{code & 255}'  # noqa: E731
+        return _look_up(codes, table, name)
+
+
+@dataclass(frozen=True)
+class InstanceReader:
+    """Draws COCO's instances, later ones of the file over earlier ones.
+
+    Attributes:
+        classes: Category → class, or the index that is ignored.
+        unlabelled: What pixels without an instance are.
+        names: Category → name.
+    """
+
+    classes: Mapping[int, int]
+    unlabelled: int
+    names: Mapping[int, str]
+
+    def read(self, info: Mapping[str, Any]) -> Reading:
+        """See :class:`LabelReader`."""
+        width, height = info['label_size']
+        classes = np.full((height, width), self.unlabelled, np.int32)
+        unknown = {}
+        for category, segmentation in info['segments']:
+            inside = _decode(segmentation, height, width, info)
+            classes[inside] = self.classes.get(category, UNKNOWN)
+            if category not in self.classes:
+                unknown[category] = _name_category(category, self.names)
+        return Reading(classes, list(unknown.values()))
+
+
+@dataclass(frozen=True)
+class PanopticReader:
+    """Reads PNGs of COCO's panoptic segments.
+
+    Attributes:
+        classes, unlabelled, names: See :class:`InstanceReader`.
+    """
+
+    classes: Mapping[int, int]
+    unlabelled: int
+    names: Mapping[int, str]
+
+    def read(self, info: Mapping[str, Any]) -> Reading:
+        """See :class:`LabelReader`."""
+        pixels = read_pixels(info['seg_map_path'], as_colors=True).astype(np.int64)
+        ids = pixels[..., 0] | pixels[..., 1] << 8 | pixels[..., 2] << 16
+        categories = {segment: category for category, segment in info['segments']}
+        table = {segment: self.classes.get(categories[segment], UNKNOWN) for segment in categories}
+
+        def name(segment: int) -> str:
+            if segment not in categories:
+                return f'segment {segment}, which segments_info lacks,'
+            return _name_category(categories[segment], self.names)
+
+        return _look_up(ids, {0: self.unlabelled, **table}, name)
+
+
+def read_pixels(path: str, as_colors: bool = False) -> np.ndarray:
+    """Read what a label file holds.
+
+    Args:
+        path: The file.
+        as_colors: Whether to look its ids up in its palette, and repeat grey ones: RGB.
+
+    Returns:
+        ``[H, W]``, ``[H, W, C]``, or uint8 ``[H, W, 3]`` where colours are asked for.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    try:
+        with Image.open(path) as file:
+            return np.array(file.convert('RGB') if as_colors else file)
+    except UNREADABLE as error:
+        raise InputError(f'label {path} cannot be read: {error}') from error
+
+
+def list_colors(pixels: np.ndarray) -> list[Color]:
+    """The different colours of pixels ``[N, 3]``, most frequent first."""
+    found, counts = np.unique(pixels, axis=0, return_counts=True)
+    return [tuple(color.tolist()) for color in found[np.argsort(-counts, kind='stable')]]
+
+
+def _name_colors(pixels: np.ndarray) -> str:
+    colors = list_colors(pixels)
+    words = '; '.join(','.join(map(str, color)) for color in colors[:20])
+    return words + (f' and {len(colors) - 20} more' if len(colors) > 20 else '')
+
+
+def _code(color: Color) -> int:
+    return color[0] << 16 | color[1] << 8 | color[2]
+
+
+def _look_up(stored: np.ndarray, table: Mapping[int, int], name: Any) -> Reading:
+    """Replace values by those of a table; what it lacks becomes :data:`UNKNOWN`."""
+    if stored.size and 0 <= stored.min() and stored.max() < 1 << 16:
+        found = np.flatnonzero(np.bincount(stored.ravel()))
+        lookup = np.full(stored.max() + 1, UNKNOWN, np.int32)
+        lookup[found] = [table.get(value, UNKNOWN) for value in found.tolist()]
+        classes = lookup[stored]
+    else:
+        found, places = np.unique(stored, return_inverse=True)
+        values = np.array([table.get(value, UNKNOWN) for value in found.tolist()], np.int32)
+        classes = values[places].reshape(stored.shape)
+    unknown = [value for value in found.tolist() if table.get(value, UNKNOWN) == UNKNOWN]
+    words = list(dict.fromkeys(map(name, unknown[:_LISTED])))
+    more = [f'{len(unknown) - _LISTED} more'] if len(unknown) > _LISTED else []
+    return Reading(classes, words + more)
+
+
+def _name_category(category: int, names: Mapping[int, str]) -> str:
+    return (
+        f"category {category} ('{names[category]}')"
+        if category in names
+        else f'category {category}'
+    )
+
+
+def _decode(segmentation: Any, height: int, width: int, info: Mapping[str, Any]) -> np.ndarray:
+    """Pixels of an instance, bool ``[H, W]``.
+
+    Raises:
+        InputError: If it is neither polygons nor run lengths, or pycocotools is missing.
+    """
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise InputError(
+            'labels of COCO need pycocotools: pip install "sclip_mmseg[coco]" (or pycocotools)'
+        ) from error
+    try:
+        if isinstance(segmentation, list):
+            if not segmentation:
+                return np.zeros((height, width), bool)
+            lengths = mask.merge(mask.frPyObjects(segmentation, height, width))
+        elif isinstance(segmentation['counts'], list):
+            lengths = mask.frPyObjects(segmentation, height, width)
+        else:
+            lengths = segmentation
+        inside = mask.decode(lengths).astype(bool)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f'an instance of {info["img_path"]} in {info["seg_map_path"]} is neither polygons nor '
+            f'run lengths ({error})'
+        ) from error
+    if inside.shape != (height, width):
+        raise InputError(
+            f'an instance of {info["img_path"]} in {info["seg_map_path"]} has run lengths of '
+            f'{inside.shape[1]}×{inside.shape[0]} pixels, its image is {width}×{height}'
+        )
+    return inside
