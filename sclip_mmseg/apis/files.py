@@ -111,12 +111,12 @@ def segment_files(
             to segment other pictures than those beside it; or as :func:`.inputs.find_media` and
             :func:`.media.read_picture` do.
     """
-    inputs = [inputs] if isinstance(inputs, (str, Path)) else inputs
-    for path in inputs:
+    given = [inputs] if isinstance(inputs, (str, Path)) else inputs
+    for path in given:
         check_local(path)
-    inputs = [Path(path) for path in inputs]
-    files = find_media(inputs)
-    names = output_names(files, inputs)
+    paths = [Path(path) for path in given]
+    files = find_media(paths)
+    names = output_names(files, paths)
     stems = [Path(out) / name for name in names]
     listed = find_file(classes) if isinstance(classes, (str, Path)) else None
     check_targets([Path(out) / AREAS, *stems], [*files, *([listed] if listed else [])])
@@ -135,7 +135,11 @@ def segment_files(
     usable = [pair for pair in zip(files, stems) if pair[0] not in errors]
     if not usable:
         _raise_errors(errors, files)
-    if is_toy(clip) and not all(map(partial(_is_below, Path(clip).parent), files)):
+    if (
+        clip is not None
+        and is_toy(clip)
+        and not all(map(partial(_is_below, Path(clip).parent), files))
+    ):
         warnings.warn(
             f'{TOY_NOTICE}leave --clip (clip) out, or name another, such as ViT-B/16', stacklevel=2
         )

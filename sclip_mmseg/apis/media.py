@@ -18,7 +18,6 @@ from ..utils.images import EXTRANEOUS, decode_image
 from .inputs import OVERLAY, check_local
 
 _LARGEST_JPEG = 65500  # pixels of a side
-_JPEG = dict(quality=92, subsampling=0)  # whole colours, for names on plates
 
 
 def check_picture(path: str | Path) -> None:
@@ -29,7 +28,7 @@ def check_picture(path: str | Path) -> None:
     """
     _check_file(path, 'picture')
     if count_pixels(path) == math.inf:
-        limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise InputError(
             f'{path} has more than {limit} million pixels: make it smaller, or cut it into parts'
         )
@@ -99,7 +98,8 @@ def write_overlay(stem: Path, image: np.ndarray) -> Path:
     """
     suffix = '.jpg' if max(image.shape) <= _LARGEST_JPEG else '.png'
     path = Path(f'{stem}{OVERLAY}{suffix}')
-    Image.fromarray(image).save(path, **_JPEG if suffix == '.jpg' else {})
+    # Whole colours, for names on plates; a PNG has no such choice.
+    Image.fromarray(image).save(path, quality=92, subsampling=0)
     return path
 
 

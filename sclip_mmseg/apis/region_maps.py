@@ -1,6 +1,5 @@
 """Region maps as files: what ``tools/make_region_masks.py`` does."""
 
-import io
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..regions import ARRAY, RegionFiles
+from ..utils.arrays import pack_arrays
 from ..utils.errors import InputError
 from ..utils.files import make_folder, write_atomically
 from ..utils.images import UNREADABLE
@@ -60,9 +60,7 @@ def _make(files: RegionFiles, generator: Generator, image: Path) -> bool | str:
         ids = generator(read_picture(image)[..., ::-1].copy())
     except InputError as error:
         return str(error)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{ARRAY: ids})
-    write_atomically(target, buffer.getvalue())
+    write_atomically(target, pack_arrays({ARRAY: ids}))
     return True
 
 

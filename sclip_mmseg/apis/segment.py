@@ -12,6 +12,7 @@ from mmengine.device import get_device
 from mmengine.runner import load_checkpoint
 from mmseg.registry import MODELS
 from PIL import Image
+from torch import Tensor
 
 from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
@@ -195,8 +196,9 @@ def segment_array(
             'this segmentor has no use for regions: leave them out, or build it with '
             "regions='felzenszwalb'"
         )
+    known: np.ndarray | Tensor | None = regions
     if regions is None and isinstance(model.regions, GeneratedRegions):
-        regions = model.regions.make(image, image.shape[:2])
+        known = model.regions.make(image, image.shape[:2])
     steps = [step for step in model.cfg.test_pipeline if step['type'] != 'LoadAnnotations']
     for step in steps:
         if (
@@ -207,7 +209,7 @@ def segment_array(
             raise InputError(f'{name} is too thin to be resized: {height}×{width} pixels')
     steps[0] = dict(steps[0], type='LoadImageFromNDArray')
     data = pseudo_collate([Compose(steps)(dict(img=image))])
-    data['data_samples'][0].set_metainfo(dict(img_path=path, regions=regions, pixels=image))
+    data['data_samples'][0].set_metainfo(dict(img_path=path, regions=known, pixels=image))
     try:
         with torch.no_grad():
             [result] = model.test_step(data)

@@ -1,6 +1,7 @@
 """What a segmentor asks of an image encoder."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -85,18 +86,11 @@ class MissingEncoder(ImageEncoder):
         super().__init__()
         self.error = error
 
-    @property
-    def patch_size(self) -> int:  # type: ignore[override]
-        """Raise the error."""
-        raise self.error
-
-    def forward(self, view: View, text: Classify) -> Tensor:
-        """Raise the error."""
-        raise self.error
-
-    def features(self, view: View, text: Classify) -> Tensor:
-        """Raise the error."""
-        raise self.error
+    def __getattr__(self, name: str) -> Any:
+        """Raise the error where an attribute of all encoders is asked for."""
+        if name in ImageEncoder.__annotations__:
+            raise self.error
+        return super().__getattr__(name)
 
     def matrices(self) -> Iterator[nn.Parameter]:
         """Give none."""

@@ -53,7 +53,7 @@ class FileImage:
         """
         flip = self.flip if flip is None else tuple(flip)
         if (part, flip) not in self._seen:
-            pixels = to_multiples(np.flip(self.pixels(), [axis - 1 for axis in flip]).copy())
+            pixels = to_multiples(np.flip(self.pixels(), tuple(axis - 1 for axis in flip)).copy())
             middle = pixels.shape[1] // 2
             columns = dict(left=slice(0, middle), right=slice(middle, None)).get(part, slice(None))
             self._seen[part, flip] = sam.encode(np.ascontiguousarray(pixels[:, columns]))

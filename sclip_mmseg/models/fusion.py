@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..utils.cache import cached_tensors
+from ..utils.torch_types import height_width
 from .view import View
 from .window_cfg import WindowCfg
 from .windows import Margins, Size, Window, pad_margins, window_grid, window_spans
@@ -113,7 +114,7 @@ class WindowMaps:
     cells: Tensor
     axes: tuple[WindowAxis, WindowAxis]
 
-    def fuse(self, size: Size | None = None, flip: Sequence[bool] = (False, False)):
+    def fuse(self, size: Size | None = None, flip: Sequence[bool] = (False, False)) -> 'FusedMap':
         """Resize, average and resize again, when the result is read.
 
         Args:
@@ -123,9 +124,9 @@ class WindowMaps:
         Returns:
             A :class:`FusedMap`.
         """
-        size = size or tuple(axis.side - sum(axis.margins) for axis in self.axes)
-        device = self.cells.device
-        rows, columns = (axis_weights(*each, device) for each in zip(self.axes, size, flip))
+        height, width = size or (axis.side - sum(axis.margins) for axis in self.axes)
+        asked, device = zip(self.axes, (height, width), flip), self.cells.device
+        rows, columns = (axis_weights(*each, device) for each in asked)
         return FusedMap(self.cells, rows, columns)
 
 
@@ -158,22 +159,22 @@ class CutImage:
         """A window."""
         return self.view.cut(self.windows[number])
 
-    def arrange(self, parts: Sequence[Tensor]) -> WindowMaps:
+    def arrange(self, parts: list[Tensor]) -> WindowMaps:
         """Lay the maps ``[h', w', Q]`` of the windows out as they lie in the image."""
-        size = self.view.images.shape[-2:]
+        size = height_width(self.view.images)
         given = size, self.crop_size, self.stride, parts[0].shape, self.margins
-        axes = tuple(map(WindowAxis, *given))
-        across = len(window_spans(*axes[1][:3]))
-        rows = [torch.cat(parts[i : i + across], 1) for i in range(0, len(parts), across)]
-        return WindowMaps(torch.cat(rows), axes)
+        down, across = map(WindowAxis, *given)
+        count = len(window_spans(*across[:3]))
+        rows = [torch.cat(parts[i : i + count], 1) for i in range(0, len(parts), count)]
+        return WindowMaps(torch.cat(rows), (down, across))
 
 
 def cut_windows(view: View, windows: WindowCfg) -> CutImage:
     """Pad an image where that is asked for, and find its windows."""
-    size = tuple(view.images.shape[-2:])
+    size = height_width(view.images)
     margins = pad_margins(size, windows.sizes(size)[0], windows.pad_multiple)
     view = view.pad(margins)
-    size = tuple(view.images.shape[-2:])
+    size = height_width(view.images)
     crop_size, stride = windows.sizes(size)
     return CutImage(view, crop_size, stride, margins, window_grid(size, crop_size, stride))
 
@@ -231,7 +232,7 @@ class DenseMap:
     @property
     def size(self) -> Size:
         """Height and width in pixels."""
-        return tuple(self.values.shape[1:])
+        return height_width(self.values)
 
     def tiles(self) -> Iterator[Tile]:
         """Rows, columns and values ``[h, w, Q]`` of pieces that cover the map."""
@@ -279,7 +280,7 @@ def encode_windows(
 
 def resize_maps(coarse: Tensor, size: Size) -> Tensor:
     """Resize ``[B, Q, h, w]`` bilinearly to ``[B, Q, *size]``, in memory as ``[B, H, W, Q]``."""
-    axes = tuple(WindowAxis(side, side, side, cells) for side, cells in zip(size, coarse.shape[2:]))
+    down, across = map(WindowAxis, size, size, size, coarse.shape[2:])
     cells = coarse.permute(2, 3, 0, 1).flatten(2)  # all images' queries side by side
-    fused = WindowMaps(cells, axes).fuse().whole()
+    fused = WindowMaps(cells, (down, across)).fuse().whole()
     return fused.unflatten(0, coarse.shape[:2])

@@ -12,6 +12,7 @@ from ..regions import Decided
 from ..registry import POSTPROCESSORS
 from ..towers.sam import LOW, PATCH, SIDE, SamImage, SamTower, resized
 from ..utils.errors import InputError
+from ..utils.torch_types import height_width
 
 
 class Prompts(NamedTuple):
@@ -73,20 +74,20 @@ class SAMRefinement(nn.Module):
         Returns:
             int64 ``[H, W]``.
         """
-        size = tuple(labels.shape)
-        half = tuple(max(side // 2, 1) for side in size)
+        size = height, width = height_width(labels)
+        half = max(height // 2, 1), max(width // 2, 1)
         scores = decided.scores
         small = F.interpolate(scores[None], half, mode='bilinear', align_corners=False)[0]
         coarse = F.interpolate(labels[None, None].float(), half, mode='nearest')[0, 0].long()
         if self.coarse_thresh > 0:
             coarse = coarse.masked_fill(small.amax(0) < self.coarse_thresh, -1)
-        coarse, image = coarse.cpu().numpy(), None
+        coarse_labels, image = coarse.cpu().numpy(), None
         best = torch.zeros(size, device=labels.device)
         redrawn = labels.clone()
         for number in range(len(scores)):
             if small[number].max() < self.coarse_thresh:
                 continue
-            prompts = self._prompts(coarse == number, small[number])
+            prompts = self._prompts(coarse_labels == number, small[number])
             if prompts is None:
                 continue
             image = image or decided.file.of(decided.sam, 'whole', ())
@@ -112,8 +113,11 @@ class SAMRefinement(nn.Module):
             points.append((columns.start + x, rows.start + y))
         if not boxes:
             return None
-        make = dict(dtype=torch.float32, device=scores.device)
-        return Prompts(torch.tensor(boxes, **make), torch.tensor(points, **make))
+        found_boxes, found_points = (
+            torch.tensor(values, dtype=torch.float32, device=scores.device)
+            for values in (boxes, points)
+        )
+        return Prompts(found_boxes, found_points)
 
     def _draw(
         self,
@@ -127,7 +131,7 @@ class SAMRefinement(nn.Module):
 
         None if SAM is sure of none.
         """
-        points, boxes = to_sam(prompts, scores.shape)
+        points, boxes = to_sam(prompts, height_width(scores))
         logits, quality = sam.masks(image, points, boxes, self.mask_prompt(scores, size))
         accepted = logits[quality > self.iou_thresh]
         if not len(accepted):

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..utils.errors import InputError
+from .text_head import CLIPTextHead
 
 EMBEDDINGS = 'text_head.embeddings'
 
 
-def describe_weights(text_head: nn.Module) -> dict[str, Any]:
+def describe_weights(text_head: CLIPTextHead) -> dict[str, Any]:
     """What is saved beside weights, as the metadata of a state dict."""
     return dict(queries=text_head.query_set.by_class, text_tower=text_head.source)
 
@@ -51,7 +52,7 @@ def _part(name: str) -> str:
 
 
 def adapt_embeddings(
-    found: dict[str, Tensor], text_head: nn.Module, metadata: Mapping[str, Any], source: str
+    found: dict[str, Tensor], text_head: CLIPTextHead, metadata: Mapping[str, Any], source: str
 ) -> None:
     """Let saved weights serve other classes, as far as their embeddings are known.
 

@@ -12,7 +12,7 @@ from mmseg.models import BaseSegmentor
 from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.structures import SegDataSample
 from mmseg.utils import get_classes, get_palette
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import NO_CHECKPOINT, checkpoint_key, is_saved_model
 from ..datasets import voc_palette
@@ -21,16 +21,19 @@ from ..regions import Decided, build_regions, check_regions, resize_nearest
 from ..registry import POSTPROCESSORS, REFINERS, in_scope, type_name
 from ..utils.errors import InputError, NotFetched
 from ..utils.precision import check_matmul_precision, own_precision
+from ..utils.torch_types import height_width
 from .decision import DecisionRule, find_background, segment, segment_variants
-from .encoder import MissingEncoder
+from .encoder import ImageEncoder, MissingEncoder
 from .file_image import FileImage
 from .fusion import DenseMap, QueryMap, WindowMaps, cut_windows, encode_windows
 from .image_encoder import build_encoder
 from .picture import Picture
 from .saved_weights import adapt_embeddings, check_weights, describe_weights
 from .test_cfg import read_test_cfg
+from .text_head import CLIPTextHead
 from .texts import read_texts
 from .view import View
+from .window_cfg import WindowCfg
 from .windows import Size
 
 
@@ -60,6 +63,14 @@ class CLIPSegmentor(BaseSegmentor):
         InputError: If a value or a file cannot be used. Values are checked before weights are read.
     """
 
+    windows: WindowCfg
+    rule: DecisionRule
+    seg_logits: bool
+    image_encoder: ImageEncoder
+    text_head: CLIPTextHead
+    class_ids: Tensor
+    num_classes: int
+
     @in_scope()
     @own_precision()
     def __init__(
@@ -88,7 +99,7 @@ class CLIPSegmentor(BaseSegmentor):
         try:
             self._read_weights(image_encoder, share)
         except NotFetched as error:
-            self.image_encoder, self.text_head = MissingEncoder(error), nn.Identity()
+            self.image_encoder = MissingEncoder(error)
         self._name_classes()
         class_ids = torch.tensor(self.query_set.class_ids)
         if image_encoder.get('background') is not None:  # the map's first channel
@@ -99,6 +110,8 @@ class CLIPSegmentor(BaseSegmentor):
     def _read_weights(self, encoder_cfg: dict, share: 'CLIPSegmentor | None' = None) -> None:
         """Build the image encoder and the text head, and see that all parts fit."""
         self.encoder_cfg = encoder_cfg
+        if share is not None:
+            share.require_weights()
         shared = (share.encoder_cfg, share.image_encoder) if share else None
         self.image_encoder = build_encoder(encoder_cfg, shared)
         self._check_regions()
@@ -267,8 +280,8 @@ class CLIPSegmentor(BaseSegmentor):
         if expected is None:
             return
         given = [getattr(self.data_preprocessor, key, None) for key in ('mean', 'std')]
-        for values, wanted in zip(given, expected):
-            wanted = 255 * torch.tensor(wanted)
+        for values, each in zip(given, expected):
+            wanted = 255 * torch.tensor(each)
             if values is None or not torch.allclose(values.flatten(), wanted, atol=0.01):
                 mean, std = ([round(255 * value, 3) for value in part] for part in expected)
                 raise InputError(
@@ -280,6 +293,7 @@ class CLIPSegmentor(BaseSegmentor):
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
         """Patch features ``[B, h, w, D]`` of normalised images ``[B, 3, H, W]``."""
+        self.require_weights()
         return self.image_encoder.features(View(inputs), self.text_head)
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict] | None = None) -> Tensor:
@@ -293,6 +307,7 @@ class CLIPSegmentor(BaseSegmentor):
 
     def _encode(self, view: View) -> Tensor:
         """Query maps ``[B, Q, h, w]`` of windows: all that differs between systems."""
+        self.require_weights()
         return self.image_encoder(view, self.text_head)
 
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict:
@@ -416,7 +431,9 @@ class CLIPSegmentor(BaseSegmentor):
         if self.postprocess is None:
             return classes
         sam = self.image_encoder.sam if self._corrects_by('sam') else None
-        return self.postprocess(classes, Decided(image.regions, scores, image.file, sam))
+        known = dict(regions=image.regions, scores=scores, file=image.file, sam=sam)
+        known = {name: value for name, value in known.items() if value is not None}
+        return self.postprocess(classes, Decided(**known))
 
     def _load_regions(self, like: Tensor, sample: SegDataSample) -> Tensor | None:
         """Ids of an image's regions at its original size, int64 ``[H, W]``; None for none."""
@@ -481,13 +498,13 @@ class ImageInput:
         """The image as one window, its regions resized and mirrored as it was."""
         if self.regions is None:
             return View(self.pixels[None])
-        regions = resize_nearest(self.regions, self.pixels.shape[-2:])
+        regions = resize_nearest(self.regions, height_width(self.pixels))
         return View(self.pixels[None], regions.flip(_flipped_axes(self.sample))[None])
 
 
 def build_text_head(
-    image_encoder: dict, text_head: dict, share: nn.Module | None = None
-) -> nn.Module:
+    image_encoder: dict, text_head: dict, share: CLIPTextHead | None = None
+) -> CLIPTextHead:
     """Build a segmentor's text head, whose checkpoint is by default the image encoder's.
 
     Args:

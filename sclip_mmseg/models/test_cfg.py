@@ -10,7 +10,7 @@ from .decision import DecisionRule, build_rule, decision_keys
 from .window_cfg import WindowCfg
 
 
-class TestCfg(NamedTuple):
+class SegmentationCfg(NamedTuple):
     """The values of ``model.test_cfg``.
 
     Attributes:
@@ -21,14 +21,12 @@ class TestCfg(NamedTuple):
             32 GB.
     """
 
-    __test__ = False  # pytest would take the name for a test's
-
     windows: WindowCfg
     rule: DecisionRule
     seg_logits: bool
 
 
-def read_test_cfg(test_cfg: Mapping[str, Any] | None) -> TestCfg:
+def read_test_cfg(test_cfg: Mapping[str, Any] | None) -> SegmentationCfg:
     """Read a config's ``model.test_cfg``.
 
     Args:
@@ -49,5 +47,4 @@ def read_test_cfg(test_cfg: Mapping[str, Any] | None) -> TestCfg:
     seg_logits = rest.pop('seg_logits', True)
     if not isinstance(seg_logits, bool):
         raise InputError(f'test_cfg.seg_logits={seg_logits!r} must be True or False')
-    # mypy takes `__test__` for a field.
-    return TestCfg(windows, build_rule(rest), seg_logits)  # type: ignore[call-arg]
+    return SegmentationCfg(windows, build_rule(rest), seg_logits)

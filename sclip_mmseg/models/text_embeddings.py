@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..datasets import QuerySet
-from ..towers import TextTower
+from ..towers import TextEncoder
 from ..utils.arrays import read_arrays
 from ..utils.errors import InputError
 from ..utils.file_kinds import kind_of_place
@@ -58,7 +58,7 @@ def tokenize(prompts: Sequence[str], context_length: int, cut: bool = False) -> 
 
 
 @torch.no_grad()
-def encode_prompts(tower: TextTower, prompts: Sequence[str], cut: bool = False) -> Tensor:
+def encode_prompts(tower: TextEncoder, prompts: Sequence[str], cut: bool = False) -> Tensor:
     """Embed prompts in batches of similar length.
 
     Returns:
@@ -66,7 +66,7 @@ def encode_prompts(tower: TextTower, prompts: Sequence[str], cut: bool = False) 
     """
     tokens = tokenize(prompts, tower.context_length, cut)
     order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
-    device = tower.positions.device
+    device = next(tower.parameters()).device
     embeddings = torch.empty(len(tokens), tower.output_dim, device=device)
     for start in range(0, len(order), _BATCH):
         chosen = order[start : start + _BATCH]
@@ -77,7 +77,7 @@ def encode_prompts(tower: TextTower, prompts: Sequence[str], cut: bool = False) 
 
 
 def encode_queries(
-    tower: TextTower,
+    tower: TextEncoder,
     queries: Sequence[str],
     templates: Sequence[str],
     normalize_prompts: bool = True,
@@ -112,7 +112,7 @@ def encode_queries(
 
 def cached_embeddings(
     path: Path,
-    load_tower: Callable[[], nn.Module],
+    load_tower: Callable[[], TextEncoder],
     queries: Sequence[str],
     templates: Sequence[str],
     normalize_prompts: bool = True,
@@ -153,7 +153,8 @@ def cached_embeddings(
         return embeddings
 
     texts = list(queries), list(templates), normalize_prompts
-    own = {query: list(sentences[query]) for query in queries if query in (sentences or {})}
+    known = sentences or {}
+    own = {query: list(known[query]) for query in queries if query in known}
     options = dict(options, sentences=own) if own else options
     content = [_CACHE_VERSION, sha256_of(path), *texts, options]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -208,7 +209,7 @@ def _are_units(embeddings: Tensor) -> Tensor:
     return (embeddings.norm(dim=-1) - 1).abs() < 1e-3
 
 
-def _check_rows(embeddings: Tensor, queries: Sequence[str], path: Path) -> None:
+def _check_rows(embeddings: Tensor, queries: Sequence[str], path: str | Path) -> None:
     for query, good in zip(queries, _are_units(embeddings).tolist()):
         if not good:
             raise InputError(
@@ -233,7 +234,7 @@ def save_embeddings(path: Path, query_set: QuerySet, embeddings: Tensor) -> None
     write_atomically(Path(path), content.getvalue())
 
 
-def read_embeddings(path: Path) -> tuple[QuerySet, Tensor]:
+def read_embeddings(path: str | Path) -> tuple[QuerySet, Tensor]:
     """Read what :func:`save_embeddings` wrote.
 
     Returns:

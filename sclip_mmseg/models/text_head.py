@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..datasets.query_set import Queries
-from ..towers import load_text_tower, resolve_clip, text_options
+from ..towers import TextEncoder, load_text_tower, resolve_clip, text_options
 from ..utils.errors import InputError
 from ..utils.files import sha256_of
 from .text_embeddings import cached_embeddings
@@ -45,6 +45,8 @@ class CLIPTextHead(nn.Module):
 
     #: Arguments that the segmentor takes from the image encoder's config, where they are not given.
     shared_keys: Sequence[str] = ('clip', 'quick_gelu', 'round_weights')
+    embeddings: Tensor
+    class_ids: Tensor
 
     def __init__(
         self,
@@ -69,7 +71,6 @@ class CLIPTextHead(nn.Module):
         #: Tells text towers apart, where the embeddings are of one.
         self.source: str | None = None
         self._source: tuple | None = None  # of the embeddings, where they were not given
-        self.embeddings: Tensor
         if texts.embeddings is not None:
             print_log(f'Class names and embeddings are those of {embeddings}', 'current')
             self.register_buffer('embeddings', texts.embeddings)
@@ -122,17 +123,20 @@ class CLIPTextHead(nn.Module):
         Raises:
             InputError: If there is none.
         """
-        if self.clip is None:
-            raise InputError('text_head needs clip=… (a CLIP by name or path) to encode queries')
-        return resolve_clip(self.clip)
+        return resolve_clip(self._named())
 
-    def load_tower(self) -> nn.Module:
+    def load_tower(self) -> TextEncoder:
         """The text tower, see :class:`..towers.TextTower`.
 
         Raises:
             InputError: If the checkpoint cannot be used or has no text tower.
         """
-        return load_text_tower(self.clip, self.quick_gelu, self.round_weights)
+        return load_text_tower(self._named(), self.quick_gelu, self.round_weights)
+
+    def _named(self) -> str:
+        if self.clip is None:
+            raise InputError('text_head needs clip=… (a CLIP by name or path) to encode queries')
+        return self.clip
 
     def forward(self, features: Tensor) -> Tensor:
         """Compare patches with queries.

@@ -47,8 +47,8 @@ class View:
     @staticmethod
     def join(views: 'Sequence[View]') -> 'View':
         """Put equally large views into one batch."""
-        regions = [view.regions for view in views]
+        regions = [view.regions for view in views if view.regions is not None]
         return View(
             torch.cat([view.images for view in views]),
-            None if None in regions else torch.cat(regions),
+            torch.cat(regions) if len(regions) == len(views) else None,
         )

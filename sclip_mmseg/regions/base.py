@@ -1,7 +1,7 @@
 """What the generators share, and what a correction of labels gets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,10 @@ from ..utils.errors import InputError
 from ..utils.spelling import nearest
 
 
-@dataclass
-class Decided:
+class Decided(SimpleNamespace):
     """What is known of an image when its labels are corrected.
 
-    A correction says by ``needs_regions``, ``needs_scores`` and ``needs_sam`` what must be there.
+    It has what the correction says it needs by ``needs_regions``, ``needs_scores``, ``needs_sam``.
 
     Attributes:
         regions: Ids of its regions, int64 ``[H, W]``.
@@ -25,10 +24,10 @@ class Decided:
         sam: Segment Anything, a ``SamTower``.
     """
 
-    regions: Tensor | None = None
-    scores: Tensor | None = None
-    file: Any = None
-    sam: Any = None
+    regions: Tensor
+    scores: Tensor
+    file: Any
+    sam: Any
 
 
 def find_generator(name: str | dict) -> dict:

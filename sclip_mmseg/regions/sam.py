@@ -85,7 +85,8 @@ def _load(checkpoint: str, multimask: bool, device: str):
         ) from error
 
     class Pipeline(MaskGenerationPipeline):
-        def _forward(self, model_inputs, *args, **kwargs):
+        # The mask generation of transformers overrides its own base's in the same way.
+        def _forward(self, model_inputs, *args, **kwargs):  # type: ignore[override]
             model_inputs['multimask_output'] = multimask
             return super()._forward(model_inputs, *args, **kwargs)
 

@@ -11,7 +11,7 @@ from .layouts import DINO, Layout, build_image_tower, build_text_tower
 from .positions import Resampling, Rotary
 from .repository import find_weights
 from .tensor_files import read_tensors
-from .text import TextTower
+from .text import TextEncoder, TextTower
 from .tokens import BlockTokens, Grid, Tokens
 from .vit import Block, VisionTransformer, attention_logits
 
@@ -23,6 +23,7 @@ __all__ = [
     'Layout',
     'Resampling',
     'Rotary',
+    'TextEncoder',
     'TextTower',
     'Tokens',
     'VisionTransformer',

@@ -212,7 +212,7 @@ def image_options(
 
 
 def text_options(
-    clip: str, quick_gelu: bool | None = None, round_weights: bool | None = None
+    clip: str | None, quick_gelu: bool | None = None, round_weights: bool | None = None
 ) -> dict[str, Any]:
     """The same of a text tower, see :func:`image_options`."""
     repository = clip_repository(clip, quick_gelu)
@@ -223,7 +223,7 @@ def text_options(
 
 
 def _options(
-    clip: str,
+    clip: str | None,
     repository: Repository | None,
     stated: Mapping[str, Any],
     quick_gelu: bool | None,

@@ -7,7 +7,19 @@ from ..utils.torch_types import module_list
 from .vit import Block, LayerNorm
 
 
-class TextTower(nn.Module):
+class TextEncoder(nn.Module):
+    """Embeds tokenised prompts, int64 ``[B, L]`` → ``[B, D]``.
+
+    Attributes:
+        context_length: Largest number of tokens of a prompt.
+        output_dim: D.
+    """
+
+    context_length: int
+    output_dim: int
+
+
+class TextTower(TextEncoder):
     """Embeds prompts of any length up to the checkpoint's context length.
 
     Under the causal mask, tokens behind the end-of-text token change nothing before it, so prompts
@@ -37,7 +49,7 @@ class TextTower(nn.Module):
         eps: float = 1e-5,
     ):
         super().__init__()
-        self.output_dim = output_dim or width
+        self.context_length, self.output_dim = context_length, output_dim or width
         # Not initialised: drawing it on the meta device would import torch's compiler, a second.
         self.token_embedding = nn.Embedding.from_pretrained(torch.empty(vocab_size, width))
         self.positions = nn.Parameter(torch.empty(context_length, width))
@@ -46,11 +58,6 @@ class TextTower(nn.Module):
         )
         self.norm = LayerNorm(width, eps)
         self.proj = nn.Parameter(torch.empty(width, output_dim)) if output_dim else None
-
-    @property
-    def context_length(self) -> int:
-        """Largest number of tokens of a prompt."""
-        return len(self.positions)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Encode tokenised prompts.

@@ -2,8 +2,9 @@
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,13 @@ def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, np.nda
         raise
     except DAMAGED as error:
         raise InputError(f'{what} cannot be read as an .npz file ({error})') from error
+
+
+def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of a compressed ``.npz`` file of arrays."""
+    content, members = io.BytesIO(), dict[str, Any](arrays)
+    np.savez_compressed(content, **members)
+    return content.getvalue()
 
 
 def _read(data: bytes) -> np.ndarray:

@@ -121,7 +121,7 @@ def orientation_of(content: bytes) -> int:
     return value if value in range(2, 9) else 1
 
 
-def decode_image(content: bytes) -> tuple[np.ndarray, str]:
+def decode_image(content: bytes) -> tuple[np.ndarray | None, str]:
     """Decode an image as mmcv does by default: turned upright, BGR, uint8 ``[H, W, 3]``.
 
     Args:

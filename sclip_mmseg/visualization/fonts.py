@@ -43,8 +43,8 @@ def draw_text(
     Warns:
         UserWarning: Once for each text that no font has all characters of.
     """
-    pen, (x, y) = ImageDraw.Draw(sheet), position
-    baseline = y + _font(_OWN, size).getmetrics()[0]
+    pen, x = ImageDraw.Draw(sheet), float(position[0])
+    baseline = position[1] + _font(_OWN, size).getmetrics()[0]
     for path, part in _runs(text):
         font = _font(path, size)
         pen.text((x, baseline), part, fill=color, font=font, anchor='ls')

@@ -54,7 +54,7 @@ class OverlayVisualizer(SegLocalVisualizer):
             step: Step under which the backends keep it.
             with_labels: Write the names of the classes where they are.
         """
-        image_path = None if data_sample is None else data_sample.get('img_path')
+        image_path = '' if data_sample is None else data_sample.get('img_path', '')
         if image_path in self.output_names:
             base = osp.basename(image_path)
             name = name.removesuffix(base) + self.output_names[image_path] + osp.splitext(base)[1]

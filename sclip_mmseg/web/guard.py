@@ -36,10 +36,10 @@ class Listeners:
     """Who waits for answers: the sessions whose streams of events are open."""
 
     def __init__(self):
-        self._open: Counter = Counter()
+        self._open: Counter[str] = Counter()
 
-    def __contains__(self, session: str) -> bool:
-        return self._open[session] > 0
+    def __contains__(self, session: object) -> bool:
+        return session in self._open
 
     def enter(self, session: str) -> None:
         """A stream of a session was opened."""
@@ -99,9 +99,11 @@ class Guard:
     @contextmanager
     def _noted(self, scope: Scope) -> Iterator[None]:
         """Note who listens while a request is answered."""
-        session = None
-        if scope['path'] == _STREAM:
-            session = QueryParams(scope['query_string']).get('session_hash')
+        query = scope['query_string'] if scope['path'] == _STREAM else b''
+        session = QueryParams(query).get('session_hash')
+        if session is None:
+            yield
+            return
         self.listeners.enter(session)
         try:
             yield
@@ -151,7 +153,9 @@ class Guard:
             return False
         url = value.get('url')
         parts = split(url) if isinstance(url, str) else None
-        own_url = bool(parts) and parts.scheme in ('', 'http', 'https') and parts.netloc in own
+        own_url = (
+            parts is not None and parts.scheme in ('', 'http', 'https') and parts.netloc in own
+        )
         return url is None or own_url
 
 

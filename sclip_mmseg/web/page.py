@@ -87,7 +87,8 @@ def build_page(session: Session, folder: Path, listeners: Container[str]):
                     elem_id='picture',
                 )
                 # The file as it is, readable or not: the session reads it, and says what is wrong.
-                picture.preprocess = lambda payload: payload and payload.path
+                # Gradio knows no component that does so.
+                picture.preprocess = lambda payload: payload and payload.path  # type: ignore
                 examples = gr.Dataset(
                     label='Examples',
                     components=['image'],

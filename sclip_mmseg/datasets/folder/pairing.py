@@ -128,7 +128,7 @@ def _match_endings(labels: set, images: set) -> dict[str, str]:
 
 def _match_folders(labels: set, images: set) -> dict[str, str]:
     """Label → image of the same name in another folder, where one alone has it."""
-    by_name = [{}, {}]
+    by_name: list[dict[str, list[str]]] = [{}, {}]
     for files, known in zip((labels, images), by_name):
         for path in files:
             known.setdefault(PurePosixPath(path).name, []).append(path)

@@ -25,12 +25,16 @@ class AreaRule(DecisionStep):
     """
 
     order: ClassVar[int] = 1
-    needs_map: ClassVar[bool] = True
 
     value: float
 
     def __post_init__(self):
         check_number('area_thd', self.value, share=True)
+
+    @property
+    def needs_map(self) -> bool:
+        """See :class:`.rule.DecisionRule`."""
+        return True
 
     @property
     def background(self) -> Background:

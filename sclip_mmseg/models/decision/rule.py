@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from ...datasets.background import Background
 from ..fusion import QueryMap
 
 
+@dataclass(frozen=True)
 class DecisionRule:
     """Turns a map of queries into classes.
 
@@ -19,12 +21,14 @@ class DecisionRule:
     threshold, is a :class:`.step.DecisionStep` around it.
     """
 
-    #: Whether classes can be told only when the scores of the whole image are there.
-    needs_map = False
-
     def query_scores(self, query_map: Tensor) -> Tensor:
         """Scores of the queries, float32 ``[..., Q]``, of a map ``[..., Q]``, float32."""
         raise NotImplementedError
+
+    @property
+    def needs_map(self) -> bool:
+        """Whether classes can be told only when the scores of the whole image are there."""
+        return False
 
     @property
     def scoring(self) -> 'DecisionRule':
@@ -131,9 +135,9 @@ def segment(
         Class scores, float32 ``[K, H, W]``, or None; and classes, int64 ``[H, W]``.
     """
     if rule.needs_map:
-        scores = _whole_scores(query_map, class_ids, rule)
-        classes = rule.decide(scores)[1]
-        return scores if keep_scores else None, classes
+        whole = _whole_scores(query_map, class_ids, rule)
+        classes = rule.decide(whole)[1]
+        return whole if keep_scores else None, classes
     ids = class_ids.tolist()
     classes = torch.empty(query_map.size, dtype=torch.int64, device=class_ids.device)
     scores = None
@@ -172,13 +176,12 @@ def segment_variants(
         core = rule.core
         groups[core.scoring][core].append(rule)
     for scoring, cores in groups.items():
-        scores = None
+        needs_map = any(core.needs_map for core in cores)
+        scores = _whole_scores(query_map, class_ids, scoring) if needs_map else None
         for core, group in cores.items():
-            if core.needs_map and scores is None:
-                scores = _whole_scores(query_map, class_ids, scoring)
             best, classes = (
                 core.decide(scores.clone())
-                if core.needs_map
+                if core.needs_map and scores is not None
                 else _whole_best(query_map, class_ids, core, any(r != core for r in group))
             )
             for rule in group:

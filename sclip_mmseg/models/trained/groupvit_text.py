@@ -4,16 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...towers import TextTower, text_options
+from ...towers import TextEncoder, TextTower, text_options
 from ...utils.errors import InputError
 from ..text_head import CLIPTextHead
 from .groupvit_layout import GroupViTFile, Projector
 from .published import resolve_trained
 
 
-class ProjectedTextTower(nn.Module):
+class ProjectedTextTower(TextEncoder):
     """A text tower whose projection is a network of its own.
 
     Args:
@@ -25,11 +25,6 @@ class ProjectedTextTower(nn.Module):
         super().__init__()
         self.tower, self.projector = tower, projector
         self.context_length, self.output_dim = tower.context_length, projector.output_dim
-
-    @property
-    def positions(self) -> Tensor:
-        """Position embedding ``[L, width]``."""
-        return self.tower.positions
 
     def forward(self, tokens: Tensor) -> Tensor:
         """See :class:`...towers.TextTower`."""
@@ -60,7 +55,7 @@ class GroupViTTextHead(CLIPTextHead):
             raise InputError('text_head needs checkpoint=… (a GroupViT) to encode queries')
         return resolve_trained(self.clip)
 
-    def load_tower(self) -> nn.Module:
+    def load_tower(self) -> ProjectedTextTower:
         """See :class:`..text_head.CLIPTextHead`."""
         file = GroupViTFile(self.find_checkpoint())
         tower = file.text_tower()
