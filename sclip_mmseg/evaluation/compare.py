@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,21 @@ def compare(paths: Sequence[str | Path], out: str | Path | None = None) -> list[
     lines, compared = [], [each for each in groups if len(each) > 1] or groups[:1]
     if out is not None:
         make_folder(Path(out), 'name another folder by --out')
-    for each in compared:
-        folder = None
+    titles: set[str] = set()
+    for number, each in enumerate(compared):
+        end = _common_end(each) if of_suite else ''
+        short = {name: name.removesuffix(f'_{end}') if end else name for name in each}
+        named = {short[name]: result for name, result in each.items()}
+        lines += [f'{end}:'] * bool(end) + describe(named)
         if out is not None:
-            folder = Path(out) if len(compared) == 1 else Path(out, _common_end(each))
-            folder.mkdir(exist_ok=True)
-        lines += describe(each)
-        if folder is not None:
-            note = write(each, {name: files[name].parent for name in each}, folder)
+            folder = Path(out)
+            if len(compared) > 1:
+                title = _file_name(end or next(iter(each)))
+                folder = folder / (f'{title}_{number}' if title in titles else title)
+                folder.mkdir(exist_ok=True)
+                titles.add(title)
+            work_dirs = {short[name]: files[name].parent for name in each}
+            note = write(named, work_dirs, folder, title=end)
             lines += [note] if note else []
             lines.append(f'{(folder / "report.html").resolve()}')
         lines.append('')
@@ -127,16 +135,16 @@ def group(results: Mapping[str, Result]) -> list[dict[str, Result]]:
     return list(groups.values())
 
 
-def _common_end(names: Mapping[str, Result]) -> str:
-    """What names of pairs ``METHOD_BACKBONE_BENCHMARK`` have in common: the benchmark."""
-    parts = [name.rpartition('/')[2].split('_') for name in names]
-    end: list[str] = []
-    while all(len(each) > len(end) for each in parts):
-        last = {each[-len(end) - 1] for each in parts}
-        if len(last) > 1:
-            break
+def _common_end(names: Iterable[str]) -> str:
+    """What names of pairs ``METHOD_BACKBONE_BENCHMARK`` have in common: the last two or one.
+
+    Empty where that is not a part of each name that leaves another one.
+    """
+    parts = [name.split('_') for name in names]
+    shortest, end = min(map(len, parts)), []
+    while len(end) < shortest - 1 and len(last := {each[-len(end) - 1] for each in parts}) == 1:
         end.insert(0, last.pop())
-    return '_'.join(end) or next(iter(names)).replace('/', '_')
+    return '_'.join(end)
 
 
 def describe(results: Mapping[str, Result]) -> list[str]:
@@ -197,6 +205,7 @@ def write(
     results: Mapping[str, Result],
     folders: Mapping[str, Path],
     out: Path,
+    title: str = '',
     oracles: Mapping[str, Result] | None = None,
 ) -> str:
     """Write ``report.html``, ``comparison.json``, tables, figures and contact sheets.
@@ -205,6 +214,7 @@ def write(
         results: Name → result, of the same images.
         folders: Name → work directory, where the config leads to images and label maps.
         out: Existing folder.
+        title: Of the report; by default the names.
         oracles: See :func:`.report.write_report`.
 
     Returns:
@@ -221,7 +231,7 @@ def write(
         write_atomically(out / f'confusion_{_file_name(name)}.svg', figure.encode())
     if pictures is not None:
         write_contact_sheets(results, pictures, out)
-    title = f'Comparison: {", ".join(results)}' if len(results) < 4 else 'Comparison'
+    title = title or ', '.join(results)
     options = dict(pictures=pictures, title=title, note=note, oracles=oracles)
     write_report(results, out / 'report.html', **options)
     return note
@@ -236,7 +246,8 @@ def write_contact_sheets(results: Mapping[str, Result], pictures: Pictures, out:
         for heading, images in list(chosen.items())[: 2 if len(pair) > 1 else None]:
             if images:
                 words = {name: describe_image(name, scores) for name, scores in images}
-                sheet = draw_contact_sheet(pictures, words, class_names)
+                shown = {k: v for k, v in pictures.predictions.items() if k in pair}
+                sheet = draw_contact_sheet(replace(pictures, predictions=shown), words, class_names)
                 path = out / f'{_file_name(heading)}.jpg'
                 Image.fromarray(sheet).save(path, quality=90, subsampling=0)
 

@@ -56,15 +56,21 @@ class Pictures:
             class_names: K names.
 
         Returns:
-            Title → RGB, uint8 ``[h, width, 3]``.
+            Title → RGB, uint8 ``[h, width, 3]``. Predictions are faded where the label is no
+            class, so that they do not count.
         """
         image = self.image(name)
         height = max(1, round(width * image.shape[0] / image.shape[1]))
         size = (width, height) if width < image.shape[1] else image.shape[1::-1]
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        layers = {'image': small}
-        for title, ids in self.maps(name, len(class_names), size).items():
-            layers[title] = draw_classes(small, ids, class_names, self.palette, 0.6, names=False)
+        layers, maps = {'image': small}, self.maps(name, len(class_names), size)
+        for title, ids in maps.items():
+            painted = draw_classes(small, ids, class_names, self.palette, 0.7, names=False)
+            if title in self.predictions and 'truth' in maps:
+                faded = cv2.addWeighted(small, 0.75, painted, 0.25, 0)
+                counted = maps['truth'][..., None] < len(class_names)
+                painted = np.where(counted, painted, faded)
+            layers[title] = painted
         return layers
 
     def maps(self, name: str, num_classes: int, size: Sequence[int]) -> dict[str, np.ndarray]:

@@ -26,6 +26,7 @@ from .statistics import FEW_IMAGES, Differences, Interval, bootstrap, claim, pai
 _COLORS = '#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9 #000000 #a0a000'.split()
 _THUMBNAIL = 480  # pixels
 _TEMPLATE = Path(__file__).with_name('report.html')
+_STATED = 'name list', 'CLIP', 'protocol'  # beside each number
 _ALL_PAIRS = 28  # of eight results; of more, those with the first
 
 
@@ -90,7 +91,9 @@ def _paragraph(text: str) -> str:
 
 
 def _number(value: float, signed: bool = False) -> str:
-    return '–' if value != value else f'{value:+.2f}' if signed else f'{value:.2f}'
+    if value != value:
+        return '–'
+    return f'{value:+.2f}'.replace('-', '−') if signed else f'{value:.2f}'
 
 
 def _cell(interval: Interval, signed: bool = False) -> str:
@@ -120,13 +123,16 @@ def _table(results: Mapping[str, Result], oracles: Mapping[str, Result]) -> str:
     for place, (name, result) in enumerate(results.items()):
         overall, about = bootstrap(result).overall, describe_settings(result)
         cells = [_cell(overall[key]) if key in overall else '<td></td>' for key in metrics]
-        words = [f'<td>{escape(about[key])}</td>' for key in ('name list', 'CLIP', 'protocol')]
+        words = [
+            f'<td class="words">{escape(about[key])}</td>'
+            for key in ('name list', 'CLIP', 'protocol')
+        ]
         rows.append(''.join([f'<th>{_key(place)}{escape(name)}</th>', *cells, *words]))
     for name, result in oracles.items():
         overall = bootstrap(result).overall
         cells = [_cell(overall[key]) if key in overall else '<td></td>' for key in metrics]
         rows.append(''.join([f'<th>Oracle: {escape(name)}</th>', *cells, '<td></td>' * 3]))
-    head = ['', *(f'{name} / %' for name in metrics), 'name list', 'CLIP', 'protocol']
+    head = ['', *(f'{name} / %' for name in metrics), *_STATED]
     few = len(next(iter(results.values())).images) < FEW_IMAGES
     warning = (
         f' These are fewer than {FEW_IMAGES} images: the intervals are too narrow.' if few else ''
@@ -140,18 +146,19 @@ def _table(results: Mapping[str, Result], oracles: Mapping[str, Result]) -> str:
 def _pairs(results: Mapping[str, Result], pairs: Mapping[tuple[str, str], Differences]) -> str:
     if not pairs:
         return ''
-    rows = []
+    rows, claims = [], []
+    metrics = list(next(iter(pairs.values())).overall)
     for (a, b), difference in pairs.items():
-        change, share = difference.overall['mIoU'], difference.shares['mIoU']
-        other = differing_parts(results[a], results[b])
-        words = claim(difference, a, b)
-        if other:
-            words += f' They differ in {other}.'
+        share = difference.shares['mIoU']
+        cells = [_cell(difference.overall[key], True) for key in metrics]
         ahead = '–' if share != share else f'{100 * share:.1f} %'
         rows.append(
-            f'<th>{escape(a)} − {escape(b)}</th>{_cell(change, True)}'
-            f'<td class="number">{ahead}</td><td style="min-width:18rem">{escape(words)}</td>'
+            f'<th>{escape(a)} − {escape(b)}</th>{"".join(cells)}<td class="number">{ahead}</td>'
         )
+        words = claim(difference, a, b)
+        if other := differing_parts(results[a], results[b]):
+            words += f' They differ in {other}.'
+        claims.append(f'<li>{escape(words)}</li>')
     by_chance = ''
     if len(pairs) > 1:
         by_chance = (
@@ -164,8 +171,8 @@ def _pairs(results: Mapping[str, Result], pairs: Mapping[tuple[str, str], Differ
     )
     return (
         '<h2>Differences</h2>\n'
-        + _rows(['', 'mIoU', 'ahead', 'what may be claimed'], rows)
-        + f'\n<p class="quiet">{text}</p>'
+        + _rows(['', *metrics, 'ahead in mIoU'], rows)
+        + f'\n<h3>What may be claimed</h3>\n<ul>{"".join(claims)}</ul>\n<p class="quiet">{text}</p>'
     )
 
 
@@ -174,7 +181,9 @@ def _classes(results: Mapping[str, Result]) -> str:
     names = next(iter(results.values())).class_names
     first = next(iter(found.values()))
     order = sorted(range(len(names)), key=lambda i: (-np.nan_to_num(first[i].value, nan=-1), i))
-    keys = ' &nbsp; '.join(f'{_key(i)}{escape(name)}' for i, name in enumerate(found))
+    keys = ' &nbsp; '.join(
+        f'<span class="name">{_key(i)}{escape(name)}</span>' for i, name in enumerate(found)
+    )
     blocks = []
     for index in order:
         lines, values = [], []
