@@ -2,6 +2,7 @@
 
 from .confusion_metric import ConfusionMetric
 from .fingerprint import list_changes, make_fingerprint
+from .oracles import KnownClassesOracle, RegionOracle
 from .result import Result
 from .resumable_test_loop import ResumableTestLoop
 from .run import evaluate
@@ -9,6 +10,8 @@ from .statistics import bootstrap, claim, paired_difference
 
 __all__ = [
     'ConfusionMetric',
+    'KnownClassesOracle',
+    'RegionOracle',
     'Result',
     'ResumableTestLoop',
     'bootstrap',

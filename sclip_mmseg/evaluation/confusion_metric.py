@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 from PIL import Image
 from torch import Tensor
 
 from ..utils.errors import InputError
+from .boundary import count
 from .result import MAX_CLASSES, Result
 
 OUT_IDS = 'labels', 'classes'
@@ -31,6 +33,8 @@ class ConfusionMetric(IoUMetric):
             ``result.npz`` in the work directory without it.
         out_ids: What the label maps in ``output_dir`` hold: ``'labels'``, the ids of label files
             (a class index plus 1 where the dataset has ``reduce_zero_label``), or ``'classes'``.
+        boundary_ratio: Width of boundaries as a share of the image's diagonal, such as 0.02, to
+            count them for the Boundary IoU as well; None not to. See :func:`.boundary.count`.
         **kwargs: See :class:`mmseg.evaluation.IoUMetric`.
 
     Attributes:
@@ -39,34 +43,64 @@ class ConfusionMetric(IoUMetric):
             the image's file name.
 
     Raises:
-        InputError: If ``out_ids`` is another word.
+        InputError: If ``out_ids`` is another word, or ``boundary_ratio`` is not between 0 and 1.
     """
 
-    def __init__(self, out_file: str | None = None, out_ids: str = 'labels', **kwargs: Any):
+    #: Of metrics of what would be reached if something were known: its name in that of its file.
+    oracle = ''
+
+    def __init__(
+        self,
+        out_file: str | None = None,
+        out_ids: str = 'labels',
+        boundary_ratio: float | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if out_ids not in OUT_IDS:
             raise InputError(f'out_ids={out_ids!r}: use one of {", ".join(OUT_IDS)}')
-        self.out_file, self.out_ids = out_file, out_ids
+        if boundary_ratio is not None and not 0 < boundary_ratio < 1:
+            raise InputError(
+                f'test_evaluator.boundary_ratio={boundary_ratio!r}: use a share of the diagonal '
+                'such as 0.02, or None'
+            )
+        self.out_file, self.out_ids, self.boundary_ratio = out_file, out_ids, boundary_ratio
         self.result: Result | None = None
         self.output_names: Mapping[str, str] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Count a batch, and write its label maps; see :class:`mmseg.evaluation.IoUMetric`.
 
-        ``results`` gets a pair per image: its path, and its counts, int64 ``[3, m]``.
+        ``results`` gets a tuple per image: its path, its counts, int64 ``[3, m]``, and with a
+        ``boundary_ratio`` those of boundaries, int64 ``[4, m]``.
 
         Raises:
             InputError: If a label has ids outside the classes.
         """
         for sample in data_samples:
-            prediction = sample['pred_sem_seg']['data'][0]
+            prediction = self.predict(sample)
             if not self.format_only:
                 label = sample['gt_sem_seg']['data'][0].to(prediction.device)
                 num_classes = len(self.dataset_meta['classes'])
-                counts = count_pairs(label, prediction, num_classes, self.ignore_index)
-                self.results.append((sample['img_path'], counts))
+                counts = [count_pairs(label, prediction, num_classes, self.ignore_index)]
+                if self.boundary_ratio is not None:
+                    maps = label.cpu().numpy(), prediction.cpu().numpy()
+                    found = count(*maps, num_classes, self.ignore_index, self.boundary_ratio)
+                    counts.append(torch.from_numpy(found))
+                self.results.append((sample['img_path'], *counts))
             if self.output_dir is not None:
                 self._write(prediction.cpu().numpy(), sample)
+
+    def predict(self, sample: dict) -> Tensor:
+        """The classes that are counted, int64 ``[H, W]``."""
+        return sample['pred_sem_seg']['data'][0]
+
+    def items(self, result: Result) -> list[tuple]:
+        """What ``results`` had when a result was made of it."""
+        columns = [[torch.from_numpy(result.counts(i)) for i in range(len(result.images))]]
+        if result.boundary is not None:
+            columns.append([torch.from_numpy(each) for each in result.boundaries()])
+        return list(zip(result.images, *columns))
 
     def _write(self, ids: np.ndarray, sample: dict) -> None:
         """Write a label map: PNG of 8 bits, or of 16 where there are more ids."""
@@ -85,15 +119,24 @@ class ConfusionMetric(IoUMetric):
         """
         if self.format_only:
             return super().compute_metrics(results)
-        images, counts = zip(*results) if results else ((), ())
-        counts = [count.numpy() for count in counts]
-        result = Result.from_counts(images, counts, self.dataset_meta['classes'])
+        result = self.make_result(results)
         areas = torch.from_numpy(result.areas()).float()
         metrics = super().compute_metrics([tuple(each) for each in areas])
-        self.result = result
-        if self.out_file:
-            result.save(self.out_file)
+        if result.boundary is not None:
+            metrics['mBIoU'] = round(result.mBIoU, 2)
+            print_log(f'Boundary IoU, mean of the classes: {result.mBIoU:.2f}', 'current')
         return {key: float(value) for key, value in metrics.items() if value == value}
+
+    def make_result(self, results: list) -> Result:
+        """Put what is known of all images together; it is saved where ``out_file`` says."""
+        images, counts, *boundaries = zip(*results) if results else ((), ())
+        columns = [[each.numpy() for each in column] for column in (counts, *boundaries)]
+        self.result = Result.from_counts(
+            images, columns[0], self.dataset_meta['classes'], *columns[1:]
+        )
+        if self.out_file:
+            self.result.save(self.out_file)
+        return self.result
 
 
 def count_pairs(label: Tensor, prediction: Tensor, num_classes: int, ignore_index: int) -> Tensor:

@@ -28,6 +28,7 @@ from ..towers.proxy import resolve_proxy
 from ..utils.errors import InputError
 from ..utils.files import make_folder
 from ..utils.spelling import check_config
+from .boundary import RATIO
 
 PathLike = str | os.PathLike
 _IOU_METRICS = ('IoUMetric', 'ConfusionMetric')
@@ -47,6 +48,8 @@ def prepare_config(
     cfg_options: Mapping[str, Any] | None = None,
     launcher: str = 'none',
     tta: bool = False,
+    boundary_iou: bool = False,
+    oracles: bool = False,
 ) -> Config:
     """Read a config and apply options to it.
 
@@ -71,6 +74,10 @@ def prepare_config(
     if resume:
         cfg.test_cfg.resume = True
     _count_pairs(cfg)
+    if boundary_iou:
+        _count_boundaries(cfg)
+    if oracles:
+        _add_oracles(cfg)
     if out or out_ids:
         _write_label_maps(cfg, out, out_ids)
     if not tta:  # mmseg's metrics and hooks read no class scores
@@ -162,6 +169,37 @@ def _count_pairs(cfg: Config) -> None:
         )
     if 'IoUMetric' in kinds and 'ConfusionMetric' not in kinds:
         _metrics(cfg)[kinds.index('IoUMetric')]['type'] = 'ConfusionMetric'
+
+
+def _counting(cfg: Config, flag: str) -> dict:
+    """The config of the metric whose counts a result is made of.
+
+    Raises:
+        InputError: If there is none.
+    """
+    for metric in _metrics(cfg):
+        if type_name(metric) == 'ConfusionMetric':
+            return metric
+    raise InputError(f'{flag} needs an IoUMetric or ConfusionMetric in test_evaluator')
+
+
+def _count_boundaries(cfg: Config) -> None:
+    """Let boundaries be counted as well, as wide as a config says, else as the authors'."""
+    metric = _counting(cfg, '--boundary-iou')
+    metric['boundary_ratio'] = metric.get('boundary_ratio') or RATIO
+
+
+def _add_oracles(cfg: Config) -> None:
+    """Let it be counted what would be reached if classes or outlines were known."""
+    metric = _counting(cfg, '--oracles')
+    kept = {key: metric[key] for key in ('ignore_index', 'boundary_ratio') if key in metric}
+    masks = cfg.model.get('region_masks')
+    cfg.test_evaluator = [
+        *_metrics(cfg),
+        dict(type='KnownClassesOracle', prefix='known-classes', **kept),
+        dict(type='RegionOracle', prefix='regions', regions=masks, **kept),
+    ]
+    cfg.model.test_cfg.seg_logits = True
 
 
 def _write_label_maps(cfg: Config, out: PathLike | None, out_ids: str | None) -> None:

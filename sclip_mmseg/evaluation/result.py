@@ -22,6 +22,7 @@ MAX_CLASSES = 1 << 16
 #: Bytes of an array of a file, uncompressed: of far more than any benchmark has.
 MAX_BYTES = 1 << 30
 _ARRAYS = ('image_ptr', 'label', 'prediction', 'pixels')
+_BOUNDARY = 'boundary'  # an array that not all files have
 # What NumPy, zipfile and JSON raise on a file that is damaged or of another kind.
 _UNREADABLE = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError),
@@ -47,6 +48,8 @@ class Result:
         fingerprint: All that the numbers depend on (:func:`.fingerprint.make_fingerprint`); empty
             where it is not known.
         meta: Descriptions, as JSON has them: name list, CLIP, protocol, versions, time.
+        boundary: Image, class, and pixels on the boundary of both, of the prediction and of the
+            label, int64 ``[5, B]`` by ascending image; None where they were not counted.
 
     Raises:
         InputError: If the arrays do not fit each other.
@@ -60,6 +63,7 @@ class Result:
     pixels: np.ndarray
     fingerprint: dict[str, Any] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
+    boundary: np.ndarray | None = None
 
     def __post_init__(self):
         kinds = dict(image_ptr=np.int64, label=np.uint16, prediction=np.uint16, pixels=np.int64)
@@ -81,6 +85,23 @@ class Result:
         )
         if not fits:
             raise InputError('the counts of a result do not fit its images and classes')
+        if self.boundary is not None:
+            self._check_boundary(np.asarray(self.boundary))
+
+    def _check_boundary(self, values: np.ndarray) -> None:
+        if values.ndim != 2 or len(values) != 5 or values.dtype.kind not in 'iu':
+            raise InputError('boundary of a result must be five rows of integers')
+        values = values.astype(np.int64)
+        object.__setattr__(self, 'boundary', values)
+        limits = len(self.images), len(self.class_names)
+        fits = not values.size or (
+            values.min() >= 0
+            and (values[:2].max(1) < limits).all()
+            and (np.diff(values[0]) >= 0).all()
+            and (values[2] <= values[3:]).all()
+        )
+        if not fits:
+            raise InputError('the boundaries of a result do not fit its images and classes')
 
     @classmethod
     def from_counts(
@@ -88,6 +109,7 @@ class Result:
         images: Sequence[str],
         counts: Sequence[np.ndarray],
         class_names: Sequence[str],
+        boundaries: Sequence[np.ndarray] | None = None,
         **kwargs: Any,
     ) -> Result:
         """Put the counts of images together.
@@ -96,11 +118,15 @@ class Result:
             images: N names.
             counts: Label, prediction and pixels of each image, N integer arrays ``[3, m]``.
             class_names: K names.
+            boundaries: Class and pixels on boundaries of each image, N integer arrays ``[4, m]``,
+                see :func:`.boundary.count`; None where they were not counted.
             **kwargs: ``fingerprint`` and ``meta``.
         """
         ends = np.cumsum([0, *(np.shape(count)[1] for count in counts)])
         empty = np.zeros((3, 0), np.int64)
         label, prediction, pixels = np.concatenate([empty, *map(np.asarray, counts)], axis=1)
+        if boundaries is not None:
+            kwargs['boundary'] = _join_boundaries(boundaries)
         return cls([*images], [*class_names], ends, label, prediction, pixels, **kwargs)
 
     def counts(self, index: int) -> np.ndarray:
@@ -121,7 +147,27 @@ class Result:
         entries = np.repeat(self.image_ptr[chosen] - ends[:-1], sizes) + np.arange(ends[-1])
         arrays = (values[entries] for values in (self.label, self.prediction, self.pixels))
         images = [self.images[index] for index in chosen]
-        return Result(images, self.class_names, ends, *arrays, self.fingerprint, self.meta)
+        counts = (self.class_names, ends, *arrays)
+        boundary = None
+        if self.boundary is not None:
+            parts = self.boundaries()
+            boundary = _join_boundaries([parts[index] for index in chosen])
+        return Result(images, *counts, self.fingerprint, self.meta, boundary)
+
+    def boundaries(self) -> list[np.ndarray]:
+        """Class and pixels on boundaries of each image, N arrays int64 ``[4, m]``.
+
+        Raises:
+            InputError: If they were not counted.
+        """
+        ends = np.searchsorted(self._boundary[0], np.arange(len(self.images) + 1))
+        return [self._boundary[1:, start:end] for start, end in zip(ends, ends[1:])]
+
+    @property
+    def _boundary(self) -> np.ndarray:
+        if self.boundary is None:
+            raise InputError('the boundaries were not counted: evaluate with --boundary-iou')
+        return self.boundary
 
     def confusion(self) -> np.ndarray:
         """Pixels of all images by label (row) and prediction (column), int64 ``[K, K]``."""
@@ -170,9 +216,28 @@ class Result:
         """Mean accuracy of the classes that have any, in percent."""
         return self._mean('Acc')
 
+    @property
+    def BIoU(self) -> np.ndarray:
+        """Boundary IoU of each class in percent, float64 ``[K]``; NaN where there is none.
+
+        Raises:
+            InputError: If boundaries were not counted.
+        """
+        sums = np.zeros((3, len(self.class_names)))
+        np.add.at(sums, (slice(None), self._boundary[1]), self._boundary[2:])
+        with np.errstate(invalid='ignore'):  # of classes that are absent
+            return 100 * sums[0] / (sums[1] + sums[2] - sums[0])
+
+    @property
+    def mBIoU(self) -> float:
+        """Mean Boundary IoU of the classes that have any, in percent; see :attr:`BIoU`."""
+        values = self.BIoU
+        return float(np.nanmean(values)) if (values == values).any() else float('nan')
+
     def metrics(self) -> dict[str, float]:
-        """aAcc, mIoU and mAcc as an evaluation prints them, to two digits."""
-        values = {name: np.float32(getattr(self, name)) for name in ('aAcc', 'mIoU', 'mAcc')}
+        """aAcc, mIoU, mAcc, and mBIoU if counted, as an evaluation prints them, to two digits."""
+        names = ('aAcc', 'mIoU', 'mAcc', *(['mBIoU'] if self.boundary is not None else []))
+        values = {name: np.float32(getattr(self, name)) for name in names}
         return {name: round(float(np.round(value, 2)), 2) for name, value in values.items()}
 
     def by_class(self) -> dict[str, dict[str, float | None]]:
@@ -214,7 +279,8 @@ class Result:
             meta=self.meta,
         )
         text = json.dumps(header, allow_nan=False).encode()
-        arrays = {name: _narrow(getattr(self, name)) for name in _ARRAYS}
+        names = (*_ARRAYS, *([_BOUNDARY] if self.boundary is not None else []))
+        arrays = {name: _narrow(getattr(self, name)) for name in names}
         content = io.BytesIO()
         np.savez_compressed(content, header=np.frombuffer(text, np.uint8), **arrays)
         write_atomically(Path(path), content.getvalue())
@@ -231,17 +297,19 @@ class Result:
             raise InputError(f'{path} does not exist: name the result.npz of a work directory')
         try:
             with zipfile.ZipFile(path) as file:
-                members = {name: _read(file, f'{name}.npy') for name in ('header', *_ARRAYS)}
+                more = [_BOUNDARY] if f'{_BOUNDARY}.npy' in file.namelist() else []
+                names = ('header', *_ARRAYS, *more)
+                members = {name: _read(file, f'{name}.npy') for name in names}
             header = json.loads(members.pop('header').tobytes())
             if header.get('format') != FORMAT:
                 raise ValueError('its header names another format')
             version = header['version']
-            names = [header[key] for key in ('images', 'class_names')]
-            if not all(isinstance(x, str) for part in names for x in part):
+            lists = [header[key] for key in ('images', 'class_names')]
+            if not all(isinstance(x, str) for part in lists for x in part):
                 raise ValueError('a name is not text')
-            more = {key: dict(header[key]) for key in ('fingerprint', 'meta')}
+            about = {key: dict(header[key]) for key in ('fingerprint', 'meta')}
             if version == VERSION:
-                return cls(*names, **members, **more)
+                return cls(*lists, **members, **about)
         except _UNREADABLE as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
@@ -252,6 +320,13 @@ class Result:
             f'{path} has version {version} of the format, this sclip_mmseg reads {VERSION}: '
             'update the package, or evaluate again'
         )
+
+
+def _join_boundaries(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Class and pixels of each image, ``[4, m]``, with the image in front, int64 ``[5, B]``."""
+    image = np.repeat(np.arange(len(parts)), [np.shape(part)[1] for part in parts])
+    rest = np.concatenate([np.zeros((4, 0), np.int64), *map(np.asarray, parts)], axis=1)
+    return np.concatenate([image[None], rest]).astype(np.int64)
 
 
 def _narrow(values: np.ndarray) -> np.ndarray:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.dataset import BaseDataset
 from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.evaluator import Evaluator
@@ -165,11 +165,17 @@ class ResumableTestLoop(TestLoop):
 
     def finish(self) -> None:
         """Save the result, and remove what it was made of."""
-        results = [m.result for m in self.evaluator.metrics if isinstance(m, ConfusionMetric)]
-        if results and results[0] is not None:
-            self.result = self._complete(results[0])
-            self.result.save(self.path)
+        for metric in reversed(self.evaluator.metrics):  # the first one of a file is kept
+            if isinstance(metric, ConfusionMetric) and metric.result is not None:
+                result = self._complete(metric.result)
+                result.save(self.path_of(metric))
+                if not metric.oracle:
+                    self.result = result
         self.store.remove()
+
+    def path_of(self, metric: ConfusionMetric) -> Path:
+        """Where the result of a metric is saved."""
+        return self.path.with_name(f'oracle_{metric.oracle}.npz') if metric.oracle else self.path
 
     def _hand_over(self) -> None:
         """Give the metrics what is known of this process's images."""
@@ -190,11 +196,8 @@ class ResumableTestLoop(TestLoop):
             seconds_per_image=None if times is None else float(times.mean()) / images,
             peak_memory=peak_memory(),
         )
-        return Result(
-            image_names(self.dataloader.dataset, result.images),
-            *(result.class_names, result.image_ptr, result.label, result.prediction),
-            *(result.pixels, self.store.fingerprint, meta),
-        )
+        names = image_names(self.dataloader.dataset, result.images)
+        return replace(result, images=names, fingerprint=self.store.fingerprint, meta=meta)
 
     def _move_other_result(self) -> None:
         """Keep a result of another evaluation, whose place this run's will take."""
@@ -284,16 +287,21 @@ class ResumableTestLoop(TestLoop):
 
     def _read_result(self) -> tuple[Records, list[str]]:
         """Records of the images of a finished run, as far as its result has them."""
+        metrics = self.evaluator.metrics
+        counting = [
+            metric
+            for metric in metrics
+            if getattr(type(metric), 'process', None) is ConfusionMetric.process
+        ]
         try:
-            result = Result.load(self.path)
+            results = [Result.load(self.path_of(metric)) for metric in counting]
         except InputError as error:
             return {}, [f'{error}: all images are evaluated again']
-        warnings = self.store.check(result.fingerprint)
-        if [type(metric) for metric in self.evaluator.metrics] != [ConfusionMetric]:
-            return {}, warnings
-        counts = [torch.from_numpy(result.counts(i)) for i in range(len(result.images))]
-        pairs = zip(result.images, counts)
-        return {index: [[pair]] for index, pair in enumerate(pairs)}, warnings
+        warnings = [text for result in results[:1] for text in self.store.check(result.fingerprint)]
+        if len({self.path_of(metric) for metric in counting}) < len(metrics):
+            return {}, warnings  # some keep no result, or share a file
+        columns = [metric.items(result) for metric, result in zip(counting, results)]
+        return {i: [[item] for item in row] for i, row in enumerate(zip(*columns))}, warnings
 
     def _save(self) -> None:
         if self._unsaved:

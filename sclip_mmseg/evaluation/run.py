@@ -31,6 +31,8 @@ def evaluate(
     cfg_options: Mapping[str, Any] | None = None,
     launcher: str = 'none',
     tta: bool = False,
+    boundary_iou: bool = False,
+    oracles: bool = False,
     quiet: bool = False,
 ) -> Result | None:
     """Evaluate a config on its dataset, after checks of all that can be checked beforehand.
@@ -53,6 +55,10 @@ def evaluate(
         launcher: ``'none'``, or what started this process: ``'pytorch'`` (torchrun), ``'slurm'``
             or ``'mpi'``.
         tta: Whether to average views of each image (the config's ``tta_pipeline``).
+        boundary_iou: Whether to count boundaries for the Boundary IoU too (:mod:`.boundary`).
+        oracles: Whether to count as well what would be reached if the classes of each image, or
+            the outlines of regions, were known (:mod:`.oracles`); ``oracle_NAME.npz`` in
+            ``work_dir`` are their results.
         quiet: Whether the terminal shows progress alone; the log file has everything.
 
     Returns:
@@ -77,6 +83,8 @@ def evaluate(
         cfg_options=cfg_options,
         launcher=launcher,
         tta=tta,
+        boundary_iou=boundary_iou,
+        oracles=oracles,
     )
     make_folders(work_dir=cfg.work_dir, out=out, show_dir=show_dir)
     return getattr(run(cfg, check(cfg), quiet), 'result', None)

@@ -174,7 +174,8 @@ def _check(result: Result, resamples: int, level: float) -> None:
 
 def _values(result: Result) -> dict[str, np.ndarray]:
     """The metrics as an evaluation prints them."""
-    values = {name: np.array([getattr(result, name)]) for name in METRICS}
+    boundary = ['mBIoU'] if result.boundary is not None else []
+    values = {name: np.array([getattr(result, name)]) for name in [*METRICS, *boundary]}
     return {**values, 'IoU': result.IoU.astype(float)}
 
 
@@ -187,13 +188,25 @@ def _per_image(result: Result, classes: np.ndarray, chosen: slice | np.ndarray =
 
 
 def _areas(result: Result) -> list[sparse.csr_array]:
-    """Intersection, prediction and label by image and class, ``[N, K]`` each."""
+    """Intersection, prediction and label by image and class, ``[N, K]`` each.
+
+    Those of boundaries follow where they were counted.
+    """
     right = result.label == result.prediction
     return [
         _per_image(result, result.label, right),
         _per_image(result, result.prediction),
         _per_image(result, result.label),
+        *_boundaries(result),
     ]
+
+
+def _boundaries(result: Result) -> list[sparse.csr_array]:
+    if result.boundary is None:
+        return []
+    image, classes, *columns = result.boundary
+    shape = (len(result.images), len(result.class_names))
+    return [sparse.csr_array((each.astype(float), (image, classes)), shape) for each in columns]
 
 
 def _resample(result: Result, resamples: int, seed: int) -> dict[str, np.ndarray]:
@@ -225,13 +238,18 @@ def _draw(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         yield np.stack(block, axis=1).astype(float)
 
 
-def _metrics(right: np.ndarray, prediction: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
+def _metrics(
+    right: np.ndarray, prediction: np.ndarray, label: np.ndarray, *boundary: np.ndarray
+) -> dict[str, np.ndarray]:
     """Metrics in percent of areas ``[R, K]``."""
     with np.errstate(invalid='ignore'):  # of classes that are absent
         IoU = 100 * right / (prediction + label - right)
         Acc = 100 * right / label
         aAcc = 100 * right.sum(1) / label.sum(1)
-    values = {'mIoU': _mean(IoU), 'mAcc': _mean(Acc), 'aAcc': aAcc}
+        values = {'mIoU': _mean(IoU), 'mAcc': _mean(Acc), 'aAcc': aAcc}
+        if boundary:
+            both, of_prediction, of_label = boundary
+            values['mBIoU'] = _mean(100 * both / (of_prediction + of_label - both))
     return {**{name: value[:, None] for name, value in values.items()}, 'IoU': IoU}
 
 

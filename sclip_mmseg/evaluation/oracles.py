@@ -1,0 +1,105 @@
+"""What would be reached if something were known: what names cost, and what outlines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from mmseg.registry import METRICS
+from torch import Tensor
+
+from ..regions import build_regions
+from ..utils.errors import InputError
+from .confusion_metric import ConfusionMetric
+
+
+class _Oracle(ConfusionMetric):
+    """Counts other predictions than the segmentor's, and prints no table of classes."""
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute aAcc, mIoU and mAcc."""
+        values = self.make_result(results).metrics()
+        return {key: value for key, value in values.items() if value == value}
+
+
+@METRICS.register_module()
+class KnownClassesOracle(_Oracle):
+    """What the segmentor reaches if it is told which classes are in the image.
+
+    A pixel whose predicted class is not in the image's label gets the class with the highest score
+    of those that are. What is missing to 100 % is not a matter of the other classes' names.
+
+    Args:
+        **kwargs: See :class:`.ConfusionMetric`.
+    """
+
+    oracle = 'known-classes'
+
+    def predict(self, sample: dict) -> Tensor:
+        """The classes that are counted, int64 ``[H, W]``.
+
+        Raises:
+            InputError: If the segmentor gives no class scores.
+        """
+        prediction = sample['pred_sem_seg']['data'][0]
+        if 'seg_logits' not in sample:
+            raise InputError(
+                'KnownClassesOracle needs class scores: set model.test_cfg.seg_logits=True'
+            )
+        scores = sample['seg_logits']['data']
+        label = sample['gt_sem_seg']['data'][0].to(prediction.device)
+        present = label[label != self.ignore_index].unique()
+        if not len(present):
+            return prediction
+        best = present[scores[present].argmax(0)]
+        return torch.where(torch.isin(prediction, present), prediction, best)
+
+
+@METRICS.register_module()
+class RegionOracle(_Oracle):
+    """What is reached if each region of an image has the most frequent class of its label.
+
+    What is missing to 100 % is due to outlines that regions do not follow.
+
+    Args:
+        regions: Pattern of files of region maps, or config of what makes them, see
+            :func:`..regions.build_regions`.
+        **kwargs: See :class:`.ConfusionMetric`.
+    """
+
+    oracle = 'regions'
+
+    def __init__(self, regions: str | dict | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.regions = build_regions(regions or dict(type='Felzenszwalb'))
+
+    def predict(self, sample: dict) -> Tensor:
+        """The classes that are counted, int64 ``[H, W]``."""
+        label = sample['gt_sem_seg']['data'][0].cpu().numpy()
+        regions = self.regions.load(sample['img_path'], label.shape).numpy()
+        num_classes = len(self.dataset_meta['classes'])
+        return torch.from_numpy(best_classes(label, regions, num_classes, self.ignore_index))
+
+
+def best_classes(
+    label: np.ndarray, regions: np.ndarray, num_classes: int, ignore_index: int
+) -> np.ndarray:
+    """Give each region the most frequent class of its label.
+
+    Args:
+        label: Integers ``[H, W]``, 0 to K - 1 or ``ignore_index``.
+        regions: Ids, integers ``[H, W]``; pixels that are in no region have an id as well, and are
+            one region.
+        num_classes: K.
+        ignore_index: Label of pixels that have no vote.
+
+    Returns:
+        int64 ``[H, W]``. Of classes that are equally frequent, the first.
+    """
+    ids, index = np.unique(regions, return_inverse=True)
+    index = index.reshape(label.shape)
+    counted = label != ignore_index
+    cells = index[counted] * num_classes + label[counted]
+    votes = np.bincount(cells, minlength=len(ids) * num_classes)
+    return votes.reshape(len(ids), num_classes).argmax(1)[index]
