@@ -1,42 +1,23 @@
 """Open-vocabulary segmentation with a frozen CLIP, for MMSegmentation.
 
-Importing the package registers its models, datasets, hooks and visualizer with mmseg.
+Importing the package registers its models, datasets, hooks and visualizer with mmseg
+(:mod:`.registration`): at once where mmengine is imported already, else as soon as it is.
 """
 
-import gc
+from importlib import import_module
+from typing import Any
 
-from .utils.compat import (
-    check_mmcv,
-    check_opencv,
-    provide_mmcv_ext,
-    register_config_scope,
-    restore_find_loader,
-    restore_package_lookup,
-)
+from . import registration
+from .utils.errors import InputError
+from .version import __version__
 
-_collecting = gc.isenabled()
-gc.disable()  # looking for garbage among all that is imported takes half a second
-check_opencv()
-restore_find_loader()
-check_mmcv()
-provide_mmcv_ext()
-restore_package_lookup()
-register_config_scope()
+_SUBPACKAGES = 'apis', 'datasets', 'engine', 'evaluation', 'models', 'regions', 'visualization'
+__all__ = ['InputError', '__version__', *_SUBPACKAGES]
 
-from . import datasets, engine, evaluation, models, regions, visualization  # noqa: E402
-from .utils.errors import InputError  # noqa: E402
-from .version import __version__  # noqa: E402
+registration.register_once_needed()
 
-if _collecting:
-    gc.enable()
 
-__all__ = [
-    'InputError',
-    '__version__',
-    'datasets',
-    'engine',
-    'evaluation',
-    'models',
-    'regions',
-    'visualization',
-]
+def __getattr__(name: str) -> Any:
+    if name not in _SUBPACKAGES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return import_module(f'.{name}', __name__)

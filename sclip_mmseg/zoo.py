@@ -62,9 +62,8 @@ def config_of(method: str, benchmark: str) -> Path:
         InputError: If there is no such method, or it has no config for the benchmark.
     """
     # Here, because `sclip methods` reads this file without what these import, such as PyTorch.
-    from .utils.errors import InputError
+    from .utils.errors import InputError, nearest
     from .utils.shipped import configs_dir
-    from .utils.spelling import nearest
 
     if method not in METHODS:
         hint = nearest(method, METHODS)

@@ -8,7 +8,7 @@ from helpers import ROOT, call_tool
 from markdown_it import MarkdownIt
 from PIL import Image
 
-import sclip_cli
+from sclip_mmseg import cli
 
 PAGES = ('README.md', 'docs/quick_start.md', 'docs/own_classes.md')
 TOY = 'data/toy/toy_clip.safetensors'
@@ -101,5 +101,5 @@ def test_photographs_are_segmented(clone, command):
 
 def test_the_methods_are_listed(capsys):
     assert 'sclip methods' in SHOWN
-    sclip_cli.main(['methods'])
+    cli.main(['methods'])
     assert 'sclip ' in capsys.readouterr().out

@@ -101,7 +101,7 @@ def test_full_mmcv_is_left_alone(tmp_path, monkeypatch):
 def test_no_mmcv_at_all():
     code = """
         try:
-            import sclip_mmseg
+            import sclip_mmseg.models
         except ImportError as error:
             print(error)
     """
@@ -133,7 +133,7 @@ def test_the_package_asks_for_opencv_before_what_needs_it(tmp_path):
     code = f"""
         sys.path.insert(0, {str(tmp_path)!r})
         try:
-            import sclip_mmseg
+            import sclip_mmseg, mmengine
         except ImportError as error:
             print(error)
     """

@@ -19,9 +19,7 @@ from sclip_mmseg import InputError
 from sclip_mmseg.config import find_config
 
 NAME = 'sclip_mmseg::sclip/sclip_vit-b16_voc20.py'
-FILES = (
-    'setup.py sclip_cli.py pyproject.toml MANIFEST.in README.md LICENSE NOTICE model-index.yml'
-).split()
+FILES = ('setup.py pyproject.toml MANIFEST.in README.md LICENSE NOTICE model-index.yml').split()
 FOLDERS = 'sclip_mmseg configs tools'.split()
 
 
@@ -127,11 +125,11 @@ def test_tools_run_from_the_wheel(installed, tmp_path):
 
 
 RUN_COMMAND = """
-import sclip_cli
-print(sclip_cli.__file__)
-sclip_cli.main(['methods', 'naclip'])
+from sclip_mmseg import cli
+print(cli.__file__)
+cli.main(['methods', 'naclip'])
 try:
-    sclip_cli.main(['data', 'check', 'voc20'])
+    cli.main(['data', 'check', 'voc20'])
 except SystemExit as stop:
     from sclip_mmseg.utils.shipped import data_dir
     print(stop.code, data_dir())
@@ -140,10 +138,10 @@ except SystemExit as stop:
 
 def test_command_and_names_of_the_wheel(installed, tmp_path, monkeypatch):
     [entry] = installed.glob('*.dist-info/entry_points.txt')
-    assert 'sclip = sclip_cli:main' in entry.read_text()
+    assert 'sclip = sclip_mmseg.cli:main' in entry.read_text()
     monkeypatch.delenv('SCLIP_DATA_ROOT', raising=False)
     output = _call(tmp_path, '-c', RUN_COMMAND + READ_NAMES, path=installed)
-    assert output.startswith(f'{installed / "sclip_cli.py"}\n')
+    assert output.startswith(f'{installed / "sclip_mmseg/cli/__init__.py"}\n')
     assert '  sclip_mmseg::naclip/naclip_vit-b16_voc20.py\n' in output
     assert f'folder {tmp_path / "data/VOCdevkit/VOC2012"} does not exist' in output
     assert '\nTrue data\n' in output

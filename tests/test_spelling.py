@@ -5,7 +5,8 @@ from helpers import load_config
 from mmengine.config import Config
 
 from sclip_mmseg import InputError
-from sclip_mmseg.utils.spelling import arguments, check_config, nearest
+from sclip_mmseg.utils.errors import nearest
+from sclip_mmseg.utils.spelling import arguments, check_config
 
 
 @pytest.mark.parametrize(

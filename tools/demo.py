@@ -1,91 +1,9 @@
 #!/usr/bin/env python
 """Segment pictures and videos into classes of your own: overlay, label map, areas."""
 
-if __name__ == '__main__':  # before all imports, which take seconds
-    import sclip_cli
-
-    sclip_cli.end_at_once_if_interrupted()
-
-import argparse
-import os.path as osp
-from collections.abc import Sequence
-from pathlib import Path
-
-from mmengine.config import DictAction
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'images', nargs='+', metavar='IMAGE', help='picture, video, or folder of them'
-    )
-    parser.add_argument(
-        '--classes',
-        required=True,
-        help='classes separated by semicolons, synonyms by commas: "cat, kitten; dog; grass"; '
-        'or a file with a class per line; or a shipped list, e.g. ade20k',
-    )
-    parser.add_argument(
-        '--background',
-        nargs='?',
-        const=True,
-        help='add a background class, of these words separated by commas, by default of the 26 '
-        'words of the published list',
-    )
-    parser.add_argument(
-        '--method',
-        help='e.g. sclip, corrclip, tcl; default: scclip, with the toy CLIP sclip',
-    )
-    parser.add_argument(
-        '--regions',
-        metavar='GENERATOR',
-        help='sharpen the outlines: felzenszwalb, sam2 or sam cuts each picture into regions, each '
-        'of which gets its most frequent class',
-    )
-    parser.add_argument(
-        '--clip',
-        help='CLIP by name (ViT-B/16, hf:ORG/NAME, ...) or path, or the checkpoint of a trained '
-        "system; default: ViT-B/16, or the system's published one",
-    )
-    parser.add_argument('--out', type=Path, default=Path('segmented'), help='folder to write to')
-    parser.add_argument('--device', help='default: the accelerator where there is one')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    return parser.parse_args(argv)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Segment and write.
-
-    Raises:
-        InputError: If an argument or a file cannot be used.
-    """
-    from sclip_mmseg import InputError, apis
-
-    background = args.background
-    if isinstance(background, str) and osp.exists(background):
-        raise InputError(f'--background takes words, not {background}: put pictures first')
-
-    def report(result: apis.FileResult) -> None:
-        shares = ', '.join(f'{name} {share:.1%}' for name, share in result.areas.items() if share)
-        print(f'{result.path}: {shares}', flush=True)
-
-    apis.segment_files(
-        *(args.images, args.classes, background, args.method, args.out),
-        *(args.clip, args.device, args.cfg_options, report, args.regions),
-        on_progress=lambda text: print(text, flush=True),
-    )
-    print(f'written to {args.out.resolve()}')
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run, or say in one line what is wrong."""
-    args = parse_args(argv)
-    from sclip_mmseg.utils.program import as_program
-
-    with as_program():
-        run(args)
-
+from sclip_mmseg.cli.segment import main
+from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
 
 if __name__ == '__main__':
+    end_at_once_if_interrupted()
     main()

@@ -2,9 +2,9 @@
 """Write a config's query embeddings to a file, so that a checkpoint without text tower will do."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
-    import sclip_cli
+    from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
 
-    sclip_cli.end_at_once_if_interrupted()
+    end_at_once_if_interrupted()
 
 import argparse
 import os.path as osp

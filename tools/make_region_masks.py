@@ -6,9 +6,9 @@ any moment, the same command goes on; maps that are there are kept, unless they 
 """
 
 if __name__ == '__main__':  # before all imports, which take seconds
-    import sclip_cli
+    from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
 
-    sclip_cli.end_at_once_if_interrupted()
+    end_at_once_if_interrupted()
 
 import argparse
 import os
@@ -112,7 +112,8 @@ def check_options(name: str, options: dict) -> None:
     """
     from sclip_mmseg import InputError
     from sclip_mmseg.registry import REGION_GENERATORS
-    from sclip_mmseg.utils.spelling import arguments, nearest
+    from sclip_mmseg.utils.errors import nearest
+    from sclip_mmseg.utils.spelling import arguments
 
     known = arguments(REGION_GENERATORS.get(name))[0]
     for key in options:

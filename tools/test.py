@@ -1,79 +1,9 @@
 #!/usr/bin/env python
 """Evaluate a config on its benchmark; the flags are those of MMSegmentation's ``tools/test.py``."""
 
-if __name__ == '__main__':  # before all imports, which take seconds
-    import sclip_cli
-
-    sclip_cli.end_at_once_if_interrupted()
-
-import argparse
-import os
-from collections.abc import Sequence
-
-from mmengine.config import DictAction
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description='Evaluate a training-free segmentor')
-    parser.add_argument(
-        'config', help='config file, or a shipped one as sclip_mmseg::sclip/NAME.py'
-    )
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        help='CLIP by name (ViT-B/16, hf:ORG/NAME, ...) or path, or for GroupViT and TCL their own '
-        'file; without it, or as the word none: the one of the config',
-    )
-    parser.add_argument('--work-dir', help='folder for logs and results')
-    parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='resume an interrupted run in the same work directory',
-    )
-    parser.add_argument('--out', help='folder for the predicted label maps')
-    parser.add_argument(
-        '--out-ids',
-        choices=['labels', 'classes'],
-        help='what they hold: ids as in the label files (default), or class indices, which are one '
-        'less where the dataset has reduce_zero_label',
-    )
-    parser.add_argument('--show', action='store_true', help='show predictions in a window')
-    parser.add_argument('--show-dir', help='folder for painted images')
-    parser.add_argument('--wait-time', type=float, default=2, help='seconds per shown image')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value; a list as key="[a,b]" or key=a,b, '
-        'nested ones as key="[(a,b),(c,d)]"',
-    )
-    parser.add_argument('--download-root', help='folder for downloaded CLIPs')
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher',
-    )
-    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    return parser.parse_intermixed_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the evaluation; of wrong input, say in one line what is wrong."""
-    options = vars(parse_args(argv))
-    os.environ.setdefault('LOCAL_RANK', str(options.pop('local_rank')))
-    if root := options.pop('download_root'):
-        os.environ['SCLIP_DOWNLOAD_ROOT'] = root
-
-    from sclip_mmseg.utils.program import as_program
-
-    with as_program():
-        from sclip_mmseg.evaluation import evaluate
-
-        evaluate(**options)
-
+from sclip_mmseg.cli.test import main
+from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
 
 if __name__ == '__main__':
+    end_at_once_if_interrupted()
     main()

@@ -7,9 +7,9 @@ and alone is trained, by the cross-entropy of each pixel's class (an ablation of
 """
 
 if __name__ == '__main__':  # before all imports, which take seconds
-    import sclip_cli
+    from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
 
-    sclip_cli.end_at_once_if_interrupted()
+    end_at_once_if_interrupted()
 
 import argparse
 import math

@@ -1,62 +1,9 @@
 #!/usr/bin/env python
 """Serve a local page that segments pictures into classes of your own. It needs no internet."""
 
-if __name__ == '__main__':  # before all imports, which take seconds
-    import sclip_cli
-
-    sclip_cli.end_at_once_if_interrupted()
-
-import argparse
-import os
-import sys
-from collections.abc import Sequence
-from importlib.util import find_spec
-
-LARGEST = 50_000_000  # pixels of a picture, see sclip_mmseg.web.session
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--clip', help='CLIP by name or path; default: the toy CLIP of a clone, else ViT-B/16'
-    )
-    parser.add_argument('--device', help='default: the accelerator where there is one')
-    parser.add_argument('--host', default='127.0.0.1', help='0.0.0.0: reachable by other machines')
-    parser.add_argument('--port', type=int, default=7860, help='0: any that is free')
-    parser.add_argument(
-        '--allow-host',
-        action='append',
-        default=[],
-        metavar='NAME',
-        help='a further name by which browsers may ask for the page, such as that of a reverse '
-        'proxy; may be repeated',
-    )
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Serve, or say in one line what is wrong."""
-    args = parse_args(argv)
-    if find_spec('gradio') is None:
-        sys.exit('error: Gradio is not installed: pip install -e ".[web]"')
-    # The decoder's own limit, read when it is imported: a header may have two readings.
-    os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'] = str(LARGEST)
-    from sclip_mmseg import web
-    from sclip_mmseg.utils.program import as_program
-    from sclip_mmseg.web.style import TOY_NOTICE
-
-    with as_program():
-        host = args.host.strip('[]')
-        bound = web.listen(host, args.port)
-        address, port = bound.getsockname()[:2]
-        host = f'[{host}]' if ':' in host else host
-        hosts = web.Hosts(address, [host, *args.allow_host])
-        session = web.Session(args.clip, args.device)
-        if session.is_toy:
-            print(TOY_NOTICE)
-        web.serve(session, bound, hosts, f'http://{host}:{port}')
-
+from sclip_mmseg.cli.web import main
+from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
 
 if __name__ == '__main__':
+    end_at_once_if_interrupted()
     main()

@@ -1,18 +1,26 @@
-"""Datasets that mmseg lacks, and the query lists of the benchmarks."""
+"""Datasets that mmseg lacks, and the query lists of the benchmarks.
 
-from .coco_object import COCOObjectDataset
-from .folder import FolderDataset
-from .palette import bright_palette, voc_palette
-from .query_set import QUERY_LISTS, QuerySet, load_queries
-from .voc20 import PascalVOC20Dataset
+Names are imported when they are asked for: the records in :mod:`.benchmarks`, from which the
+command line takes its choices, wait for neither mmseg nor PyTorch.
+"""
 
-__all__ = [
-    'QUERY_LISTS',
-    'COCOObjectDataset',
-    'FolderDataset',
-    'PascalVOC20Dataset',
-    'QuerySet',
-    'bright_palette',
-    'load_queries',
-    'voc_palette',
-]
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    'QUERY_LISTS': 'shipped_queries',
+    'COCOObjectDataset': 'coco_object',
+    'FolderDataset': 'folder',
+    'PascalVOC20Dataset': 'voc20',
+    'QuerySet': 'query_set',
+    'bright_palette': 'palette',
+    'load_queries': 'query_set',
+    'voc_palette': 'palette',
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'.{_MODULES[name]}', __name__), name)

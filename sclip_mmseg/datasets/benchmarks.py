@@ -8,7 +8,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .preparation.archives import Archive
+
+@dataclass(frozen=True)
+class Archive:
+    """A file that a benchmark's authors publish.
+
+    Attributes:
+        name: Its file name.
+        page: Web page to get it from.
+        url: Where ``--download`` fetches it; None where it does not.
+        login: Whether the page asks to log in.
+        digest: Published MD5 or SHA-256 in hexadecimal digits; None where none is known.
+        url_digest: SHA-1 that others' programs state of the file behind ``url``, compared with
+            downloads alone: an archive that a user packed anew may differ.
+    """
+
+    name: str
+    page: str
+    url: str | None = None
+    digest: str | None = None
+    login: bool = False
+    url_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -23,7 +43,7 @@ class Benchmark:
         images: Numbers of images that its evaluation split is published with.
         queries: Name of the official query list.
         archives: What its authors publish, in the order in which the converter names it.
-        converter: Program in ``tools/dataset_converters`` that lays its files out.
+        converter: Module in :mod:`.preparation.converters` that lays its files out.
     """
 
     name: str
@@ -34,6 +54,12 @@ class Benchmark:
     queries: str
     archives: tuple[Archive, ...]
     converter: str
+
+    def compare_count(self, count: int) -> str:
+        """Say how a number of images differs from the published one; nothing if it does not."""
+        if count in self.images:
+            return ''
+        return f'{count} images, the published split has {" or ".join(map(str, self.images))}'
 
 
 _VOC2012 = Archive(

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from ..utils.errors import InputError
-from ..utils.spelling import nearest
+from ..utils.errors import InputError, nearest
 from .decision import DecisionRule, build_rule, decision_keys
 from .window_cfg import WindowCfg
 

@@ -8,8 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ..registry import REGION_GENERATORS
-from ..utils.errors import InputError
-from ..utils.spelling import nearest
+from ..utils.errors import InputError, nearest
 
 
 class Decided(SimpleNamespace):

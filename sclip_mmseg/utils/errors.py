@@ -1,6 +1,7 @@
 """The one exception for input that a user can put right, and its words."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
@@ -30,3 +31,19 @@ def join_first(texts: Sequence[str], limit: int = 3) -> str:
     """Join some texts for a message: the first ones, and how many more there are."""
     more = f' (and {len(texts) - limit} more)' if len(texts) > limit else ''
     return '; '.join(texts[:limit]) + more
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Say which of some names was probably meant.
+
+    Args:
+        name: What was written.
+        known: What could be written.
+        cutoff: Likeness from which on a name is proposed, 0 to 1.
+
+    Returns:
+        ``" (did you mean 'NAME'?)"``, to be put at an error's end; empty where none is alike.
+    """
+    by_lower = {word.lower(): word for word in known}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    return f" (did you mean '{by_lower[found[0]]}'?)" if found else ''

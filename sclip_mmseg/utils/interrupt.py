@@ -1,6 +1,6 @@
 """Ctrl-C ends a program with one line, also while it is importing.
 
-This file imports nothing of the package, which takes seconds: ``sclip_cli`` loads it by itself.
+Programs import this file first: it imports nothing that takes long.
 """
 
 import os

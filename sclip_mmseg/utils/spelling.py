@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from ..registry import METHODS, POSTPROCESSORS, REFINERS, REGION_GENERATORS
-from .errors import InputError
+from .errors import InputError, nearest
 
 # What a runner reads, and the registry of the typed dicts below it; None where there are none.
 _SECTIONS = {
@@ -49,22 +49,6 @@ _HOOK_KEYS = (
     *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
     'visualization',
 )
-
-
-def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Say which of some names was probably meant.
-
-    Args:
-        name: What was written.
-        known: What could be written.
-        cutoff: Likeness from which on a name is proposed, 0 to 1.
-
-    Returns:
-        ``" (did you mean 'NAME'?)"``, to be put at an error's end; empty where none is alike.
-    """
-    by_lower = {word.lower(): word for word in known}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
-    return f" (did you mean '{by_lower[found[0]]}'?)" if found else ''
 
 
 def check_config(

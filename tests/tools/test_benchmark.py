@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from sclip_mmseg import InputError
 from sclip_mmseg.benchmark import pairs, suite
 from sclip_mmseg.benchmark.results import Pair, to_markdown, write_results
 from sclip_mmseg.benchmark.suite import Options, evaluate_pairs
+from sclip_mmseg.cli.benchmark import parse_args
 from sclip_mmseg.evaluation import Result, machine
 
 TOOL = ROOT / 'tools/benchmark.py'
@@ -27,8 +27,7 @@ TOOL = ROOT / 'tools/benchmark.py'
 
 def _run(*arguments):
     """Run what the tool calls in this process; whether nothing failed."""
-    options = runpy.run_path(str(TOOL))['parse_args'](list(map(str, arguments)))
-    options = vars(options)
+    options = vars(parse_args(list(map(str, arguments))))
     found = suite.run_suite(processes=options.pop('nproc_per_node'), **options)
     return all(pair.status != 'failed' for pair in found)
 

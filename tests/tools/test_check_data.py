@@ -9,7 +9,7 @@ from PIL import Image
 
 sys.path.insert(0, str(ROOT / 'tools'))
 
-import check_data
+from sclip_mmseg.cli import check_data
 
 
 @pytest.fixture

@@ -1,12 +1,7 @@
-import sys
-
 import numpy as np
-from helpers import ROOT
 from PIL import Image
 
-sys.path.insert(0, str(ROOT / 'tools'))
-
-from dataset_converters.coco_object import to_object_labels
+from sclip_mmseg.datasets.preparation.converters.coco_object import to_object_labels
 
 
 def test_ids():

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import sys
 import tarfile
 import threading
 import warnings
@@ -17,19 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT
 from mmseg.datasets import PascalContextDataset
 from PIL import Image
 from scipy.io import savemat
 
-sys.path.insert(0, str(ROOT / 'tools'))
-
-import prepare_data
-from dataset_converters import ade20k, pascal_context, voc2012
-
 from sclip_mmseg import InputError
+from sclip_mmseg.cli import prepare_data
+from sclip_mmseg.datasets.benchmarks import Archive
 from sclip_mmseg.datasets.preparation import archives, coco
-from sclip_mmseg.datasets.preparation.archives import Archive, FileEntry
+from sclip_mmseg.datasets.preparation.archives import FileEntry
+from sclip_mmseg.datasets.preparation.converters import ade20k, pascal_context, voc2012
 from sclip_mmseg.datasets.preparation.tasks import Task
 
 CLASSES = PascalContextDataset.METAINFO['classes']

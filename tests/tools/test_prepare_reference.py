@@ -1,22 +1,18 @@
 """From archives made of the reference photographs to a checked, evaluated benchmark."""
 
 import json
-import sys
-
-import numpy as np
-import pytest
-from helpers import ROOT, metrics, run_test
-
-sys.path.insert(0, str(ROOT / 'tools'))
 
 import check_data
+import numpy as np
 import prepare_data
-from dataset_converters import pascal_context, voc2012
-from dataset_converters.pascal_context import _IDS_OF_459
+import pytest
+from helpers import metrics, run_test
 from test_prepare_data import label_at, mat, without_digests, write_tar, write_zip
 
 from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.datasets.preparation import coco
+from sclip_mmseg.datasets.preparation.converters import pascal_context, voc2012
+from sclip_mmseg.datasets.preparation.converters.pascal_context import _IDS_OF_459
 
 
 def _read(folder, pattern, prefix):

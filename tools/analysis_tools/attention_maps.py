@@ -2,9 +2,9 @@
 """Draw what chosen pixels attend to in CLIP's last block, a column per method."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
-    import sclip_cli
+    from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
 
-    sclip_cli.end_at_once_if_interrupted()
+    end_at_once_if_interrupted()
 
 import argparse
 from collections.abc import Sequence

@@ -7,9 +7,9 @@ as ``tools/test.py`` runs it; (c) CLIP's image encoder alone over the same windo
 """
 
 if __name__ == '__main__':  # before all imports, which take seconds
-    import sclip_cli
+    from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
 
-    sclip_cli.end_at_once_if_interrupted()
+    end_at_once_if_interrupted()
 
 import argparse
 import ctypes

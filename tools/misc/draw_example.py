@@ -2,9 +2,9 @@
 """Draw docs/images/coffee.jpg, the README's picture: a photograph, and its classes beside it."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
-    import sclip_cli
+    from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
 
-    sclip_cli.end_at_once_if_interrupted()
+    end_at_once_if_interrupted()
 
 import argparse
 from pathlib import Path

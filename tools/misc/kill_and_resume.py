@@ -8,9 +8,9 @@ bit. Linux only.
 """
 
 if __name__ == '__main__':  # before all imports, which take seconds
-    import sclip_cli
+    from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
 
-    sclip_cli.end_at_once_if_interrupted()
+    end_at_once_if_interrupted()
 
 import argparse
 import os

@@ -2,9 +2,9 @@
 """Compose the toy benchmark, or with --styles a validation set like it, in VOC's layout."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
-    import sclip_cli
+    from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
 
-    sclip_cli.end_at_once_if_interrupted()
+    end_at_once_if_interrupted()
 
 import argparse
 import hashlib

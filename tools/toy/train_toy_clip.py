@@ -2,9 +2,9 @@
 """Train the small CLIP from scratch on captioned scenes of pictograms; see data/toy/README.md."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
-    import sclip_cli
+    from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
 
-    sclip_cli.end_at_once_if_interrupted()
+    end_at_once_if_interrupted()
 
 import argparse
 import math

@@ -18,28 +18,6 @@ _LARGEST = 1 << 30  # bytes of a file in an archive: far more than a benchmark's
 
 
 @dataclass(frozen=True)
-class Archive:
-    """A file that a benchmark's authors publish.
-
-    Attributes:
-        name: Its file name.
-        page: Web page to get it from.
-        url: Where ``--download`` fetches it; None where it does not.
-        login: Whether the page asks to log in.
-        digest: Published MD5 or SHA-256 in hexadecimal digits; None where none is known.
-        url_digest: SHA-1 that others' programs state of the file behind ``url``, compared with
-            downloads alone: an archive that a user packed anew may differ.
-    """
-
-    name: str
-    page: str
-    url: str | None = None
-    digest: str | None = None
-    login: bool = False
-    url_digest: str | None = None
-
-
-@dataclass(frozen=True)
 class FileEntry:
     """A file on its own."""
 

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 from ...utils.errors import InputError
-from .archives import ARCHIVE_ERRORS, Archive, Entry, FileEntry, list_archive
+from ..benchmarks import Archive
+from .archives import ARCHIVE_ERRORS, Entry, FileEntry, list_archive
 
 
 class MissingRaw(InputError):

@@ -3,11 +3,11 @@
 from functools import partial
 from pathlib import Path
 
-from sclip_mmseg.datasets.preparation import coco
-from sclip_mmseg.datasets.preparation.labels import id_table, map_file
-from sclip_mmseg.datasets.preparation.raw import RawData
-from sclip_mmseg.datasets.preparation.splits import pair_tasks
-from sclip_mmseg.datasets.preparation.tasks import Task
+from .. import coco
+from ..labels import id_table, map_file
+from ..raw import RawData
+from ..splits import pair_tasks
+from ..tasks import Task
 
 _TRAIN_IDS = id_table(coco.CLASSES, others=[coco.VOID])
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sclip_mmseg.datasets.preparation import coco
-from sclip_mmseg.datasets.preparation.archives import FileEntry
-from sclip_mmseg.datasets.preparation.labels import id_table, map_file, map_ids
-from sclip_mmseg.datasets.preparation.raw import RawData
-from sclip_mmseg.datasets.preparation.splits import pair_tasks
-from sclip_mmseg.datasets.preparation.tasks import Task
+from .. import coco
+from ..archives import FileEntry
+from ..labels import id_table, map_file, map_ids
+from ..raw import RawData
+from ..splits import pair_tasks
+from ..tasks import Task
 
 # 0 for stuff and void, 1 to 80 for things.
 _OBJECT_IDS = id_table(coco.THINGS, first=1, other=0, others=[*coco.STUFF, coco.VOID])

@@ -13,13 +13,13 @@ import numpy as np
 from mmseg.datasets import PascalContextDataset
 from PIL import Image
 
-from sclip_mmseg.datasets.benchmarks import BENCHMARKS
-from sclip_mmseg.datasets.preparation.archives import Entry, TextEntry, read_text
-from sclip_mmseg.datasets.preparation.labels import map_ids, read_variable
-from sclip_mmseg.datasets.preparation.raw import RawData
-from sclip_mmseg.datasets.preparation.splits import pair, read_split
-from sclip_mmseg.datasets.preparation.tasks import Task
-from sclip_mmseg.utils.errors import InputError
+from ....utils.errors import InputError
+from ...benchmarks import BENCHMARKS
+from ..archives import Entry, TextEntry, read_text
+from ..labels import map_ids, read_variable
+from ..raw import RawData
+from ..splits import pair, read_split
+from ..tasks import Task
 
 VOC2010, MERGED, LABELS59, LABELS459, NAMES59 = BENCHMARKS['context59'].archives
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from sclip_mmseg.datasets.benchmarks import BENCHMARKS
-from sclip_mmseg.datasets.preparation.raw import RawData
-from sclip_mmseg.datasets.preparation.splits import pair_tasks
-from sclip_mmseg.datasets.preparation.tasks import Task
+from ...benchmarks import BENCHMARKS
+from ..raw import RawData
+from ..splits import pair_tasks
+from ..tasks import Task
 
 [CHALLENGE] = BENCHMARKS['ade20k'].archives
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sclip_mmseg.datasets.benchmarks import BENCHMARKS
-from sclip_mmseg.datasets.preparation.archives import Entry
-from sclip_mmseg.datasets.preparation.coco import CLASSES
-from sclip_mmseg.datasets.preparation.labels import id_table, map_ids, read_variable
-from sclip_mmseg.datasets.preparation.raw import RawData
-from sclip_mmseg.datasets.preparation.splits import pair_tasks, read_split
-from sclip_mmseg.datasets.preparation.tasks import Task
+from ...benchmarks import BENCHMARKS
+from ..archives import Entry
+from ..coco import CLASSES
+from ..labels import id_table, map_ids, read_variable
+from ..raw import RawData
+from ..splits import pair_tasks, read_split
+from ..tasks import Task
 
 [STUFF10K] = BENCHMARKS['coco_stuff10k'].archives
 # COCO's numbers are the pixel maps' ids plus 1; 0 is unlabeled.

@@ -1,0 +1,77 @@
+"""Evaluate methods on benchmarks and compare with the published numbers.
+
+Each pair is evaluated as by tools/test.py, in a folder of its own. Interrupted at any moment, the
+same command resumes; pairs that are finished are not run again.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .arguments import positive
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    words = lambda text: text.split(',')  # noqa: E731
+    parser.add_argument(
+        '--methods',
+        type=words,
+        help='names of configs up to the backbone, separated by commas; default: those of the '
+        "papers' tables (with --toy, all there are)",
+    )
+    parser.add_argument(
+        '--benchmarks', type=words, help='separated by commas; default: all there are'
+    )
+    parser.add_argument('--backbone', default='vit-b16', help='vit-b16 (default) or vit-l14')
+    parser.add_argument(
+        '--toy',
+        action='store_const',
+        const='toy',
+        dest='backbone',
+        help='the small CLIP and the drawn pictures of data/toy',
+    )
+    parser.add_argument('--checkpoint', help="CLIP by name or path instead of the backbone's own")
+    parser.add_argument(
+        *('--nproc-per-node', '--nproc_per_node'),
+        type=positive,
+        default=1,
+        metavar='N',
+        help='processes that share the images of a pair, each on a GPU of its own (default: 1)',
+    )
+    parser.add_argument(
+        '--limit', type=positive, metavar='N', help='only the first N images of each'
+    )
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        help='default: work_dirs/benchmark, with backbone and limit in its name where given',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        help="as for tools/test.py; '{benchmark}' in a value becomes the benchmark's name",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run all pairs; exit with 1 if one failed."""
+    options = vars(parse_args(argv))
+    processes = options.pop('nproc_per_node')
+    # So that what this process starts ends with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+    from ..utils.program import as_program
+
+    with as_program(interrupted='the same command goes on'):
+        from ..benchmark.suite import run_suite
+
+        pairs = run_suite(processes=processes, **options)
+        sys.exit(any(pair.status == 'failed' for pair in pairs))

@@ -1,0 +1,54 @@
+"""``sclip methods``: the methods with their papers; of those named, their configs too."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..utils.errors import nearest
+from ..utils.shipped import configs_dir
+from ..zoo import METHODS
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a line for each method; of those named, their papers and configs."""
+    parser = argparse.ArgumentParser(description='The methods with their papers and configs.')
+    parser.add_argument('name', nargs='*', metavar='NAME', help='list the configs of these')
+    names = parser.parse_args(argv).name
+    print('\n'.join(_configs(names) if names else _table()))
+
+
+def _table() -> list[str]:
+    width, between = max(map(len, METHODS)), max(map(len, METHODS.values()))
+    return [
+        *(
+            f'{name:{width}}  {pattern.replace("{}", "*"):{between}}  {_paper(pattern)["Title"]}'
+            for name, pattern in METHODS.items()
+        ),
+        '',
+        'sclip methods NAME lists the configs of a method; one is evaluated by',
+        f'sclip test sclip_mmseg::{METHODS["sclip"].format("voc20")}',
+    ]
+
+
+def _configs(names: Sequence[str]) -> list[str]:
+    lines = []
+    for name in names:
+        if name not in METHODS:
+            hint = nearest(name, METHODS) or f': there are {", ".join(METHODS)}'
+            sys.exit(f"error: there is no method '{name}'{hint}")
+        paper = _paper(METHODS[name])
+        lines += [f'{name}: {paper["Title"]}', paper['URL']]
+        found = sorted(configs_dir().glob(METHODS[name].format('*')))
+        lines += [f'  sclip_mmseg::{path.relative_to(configs_dir()).as_posix()}' for path in found]
+    return lines
+
+
+def _paper(pattern: str) -> dict[str, str]:
+    """``Title`` and ``URL`` of the paper behind a method's configs."""
+    import yaml
+
+    path = configs_dir() / Path(pattern).parent / 'metafile.yml'
+    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+    with open(path, encoding='utf-8') as file:
+        return yaml.load(file, loader)['Collections'][0]['Paper']

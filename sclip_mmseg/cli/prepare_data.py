@@ -1,0 +1,67 @@
+"""``sclip data prepare``."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..datasets.benchmarks import BENCHMARKS
+from ..utils.shipped import data_dir
+from .arguments import positive
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description='Lay benchmarks out as the configs read them, from the official archives or '
+        'extracted folders.'
+    )
+    parser.add_argument('benchmark', nargs='+', choices=[*sorted(BENCHMARKS), 'all'])
+    parser.add_argument(
+        '--raw',
+        type=Path,
+        help='folder with official archives, extracted folders or both, at any depth; it is only '
+        'read (default: raw/ of the data root)',
+    )
+    parser.add_argument(
+        '--data-root',
+        type=Path,
+        default=data_dir(),
+        help='folder to write to (default: SCLIP_DATA_ROOT, else data/ of the clone or, without '
+        'one, of the current folder)',
+    )
+    parser.add_argument(
+        '--download',
+        action='store_true',
+        help='fetch to RAW what is missing there and can be had without logging in; you accept '
+        "the data's terms",
+    )
+    parser.add_argument(
+        '--context-annotation',
+        choices=['json', 'mat'],
+        help='make PASCAL Context of trainval_merged.json (5104 images) or of the MATLAB files '
+        '(5105); default: JSON, unless only MATLAB files are there',
+    )
+    parser.add_argument('--nproc', type=positive, default=os.cpu_count())
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prepare all that is asked for; exit with 1 if anything is missing."""
+    args = parse_args(argv)
+    from ..utils.program import as_program
+
+    with as_program(interrupted='the same command goes on'):
+        from ..datasets.preparation.prepare import prepare
+
+        failed = prepare(
+            BENCHMARKS if 'all' in args.benchmark else args.benchmark,
+            args.raw or args.data_root / 'raw',
+            args.data_root,
+            args.nproc,
+            args.download,
+            args.context_annotation,
+        )
+        if failed:
+            sys.exit(f'not prepared: {", ".join(failed)}')

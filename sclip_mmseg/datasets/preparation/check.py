@@ -1,0 +1,121 @@
+"""Check a benchmark's files: counts, missing and unreadable pairs, sizes, label ids, classes."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from mmengine.dataset import BaseDataset
+from PIL import Image
+
+from ...config import read_config
+from ...registry import in_scope
+from ...utils.errors import InputError
+from ...utils.files import make_folder, write_atomically
+from ...utils.processes import map_in_processes
+from ...utils.shipped import configs_dir
+from ...visualization import draw_overlay
+from ..benchmarks import BENCHMARKS
+from ..checks import load_dataset
+from ..loading import StoredIdsLoader
+from . import inspection
+
+_SHOWN = 12  # pictures on a contact sheet
+_LISTED = 10  # problems printed one by one
+
+
+def check(
+    benchmark: str,
+    out: Path | None = None,
+    limit: int | None = None,
+    partial: bool = False,
+    nproc: int = 1,
+    classes: bool = False,
+) -> bool:
+    """Check one benchmark's files and print what is found.
+
+    Args:
+        benchmark: Its name.
+        out: Folder for a contact sheet of overlays.
+        limit: Number of images to check, spread over the split; None for all.
+        partial: Accept another number of images than published.
+        nproc: Number of processes.
+        classes: Print the number and share of pixels of each class.
+
+    Returns:
+        Whether nothing is wrong.
+
+    Raises:
+        InputError: If ``out`` cannot be written to.
+    """
+    if out:
+        make_folder(out, 'name another folder by --out')
+    cfg = read_config(str(configs_dir() / f'_base_/datasets/{benchmark}.py'))
+    try:
+        with in_scope():
+            dataset = load_dataset(cfg.test_dataloader.dataset)
+    except InputError as error:
+        print(f'{benchmark}: {error}')
+        return False
+    count = len(dataset)
+    labels, mistakes = inspection.match_labels(dataset)
+    print(f'{benchmark}: {count} images, {labels} labels')
+    if difference := BENCHMARKS[benchmark].compare_count(count):
+        if partial:
+            print(f'  note: {difference}')
+        else:
+            mistakes.append(f'{difference} (--partial accepts that)')
+    infos = [dataset.get_data_info(index) for index in _spread(count, limit or count)]
+    reports = map_in_processes(
+        inspection.inspect_pair, infos, nproc, chunksize=4, desc=benchmark, unit='image'
+    )
+    histogram = inspection.sum_histograms([report.histogram for report in reports])
+    problems = [problem for report in reports for problem in report.problems]
+    for info, report in zip(infos, reports):
+        if outside := inspection.find_outside(report.histogram, dataset):
+            problems.append(f'{info["seg_map_path"]} holds ids {outside[:5]}, which are no classes')
+    mistakes += inspection.name_mistakes(histogram, dataset)
+    for problem in [*mistakes, *problems[:_LISTED]]:
+        print(f'  wrong: {problem}')
+    if len(problems) > _LISTED:
+        print(f'  … and {len(problems) - _LISTED} more')
+    names = dataset.metainfo['classes']
+    pixels = inspection.class_histogram(histogram, dataset)
+    print(f'  {np.count_nonzero(pixels)} of {len(pixels)} classes occur')
+    if classes:
+        share = 100 / max(sum(pixels), 1)
+        for name, number in zip(names, pixels):
+            print(f'  {number:>14,} {share * number:6.2f} %  {name}')
+    if out:
+        readable = [info for info, report in zip(infos, reports) if not report.problems]
+        _draw_sheet(readable, dataset, out / f'{benchmark}.png')
+    return not mistakes and not problems
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Some of ``count`` indices, evenly spread."""
+    return np.linspace(0, count - 1, min(count, most)).astype(int).tolist()
+
+
+def _draw_sheet(infos: Sequence[dict], dataset: BaseDataset, target: Path) -> None:
+    """Draw some images with their labels over them, as the dataset reads them."""
+    if not infos:
+        return
+    load = StoredIdsLoader(dataset.ignore_index)
+    names = [*dataset.metainfo['classes'], 'ignored']
+    palette = [*dataset.metainfo['palette'], [255, 255, 255]]
+    chosen = _spread(len(infos), _SHOWN)
+    columns = min(len(chosen), 3)
+    sheet = Image.new('RGB', (640 * columns, 480 * -(-len(chosen) // columns)), 'white')
+    for place, index in enumerate(chosen):
+        image = mmcv.imread(infos[index]['img_path'], channel_order='rgb')
+        label = load(dict(infos[index], seg_fields=[]))['gt_seg_map']
+        label = np.minimum(label.astype(int), len(names) - 1)
+        tile = Image.fromarray(draw_overlay(image, label, names, palette))
+        tile.thumbnail((640, 480))
+        sheet.paste(tile, (640 * (place % columns), 480 * (place // columns)))
+    content = io.BytesIO()
+    sheet.save(content, 'PNG')
+    write_atomically(target, content.getvalue())
+    print(f'  contact sheet: {target.resolve()}')

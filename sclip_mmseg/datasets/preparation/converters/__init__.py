@@ -1,0 +1,1 @@
+"""A module per data set, whose ``plan(raw, out)`` lists the files to be made."""
