@@ -183,7 +183,7 @@ def check_ignored(dataset: BaseDataset, ignored: Collection[int]) -> None:
 
 
 def _check_ids(
-    label: np.ndarray, dataset: BaseDataset, path: str, ignored: Collection[int]
+    label: np.ndarray, dataset: BaseDataset, path: str | None, ignored: Collection[int]
 ) -> set[int]:
     """Find the ids of a label map, integers of any shape; all must be classes or ignored."""
     num_classes = len(dataset.metainfo['classes'])

@@ -141,7 +141,8 @@ def _common_end(names: Iterable[str]) -> str:
     Empty where that is not a part of each name that leaves another one.
     """
     parts = [name.split('_') for name in names]
-    shortest, end = min(map(len, parts)), []
+    shortest = min(map(len, parts))
+    end: list[str] = []
     while len(end) < shortest - 1 and len(last := {each[-len(end) - 1] for each in parts}) == 1:
         end.insert(0, last.pop())
     return '_'.join(end)
@@ -232,15 +233,15 @@ def write(
     if pictures is not None:
         write_contact_sheets(results, pictures, out)
     title = title or ', '.join(results)
-    options = dict(pictures=pictures, title=title, note=note, oracles=oracles)
-    write_report(results, out / 'report.html', **options)
+    path = out / 'report.html'
+    write_report(results, path, pictures=pictures, title=title, note=note, oracles=oracles)
     return note
 
 
 def write_contact_sheets(results: Mapping[str, Result], pictures: Pictures, out: Path) -> None:
     """Write a sheet of images for each pair and direction, of one result its best and worst."""
     class_names = next(iter(results.values())).class_names
-    pairs = list_pairs(results) or [(name,) for name in results]
+    pairs: Sequence[tuple[str, ...]] = list_pairs(results) or [(name,) for name in results]
     for pair in pairs:
         chosen = choose_images({name: results[name] for name in pair}, 8)
         for heading, images in list(chosen.items())[: 2 if len(pair) > 1 else None]:

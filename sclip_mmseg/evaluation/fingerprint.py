@@ -128,8 +128,10 @@ def _to_json(value: Any, resolve: Callable[[str], Path | None]) -> Any:
 
 def _stated(value: str, resolve: Callable[[str], Path | None]) -> str:
     """What a repository of the Hub states beside the weights."""
-    find = {resolve_clip: clip_repository, resolve_proxy: proxy_repository}.get(resolve)
-    repository = find and find(value)
+    if resolve is resolve_clip:
+        repository = clip_repository(value)
+    else:
+        repository = proxy_repository(value) if resolve is resolve_proxy else None
     return f' with {repository.stated}' if repository else ''
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import combinations
 from pathlib import Path
@@ -56,7 +56,10 @@ def write_report(
             written.
     """
     first = next(iter(results.values()))
-    pairs = {names: paired_difference(*map(results.get, names)) for names in list_pairs(results)}
+    pairs = {
+        (one, two): paired_difference(results[one], results[two])
+        for one, two in list_pairs(results)
+    }
     summary = f'{_count(first.images, "image")}, {_count(first.class_names, "class")}.'
     parts = [
         _paragraph(note),
@@ -74,11 +77,11 @@ def write_report(
     write_atomically(Path(out), page.encode())
 
 
-def list_pairs(names: Iterator[str] | Mapping[str, Result]) -> list[tuple[str, str]]:
+def list_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
     """All pairs of some results, the first against the others in front; of many, only those."""
-    names = list(names)
-    pairs = list(combinations(names, 2))
-    return pairs if len(pairs) <= _ALL_PAIRS else pairs[: len(names) - 1]
+    listed = list(names)
+    pairs = list(combinations(listed, 2))
+    return pairs if len(pairs) <= _ALL_PAIRS else pairs[: len(listed) - 1]
 
 
 def _count(items: Sequence, word: str) -> str:
@@ -376,9 +379,9 @@ def _settings(results: Mapping[str, Result]) -> str:
     first, *others = results.items()
     for name, result in others:
         severe, slight = list_changes(first[1].fingerprint, result.fingerprint)
-        lines = ''.join(f'<li>{escape(line)}</li>' for line in [*severe, *slight])
+        changes = ''.join(f'<li>{escape(line)}</li>' for line in [*severe, *slight])
         words = f'{first[0]} → {name}: settings that differ'
-        parts.append(f'<h3>{escape(words)}</h3>\n<ul>{lines or "<li>none</li>"}</ul>')
+        parts.append(f'<h3>{escape(words)}</h3>\n<ul>{changes or "<li>none</li>"}</ul>')
     for name, result in results.items():
         lines = [
             f'<th>{escape(key)}</th><td>{escape(str(value))}</td>'

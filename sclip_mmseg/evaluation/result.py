@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from mmseg.evaluation import IoUMetric
 
+from ..utils.arrays import pack_arrays
 from ..utils.errors import InputError
 from ..utils.files import write_atomically
 
@@ -145,13 +146,15 @@ class Result:
         sizes = np.diff(self.image_ptr)[chosen]
         ends = np.concatenate([[0], np.cumsum(sizes)])
         entries = np.repeat(self.image_ptr[chosen] - ends[:-1], sizes) + np.arange(ends[-1])
-        arrays = (values[entries] for values in (self.label, self.prediction, self.pixels))
+        label, prediction, pixels = (
+            values[entries] for values in (self.label, self.prediction, self.pixels)
+        )
         images = [self.images[index] for index in chosen]
-        counts = (self.class_names, ends, *arrays)
         boundary = None
         if self.boundary is not None:
             parts = self.boundaries()
             boundary = _join_boundaries([parts[index] for index in chosen])
+        counts = self.class_names, ends, label, prediction, pixels
         return Result(images, *counts, self.fingerprint, self.meta, boundary)
 
     def boundaries(self) -> list[np.ndarray]:
@@ -185,9 +188,9 @@ class Result:
         image = np.repeat(np.arange(count), np.diff(self.image_ptr))
         areas = np.zeros((count, 4, size), np.int64)
         right = self.label == self.prediction
-        np.add.at(areas, (image[right], 0, self.label[right]), self.pixels[right])
-        np.add.at(areas, (image, 2, self.prediction), self.pixels)
-        np.add.at(areas, (image, 3, self.label), self.pixels)
+        np.add.at(areas[:, 0], (image[right], self.label[right]), self.pixels[right])
+        np.add.at(areas[:, 2], (image, self.prediction), self.pixels)
+        np.add.at(areas[:, 3], (image, self.label), self.pixels)
         areas[:, 1] = areas[:, 2] + areas[:, 3] - areas[:, 0]
         return areas
 
@@ -224,7 +227,8 @@ class Result:
             InputError: If boundaries were not counted.
         """
         sums = np.zeros((3, len(self.class_names)))
-        np.add.at(sums, (slice(None), self._boundary[1]), self._boundary[2:])
+        for total, counts in zip(sums, self._boundary[2:]):
+            np.add.at(total, self._boundary[1], counts)
         with np.errstate(invalid='ignore'):  # of classes that are absent
             return 100 * sums[0] / (sums[1] + sums[2] - sums[0])
 
@@ -281,9 +285,8 @@ class Result:
         text = json.dumps(header, allow_nan=False).encode()
         names = (*_ARRAYS, *([_BOUNDARY] if self.boundary is not None else []))
         arrays = {name: _narrow(getattr(self, name)) for name in names}
-        content = io.BytesIO()
-        np.savez_compressed(content, header=np.frombuffer(text, np.uint8), **arrays)
-        write_atomically(Path(path), content.getvalue())
+        content = pack_arrays({'header': np.frombuffer(text, np.uint8), **arrays})
+        write_atomically(Path(path), content)
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
@@ -304,12 +307,14 @@ class Result:
             if header.get('format') != FORMAT:
                 raise ValueError('its header names another format')
             version = header['version']
-            lists = [header[key] for key in ('images', 'class_names')]
-            if not all(isinstance(x, str) for part in lists for x in part):
+            images, class_names = header['images'], header['class_names']
+            if not all(isinstance(x, str) for part in (images, class_names) for x in part):
                 raise ValueError('a name is not text')
-            about = {key: dict(header[key]) for key in ('fingerprint', 'meta')}
+            fingerprint, meta = dict(header['fingerprint']), dict(header['meta'])
+            ptr, label, prediction, pixels = (members[name] for name in _ARRAYS)
             if version == VERSION:
-                return cls(*lists, **members, **about)
+                counts = class_names, ptr, label, prediction, pixels
+                return cls(images, *counts, fingerprint, meta, members.get(_BOUNDARY))
         except _UNREADABLE as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(

@@ -82,7 +82,7 @@ class ResumableTestLoop(TestLoop):
         self.save_interval = save_interval
         self.result: Result | None = None
         self.path = Path(runner.work_dir) / RESULT_FILE
-        self._sampler = getattr(self.dataloader.batch_sampler, 'sampler', None)
+        self._sampler = getattr(self.dataloader.batch_sampler, 'sampler', ())
         self._share: list[int] = []  # images of this process, in the metrics' order
         self._pending: list[int] = []  # those to be done, in the data loader's order
         self._records: Records = {}

@@ -54,7 +54,7 @@ def find_problems(dataset: FolderDataset, processes: int = 1, desc: str = 'label
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     inspect = partial(_inspect, dataset.reader)
     # The bar is gone at the end, and without a terminal there is none.
-    bar = dict(desc=desc, unit='image', leave=False, disable=None)
+    bar: dict[str, Any] = dict(desc=desc, unit='image', leave=False, disable=None)
     found: list[_Pair] = map_in_processes(inspect, infos, processes, _CHUNK, **bar)
     total: Counter = sum((pair.pixels for pair in found), Counter())
     count = len(dataset.metainfo['classes'])

@@ -33,13 +33,14 @@ def read_color_table(path: Path) -> dict[str, Color]:
         if not line.strip() or line.lstrip().startswith('#'):
             continue
         match = _LINE.fullmatch(line.strip())
-        color = tuple(map(int, match['rgb'].split(','))) if match else ()
-        if not match or max(color) > 255:
+        values = list(map(int, match['rgb'].split(','))) if match else []
+        if not match or max(values) > 255:
             raise InputError(
                 f'{path}: line {number} is {line.strip()[:60]!r}, expected a name and a colour of '
                 '0 to 255 as in: road: 128,64,128'
             )
-        name = match['name'].strip()
+        red, green, blue = values
+        color, name = (red, green, blue), match['name'].strip()
         if name in table or color in owners:
             what = f"'{name}'" if name in table else ','.join(map(str, color))
             raise InputError(f'{path}: line {number} has {what} again: give each name one colour')

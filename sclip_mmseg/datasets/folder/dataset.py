@@ -142,11 +142,11 @@ class FolderDataset(BaseSegDataset):
     ) -> tuple[list[list[str]], dict]:
         """The words of each class, and the dataset's metainfo."""
         if classes is None:
-            names = list((coco.categories if coco else self._colors or {}).items())
-            if not names:
+            named = list(coco.categories.values() if coco else self._colors or ())
+            if not named:
                 raise InputError('FolderDataset needs classes=…, such as "cat, kitten; dog"')
-            words = [[pair[1 if coco else 0]] for pair in names]
-            stated = tuple(pair[0] for pair in names) if coco else None
+            words = [[name] for name in named]
+            stated = tuple(coco.categories) if coco else None
             if background:
                 words = [each for each in words if each != [_BACKGROUND]]
         else:
@@ -200,8 +200,8 @@ class FolderDataset(BaseSegDataset):
             labels = panoptic_folder(Path(self.ann_file))
         files = {path for paths in list_images(images).values() for path in paths}
         by_name: dict[str, list[str]] = {}
-        for path in files:
-            by_name.setdefault(os.path.basename(path), []).append(path)
+        for file in files:
+            by_name.setdefault(os.path.basename(file), []).append(file)
         infos, problems, left = [], [], set(files)
         for image in coco.images:
             path = _find_image(image, images, files, by_name)
@@ -245,9 +245,11 @@ def _find_categories(
         raise InputError(f'no category of the COCO file is one of the classes: it has {listed}')
     by_name = {name.lower(): category for category, name in coco.categories.items()}
     for item in ignored:
-        category = item if item in coco.categories else by_name.get(str(item).lower())
-        if category is not None:
-            found[category] = ignore_index
+        known = by_name.get(str(item).lower())
+        if isinstance(item, int) and item in coco.categories:
+            known = item
+        if known is not None:
+            found[known] = ignore_index
         elif item != 255:  # which stands for pixels that nothing covers
             raise InputError(f'the COCO file has no category {item!r} to ignore: it has {listed}')
     return found
@@ -290,15 +292,15 @@ def _id_reader(
     Raises:
         InputError: If what is to be ignored is the id of a class, or no id.
     """
-    if given is None:
-        ignored = {255}.difference(ids)
-    for item in ignored:
+    numbers = []
+    for item in {255}.difference(ids) if given is None else ignored:
         if not isinstance(item, int):
             raise InputError(f'ignored={item!r} is not an id: names are for colours and COCO files')
         if item in ids:
             name = words[ids.index(item)][0]
             raise InputError(f"id {item} is to be ignored, but it is that of the class '{name}'")
-    return IdReader(dict(zip(ids, range(len(ids)))), tuple(ignored), ignore_index)
+        numbers.append(item)
+    return IdReader(dict(zip(ids, range(len(ids)))), tuple(numbers), ignore_index)
 
 
 def _find_image(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 
 from ...utils.errors import InputError
@@ -82,7 +82,9 @@ def list_images(folder: Path) -> Files:
     return _list(folder, PICTURES)
 
 
-def _list(folder: Path, suffixes: set, end: str = '', skipped: set[str] = frozenset()) -> Files:
+def _list(
+    folder: Path, suffixes: Set[str], end: str = '', skipped: Set[str] = frozenset()
+) -> Files:
     files: Files = {}
     for path in _walk(str(folder), skipped - {os.path.realpath(folder)}):
         stem, suffix = os.path.splitext(path)
@@ -93,7 +95,7 @@ def _list(folder: Path, suffixes: set, end: str = '', skipped: set[str] = frozen
     return files
 
 
-def _walk(folder: str, skipped: set[str]) -> Iterator[str]:
+def _walk(folder: str, skipped: Set[str]) -> Iterator[str]:
     """Files below a folder in order, without hidden ones and those of some folders."""
     for root, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(
