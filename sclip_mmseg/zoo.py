@@ -35,6 +35,8 @@ METHODS: dict[str, str] = {
     'tcl-pamr': 'tcl/tcl-pamr_vit-b16_{}.py',
 }
 
+#: Whose configs a method of a user's own takes, but for the method.
+CUSTOM_BASE = 'sclip'
 #: For own pictures: of those that need CLIP alone the best on photographs (docs/methods.md).
 DEFAULT_METHOD = 'scclip'
 #: The same with the toy CLIP, of which SC-CLIP makes one class.

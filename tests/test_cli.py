@@ -19,6 +19,7 @@ SMALL = ('--cfg-options', 'model.test_cfg.crop_size=112', 'model.test_cfg.stride
 PROGRAMS = {
     'segment': '--classes',
     'web': '--port',
+    'evaluate': '--labels',
     'test': '--work-dir',
     'benchmark': '--nproc-per-node',
     'data prepare': '--raw',

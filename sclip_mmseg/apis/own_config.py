@@ -11,7 +11,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..config import set_checkpoint
+from ..config import read_config, set_checkpoint
+from ..custom import find_custom, import_customs, is_custom
 from ..datasets import QUERY_LISTS, bright_palette, load_queries
 from ..datasets.background import Background
 from ..datasets.class_list import split_synonyms
@@ -22,7 +23,7 @@ from ..models.text_embeddings import read_embeddings
 from ..regions import find_generator
 from ..utils.errors import InputError
 from ..utils.spelling import check_config
-from ..zoo import config_of
+from ..zoo import CUSTOM_BASE, config_of
 
 # Whose config of a method is used: one without a background where there is one.
 BENCHMARK, WITH_BACKGROUND = 'voc20', 'voc21'
@@ -109,7 +110,7 @@ def own_config(
     [(name, count)] = Counter(names).most_common(1)
     if count > 1:
         raise InputError(f"two classes are called '{name}': rename one, or join their synonyms")
-    cfg.model.text_head.queries = queries
+    cfg.model.text_head.queries = classes if shipped and not background else queries
     if clip:
         set_checkpoint(cfg, clip)
     needs_regions = cfg.model.get('region_masks') is not None
@@ -120,6 +121,7 @@ def own_config(
     if cfg.model.get('refine') is not None:
         cfg.model.refine.dilations = DILATIONS
     cfg.merge_from_dict(cfg_options or {})
+    import_customs(cfg)
     if cfg.model.get('postprocess') and cfg.model.get('region_masks') is None:
         cfg.model.region_masks = find_generator(REGIONS)
     check_config(cfg, PLAIN_DICTS)
@@ -138,16 +140,28 @@ def own_config(
 
 def _read_config(method: str) -> tuple[Config, dict[str, float]]:
     """A method's config, and the published values of its own background by dotted keys."""
+    if method.endswith('.py'):
+        own = read_config(method)
+        return own, _own_background(own)
+    options = {}
+    if is_custom(method):
+        options, method = find_custom(method).options, CUSTOM_BASE
     published = Config.fromfile(config_of(method, WITH_BACKGROUND))
-    own = {
-        f'model.{part}.background': published.model[part].background
-        for part in ('image_encoder', 'test_cfg')
-        if published.model[part].get('background') is not None
-    }
     try:
-        return Config.fromfile(config_of(method, BENCHMARK)), own
+        cfg = Config.fromfile(config_of(method, BENCHMARK))
     except InputError:  # its authors evaluate with a background only
-        return published, own
+        cfg = published
+    cfg.merge_from_dict(options)
+    return cfg, _own_background(published)
+
+
+def _own_background(cfg: Config) -> dict[str, float]:
+    """The values of a background that takes no words, by dotted keys."""
+    return {
+        f'model.{part}.background': cfg.model[part].background
+        for part in ('image_encoder', 'test_cfg')
+        if cfg.model[part].get('background') is not None
+    }
 
 
 def _check_queries(text_head: dict, queries: Sequence[Sequence[str]]) -> None:

@@ -169,11 +169,11 @@ def prepare(pair: Pair, options: Options, datasets: dict[str, Any]) -> None:
     queries = [value for key, value in fingerprint.items() if '.text_head.queries.' in key]
     given = _digest(fingerprint, 'text_head.embeddings')
     pair.queries = given or hashlib.sha256(json.dumps(queries).encode()).hexdigest()
-    if _is_finished(options.work_dir / pair.name, fingerprint):
+    if is_finished(options.work_dir / pair.name, fingerprint):
         pair.status = 'done'
 
 
-def _is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
+def is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
     """Whether a folder has the result of an evaluation.
 
     Raises:

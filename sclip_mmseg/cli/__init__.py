@@ -24,6 +24,7 @@ COMMANDS: dict[str, Command] = {
     'segment': Command('segment', 'own classes on own pictures and videos'),
     'web': Command('web', 'the same as a local web page'),
     'methods': Command('methods', 'the methods with their papers; of one, its configs too'),
+    'evaluate': Command('evaluate', 'methods on your own labelled images'),
     'test': Command('test', 'evaluate a config on its benchmark'),
     'benchmark': Command('benchmark', 'methods x benchmarks against the published numbers'),
     'data prepare': Command('prepare_data', 'lay benchmarks out, from the official archives'),

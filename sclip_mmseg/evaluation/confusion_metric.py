@@ -14,6 +14,7 @@ from mmseg.registry import METRICS
 from PIL import Image
 from torch import Tensor
 
+from ..datasets.label_ids import ids_in_files
 from ..utils.errors import InputError
 from .boundary import count
 from .result import MAX_CLASSES, Result
@@ -104,12 +105,15 @@ class ConfusionMetric(IoUMetric):
 
     def _write(self, ids: np.ndarray, sample: dict) -> None:
         """Write a label map: PNG of 8 bits, or of 16 where there are more ids."""
-        first = int(self.out_ids == 'labels' and bool(sample.get('reduce_zero_label')))
-        largest = first + len(self.dataset_meta['classes']) - 1
+        if self.out_ids == 'labels':
+            known = ids_in_files(self.dataset_meta, bool(sample.get('reduce_zero_label')))
+        else:
+            known = np.arange(len(self.dataset_meta['classes']))
+        known = known.astype(np.uint8 if known.max() < 256 else np.uint16)
         image = sample['img_path']
         path = Path(self.output_dir, f'{self.output_names.get(image, Path(image).stem)}.png')
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((ids + first).astype(np.uint8 if largest < 256 else np.uint16)).save(path)
+        Image.fromarray(known[ids]).save(path)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute what ``IoUMetric`` computes, and log its table.

@@ -17,6 +17,7 @@ from PIL import Image
 from ..config import read_config
 from ..datasets import bright_palette
 from ..datasets.checks import load_dataset
+from ..datasets.label_ids import ids_in_files
 from ..datasets.output_names import name_outputs
 from ..utils.errors import InputError
 from ..utils.images import UNREADABLE
@@ -159,9 +160,13 @@ class _Files:
                     for name, place in self.places.items()
                 }
                 if all(files[name].is_file() for name in self.result.images):
-                    shifted = metric.get('out_ids', 'labels') == 'labels'
-                    first = int(shifted and bool(getattr(self.dataset, 'reduce_zero_label', False)))
-                    return lambda name: _read_ids(files[name]) - first
+                    if metric.get('out_ids', 'labels') != 'labels':
+                        return lambda name: _read_ids(files[name])
+                    reduced = bool(getattr(self.dataset, 'reduce_zero_label', False))
+                    known = ids_in_files(self.dataset.metainfo, reduced)
+                    classes = np.full(max(known.max(), 65535) + 1, -1)
+                    classes[known] = np.arange(len(known))
+                    return lambda name: classes[_read_ids(files[name])]
         return None
 
 

@@ -14,6 +14,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 
 from ..config import read_config, set_checkpoint
+from ..custom import import_customs
 from ..datasets.background import Background
 from ..datasets.checks import check_classes, check_files, check_ignored, check_labels, load_dataset
 from ..datasets.parts import parts_of
@@ -67,6 +68,7 @@ def prepare_config(
         cfg.merge_from_dict(dict(cfg_options or {}))
     except (KeyError, TypeError, IndexError) as error:  # what it finds has no such place
         raise InputError(f'--cfg-options do not fit {cfg.filename}: {error}') from error
+    import_customs(cfg)
     check_config(cfg, PLAIN_DICTS)
     cfg.launcher = launcher
     if work_dir or not cfg.get('work_dir'):

@@ -1,0 +1,310 @@
+"""Methods on labelled images of one's own: what ``sclip evaluate`` does."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..apis.own_config import own_config
+from ..datasets import QUERY_LISTS, load_queries
+from ..datasets.checks import load_dataset
+from ..datasets.folder import find_problems
+from ..datasets.folder.dataset import FolderDataset, Ignored
+from ..datasets.query_set import Queries
+from ..evaluation import Result, evaluate, make_fingerprint
+from ..evaluation.compare import write as write_comparison
+from ..evaluation.contact_sheets import write_contact_sheets
+from ..evaluation.machine import check_processes
+from ..evaluation.pictures import find_pictures
+from ..evaluation.preparation import check, prepare_config
+from ..evaluation.resumable_test_loop import RESULT_FILE
+from ..registry import in_scope
+from ..utils.errors import InputError
+from ..utils.files import make_folder
+from ..zoo import default_method
+from .suite import is_finished, run_in_processes
+from .tables import write_tables
+
+PREDICTIONS = 'predictions'  # folder of a method's label maps
+COMPARISON = 'comparison'
+_VOC = 'JPEGImages', 'SegmentationClass'
+_VOC_SPLITS = 'ImageSets/Segmentation'
+
+
+@dataclass(frozen=True)
+class OwnImages:
+    """Labelled images, and what their labels are.
+
+    Attributes:
+        images: Folder of images; or of VOC's layout, with ``JPEGImages`` and ``SegmentationClass``.
+        labels: Folder of labels, or a COCO file; None for those of VOC's layout.
+        ignored, colors: See :class:`..datasets.folder.FolderDataset`.
+        split: File of the names of images to evaluate; None for all, or those of VOC's layout.
+    """
+
+    images: Path
+    labels: Path | None = None
+    ignored: Ignored = None
+    colors: Path | None = None
+    split: Path | None = None
+
+    def dataset(self) -> dict[str, Any]:
+        """The dataset's config, without classes and pipeline.
+
+        Raises:
+            InputError: If a folder or file is missing.
+        """
+        images, labels, colors, split = self.images, self.labels, self.colors, self.split
+        if root := self._voc_root():
+            images, labels = (root / name for name in _VOC)
+            split = split or _find_split(root)
+            table = root / 'labelmap.txt'  # CVAT's
+            colors = colors or (table if table.is_file() else None)
+        if labels is None:
+            raise InputError(
+                f'{images} has no {" and ".join(_VOC)} (the layout of VOC): name labels by --labels'
+            )
+        is_file = labels.suffix.lower() == '.json'
+        for kind, path, exists in (
+            ('images', images, images.is_dir()),
+            ('labels', labels, labels.is_file() if is_file else labels.is_dir()),
+            ('names', split, split is None or split.is_file()),
+        ):
+            if not exists:
+                what = 'file' if kind == 'names' or (kind == 'labels' and is_file) else 'folder'
+                hint = (
+                    ': --labels takes a folder or a COCO file, *.json' if kind == 'labels' else ''
+                )
+                raise InputError(f'{what} of {kind} {path} does not exist{hint}')
+        if is_file and split:
+            raise InputError('--split is for folders of labels: leave it out with a COCO file')
+        prefix = dict(img_path=str(images))
+        cfg: dict[str, Any] = dict(type=FolderDataset.__name__, data_prefix=prefix)
+        if is_file:
+            cfg['ann_file'] = str(labels)
+        else:
+            prefix['seg_map_path'] = str(labels)
+            cfg.update(dict(ann_file=str(split)) if split else {})
+        cfg.update(dict(colors=str(colors)) if colors else {})
+        cfg.update(dict(ignored=self.ignored) if self.ignored is not None else {})
+        return cfg
+
+    def _voc_root(self) -> Path | None:
+        for root in (self.images, self.images.parent):
+            folders = [root / name for name in _VOC]
+            if all(folder.is_dir() for folder in folders):
+                own_images = self.images in (root, folders[0])
+                own_labels = self.labels in (None, root, folders[1])
+                return root if own_images and own_labels else None
+        return None
+
+
+def _find_split(root: Path) -> Path | None:
+    """The list of names that is evaluated in VOC's layout: ``val``, CVAT's, or the only one."""
+    found = sorted((root / _VOC_SPLITS).glob('*.txt'))
+    named = [path for name in ('val', 'default') for path in found if path.stem == name]
+    chosen = named or (found if len(found) == 1 else [])
+    return chosen[0] if chosen else None
+
+
+def make_config(
+    data: OwnImages,
+    classes: Queries | None,
+    method: str,
+    *,
+    background: bool | str | Sequence[str] = False,
+    clip: str | None = None,
+    regions: str | dict | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+) -> Config:
+    """The config that evaluates a method on labelled images, for ``tools/test.py`` as well.
+
+    Args:
+        data: The images.
+        classes: See :func:`..apis.build_segmentor`; None for the categories of a COCO file, or the
+            names of a table of colours.
+        method, background, clip, regions, cfg_options: See :func:`..apis.build_segmentor`.
+
+    Raises:
+        InputError: If an argument cannot be used.
+    """
+    dataset = data.dataset()
+    if classes is None:
+        classes = _names_of(dataset, bool(background))
+    options = {
+        'test_dataloader.dataset': dict(dataset, _delete_=True),
+        'test_evaluator': dict(type='ConfusionMetric', iou_metrics=['mIoU'], _delete_=True),
+    }
+    own = own_config(classes, background, method, clip, {**options, **(cfg_options or {})}, regions)
+    cfg = own.cfg
+    cfg.pop('data_root', None)  # of benchmarks
+    cfg.test_dataloader.dataset.pipeline = cfg.test_pipeline
+    if 'classes' not in cfg.test_dataloader.dataset:
+        cfg.test_dataloader.dataset.classes = _plain(classes)
+    if background:
+        cfg.test_dataloader.dataset.background = True
+    if len(own.names) > 255:
+        cfg.test_evaluator.ignore_index = 65535
+    return cfg
+
+
+def _names_of(dataset: Mapping[str, Any], background: bool) -> list[str | list[str]]:
+    with in_scope():
+        found = load_dataset(dict(dataset, background=background, lazy_init=True)).metainfo
+    ids = found['label_ids'] or [None] * len(found['classes'])
+    pairs = list(zip(found['classes'], ids))[background:]
+    return [[name] if each is None else f'{each}: {name}' for name, each in pairs]
+
+
+def _plain(classes: Queries) -> str | list:
+    """Classes as a config has them: the name of a shipped list, or synonyms."""
+    if isinstance(classes, str) and classes in QUERY_LISTS:
+        return classes
+    query_set = load_queries(classes, warn=False)
+    words = query_set.by_class
+    if query_set.label_ids is None:
+        return words
+    return [f'{each}: {", ".join(group)}' for each, group in zip(query_set.label_ids, words)]
+
+
+def evaluate_methods(
+    data: OwnImages,
+    classes: Queries | None = None,
+    methods: Sequence[str] = (),
+    *,
+    background: bool | str | Sequence[str] = False,
+    clip: str | None = None,
+    regions: str | dict | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    out: str | Path = 'evaluated',
+    processes: int = 1,
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> dict[str, Result]:
+    """Evaluate methods on labelled images: tables, contact sheets and a report.
+
+    What an earlier call with the same arguments has done is not done again.
+
+    Args:
+        data: The images, all of which are checked before weights are read.
+        classes, background, clip, regions, cfg_options: See :func:`make_config`.
+        methods: Names, see :func:`..apis.list_methods`; classes as ``package.module:Class``; or
+            paths of configs. None for the default of :func:`..apis.build_segmentor`.
+        out: Folder to write to; each method has a folder in it.
+        processes: Number of processes that share checks and images, each on a GPU of its own.
+        on_progress: Gets a line per step, and per problem of the images.
+
+    Returns:
+        Name of each method that could be evaluated → its result.
+
+    Raises:
+        InputError: If an argument cannot be used, if something is wrong with the images, or if a
+            method failed.
+        KeyboardInterrupt: On Ctrl-C; the same call resumes.
+    """
+    out = Path(out)
+    check_processes(processes)
+    methods = list(methods) or [default_method(clip)]
+    options: dict[str, Any] = dict(
+        background=background, clip=clip, regions=regions, cfg_options=cfg_options
+    )
+    arguments: dict[str, dict[str, Any]] = {}
+    configs: dict[str, Config] = {}
+    for method in methods:
+        name = name_of(method)
+        if name in configs or name in (COMPARISON,):
+            raise InputError(f"two methods are called '{name}': name each once")
+        arguments[name] = dict(
+            config=make_config(data, classes, method, **options),
+            work_dir=out / name,
+            resume=True,
+            out=out / name / PREDICTIONS,
+            launcher='pytorch' if processes > 1 else 'none',
+        )
+        configs[name] = prepare_config(**arguments[name])
+    _check_images(next(iter(configs.values())), processes, on_progress)
+    make_folder(out, 'name another folder by --out')
+    datasets = {name: check(cfg) for name, cfg in configs.items()}
+    results: dict[str, Result] = {}
+    failed: dict[str, str] = {}
+    for number, (name, cfg) in enumerate(configs.items(), 1):
+        folder = out / name
+        place = f'[{number}/{len(configs)}] {name}'
+        if is_finished(folder, make_fingerprint(cfg, datasets[name])):
+            on_progress(f'{place}: done before, see {folder}')
+        else:
+            on_progress(f'{place}: {len(datasets[name])} images, see {folder}')
+            if reason := _run(arguments[name], processes):
+                failed[name] = reason
+                on_progress(f'{place}: failed, {reason}')
+                continue
+        results[name] = Result.load(folder / RESULT_FILE)
+    if results:
+        about = {kind: str(value) for kind, value in vars(data).items() if value is not None}
+        on_progress(write_outputs(results, out, about))
+    if failed:
+        reasons = '; '.join(f'{name}: {reason}' for name, reason in failed.items())
+        raise InputError(f'{len(failed)} of {len(configs)} methods failed: {reasons}')
+    return results
+
+
+def name_of(method: str) -> str:
+    """What a method's folder, and its row in tables, are called."""
+    if method.endswith('.py'):
+        return Path(method).stem
+    return method.rpartition(':')[2]
+
+
+def write_outputs(results: Mapping[str, Result], out: Path, about: Mapping[str, str]) -> str:
+    """Write tables, contact sheets and the report.
+
+    Args:
+        results: Name → result, whose work directory has this name in ``out``.
+        out: Exists.
+        about: What tables say of all of them.
+
+    Returns:
+        The tables as text, and where the files are.
+    """
+    text = write_tables(results, out, about)
+    folders = {name: out / name for name in results}
+    sheets = write_contact_sheets(results, find_pictures(results, folders), out)
+    comparison = out / COMPARISON
+    comparison.mkdir(exist_ok=True)
+    write_comparison(results, folders, comparison)
+    kinds = f'{out.resolve()}/results.{{md,csv,tex,json}}'
+    return '\n'.join([text, kinds, f'{sheets[0].resolve()}', f'{comparison.resolve()}/report.html'])
+
+
+def _check_images(cfg: Config, processes: int, on_progress: Callable[[str], None]) -> None:
+    with in_scope():
+        dataset = load_dataset(cfg.test_dataloader.dataset)
+    found = find_problems(dataset, processes)
+    for problem in found.problems:
+        on_progress(problem)
+    if found.problems:
+        count = len(found.problems)
+        raise InputError(f'{count} problem{"s" * (count > 1)} with images and labels, listed above')
+    names = dataset.metainfo['classes']
+    absent = [name for name, count in zip(names, found.pixels) if not count]
+    if absent:
+        warnings.warn(
+            f'no label has {", ".join(absent)}: the IoU of such a class is 0, or none where it is '
+            'never predicted',
+            stacklevel=3,
+        )
+
+
+def _run(arguments: dict[str, Any], processes: int) -> str:
+    """Evaluate with arguments of :func:`..evaluation.evaluate`; why it failed, or nothing."""
+    if processes > 1:
+        return run_in_processes(arguments['work_dir'], processes, arguments)
+    try:
+        evaluate(**arguments, quiet=True)
+    except InputError as error:
+        return str(error)
+    return ''

@@ -1,0 +1,138 @@
+"""Evaluate methods on your own labelled images: tables, contact sheets and a report."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from .arguments import DictAction, positive
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    words = lambda text: [word.strip() for word in text.split(',')]  # noqa: E731
+    parser.add_argument(
+        '--images',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='folder of images, subfolders included; or of the layout of VOC, labels and all',
+    )
+    parser.add_argument(
+        '--labels',
+        type=Path,
+        metavar='DIR|FILE',
+        help='folder of labels, which have the names of their images: PNG or TIFF of ids, or masks '
+        'of colours; or a COCO file of instances or panoptic segments (*.json)',
+    )
+    parser.add_argument(
+        '--classes',
+        help='classes separated by semicolons, synonyms by commas, with the ids of label files in '
+        'front where they are not 0, 1, 2: "7: road, street; 8: car"; or a file with a class per '
+        'line; or a shipped list, e.g. ade20k; default: all of a COCO file or of --colors',
+    )
+    parser.add_argument(
+        '--method',
+        type=words,
+        default=[],
+        metavar='NAME,...',
+        help='methods separated by commas, see sclip methods; my_package.module:MyMethod for one '
+        'of your own, or the path of a config; default: scclip, with the toy CLIP sclip',
+    )
+    parser.add_argument(
+        '--ignore',
+        type=words,
+        metavar='ID,...',
+        help='ids, or names of colours or COCO categories, that do not count, separated by commas; '
+        'default: 255',
+    )
+    parser.add_argument(
+        '--colors',
+        type=Path,
+        metavar='FILE',
+        help='table of the colours of masks, with lines as "road: 128,64,128"; or labelmap.txt of '
+        'CVAT',
+    )
+    parser.add_argument(
+        '--background',
+        nargs='?',
+        const=True,
+        help='class 0 is a background, of these words separated by commas, by default of the 26 '
+        'words of the published list',
+    )
+    parser.add_argument(
+        '--split', type=Path, metavar='FILE', help='only the images whose names a file lists'
+    )
+    parser.add_argument(
+        '--regions',
+        metavar='GENERATOR',
+        help='felzenszwalb, sam2 or sam cuts each image into regions, each of which gets its most '
+        'frequent class',
+    )
+    parser.add_argument(
+        '--clip',
+        help='CLIP by name (ViT-B/16, hf:ORG/NAME, ...) or path, or the checkpoint of a trained '
+        "system; default: ViT-B/16, or the system's published one",
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('evaluated'),
+        help='folder to write to (default: evaluated)',
+    )
+    parser.add_argument(
+        '--processes',
+        type=positive,
+        default=1,
+        metavar='N',
+        help='processes that share the images, each on a GPU of its own (default: 1)',
+    )
+    parser.add_argument(
+        '--print-config',
+        action='store_true',
+        help='print the config of the method, for tools/test.py, and end',
+    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    args = parser.parse_args(argv)
+    if args.print_config and len(args.method) > 1:
+        parser.error('--print-config prints one config: name one --method')
+    return args
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate and write.
+
+    Raises:
+        InputError: If an argument or a file cannot be used.
+    """
+    from ..benchmark.own_images import OwnImages, evaluate_methods, make_config
+    from ..zoo import default_method
+
+    ignored = args.ignore and [int(word) if word.isdecimal() else word for word in args.ignore]
+    data = OwnImages(args.images, args.labels, ignored, args.colors, args.split)
+    options = dict(
+        background=args.background or False,
+        clip=args.clip,
+        regions=args.regions,
+        cfg_options=args.cfg_options,
+    )
+    if args.print_config:
+        [method] = args.method or [default_method(args.clip)]
+        print(make_config(data, args.classes, method, **options).pretty_text)
+        return
+    evaluate_methods(
+        *(data, args.classes, args.method),
+        **options,
+        out=args.out,
+        processes=args.processes,
+        on_progress=lambda text: print(text, flush=True),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run, or say in one line what is wrong."""
+    args = parse_args(argv)
+    from ..utils.program import as_program
+
+    with as_program(interrupted='the same command resumes'):
+        run(args)

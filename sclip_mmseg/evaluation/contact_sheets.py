@@ -1,0 +1,50 @@
+"""Contact sheets of an evaluation's images: image, truth, and a column per prediction."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..utils.files import write_atomically
+from .confusion import image_scores
+from .pictures import Pictures, draw_contact_sheet
+from .report import describe_image
+from .result import Result
+
+PER_SHEET = 12
+MOST = 60  # images
+
+
+def write_contact_sheets(
+    results: Mapping[str, Result], pictures: Pictures, folder: Path
+) -> list[Path]:
+    """Draw the images of results, at most 60 spread over all of them, 12 a sheet.
+
+    Args:
+        results: Name → result, all of the same images.
+        pictures: Of these results.
+        folder: Exists.
+
+    Returns:
+        The files, ``contact_sheet_1.jpg`` and so on.
+    """
+    first = next(iter(results.values()))
+    scores = {name: dict(zip(r.images, image_scores(r).tolist())) for name, r in results.items()}
+    count = min(len(first.images), MOST)
+    chosen = np.linspace(0, len(first.images) - 1, count).astype(int).tolist()
+    files: list[Path] = []
+    for start in range(0, count, PER_SHEET):
+        words = {}
+        for index in chosen[start : start + PER_SHEET]:
+            image = first.images[index]
+            words[image] = describe_image(image, {name: scores[name][image] for name in results})
+        content = io.BytesIO()
+        sheet = Image.fromarray(draw_contact_sheet(pictures, words, first.class_names))
+        sheet.save(content, 'JPEG', quality=90, subsampling=0)
+        files.append(folder / f'contact_sheet_{len(files) + 1}.jpg')
+        write_atomically(files[-1], content.getvalue())
+    return files
