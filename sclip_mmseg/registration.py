@@ -8,7 +8,7 @@ module of this package that may import these. ``sclip --help`` imports none of t
 
 import sys
 from importlib import import_module
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -84,11 +84,11 @@ class _RegisterAfterImport(MetaPathFinder):
         found = (finder.find_spec(name, path, target) for finder in others)
         spec = next(filter(None, found), None)
         if spec is not None and spec.loader is not None:
-            self._register_after(spec, root)
+            self._register_after(spec.loader, root)
         return spec
 
-    def _register_after(self, spec: ModuleSpec, root: str) -> None:
-        execute = spec.loader.exec_module
+    def _register_after(self, loader: Loader, root: str) -> None:
+        execute = loader.exec_module
 
         def execute_and_register(module: ModuleType) -> None:
             first = self in sys.meta_path
@@ -99,7 +99,7 @@ class _RegisterAfterImport(MetaPathFinder):
             if first:
                 register()
 
-        spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        loader.exec_module = execute_and_register  # type: ignore[method-assign]
 
 
 def _is_light(name: str) -> bool:

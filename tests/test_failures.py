@@ -157,11 +157,16 @@ GOES_ON = ': the same command goes on'
 
 # Tool, arguments, what it calls, what it says of Ctrl-C.
 TOOLS = [
-    ('check_data', ['voc21'], 'utils.processes.map_in_processes', ''),
-    ('prepare_data', ['voc21', '--data-root', '.'], 'datasets.preparation.raw.RawData', GOES_ON),
+    ('check_data', ['voc21'], 'datasets.preparation.check.map_in_processes', ''),
+    (
+        'prepare_data',
+        ['voc21', '--data-root', '.'],
+        'datasets.preparation.prepare.RawData',
+        GOES_ON,
+    ),
     ('make_region_masks', [VOC21, '--out', '.'], 'apis.region_maps.map_in_processes', GOES_ON),
-    ('extract_text_embeddings', [VOC21, 'x.npz'], 'config.read_config', ''),
-    ('train_projection', [VOC21], 'config.read_config', ': go on with --resume'),
+    ('extract_text_embeddings', [VOC21, 'x.npz'], 'apis.embeddings.read_config', ''),
+    ('train_projection', [VOC21], 'projection.read_config', ': go on with --resume'),
     ('benchmark', ['--work-dir', '.'], 'benchmark.suite.find_pairs', GOES_ON),
     ('analysis_tools/attention_maps', ['x', '--points', '1,1'], 'apis.read_picture', ''),
     (

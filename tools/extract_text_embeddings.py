@@ -7,10 +7,9 @@ if __name__ == '__main__':  # before all imports, which take seconds
     end_at_once_if_interrupted()
 
 import argparse
-import os.path as osp
 from collections.abc import Sequence
 
-from mmengine.config import DictAction
+from sclip_mmseg.cli.arguments import DictAction
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,24 +22,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.out.endswith('.npz'):
         parser.error(f'{args.out} must end in .npz')
 
-    from mmengine.registry import init_default_scope
-
-    from sclip_mmseg.config import read_config
-    from sclip_mmseg.models.segmentor import build_text_head
-    from sclip_mmseg.models.text_embeddings import save_embeddings
-    from sclip_mmseg.utils.errors import InputError
     from sclip_mmseg.utils.program import as_program
 
     with as_program():
-        folder = osp.dirname(osp.abspath(args.out))
-        if not osp.isdir(folder):
-            raise InputError(f'folder {folder} does not exist')
-        cfg = read_config(args.config)
-        cfg.merge_from_dict(args.cfg_options)
-        init_default_scope(cfg.default_scope)
-        head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)
-        save_embeddings(args.out, head.query_set, head.embeddings)
-    print(f'{len(head.embeddings)} embeddings of {head.num_classes} classes: {args.out}')
+        from sclip_mmseg.apis.embeddings import extract_embeddings
+
+        head = extract_embeddings(args.config, args.out, args.cfg_options)
+        print(f'{len(head.embeddings)} embeddings of {head.num_classes} classes: {args.out}')
 
 
 if __name__ == '__main__':

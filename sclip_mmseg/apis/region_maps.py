@@ -1,21 +1,86 @@
 """Region maps as files: what ``tools/make_region_masks.py`` does."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ..regions import ARRAY, RegionFiles
+from ..config import read_config
+from ..datasets.checks import load_dataset
+from ..regions import ARRAY, RegionFiles, find_generator
+from ..registry import REGION_GENERATORS, in_scope
 from ..utils.arrays import pack_arrays
-from ..utils.errors import InputError
+from ..utils.errors import InputError, nearest
 from ..utils.files import make_folder, write_atomically
 from ..utils.images import UNREADABLE
 from ..utils.processes import map_in_processes
+from ..utils.spelling import arguments
+from .inputs import find_media, is_video
 from .media import read_picture
 
 Generator = Callable[[np.ndarray], np.ndarray]
+
+
+def make_maps_of(
+    source: str,
+    out: Path | None = None,
+    generator: str = 'felzenszwalb',
+    options: Mapping[str, Any] | None = None,
+    nproc: int | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+) -> tuple[str, int, int]:
+    """Make region maps of a folder of pictures, or of the images of a config's benchmark.
+
+    Args:
+        source: The folder or the config.
+        out: Folder to write to, or a pattern such as ``FOLDER/{folder}/{stem}.npz``; None for
+            where the config's ``model.region_masks`` points to.
+        generator: ``'felzenszwalb'``, ``'sam2'`` or ``'sam'``.
+        options: Arguments of the generator.
+        nproc: Number of processes; None for one per CPU, or one alone for a model.
+        cfg_options: Settings that replace the config's.
+
+    Returns:
+        The pattern, the number of pictures, and the number of maps made.
+
+    Raises:
+        InputError: If an argument or a picture cannot be used.
+    """
+    pattern = None
+    if Path(source).is_dir():
+        images = [path for path in find_media([Path(source)]) if not is_video(path)]
+    else:
+        images, pattern = _read_benchmark(source, cfg_options or {})
+    if out is not None:
+        pattern = str(out if '{stem}' in out.name else out / '{stem}.npz')
+    if not isinstance(pattern, str):
+        raise InputError(f'{source} does not say where region maps lie: name a folder by --out')
+    config = find_generator(generator)
+    known = arguments(REGION_GENERATORS.get(config['type']))[0]
+    for key in options or {}:
+        if key not in known:
+            takes = f'{config["type"]} takes {", ".join(known)}{nearest(key, known)}'
+            raise InputError(f'--options {key}: {takes}')
+    built = REGION_GENERATORS.build({**config, **(options or {})})
+    parallel = getattr(built, 'parallel', False)
+    nproc = nproc or (os.cpu_count() or 1 if parallel else 1)
+    if nproc > 1 and not parallel:
+        raise InputError(f'--generator {generator} runs in one process: leave --nproc out')
+    return pattern, len(images), make_region_maps(images, pattern, built, nproc)
+
+
+def _read_benchmark(config: str, cfg_options: Mapping[str, Any]) -> tuple[list[Path], str | None]:
+    """The images of a config's dataset, and where the config expects their maps."""
+    cfg = read_config(config)
+    cfg.merge_from_dict(cfg_options)
+    with in_scope():
+        dataset = load_dataset(cfg.test_dataloader.dataset)
+    images = [Path(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
+    return images, cfg.model.get('region_masks')
 
 
 def make_region_maps(

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, build_model, load_config, load_images, write_sam
+from helpers import build_model, load_config, load_images, write_sam
 from PIL import Image
 
 from sclip_mmseg import InputError
@@ -13,6 +13,7 @@ from sclip_mmseg.models.methods import Trident
 from sclip_mmseg.models.sam_refinement import Prompts, SAMRefinement, enlarge, to_sam
 from sclip_mmseg.regions import Decided
 from sclip_mmseg.towers.sam import SamTower, resized, to_multiples
+from sclip_mmseg.visualization.attention import point_attention
 
 pytest.importorskip('transformers')
 
@@ -159,9 +160,6 @@ def _ring():
 
 
 def test_its_attention_map_is_sam_s(config, paths):
-    sys.path.insert(0, str(ROOT / 'tools/analysis_tools'))
-    from attention_maps import point_attention
-
     width, height = Image.open(paths[0]).size
     [weights] = point_attention(config(), str(paths[0]), [(width - 1, height - 1)], short_side=96)
     assert weights.shape == (height, width) and weights.min() >= 0 < weights.std()

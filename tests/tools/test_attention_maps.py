@@ -1,20 +1,14 @@
 """`tools/analysis_tools/attention_maps.py` as a user runs it."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, config_path, load_config, run_tool, seeded_clip
+from helpers import ROOT, call_tool, config_path, load_config, run_tool, seeded_clip
 from mmseg.registry import MODELS
 from PIL import Image
 
 from sclip_mmseg.models import View
-
-sys.path.insert(0, str(ROOT / 'tools/analysis_tools'))
-
-import attention_maps
-from attention_maps import patch_index, point_attention, to_image
+from sclip_mmseg.visualization.attention import patch_index, point_attention, to_image
 
 TOOL = ROOT / 'tools/analysis_tools/attention_maps.py'
 
@@ -91,11 +85,9 @@ def message(image, clip_path):
     def run(*arguments, path=image, points=('10,20',)):
         config = config_path('clip_vit-b16_voc20')
         argv = [path, '--points', *points, '--configs', config, '--clip', clip_path, *arguments]
-        with pytest.raises(SystemExit) as exit:
-            attention_maps.main(list(map(str, argv)))
-        assert exit.value.code.startswith('error: ')
-        assert '\n' not in exit.value.code
-        return exit.value.code
+        line = call_tool(TOOL, *argv, check=False).stdout.splitlines()[-1]
+        assert line.startswith('error: ')
+        return line
 
     return run
 

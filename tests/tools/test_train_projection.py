@@ -2,19 +2,17 @@
 
 import re
 import shutil
-import sys
 
 import pytest
 import torch
-from helpers import ROOT, config_path, load_config, metrics, run_test, run_tool
+from helpers import ROOT, call_tool, config_path, load_config, metrics, run_test, run_tool
 from torch import nn
 
+from sclip_mmseg import projection
 from sclip_mmseg.models.methods import LearnedCSA
+from sclip_mmseg.projection import random_window, segmentation_loss, training_split
 
-sys.path.insert(0, str(ROOT / 'tools'))
-
-import train_projection
-from train_projection import random_window, segmentation_loss, training_split
+TOOL = ROOT / 'tools/train_projection.py'
 
 CONFIG = config_path('ablation-learned_vit-b16_voc21')
 # One window over the whole image, so that each epoch sees the same pixels.
@@ -28,18 +26,18 @@ SMALL = (
 
 
 @pytest.fixture
-def train(monkeypatch, capsys, voc_root, clip_path):
+def train(monkeypatch, voc_root, clip_path):
     """Run the tool in this process; return what it printed on standard output."""
     folder = voc_root / 'VOCdevkit/VOC2012/ImageSets/Segmentation'
     shutil.copy(folder / 'val.txt', folder / 'train.txt')
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
 
-    def run(*arguments, config=CONFIG, options=()):
+    def run(*arguments, config=CONFIG, options=(), wrong=False):
         argv = [config, clip_path, '--images=3', '--lr=1e-3', *arguments]
         argv += ['--cfg-options', *SMALL, *options]
-        capsys.readouterr()
-        train_projection.main(list(map(str, argv)))
-        return capsys.readouterr().out
+        result = call_tool(TOOL, *argv, check=False)
+        assert bool(result.returncode) == wrong, result.stdout
+        return result.stdout
 
     return run
 
@@ -49,24 +47,22 @@ def message(train):
     """Run the tool and return the message that it exits with."""
 
     def run(*arguments, **kwargs):
-        with pytest.raises(SystemExit) as exit:
-            train(*arguments, **kwargs)
-        assert exit.value.code.startswith('error: ')
-        assert '\n' not in exit.value.code
-        return exit.value.code
+        lines = train(*arguments, **kwargs, wrong=True).splitlines()
+        [line] = [line for line in lines if line.startswith('error: ')]
+        return line
 
     return run
 
 
 def test_loss_decreases_and_the_projection_alone_changes(train, tmp_path, monkeypatch):
-    models, build = [], train_projection.build_model
+    models, build = [], projection.build_model
 
     def spy(cfg):
         models.append(build(cfg))
         models.append({key: value.clone() for key, value in models[0].state_dict().items()})
         return models[0]
 
-    monkeypatch.setattr(train_projection, 'build_model', spy)
+    monkeypatch.setattr(projection, 'build_model', spy)
     out = tmp_path / 'new/w.pt'
     output = train('--epochs=4', f'--out={out}', options=[WHOLE])
     losses = [float(loss) for loss in re.findall(r'loss (\S+)', output)]
@@ -96,9 +92,8 @@ def test_a_resumed_training_equals_an_uninterrupted_one(train, tmp_path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.AdamW, 'step', interrupted)
-        with pytest.raises(SystemExit) as stop:
-            train(*options, f'--out={resumed}')
-    assert stop.value.code == 130
+        output = train(*options, f'--out={resumed}', wrong=True)
+    assert output.splitlines()[-1] == 'interrupted: go on with --resume'
     assert not resumed.exists()
     output = train(*options, f'--out={resumed}', '--resume')
     assert re.findall(r'epoch (\d)', output) == ['2', '3']
@@ -130,7 +125,7 @@ def test_the_projection_is_evaluated_by_path(train, tmp_path, voc_root, clip_pat
 
 def test_the_default_file_is_what_the_config_reads():
     method = load_config('ablation-learned_vit-b16_voc21').model.image_encoder.method
-    path = train_projection.output_path(None, method)
+    path = projection.output_path(None, method)
     assert path == ROOT / 'work_dirs/projections/vit-b16_voc21.pt'
 
 
@@ -174,7 +169,7 @@ def test_random_windows_lie_in_the_image():
 
 def test_bad_input(train, message, tmp_path, voc_root):
     out = f'--out={tmp_path}/w.pt'
-    output = run_tool(ROOT / 'tools/train_projection.py', 'nothing.py', check=False).stdout
+    output = run_tool(TOOL, 'nothing.py', check=False).stdout
     assert output == 'error: config nothing.py does not exist\n'
     assert '--epochs 0 must be positive' in message('--epochs=0')
     assert 'give --out' in message(config=config_path('sclip_vit-b16_voc21'))

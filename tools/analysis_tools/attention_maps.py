@@ -8,42 +8,12 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
 import argparse
 from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
 
-import cv2
-import mmcv
-import numpy as np
-import torch
-import torch.nn.functional as F
-from mmengine.config import Config, DictAction
-from mmengine.dataset import Compose
-from mmengine.device import get_device
-from mmengine.registry import init_default_scope
-from mmseg.registry import MODELS
-from PIL import Image
-from torch import Tensor, nn
-
-from sclip_mmseg import InputError
-from sclip_mmseg.apis import read_picture
-from sclip_mmseg.config import read_config
-from sclip_mmseg.models import View
-from sclip_mmseg.models.file_image import FileImage
-from sclip_mmseg.models.segmentor import build_text_head
-from sclip_mmseg.models.texts import read_texts
-from sclip_mmseg.regions import build_regions, resize_nearest
-from sclip_mmseg.utils.program import as_program
-from sclip_mmseg.visualization import beside, stack, titled
-from sclip_mmseg.visualization.drawing import GAP
-
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-METHODS = ('clip', 'maskclip', 'sclip', 'clearclip', 'naclip', 'resclip-naclip')
-Point = tuple[float, float]
-Size = tuple[int, int]
+from sclip_mmseg.cli.arguments import DictAction
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compute each config's maps and draw them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('image', help='image file')
     parser.add_argument(
@@ -52,10 +22,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--configs',
         nargs='+',
-        default=[
-            CONFIGS / method.split('-')[0] / f'{method}_vit-b16_voc20.py' for method in METHODS
-        ],
-        help=f'config of each column; default: {", ".join(METHODS)} of VOC20',
+        default=[],
+        help='config of each column; default: clip, maskclip, sclip, clearclip, naclip and '
+        'resclip-naclip of VOC20',
     )
     parser.add_argument(
         '--clip', help="CLIP by name or path; default: each config's own image encoder's"
@@ -69,202 +38,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        default={},
         help='override settings of all configs, as key=value',
     )
-    return parser.parse_args(argv)
+    options = vars(parser.parse_args(argv))
+    from sclip_mmseg.utils.program import as_program
 
-
-def parse_points(texts: Sequence[str], size: Size) -> list[Point]:
-    """Read points ``'x,y'`` that lie in an image of height and width ``size``.
-
-    Raises:
-        InputError: If one is no point, or lies outside.
-    """
-    points = []
-    for text in texts:
-        try:
-            x, y = map(float, text.split(','))
-        except ValueError as error:
-            raise InputError(f'--points {text} must be X,Y in pixels, such as 120,80') from error
-        height, width = size
-        if not (0 <= x < width and 0 <= y < height):
-            raise InputError(f'--points {text} lies outside the image of {width}×{height} pixels')
-        points.append((x, y))
-    return points
-
-
-@torch.no_grad()
-def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side: int) -> Tensor:
-    """What a config's last block attends to at some pixels of an image seen in one piece.
-
-    Args:
-        cfg: The config of a segmentor.
-        path: Of the image.
-        points: Column and row of each pixel.
-        short_side: Shorter side to which the image is resized.
-
-    Returns:
-        Maps ``[points, H, W]`` at the image's own size, float32 on the CPU: weights of the patches,
-        without the class token, mean over heads.
-
-    Raises:
-        InputError: If the config's model cannot be built, or the image is smaller than a patch.
-    """
-    init_default_scope(cfg.default_scope)
-    encoder = MODELS.build(cfg.model.image_encoder).to(get_device()).eval()
-    text = TextOnDemand(cfg.model)
-    pipeline = Compose(
-        [
-            dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=(1 << 16, short_side), keep_ratio=True),
-            dict(type='PackSegInputs'),
-        ]
-    )
-    item = pipeline(dict(img_path=path))
-    preprocessor = MODELS.build(cfg.model.data_preprocessor).to(get_device())
-    image = preprocessor(dict(inputs=[item['inputs']]))['inputs']
-    patch = encoder.patch_size
-    if min(image.shape[-2:]) < patch:
-        raise InputError(f'--short-side {short_side} is less than a patch of {patch} pixels')
-    try:
-        view = View(image, _regions(path, image) if encoder.needs_regions else None)
-        [weights] = encoder.attention_map(view, text, FileImage(path)).cpu()
-    except NotImplementedError as error:
-        name = type(getattr(encoder, 'method', encoder)).__name__
-        raise InputError(f'{name} has no attention weights to draw') from error
-    size, resized = item['data_samples'].ori_shape, image.shape[-2:]
-    if encoder.method.needs_sam:  # its grid covers the image whatever its size
-        grid = weights.shape[:2]
-        at = [
-            [int(part * cells / side) for part, cells, side in zip((y, x), grid, size)]
-            for x, y in points
-        ]
-        maps = torch.stack([weights[row, column] for row, column in at])
-        return F.interpolate(maps[None], size, mode='nearest')[0]
-    patch = (encoder.tower if encoder.proxy is None else encoder.proxy.tower).patch_size
-    maps = torch.stack([weights[patch_index(p, size, resized, patch)] for p in points])
-    return to_image(maps, patch, resized, size)
-
-
-def _regions(path: str, image: Tensor) -> Tensor:
-    """Regions of even colour ``[1, H, W]`` of an image, at the size of ``[1, 3, H, W]``."""
-    pixels = mmcv.imread(path)
-    found = build_regions(dict(type='Felzenszwalb')).make(pixels, pixels.shape[:2])
-    return resize_nearest(found[None], image.shape[-2:]).to(image.device)
-
-
-class TextOnDemand:
-    """A text head that is built when a method classifies, which most do not.
-
-    Args:
-        model: Config of the segmentor.
-    """
-
-    def __init__(self, model: dict):
-        self._model = model
-        class_ids = read_texts(**model['text_head']).query_set.class_ids
-        self.class_ids = torch.tensor(class_ids, device=get_device())
-
-    @cached_property
-    def _head(self) -> nn.Module:
-        return build_text_head(self._model['image_encoder'], self._model['text_head'])
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """See the text head."""
-        return self._head.to(features.device)(features)
-
-
-def patch_index(point: Point, size: Size, resized: Size, patch: int) -> tuple[int, int]:
-    """Row and column of the patch that sees a pixel, or of the nearest one.
-
-    Args:
-        point: Column and row of the pixel in the image.
-        size: Height and width of the image.
-        resized: Height and width to which it is resized for the tower.
-        patch: Side of a patch in resized pixels.
-    """
-    x, y = point
-    return tuple(
-        min(int(at * new / old / patch), new // patch - 1)
-        for at, old, new in zip((y, x), size, resized)
-    )
-
-
-def to_image(maps: Tensor, patch: int, resized: Size, size: Size) -> Tensor:
-    """Lay maps of patches ``[P, rows, columns]`` over the image, ``[P, H, W]``.
-
-    Pixels beyond the last whole patch, which CLIP does not see, get the last patch's value.
-    """
-    fine = F.interpolate(maps[None], scale_factor=patch, mode='nearest')
-    bottom, right = (new - old for new, old in zip(resized, fine.shape[-2:]))
-    fine = F.pad(fine, (0, right, 0, bottom), mode='replicate')
-    return F.interpolate(fine, size, mode='bilinear', align_corners=False)[0]
-
-
-def draw(
-    image: np.ndarray, points: Sequence[Point], maps: Sequence[tuple[str, Tensor]], width: int
-) -> np.ndarray:
-    """Draw a row per point: the image, and each method's map over it.
-
-    Args:
-        image: uint8 RGB ``[H, W, 3]``.
-        points: Column and row of each pixel.
-        maps: Name and maps ``[points, H, W]`` of each method; each is scaled to its own maximum.
-        width: Of the picture in pixels.
-
-    Returns:
-        RGB, uint8.
-    """
-    columns = 1 + len(maps)
-    scale = max((width - GAP * (columns - 1)) // columns, 1) / image.shape[1]
-    size = [max(1, round(side * scale)) for side in (image.shape[1], image.shape[0])]
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    rows = []
-    for index, point in enumerate(points):
-        panels = {'image': small.copy()}
-        for name, method in maps:
-            weights = (method[index] / method[index].max()).numpy()
-            heat = (cv2.resize(weights, size) * 255).clip(0, 255).astype(np.uint8)
-            heat = cv2.cvtColor(cv2.applyColorMap(heat, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
-            panels[name] = cv2.addWeighted(small, 0.5, heat, 0.5, 0)
-        for panel in panels.values():
-            _mark(panel, [round(at * scale) for at in point])
-        rows.append(beside(list(panels.values())) if index else titled(panels))
-    return stack(rows)
-
-
-def _mark(panel: np.ndarray, point: Sequence[int]) -> None:
-    """Put a ring around a pixel, in place."""
-    radius = max(4, panel.shape[1] // 16)
-    for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.circle(panel, tuple(point), radius, color, thickness, cv2.LINE_AA)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Compute each config's maps and draw them."""
-    args = parse_args(argv)
     with as_program():
-        image = read_picture(args.image)[..., ::-1]
-        points = parse_points(args.points, image.shape[:2])
-        if args.short_side < 1:
-            raise InputError(f'--short-side {args.short_side} must be positive')
-        out = Path(args.out).expanduser()
-        if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
-            raise InputError(f'--out {out} must end in .png or another format of Pillow')
-        if args.width < 1:
-            raise InputError(f'--width {args.width} must be positive')
-        maps = []
-        for path in map(str, args.configs):
-            cfg = read_config(path)
-            cfg.merge_from_dict(args.cfg_options)
-            if args.clip:
-                cfg.model.image_encoder.clip = args.clip
-            weights = point_attention(cfg, args.image, points, args.short_side)
-            maps.append((Path(path).stem.split('_')[0], weights))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw(image, points, maps, args.width)).save(out)
-    print(f'Picture: {out}')
+        from sclip_mmseg.visualization.attention import draw_attention
+
+        print(f'Picture: {draw_attention(**options)}')
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from mmengine.config import DictAction
+from sclip_mmseg.cli.arguments import DictAction
 
 #: Option → name in model.test_cfg.
 SWEPT = ('logit_scale', 'prob_thd', 'area_thd', 'background')

@@ -91,6 +91,7 @@ def _prepare(
 
 def _fetch(archive: Archive, folder: Path) -> None:
     """Download an archive; a broken transfer is continued, by a later run too."""
+    assert archive.url
     print(f'{archive.name} of {archive.page} (see its terms there)')
     download(
         archive.url,

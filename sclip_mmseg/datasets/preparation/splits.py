@@ -1,7 +1,8 @@
 """A split's images and labels, and the files to be made of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from .tasks import Task
 
 
 def pair(
-    images: dict[str, Entry], labels: dict[str, Entry], names: Iterable[str] | None = None
+    images: Mapping[str, Any], labels: Mapping[str, Any], names: Iterable[str] | None = None
 ) -> list[str]:
     """The names of a split, each of which must have an image and a label.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import coco
-from ..archives import FileEntry
+from ..archives import Entry, FileEntry
 from ..labels import id_table, map_file, map_ids
 from ..raw import RawData
 from ..splits import pair_tasks
@@ -43,7 +43,7 @@ def plan(raw: RawData, out: Path) -> list[Task]:
     """
     maps = raw.require(r'val2017/(\d+)\.png', coco.MAPS)
     stuff = out / 'coco_stuff164k/images/val2017'
-    images = {path.stem: FileEntry(path) for path in stuff.glob('*.jpg')}
+    images: dict[str, Entry] = {path.stem: FileEntry(path) for path in stuff.glob('*.jpg')}
     if not images.keys() >= maps.keys():
         images = raw.require(r'val2017/(\d+)\.jpg', coco.IMAGES)
     targets = 'images/val2017/{}.jpg', 'annotations/val2017/{}_instanceTrainIds.png'

@@ -20,11 +20,11 @@ def plan(raw: RawData, out: Path) -> list[Task]:
     Raises:
         InputError: If something is missing.
     """
-    split = raw.require(r'VOC2012/(ImageSets/Segmentation/val)\.txt', TRAINVAL)
+    lists = raw.require(r'VOC2012/(ImageSets/Segmentation/val)\.txt', TRAINVAL)
     images = raw.require(r'VOC2012/JPEGImages/(\w+)\.jpg', TRAINVAL)
     labels = raw.require(r'VOC2012/SegmentationClass/(\w+)\.png', TRAINVAL)
     root = out / 'VOCdevkit/VOC2012'
-    [split] = split.values()
+    [split] = lists.values()
     targets = 'JPEGImages/{}.jpg', 'SegmentationClass/{}.png'
     return [
         Task(root / 'ImageSets/Segmentation/val.txt', split),

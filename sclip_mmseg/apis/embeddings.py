@@ -1,0 +1,40 @@
+"""Query embeddings as files: what ``tools/extract_text_embeddings.py`` does."""
+
+import os.path as osp
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..config import read_config
+from ..models.segmentor import build_text_head
+from ..models.text_embeddings import save_embeddings
+from ..models.text_head import CLIPTextHead
+from ..registry import in_scope
+from ..utils.errors import InputError
+
+
+def extract_embeddings(
+    config: str, out: str, cfg_options: Mapping[str, Any] | None = None
+) -> CLIPTextHead:
+    """Write the embeddings of a config's queries, which ``text_head.embeddings`` can name.
+
+    Args:
+        config: By path, or by the name of a shipped one.
+        out: An ``.npz`` file: queries ``[Q]``, class_ids ``[Q]``, embeddings ``[Q, D]``.
+        cfg_options: Settings that replace the config's.
+
+    Returns:
+        The text head.
+
+    Raises:
+        InputError: If something given cannot be used.
+    """
+    folder = osp.dirname(osp.abspath(out))
+    if not osp.isdir(folder):
+        raise InputError(f'folder {folder} does not exist')
+    cfg = read_config(config)
+    cfg.merge_from_dict(cfg_options or {})
+    with in_scope():
+        head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)
+    save_embeddings(Path(out), head.query_set, head.embeddings)
+    return head

@@ -1,0 +1,322 @@
+"""Learn the projection of SCLIP's ablation from a few labelled images; all else stays frozen.
+
+The last block's attention becomes ``softmax(x W Wᵀ xᵀ / √d) v``. W starts as the block's own W_q
+and alone is trained, by the cross-entropy of each pixel's class (an ablation of SCLIP, arXiv
+2312.01597).
+"""
+
+import io
+import math
+import os.path as osp
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmseg.registry import MODELS
+from torch import Tensor
+from torch.nn import Parameter
+from tqdm import tqdm
+
+from .config import read_config
+from .datasets.background import Background
+from .datasets.checks import (
+    CheckedPipeline,
+    check_classes,
+    check_files,
+    load_dataset,
+)
+from .models import CLIPSegmentor, View
+from .models.decision import class_scores
+from .models.fusion import encode_windows
+from .models.texts import read_texts
+from .models.window_cfg import WindowCfg
+from .models.windows import Size, Window
+from .registry import METHODS, in_scope
+from .utils.errors import InputError
+from .utils.files import write_atomically
+
+IGNORED = 255
+
+
+def train(
+    config: str,
+    clip: str | None = None,
+    out: str | None = None,
+    *,
+    images: int = 64,
+    epochs: int = 20,
+    batch_size: int = 8,
+    lr: float = 1e-4,
+    seed: int = 0,
+    resume: bool = False,
+    cfg_options: dict[str, Any] | None = None,
+) -> Path:
+    """Learn the projection of a config's ``LearnedCSA`` on the training split.
+
+    Args:
+        config: Of the benchmark, by path or by the name of a shipped one.
+        clip: CLIP by name or path; None for the config's own.
+        out: File to write; None for the one that the config's method reads.
+        images: Number of labelled images, drawn by the seed.
+        epochs: Number of times that a window of each image is seen.
+        batch_size: Windows per step.
+        lr: Learning rate of AdamW.
+        seed: Of images, order and windows.
+        resume: Continue after the last whole epoch, if there was one.
+        cfg_options: Settings that replace the config's.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: If something given cannot be used.
+    """
+    for name, value in dict(images=images, epochs=epochs, batch_size=batch_size, lr=lr).items():
+        if not value > 0:
+            raise InputError(f'--{name.replace("_", "-")} {value} must be positive')
+    cfg = read_config(config)
+    cfg.merge_from_dict(training_split(cfg.test_dataloader.dataset))
+    cfg.merge_from_dict(cfg_options or {})
+    if clip:
+        cfg.model.image_encoder.clip = clip
+    target = output_path(out, cfg.model.image_encoder.method)
+    checkpoint = target.with_name(f'{target.stem}.checkpoint{target.suffix}')
+    generator = torch.Generator().manual_seed(seed)
+    with in_scope():
+        drawn = load_images(cfg, images, generator)
+        training = Training(build_model(cfg), drawn, generator, lr, batch_size)
+    if resume and checkpoint.is_file():
+        training.load(checkpoint)
+        if training.epoch > epochs:
+            raise InputError(
+                f'{checkpoint} has {training.epoch} epochs behind it, more than --epochs {epochs}: '
+                'leave out --resume to start anew'
+            )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    steps = math.ceil(len(drawn) / batch_size)
+    with tqdm(total=epochs * steps, initial=training.epoch * steps, desc='steps') as bar:
+        while training.epoch < epochs:
+            losses = []
+            for loss in training.run_epoch():
+                losses.append(loss)
+                bar.update()
+            _save(training.to_dict(), checkpoint)
+            bar.write(f'epoch {training.epoch}: loss {sum(losses) / len(losses):.4f}')
+    _save(dict(weight=training.weight.detach().cpu()), target)
+    return target
+
+
+def training_split(dataset: dict) -> dict[str, str]:
+    """Options that turn a dataset's ``ann_file`` and ``data_prefix`` to the training split."""
+    values = {f'data_prefix.{key}': value for key, value in dataset.get('data_prefix', {}).items()}
+    values['ann_file'] = dataset.get('ann_file', '')
+    for old, new in (('validation', 'training'), ('val', 'train'), ('test', 'train')):
+        values = {key: value.replace(old, new) for key, value in values.items()}
+    return {f'test_dataloader.dataset.{key}': value for key, value in values.items()}
+
+
+def output_path(out: str | None, method: dict) -> Path:
+    """Where the projection goes: ``--out``, or the file that the config reads it from.
+
+    Raises:
+        InputError: If there is neither, or it is a folder.
+    """
+    path = out or method.get('projection')
+    if not path:
+        raise InputError(
+            "give --out FILE.pt, or a config whose method is dict(type='LearnedCSA', "
+            'projection=FILE.pt) as those of configs/ablations'
+        )
+    path = Path(osp.normpath(osp.expanduser(path)))
+    if path.is_dir():
+        raise InputError(f'--out {path} is a folder, write a file')
+    return path
+
+
+def build_model(cfg: Config) -> CLIPSegmentor:
+    """Build the config's segmentor with a trainable projection, W_q at first, and nothing else."""
+    cfg.model.image_encoder.method = dict(type='IdentityCSA')
+    model = MODELS.build(cfg.model).eval()  # frozen as a whole
+    tower = model.image_encoder.tower
+    method = METHODS.build(dict(type='LearnedCSA', width=tower.width))
+    method.weight.data.copy_(tower.blocks[-1].qkv.weight[: tower.width].T)
+    model.image_encoder.method = method
+    return model.to(get_device())
+
+
+def load_images(cfg: Config, count: int, generator: torch.Generator) -> list[dict]:
+    """Draw images from the training split and run the config's pipeline on them.
+
+    Returns:
+        For each image its ``path``, ``image`` (uint8 ``[3, h, w]``) and ``label`` (int64 ``[h,
+        w]``, resized to the image).
+
+    Raises:
+        InputError: If data are missing or do not fit, or the split has fewer images.
+    """
+    dataset = load_dataset(cfg.test_dataloader.dataset)
+    check_files(dataset)
+    query_set = read_texts(**cfg.model.text_head).query_set
+    check_classes(dataset, query_set.num_classes, Background.NONE)
+    if count > len(dataset):
+        raise InputError(f'--images {count}: the training split has only {len(dataset)}')
+    dataset.pipeline = CheckedPipeline(dataset)
+    drawn = torch.randperm(len(dataset), generator=generator)[:count].tolist()
+    return [_load_image(dataset, index) for index in tqdm(drawn, desc='images', leave=False)]
+
+
+def _load_image(dataset, index: int) -> dict:
+    item = dataset[index]
+    image, sample = item['inputs'], item['data_samples']
+    label = sample.gt_sem_seg.data[None].float()
+    label = F.interpolate(label, image.shape[-2:], mode='nearest-exact')[0, 0].long()
+    return dict(path=sample.img_path, image=image, label=label)
+
+
+def random_window(size: Size, crop: Size | None, generator: torch.Generator) -> Window:
+    """A window at a random place of an image; all of it along a side that is shorter, or None."""
+    ends = []
+    for side, length in zip(size, crop or size):
+        length = min(side, length)
+        start = int(torch.randint(side - length + 1, (), generator=generator))
+        ends.append((start, start + length))
+    (top, bottom), (left, right) = ends
+    return Window(top, left, bottom, right)
+
+
+def segmentation_loss(
+    cosines: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    class_ids: Sequence[int],
+    logit_scale: float,
+) -> Tensor:
+    """Mean cross-entropy over the labelled pixels, a class having the maximum of its queries.
+
+    Args:
+        cosines: ``[Q, h, w]`` of each window.
+        labels: int64 ``[h, w]`` of each window, 0 to K - 1, or 255 for a pixel without label.
+        class_ids: The class of each query.
+        logit_scale: Factor on the cosines.
+
+    Returns:
+        A scalar; 0 if no pixel has a label.
+    """
+    logits = [class_scores(c * logit_scale, class_ids).flatten(1).T for c in cosines]
+    target = torch.cat([label.flatten() for label in labels])
+    total = F.cross_entropy(torch.cat(logits), target, ignore_index=IGNORED, reduction='sum')
+    return total / (target != IGNORED).sum().clamp(min=1)
+
+
+class Training:
+    """The state of a training: projection, optimiser, random numbers and finished epochs.
+
+    Args:
+        model: The segmentor, see :func:`build_model`.
+        images: See :func:`load_images`.
+        generator: Draws order and windows.
+        lr: Learning rate.
+        batch_size: Windows per step.
+    """
+
+    def __init__(
+        self,
+        model: CLIPSegmentor,
+        images: Sequence[dict],
+        generator: torch.Generator,
+        lr: float,
+        batch_size: int,
+    ):
+        self.model, self.images, self.generator = model, images, generator
+        self.batch_size = batch_size
+        self.weight: Parameter = model.image_encoder.method.weight  # type: ignore
+        self.optimizer = torch.optim.AdamW([self.weight], lr=lr)
+        self.epoch = 0
+        self.settings = dict(
+            lr=lr,
+            batch_size=batch_size,
+            seed=generator.initial_seed(),
+            images=[image['path'] for image in images],
+        )
+
+    def run_epoch(self) -> Iterator[float]:
+        """See a window of each image once; yield the loss of each step.
+
+        Raises:
+            InputError: If the loss is not finite.
+        """
+        order = torch.randperm(len(self.images), generator=self.generator)
+        for batch in order.split(self.batch_size):
+            loss = self._loss([self.images[index] for index in batch.tolist()])
+            if not loss.isfinite():
+                raise InputError(f'the loss is {loss.item()}: give a smaller --lr')
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            yield loss.item()
+        self.epoch += 1
+
+    def _loss(self, images: Sequence[dict]) -> Tensor:
+        model, cfg = self.model, self.model.windows
+        crop = cfg.crop_size if cfg.mode == 'slide' else None
+        crops, labels = [], []
+        for image in images:
+            top, left, bottom, right = random_window(image['label'].shape, crop, self.generator)
+            window = image['image'][:, top:bottom, left:right]
+            crops.append(model.data_preprocessor(dict(inputs=[window]))['inputs'][0])
+            labels.append(image['label'][top:bottom, left:right].to(crops[0].device))
+        views = [View(crop[None]) for crop in crops]
+        maps = encode_windows(views, model._encode, WindowCfg('whole'), model.window_batch)
+        cosines = [each.fuse().whole() for each in maps]
+        return segmentation_loss(
+            cosines,
+            labels,
+            model.text_head.query_set.class_ids,
+            model.rule.scoring.logit_scale,  # type: ignore[attr-defined]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What :meth:`load` goes on from."""
+        return dict(
+            weight=self.weight.detach().cpu(),
+            optimizer=self.optimizer.state_dict(),
+            epoch=self.epoch,
+            rng=self.generator.get_state(),
+            settings=self.settings,
+        )
+
+    def load(self, path: Path) -> None:
+        """Read a file of :meth:`to_dict`.
+
+        Raises:
+            InputError: If the file cannot be read or belongs to another training.
+        """
+        useless = InputError(
+            f'{path} cannot be resumed from, it is damaged or no checkpoint: leave out --resume'
+        )
+        try:
+            state = torch.load(path, map_location='cpu', weights_only=True)
+        except Exception as error:  # any, since it takes a file's bytes for instructions
+            raise useless from error
+        if not isinstance(state, dict) or 'settings' not in state:
+            raise useless
+        settings = state['settings']
+        differing = [key for key, value in self.settings.items() if settings.get(key) != value]
+        if differing:
+            raise InputError(
+                f'{path} belongs to a training with other {", ".join(differing)}: use the same '
+                'ones, or leave out --resume'
+            )
+        self.weight.data.copy_(state['weight'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.generator.set_state(state['rng'])
+        self.epoch = state['epoch']
+
+
+def _save(content: dict[str, Any], path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
