@@ -15,7 +15,8 @@ from mmseg.evaluation import IoUMetric
 from PIL import Image
 
 from sclip_mmseg import InputError
-from sclip_mmseg.benchmark.own_images import OwnImages, evaluate_methods, make_config
+from sclip_mmseg.benchmark.own_images import evaluate_methods, make_config
+from sclip_mmseg.datasets.folder.layout import OwnImages
 from sclip_mmseg.evaluation import Result
 
 CLI = ROOT / 'sclip_mmseg/cli/__main__.py'

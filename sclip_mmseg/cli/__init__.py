@@ -28,7 +28,7 @@ COMMANDS: dict[str, Command] = {
     'test': Command('test', 'evaluate a config on its benchmark'),
     'benchmark': Command('benchmark', 'methods x benchmarks against the published numbers'),
     'data prepare': Command('prepare_data', 'lay benchmarks out, from the official archives'),
-    'data check': Command('check_data', 'find what is wrong with the files of a benchmark'),
+    'data check': Command('check_data', 'find what is wrong with the files of a dataset'),
 }
 
 

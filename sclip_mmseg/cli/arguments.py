@@ -1,6 +1,7 @@
 """What the command lines have in common."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 
@@ -19,3 +20,63 @@ def positive(text: str) -> int:
     if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError(f'{text} must be positive')
     return value
+
+
+def words(text: str) -> list[str]:
+    """Words separated by commas."""
+    return [word.strip() for word in text.split(',')]
+
+
+def add_own_images(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Add the options that say where labelled images lie.
+
+    Args:
+        parser: Gets them.
+        required: Whether there are no others.
+    """
+    parser.add_argument(
+        '--images',
+        type=Path,
+        required=required,
+        metavar='DIR',
+        help='folder of images, subfolders included; or of the layout of VOC, labels and all',
+    )
+    parser.add_argument(
+        '--labels',
+        type=Path,
+        metavar='DIR|FILE',
+        help='folder of labels, which have the names of their images: PNG or TIFF of ids, or masks '
+        'of colours; or a COCO file of instances or panoptic segments (*.json)',
+    )
+    parser.add_argument(
+        '--ignore',
+        type=words,
+        metavar='ID,...',
+        help='ids, or names of colours or COCO categories, that do not count, separated by commas; '
+        'default: 255',
+    )
+    parser.add_argument(
+        '--colors',
+        type=Path,
+        metavar='FILE',
+        help='table of the colours of masks, with lines as "road: 128,64,128"; or labelmap.txt of '
+        'CVAT',
+    )
+    parser.add_argument(
+        '--background',
+        nargs='?',
+        const=True,
+        help='class 0 is a background, of these words separated by commas, by default of the 26 '
+        'words of the published list',
+    )
+    parser.add_argument(
+        '--split', type=Path, metavar='FILE', help='only the images whose names a file lists'
+    )
+
+
+def own_images(args: argparse.Namespace) -> Any:
+    """The :class:`..datasets.folder.layout.OwnImages` of parsed arguments."""
+    from ..datasets.folder.layout import OwnImages
+
+    ignored = args.ignore and [int(word) if word.isdecimal() else word for word in args.ignore]
+    return OwnImages(args.images, args.labels, ignored, args.colors, args.split)

@@ -7,16 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..datasets.benchmarks import BENCHMARKS
-from .arguments import positive
+from ..utils.errors import nearest
+from .arguments import add_own_images, own_images, positive
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description="Check a benchmark's files: counts, missing and unreadable pairs, sizes, label "
-        'ids, classes.'
+        description='Check the files of a benchmark, a config, or folders of your own: counts, '
+        'missing and unreadable pairs, sizes, label ids, classes.'
     )
-    parser.add_argument('benchmark', nargs='+', choices=[*sorted(BENCHMARKS), 'all'])
+    parser.add_argument(
+        'benchmark',
+        nargs='*',
+        metavar='NAME|CONFIG',
+        help=f'{", ".join(sorted(BENCHMARKS))}, or all; or a config of your own (*.py)',
+    )
+    add_own_images(parser, required=False)
     parser.add_argument(
         '--data-root',
         help='folder to check (default: SCLIP_DATA_ROOT, else data/ of the clone or, without one, '
@@ -31,24 +38,43 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--nproc', type=positive, default=4)
     parser.add_argument(
-        '--classes', action='store_true', help='print the number and share of pixels of each class'
+        '--classes',
+        nargs='?',
+        const=True,
+        default=False,
+        help='print the number and share of pixels of each class; with --images, the classes, as '
+        'for sclip evaluate',
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.images is None and isinstance(args.classes, str):  # a flag, and a name behind it
+        args.benchmark, args.classes = [args.classes, *args.benchmark], True
+    for name in args.benchmark:
+        if name not in BENCHMARKS and name != 'all' and not name.endswith('.py'):
+            known = [*sorted(BENCHMARKS), 'all']
+            hint = nearest(name, known) or f': use {", ".join(known)}, or a config (*.py)'
+            parser.error(f"there is no benchmark '{name}'{hint}")
+    if (args.images is None) != bool(args.benchmark):
+        parser.error('name benchmarks or configs, or folders by --images and --labels')
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Check all that is asked for; exit with 1 if anything is wrong."""
-    options = vars(parse_args(argv))
-    if root := options.pop('data_root'):
-        os.environ['SCLIP_DATA_ROOT'] = root  # which the configs read
-    names = options.pop('benchmark')
-    names = sorted(BENCHMARKS) if 'all' in names else names
+    args = parse_args(argv)
+    if args.data_root:
+        os.environ['SCLIP_DATA_ROOT'] = args.data_root  # which the configs read
+    options = {key: getattr(args, key) for key in ('out', 'limit', 'partial', 'nproc')}
     from ..utils.program import as_program
 
     with as_program():
         from ..datasets.preparation.check import check
 
-        fine = [
-            check(name, **options) for name in (sorted(BENCHMARKS) if 'all' in names else names)
-        ]
+        if args.images is not None:
+            cfg = own_images(args).dataset()
+            if isinstance(args.classes, str):
+                cfg['classes'] = args.classes
+            cfg['background'] = bool(args.background)
+            sys.exit(not check(args.images.resolve().name, cfg, classes=True, **options))
+        names = sorted(BENCHMARKS) if 'all' in args.benchmark else args.benchmark
+        fine = [check(name, classes=args.classes, **options) for name in names]
         sys.exit(not all(fine))

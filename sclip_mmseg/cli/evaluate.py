@@ -4,27 +4,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import DictAction, positive
+from .arguments import DictAction, add_own_images, own_images, positive, words
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    words = lambda text: [word.strip() for word in text.split(',')]  # noqa: E731
-    parser.add_argument(
-        '--images',
-        type=Path,
-        required=True,
-        metavar='DIR',
-        help='folder of images, subfolders included; or of the layout of VOC, labels and all',
-    )
-    parser.add_argument(
-        '--labels',
-        type=Path,
-        metavar='DIR|FILE',
-        help='folder of labels, which have the names of their images: PNG or TIFF of ids, or masks '
-        'of colours; or a COCO file of instances or panoptic segments (*.json)',
-    )
+    add_own_images(parser)
     parser.add_argument(
         '--classes',
         help='classes separated by semicolons, synonyms by commas, with the ids of label files in '
@@ -38,30 +24,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='NAME,...',
         help='methods separated by commas, see sclip methods; my_package.module:MyMethod for one '
         'of your own, or the path of a config; default: scclip, with the toy CLIP sclip',
-    )
-    parser.add_argument(
-        '--ignore',
-        type=words,
-        metavar='ID,...',
-        help='ids, or names of colours or COCO categories, that do not count, separated by commas; '
-        'default: 255',
-    )
-    parser.add_argument(
-        '--colors',
-        type=Path,
-        metavar='FILE',
-        help='table of the colours of masks, with lines as "road: 128,64,128"; or labelmap.txt of '
-        'CVAT',
-    )
-    parser.add_argument(
-        '--background',
-        nargs='?',
-        const=True,
-        help='class 0 is a background, of these words separated by commas, by default of the 26 '
-        'words of the published list',
-    )
-    parser.add_argument(
-        '--split', type=Path, metavar='FILE', help='only the images whose names a file lists'
     )
     parser.add_argument(
         '--regions',
@@ -105,11 +67,10 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: If an argument or a file cannot be used.
     """
-    from ..benchmark.own_images import OwnImages, evaluate_methods, make_config
+    from ..benchmark.own_images import evaluate_methods, make_config
     from ..zoo import default_method
 
-    ignored = args.ignore and [int(word) if word.isdecimal() else word for word in args.ignore]
-    data = OwnImages(args.images, args.labels, ignored, args.colors, args.split)
+    data = own_images(args)
     options = dict(
         background=args.background or False,
         clip=args.clip,

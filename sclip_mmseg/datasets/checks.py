@@ -126,7 +126,7 @@ def check_labels(dataset: BaseDataset, ignored: Collection[int] = ()) -> None:
     """
     classes = dataset.metainfo['classes']
     ignored = ignored or (dataset.ignore_index,)
-    load = _label_loader(dataset)
+    load = label_loader(dataset)
     ids: set[int] = set()
     count = min(len(dataset), _SAMPLED_LABELS)
     first = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
@@ -296,7 +296,7 @@ def _decoding(dataset: BaseDataset, loader: type) -> dict[str, Any]:
     return {}
 
 
-def _label_loader(dataset: BaseDataset) -> LoadAnnotations:
+def label_loader(dataset: BaseDataset) -> LoadAnnotations:
     """What reads a dataset's labels."""
     own = [step for step in _steps(dataset) if isinstance(step, FolderLabelsLoader)]
     decoding = _decoding(dataset, LoadAnnotations)

@@ -1,3 +1,5 @@
+import contextlib
+import io
 import os
 import shutil
 import sys
@@ -250,3 +252,47 @@ def test_the_reference_photographs(shared, check):
     names = ('voc21', 'voc20', 'context60', 'context59', 'cityscapes', 'ade20k')
     output = check(shared / 'data', *names, 'coco_stuff164k', '--limit', 3, wrong=False)
     assert 'note: 4 images, the published split has 5104 or 5105' in output
+
+
+def _make_own(root, ids=(0, 1, 1, 255)):
+    for folder in ('images', 'labels'):
+        (root / folder).mkdir()
+        for index in range(3):
+            label = np.resize(np.array(ids, dtype=np.uint8), (4, 4))
+            Image.fromarray(label).save(root / folder / f'{index}.png')
+    return ('--images', root / 'images', '--labels', root / 'labels', '--classes')
+
+
+def test_folders_of_ones_own(tmp_path, check):
+    words = _make_own(tmp_path)
+    output = check(tmp_path, *words, 'cat; dog', '--out', tmp_path / 'sheets', wrong=False)
+    assert 'images: 3 images with labels' in output
+    assert '2 of 2 classes occur' in output and '24  66.67 %  dog' in output
+    assert (tmp_path / 'sheets/images.png').is_file()
+    (tmp_path / 'labels/1.png').unlink()
+    lines = check(tmp_path, *words, '5: cat; 1: dog').splitlines()
+    assert lines[1:4] == [
+        f'  wrong: image {tmp_path}/images/1.png has no label',
+        f'  wrong: label {tmp_path}/labels/0.png has id 0 without a class',
+        f'  wrong: label {tmp_path}/labels/2.png has id 0 without a class',
+    ]
+
+
+def test_a_config_of_ones_own(tmp_path, voc_root, check):
+    _make_own(tmp_path)
+    prefix = dict(img_path=f'{tmp_path}/images', seg_map_path=f'{tmp_path}/labels')
+    dataset = dict(type='FolderDataset', classes='cat; dog', data_prefix=prefix)
+    (tmp_path / 'mine.py').write_text(f'test_dataloader = dict(dataset={dataset})')
+    assert 'mine: 3 images with labels' in check(voc_root, tmp_path / 'mine.py', wrong=False)
+    base = ROOT / 'configs/sclip/sclip_vit-b16_voc21.py'
+    (tmp_path / 'other.py').write_text(f'_base_ = {str(base)!r}')
+    assert 'other: 3 images, 3 labels' in check(voc_root, tmp_path / 'other.py', wrong=False)
+    assert 'config absent.py does not exist' in _error(check, 'absent.py')
+    assert "there is no benchmark 'voc2' (did you mean 'voc21'?)" in _error(check, 'voc2')
+    assert 'name benchmarks or configs, or folders' in _error(check)
+
+
+def _error(check, *arguments):
+    with pytest.raises(SystemExit) as stop, contextlib.redirect_stderr(io.StringIO()) as said:
+        check_data.main(arguments)
+    return f'{said.getvalue()}{stop.value.code}'

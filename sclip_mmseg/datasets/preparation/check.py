@@ -17,8 +17,8 @@ from ...utils.processes import map_in_processes
 from ...utils.shipped import configs_dir
 from ...visualization import draw_overlay
 from ..benchmarks import BENCHMARKS
-from ..checks import load_dataset
-from ..loading import StoredIdsLoader
+from ..checks import label_loader, load_dataset
+from ..folder import FolderDataset, find_problems
 from . import inspection
 
 _SHOWN = 12  # pictures on a contact sheet
@@ -26,17 +26,19 @@ _LISTED = 10  # problems printed one by one
 
 
 def check(
-    benchmark: str,
+    name: str,
+    dataset_cfg: dict | None = None,
     out: Path | None = None,
     limit: int | None = None,
     partial: bool = False,
     nproc: int = 1,
     classes: bool = False,
 ) -> bool:
-    """Check one benchmark's files and print what is found.
+    """Check a dataset's files and print what is found.
 
     Args:
-        benchmark: Its name.
+        name: Of a benchmark; or the path of a config; or what to call ``dataset_cfg``.
+        dataset_cfg: Config of the dataset; None for that of the benchmark or config.
         out: Folder for a contact sheet of overlays.
         limit: Number of images to check, spread over the split; None for all.
         partial: Accept another number of images than published.
@@ -47,28 +49,36 @@ def check(
         Whether nothing is wrong.
 
     Raises:
-        InputError: If ``out`` cannot be written to.
+        InputError: If there is no such config, or ``out`` cannot be written to.
     """
     if out:
         make_folder(out, 'name another folder by --out')
-    cfg = read_config(str(configs_dir() / f'_base_/datasets/{benchmark}.py'))
+    if dataset_cfg is None:
+        shipped = str(configs_dir() / f'_base_/datasets/{name}.py')
+        cfg = read_config(shipped if name in BENCHMARKS else name)
+        dataset_cfg = cfg.test_dataloader.dataset
+        name = name if name in BENCHMARKS else Path(name).stem
     try:
         with in_scope():
-            dataset = load_dataset(cfg.test_dataloader.dataset)
+            dataset = load_dataset(dataset_cfg)
     except InputError as error:
-        print(f'{benchmark}: {error}')
+        print(f'{name}: {error}')
         return False
+    if isinstance(dataset, FolderDataset):
+        if limit:
+            dataset = dataset.get_subset(_spread(len(dataset), limit))
+        return _check_folder(name, dataset, out, nproc, classes)
     count = len(dataset)
     labels, mistakes = inspection.match_labels(dataset)
-    print(f'{benchmark}: {count} images, {labels} labels')
-    if difference := BENCHMARKS[benchmark].compare_count(count):
+    print(f'{name}: {count} images, {labels} labels')
+    if name in BENCHMARKS and (difference := BENCHMARKS[name].compare_count(count)):
         if partial:
             print(f'  note: {difference}')
         else:
             mistakes.append(f'{difference} (--partial accepts that)')
     infos = [dataset.get_data_info(index) for index in _spread(count, limit or count)]
     reports = map_in_processes(
-        inspection.inspect_pair, infos, nproc, chunksize=4, desc=benchmark, unit='image'
+        inspection.inspect_pair, infos, nproc, chunksize=4, desc=name, unit='image'
     )
     histogram = inspection.sum_histograms([report.histogram for report in reports])
     problems = [problem for report in reports for problem in report.problems]
@@ -80,17 +90,35 @@ def check(
         print(f'  wrong: {problem}')
     if len(problems) > _LISTED:
         print(f'  … and {len(problems) - _LISTED} more')
-    names = dataset.metainfo['classes']
     pixels = inspection.class_histogram(histogram, dataset)
-    print(f'  {np.count_nonzero(pixels)} of {len(pixels)} classes occur')
-    if classes:
-        share = 100 / max(sum(pixels), 1)
-        for name, number in zip(names, pixels):
-            print(f'  {number:>14,} {share * number:6.2f} %  {name}')
+    _print_classes(dataset, pixels, classes)
     if out:
         readable = [info for info, report in zip(infos, reports) if not report.problems]
-        _draw_sheet(readable, dataset, out / f'{benchmark}.png')
+        _draw_sheet(readable, dataset, out / f'{name}.png')
     return not mistakes and not problems
+
+
+def _check_folder(
+    name: str, dataset: FolderDataset, out: Path | None, nproc: int, classes: bool
+) -> bool:
+    """Check labelled images of one's own: all problems are printed."""
+    print(f'{name}: {len(dataset)} images with labels')
+    found = find_problems(dataset, nproc, name)
+    for problem in found.problems:
+        print(f'  wrong: {problem}')
+    _print_classes(dataset, found.pixels.tolist(), classes)
+    if out and not found.problems:
+        infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+        _draw_sheet(infos, dataset, out / f'{name}.png')
+    return not found.problems
+
+
+def _print_classes(dataset: BaseDataset, pixels: Sequence[int], all_of_them: bool) -> None:
+    print(f'  {np.count_nonzero(pixels)} of {len(pixels)} classes occur')
+    if all_of_them:
+        share = 100 / max(sum(pixels), 1)
+        for name, number in zip(dataset.metainfo['classes'], pixels):
+            print(f'  {number:>14,} {share * number:6.2f} %  {name}')
 
 
 def _spread(count: int, most: int) -> list[int]:
@@ -102,7 +130,7 @@ def _draw_sheet(infos: Sequence[dict], dataset: BaseDataset, target: Path) -> No
     """Draw some images with their labels over them, as the dataset reads them."""
     if not infos:
         return
-    load = StoredIdsLoader(dataset.ignore_index)
+    load = label_loader(dataset)
     names = [*dataset.metainfo['classes'], 'ignored']
     palette = [*dataset.metainfo['palette'], [255, 255, 255]]
     chosen = _spread(len(infos), _SHOWN)
