@@ -221,7 +221,7 @@ def test_a_log_that_cannot_be_written_is_one_warning(tmp_path, capsys):
     handler = logging.FileHandler(tmp_path / 'x.log')
     handler.stream.close()
     handler.stream = open('/dev/full', 'w')
-    handler.handleError = lambda record: evaluation_runner.warn_once(handler, record)
+    handler.handleError = evaluation_runner.WarnOnce(handler.baseFilename)
     for _ in range(2):
         handler.handle(logging.makeLogRecord({'msg': 'x'}))
     with pytest.raises(OSError):

@@ -45,8 +45,8 @@ def find_pairs(
             row = backbone if backbone in CHECKPOINTS else own
             found[method, benchmark] = Pair(method, benchmark, config, row)
     if not found:
-        names = ', '.join(['vit-b16', *CHECKPOINTS])
-        raise InputError(f"no config of backbone '{backbone}': use one of {names}")
+        backbones_known = ', '.join(['vit-b16', *CHECKPOINTS])
+        raise InputError(f"no config of backbone '{backbone}': use one of {backbones_known}")
     known = [list(dict.fromkeys(names)) for names in zip(*found)]
     known[0].sort(key=lambda name: (*METHODS, name).index(name))
     for kind, chosen, names in zip(('method', 'benchmark'), (methods, benchmarks), known):

@@ -93,7 +93,7 @@ def write_results(folder: Path, results: Sequence[Pair], about: dict[str, Any]) 
     draw_results(results, folder / 'results.png')
 
 
-def write_classes(folder: Path, name: str, classes: dict[str, dict[str, float]]) -> None:
+def write_classes(folder: Path, name: str, classes: dict[str, dict[str, float | None]]) -> None:
     """Write IoU and accuracy of each class to ``NAME.csv``.
 
     Args:

@@ -46,7 +46,7 @@ def load_from_local(filename: str, map_location: str | None = None) -> dict:
     path = find_file(filename)
     if path is None:
         try:
-            resolve_clip(filename)
+            path = resolve_clip(filename)
         except InputError as error:
             raise MissingCheckpoint(str(error)) from error
     try:

@@ -4,7 +4,6 @@ import logging
 import os.path as osp
 import sys
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from mmengine.dataset import BaseDataset
@@ -27,6 +26,7 @@ class EvaluationRunner(Runner):
 
     #: Whether the terminal shows progress alone.
     quiet = False
+    _test_dataloader: dict
 
     def take_dataset(self, dataset: BaseDataset) -> None:
         """Test on a dataset that is built already, instead of building the config's once more."""
@@ -38,7 +38,8 @@ class EvaluationRunner(Runner):
         self._brief = _Brief()
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
-                handler.handleError = partial(warn_once, handler)
+                # mmengine makes the handler.
+                handler.handleError = WarnOnce(handler.baseFilename)  # type: ignore[method-assign]
             elif self.quiet:
                 handler.addFilter(lambda record: 'eta: ' in record.getMessage())
                 handler.setFormatter(logging.Formatter('  %(message)s'))
@@ -72,10 +73,21 @@ class QuietRunner(EvaluationRunner):
     quiet = True
 
 
-def warn_once(handler: logging.FileHandler, record: logging.LogRecord) -> None:
-    """Say in one line, instead of a traceback per message, that a log cannot be written."""
-    handler.handleError = lambda record: None
-    print(f'warning: {handler.baseFilename} is not written: {sys.exc_info()[1]}', file=sys.stderr)
+class WarnOnce:
+    """Says in one line, instead of a traceback per message, that a log cannot be written.
+
+    Args:
+        path: The log's.
+    """
+
+    def __init__(self, path: str):
+        self.path, self.has_warned = path, False
+
+    def __call__(self, record: logging.LogRecord) -> None:
+        """Handle the error of a record that is not written."""
+        if not self.has_warned:
+            print(f'warning: {self.path} is not written: {sys.exc_info()[1]}', file=sys.stderr)
+        self.has_warned = True
 
 
 class _Brief(logging.Filter):

@@ -1,5 +1,6 @@
 """What stands in for DistributedDataParallel around a model without trainable parameters."""
 
+from mmengine.model import BaseModel
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
 
@@ -15,7 +16,7 @@ class FrozenModelWrapper(nn.Module):
         module: The model.
     """
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: BaseModel):
         super().__init__()
         self.module = module
 

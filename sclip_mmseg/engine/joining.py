@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -73,7 +73,7 @@ def join_processes(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
             f'by process {rank} ({error}): see that all of them run, and that MASTER_ADDR and '
             'MASTER_PORT are the same for all and can be reached from everywhere'
         ) from error
-    limit = {}
+    limit: dict[str, Any] = {}
     if dist_cfg.get('timeout') is not None:
         limit['timeout'] = timedelta(seconds=dist_cfg['timeout'])
         store.set_timeout(limit['timeout'])
@@ -84,8 +84,7 @@ def join_processes(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
 def was_restarted() -> bool:
     """Whether torchrun or Slurm started any of the processes anew; the same answer in all."""
     # An agent of torchrun that restarts because another does keeps its count.
-    restarts = max(int(os.environ.get(name) or 0) for name in _RESTARTS)
-    restarts = torch.tensor(restarts)
+    restarts = torch.tensor(max(int(os.environ.get(name) or 0) for name in _RESTARTS))
     all_reduce(restarts, 'max')
     return bool(restarts)
 
@@ -138,7 +137,7 @@ def _meet(store: distributed.Store, rank: int, world: int) -> str:
     if rank == 0:
         name = uuid.uuid4().hex
         store.set('meeting', name)
-        missing = range(1, world)
+        missing: Sequence[int] = range(1, world)
         while missing := [other for other in missing if not store.check([f'{name}/{other}'])]:
             if time.monotonic() > deadline:
                 raise RuntimeError(f'processes {", ".join(map(str, missing))} did not come')

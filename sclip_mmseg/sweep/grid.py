@@ -43,11 +43,11 @@ def setting_of(test_cfg: Mapping[str, Any]) -> Setting:
     """The own setting of a config's ``model.test_cfg``."""
     defaults = dict(logit_scale=40.0, prob_thd=0.0)
     given = {**defaults, **test_cfg}
-    return Setting(*(_number(given.get(name)) for name in Setting._fields))
+    return Setting._make(_number(given.get(name)) for name in Setting._fields)
 
 
 def make_grid(
-    test_cfg: Mapping[str, Any], values: dict[str, Sequence[float | None]]
+    test_cfg: Mapping[str, Any], values: Mapping[str, Sequence[float | None] | None]
 ) -> list[Setting]:
     """List all combinations of values, and the config's own setting.
 
@@ -71,7 +71,7 @@ def make_grid(
 
 def check_values(
     test_cfg: Mapping[str, Any],
-    values: dict[str, Sequence[float | None]],
+    values: Mapping[str, Sequence[float | None] | None],
     classes: Sequence[str],
 ) -> None:
     """Check that a decision has what is to be swept.

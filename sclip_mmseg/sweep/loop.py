@@ -75,7 +75,7 @@ class ThresholdSweepLoop(ResumableTestLoop):
         if [type(metric) for metric in metrics] != [ConfusionMetric] or metrics[0].format_only:
             raise InputError('a sweep needs test_evaluator to be one ConfusionMetric')
         self.metric: ConfusionMetric = metrics[0]
-        self.settings = [Setting(*values) for values in settings]
+        self.settings = [Setting._make(values) for values in settings]
         self.keep_maps = keep_maps
         self.results: list[SettingResult] = []
         self._announced = False
@@ -135,9 +135,10 @@ class ThresholdSweepLoop(ResumableTestLoop):
     ) -> list[WindowMaps]:
         """Read the maps of a batch, or make and keep them."""
         model = self.runner.model
-        maps = [self.maps.load(index, model.class_ids.device) for index in indices]
-        if all(each is not None for each in maps):
-            return maps
+        kept = [self.maps.load(index, model.class_ids.device) for index in indices]
+        whole = [each for each in kept if each is not None]
+        if len(whole) == len(kept):
+            return whole
         # The whole batch, so that numbers do not depend on where a run was interrupted.
         maps = model.encode_images(images, samples)
         if self.keep_maps:

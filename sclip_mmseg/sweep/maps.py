@@ -49,7 +49,7 @@ class MapFiles:
             cells, axes = tensors['cells'], tensors['axes'].tolist()
         except (SafetensorError, KeyError, OSError):
             return None
-        rows, columns = (WindowAxis(*axis[:4], margins=tuple(axis[4:])) for axis in axes)
+        rows, columns = (WindowAxis._make([*axis[:4], tuple(axis[4:])]) for axis in axes)
         return WindowMaps(cells.to(device), (rows, columns))
 
     def check_space(self, size: int, count: int) -> str:

@@ -143,8 +143,8 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
             heights = [result.mIoU for result in each]
             axis.plot([*map(x_of, each)], heights, '.-', color=colors[line], label=label)
         if best in members:
-            place = [x_of(best)], [best.mIoU]
-            axis.plot(*place, 'k*', markersize=10, label=f'best: {best.mIoU:.2f}', linestyle='none')
+            x, y = [x_of(best)], [best.mIoU]
+            axis.plot(x, y, 'k*', markersize=10, label=f'best: {best.mIoU:.2f}', linestyle='none')
         axis.axhline(level, color='gray', linestyle='--', lw=1, label=f"config's own: {level:.2f}")
         parts = [f'{name} {value_text(value)}' for name, value in zip(panel_names, key)]
         axis.set_title(', '.join(parts), fontsize='medium')
@@ -157,8 +157,8 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
     for axis in figure.axes:
         handles.update(zip(*reversed(axis.get_legend_handles_labels())))
     labels = sorted(handles, key=lambda label: ':' in label)  # the lines first
-    place = dict(loc='outside right upper', fontsize='small')
-    figure.legend([handles[label] for label in labels], labels, **place)
+    shown = [handles[label] for label in labels]
+    figure.legend(shown, labels, loc='outside right upper', fontsize='small')
     figure.suptitle(title, fontsize='medium')
     figure.savefig(path, dpi=200)
 

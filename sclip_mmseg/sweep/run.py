@@ -57,8 +57,8 @@ def sweep(
             stacklevel=2,
         )
     make_folders(work_dir=cfg.work_dir)
-    settings = [list(setting) for setting in settings]
-    cfg.test_cfg = dict(type='ThresholdSweepLoop', settings=settings, keep_maps=keep_maps)
+    listed = [list(setting) for setting in settings]
+    cfg.test_cfg = dict(type='ThresholdSweepLoop', settings=listed, keep_maps=keep_maps)
     results = run(cfg, dataset).results
     report.write(results, grid.setting_of(test_cfg), name, Path(cfg.work_dir))
     return results

@@ -169,22 +169,22 @@ class Unpickler(pickle._Unpickler):
             return named(dtype.name, OddTensor)()
         return _Storage(self.storages(dtype, key, numel), typed=True)
 
-    def _load_build(self) -> None:
-        state = self.stack.pop()
-        if isinstance(self.stack[-1], Module):
-            self.stack[-1].state = state
 
-    dispatch[pickle.BUILD[0]] = _load_build
+def _load_build(unpickler: Any) -> None:
+    state = unpickler.stack.pop()
+    if isinstance(unpickler.stack[-1], Module):
+        unpickler.stack[-1].state = state
 
 
 def _as_tuple(load_opcode: Callable) -> Callable:
-    def load_tuple(self) -> None:
-        load_opcode(self)
-        self.stack[-1] = _Tuple(self.stack[-1])
+    def load_tuple(unpickler: Any) -> None:
+        load_opcode(unpickler)
+        unpickler.stack[-1] = _Tuple(unpickler.stack[-1])
 
     return load_tuple
 
 
+Unpickler.dispatch[pickle.BUILD[0]] = _load_build
 for _opcode in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
     Unpickler.dispatch[_opcode[0]] = _as_tuple(Unpickler.dispatch[_opcode[0]])
 

@@ -122,7 +122,7 @@ def read_legacy(path: Path) -> Any:
             raise ValueError('it lacks data of its tensors')
         for key in keys:
             file.read(8)  # the number of elements
-            if file.readinto(storages[key].numpy()) < len(storages[key]):
+            if file.readinto(storages[key].numpy().data) < len(storages[key]):
                 raise EOFError('it ends too early')
     return content
 

@@ -64,8 +64,8 @@ def restore_find_loader() -> None:
         pkgutil.find_loader = _find_loader
 
 
-def _find_loader(name: str) -> Loader | None:
-    spec = importlib.util.find_spec(name)
+def _find_loader(fullname: str) -> Loader | None:
+    spec = importlib.util.find_spec(fullname)
     return spec.loader if spec else None
 
 
@@ -113,9 +113,11 @@ def openai_clip(module: str) -> ModuleType:
     package = importlib.util.find_spec('clip')
     folders = list(package.submodule_search_locations or ()) if package else []
     path = osp.join(folders[0], f'{module}.py') if folders else ''
-    if not osp.isfile(path):
+    spec = None
+    if osp.isfile(path):
+        spec = importlib.util.spec_from_file_location(f'_openai_clip_{module}', path)
+    if spec is None or spec.loader is None:
         raise ImportError(f'clip.{module} not found: pip install openai-clip==1.0.1')
-    spec = importlib.util.spec_from_file_location(f'_openai_clip_{module}', path)
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded

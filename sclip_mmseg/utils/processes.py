@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from tqdm import tqdm
@@ -71,10 +72,10 @@ def _start_process() -> None:
 
 def end_with_parent() -> None:
     """Let this process end when its parent does, which would leave it waiting if it was killed."""
-    parent = multiprocessing.parent_process()
 
-    def watch():
+    def watch(parent: BaseProcess) -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=watch, args=[parent], daemon=True).start()

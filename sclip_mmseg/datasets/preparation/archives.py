@@ -1,6 +1,7 @@
 """Published archives, and files on their own, in a zip or in a tar, read alike."""
 
 import gzip
+import io
 import lzma
 import os
 import struct
@@ -10,9 +11,11 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, TypeVar
 
 from ...utils.errors import InputError
+
+Opened = TypeVar('Opened')
 
 _LARGEST = 1 << 30  # bytes of a file in an archive: far more than a benchmark's images have
 
@@ -127,10 +130,10 @@ def read_text(entry: Entry) -> str:
 
 
 # By process, since processes that are forked from one another share a file's position.
-_opened: dict[tuple[Path, int], zipfile.ZipFile | BinaryIO] = {}
+_opened: dict[tuple[Path, int], Any] = {}
 
 
-def _open(path: Path, opener: Callable) -> zipfile.ZipFile | BinaryIO:
+def _open(path: Path, opener: Callable[[Path], Opened]) -> Opened:
     key = path, os.getpid()
     if key not in _opened:
         _opened[key] = opener(path)
@@ -143,7 +146,7 @@ def close_archives() -> None:
         _opened.popitem()[1].close()
 
 
-def _open_tar(path: Path) -> BinaryIO:
+def _open_tar(path: Path) -> io.BufferedIOBase:
     with open(path, 'rb') as file:
         gzipped = file.read(2) == b'\x1f\x8b'
     return gzip.open(path) if gzipped else open(path, 'rb')

@@ -76,9 +76,10 @@ def _prepare(
             tasks = plan(raw, data_root)
             break
         except MissingRaw as error:
-            if not fetch or not error.archive.url or error.archive in fetched:
+            url = error.archive.url
+            if not fetch or not url or error.archive in fetched:
                 raise
-            _fetch(error.archive, folder)
+            _fetch(error.archive, url, folder)
             fetched.add(error.archive)
     remedy = 'name another folder with --data-root'
     with lock_file(data_root / f'.{name}', remedy) as show_life:
@@ -89,12 +90,12 @@ def _prepare(
         print(f'  note: {difference}')
 
 
-def _fetch(archive: Archive, folder: Path) -> None:
+def _fetch(archive: Archive, url: str, folder: Path) -> None:
     """Download an archive; a broken transfer is continued, by a later run too."""
     assert archive.url
     print(f'{archive.name} of {archive.page} (see its terms there)')
     download(
-        archive.url,
+        url,
         folder / archive.name,
         archive.digest or archive.url_digest,
         remedy='name another folder with --raw',

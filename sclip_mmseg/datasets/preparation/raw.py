@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...utils.errors import InputError
@@ -121,7 +122,7 @@ def _walk(root: Path) -> list[Path]:
     return files
 
 
-def _match(expression: re.Pattern, entries: dict[str, Entry]) -> dict[str, Entry]:
+def _match(expression: re.Pattern, entries: Mapping[str, Entry]) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for path in sorted(entries):
         if match := expression.search(path):

@@ -38,8 +38,8 @@ def pair(
 
 def pair_tasks(
     root: Path,
-    images: dict[str, Entry],
-    labels: dict[str, Entry],
+    images: Mapping[str, Entry],
+    labels: Mapping[str, Entry],
     targets: tuple[str, str],
     convert: Callable[[Entry], np.ndarray] | None = None,
     names: Iterable[str] | None = None,

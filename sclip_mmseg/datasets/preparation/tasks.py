@@ -41,12 +41,14 @@ class Task:
         Raises:
             InputError: If the source cannot be read or the target cannot be written.
         """
-        link = self.convert is None and isinstance(self.source, FileEntry)
-        content = None if link else self._content()
+        linked = None
+        if self.convert is None and isinstance(self.source, FileEntry):
+            linked = self.source.path
+        content = b'' if linked else self._content()
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
-            if link:
-                _link(self.source.path, self.target)
+            if linked:
+                _link(linked, self.target)
             else:
                 _write(self.target, content)
         except OSError as error:
@@ -54,16 +56,15 @@ class Task:
 
     def _content(self) -> bytes:
         try:
-            return self.source.read() if self.convert is None else self._label()
+            if self.convert is None:
+                return self.source.read()
+            buffer = io.BytesIO()
+            Image.fromarray(self.convert(self.source)).save(buffer, 'PNG')
+            return buffer.getvalue()
         except InputError:
             raise
         except _UNREADABLE as error:
             raise InputError(f'{self.source} cannot be read: {error}; fetch it again') from error
-
-    def _label(self) -> bytes:
-        buffer = io.BytesIO()
-        Image.fromarray(self.convert(self.source)).save(buffer, 'PNG')
-        return buffer.getvalue()
 
     def __str__(self) -> str:
         return str(self.source)
@@ -112,8 +113,7 @@ def run_tasks(
             _verify(path, digests[path])
     try:
         if todo:
-            options = dict(desc=title, unit='file', after_each=show_life)
-            map_in_processes(Task.run, todo, nproc, chunksize=4, **options)
+            map_in_processes(Task.run, todo, nproc, 4, show_life, desc=title, unit='file')
     except UnknownIds:  # the others may look as if they were right
         for task in todo:
             if task.convert:

@@ -47,6 +47,9 @@ class Label:
     source: Entry
     convert: Callable[[Entry], np.ndarray]
 
+    def __str__(self) -> str:
+        return str(self.source)
+
 
 def plan(raw: RawData, out: Path, annotation: str | None = None) -> list[Task]:
     """List the files to be made.
