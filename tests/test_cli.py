@@ -1,6 +1,8 @@
 """The command `sclip`."""
 
 import ast
+import logging
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 from helpers import ROOT, call_tool, config_path, metrics, run_test
 from PIL import Image
 
+from sclip_mmseg.utils.program import as_program
 from sclip_mmseg.zoo import METHODS
 
 CLI = ROOT / 'sclip_mmseg/cli/__main__.py'
@@ -173,3 +176,39 @@ def test_ctrl_c_is_an_exception_in_the_work_of_a_program():
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (130, 'cleaned\n')
     assert result.stderr == 'interrupted: go on\n'
+
+
+def test_a_reader_who_has_gone_ends_it_without_a_word():
+    command = [sys.executable, '-m', 'sclip_mmseg.cli', 'methods']
+    for unbuffered in '', '1':  # Python notices at once, or at the end
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, 'PYTHONUNBUFFERED': unbuffered},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        process.stdout.close()
+        assert (process.communicate()[1], process.returncode) == (b'', 141)
+
+
+def _log():
+    logger = logging.Logger('own')
+    logger.addHandler(logging.StreamHandler(sys.stdout))
+    logger.error('a line')
+
+
+@pytest.mark.parametrize('speak', [lambda: print('a line'), _log])
+def test_programs_end_with_their_reader(speak, monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, 'w', buffering=1) as stream:
+        monkeypatch.setattr(sys, 'stdout', stream)
+        with pytest.raises(SystemExit) as stop, as_program():
+            speak()
+    assert stop.value.code == 141
+
+
+def test_other_broken_pipes_keep_their_traceback(capsys):
+    with pytest.raises(BrokenPipeError, match='of a worker'), as_program():
+        raise BrokenPipeError('of a worker')

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ..utils.errors import nearest
 from ..utils.interrupt import end_at_once_if_interrupted
+from ..utils.pipes import ends_with_its_reader
 from ..version import __version__
 
 
@@ -43,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     if argv is None:
         end_at_once_if_interrupted()
-    words = list(sys.argv[1:] if argv is None else argv)
+    with ends_with_its_reader():
+        _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(words: list[str]) -> None:
     if words[:1] == ['--version']:
         print(f'sclip_mmseg {__version__}')
         return

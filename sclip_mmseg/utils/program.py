@@ -13,6 +13,7 @@ from mmengine.logging import MMLogger
 from .errors import InputError, one_line
 from .files import explain_full_disk
 from .interrupt import exit_interrupted, interruptible
+from .pipes import ends_with_its_reader
 
 _LONG_FORM = warnings.formatwarning
 
@@ -21,10 +22,10 @@ _LONG_FORM = warnings.formatwarning
 def as_program(interrupted: str = '') -> Iterator[None]:
     r"""What the programs in ``tools/`` run in.
 
-    It ends the program with one line for what a user can mend, for a full disk, or for Ctrl-C. Any
-    other error is logged and raised. A warning for users is one line. Characters that the terminal
-    lacks, or that a file's name has in place of bytes, are printed as Python writes them, such as
-    ``\\u6d77``.
+    It ends the program with one line for what a user can mend, for a full disk, or for Ctrl-C, and
+    without a word once nobody reads its output. Any other error is logged and raised. A warning for
+    users is one line. Characters that the terminal lacks, or that a file's name has in place of
+    bytes, are printed as Python writes them, such as ``\\u6d77``.
 
     Args:
         interrupted: What to say of Ctrl-C where the interrupted work says nothing.
@@ -35,7 +36,7 @@ def as_program(interrupted: str = '') -> Iterator[None]:
             stream.reconfigure(errors='backslashreplace')
     warnings.formatwarning = _brief
     try:
-        with interruptible():
+        with interruptible(), ends_with_its_reader():
             yield
     except InputError as error:
         sys.exit(f'error: {one_line(error)}')

@@ -1,0 +1,63 @@
+"""A program whose output nobody reads any longer ends without a word, as in ``sclip … | head``."""
+
+import logging
+import os
+import select
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+CLOSED = 141  # the exit code by which shells know it: 128 and the number of SIGPIPE
+
+_print_error = logging.Handler.handleError
+
+
+@contextmanager
+def ends_with_its_reader() -> Iterator[None]:
+    """End the program once standard output or error is a pipe whose reader has gone.
+
+    The signal SIGPIPE would do so, but also for connections to servers and to workers.
+    """
+    logging.Handler.handleError = _raise_or_print
+    try:
+        try:
+            yield
+        except SystemExit:
+            _flush()
+            raise
+        _flush()
+    except BrokenPipeError:
+        closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream)]
+        if not closed:
+            raise
+        with open(os.devnull, 'wb') as nowhere:
+            for stream in closed:  # else Python speaks of what it cannot write at the end
+                os.dup2(nowhere.fileno(), stream.fileno())
+        sys.exit(CLOSED)
+    finally:
+        logging.Handler.handleError = _print_error
+
+
+def _raise_or_print(handler: logging.Handler, record: logging.LogRecord) -> None:
+    """Let go of a closed pipe, which logging would print a traceback of for each message."""
+    if isinstance(error := sys.exc_info()[1], BrokenPipeError):
+        raise error
+    _print_error(handler, record)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def _is_closed(stream) -> bool:
+    try:
+        descriptor = stream.fileno()
+    except (AttributeError, ValueError):  # there is none, or it is no file
+        return False
+    if not hasattr(select, 'poll'):  # Windows
+        return False
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
