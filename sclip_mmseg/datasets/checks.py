@@ -321,13 +321,16 @@ def _samples(data_samples: Any) -> Sequence[SegDataSample]:
 
 
 @for_each_part
-def check_classes(dataset: BaseDataset, num_classes: int, background: Background) -> None:
+def check_classes(
+    dataset: BaseDataset, num_classes: int, background: Background, source: str = 'text_head'
+) -> None:
     """Check that a segmentor's classes are a dataset's.
 
     Args:
         dataset: The dataset to be evaluated on.
         num_classes: Number of the segmentor's classes, a background without a query included.
         background: What class 0 is to the segmentor.
+        source: What names the segmentor's classes, for an error message.
 
     Raises:
         InputError: If the numbers differ, or class 0 is not a background but needs to be.
@@ -343,7 +346,7 @@ def check_classes(dataset: BaseDataset, num_classes: int, background: Background
     if num_classes != len(classes):
         besides = ' and a background without one' if without_query else ''
         raise InputError(
-            f'text_head has queries for {num_classes - without_query} classes{besides}, {name} has '
+            f'{source} has queries for {num_classes - without_query} classes{besides}, {name} has '
             f'{len(classes)}: set model.text_head.queries (or embeddings) to a list for this '
             'dataset'
         )

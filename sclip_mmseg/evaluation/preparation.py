@@ -134,7 +134,8 @@ def check(cfg: Config) -> BaseDataset:
     check_files(dataset)
     queries = read_texts(**model.text_head).query_set
     num_classes = queries.num_classes + (background is Background.NO_QUERY)
-    check_classes(dataset, num_classes, background)
+    file = model.text_head.get('embeddings')
+    check_classes(dataset, num_classes, background, str(file or 'text_head'))
     ignored = {metric.get('ignore_index', 255) for metric in _metrics(cfg)}
     check_ignored(dataset, ignored)
     check_labels(dataset, ignored)

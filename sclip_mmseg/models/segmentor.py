@@ -120,8 +120,10 @@ class CLIPSegmentor(BaseSegmentor):
         self.text_head = build_text_head(encoder_cfg, self.text_head_cfg, share and share.text_head)
         dims = self.image_encoder.embed_dim, self.text_head.embeddings.shape[1]
         if dims[0] != dims[1]:
+            file = self.text_head_cfg.get('embeddings')
             raise InputError(
-                f'image features have {dims[0]} dimensions but text embeddings {dims[1]}: '
+                f'image features have {dims[0]} dimensions but text embeddings'
+                f'{f" of {file}" if file else ""} {dims[1]}: '
                 'image_encoder.clip and text_head must come from the same CLIP'
             )
 

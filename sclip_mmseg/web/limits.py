@@ -10,6 +10,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from ..utils.errors import InputError
 
 SECONDS = 300  # of computing; downloads of weights come before
+#: Set once the server ends.
+ending = threading.Event()
 _PATIENCE = 5  # seconds until a user who is not there has left: streams are opened anew
 
 
@@ -23,7 +25,7 @@ def bounded(is_there: Callable[[], bool]) -> Iterator[None]:
         is_there: Whether somebody waits.
 
     Raises:
-        InputError: If it takes too long, or nobody waits.
+        InputError: If it takes too long, nobody waits, or the server ends.
     """
     thread, seen = threading.get_ident(), time.monotonic()
     end = float('inf')
@@ -33,6 +35,8 @@ def bounded(is_there: Callable[[], bool]) -> Iterator[None]:
         now = time.monotonic()
         if threading.get_ident() != thread:
             return
+        if ending.is_set():
+            raise InputError('the server ends')
         end = min(end, now + SECONDS)
         if now > end:
             raise InputError(

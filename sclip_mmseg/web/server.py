@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from ..utils.errors import InputError
 from . import style
 from .hosts import Hosts
+from .limits import ending
 from .page import build_page
 from .session import Session
 
@@ -116,8 +117,10 @@ def serve(session: Session, bound: socket.socket, hosts: Hosts, address: str) ->
             def handle_exit(self, sig, frame):
                 logging.getLogger('uvicorn.error').disabled = True  # of streams that are cut off
                 self.ended_by = sig
+                ending.set()
                 super().handle_exit(sig, frame)
 
+        ending.clear()
         app = build_app(session, folder, hosts)
         config = uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1)
         print(address, flush=True)

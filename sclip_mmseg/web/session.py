@@ -32,6 +32,7 @@ from ..zoo import default_method, is_toy
 from .examples import Example, drawings, photographs
 
 LARGEST = 50_000_000  # pixels of a picture that the page takes
+LARGEST_WITH_REGIONS = 12_000_000  # the same where regions are made of it: up to 6 s a million
 LONGEST = 4000  # characters of a list of classes
 _KEPT = 2  # segmentors, which share their towers: both sides of a comparison
 
@@ -148,6 +149,8 @@ class Session:
         image = read_picture(question.picture)
         methods = (question.method, *([question.other] if question.other else []))
         models = [self.segmentor(replace(question, method=name)) for name in methods]
+        if any(model.regions is not None for model in models):
+            _check_size(Path(question.picture), LARGEST_WITH_REGIONS, ' where it makes regions')
         found = [segment(model, image, channels='bgr') for model in models]
         result, rgb = found[0], cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         # Pictures may be called left or right, and '..jpg', whose stem is the folder itself.
@@ -232,17 +235,17 @@ def _check_lists(question: Question) -> None:
         )
 
 
-def _check_size(path: Path) -> None:
-    """Refuse a picture that is too large for the page, or may be."""
+def _check_size(path: Path, largest: int = LARGEST, when: str = '') -> None:
+    """Refuse a picture of more pixels than the page takes, or of a number that is not known."""
     pixels = count_pixels(path)
     if not pixels and path.is_file() and cv2.haveImageReader(str(path)):
         raise InputError(
             f'{path} is of a format whose size is not known before it is read: save it as PNG or '
             'JPEG'
         )
-    if pixels > LARGEST:
+    if pixels > largest:
         size = 'too many pixels' if pixels == math.inf else f'{pixels / 1e6:.0f} megapixels'
         raise InputError(
-            f'{path} has {size}, and the page takes {LARGEST / 1e6:.0f} megapixels: make it '
-            'smaller, or segment it by tools/demo.py'
+            f'{path} has {size}, and the page takes {largest / 1e6:.0f} megapixels{when}: make '
+            'it smaller, or segment it by tools/demo.py'
         )

@@ -263,3 +263,8 @@ def test_text_of_another_clip(clip_path, tmp_path):
     cfg.model.text_head.clip = str(path)
     with pytest.raises(InputError, match='32 dimensions but text embeddings 64'):
         build_model(cfg)
+    own = dict(queries=np.array(['cat']), class_ids=np.zeros(1, np.int64))
+    np.savez(tmp_path / 'own.npz', embeddings=np.ones((1, 8), '>f4'), **own)
+    cfg.model.text_head.embeddings = str(tmp_path / 'own.npz')
+    with pytest.raises(InputError, match=r'32 dimensions but text embeddings of .*own\.npz 8'):
+        build_model(cfg)

@@ -1,6 +1,7 @@
 """What the page computes, without Gradio."""
 
 import shutil
+import threading
 import urllib.request
 from dataclasses import replace
 from threading import Thread
@@ -178,6 +179,20 @@ def test_nothing_is_computed_for_a_user_who_left(toy, tmp_path, monkeypatch):
     assert (answer, said) == (None, 'nobody waits for this any more')
     monkeypatch.setattr(toy, 'answer', None)
     assert respond(toy, QUESTION, str(tmp_path), lambda: False) == (None, 'nobody waits for this')
+
+
+def test_nothing_is_computed_once_the_server_ends(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, 'ending', threading.Event())
+    limits.ending.set()
+    assert respond(toy, QUESTION, str(tmp_path)) == (None, 'the server ends')
+
+
+def test_pictures_whose_regions_are_made_are_smaller(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, 'LARGEST_WITH_REGIONS', 100_000)
+    monkeypatch.setattr(session, 'segment', None)
+    question = replace(QUESTION, regions='felzenszwalb')
+    said = respond(toy, question, str(tmp_path))[1]
+    assert 'has 0 megapixels, and the page takes 0 megapixels where it makes regions' in said
 
 
 def test_a_bug_is_no_end(toy, tmp_path, monkeypatch, capsys):
