@@ -26,6 +26,7 @@ LIGHT = frozenset(
         'utils.compat',
         'utils.errors',
         'utils.interrupt',
+        'utils.pipes',
         'utils.shipped',
         'version',
         'zoo',
