@@ -16,11 +16,12 @@ from mmengine.dataset import BaseDataset
 
 from ..config import NO_CHECKPOINT
 from ..datasets import load_queries
-from ..models.trained import resolve_trained
+from ..models.trained import find_trained
 from ..regions import RegionFiles
-from ..towers import resolve_clip
-from ..towers.proxy import resolve_proxy
-from ..towers.repository import clip_repository, proxy_repository
+from ..towers import find_clip
+from ..towers.proxy import find_proxy
+from ..towers.repository import Checkpoint
+from ..towers.sam import find_sam
 from ..utils.files import find_file, sha256_of
 from ..version import __version__
 
@@ -105,34 +106,33 @@ def _flatten(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
                 continue  # which come with queries of their own
             yield from _flatten(item, f'{key}.{child}' if key else child)
     else:
-        yield key, _to_json(value, _resolver(key))
+        yield key, _to_json(value, _finder(key))
 
 
-def _resolver(key: str) -> Callable[[str], Path | None]:
+def _finder(key: str) -> Callable[[str], Checkpoint | None]:
     """What finds the file that a setting names."""
-    if key.endswith('.proxy.checkpoint'):
-        return resolve_proxy
-    if key.endswith('.image_encoder.checkpoint'):
-        return resolve_trained
-    return resolve_clip if key.endswith('.clip') else find_file
+    finders = {
+        '.proxy.checkpoint': find_proxy,
+        '.sam.checkpoint': find_sam,
+        '.image_encoder.checkpoint': find_trained,
+        '.clip': find_clip,
+    }
+    return next((find for end, find in finders.items() if key.endswith(end)), _find_other)
 
 
-def _to_json(value: Any, resolve: Callable[[str], Path | None]) -> Any:
+def _find_other(value: str) -> Checkpoint | None:
+    path = find_file(value)
+    return path and Checkpoint(path)
+
+
+def _to_json(value: Any, find: Callable[[str], Checkpoint | None]) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_to_json(item, resolve) for item in value]
+        return [_to_json(item, find) for item in value]
     if isinstance(value, str):
-        path = resolve(value)
-        return f'SHA-256 {sha256_of(path)}{_stated(value, resolve)}' if path else value
+        found = find(value)
+        stated = f' with {found.stated}' if found and found.stated else ''
+        return f'SHA-256 {sha256_of(found.weights)}{stated}' if found else value
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
-
-
-def _stated(value: str, resolve: Callable[[str], Path | None]) -> str:
-    """What a repository of the Hub states beside the weights."""
-    if resolve is resolve_clip:
-        repository = clip_repository(value)
-    else:
-        repository = proxy_repository(value) if resolve is resolve_proxy else None
-    return f' with {repository.stated}' if repository else ''
 
 
 def _describe_images(dataset: BaseDataset) -> str:

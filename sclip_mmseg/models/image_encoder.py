@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from ..regions import resize_nearest
 from ..registry import METHODS, type_name
-from ..towers import VisionTransformer, load_image_tower
+from ..towers import VisionTransformer, find_clip, load_image_tower
 from ..towers.normalisation import CLIP, Normalisation, take_images_of
 from ..towers.proxy import ProxyTower
-from ..towers.repository import Repository, clip_repository
+from ..towers.repository import Checkpoint
 from ..towers.sam import SamTower
 from ..towers.vit import matrices
 from ..utils.errors import InputError
@@ -105,7 +105,7 @@ class CLIPImageEncoder(ImageEncoder):
         self.tower = tower or load_image_tower(clip, quick_gelu, round_weights)
         #: Normalisation of the images that are expected, where a config states the CLIP's own.
         self.normalisation = self._adapt_normalisation(
-            clip_repository(clip, quick_gelu), adapted=tower is not None
+            find_clip(clip, quick_gelu), adapted=tower is not None
         )
         self.method.check(self.tower)
         for tower in self._towers:
@@ -115,16 +115,14 @@ class CLIPImageEncoder(ImageEncoder):
         self.needs_regions = self.method.needs_regions
         self.sees_picture = self.method.sees_picture
 
-    def _adapt_normalisation(
-        self, repository: Repository | None, adapted: bool
-    ) -> Normalisation | None:
-        if repository is None:
+    def _adapt_normalisation(self, found: Checkpoint, adapted: bool) -> Normalisation | None:
+        own = found.stated and found.stated.normalisation
+        if own is None:
             return None
-        own = repository.stated.normalisation
-        if own is not None and not (adapted or own.is_close(CLIP)):
+        if not (adapted or own.is_close(CLIP)):
             take_images_of(self.tower, CLIP, own)
             mean, std = own
-            print_log(f'{repository.name} is given images of mean {mean} and std {std}', 'current')
+            print_log(f'{found.name} is given images of mean {mean} and std {std}', 'current')
         return CLIP
 
     @property

@@ -1,6 +1,7 @@
 """The towers: a Vision Transformer, a text transformer, and where their weights come from."""
 
 from .checkpoint import (
+    find_clip,
     load_clip,
     load_image_tower,
     load_text_tower,
@@ -30,6 +31,7 @@ __all__ = [
     'attention_logits',
     'build_image_tower',
     'build_text_tower',
+    'find_clip',
     'find_weights',
     'load_clip',
     'load_image_tower',

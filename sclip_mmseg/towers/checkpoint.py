@@ -1,17 +1,14 @@
 """A checkpoint's name or path → its tensors, or a tower."""
 
 import logging
-import os
-from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mmengine.logging import print_log
-from torch import nn
 
 from ..utils.download import download
 from ..utils.errors import InputError
-from ..utils.hub import parse_name, propose_name
 from .layouts import (
     OPENAI_IMAGE,
     OPENAI_TEXT,
@@ -19,16 +16,24 @@ from .layouts import (
     StateDict,
     build_image_tower,
     build_text_tower,
+    check_heads,
     check_unread,
     clip_layouts,
     join_projections,
 )
-from .repository import Repository, clip_repository, config_beside, find_config, find_weights
+from .repository import Checkpoint, Family, download_root, find
+from .stated import (
+    OPEN_CLIP,
+    TRANSFORMERS,
+    WEIGHTS,
+    Files,
+    Stated,
+    read_clip,
+    read_clip_config,
+)
 from .tensor_files import read_tensors
 from .text import TextTower
 from .vit import VisionTransformer, round_matrices
-
-Tower = TypeVar('Tower', bound=nn.Module)
 
 # name → (SHA-256, file name)
 OPENAI_CLIP = {
@@ -60,46 +65,10 @@ META_CLIP = {
         'l14_fullcc2.5b.pt',
     ),
 }
-DOWNLOAD_ROOT = 'SCLIP_DOWNLOAD_ROOT'
 
 
-def download_root() -> Path:
-    """Folder of downloaded checkpoints: ``$SCLIP_DOWNLOAD_ROOT``, by default ``~/.cache/clip``."""
-    return Path(os.environ.get(DOWNLOAD_ROOT) or '~/.cache/clip').expanduser()
-
-
-def resolve_named(checkpoint: str, addresses: Mapping[str, str], key: str) -> Path:
-    """Return the file behind a name or path, downloading it to :func:`download_root` if needed.
-
-    Args:
-        checkpoint: The name or path.
-        addresses: Name → address of a file without a published checksum.
-        key: The config's key, for an error message.
-
-    Raises:
-        InputError: If ``checkpoint`` is neither a known name nor a file, or the download fails.
-    """
-    if checkpoint in addresses:
-        url = addresses[checkpoint]
-        return download(url, download_root() / url.rpartition('/')[2], digest=None)
-    path = find_weights(checkpoint)
-    if path is None:
-        raise InputError(
-            f"{key}='{checkpoint}' is neither a file nor one of {', '.join(addresses)}"
-            f'{propose_name(checkpoint)}'
-        )
-    return path
-
-
-def resolve_clip(clip: str) -> Path:
-    """Return the checkpoint file behind a CLIP name or path, downloading it if needed.
-
-    Downloads go to ``$SCLIP_DOWNLOAD_ROOT``, by default ``~/.cache/clip`` as openai-clip's do;
-    those from the Hub to its own cache, see :mod:`..utils.hub`.
-
-    Raises:
-        InputError: If ``clip`` is neither a known name nor a file, or if the download fails.
-    """
+def _fetch(clip: str) -> Path | None:
+    """The file of a CLIP by name, downloaded if needed; None for other texts."""
     if clip in OPENAI_CLIP:
         sha256, filename = OPENAI_CLIP[clip]
         return download(openai_url(sha256, filename), download_root() / filename, sha256)
@@ -107,16 +76,14 @@ def resolve_clip(clip: str) -> Path:
         sha256, filename = META_CLIP[clip]
         url = f'https://dl.fbaipublicfiles.com/MMPT/metaclip/{filename}'
         return download(url, download_root() / filename, sha256)
-    if parse_name(clip) is not None:
-        return clip_repository(clip).weights
-    path = find_weights(clip)
-    if path:
-        return path
-    if str(clip).startswith('RN'):
-        raise InputError(f"clip='{clip}' is a ResNet CLIP, which has no patch tokens: {_choices()}")
-    raise InputError(
-        f"clip='{clip}' is neither a file nor a CLIP by name: {_choices()}{propose_name(clip)}"
-    )
+    return None
+
+
+def _advise(clip: str) -> str:
+    resnet = 'is a ResNet CLIP, which has no patch tokens'
+    what = resnet if clip.startswith('RN') else 'is neither a file nor a CLIP by name'
+    names = ', '.join([*OPENAI_CLIP, *META_CLIP])
+    return f'{what}: use one of {names}, hf:ORG/NAME, or the path of a ViT checkpoint'
 
 
 def openai_url(sha256: str, filename: str) -> str:
@@ -124,9 +91,60 @@ def openai_url(sha256: str, filename: str) -> str:
     return f'https://openaipublic.azureedge.net/clip/models/{sha256}/{filename}'
 
 
-def _choices() -> str:
-    names = ', '.join([*OPENAI_CLIP, *META_CLIP])
-    return f'use one of {names}, hf:ORG/NAME, or the path of a ViT checkpoint'
+_CLIPS = Family('clip', _fetch, _advise, read_clip, lambda name: (OPEN_CLIP, TRANSFORMERS))
+
+
+def find_clip(clip: str, quick_gelu: bool | None = None) -> Checkpoint:
+    """Find a CLIP, see :func:`.repository.find`.
+
+    Args:
+        clip: See :func:`load_clip`.
+        quick_gelu: What the user has set, in place of all that a config beside a path states.
+
+    Raises:
+        InputError: If there is none, or a path's checkpoint cannot be read.
+    """
+    found = find(clip, _CLIPS)
+    own = [config for config, names in WEIGHTS.items() if found.weights.name in names]
+    if found.stated or not own:
+        return found
+    config = Files(found.weights.parent).find(*own, *WEIGHTS)  # its own library's first
+    if config is None:
+        return found
+    stated = problem = None
+    if quick_gelu is not None:
+        words = f'is not followed, since quick_gelu={quick_gelu} is set'
+    else:
+        stated, problem = _config_beside(config.absolute(), found.weights.absolute())
+        words = f'is not followed, QuickGELU is assumed ({problem}): set quick_gelu to choose'
+    if stated:
+        words = f'is followed: {stated.image}, {stated.normalisation}'
+    _say(f"{config}, which lies beside clip='{clip}', {words}", warn=bool(problem))
+    return Checkpoint(found.weights, stated, str(config.parent.absolute()))
+
+
+@lru_cache(maxsize=64)  # once
+def _say(words: str, warn: bool) -> None:
+    print_log(words, 'current', logging.WARNING if warn else logging.INFO)
+
+
+def resolve_clip(clip: str) -> Path:
+    """The checkpoint file behind a CLIP's name or path, see :func:`find_clip`."""
+    return find(clip, _CLIPS).weights
+
+
+@lru_cache(maxsize=8)
+def _config_beside(config: Path, weights: Path) -> tuple[Stated | None, str]:
+    """What a config states; or None, and why it is not of the checkpoint beside it."""
+    found = read_tensors(weights)
+    layout, _ = clip_layouts(found, str(weights))
+    width = layout.get('class_token', found, str(weights)).numel()
+    try:
+        stated = read_clip_config(Files(config.parent), config.name)
+        check_heads(width, dict(stated.image), weights.name)
+    except InputError as error:
+        return None, str(error)
+    return stated, ''
 
 
 def load_clip(clip: str) -> tuple[StateDict, Layout, Layout]:
@@ -171,12 +189,7 @@ def load_image_tower(
     Raises:
         InputError: If the checkpoint cannot be used, or ``quick_gelu`` contradicts its repository.
     """
-    options = image_options(clip, quick_gelu, round_weights)
-    _log_config(clip, quick_gelu)
-    round_weights = options.pop('round_weights')
-    found, layout, _ = load_clip(clip)
-    tower = build_image_tower(found, layout, f"clip='{clip}'", **options)
-    return _rounded(tower, layout, round_weights, clip)
+    return _load('image', clip, quick_gelu, round_weights)
 
 
 def load_text_tower(
@@ -187,80 +200,20 @@ def load_text_tower(
     Raises:
         InputError: If the checkpoint cannot be used or has no text tower.
     """
-    options = text_options(clip, quick_gelu, round_weights)
+    return _load('text', clip, quick_gelu, round_weights)
+
+
+def _load(kind: str, clip: str, quick_gelu: bool | None, round_weights: bool | None) -> Any:
+    options = _options(kind, clip, quick_gelu, round_weights)
     round_weights = options.pop('round_weights')
-    found, _, layout = load_clip(clip)
-    tower = build_text_tower(found, layout, f"clip='{clip}'", **options)
-    return _rounded(tower, layout, round_weights, clip)
-
-
-def image_options(
-    clip: str, quick_gelu: bool | None = None, round_weights: bool | None = None
-) -> dict[str, Any]:
-    """What an image tower's numbers depend on beside its tensors, as :func:`load_image_tower`.
-
-    Returns:
-        ``quick_gelu`` and ``round_weights``, decided as far as the name tells, and what is stated
-        of it, see :func:`.repository.clip_repository`.
-
-    Raises:
-        InputError: If the repository cannot be fetched or used, or is contradicted.
-    """
-    repository = clip_repository(clip, quick_gelu)
-    stated = {} if repository is None else repository.stated.image
-    return _options(clip, repository, stated, quick_gelu, round_weights)
-
-
-def text_options(
-    clip: str | None, quick_gelu: bool | None = None, round_weights: bool | None = None
-) -> dict[str, Any]:
-    """The same of a text tower, see :func:`image_options`."""
-    repository = clip_repository(clip, quick_gelu)
-    if repository is not None and repository.stated.text_problem:
-        raise InputError(repository.stated.text_problem)
-    stated = {} if repository is None else repository.stated.text
-    return _options(clip, repository, stated, quick_gelu, round_weights)
-
-
-def _options(
-    clip: str | None,
-    repository: Repository | None,
-    stated: Mapping[str, Any],
-    quick_gelu: bool | None,
-    round_weights: bool | None,
-) -> dict[str, Any]:
-    if round_weights is None and (repository is not None or clip in META_CLIP):
-        round_weights = False
-    if repository is not None and quick_gelu not in (None, stated['quick_gelu']):
-        raise InputError(
-            f'quick_gelu={quick_gelu} contradicts {repository.stated.config} of {repository.name}, '
-            f'which states {stated["quick_gelu"]}: leave quick_gelu out'
-        )
-    default = True if quick_gelu is None else quick_gelu
-    return {'quick_gelu': default, **stated, 'round_weights': round_weights}
-
-
-def _log_config(clip: str, quick_gelu: bool | None) -> None:
-    """Say whether a config beside a path is followed."""
-    config = find_config(clip)
-    if config is None:
-        return
-    level = logging.INFO
-    if quick_gelu is not None:
-        words = f'is not followed, since quick_gelu={quick_gelu} is set'
-    elif problem := config_beside(clip).problem:
-        level = logging.WARNING
-        words = f'is not followed, QuickGELU is assumed ({problem}): set quick_gelu to choose'
-    else:
-        stated = config_beside(clip).repository.stated
-        words = f'is followed: {stated.image}, {stated.normalisation}'
-    print_log(f"{config}, which lies beside clip='{clip}', {words}", 'current', level)
-
-
-def _rounded(tower: Tower, layout: Layout, round_weights: bool | None, clip: str) -> Tower:
+    found, *layouts = load_clip(clip)
+    build, layout = {
+        'image': (build_image_tower, layouts[0]),
+        'text': (build_text_tower, layouts[1]),
+    }[kind]
+    tower = build(found, layout, f"clip='{clip}'", **options)
     if round_weights is None:
-        quick_gelu = tower.blocks[0].quick_gelu
-        round_weights = quick_gelu and layout in (OPENAI_IMAGE, OPENAI_TEXT)
+        round_weights = tower.blocks[0].quick_gelu and layout in (OPENAI_IMAGE, OPENAI_TEXT)
     if round_weights and round_matrices(tower):
         print_log(
             f"The matrices of clip='{clip}' were rounded to float16, as OpenAI's are: "
@@ -268,3 +221,36 @@ def _rounded(tower: Tower, layout: Layout, round_weights: bool | None, clip: str
             'current',
         )
     return tower
+
+
+def text_options(
+    clip: str, quick_gelu: bool | None = None, round_weights: bool | None = None
+) -> dict[str, Any]:
+    """What a text tower's numbers depend on beside its tensors; as :func:`load_text_tower`.
+
+    Returns:
+        ``quick_gelu`` and ``round_weights``, decided as far as the name tells, and what is stated
+        of it.
+
+    Raises:
+        InputError: If the repository cannot be fetched or used, or is contradicted.
+    """
+    return _options('text', clip, quick_gelu, round_weights)
+
+
+def _options(
+    kind: str, clip: str, quick_gelu: bool | None, round_weights: bool | None
+) -> dict[str, Any]:
+    _, stated, name = find_clip(clip, quick_gelu)
+    if stated is None:
+        round_weights = False if round_weights is None and clip in META_CLIP else round_weights
+        return dict(quick_gelu=quick_gelu is not False, round_weights=round_weights)
+    if kind == 'text' and stated.text_problem:
+        raise InputError(stated.text_problem)
+    options = dict(stated.image if kind == 'image' else stated.text)
+    if quick_gelu not in (None, options['quick_gelu']):
+        raise InputError(
+            f'quick_gelu={quick_gelu} contradicts {stated.config} of {name}, '
+            f'which states {options["quick_gelu"]}: leave quick_gelu out'
+        )
+    return {**options, 'round_weights': bool(round_weights)}

@@ -393,16 +393,7 @@ HUGGING_FACE_RADIO = _radio_layout(
         **_CONDITIONER,
     },
     block='encoder.layer.{}.',
-    parts={
-        'norm1': 'norm1',
-        'qkv': 'attention.qkv_proj',  # see join_projections
-        'out': 'attention.o_proj',
-        'scale1': 'layer_scale1.lambda1',
-        'norm2': 'norm2',
-        'fc1': 'mlp.fc1',
-        'fc2': 'mlp.fc2',
-        'scale2': 'layer_scale2.lambda1',
-    },
+    parts={**HUGGING_FACE_DINOV3.parts, 'fc1': 'mlp.fc1', 'fc2': 'mlp.fc2'},
     prefix=('embeddings.', 'encoder.'),
     ignored=('embeddings.video_patch_projection.weight',),
 )

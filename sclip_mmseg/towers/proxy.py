@@ -4,7 +4,6 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from .checkpoint import resolve_named
 from .layouts import (
     StateDict,
     build_image_tower,
@@ -15,7 +14,8 @@ from .layouts import (
 )
 from .normalisation import CLIP, renormalisation
 from .positions import Resampling
-from .repository import proxy_repository
+from .repository import Checkpoint, find, published_at
+from .stated import TRANSFORMERS, own_file, read_second_tower
 from .tensor_files import read_tensors
 
 #: Name → where Meta publishes its backbone, without a checksum.
@@ -36,18 +36,26 @@ PROXIES = {
 }
 
 
-def resolve_proxy(checkpoint: str) -> Path:
-    """Return the file behind a name in :data:`PROXIES`, a name on the Hub or a path.
+_FAMILY = published_at(
+    'model.image_encoder.proxy.checkpoint',
+    PROXIES,
+    read_second_tower,
+    lambda name: (TRANSFORMERS, own_file(name.repository)),
+)
 
-    Downloads go where CLIP's do, see :func:`.checkpoint.resolve_clip`.
+
+def find_proxy(checkpoint: str) -> Checkpoint:
+    """Find what a name in :data:`PROXIES`, a name on the Hub or a path stands for.
 
     Raises:
         InputError: If ``checkpoint`` is none of these, or the download fails.
     """
-    repository = proxy_repository(checkpoint)
-    if repository is not None:
-        return repository.weights
-    return resolve_named(checkpoint, PROXIES, 'model.image_encoder.proxy.checkpoint')
+    return find(checkpoint, _FAMILY)
+
+
+def resolve_proxy(checkpoint: str) -> Path:
+    """The file of :func:`find_proxy`."""
+    return find_proxy(checkpoint).weights
 
 
 class ProxyTower(nn.Module):
@@ -66,19 +74,18 @@ class ProxyTower(nn.Module):
 
     def __init__(self, checkpoint: str):
         super().__init__()
-        path = resolve_proxy(checkpoint)
-        repository = proxy_repository(checkpoint)
-        found = join_projections(_bare(read_tensors(path)))
+        weights, stated, _ = find_proxy(checkpoint)
+        found = join_projections(_bare(read_tensors(weights)))
         source = f"proxy.checkpoint='{checkpoint}'"
         layout = proxy_layout(found, source)
         check_unread([key for key in found if not layout.owns(key)], source)
-        options = {} if repository is None else dict(repository.stated.image)
+        options = {} if stated is None else dict(stated.image)
         if layout.has('registers', found):
             # DINOv2 with registers was trained to be resampled to the exact size, with antialias.
             options['resampling'] = Resampling(offset=None, antialias=True)
         self.tower = build_image_tower(found, layout, source, **options)
-        stated = repository and repository.stated.normalisation
-        own = stated or normalisation_of(found, layout, source)
+        own = stated and stated.normalisation
+        own = own or normalisation_of(found, layout, source)
         scale, shift = renormalisation(CLIP, own)
         self.register_buffer('scale', scale, persistent=False)
         self.register_buffer('shift', shift, persistent=False)

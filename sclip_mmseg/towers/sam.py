@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,9 +14,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..utils.errors import InputError
-from ..utils.files import find_file
-from ..utils.hub import PREFIX, fetch, parse_name, pin
+from ..utils.files import find_path
+from ..utils.hub import PREFIX, is_name
 from .normalisation import IMAGENET
+from .repository import Checkpoint, Family, find
+from .stated import TRANSFORMERS, WEIGHTS, Stated
 from .tensor_files import read_tensors
 
 SIDE = 1024  # of SAM's input
@@ -53,7 +54,6 @@ _NAMES = (
 # One tensor, which has two names.
 _SHARED = 'prompt_encoder.shared_embedding.positional_embedding'
 _SHARED_ABOVE = 'shared_image_embedding.positional_embedding'
-_CONFIG, _WEIGHTS = 'config.json', 'model.safetensors'
 
 
 @dataclass
@@ -210,56 +210,44 @@ def _output(value: Any) -> Tensor:
     return value[0] if isinstance(value, tuple) else value
 
 
+def _no_sam(checkpoint: str) -> str:
+    return (
+        "is neither a file of Meta's, nor a folder, nor a name on the Hub such as "
+        'facebook/sam-vit-base'
+    )
+
+
+_FAMILY = Family(
+    'model.image_encoder.sam.checkpoint',
+    lambda name: None,
+    _no_sam,
+    lambda files: (Stated(TRANSFORMERS), files.weights()),
+    lambda name: WEIGHTS[TRANSFORMERS],
+)
+
+
+def find_sam(checkpoint: str) -> Checkpoint:
+    """Find what a path or a name on the Hub, with or without its ``hf:``, stands for.
+
+    Raises:
+        InputError: If ``checkpoint`` is neither, or the download fails.
+    """
+    named = is_name(checkpoint) and find_path(checkpoint) is None
+    return find(PREFIX + checkpoint if named else checkpoint, _FAMILY)
+
+
 def _load(checkpoint: str) -> Any:
+    """A model whose sizes are read from its tensors."""
     try:
         from transformers import SamConfig, SamModel
     except ImportError as error:
         raise InputError(
             f'Segment Anything needs transformers: pip install -e ".[sam]" ({error})'
         ) from error
-    path = find_file(checkpoint)
-    if path is not None:
-        return _from_meta(path, SamConfig, SamModel)
-    folder = _find_folder(checkpoint)
-    try:
-        config: Any = SamConfig.from_pretrained(folder)
-        config.mask_decoder_config.layer_norm_eps = 1e-5  # Meta's, whatever is stated
-        found = read_tensors(folder / _WEIGHTS)
-        if _SHARED_ABOVE in found:
-            found.setdefault(_SHARED, found[_SHARED_ABOVE])
-        model = SamModel(config)
-        model.load_state_dict(found)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f'{folder} does not hold a SAM of transformers ({_CONFIG}, {_WEIGHTS}): '
-            f'{" ".join(str(error).split())[:200]}'
-        ) from error
-    return model
-
-
-def _find_folder(checkpoint: str) -> Path:
-    """A folder, or what is fetched from the Hub."""
-    folder = Path(checkpoint).expanduser()
-    if folder.is_dir():
-        return folder
-    name = checkpoint if checkpoint.startswith(PREFIX) else PREFIX + checkpoint
-    try:
-        parsed = parse_name(name)
-    except InputError as error:
-        raise InputError(
-            f"model.image_encoder.sam.checkpoint='{checkpoint}' is neither a file of Meta's, nor a "
-            'folder, nor a name on the Hub such as facebook/sam-vit-base'
-        ) from error
-    pinned = pin(parsed, [_CONFIG])
-    files = [fetch(pinned, filename) for filename in (_CONFIG, _WEIGHTS)]
-    if None in files:
-        raise InputError(f'{parsed} has no {_WEIGHTS}: name a SAM, such as facebook/sam-vit-base')
-    return files[0].parent
-
-
-def _from_meta(path: Path, config_class: Any, model_class: Any) -> Any:
-    """Meta's file, whose sizes are read from its tensors."""
-    found = dict(_renamed(read_tensors(path)))
+    path = find_sam(checkpoint).weights
+    found = read_tensors(path)
+    if any(name.startswith('image_encoder.') for name in found):
+        found = dict(_renamed(found))
     try:
         positions = found['vision_encoder.pos_embed']
         width, depth = positions.shape[-1], 0
@@ -275,14 +263,16 @@ def _from_meta(path: Path, config_class: Any, model_class: Any) -> Any:
             mlp_dim=len(found['vision_encoder.layers.0.mlp.lin1.bias']),
             global_attn_indexes=[n for n, span in enumerate(spans) if len(span) == 2 * side - 1],
         )
-        config = config_class(vision_config=vision, mask_decoder_config=dict(layer_norm_eps=1e-5))
-        model = model_class(config)
-        found[_SHARED_ABOVE] = found[_SHARED]
+        # The decoder's epsilon is Meta's, whatever a config states.
+        config = SamConfig(vision_config=vision, mask_decoder_config=dict(layer_norm_eps=1e-5))
+        model = SamModel(config)
+        found[_SHARED_ABOVE] = found.setdefault(_SHARED, found.get(_SHARED_ABOVE))
         model.load_state_dict(found)
     except (KeyError, IndexError, RuntimeError) as error:
         reason = ' '.join(str(error).split())[:200]
         raise InputError(
-            f"{path} is not a SAM of Meta's (such as sam_vit_b_01ec64.pth): {reason}"
+            f"{path} is not a SAM of Meta's (such as sam_vit_b_01ec64.pth) or of transformers: "
+            f'{reason}'
         ) from error
     return model
 

@@ -56,14 +56,14 @@ def parse_name(text: str) -> HubName | None:
     """
     if not str(text).startswith(PREFIX):
         return None
-    repository, at, revision = str(text)[len(PREFIX) :].partition('@')
-    valid = _is_repository(repository) and (not at or _is_revision(revision))
-    if not valid:
+    name = str(text)[len(PREFIX) :]
+    if not is_name(name):
         raise InputError(
             f"'{text}' is no name on the Hub: write hf:ORG/NAME or hf:ORG/NAME@REVISION"
             f'{propose_name(text)}'
         )
-    return HubName(repository, revision) if at else HubName(repository)
+    repository, _, revision = name.partition('@')
+    return HubName(repository, revision or 'main')
 
 
 def propose_name(text: str) -> str:
@@ -76,19 +76,17 @@ def propose_name(text: str) -> str:
     meant = misspelt.group(1) if misspelt else str(text)
     if misspelt and text.lower().startswith('http'):
         meant = '/'.join(meant.split('/')[:2])  # less /tree/main and the like
-    repository, _, revision = meant.partition('@')
-    known = _is_repository(repository) and (not revision or _is_revision(revision))
-    if not known or (not misspelt and _NOT_ON_THE_HUB.fullmatch(repository)):
+    if not is_name(meant) or (not misspelt and _NOT_ON_THE_HUB.fullmatch(meant.split('@')[0])):
         return ''
     return f" (did you mean '{PREFIX}{meant}'?)"
 
 
-def _is_repository(text: str) -> bool:
-    return bool(_REPOSITORY.fullmatch(text)) and '--' not in text and '..' not in text
-
-
-def _is_revision(text: str) -> bool:
-    return bool(_REVISION.fullmatch(text)) and '..' not in text
+def is_name(text: str) -> bool:
+    """Whether a text is ``ORG/NAME`` or ``ORG/NAME@REVISION``."""
+    repository, at, revision = text.partition('@')
+    known = _REPOSITORY.fullmatch(repository) and '--' not in repository
+    known = known and (not at or _REVISION.fullmatch(revision))
+    return bool(known) and '..' not in text
 
 
 def pin(name: HubName, filenames: Sequence[str]) -> HubName:

@@ -2,7 +2,14 @@
 
 from .groupvit import GroupViTEncoder
 from .groupvit_text import GroupViTTextHead
-from .published import TRAINED, resolve_trained
+from .published import TRAINED, find_trained, resolve_trained
 from .tcl import TCLEncoder
 
-__all__ = ['TRAINED', 'GroupViTEncoder', 'GroupViTTextHead', 'TCLEncoder', 'resolve_trained']
+__all__ = [
+    'TRAINED',
+    'GroupViTEncoder',
+    'GroupViTTextHead',
+    'TCLEncoder',
+    'find_trained',
+    'resolve_trained',
+]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ...towers.checkpoint import resolve_named
+from ...towers.repository import Checkpoint, find, published_at
 
 _GITHUB = 'https://github.com/{}/releases/download/v1.0.0/{}'
 #: Name → address. None of the files has a published checksum.
@@ -13,14 +13,18 @@ TRAINED = {
     ),
     'tcl': _GITHUB.format('kakaobrain/tcl', 'tcl.pth'),
 }
+_FAMILY = published_at('model.image_encoder.checkpoint', TRAINED)
 
 
-def resolve_trained(checkpoint: str) -> Path:
-    """Return the file behind a name in :data:`TRAINED` or a path, downloading it if needed.
-
-    Downloads go where CLIP's do, see :func:`...towers.resolve_clip`.
+def find_trained(checkpoint: str) -> Checkpoint:
+    """Find what a name in :data:`TRAINED` or a path stands for, see :mod:`...towers.repository`.
 
     Raises:
         InputError: If ``checkpoint`` is neither a known name nor a file, or if the download fails.
     """
-    return resolve_named(checkpoint, TRAINED, 'model.image_encoder.checkpoint')
+    return find(checkpoint, _FAMILY)
+
+
+def resolve_trained(checkpoint: str) -> Path:
+    """The file of :func:`find_trained`."""
+    return find_trained(checkpoint).weights

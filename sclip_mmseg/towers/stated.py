@@ -1,0 +1,331 @@
+"""What configs state of towers, beside their weights: of repositories of the Hub, or of folders.
+
+Two kinds of CLIP are known: OpenCLIP's (``open_clip_config.json``) and those of ``transformers``
+(``config.json``). Where a repository is both, OpenCLIP's files are read, which are the originals.
+What a config leaves out is what the library that reads it takes then.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.logging import print_log
+
+from ..utils.errors import InputError
+from ..utils.hub import HubName, NotCached, fetch_first
+from .layouts import VOCABULARY
+from .normalisation import CLIP, IMAGENET, Normalisation
+from .positions import Rotary
+
+OPEN_CLIP, TRANSFORMERS = 'open_clip_config.json', 'config.json'
+#: Config → the weights that it is of.
+WEIGHTS = {
+    OPEN_CLIP: ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin'),
+    TRANSFORMERS: ('model.safetensors', 'pytorch_model.bin'),
+}
+SPLIT = ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
+_PREPROCESSORS = ('preprocessor_config.json', 'processor_config.json')
+#: What `transformers` calls QuickGELU and the exact GELU.
+_QUICK = {'quick_gelu': True, 'gelu': False}
+
+# Keys of OpenCLIP's towers that are read, or that the tensors tell, or without effect here. Others
+# are of architectures that are not built here, unless they switch something off.
+_OPEN_CLIP_KEYS = {
+    'model_cfg': 'embed_dim vision_cfg text_cfg quick_gelu custom_text init_logit_scale'.split(),
+    'vision_cfg': (
+        'image_size layers width head_width mlp_ratio patch_size patch_dropout output_tokens'
+    ).split(),
+    'text_cfg': 'context_length vocab_size width heads layers mlp_ratio'.split(),
+}
+_WITHOUT_EFFECT = {'pool_type': ('tok', 'argmax'), 'pos_embed_type': ('learnable',)}
+# CLIPs of `transformers` whose image towers are CLIP's, and whose text towers are others.
+_CLIPS_OF_OTHER_TEXTS = ('metaclip_2', 'chinese_clip')
+# model_type → width, heads and LayerNorm's eps where they are not stated
+_SECOND_TOWERS = {
+    'vit': (768, 12, 1e-12),
+    'dinov2': (768, 12, 1e-6),
+    'dinov2_with_registers': (768, 12, 1e-6),
+    'dinov3_vit': (384, 6, 1e-5),
+    'radio': (1280, 16, 1e-6),
+}
+_RADIO = 'RADIOModel'  # of the programs in NVIDIA's repositories, which are not run
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a repository's config states.
+
+    Attributes:
+        config: Name of the config.
+        normalisation: Of the images that it was trained with; None where its weights tell.
+        image: Of the image tower: ``width``, ``heads``, ``eps``, and of a CLIP ``quick_gelu``; what
+            is left out, its weights tell.
+        text: Of the text tower, the same; empty where there is none.
+        text_problem: Why the text tower cannot be used; empty if it can.
+    """
+
+    config: str
+    normalisation: Normalisation | None = None
+    image: Mapping[str, Any] = field(default_factory=dict)
+    text: Mapping[str, Any] = field(default_factory=dict)
+    text_problem: str = ''
+
+
+class Section(NamedTuple):
+    """Values of a config, and what to call it in an error message."""
+
+    values: dict[str, Any]
+    source: str
+
+    def section(self, key: str) -> 'Section':
+        """The values below a key, none where it is not there."""
+        value = self.values.get(key) or {}
+        if not isinstance(value, dict):
+            raise InputError(f'{self.source} states {key}={value!r}, not a section of values')
+        return Section(value, self.source)
+
+    def number(self, key: str, default: float) -> Any:
+        """A positive number, whole where the default is."""
+        value = self.values.get(key, default)
+        whole = not isinstance(default, float)
+        if not _is_number(value) or value <= 0 or (whole and isinstance(value, float)):
+            raise InputError(f'{self.source} states {key}={value!r}, not a positive number')
+        return value
+
+    def normalisation(self, mean: str, std: str, default: Normalisation) -> Normalisation:
+        """Read mean and standard deviation, or say that they are not stated."""
+        if self.values.get(mean) is None and self.values.get(std) is None:
+            words = f'states no {mean} and {std}: taken as {tuple(default)}'
+            print_log(f'{self.source} {words}', 'current')
+            return default
+        found = []
+        for key in (mean, std):
+            values = self.values.get(key)
+            if not isinstance(values, list) or len(values) != 3 or not all(map(_is_number, values)):
+                raise InputError(f'{self.source} states {key}={values!r}, not three numbers')
+            found.append(tuple(map(float, values)))
+        if min(found[1]) <= 0:
+            values = self.values[std]
+            raise InputError(f'{self.source} states {std}={values!r}, not three positive numbers')
+        return Normalisation(*found)
+
+    def unknown(self, known: Sequence[str]) -> str:
+        """The first key, with its value, that is of another architecture; empty for none."""
+        for key, value in self.values.items():
+            if key not in known and value and value not in _WITHOUT_EFFECT.get(key, ()):
+                return f'{key}={value!r}'
+        return ''
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+
+
+class Files(NamedTuple):
+    """The files of a repository at a commit, or of a folder."""
+
+    place: HubName | Path
+
+    def find(self, *filenames: str, needed: bool = False) -> Path | None:
+        """The first file there is.
+
+        Args:
+            filenames: Names.
+            needed: Whether a cache without them is an error where the Hub cannot be asked; else it
+                is taken as a repository without them.
+        """
+        if isinstance(self.place, Path):
+            return next(filter(Path.is_file, map(self.place.joinpath, filenames)), None)
+        try:
+            return fetch_first(self.place, filenames)
+        except NotCached:
+            if needed:
+                raise
+            return None
+
+    def read(self, *filenames: str) -> Section:
+        """The config in the first file there is, empty where there is none.
+
+        Raises:
+            InputError: If it holds something else.
+        """
+        path = self.find(*filenames)
+        source = f'{path.name if path else filenames[0]} of {self.place}'
+        if path is None:
+            return Section({}, source)
+        try:
+            content = json.loads(path.read_text(encoding='utf-8'))
+        except (OSError, ValueError, RecursionError) as error:
+            remedy = '' if isinstance(self.place, Path) else f': delete {path}'  # to be fetched
+            raise InputError(f'{source} is no JSON ({error}){remedy}') from error
+        if not isinstance(content, dict):
+            raise InputError(f'{source} holds a {type(content).__name__}, not a config')
+        return Section(content, source)
+
+    def weights(self, config: str = TRANSFORMERS) -> Path:
+        """The weights that a config is of.
+
+        Raises:
+            InputError: If there are none, or they are split.
+        """
+        path = self.find(*WEIGHTS[config], needed=True)
+        if path is None and self.find(*SPLIT):
+            raise InputError(
+                f'the weights of {self.place} are split into several files, which is not read'
+            )
+        if path is None:
+            raise InputError(f'{self.place} has no weights: none of {", ".join(WEIGHTS[config])}')
+        return path
+
+
+def read_clip(files: Files) -> tuple[Stated, Path]:
+    """What is stated of a repository's CLIP, and its weights.
+
+    Raises:
+        InputError: If it is no CLIP that is known.
+    """
+    if files.find(OPEN_CLIP):
+        stated = read_clip_config(files, OPEN_CLIP)
+        if weights := files.find(*WEIGHTS[OPEN_CLIP]):
+            return stated, weights
+    if files.find(TRANSFORMERS, needed=True) is None:
+        names = ' or '.join(WEIGHTS[OPEN_CLIP])
+        raise InputError(f'{files.place} has no {names}, and no config.json')
+    return read_clip_config(files, TRANSFORMERS), files.weights()
+
+
+def read_clip_config(files: Files, name: str) -> Stated:
+    """What a config states of a CLIP, :data:`OPEN_CLIP` or :data:`TRANSFORMERS`.
+
+    Raises:
+        InputError: If it is of no CLIP that is known.
+    """
+    read = {OPEN_CLIP: _open_clip, TRANSFORMERS: _transformers_clip}[name]
+    return read(files, files.read(name))
+
+
+def _open_clip(files: Files, config: Section) -> Stated:
+    source = config.source
+    model = config.section('model_cfg')
+    vision, text = model.section('vision_cfg'), model.section('text_cfg')
+    for key, part in (('model_cfg', model), ('vision_cfg', vision)):
+        if unknown := part.unknown(_OPEN_CLIP_KEYS[key]):
+            raise InputError(
+                f'{source} states {key}.{unknown}, which is not built here: use a plain ViT CLIP'
+            )
+    if isinstance(vision.values.get('layers'), list):
+        raise InputError(f'{source} is of a ResNet CLIP, which has no patch tokens: use a ViT CLIP')
+    quick_gelu = model.values.get('quick_gelu', False)  # OpenCLIP's default
+    if not isinstance(quick_gelu, bool):
+        raise InputError(f'{source} states quick_gelu={quick_gelu!r}, neither true nor false')
+    width, shared = vision.number('width', 768), dict(eps=1e-5, quick_gelu=quick_gelu)
+    unknown = text.unknown(_OPEN_CLIP_KEYS['text_cfg'])
+    preprocess = Section(config.values.get('preprocess_cfg') or {}, source)
+    return Stated(
+        OPEN_CLIP,
+        preprocess.normalisation('mean', 'std', CLIP),
+        dict(width=width, heads=width // vision.number('head_width', 64), **shared),
+        dict(width=text.number('width', 512), heads=text.number('heads', 8), **shared),
+        _text_problem(text, f'text_cfg.{unknown}' if unknown else ''),
+    )
+
+
+def _transformers_clip(files: Files, config: Section) -> Stated:
+    source, kind = config.source, config.values.get('model_type')
+    if kind not in ('clip', *_CLIPS_OF_OTHER_TEXTS):
+        raise InputError(
+            f'{source} states model_type={kind!r}, and {files.place} has no {OPEN_CLIP}: only '
+            f"CLIPs ('clip', and the image towers of {', '.join(_CLIPS_OF_OTHER_TEXTS)}) are known"
+        )
+    towers, text = [], config
+    for part, width, heads in (('vision', 768, 12), ('text', 512, 8)):  # where they are not stated
+        # Of these two the first wins in `transformers`.
+        key = (
+            f'{part}_config_dict' if config.values.get(f'{part}_config_dict') else f'{part}_config'
+        )
+        text = config.section(key)
+        activation = text.values.get('hidden_act', 'quick_gelu')
+        if activation not in _QUICK:
+            raise InputError(
+                f'{source} states {part}_config.hidden_act={activation!r}, only '
+                f'{" and ".join(_QUICK)} are known'
+            )
+        towers.append(dict(_sizes(text, width, heads, 1e-5), quick_gelu=_QUICK[activation]))
+    problem = f'model_type={kind!r}' if kind != 'clip' else ''
+    image, own = towers
+    normalisation = _transformers_normalisation(files, CLIP)
+    return Stated(TRANSFORMERS, normalisation, image, own, _text_problem(text, problem))
+
+
+def _sizes(config: Section, width: int, heads: int, eps: float) -> dict[str, Any]:
+    return dict(
+        width=config.number('hidden_size', width),
+        heads=config.number('num_attention_heads', heads),
+        eps=config.number('layer_norm_eps', eps),
+    )
+
+
+def _text_problem(text: Section, unknown: str) -> str:
+    vocabulary = text.values.get('vocab_size', VOCABULARY)
+    if vocabulary != VOCABULARY:
+        unknown = f"vocab_size={vocabulary!r}, not the {VOCABULARY} of OpenAI's tokenizer"
+    if not unknown:
+        return ''
+    return (
+        f'{text.source} states {unknown}: its text tower is not built here, give '
+        'text_head.embeddings=FILE.npz'
+    )
+
+
+def _transformers_normalisation(files: Files, default: Normalisation) -> Normalisation:
+    config = files.read(*_PREPROCESSORS)
+    values = config.values.get('image_processor') or config.values
+    config = config._replace(values=values)
+    factor = config.number('rescale_factor', 1 / 255)
+    if not values.get('do_normalize', True) or abs(factor * 255 - 1) > 1e-3:
+        raise InputError(
+            f'{config.source} states do_normalize={values.get("do_normalize")} and rescale_factor='
+            f'{factor}: only images that are normalised from 0 to 1 are known'
+        )
+    return config.normalisation('image_mean', 'image_std', default)
+
+
+def own_file(repository: str) -> str:
+    """The weights of Meta's PE, which come without a config."""
+    return f'{repository.rpartition("/")[2]}.pt'
+
+
+def read_second_tower(files: Files) -> tuple[Stated, Path]:
+    """What is stated of a repository's image tower that is no CLIP's, and its weights.
+
+    Raises:
+        InputError: If it is none that is known.
+    """
+    config = files.read(TRANSFORMERS)
+    source, kind = config.source, config.values.get('model_type')
+    own = own_file(files.place.repository) if isinstance(files.place, HubName) else ''
+    if 'model_type' not in config.values and (weights := files.find(own)):
+        return Stated(own), weights
+    if _RADIO in (config.values.get('architectures') or ()):
+        for key in ('feature_normalizer_config', 'vitdet_window_size'):
+            if value := config.values.get(key):
+                raise InputError(f'{source} states {key}={value!r}, which is not built here')
+        return Stated(TRANSFORMERS), files.weights()
+    if kind not in _SECOND_TOWERS:
+        raise InputError(
+            f'{source} states model_type={kind!r}, which is no DINO or DINOv2, DINOv3 or RADIO of '
+            f'`transformers`: {", ".join(_SECOND_TOWERS)}'
+        )
+    silu = bool(config.values.get('use_gated_mlp'))
+    activation, known = config.values.get('hidden_act', 'gelu'), 'silu' if silu else 'gelu'
+    if activation != known:
+        raise InputError(f'{source} states hidden_act={activation!r}, only {known!r} is known')
+    options = _sizes(config, *_SECOND_TOWERS[kind])
+    options['gated'] = silu or bool(config.values.get('use_swiglu_ffn'))
+    if kind == 'dinov3_vit':
+        options['rotary'] = Rotary(config.number('rope_theta', 100.0))
+    # RADIO's images are normalised by values among its weights.
+    normalisation = None if kind == 'radio' else _transformers_normalisation(files, IMAGENET)
+    return Stated(TRANSFORMERS, normalisation, options), files.weights()
