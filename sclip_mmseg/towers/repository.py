@@ -93,6 +93,7 @@ def find(checkpoint: str, family: Family) -> Checkpoint:
     Raises:
         InputError: If it is none of these, a repository is not of the family, or a download fails.
     """
+    checkpoint = str(checkpoint)  # None, where a config leaves it out
     if path := family.fetch(checkpoint):
         return Checkpoint(path, name=checkpoint)
     name = parse_name(checkpoint) if family.read else None

@@ -33,6 +33,9 @@ class OnGrid:
 
     grid: Grid
 
+    def __init__(self, grid: Grid):
+        self.grid = grid
+
     @property
     def num_patches(self) -> int:
         """N."""

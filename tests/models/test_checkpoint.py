@@ -109,6 +109,7 @@ def test_names_and_missing_files(tmp_path):
         ('ViT-B/8', 'neither a file nor a CLIP by name.*ViT-B/16'),
         ('RN50', 'ResNet CLIP'),
         (str(tmp_path / 'absent.pt'), 'absent.pt.*neither a file'),
+        (None, "clip='None' is neither a file nor"),  # of a config without one
     ):
         with pytest.raises(InputError, match=message):
             load_clip(clip)

@@ -168,6 +168,8 @@ def test_normalisation(dino_path, device):
 def test_a_missing_checkpoint(clip_path, no_network, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"'dino_vitb9' is neither a file nor one of dino_vits16"):
         resolve_proxy('dino_vitb9')
+    with pytest.raises(InputError, match=r"'None' is neither a file nor one of dino_vits16"):
+        resolve_proxy(None)
     monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path))
     with pytest.raises(InputError) as error:
         resolve_proxy('dino_vitb8')

@@ -1,14 +1,19 @@
 """Trident's parts that the golden files do not reach."""
 
+import io
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers import build_model, load_config, load_images, write_sam
 from PIL import Image
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from sclip_mmseg import InputError
+from sclip_mmseg.evaluation.fingerprint import _flatten
 from sclip_mmseg.models.methods import Trident
 from sclip_mmseg.models.sam_refinement import Prompts, SAMRefinement, enlarge, to_sam
 from sclip_mmseg.regions import Decided
@@ -57,6 +62,30 @@ def test_both_layouts_of_sam_load(sam_folder, tmp_path):
     torch.save({'image_encoder.pos_embed': torch.zeros(1, 64, 64, 16)}, junk)
     with pytest.raises(InputError, match=r'sam\.pth is not a SAM of Meta'):
         SamTower(str(junk))
+
+
+@pytest.mark.parametrize('name', ['facebook/sam', 'hf:facebook/sam', 'facebook/sam@v1'])
+@pytest.mark.parametrize('weights', ['model__safetensors', 'pytorch_model__bin'])
+def test_sam_by_its_name_on_the_hub(hub, sam_folder, name, weights):
+    content = (Path(sam_folder) / 'model.safetensors').read_bytes()
+    if weights == 'pytorch_model__bin':
+        buffer = io.BytesIO()
+        torch.save(load_tensors(content), buffer)
+        content = buffer.getvalue()
+    hub.put('facebook/sam', 'v1' if name.endswith('@v1') else 'main', **{weights: content})
+    found, expected = (SamTower(source).model.state_dict() for source in (name, sam_folder))
+    assert found.keys() == expected.keys()
+    assert all(value.equal(expected[key]) for key, value in found.items())
+    settings = dict(_flatten({'image_encoder': {'sam': {'checkpoint': name}}}))
+    assert settings['image_encoder.sam.checkpoint'].startswith('SHA-256')
+
+
+def test_a_sam_of_the_hub_that_is_none(hub):
+    hub.put('org/clip', model__safetensors=save_tensors({'visual.proj': torch.ones(2)}))
+    with pytest.raises(InputError, match=r'model\.safetensors is not a SAM of Meta'):
+        SamTower('org/clip')
+    with pytest.raises(InputError, match='hf:org/absent: .* has no such repository'):
+        SamTower('org/absent')
 
 
 def _input(pixels):

@@ -11,7 +11,7 @@ from ...regions import rank_ids, resize_nearest
 from ...registry import METHODS
 from ...towers import Grid, VisionTransformer
 from ...towers.proxy import ProxyTower
-from ...towers.tokens import BlockTokens
+from ...towers.tokens import BlockTokens, OnGrid
 from ...utils.torch_types import height_width, total
 from ..picture import Picture, PictureFeatures, Stitching
 from ..windows import Window
@@ -129,7 +129,7 @@ class OVStitcher(WithinRegions, PictureMethod):
             grid = tower.grid(view.images)
             seen = torch.cat([whole[:, w.top : w.bottom, w.left : w.right] for w in windows])
             cells = resize_nearest(seen, grid).flatten(1)
-            stitch = partial(_stitch, parts, windows, grid)
+            stitch = partial(_stitch, parts, windows, OnGrid(grid))
             scope = cells[:, None] == numbers[:, None]
             copies = tower.run(view.images, asked, scope=scope, each=stitch).copies
             window_fine = proxy.tower.grid(view.images)
@@ -175,8 +175,7 @@ def on_grid(x: Tensor, grid: Grid) -> Tensor:
 
 
 def _stitch(
-    parts: dict, windows: list[Window], grid: Grid, number: int, block: BlockTokens
+    parts: dict, windows: list[Window], tokens: OnGrid, number: int, block: BlockTokens
 ) -> None:
-    count = grid[0] * grid[1]
     for name, part in parts[number].items():
-        part.add(windows, on_grid(getattr(block, name)[..., -count:, :], grid))
+        part.add(windows, on_grid(tokens.patches_of(getattr(block, name)), tokens.grid))

@@ -35,9 +35,9 @@ class ResCLIP(LastBlockMethod):
     def __init__(self, base: dict, rcs: dict | None = None, sfr: dict | None = None):
         super().__init__()
         self.base = METHODS.build(base)
-        if getattr(type(self.base), 'pairs', LastBlockMethod.pairs) is LastBlockMethod.pairs:
-            name = type(self.base).__name__
-            raise InputError(f'method.base={name} has no logits for RCS or SFR to change')
+        kind = type(self.base)
+        if not issubclass(kind, LastBlockMethod) or kind.pairs is LastBlockMethod.pairs:
+            raise InputError(f'method.base={kind.__name__} has no logits for RCS or SFR to change')
         self.rcs = RCS(**rcs) if rcs is not None else None
         self.sfr = SFR(**sfr) if sfr is not None else None
         self.keep_residual = self.base.keep_residual

@@ -6,7 +6,7 @@ from typing import Any
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...towers import TextEncoder, TextTower, text_options
+from ...towers import TextEncoder, TextTower
 from ...utils.errors import InputError
 from ..text_head import CLIPTextHead
 from .groupvit_layout import GroupViTFile, Projector
@@ -46,8 +46,8 @@ class GroupViTTextHead(CLIPTextHead):
         super().__init__(**kwargs, clip=checkpoint)
 
     def tower_options(self) -> dict[str, Any]:
-        """None: the checkpoint tells all."""
-        return text_options(None)
+        """The same for all: its checkpoint tells the rest."""
+        return dict(quick_gelu=True, round_weights=None)
 
     def find_checkpoint(self) -> Path:
         """See :class:`..text_head.CLIPTextHead`."""
