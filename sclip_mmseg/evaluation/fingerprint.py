@@ -111,7 +111,7 @@ def _flatten(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
 
 def _finder(key: str) -> Callable[[str], Checkpoint | None]:
     """What finds the file that a setting names."""
-    finders = {
+    finders: dict[str, Callable[[str], Checkpoint | None]] = {
         '.proxy.checkpoint': find_proxy,
         '.sam.checkpoint': find_sam,
         '.image_encoder.checkpoint': find_trained,
@@ -122,7 +122,7 @@ def _finder(key: str) -> Callable[[str], Checkpoint | None]:
 
 def _find_other(value: str) -> Checkpoint | None:
     path = find_file(value)
-    return path and Checkpoint(path)
+    return None if path is None else Checkpoint(path)
 
 
 def _to_json(value: Any, find: Callable[[str], Checkpoint | None]) -> Any:

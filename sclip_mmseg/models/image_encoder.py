@@ -116,7 +116,7 @@ class CLIPImageEncoder(ImageEncoder):
         self.sees_picture = self.method.sees_picture
 
     def _adapt_normalisation(self, found: Checkpoint, adapted: bool) -> Normalisation | None:
-        own = found.stated and found.stated.normalisation
+        own = None if found.stated is None else found.stated.normalisation
         if own is None:
             return None
         if not (adapted or own.is_close(CLIP)):

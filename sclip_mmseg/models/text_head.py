@@ -89,8 +89,8 @@ class CLIPTextHead(nn.Module):
 
     def _embed(self, share: 'CLIPTextHead | None') -> Tensor:
         """Embeddings ``[Q, D]`` of the queries."""
-        options = dict(self.tower_options(), head=type(self).__name__)
         path = self.find_checkpoint()
+        options = dict(self.tower_options(), head=type(self).__name__)
         self._source = path, self.templates, self.normalize_prompts, options, self.sentences
         self.source = f'{sha256_of(path)} {options}'
         queries, known = self.query_set.queries, {}

@@ -94,7 +94,7 @@ def openai_url(sha256: str, filename: str) -> str:
 _CLIPS = Family('clip', _fetch, _advise, read_clip, lambda name: (OPEN_CLIP, TRANSFORMERS))
 
 
-def find_clip(clip: str, quick_gelu: bool | None = None) -> Checkpoint:
+def find_clip(clip: str | None, quick_gelu: bool | None = None) -> Checkpoint:
     """Find a CLIP, see :func:`.repository.find`.
 
     Args:
@@ -224,7 +224,7 @@ def _load(kind: str, clip: str, quick_gelu: bool | None, round_weights: bool | N
 
 
 def text_options(
-    clip: str, quick_gelu: bool | None = None, round_weights: bool | None = None
+    clip: str | None, quick_gelu: bool | None = None, round_weights: bool | None = None
 ) -> dict[str, Any]:
     """What a text tower's numbers depend on beside its tensors; as :func:`load_text_tower`.
 
@@ -239,7 +239,7 @@ def text_options(
 
 
 def _options(
-    kind: str, clip: str, quick_gelu: bool | None, round_weights: bool | None
+    kind: str, clip: str | None, quick_gelu: bool | None, round_weights: bool | None
 ) -> dict[str, Any]:
     _, stated, name = find_clip(clip, quick_gelu)
     if stated is None:

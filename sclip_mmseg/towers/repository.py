@@ -79,7 +79,7 @@ def download_root() -> Path:
     return Path(os.environ.get('SCLIP_DOWNLOAD_ROOT') or '~/.cache/clip').expanduser()
 
 
-def find(checkpoint: str, family: Family) -> Checkpoint:
+def find(checkpoint: str | None, family: Family) -> Checkpoint:
     """Find a checkpoint, downloading it if needed.
 
     Downloads go to ``$SCLIP_DOWNLOAD_ROOT``, by default ``~/.cache/clip`` as openai-clip's do;

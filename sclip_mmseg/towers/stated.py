@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from ..utils.errors import InputError
 from ..utils.hub import HubName, NotCached, fetch_first
 from .layouts import VOCABULARY
-from .normalisation import CLIP, IMAGENET, Normalisation
+from .normalisation import CLIP, IMAGENET, Normalisation, Triple
 from .positions import Rotary
 
 OPEN_CLIP, TRANSFORMERS = 'open_clip_config.json', 'config.json'
@@ -100,16 +100,18 @@ class Section(NamedTuple):
             words = f'states no {mean} and {std}: taken as {tuple(default)}'
             print_log(f'{self.source} {words}', 'current')
             return default
-        found = []
-        for key in (mean, std):
-            values = self.values.get(key)
-            if not isinstance(values, list) or len(values) != 3 or not all(map(_is_number, values)):
-                raise InputError(f'{self.source} states {key}={values!r}, not three numbers')
-            found.append(tuple(map(float, values)))
-        if min(found[1]) <= 0:
+        found = Normalisation(self._triple(mean), self._triple(std))
+        if min(found.std) <= 0:
             values = self.values[std]
             raise InputError(f'{self.source} states {std}={values!r}, not three positive numbers')
-        return Normalisation(*found)
+        return found
+
+    def _triple(self, key: str) -> Triple:
+        values = self.values.get(key)
+        if not isinstance(values, list) or len(values) != 3 or not all(map(_is_number, values)):
+            raise InputError(f'{self.source} states {key}={values!r}, not three numbers')
+        red, green, blue = map(float, values)
+        return red, green, blue
 
     def unknown(self, known: Sequence[str]) -> str:
         """The first key, with its value, that is of another architecture; empty for none."""
