@@ -21,6 +21,7 @@ from ..models import PLAIN_DICTS
 from ..models.test_cfg import read_test_cfg
 from ..models.text_embeddings import read_embeddings
 from ..regions import find_generator
+from ..registry import POSTPROCESSORS, type_name
 from ..utils.errors import InputError
 from ..utils.spelling import check_config
 from ..zoo import CUSTOM_BASE, config_of
@@ -122,9 +123,17 @@ def own_config(
         cfg.model.refine.dilations = DILATIONS
     cfg.merge_from_dict(cfg_options or {})
     import_customs(cfg)
-    if cfg.model.get('postprocess') and cfg.model.get('region_masks') is None:
-        cfg.model.region_masks = find_generator(REGIONS)
     check_config(cfg, PLAIN_DICTS)
+    correction = cfg.model.get('postprocess')
+    if correction and not needs_regions:
+        if _needs_regions(correction):
+            cfg.model.region_masks = cfg.model.get('region_masks') or find_generator(REGIONS)
+        elif regions is not None:
+            raise InputError(
+                f'regions (--regions) have no use for {method}, whose labels '
+                f'{type_name(correction)} corrects: leave them out, or take '
+                "model.postprocess=dict(type='RegionMajority')"
+            )
     _check_queries(cfg.model.text_head, queries)
     if (
         read_test_cfg(cfg.model.test_cfg).rule.background is Background.QUERIES
@@ -136,6 +145,13 @@ def own_config(
             'background too (background=True, --background)'
         )
     return OwnConfig(cfg, tuple(names), palette, label_ids)
+
+
+def _needs_regions(correction: Mapping[str, Any]) -> bool:
+    """Whether what corrects labels does so by region maps."""
+    kind = correction['type']
+    kind = POSTPROCESSORS.get(kind) if isinstance(kind, str) else kind
+    return getattr(kind, 'needs_regions', False)
 
 
 def _read_config(method: str) -> tuple[Config, dict[str, float]]:

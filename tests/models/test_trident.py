@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from sclip_mmseg import InputError
+from sclip_mmseg import InputError, apis
 from sclip_mmseg.evaluation.fingerprint import _flatten
 from sclip_mmseg.models.methods import Trident
 from sclip_mmseg.models.sam_refinement import Prompts, SAMRefinement, enlarge, to_sam
@@ -149,6 +149,20 @@ def test_a_mirrored_view_is_mirrored_for_sam(config, paths, halves, device):
     whole = np.concatenate(straight, 1), np.concatenate(flipped, 1)
     assert len(straight) == 1 + halves
     assert np.abs(whole[0].astype(int) - whole[1][:, ::-1]).mean() < 2  # resized after mirroring
+
+
+def test_own_pictures_need_no_region_maps(config, clip_path, dino_path, sam_folder, paths):
+    options = {
+        'model.image_encoder.proxy.checkpoint': dino_path,
+        'model.image_encoder.sam.checkpoint': sam_folder,
+        **{f'model.test_cfg.{key}': 96 for key in ('crop_size', 'stride')},
+        'test_pipeline.1.scale': (2048, 96),
+    }
+    own = ['cat', 'dog'], False, 'trident', clip_path, 'cpu', options
+    result = apis.segment(apis.build_segmentor(*own), paths[0])
+    assert result.labels.shape == Image.open(paths[0]).size[::-1]
+    with pytest.raises(InputError, match='no use for trident, whose labels SAMRefinement corrects'):
+        apis.build_segmentor(*own, regions='felzenszwalb')
 
 
 def test_bfloat16_and_an_even_picture_stay_finite(config, paths, device):
