@@ -65,8 +65,8 @@ class WithinRegions(Method):
         blocks = self._averaged(depth)
         if not blocks or any(not 1 <= block < depth for block in blocks):
             raise InputError(
-                f'CorrCLIP cannot average the blocks {blocks} of {depth}: set model.image_encoder.'
-                'method.blocks to blocks before the last, counted from 1'
+                f'{type(self).__name__} cannot average the blocks {blocks} of {depth}: set '
+                'model.image_encoder.method.blocks to blocks before the last, counted from 1'
             )
 
     def regions_of(self, view: View) -> Tensor:
