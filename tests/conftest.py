@@ -90,7 +90,17 @@ def _configs_are_not_laid_out():
     """Leave out the text of each run's config in its log, which takes as long as all the rest."""
     from mmengine.config import Config
 
+    whole = Config.__dict__['pretty_text']
     with mock.patch.object(Config, 'pretty_text', ''):
+        yield whole
+
+
+@pytest.fixture(scope='module')
+def whole_configs(_configs_are_not_laid_out):
+    """Write configs all the same: they are read again."""
+    from mmengine.config import Config
+
+    with mock.patch.object(Config, 'pretty_text', _configs_are_not_laid_out):
         yield
 
 

@@ -4,13 +4,11 @@ import csv
 import json
 import shutil
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from helpers import ROOT, call_tool, make_voc, metrics, run_test
-from mmengine.config import Config
 from mmseg.evaluation import IoUMetric
 from PIL import Image
 
@@ -37,13 +35,7 @@ SMALL_WORDS = [
 COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (7, 7, 7), (9, 9, 9)]
 
 
-_WHOLE = Config.__dict__['pretty_text']  # which the tests' configuration leaves out
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _configs_are_written():
-    with mock.patch.object(Config, 'pretty_text', _WHOLE):
-        yield
+pytestmark = pytest.mark.usefixtures('whole_configs')
 
 
 @pytest.fixture(scope='module')
@@ -79,7 +71,7 @@ def _evaluate(images, labels, out, clip_path, classes=CLASSES, methods=('sclip',
 
 
 @pytest.fixture(scope='module')
-def predictions(images, clip_path, tmp_path_factory):
+def predictions(images, clip_path, tmp_path_factory, whole_configs):
     """What SCLIP predicts for the images: name → classes."""
     folder = tmp_path_factory.mktemp('first')
     sizes = {'a': (40, 60), 'deep/b': (50, 30)}

@@ -5,5 +5,5 @@ _base_ = [
 
 model = dict(
     image_encoder=dict(checkpoint='groupvit_gcc_redcap', background=0.95),
-    text_head=dict(queries='plain_coco_object'),
+    text_head=dict(queries='things_coco_object'),
 )

@@ -4,4 +4,4 @@ _base_ = [
 ]
 
 # GCC+YFCC; the other published file is checkpoint='groupvit_gcc_redcap'.
-model = dict(image_encoder=dict(background=0.95), text_head=dict(queries='plain_coco_object'))
+model = dict(image_encoder=dict(background=0.95), text_head=dict(queries='things_coco_object'))

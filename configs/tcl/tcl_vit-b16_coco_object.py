@@ -3,4 +3,4 @@ _base_ = [
     '../_base_/protocols/unified_coco_object.py',
 ]
 
-model = dict(text_head=dict(queries='plain_coco_object'), test_cfg=dict(background=0.5))
+model = dict(text_head=dict(queries='things_coco_object'), test_cfg=dict(background=0.5))

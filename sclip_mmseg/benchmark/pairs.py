@@ -1,12 +1,20 @@
 """Which pairs of method and benchmark there are."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from glob import glob
+from pathlib import Path
 
+from ..config import read_config
+from ..custom import find_custom, is_custom
 from ..datasets.benchmarks import BENCHMARKS
+from ..registry import type_name
 from ..utils.errors import InputError
 from ..utils.shipped import configs_dir, shipped_root
+from ..zoo import CUSTOM_BASE
 from .published import published_row
 from .results import Pair
+from .variants import NAMES, PROTOCOLS, one_protocol, plain_names
 
 #: The rows of the papers' tables that need no training.
 METHODS = (
@@ -20,18 +28,88 @@ def find_pairs(
     methods: Sequence[str] | None = None,
     benchmarks: Sequence[str] | None = None,
     backbone: str = 'vit-b16',
+    configs: Sequence[str] = (),
+    names: Sequence[str] = NAMES[:1],
+    protocols: Sequence[str] = PROTOCOLS[:1],
 ) -> list[Pair]:
     """List what is asked for, with the published numbers.
 
     Args:
-        methods: Names of configs up to the backbone; None for those of the papers' tables, or all
-            that have configs of a backbone of their own.
+        methods: Names of configs up to the backbone, or ``package.module:Class`` for methods of a
+            user's own, with the configs of SCLIP; None for those of the papers' tables, or all
+            that have configs of a backbone of their own, or none beside ``configs``.
         benchmarks: None for all there are.
         backbone: As in the names of configs, or a key of ``CHECKPOINTS``.
+        configs: Paths or patterns of configs of a user's own.
+        names: Name lists, some of :data:`.variants.NAMES`.
+        protocols: Some of :data:`.variants.PROTOCOLS`.
+
+    Returns:
+        Each method under each name list and protocol. Numbers are published for its own alone.
 
     Raises:
-        InputError: If a method, benchmark or backbone has no config.
+        InputError: If a method, benchmark or backbone has no config, or a config cannot be used.
     """
+    pairs = [] if configs and not methods else _find_shipped(methods, benchmarks, backbone)
+    pairs += _find_own(configs)
+    pairs = [_vary(pair, n, p) for pair in pairs for n in names for p in protocols]
+    for pair in pairs:
+        if sum(other.name == pair.name for other in pairs) > 1:
+            raise InputError(
+                f"two results would be called '{pair.name}': rename a config or method"
+            )
+    return pairs
+
+
+def _vary(pair: Pair, names: str, protocol: str) -> Pair:
+    """A pair under a name list and a protocol."""
+    for kind, value, known in (('names', names, NAMES), ('protocol', protocol, PROTOCOLS)):
+        if value not in known:
+            raise InputError(f"--{kind} '{value}' is not one of {', '.join(known)}")
+    config, options, notes = str(shipped_root() / pair.config), dict(pair.options), [pair.note]
+    if names == 'plain':
+        options.update(plain_names(config, pair.benchmark))
+    if protocol == 'one':
+        more, note = one_protocol(config, pair.benchmark)
+        options.update(more)
+        notes.append(note)
+    published = pair.published if (names, protocol) == (NAMES[0], PROTOCOLS[0]) else None
+    note = ', '.join(filter(None, notes))
+    return replace(
+        pair, names=names, protocol=protocol, options=options, note=note, published=published
+    )
+
+
+def _find_own(patterns: Sequence[str]) -> list[Pair]:
+    """The pairs of configs of a user's own."""
+    pairs = []
+    for pattern in patterns:
+        paths = sorted(glob(pattern)) if not Path(pattern).is_file() else [pattern]
+        if not paths:
+            raise InputError(f'config {pattern} does not exist')
+        for path in paths:
+            benchmark = _benchmark_of(path)
+            method = Path(path).stem.removesuffix(f'_{benchmark}')
+            pairs.append(Pair(method, benchmark, str(Path(path).resolve()), backbone=''))
+    return pairs
+
+
+def _benchmark_of(path: str) -> str:
+    """The benchmark that a config evaluates on; of data of a user's own, the kind of dataset."""
+    dataset = read_config(path).test_dataloader.dataset
+    for name in BENCHMARKS:
+        known = read_config(str(configs_dir() / f'_base_/datasets/{name}.py'))
+        keys = ('type', 'data_prefix', 'ann_file')
+        same = known.test_dataloader.dataset
+        if all(same.get(key) == dataset.get(key) for key in keys):
+            return name
+    return type_name(dataset)
+
+
+def _find_shipped(
+    methods: Sequence[str] | None, benchmarks: Sequence[str] | None, backbone: str
+) -> list[Pair]:
+    custom = {method: find_custom(method) for method in methods or () if is_custom(method)}
     standard = 'vit-b16'
     # GroupViT's own backbone is the only one that it has, so that it goes with the others.
     backbones = {standard: (standard, 'vit-s16')}.get(backbone, (backbone,))
@@ -44,6 +122,10 @@ def find_pairs(
             config = path.relative_to(shipped_root()).as_posix()
             row = backbone if backbone in CHECKPOINTS else own
             found[method, benchmark] = Pair(method, benchmark, config, row)
+    for method, (name, options) in custom.items():
+        of_base = {pair.benchmark: pair for (base, _), pair in found.items() if base == CUSTOM_BASE}
+        for benchmark, pair in of_base.items():
+            found[method, benchmark] = replace(pair, method=name, options=options)
     if not found:
         backbones_known = ', '.join(['vit-b16', *CHECKPOINTS])
         raise InputError(f"no config of backbone '{backbone}': use one of {backbones_known}")

@@ -9,6 +9,8 @@ from typing import Any
 import mmengine
 
 from ..evaluation import Result
+from ..evaluation.settings import describe_settings
+from .tables import markdown_table
 
 
 @dataclass
@@ -29,6 +31,10 @@ class Pair:
         weights, queries: SHA-256 of the file of the CLIP or trained system, and of the query list
             or its embeddings' file.
         circumstances: Versions, device and number of processes.
+        names, protocol: Those of :mod:`.variants` that it is evaluated under.
+        name_list, clip, settings: Name list, CLIP and protocol in words, once it is done.
+        note: What the method keeps of its own all the same.
+        options: Values of the config by dotted keys that make it this pair.
     """
 
     method: str
@@ -47,11 +53,30 @@ class Pair:
     weights: str = ''
     queries: str = ''
     circumstances: dict[str, Any] = field(default_factory=dict)
+    names: str = 'official'
+    protocol: str = 'own'
+    name_list: str = ''
+    clip: str = ''
+    settings: str = ''
+    note: str = ''
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """Of its folder and file."""
-        return f'{self.method}_{self.backbone}_{self.benchmark}'
+        parts = [self.method, *self._variant]
+        return '_'.join(filter(None, ['-'.join(parts), self.backbone, self.benchmark]))
+
+    @property
+    def row(self) -> str:
+        """Of its row in tables: the method, name list and protocol where they are not its own."""
+        words = {'plain': 'plain names', 'one': 'one protocol'}
+        return ', '.join([self.method, *(words[word] for word in self._variant)])
+
+    @property
+    def _variant(self) -> list[str]:
+        pairs = ((self.names, 'official'), (self.protocol, 'own'))
+        return [value for value, usual in pairs if value != usual]
 
     def fill_in(self, result: Result) -> None:
         """Take the numbers of a finished evaluation."""
@@ -63,6 +88,9 @@ class Pair:
         self.peak_memory = meta.get('peak_memory')
         about = ('versions', 'python', 'device', 'processes')
         self.circumstances = {key: meta[key] for key in about if key in meta}
+        settings = describe_settings(result)
+        self.name_list, self.clip = settings['name list'], settings['CLIP']
+        self.settings = settings['protocol']
 
     @property
     def difference(self) -> float | None:
@@ -81,6 +109,8 @@ def write_results(folder: Path, results: Sequence[Pair], about: dict[str, Any]) 
         about: What holds for all of them, such as options.
     """
     rows = [dict(asdict(result), difference=result.difference) for result in results]
+    for row in rows:
+        del row['options']
     mmengine.dump(dict(about=about, results=rows), folder / 'results.json', indent=1)
     with open(folder / 'results.csv', 'w', newline='', encoding='utf-8') as file:
         lines = [dict(row, **row['circumstances']) for row in rows]
@@ -110,23 +140,28 @@ def write_classes(folder: Path, name: str, classes: dict[str, dict[str, float | 
 
 def to_markdown(results: Sequence[Pair], about: dict[str, Any]) -> str:
     """Format a table of mIoU, one of time and memory, and lists of what is not there."""
-    methods = list(dict.fromkeys(result.method for result in results))
+    methods = list(dict.fromkeys(result.row for result in results))
     benchmarks = list(dict.fromkeys(result.benchmark for result in results))
-    found = {(result.method, result.benchmark): result for result in results}
+    found = {(result.row, result.benchmark): result for result in results}
     cells = [
         [method, *(_cell(found.get((method, benchmark))) for benchmark in benchmarks)]
         for method in methods
     ]
-    text = ['mIoU in percent: measured (published, difference).', '']
-    text += _table(['', *benchmarks], cells)
+    text = ['mIoU in percent: measured (published, difference where it is the same task).', '']
+    text += markdown_table(['', *benchmarks], cells)
     done = [result for result in results if result.status == 'done']
     if done:
-        text += ['', *_table(['', 'images', 's / image', 'peak memory / GB'], map(_cost, done))]
+        text += ['', 'What the numbers were measured with:', '']
+        text += markdown_table(['', 'name list', 'CLIP', 'protocol', 'note'], map(_with, done))
+        text += [
+            '',
+            *markdown_table(['', 'images', 's / image', 'peak memory / GB'], map(_cost, done)),
+        ]
     for status, title in (('missing', 'No dataset'), ('failed', 'Failed'), ('open', 'Not yet run')):
         lines = {
             f'- {result.benchmark}: {result.reason}'
             if status == 'missing'
-            else f'- {result.method}, {result.benchmark}{": " * bool(result.reason)}{result.reason}'
+            else f'- {result.row}, {result.benchmark}{": " * bool(result.reason)}{result.reason}'
             for result in results
             if result.status == status
         }
@@ -149,19 +184,19 @@ def _cell(result: Pair | None) -> str:
     return f'{result.mIoU:.2f} ({published}, {result.difference:+.2f})'
 
 
+def _with(result: Pair) -> list[str]:
+    about = (result.name_list, result.clip, result.settings, result.note)
+    return [f'{result.row}, {result.benchmark}', *about]
+
+
 def _cost(result: Pair) -> list[str]:
     seconds = result.seconds_per_image
     return [
-        f'{result.method}, {result.benchmark}',
+        f'{result.row}, {result.benchmark}',
         f'{result.images}',
         '' if seconds is None else f'{seconds:.3f}',
         '' if result.peak_memory is None else f'{result.peak_memory / 1e9:.2f}',
     ]
-
-
-def _table(head: Sequence[str], rows) -> list[str]:
-    lines = [head, ['---'] * len(head), *rows]
-    return ['| ' + ' | '.join(line) + ' |' for line in lines]
 
 
 def draw_results(results: Sequence[Pair], target: Path) -> None:
@@ -169,14 +204,14 @@ def draw_results(results: Sequence[Pair], target: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    methods = list(dict.fromkeys(result.method for result in results))
+    methods = list(dict.fromkeys(result.row for result in results))
     benchmarks = list(dict.fromkeys(result.benchmark for result in results))
     colors = matplotlib.colormaps['tab20'](range(20))
     figure = Figure(figsize=(max(5, 1 + 0.22 * len(results)), 4), layout='constrained')
     axes = figure.subplots()
     width = 0.8 / len(methods)
     for number, method in enumerate(methods):
-        rows = [r for r in results if r.method == method]
+        rows = [r for r in results if r.row == method]
         places = [benchmarks.index(r.benchmark) - 0.4 + width * (number + 0.5) for r in rows]
         axes.bar(
             places, [r.mIoU or 0 for r in rows], width, label=method, color=colors[number % 20]

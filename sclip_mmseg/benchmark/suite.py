@@ -27,6 +27,7 @@ from ..utils.processes import end_with_parent
 from ..utils.shipped import shipped_root
 from .pairs import CHECKPOINTS, find_pairs
 from .results import Pair, to_markdown, write_classes, write_results
+from .variants import NAMES, PROTOCOLS
 
 _PATIENCE = 10.0  # seconds in which a process that is interrupted keeps what it has done
 
@@ -71,11 +72,14 @@ def run_suite(
     limit: int | None = None,
     work_dir: Path | None = None,
     cfg_options: Sequence[str] = (),
+    configs: Sequence[str] = (),
+    names: Sequence[str] = NAMES[:1],
+    protocols: Sequence[str] = PROTOCOLS[:1],
 ) -> list[Pair]:
     """Evaluate methods on benchmarks, and write and print a table against the published numbers.
 
     Args:
-        methods, benchmarks, backbone: See :func:`.pairs.find_pairs`.
+        methods, benchmarks, backbone, configs, names, protocols: See :func:`.pairs.find_pairs`.
         checkpoint, processes, limit, cfg_options: See :class:`Options`.
         work_dir: ``work_dirs/benchmark`` by default, with backbone and limit in its name where
             they are not the usual ones.
@@ -98,7 +102,10 @@ def run_suite(
         work_dir = Path('work_dirs', '_'.join(filter(None, parts)))
     checkpoint = checkpoint or CHECKPOINTS.get(backbone)
     options = Options(work_dir, checkpoint, limit, cfg_options, processes)
-    pairs = find_pairs(methods, benchmarks, backbone)
+    pairs = find_pairs(methods, benchmarks, backbone, configs, names, protocols)
+    if limit:  # which is another task than the published one
+        for pair in pairs:
+            pair.published = None
     evaluate_pairs(pairs, options)
     print(to_markdown(pairs, options.describe()))
     print(f'{work_dir.resolve()}/results.{{md,csv,json,png}}, per_class/*.csv')
@@ -201,12 +208,13 @@ def _arguments(pair: Pair, options: Options) -> dict[str, Any]:
         words.append(f'test_dataloader.dataset.indices={options.limit}')
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    options_given = parser.parse_args(['--cfg-options', *words] if words else []).cfg_options
     return dict(
         config=shipped_root() / pair.config,
         checkpoint=options.checkpoint,
         work_dir=options.work_dir / pair.name,
         resume=True,
-        cfg_options=parser.parse_args(['--cfg-options', *words] if words else []).cfg_options,
+        cfg_options={**pair.options, **options_given},
         launcher='pytorch' if options.processes > 1 else 'none',
     )
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import positive
+from .arguments import positive, words
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -18,12 +18,30 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    words = lambda text: text.split(',')  # noqa: E731
     parser.add_argument(
         '--methods',
         type=words,
-        help='names of configs up to the backbone, separated by commas; default: those of the '
-        "papers' tables (with --toy, all there are)",
+        help='names of configs up to the backbone, or my_package.module:MyMethod for one of your '
+        "own, separated by commas; default: those of the papers' tables (with --toy, all)",
+    )
+    parser.add_argument(
+        '--configs', nargs='+', default=[], metavar='FILE', help='configs of your own, as rows too'
+    )
+    parser.add_argument(
+        '--names',
+        type=words,
+        default=['official'],
+        help='name lists separated by commas: official (default), plain, which has the names of '
+        'classes alone, or both',
+    )
+    parser.add_argument(
+        '--protocol',
+        type=words,
+        default=['own'],
+        dest='protocols',
+        metavar='PROTOCOL',
+        help="own (default), that of each method's config; or one for all, which is that of "
+        'configs/_base_/protocols/one_*.py; or both, separated by a comma',
     )
     parser.add_argument(
         '--benchmarks', type=words, help='separated by commas; default: all there are'

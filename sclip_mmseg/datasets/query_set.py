@@ -171,8 +171,8 @@ def tokens_of(query: str) -> tuple[int, ...]:
 def _load_shipped(name: str) -> QuerySet:
     meta = DATASETS.get(QUERY_LISTS[name]).METAINFO
     names, palette = tuple(meta['classes']), [list(colour) for colour in meta['palette']]
-    if name.startswith('plain_'):
-        first = names.index('background') + 1 if 'background' in names else 0
+    if name.startswith(('plain_', 'things_')):
+        first = int(name.startswith('things_'))
         names, palette = names[first:], palette[first:]
         return QuerySet(names, tuple(range(len(names))), names, palette)
     program, base = program_of(name)

@@ -13,9 +13,10 @@ _OTHERS = {
     'corrclip': 'voc21 voc20 context60 context59 coco_object coco_stuff cityscapes ade20k',
     # GroupViT's, without the background.
     'groupvit': 'voc20 context59',
-    # mmseg's names of the classes themselves, without the background; there is no file of them.
-    # Those of Context59 are the official list.
-    'plain': 'voc20 coco_object coco_stuff cityscapes ade20k',
+    # mmseg's names of the classes themselves, one query each; there is no file of them.
+    'plain': 'voc21 voc20 context60 context59 coco_object coco_stuff cityscapes ade20k',
+    # The same without the background, for systems that have one of their own.
+    'things': 'coco_object',
 }
 #: Shipped lists, and the dataset whose classes they describe. Most are `queries/<name>.txt`.
 QUERY_LISTS: dict[str, str] = {

@@ -1,0 +1,89 @@
+"""Name lists and protocols under which a suite evaluates methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..config import read_config
+from ..datasets.benchmarks import BENCHMARKS
+from ..models.decision import find_background
+from ..models.test_cfg import read_test_cfg
+from ..utils.errors import InputError
+from ..utils.shipped import configs_dir
+
+#: ``official`` is the list that a method's config has, ``plain`` the names of the classes as mmseg
+#: has them, one query each.
+NAMES = ('official', 'plain')
+#: ``own`` is that of a method's config, ``one`` that of ``configs/_base_/protocols/one_*.py``.
+PROTOCOLS = ('own', 'one')
+# Plain lists for systems with a background of their own, where they differ.
+_WITHOUT_BACKGROUND = {
+    'voc21': 'plain_voc20',
+    'context60': 'plain_context59',
+    'coco_object': 'things_coco_object',
+}
+_WINDOWS = ('mode', 'crop_size', 'stride')
+
+
+def plain_names(config: str, benchmark: str) -> dict[str, Any]:
+    """Options that let a config have the plain names of a benchmark's classes.
+
+    Args:
+        config: Its path.
+        benchmark: Name of the benchmark.
+
+    Raises:
+        InputError: If it is not one of :data:`..datasets.benchmarks.BENCHMARKS`.
+    """
+    _check(config, benchmark, '--names plain')
+    model = read_config(config).model
+    rule = read_test_cfg(model.test_cfg).rule
+    name = f'plain_{BENCHMARKS[benchmark].queries}'
+    if find_background(model.image_encoder, rule.background).name == 'NO_QUERY':
+        name = _WITHOUT_BACKGROUND.get(BENCHMARKS[benchmark].queries, name)
+    options = {'model.text_head.queries': name}
+    if model.text_head.get('sentences') is not None:  # which are those of the official names
+        options['model.text_head.sentences'] = None
+    return options
+
+
+def one_protocol(config: str, benchmark: str) -> tuple[dict[str, Any], str]:
+    """Options that evaluate a config under the one protocol.
+
+    A method whose own windows slide and are not of 224 pixels needs these, and keeps them. A system
+    that has a background of its own keeps its rule of decision.
+
+    Args:
+        config, benchmark: See :func:`plain_names`.
+
+    Returns:
+        The options, and a note on what the method keeps; empty where it keeps nothing.
+
+    Raises:
+        InputError: See :func:`plain_names`.
+    """
+    _check(config, benchmark, '--protocol one')
+    own = read_config(config)
+    one = read_config(str(configs_dir() / f'_base_/protocols/one_{benchmark}.py'))
+    values, notes = dict(one.model.test_cfg), []
+    test_cfg = own.model.test_cfg
+    if test_cfg.mode == 'slide' and test_cfg.crop_size != values['crop_size']:
+        for key in _WINDOWS:
+            del values[key]
+        notes.append(f'windows of its own, {test_cfg.crop_size[0]} by {test_cfg.stride[0]}')
+    if test_cfg.get('activation', '') is None:
+        for key in ('logit_scale', 'prob_thd', 'area_thd'):
+            del values[key]
+        notes.append('decision of its own')
+    options = {f'model.test_cfg.{key}': value for key, value in values.items()}
+    steps = own.test_dataloader.dataset.pipeline
+    place = next(index for index, step in enumerate(steps) if step.type == 'Resize')
+    options[f'test_dataloader.dataset.pipeline.{place}.scale'] = one.test_pipeline[1].scale
+    return options, ', '.join(notes)
+
+
+def _check(config: str, benchmark: str, option: str) -> None:
+    if benchmark not in BENCHMARKS:
+        raise InputError(
+            f'{option} is for the benchmarks {", ".join(BENCHMARKS)}, and {config} is not of one'
+        )
