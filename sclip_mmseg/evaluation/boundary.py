@@ -36,7 +36,7 @@ def count(
     both = edges[0] & edges[1] & (prediction == label)
     parts = [(label, both), (prediction, edges[0]), (label, edges[1])]
     pixels = np.stack([np.bincount(ids[where], minlength=num_classes) for ids, where in parts])
-    classes = np.flatnonzero(pixels.any(0))
+    [classes] = np.nonzero(pixels.any(0))
     return np.concatenate([classes[None], pixels[:, classes]]).astype(np.int64)
 
 

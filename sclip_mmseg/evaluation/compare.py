@@ -15,7 +15,13 @@ from ..utils.errors import InputError, join_first
 from ..utils.files import make_folder, write_atomically
 from .confusion import draw_confusion, largest_flows
 from .pictures import Pictures, draw_contact_sheet, find_pictures
-from .report import choose_images, describe_image, list_pairs, write_report
+from .report import (
+    choose_images,
+    describe_image,
+    describe_oracles,
+    list_pairs,
+    write_report,
+)
 from .result import Result
 from .resumable_test_loop import RESULT_FILE
 from .settings import describe_settings, differing_parts
@@ -61,7 +67,9 @@ def compare(paths: Sequence[str | Path], out: str | Path | None = None) -> list[
         end = _common_end(each) if of_suite else ''
         short = {name: name.removesuffix(f'_{end}') if end else name for name in each}
         named = {short[name]: result for name, result in each.items()}
-        lines += [f'{end}:'] * bool(end) + describe(named)
+        work_dirs = {short[name]: files[name].parent for name in each}
+        oracles = find_oracles(named, work_dirs)
+        lines += [f'{end}:'] * bool(end) + describe(named, oracles)
         if out is not None:
             folder = Path(out)
             if len(compared) > 1:
@@ -69,7 +77,6 @@ def compare(paths: Sequence[str | Path], out: str | Path | None = None) -> list[
                 folder = folder / (f'{title}_{number}' if title in titles else title)
                 folder.mkdir(exist_ok=True)
                 titles.add(title)
-            work_dirs = {short[name]: files[name].parent for name in each}
             note = write(named, work_dirs, folder, title=end)
             lines += [note] if note else []
             lines.append(f'{(folder / "report.html").resolve()}')
@@ -80,6 +87,29 @@ def compare(paths: Sequence[str | Path], out: str | Path | None = None) -> list[
             f'not compared, as no other result has their images and classes: {", ".join(left)}'
         )
     return lines
+
+
+def find_oracles(
+    results: Mapping[str, Result], folders: Mapping[str, Path]
+) -> dict[str, dict[str, Result]]:
+    """Find what is saved beside results: what is reached if something were known.
+
+    Args:
+        results: Name → result.
+        folders: Name → work directory.
+
+    Returns:
+        Name → name of an oracle → its result, as far as it is of the same images.
+    """
+    found: dict[str, dict[str, Result]] = {}
+    for name, result in results.items():
+        for path in sorted(folders[name].glob('oracle_*.npz')):
+            oracle = Result.load(path)
+            try:
+                found.setdefault(name, {})[path.stem[len('oracle_') :]] = align(result, oracle)
+            except InputError:  # of an earlier run
+                continue
+    return found
 
 
 def find_results(paths: Sequence[str | Path]) -> tuple[dict[str, Path], bool]:
@@ -141,15 +171,22 @@ def _common_end(names: Iterable[str]) -> str:
     Empty where that is not a part of each name that leaves another one.
     """
     parts = [name.split('_') for name in names]
-    shortest = min(map(len, parts))
     end: list[str] = []
+    shortest = min(map(len, parts))
     while len(end) < shortest - 1 and len(last := {each[-len(end) - 1] for each in parts}) == 1:
         end.insert(0, last.pop())
     return '_'.join(end)
 
 
-def describe(results: Mapping[str, Result]) -> list[str]:
-    """Numbers with intervals, what may be claimed of each pair, and the largest flows, as text."""
+def describe(
+    results: Mapping[str, Result], oracles: Mapping[str, Mapping[str, Result]] | None = None
+) -> list[str]:
+    """Numbers with intervals, what may be claimed of each pair, and the largest flows, as text.
+
+    Args:
+        results: Name → result, of the same images.
+        oracles: From :func:`find_oracles`.
+    """
     first = next(iter(results.values()))
     found = {name: bootstrap(result) for name, result in results.items()}
     metrics = dict.fromkeys(key for each in found.values() for key in each.overall)
@@ -174,6 +211,8 @@ def describe(results: Mapping[str, Result]) -> list[str]:
             '',
             f'Of {len(pairs)} such intervals, {0.05 * len(pairs):.1f} miss 0 by chance alone.',
         ]
+    for name, known in (oracles or {}).items():
+        lines += describe_oracles(name, results[name], known)
     for name, result in results.items():
         flows = '; '.join(map(str, largest_flows(result, 3)))
         lines.append(f'{name}: {flows or "nothing is taken for anything else"}')
@@ -207,7 +246,6 @@ def write(
     folders: Mapping[str, Path],
     out: Path,
     title: str = '',
-    oracles: Mapping[str, Result] | None = None,
 ) -> str:
     """Write ``report.html``, ``comparison.json``, tables, figures and contact sheets.
 
@@ -216,7 +254,6 @@ def write(
         folders: Name → work directory, where the config leads to images and label maps.
         out: Existing folder.
         title: Of the report; by default the names.
-        oracles: See :func:`.report.write_report`.
 
     Returns:
         Why there are no pictures, as a line; empty where there are.
@@ -233,6 +270,7 @@ def write(
     if pictures is not None:
         write_contact_sheets(results, pictures, out)
     title = title or ', '.join(results)
+    oracles = find_oracles(results, folders)
     path = out / 'report.html'
     write_report(results, path, pictures=pictures, title=title, note=note, oracles=oracles)
     return note

@@ -118,7 +118,9 @@ def _find_dataset(result: Result, folder: Path) -> tuple[Config, BaseDataset]:
     for path in sorted(folder.glob('*.py')):
         try:
             cfg = read_config(str(path))
-            init_default_scope(cfg.default_scope)
+            if 'test_dataloader' not in cfg:
+                raise InputError(f'{path} has no test_dataloader')
+            init_default_scope(cfg.get('default_scope', 'mmseg'))
             dataset = load_dataset(cfg.test_dataloader.dataset)
             paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
         except InputError as error:

@@ -37,7 +37,7 @@ def write_report(
     pictures: Pictures | None = None,
     title: str = 'Evaluation',
     note: str = '',
-    oracles: Mapping[str, Result] | None = None,
+    oracles: Mapping[str, Mapping[str, Result]] | None = None,
     count: int = 6,
 ) -> None:
     """Write a page on results of the same images.
@@ -48,7 +48,7 @@ def write_report(
         pictures: Images, labels and predictions to be shown; None for a page without.
         title: Of the page.
         note: What else to say at its top, such as why there are no pictures.
-        oracles: Name → what would be reached if something were known, on the same images.
+        oracles: Name of a result → name of an oracle (:mod:`.oracles`) → its result.
         count: Images shown of each kind.
 
     Raises:
@@ -63,7 +63,8 @@ def write_report(
     summary = f'{_count(first.images, "image")}, {_count(first.class_names, "class")}.'
     parts = [
         _paragraph(note),
-        _table(results, oracles or {}),
+        _table(results),
+        _oracles(results, oracles or {}),
         _pairs(results, pairs),
         _classes(results),
         _class_differences(first, pairs),
@@ -118,7 +119,7 @@ def _rows(head: Sequence[str], rows: Sequence[str], kind: str = '') -> str:
     )
 
 
-def _table(results: Mapping[str, Result], oracles: Mapping[str, Result]) -> str:
+def _table(results: Mapping[str, Result]) -> str:
     rows = []
     metrics = dict.fromkeys(
         name for result in results.values() for name in bootstrap(result).overall
@@ -131,10 +132,6 @@ def _table(results: Mapping[str, Result], oracles: Mapping[str, Result]) -> str:
             for key in ('name list', 'CLIP', 'protocol')
         ]
         rows.append(''.join([f'<th>{_key(place)}{escape(name)}</th>', *cells, *words]))
-    for name, result in oracles.items():
-        overall = bootstrap(result).overall
-        cells = [_cell(overall[key]) if key in overall else '<td></td>' for key in metrics]
-        rows.append(''.join([f'<th>Oracle: {escape(name)}</th>', *cells, '<td></td>' * 3]))
     head = ['', *(f'{name} / %' for name in metrics), *_STATED]
     few = len(next(iter(results.values())).images) < FEW_IMAGES
     warning = (
@@ -177,6 +174,41 @@ def _pairs(results: Mapping[str, Result], pairs: Mapping[tuple[str, str], Differ
         + _rows(['', *metrics, 'ahead in mIoU'], rows)
         + f'\n<h3>What may be claimed</h3>\n<ul>{"".join(claims)}</ul>\n<p class="quiet">{text}</p>'
     )
+
+
+def describe_oracles(name: str, result: Result, oracles: Mapping[str, Result]) -> list[str]:
+    """Say in a sentence each what would be reached if something were known.
+
+    Args:
+        name: Of the result.
+        result: What is reached.
+        oracles: Name of an oracle → its result, on the same images.
+    """
+    sentences = []
+    for oracle, reached in oracles.items():
+        change = paired_difference(reached, result).overall['mIoU']
+        ends = f'95 % interval {change.low:+.2f} to {change.high:+.2f}'
+        more = f'{change.value:+.2f} ({ends})'
+        if oracle == 'regions':
+            sentences.append(
+                f'If each region had the best of all classes: {reached.mIoU:.2f} mIoU, {more} '
+                f'against {name}; their outlines cost {100 - reached.mIoU:.2f}.'
+            )
+        elif oracle == 'known-classes':
+            sentences.append(
+                f'If {name} knew the classes of each image: {reached.mIoU:.2f} mIoU, {more}: this '
+                'is what telling names apart costs.'
+            )
+    return sentences
+
+
+def _oracles(results: Mapping[str, Result], oracles: Mapping[str, Mapping[str, Result]]) -> str:
+    lines = [
+        f'<li>{escape(line)}</li>'
+        for name, known in oracles.items()
+        for line in describe_oracles(name, results[name], known)
+    ]
+    return f'<h2>If something were known</h2>\n<ul>{"".join(lines)}</ul>' if lines else ''
 
 
 def _classes(results: Mapping[str, Result]) -> str:

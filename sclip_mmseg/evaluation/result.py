@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,16 +146,19 @@ class Result:
         sizes = np.diff(self.image_ptr)[chosen]
         ends = np.concatenate([[0], np.cumsum(sizes)])
         entries = np.repeat(self.image_ptr[chosen] - ends[:-1], sizes) + np.arange(ends[-1])
-        label, prediction, pixels = (
-            values[entries] for values in (self.label, self.prediction, self.pixels)
-        )
-        images = [self.images[index] for index in chosen]
         boundary = None
         if self.boundary is not None:
             parts = self.boundaries()
             boundary = _join_boundaries([parts[index] for index in chosen])
-        counts = self.class_names, ends, label, prediction, pixels
-        return Result(images, *counts, self.fingerprint, self.meta, boundary)
+        return replace(
+            self,
+            images=[self.images[index] for index in chosen],
+            image_ptr=ends,
+            label=self.label[entries],
+            prediction=self.prediction[entries],
+            pixels=self.pixels[entries],
+            boundary=boundary,
+        )
 
     def boundaries(self) -> list[np.ndarray]:
         """Class and pixels on boundaries of each image, N arrays int64 ``[4, m]``.
