@@ -24,6 +24,7 @@ PROGRAMS = {
     'web': '--port',
     'evaluate': '--labels',
     'test': '--work-dir',
+    'compare': '--out',
     'benchmark': '--nproc-per-node',
     'data prepare': '--raw',
     'data check': '--partial',

@@ -1,10 +1,13 @@
 """The toy benchmark gives the numbers of its model card, and its script makes its files."""
 
 import hashlib
+import re
 from functools import cache
 
 import pytest
 from helpers import ROOT, earlier_blocks_run_once, metrics, run_test, run_tool
+
+from sclip_mmseg.evaluation import compare
 
 TOY = ROOT / 'data/toy'
 # mIoU of data/toy/README.md.
@@ -31,12 +34,16 @@ def sha256(path):
 def measure(tmp_path_factory):
     """Evaluate a method on a benchmark, once."""
 
+    demo = tmp_path_factory.mktemp('toy') / 'work_dirs/toy_demo'
+
     @cache
     def measure(method, benchmark):
-        work = tmp_path_factory.mktemp(f'{method}_{benchmark}')
+        work = demo / f'{method}_toy_{benchmark}'
+        work.mkdir(parents=True)
         output = run_test(f'{method}_toy_{benchmark}', '--work-dir', work, cwd=work).stdout
         return metrics(output)['mIoU']
 
+    measure.demo = demo
     with earlier_blocks_run_once():
         yield measure
 
@@ -50,6 +57,30 @@ def test_methods_rank_as_in_the_paper(measure):
     clip, maskclip, sclip = (measure(method, 'voc20') for method in ('clip', 'maskclip', 'sclip'))
     assert clip < maskclip < sclip
     assert sclip >= max(2 * clip, 45)
+
+
+def test_differences_are_those_of_the_page(measure, monkeypatch):
+    """The commands of docs/differences.md on the demo's results print what stands below them."""
+    for key in EXPECTED:
+        measure(*key)
+    monkeypatch.chdir(measure.demo.parents[1])
+    page = (ROOT / 'docs/differences.md').read_text(encoding='utf-8')
+    blocks = re.findall(r'```bash\n(.*?)```\n\n```text\n(.*?)```', page, flags=re.S)
+    shown = [(cmd.splitlines()[-1].split(), text) for cmd, text in blocks if 'toy_demo' in cmd]
+    assert len(shown) == 2
+    for command, expected in shown:
+        assert command[:2] == ['sclip', 'compare']
+        paths = [word for word in command[2:] if word.startswith('work_dirs')]
+        lines = [line for line in expected.splitlines() if line and line[0] != '/']
+        output = list(filter(None, compare.compare(paths)))
+        assert len(paths) == 2 and len(output) == len(lines)
+        for line, wanted in zip(output, lines):
+            if 'pixels in' in wanted:  # of which other machines list others
+                continue
+            numbers = [re.findall(r'-?\d+\.?\d*', each) for each in (line, wanted)]
+            values, limits = ([float(number) for number in each] for each in numbers)
+            assert re.sub(r'[\d.+\s-]+', ' ', line) == re.sub(r'[\d.+\s-]+', ' ', wanted)
+            assert values == pytest.approx(limits, abs=0.8)
 
 
 def test_files_are_those_of_the_checksums():

@@ -27,6 +27,7 @@ COMMANDS: dict[str, Command] = {
     'methods': Command('methods', 'the methods with their papers; of one, its configs too'),
     'evaluate': Command('evaluate', 'methods on your own labelled images'),
     'test': Command('test', 'evaluate a config on its benchmark'),
+    'compare': Command('compare', 'saved results: intervals, what may be claimed, a report'),
     'benchmark': Command('benchmark', 'methods x benchmarks against the published numbers'),
     'data prepare': Command('prepare_data', 'lay benchmarks out, from the official archives'),
     'data check': Command('check_data', 'find what is wrong with the files of a dataset'),

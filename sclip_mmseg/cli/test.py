@@ -50,6 +50,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='job launcher',
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument('--boundary-iou', action='store_true', help='Boundary IoU as well (mBIoU)')
+    parser.add_argument(
+        '--oracles',
+        action='store_true',
+        help='also what is reached if the classes of each image, or outlines, were known',
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     return parser.parse_intermixed_args(argv)
 

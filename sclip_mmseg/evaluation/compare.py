@@ -233,12 +233,14 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _class_words(difference: Differences, names: Sequence[str], count: int = 3) -> str:
     """The classes whose intervals exclude 0, the largest differences first, as a phrase."""
-    sure = [i for i, each in enumerate(difference.classes) if each.excludes_zero()]
+    known = [i for i, each in enumerate(difference.classes) if each.value == each.value]
+    sure = [i for i in known if difference.classes[i].excludes_zero()]
     sure.sort(key=lambda i: -abs(difference.classes[i].value))
     if not sure:
         return ''
     words = [f'{names[i]} {difference.classes[i].value:+.2f}' for i in sure]
-    return f'Classes whose intervals exclude 0: {join_first(words, count)}.'
+    by_chance = f'of {len(known)}, {0.05 * len(known):.1f} by chance alone'
+    return f'Classes whose intervals exclude 0 ({by_chance}): {join_first(words, count)}.'
 
 
 def write(

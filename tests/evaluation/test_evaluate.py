@@ -1,13 +1,16 @@
 """``evaluate`` as Python calls it."""
 
 import json
+from pathlib import Path
 
+import mmseg
 import numpy as np
 import pytest
 from helpers import config_path, load_config, make_voc
 from PIL import Image
 
 from sclip_mmseg import InputError
+from sclip_mmseg.datasets.checks import load_dataset
 from sclip_mmseg.evaluation import Result, evaluate
 
 CONFIG = 'sclip_vit-b16_voc21'
@@ -92,3 +95,17 @@ def test_options_that_do_not_fit(config):
         evaluate(config, cfg_options={'model.image_encoder.clip.path': 'x'})
     with pytest.raises(InputError, match='nothing.py does not exist'):
         evaluate('nothing.py')
+
+
+def test_counts_are_those_of_mmsegs_confusion_matrix(config, tmp_path):
+    """With its sums in 64 bits: under NumPy 2 it adds up in 8."""
+    result = evaluate(config, out=tmp_path / 'maps')
+    path = Path(mmseg.__file__).parent / '.mim/tools/analysis_tools/confusion_matrix.py'
+    program = path.read_text(encoding='utf-8')
+    assert program.count('.astype(np.uint8)') == 1
+    names = {'__name__': 'confusion_matrix'}
+    exec(program.replace('.astype(np.uint8)', '.astype(np.int64)'), names)
+    dataset = load_dataset(config.test_dataloader.dataset)
+    maps = [np.array(Image.open(tmp_path / f'maps/{name[:-4]}.png')) for name in result.images]
+    theirs = names['calculate_confusion_matrix'](dataset, [ids.astype(np.int64) for ids in maps])
+    np.testing.assert_array_equal(result.confusion(), theirs)

@@ -124,10 +124,11 @@ def work(clip_path, tmp_path):
     cfg.test_dataloader.dataset.data_root = str(root / 'VOCdevkit/VOC2012')
     cfg.test_dataloader.num_workers = 0
     work, labels = tmp_path / 'work', tmp_path / 'work/labels'
+    data = cfg.test_dataloader.dataset.data_root
     evaluate(cfg, work_dir=work, out=labels, oracles=True)
     (work / 'sclip_vit-b16_voc20.py').write_text(  # which tests/conftest.py leaves empty
         f'_base_ = {str(config_path("sclip_vit-b16_voc20"))!r}\n'
-        f'test_dataloader = dict(dataset=dict(data_root={cfg.test_dataloader.dataset.data_root!r}))\n'
+        f'test_dataloader = dict(dataset=dict(data_root={data!r}))\n'
         f'test_evaluator = dict(output_dir={str(labels)!r})\n'
     )
     return tmp_path / 'work'
