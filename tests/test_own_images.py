@@ -318,3 +318,19 @@ def test_bad_arguments(images, tmp_path, options, said):
     data = {key: value and Path(value) for key, value in options.items()}
     with pytest.raises(InputError, match=said):
         make_config(OwnImages(**data), classes, method)
+
+
+def test_boundaries_and_oracles_are_counted_too(images, planted, clip_path, tmp_path):
+    labels, out = _write(tmp_path / 'labels', planted), tmp_path / 'out'
+    options = dict(boundary_iou=True, oracles=True)
+    result = _evaluate(images, labels, out, clip_path, **options)['sclip']
+    with open(out / 'results.csv', encoding='utf-8') as file:
+        [row] = csv.DictReader(file)
+    assert float(row['mBIoU']) == pytest.approx(result.mBIoU) and 0 < result.mBIoU < 100
+    assert (
+        'mBIoU' in (out / 'results.md').read_text() and 'mBIoU' in (out / 'results.tex').read_text()
+    )
+    known = Result.load(out / 'sclip/oracle_known-classes.npz')
+    assert known.images == result.images and known.mIoU >= result.mIoU
+    report = (out / 'comparison/report.html').read_text()
+    assert 'mBIoU / %' in report and 'If sclip knew the classes of each image' in report

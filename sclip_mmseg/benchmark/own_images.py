@@ -104,6 +104,8 @@ def evaluate_methods(
     cfg_options: Mapping[str, Any] | None = None,
     out: str | Path = 'evaluated',
     processes: int = 1,
+    boundary_iou: bool = False,
+    oracles: bool = False,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Result]:
     """Evaluate methods on labelled images: tables, contact sheets and a report.
@@ -117,6 +119,7 @@ def evaluate_methods(
             paths of configs. None for the default of :func:`..apis.build_segmentor`.
         out: Folder to write to; each method has a folder in it.
         processes: Number of processes that share checks and images, each on a GPU of its own.
+        boundary_iou, oracles: See :func:`..evaluation.evaluate`.
         on_progress: Gets a line per step, and per problem of the images.
 
     Returns:
@@ -145,6 +148,8 @@ def evaluate_methods(
             resume=True,
             out=out / name / PREDICTIONS,
             launcher='pytorch' if processes > 1 else 'none',
+            boundary_iou=boundary_iou,
+            oracles=oracles,
         )
         configs[name] = prepare_config(**arguments[name])
     _check_images(next(iter(configs.values())), processes, on_progress)

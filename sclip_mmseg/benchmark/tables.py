@@ -48,16 +48,23 @@ def write_tables(results: Mapping[str, Result], folder: Path, about: Mapping[str
     return text
 
 
+def metrics_of(results: Mapping[str, Result]) -> list[str]:
+    """The metrics that all results have: ``mBIoU`` too where boundaries were counted."""
+    counted = all(result.boundary is not None for result in results.values())
+    return [*METRICS, *(['mBIoU'] if counted else [])]
+
+
 def to_csv(results: Mapping[str, Result]) -> str:
     """A row per method: metrics, settings, and the IoU of each class."""
     first = next(iter(results.values()))
     classes = [f'IoU {name}' for name in first.class_names]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['method', *METRICS, 'images', *_SETTINGS, *classes])
+    names = metrics_of(results)
+    writer.writerow(['method', *names, 'images', *_SETTINGS, *classes])
     for name, result in results.items():
         settings = describe_settings(result)
-        metrics = [_plain(getattr(result, metric)) for metric in METRICS]
+        metrics = [_plain(getattr(result, metric)) for metric in names]
         about = [settings.get(key, '') for key in _SETTINGS]
         values = [_plain(value) for value in result.IoU.tolist()]
         writer.writerow([name, *metrics, len(result.images), *about, *values])
@@ -69,7 +76,7 @@ def to_json(results: Mapping[str, Result], about: Mapping[str, str]) -> str:
     rows = [
         dict(
             method=name,
-            **{metric: _plain(getattr(result, metric)) for metric in METRICS},
+            **{metric: _plain(getattr(result, metric)) for metric in metrics_of(results)},
             images=len(result.images),
             classes=result.by_class(),
             settings=describe_settings(result),
@@ -82,11 +89,12 @@ def to_json(results: Mapping[str, Result], about: Mapping[str, str]) -> str:
 
 def to_markdown(results: Mapping[str, Result], about: Mapping[str, str]) -> str:
     """A table of metrics, one of IoU by class, and the settings."""
-    head = ['method', *METRICS, *_SETTINGS]
+    names = metrics_of(results)
+    head = ['method', *names, *_SETTINGS]
     rows = []
     for name, result in results.items():
         settings = describe_settings(result)
-        metrics = [_cell(getattr(result, metric)) for metric in METRICS]
+        metrics = [_cell(getattr(result, metric)) for metric in names]
         rows.append([name, *metrics, *(settings.get(key, '') for key in _SETTINGS)])
     lines = ['In percent.', '', *markdown_table(head, rows), '', 'IoU of each class:', '']
     lines += markdown_table(['class', *results], _by_class(results))
@@ -96,10 +104,11 @@ def to_markdown(results: Mapping[str, Result], about: Mapping[str, str]) -> str:
 
 def to_latex(results: Mapping[str, Result]) -> str:
     """Two tables for the package booktabs, the best value of a column or row in bold."""
-    columns = [[getattr(result, metric) for result in results.values()] for metric in METRICS]
+    metrics = metrics_of(results)
+    columns = [[getattr(result, metric) for result in results.values()] for metric in metrics]
     marked = zip(*(_mark(column) for column in columns))
     rows = [[name.translate(_ESCAPES), *cells] for name, cells in zip(results, marked)]
-    lines = _tabular(['', *METRICS], rows)
+    lines = _tabular(['', *metrics], rows)
     first = next(iter(results.values()))
     values = zip(*(result.IoU.tolist() for result in results.values()))
     rows = [[name.translate(_ESCAPES), *_mark(row)] for name, row in zip(first.class_names, values)]

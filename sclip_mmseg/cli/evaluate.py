@@ -54,6 +54,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='print the config of the method, for tools/test.py, and end',
     )
+    parser.add_argument('--boundary-iou', action='store_true', help='Boundary IoU as well (mBIoU)')
+    parser.add_argument(
+        '--oracles',
+        action='store_true',
+        help='also what is reached if the classes of each image, or outlines, were known',
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     args = parser.parse_args(argv)
     if args.print_config and len(args.method) > 1:
@@ -86,6 +92,8 @@ def run(args: argparse.Namespace) -> None:
         **options,
         out=args.out,
         processes=args.processes,
+        boundary_iou=args.boundary_iou,
+        oracles=args.oracles,
         on_progress=lambda text: print(text, flush=True),
     )
 
