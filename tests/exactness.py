@@ -33,6 +33,7 @@ TOLERANCES = {
     'ResCLIP': Tolerance(1e-4, excused=0.01, largest=2e-3),
     'ProxyCLIP': Tolerance(excused=2e-4, largest=1e-3),
     'CorrCLIP': Tolerance(excused=2e-4, largest=1e-3),
+    'RFCLIP': Tolerance(1e-4),
     'GroupViT': Tolerance(5e-5, excused=1e-3, largest=math.inf, labels=0.999),
 }
 #: Of mIoU and aAcc, in percent, with the real image tower on photographs.
@@ -53,13 +54,14 @@ def assert_close(found, expected, tolerance):
     np.testing.assert_allclose(found.cpu().numpy(), expected, rtol=0, atol=tolerance)
 
 
-def assert_features_agree(found, expected, excused=0):
+def assert_features_agree(found, expected, excused=0, system=''):
     """Compare features ``[N, D]``, but for some rows.
 
     ProxyCLIP and CorrCLIP cut similarities off at a multiple of their mean. A pair as near to it as
     float32 resolves may fall either way, which changes its two rows a little: so many are excused.
     """
     tolerance = FEATURES * (1 if found.device.type == 'cpu' else BESIDE_THE_CPU)
+    tolerance *= 5 if system == 'RFCLIP' else 1  # whose sums of up to N patches amplify rounding
     difference = np.abs(found.cpu().numpy() - expected).max(-1) / np.abs(expected).max()
     assert (difference > tolerance).sum() <= excused, difference.max()
     assert difference.max() < 1e-3

@@ -13,6 +13,7 @@ from mmseg.registry import DATASETS
 from torch import nn
 
 from sclip_mmseg.datasets import load_queries
+from sclip_mmseg.models.methods.rfclip import CHANNELS
 from sclip_mmseg.registry import METHODS, POSTPROCESSORS, REFINERS
 
 BLOCKS = 12  # of ViT-B/16
@@ -152,6 +153,8 @@ def _method(cfg):
     if cfg.type == 'SCCLIP':
         names = 'similarity_block', 'edge_block', 'level_blocks'
         values.update(zip(names, method.blocks(BLOCKS)))
+    if cfg.type == 'RFCLIP':
+        values['channels'] = method.channels or CHANNELS[768, 16]
     if cfg.type in ('CorrCLIP', 'OVStitcher'):
         values['blocks'] = method._averaged(BLOCKS)
     return values

@@ -1,7 +1,7 @@
 """The names of the query lists that ship, and what programs change in them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .benchmarks import BENCHMARKS
 
@@ -11,6 +11,7 @@ _OTHERS = {
     # Of other programs, which differ by a few words, see PROGRAMS.
     'proxyclip': 'voc21 voc20 coco_object',
     'corrclip': 'voc21 voc20 context60 context59 coco_object coco_stuff cityscapes ade20k',
+    'sfp': 'voc21 voc20 cityscapes',
     # GroupViT's, without the background.
     'groupvit': 'voc20 context59',
     # mmseg's names of the classes themselves, one query each; there is no file of them.
@@ -37,10 +38,12 @@ class Program:
     Attributes:
         only: Classes, as the dataset names them, that have one query alone.
         without: Words that COCO-Object's background does not have.
+        renamed: Classes whose queries begin with another word.
     """
 
-    only: Mapping[str, str]
-    without: frozenset[str]
+    only: Mapping[str, str] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def edit(self, base: str, name: str, queries: list[str]) -> list[str]:
         """Change the queries of a class.
@@ -52,6 +55,8 @@ class Program:
         """
         if name in self.only:
             return [self.only[name]]
+        if name in self.renamed:
+            return [query.replace(name, self.renamed[name], 1) for query in queries]
         if (base, name) == ('coco_object', 'background'):
             return [query for query in queries if query not in self.without]
         return queries
@@ -62,6 +67,7 @@ _WITHOUT = frozenset('ceiling curtain door fence lamp shelf stair wardrobe windo
 PROGRAMS: dict[str, Program] = {
     'proxyclip': Program({'person': 'person', 'tvmonitor': 'tvmonitor'}, _WITHOUT),
     'corrclip': Program({'person': 'people', 'tvmonitor': 'tvmonitor'}, _WITHOUT | {'bed'}),
+    'sfp': Program(renamed={'person': 'people'}),
 }
 
 

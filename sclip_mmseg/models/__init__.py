@@ -6,6 +6,7 @@ from .data_preprocessor import PadSegDataPreProcessor
 from .image_encoder import CLIPImageEncoder
 from .methods import RCS, SFR, LastBlockMethod, LastTokens, Method
 from .pamr import PAMR
+from .propagation import LaplacianPropagation
 from .sam_refinement import SAMRefinement
 from .segmentor import CLIPSegmentor
 from .text_head import CLIPTextHead
@@ -30,6 +31,7 @@ __all__ = [
     'CLIPTextHead',
     'GroupViTEncoder',
     'GroupViTTextHead',
+    'LaplacianPropagation',
     'LastBlockMethod',
     'LastTokens',
     'Method',

@@ -25,7 +25,7 @@ from .encoder import ImageEncoder
 from .file_image import FileImage
 from .fusion import CutImage, WindowMaps
 from .methods import Classify, Method
-from .picture import Picture, PictureFeatures
+from .picture import Picture, PictureFeatures, WindowFeatures
 from .view import View
 from .window_batch import choose_window_batch
 from .window_cfg import WindowCfg
@@ -144,6 +144,8 @@ class CLIPImageEncoder(ImageEncoder):
         Returns:
             Cosines ``[B, Q, h, w]``, float32, on the method's grid.
         """
+        if self.sees_picture:
+            return torch.cat([seen.scores(text) for seen in self._see_each(view, text)])
         return text(self._run(view, text))
 
     def resize(self, view: View, windows: WindowCfg) -> View:
@@ -184,10 +186,13 @@ class CLIPImageEncoder(ImageEncoder):
     def _run(self, view: View, text: Classify) -> Tensor:
         if not self.sees_picture:
             return self.method(self.tower, view, text, **self._second_tower)
-        pictures = map(self._one_window, view.split())
-        return torch.stack([self._see(picture, text).features for picture in pictures])
+        return torch.stack([seen.features for seen in self._see_each(view, text)])
 
-    def _see(self, picture: Picture, text: Classify) -> PictureFeatures:
+    def _see_each(self, view: View, text: Classify) -> Iterator[PictureFeatures | WindowFeatures]:
+        """What the method makes of each image in one window."""
+        return (self._see(self._one_window(each), text) for each in view.split())
+
+    def _see(self, picture: Picture, text: Classify) -> PictureFeatures | WindowFeatures:
         return self.method(self.tower, picture, text, **self._second_tower)
 
     def _one_window(self, view: View, file: FileImage | None = None) -> Picture:

@@ -1,7 +1,8 @@
 """All windows of one image, and what a method that sees them together gives back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -76,6 +77,35 @@ class Stitching:
 
 
 @dataclass
+class AdjustedQueries:
+    """The text queries as a method changed them for each of B windows.
+
+    Attributes:
+        embeddings: ``[B, Q, D]``. They are compared as they are, of any length: what they are
+            multiplied by weighs the cosines.
+        offsets: What is added, ``[B, Q]``.
+    """
+
+    embeddings: Tensor
+    offsets: Tensor
+
+    @staticmethod
+    def join(parts: 'Sequence[AdjustedQueries]') -> 'AdjustedQueries':
+        """Put those of several batches into one."""
+        return AdjustedQueries(
+            torch.cat([part.embeddings for part in parts]),
+            torch.cat([part.offsets for part in parts]),
+        )
+
+
+class Compare(Protocol):
+    """Features → scores of the text queries, which the text head does."""
+
+    def __call__(self, features: Tensor, adjusted: AdjustedQueries | None = None) -> Tensor:
+        """Scores ``[B, Q, h, w]``, float32, of features ``[B, h, w, D]`` of any length."""
+
+
+@dataclass
 class PictureFeatures:
     """Features on a grid of the picture.
 
@@ -88,9 +118,13 @@ class PictureFeatures:
     features: Tensor
     direct: bool = False
 
-    def maps(self, picture: Picture, text: Callable[[Tensor], Tensor]) -> WindowMaps:
-        """Compare with text queries, ``[B, h, w, D]`` → ``[B, Q, h, w]``."""
-        cells = text(self.features[None])[0].permute(1, 2, 0)
+    def scores(self, text: Compare) -> Tensor:
+        """Compare with text queries, to ``[1, Q, h, w]``."""
+        return text(self.features[None])
+
+    def maps(self, picture: Picture, text: Compare) -> WindowMaps:
+        """Lay the scores of the queries out as they lie in the image."""
+        cells = self.scores(text)[0].permute(1, 2, 0)
         sides, margins = height_width(picture.view.images), picture.image.margins
         if self.direct:
             sides, margins = picture.size, ((0, 0), (0, 0))
@@ -105,12 +139,32 @@ class WindowFeatures:
     Attributes:
         values: ``[W, h, w, D]`` of any length, or scores ``[W, h, w, Q]``, float32.
         scored: Whether they are scores, which are not compared with the queries any more.
+        adjusted: The queries that the features of each window are compared with; None for those
+            that the text head has.
     """
 
     values: Tensor
     scored: bool = False
+    adjusted: AdjustedQueries | None = None
 
-    def maps(self, picture: Picture, text: Callable[[Tensor], Tensor]) -> WindowMaps:
+    @property
+    def features(self) -> Tensor:
+        """The features ``[h, w, D]`` of an only window.
+
+        Raises:
+            NotImplementedError: If there are scores alone.
+        """
+        if self.scored:
+            raise NotImplementedError('the method gives scores of the queries, no features')
+        [features] = self.values
+        return features
+
+    def scores(self, text: Compare) -> Tensor:
+        """Compare with text queries, to ``[W, Q, h, w]``."""
+        if self.scored:
+            return self.values.permute(0, 3, 1, 2)
+        return text(self.values) if self.adjusted is None else text(self.values, self.adjusted)
+
+    def maps(self, picture: Picture, text: Compare) -> WindowMaps:
         """See :meth:`PictureFeatures.maps`."""
-        values = self.values if self.scored else text(self.values).permute(0, 2, 3, 1)
-        return picture.image.arrange(list(values))
+        return picture.image.arrange(list(self.scores(text).permute(0, 2, 3, 1)))

@@ -472,7 +472,8 @@ class CLIPSegmentor(BaseSegmentor):
         if self.refine is None:
             return fused
         guide = _resize(image.pixels.flip(axes), size)
-        return DenseMap(self.refine(fused.whole()[None], guide[None])[0])
+        text = (self.text_head.embeddings,) if getattr(self.refine, 'needs_text', False) else ()
+        return DenseMap(self.refine(fused.whole()[None], guide[None], *text)[0])
 
 
 @dataclass

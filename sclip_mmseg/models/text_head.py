@@ -14,6 +14,7 @@ from ..datasets.query_set import Queries
 from ..towers import TextEncoder, load_text_tower, resolve_clip, text_options
 from ..utils.errors import InputError
 from ..utils.files import sha256_of
+from .picture import AdjustedQueries
 from .text_embeddings import cached_embeddings
 from .texts import read_texts
 
@@ -138,14 +139,18 @@ class CLIPTextHead(nn.Module):
             raise InputError('text_head needs clip=… (a CLIP by name or path) to encode queries')
         return self.clip
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, adjusted: AdjustedQueries | None = None) -> Tensor:
         """Compare patches with queries.
 
         Args:
             features: ``[B, h, w, D]``, of any length.
+            adjusted: The queries as a method changed them for each window; None for the head's own.
 
         Returns:
-            Cosines ``[B, Q, h, w]``, float32.
+            Cosines ``[B, Q, h, w]``, float32, or what the method makes of them.
         """
         features = F.normalize(features.float(), dim=-1)
-        return torch.einsum('bhwd,qd->bqhw', features, self.embeddings)
+        if adjusted is None:
+            return torch.einsum('bhwd,qd->bqhw', features, self.embeddings)
+        scores = torch.einsum('bhwd,bqd->bqhw', features, adjusted.embeddings)
+        return scores + adjusted.offsets[..., None, None]

@@ -160,6 +160,7 @@ def _method(name):
         'LearnedCSA': dict(width=128),
         'EarlierBlock': dict(block=2),
         'SCCLIP': dict(neighbours=4),
+        'SFP': dict(similarity_block=2, edge_block=1, level_blocks=(1, 2)),
         'GEM': dict(depth=3),
         'ResCLIP': dict(base=dict(type='NACLIP'), rcs=dict(blocks=(1, 2))),
     }
@@ -168,9 +169,8 @@ def _method(name):
 
 def _names():
     ours = METHODS.module_dict.items()
-    return [
-        n for n, cls in ours if cls.__module__.startswith('sclip_mmseg') and not cls.needs_proxy
-    ]
+    ours = [(name, cls) for name, cls in ours if cls.__module__.startswith('sclip_mmseg')]
+    return [name for name, cls in ours if not cls.needs_proxy and not cls.sees_picture]
 
 
 @pytest.mark.parametrize('name', _names())

@@ -31,6 +31,9 @@ COLLECTIONS = {
     'naclip': ('NACLIP', 'naclip'),
     'resclip': ('ResCLIP', 'resclip'),
     'scclip': ('SC-CLIP', 'scclip'),
+    'sfp': ('SFP', 'sfp'),
+    'rfclip': ('RF-CLIP', 'rfclip'),
+    'pearl': ('PEARL', 'pearl'),
     'gem': ('GEM', 'gem'),
     'proxyclip': ('ProxyCLIP', 'proxyclip'),
     'corrclip': ('CorrCLIP', 'corrclip'),
@@ -83,7 +86,10 @@ def make_metafile(folder: str) -> str:
         model = Config.fromfile(path).model
         refine = model.get('refine')
         meta = str(model.image_encoder.get('clip')).startswith('MetaCLIP')
-        steps = f'PAMR, {refine.num_steps} steps' if refine else 'none'
+        steps = 'none'
+        if refine:
+            count = refine.get('num_steps')
+            steps = refine.type if count is None else f'{refine.type}, {count} steps'
         models.append(
             {
                 'Name': path.stem,

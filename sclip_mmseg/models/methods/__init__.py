@@ -17,19 +17,25 @@ from .gem import GEM
 from .maskclip import MaskCLIP
 from .naclip import NACLIP
 from .ovstitcher import OVStitcher
+from .pearl import PEARL
 from .proxyclip import ProxyCLIP
 from .resclip import RCS, SFR, ResCLIP
+from .rfclip import RFCLIP
 from .scclip import SCCLIP
 from .sclip import SCLIP
+from .sfp import SFP
 from .trident import Trident
 
 __all__ = [
     'CLIP',
     'GEM',
     'NACLIP',
+    'PEARL',
     'RCS',
+    'RFCLIP',
     'SCCLIP',
     'SCLIP',
+    'SFP',
     'SFR',
     'Classify',
     'ClearCLIP',

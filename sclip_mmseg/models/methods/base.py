@@ -13,7 +13,7 @@ from ...towers.tokens import OnGrid
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
 from ...utils.torch_types import total
-from ..picture import Picture, PictureFeatures, WindowFeatures
+from ..picture import AdjustedQueries, Picture, PictureFeatures, WindowFeatures
 from ..view import View
 from ..windows import Size
 
@@ -23,12 +23,19 @@ class Classify(Protocol):
 
     Attributes:
         class_ids: The class of each query, int64 ``[Q]``.
+        embeddings: Of the queries, L2-normalised, float32 ``[Q, D]``.
     """
 
     class_ids: Tensor
+    embeddings: Tensor
 
-    def __call__(self, features: Tensor) -> Tensor:
-        """Cosines ``[B, Q, h, w]``, float32, of features ``[B, h, w, D]`` of any length."""
+    def __call__(self, features: Tensor, adjusted: AdjustedQueries | None = None) -> Tensor:
+        """Cosines ``[B, Q, h, w]``, float32, of features ``[B, h, w, D]`` of any length.
+
+        Args:
+            features: The features.
+            adjusted: Queries to compare with in place of :attr:`embeddings`.
+        """
 
 
 class Method(nn.Module):

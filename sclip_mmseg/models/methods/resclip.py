@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from ...registry import METHODS, REFINERS
+from ...registry import METHODS
 from ...towers import Grid, VisionTransformer, attention_logits
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
 from ...utils.torch_types import height_width, total
 from ..decision import best_queries
 from ..fusion import resize_maps, tile_limit
+from ..refiners import build_refiner_of_images
 from ..view import View
 from .base import Classify, LastBlockMethod, LastTokens, patch_distance, patch_offsets
 
@@ -149,7 +150,8 @@ class SFR(_Mixer):
         self.temp_thd = temp_thd
         self.logit_scale = logit_scale
         refine = refine or dict(type='PAMR', num_steps=10, dilations=(8, 16))
-        self.refine = REFINERS.build(refine)
+        key = 'model.image_encoder.method.sfr.refine'
+        self.refine = build_refiner_of_images(refine, key)
         self.full_line = full_line
         self.merge_synonyms = merge_synonyms
 

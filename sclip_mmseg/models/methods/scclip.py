@@ -35,6 +35,12 @@ class SCCLIP(Method):
         InputError: If a value is out of its range.
     """
 
+    #: Which of the last block's own maps, of its queries or keys, join the given one: in the main
+    #: branch, and in that of the level blocks.
+    own_maps: tuple[str, str] = ('k', 'k')
+    #: Whether :meth:`find` sees the attention of the block before the last.
+    sees_attention: bool = False
+
     def __init__(
         self,
         neighbours: int = 30,
@@ -101,7 +107,9 @@ class SCCLIP(Method):
         block, branches = tower.blocks[-1], (tokens.x, tokens.sums['output'])
         # Both branches are averaged together in the end, which is the same as one by one.
         patches = averaged, tokens.patches_of(branches[1])
-        main, levels = (attend(block, branch, weights) for branch in patches)
+        main, levels = (
+            attend(block, branch, weights, own) for branch, own in zip(patches, self.own_maps)
+        )
         class_tokens = sum(tokens.prefix_of(branch)[:, :1] for branch in branches)
         features = average(main + levels + self.class_weight * class_tokens, edges, self.threshold)
         return tower.read_out(features.to(tower.dtype)).unflatten(1, tokens.grid)
@@ -109,10 +117,12 @@ class SCCLIP(Method):
     def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
         """See :class:`.base.Method`: the main branch's."""
         tokens, averaged, weights, _ = self._prepare(tower, view.images)
-        block = tower.blocks[-1]
-        _, k, _ = block.project(block.norm1(averaged).to(tower.dtype))
-        own = attention_logits(k, k).float().softmax(-1).mean(1)
-        return unflatten_map((own + weights) / 2, tokens.grid)
+        block, names = tower.blocks[-1], self.own_maps[0]
+        q, k, _ = block.project(block.norm1(averaged).to(tower.dtype))
+        for name in names:
+            part = dict(q=q, k=k)[name]
+            weights = weights + attention_logits(part, part).float().softmax(-1).mean(1)
+        return unflatten_map(weights / (1 + len(names)), tokens.grid)
 
     def _prepare(
         self, tower: VisionTransformer, images: Tensor
@@ -125,28 +135,41 @@ class SCCLIP(Method):
             both ``[B, N, N]``; all float32.
         """
         grid = tower.grid(images)
-        if grid[0] * grid[1] <= self.neighbours:
-            raise InputError(
-                f'method.neighbours={self.neighbours} needs windows of more patches than that, '
-                f'these have {grid[0]} × {grid[1]}: enlarge test_cfg.crop_size or the images'
-            )
+        self.check_grid(grid)
         depth = len(tower.blocks)
         similarity_block, edge_block, level_blocks = self.blocks(depth)
         asked = {depth: ['input'], similarity_block: ['output'], edge_block: ['output']}
+        if self.sees_attention:
+            asked[depth - 1] = [*asked.get(depth - 1, ()), 'weights']
         tokens = tower.run(images, asked, sums={'output': level_blocks})
         tokens.x = tokens.x.float()
 
         def patches_of_block(number: int) -> Tensor:
             return tokens.patches_of(tokens.blocks[number].output).float()
 
-        anomalous = find_anomalies(
-            local_outlier_factors(tokens.patches, self.neighbours), self.share
-        )
+        anomalous = self.find(tokens)
         repaired = repair(tokens.patches, anomalous, grid)
         similarity = cosines(repair(patches_of_block(similarity_block), anomalous, grid))
         edges = cosines(patches_of_block(edge_block))
         averaged = average(repaired, similarity, self.threshold)
         return tokens, averaged, self.attention(similarity), edges
+
+    def check_grid(self, grid: Grid) -> None:
+        """Refuse windows of too few patches.
+
+        Raises:
+            InputError: If that is so.
+        """
+        if grid[0] * grid[1] <= self.neighbours:
+            raise InputError(
+                f'method.neighbours={self.neighbours} needs windows of more patches than that, '
+                f'these have {grid[0]} × {grid[1]}: enlarge test_cfg.crop_size or the images'
+            )
+
+    def find(self, tokens: Tokens) -> Tensor:
+        """Which patches are anomalous, bool ``[B, N]``, by the last block's input."""
+        factors = local_outlier_factors(tokens.patches, self.neighbours)
+        return find_anomalies(factors, self.share)
 
     def attention(self, similarity: Tensor) -> Tensor:
         """Attention map of similarities, both ``[B, N, N]``: those above their mean count.
@@ -202,12 +225,12 @@ def repair(patches: Tensor, anomalous: Tensor, grid: Grid) -> Tensor:
         ``[B, N, width]``.
     """
     normal = (~anomalous)[..., None].to(patches.dtype)
-    counts = _sum_around(normal, grid)
-    means = _sum_around(patches * normal, grid) / counts.clamp(min=1)
+    counts = sum_around(normal, grid)
+    means = sum_around(patches * normal, grid) / counts.clamp(min=1)
     return torch.where(anomalous[..., None] & (counts > 0), means, patches)
 
 
-def _sum_around(x: Tensor, grid: Grid) -> Tensor:
+def sum_around(x: Tensor, grid: Grid) -> Tensor:
     """Sum 3 × 3 patches of ``[B, N, width]``, fewer at the border."""
     maps = x.transpose(1, 2).unflatten(2, grid)
     sums = F.avg_pool2d(maps, 3, stride=1, padding=1, divisor_override=1)
@@ -226,8 +249,8 @@ def average(patches: Tensor, similarity: Tensor, threshold: float) -> Tensor:
     return (weights @ patches) / (weights.sum(-1, keepdim=True) + 1e-6)
 
 
-def attend(block: Block, patches: Tensor, weights: Tensor) -> Tensor:
-    """The last attention: the mean of a given map and ``softmax(k kᵀ / √d)``.
+def attend(block: Block, patches: Tensor, weights: Tensor, own: str = 'k') -> Tensor:
+    """The last attention: the mean of a given map and some of ``softmax(z zᵀ / √d)``.
 
     Neither residual nor MLP follows, and there is no class token.
 
@@ -235,12 +258,15 @@ def attend(block: Block, patches: Tensor, weights: Tensor) -> Tensor:
         block: The last block.
         patches: Its input ``[B, N, width]``, float32.
         weights: The map of all heads ``[B, N, N]``, rows sum to 1.
+        own: The z, letters of ``'qk'``.
 
     Returns:
         ``[B, N, width]``, float32.
     """
     dtype = block.out.weight.dtype
-    _, k, v = block.project(block.norm1(patches).to(dtype))
-    own = F.scaled_dot_product_attention(k, k, v).transpose(1, 2).flatten(2)
-    given = weights.to(dtype) @ v.transpose(1, 2).flatten(2)
-    return block.out((own + given) / 2).float()
+    q, k, v = block.project(block.norm1(patches).to(dtype))
+    mixed = weights.to(dtype) @ v.transpose(1, 2).flatten(2)
+    for name in own:
+        part = dict(q=q, k=k)[name]
+        mixed = mixed + F.scaled_dot_product_attention(part, part, v).transpose(1, 2).flatten(2)
+    return block.out(mixed / (1 + len(own))).float()

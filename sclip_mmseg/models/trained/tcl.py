@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...registry import REFINERS
 from ...towers import Resampling, load_image_tower, read_tensors, resolve_clip
 from ...towers.vit import cast_matrices, matrices
 from ...utils.errors import InputError
@@ -19,6 +18,7 @@ from ...utils.torch_types import height_width
 from ..encoder import ImageEncoder
 from ..image_encoder import check_precision
 from ..methods import Classify
+from ..refiners import build_refiner_of_images
 from ..view import View
 from ..window_batch import choose_window_batch
 from .published import resolve_trained
@@ -62,7 +62,8 @@ class TCLEncoder(ImageEncoder):
             raise InputError(f'model.image_encoder.kp_w={kp_w!r} must lie between 0 and 1')
         dtype = check_precision(precision)
         self.precision, self.kp_w = precision, kp_w
-        self.refine = REFINERS.build(refine) if refine else None
+        key = 'model.image_encoder.refine'
+        self.refine = build_refiner_of_images(refine, key) if refine else None
         path = resolve_trained(checkpoint)
         resolve_clip(clip)  # whatever has to be fetched, before anything is read
         found = read_tensors(path)

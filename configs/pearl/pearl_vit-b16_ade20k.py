@@ -1,0 +1,6 @@
+_base_ = '../_base_/protocols/ade20k.py'
+
+model = dict(
+    image_encoder=dict(method=dict(type='PEARL', alpha=0.3)),
+    refine=dict(type='LaplacianPropagation'),
+)

@@ -1,0 +1,3 @@
+_base_ = './rfclip_vit-b16_ade20k.py'
+
+model = dict(refine=dict(type='PAMR', num_steps=10, dilations=(8, 16)))

@@ -1,0 +1,296 @@
+"""RF-CLIP, *Target Refocusing via Attention Redistribution* (2511.16170), as it is released."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+from torch import Tensor
+
+from ...registry import METHODS
+from ...towers import Grid, VisionTransformer, attention_logits
+from ...utils.errors import InputError
+from ..picture import AdjustedQueries, Picture, WindowFeatures
+from .base import Classify, PictureMethod, unflatten_map
+from .scclip import cosines, sum_around
+
+#: Width and patch size of a tower → channels in which its sinks are strong, counted from 0.
+CHANNELS = {
+    (768, 16): (4, 162, 189, 326, 429, 474, 633, 713),
+    (1024, 14): (250, 261, 437, 650, 720, 779, 936, 1005),
+}
+_STRONG = 5  # times the mean of a patch's channels
+_KEPT = 0.6  # of a sink
+
+
+@METHODS.register_module()
+class RFCLIP(PictureMethod):
+    """Denoises patches after each block, mixes them by the keys of all blocks, and adjusts texts.
+
+    1. After each block, a *sink*, a patch in which one of the ``channels`` is more than five times
+       the mean of all above the least, becomes 0.6 of itself and 0.4 of the mean of the 3 × 3
+       patches around it, zeros beyond the border.
+    2. With G the mean of all blocks' outputs and S its patches' cosines of at least ``threshold``,
+       the last attention sees the last block's input and G, both with patches multiplied by S. Its
+       map is the mean over blocks of ``softmax(k kᵀ / √d)``; there is no residual and no MLP.
+    3. Queries at most ``group_distance`` from each other (complete linkage) are a group. In each
+       window the query of a group that is nearest to the picture's class token moves by
+       ``patch_weight`` towards the mean of the two patches nearest to it.
+    4. A patch's score is ``1 - global_weight`` of its cosine with the query so moved, and
+       ``global_weight`` of the class token's with the query.
+
+    Args:
+        global_weight: 0 to 1.
+        patch_weight: 0 to 1.
+        group_distance: Largest cosine distance within a group, at least 0.
+        global_from: Whose class token is compared with the queries: that of the ``'image'`` as a
+            whole, or of each ``'window'``.
+        channels: Counted from 0; None for those of CLIP's ViT-B/16 and ViT-L/14, by the tower.
+        threshold: Smallest similarity that counts, 0 to below 1.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        global_weight: float = 0.25,
+        patch_weight: float = 0.04,
+        group_distance: float = 0.09,
+        global_from: str = 'image',
+        channels: Sequence[int] | None = None,
+        threshold: float = 0.4,
+    ):
+        super().__init__()
+        for name, value in dict(global_weight=global_weight, patch_weight=patch_weight).items():
+            if not 0 <= value <= 1:
+                raise InputError(f'method.{name}={value} must be between 0 and 1')
+        if not group_distance >= 0:
+            raise InputError(f'method.group_distance={group_distance} must not be negative')
+        if global_from not in ('image', 'window'):
+            raise InputError(f"method.global_from={global_from!r} must be 'image' or 'window'")
+        if not 0 <= threshold < 1:
+            raise InputError(f'method.threshold={threshold} must be at least 0 and below 1')
+        if channels is not None and (
+            not isinstance(channels, (list, tuple))
+            or not channels
+            or not all(isinstance(channel, int) and channel >= 0 for channel in channels)
+        ):
+            raise InputError(f'method.channels={channels!r} must be a list of numbers from 0 on')
+        self.global_weight, self.patch_weight = global_weight, patch_weight
+        self.group_distance, self.global_from = group_distance, global_from
+        self.channels, self.threshold = channels, threshold
+        self._grouped: tuple[Tensor, Tensor] | None = None
+
+    def channels_of(self, tower: VisionTransformer) -> Sequence[int]:
+        """The channels in which a tower's sinks are strong.
+
+        Raises:
+            InputError: If they are not known, or the tower lacks one.
+        """
+        chosen = self.channels or CHANNELS.get((tower.width, tower.patch_size))
+        if chosen is None:
+            raise InputError(
+                'RFCLIP knows the channels of sinks of CLIP ViT-B/16 and ViT-L/14 only, the tower '
+                f'has width {tower.width} and patches of {tower.patch_size}: set '
+                'model.image_encoder.method.channels'
+            )
+        if max(chosen) >= tower.width:
+            raise InputError(
+                f'model.image_encoder.method.channels={list(chosen)}: the tower has {tower.width} '
+                f'channels, from 0 to {tower.width - 1}'
+            )
+        return chosen
+
+    def check(self, tower: VisionTransformer) -> None:
+        """See :class:`.base.Method`."""
+        self.channels_of(tower)
+
+    def forward(
+        self, tower: VisionTransformer, picture: Picture, classify: Classify
+    ) -> WindowFeatures:
+        """See :class:`.base.PictureMethod`."""
+        whole = None
+        if self.global_from == 'image' and len(picture.image) > 1:
+            whole = self._class_features(tower, self._run_blocks(tower, picture.view.images)[0])
+        features, adjusted = [], []
+        for _, view in picture.batches():
+            found, own = self._encode(tower, view.images)
+            given = own if whole is None else whole.expand(len(own), -1)
+            features.append(found)
+            adjusted.append(self.adjust(found.flatten(1, 2), given, classify))
+        return WindowFeatures(torch.cat(features), adjusted=AdjustedQueries.join(adjusted))
+
+    def attention_map(
+        self, tower: VisionTransformer, picture: Picture, classify: Classify
+    ) -> Tensor:
+        """See :class:`.base.Method`; the map for the last block's input."""
+        [(_, view)] = picture.batches()
+        grid = tower.grid(view.images)
+        _, shared, inputs = self._run_blocks(tower, view.images, keys=True)
+        weights, _ = self._mix(tower, inputs[0], shared, grid)
+        return unflatten_map(weights.mean(1), grid)
+
+    def _encode(self, tower: VisionTransformer, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of windows ``[B, h, w, D]`` and of their class tokens ``[B, D]``."""
+        grid = tower.grid(images)
+        x, shared, inputs = self._run_blocks(tower, images, keys=True)
+        mixed = sum(self._mix(tower, each, shared, grid)[1] for each in inputs) / len(inputs)
+        features = tower.read_out(tower.blocks[-1].join(mixed.to(tower.dtype)))
+        return features.unflatten(1, grid), self._class_features(tower, x)
+
+    def _class_features(self, tower: VisionTransformer, x: Tensor) -> Tensor:
+        return tower.read_out(x[:, 0])
+
+    def _run_blocks(
+        self, tower: VisionTransformer, images: Tensor, keys: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Run all blocks, denoising after each.
+
+        Args:
+            tower: CLIP's image tower.
+            images: ``[B, 3, H, W]``.
+            keys: Whether to return more than the output.
+
+        Returns:
+            The output ``[B, P + N, width]``; the sum over the blocks before the last of the
+            patches' part of ``softmax(k kᵀ / √d)``, ``[B, heads, N, N]``; and the two inputs of the
+            last attention, ``[B, P + N, width]``, float32.
+        """
+        x, grid = tower.embed(images)
+        channels = torch.tensor(self.channels_of(tower), device=x.device)
+        turns, count = tower.turns(grid), grid[0] * grid[1]
+        outputs = torch.zeros_like(x, dtype=torch.float32)
+        shared = x.new_zeros(len(x), tower.heads, count, count, dtype=torch.float32)
+        for number, block in enumerate(tower.blocks, 1):
+            last = x
+            x, found = block.observe(x, 'k' if keys and number < len(tower.blocks) else '', turns)
+            if found:
+                shared += key_map(found['k'], count)
+            x = denoise(x, grid, channels)
+            if keys:
+                outputs += x
+        if not keys:
+            return x, shared, []
+        guide = outputs / len(tower.blocks)
+        similarity = cosines(guide[:, -count:])
+        similarity.masked_fill_(similarity < self.threshold, 0)
+        inputs = []
+        for each in (last.float(), guide):
+            prefix, patches = each.tensor_split([each.shape[1] - count], 1)
+            inputs.append(torch.cat([prefix, similarity @ patches], 1))
+        return x, shared, inputs
+
+    def _mix(
+        self, tower: VisionTransformer, x: Tensor, shared: Tensor, grid: Grid
+    ) -> tuple[Tensor, Tensor]:
+        """Map ``[B, heads, N, N]`` and mixed values ``[B, heads, N, d]`` of the last attention."""
+        block, count = tower.blocks[-1], grid[0] * grid[1]
+        normalised = block.norm1(x).to(tower.dtype)
+        _, k, v = block.project(normalised, tower.turns(grid))
+        weights = (shared + key_map(k, count)) / len(tower.blocks)
+        return weights, weights.to(v.dtype) @ v[:, :, -count:]
+
+    def adjust(self, features: Tensor, given: Tensor, classify: Classify) -> AdjustedQueries:
+        """Adjust the queries to windows.
+
+        Args:
+            features: Of their patches, ``[B, N, D]``.
+            given: What the queries are compared with first, ``[B, D]``.
+            classify: The text head.
+        """
+        texts = classify.embeddings
+        groups = self.groups(texts)
+        similar = classify(given[:, None, None])[:, :, 0, 0]
+        # [B, G, members], with -inf where a group has fewer; of equal ones the first wins.
+        members = similar[:, groups.clamp(min=0)].masked_fill(groups < 0, float('-inf'))
+        chosen = groups.expand(len(similar), -1, -1).gather(2, members.argmax(2, keepdim=True))
+        chosen = chosen[..., 0]  # [B, G]
+        patches = F.normalize(features.float(), dim=-1)
+        closeness = texts[chosen] @ patches.transpose(1, 2)
+        nearest = closeness.topk(min(2, patches.shape[1]), dim=-1).indices  # [B, G, 2]
+        rows = torch.arange(len(patches), device=patches.device)[:, None, None]
+        means = F.normalize(patches[rows, nearest].mean(2), dim=-1)
+        weight = self.patch_weight
+        moved = F.normalize((1 - weight) * texts[chosen] + weight * means, dim=-1)
+        embeddings = texts.repeat(len(patches), 1, 1)
+        embeddings[rows[..., 0], chosen] = moved
+        return AdjustedQueries((1 - self.global_weight) * embeddings, self.global_weight * similar)
+
+    def groups(self, texts: Tensor) -> Tensor:
+        """Numbers of the queries of each group, int64 ``[G, members]``, filled up with -1.
+
+        They are kept until it is asked for other ones.
+
+        Args:
+            texts: Embeddings of the queries, L2-normalised, ``[Q, D]``.
+        """
+        if self._grouped is None or not _equal(self._grouped[0], texts):
+            labels = group_queries(texts.cpu().double().numpy(), self.group_distance)
+            members = [np.flatnonzero(labels == label) for label in dict.fromkeys(labels)]
+            table = np.full((len(members), max(map(len, members))), -1)
+            for row, numbers in zip(table, members):
+                row[: len(numbers)] = numbers
+            self._grouped = texts.clone(), torch.from_numpy(table).to(texts.device)
+        return self._grouped[1]
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.device == b.device and a.dtype == b.dtype and a.shape == b.shape and a.equal(b)
+
+
+def group_queries(texts: np.ndarray, distance: float) -> np.ndarray:
+    """Group queries so that any two of a group are at most a cosine distance apart.
+
+    Args:
+        texts: Embeddings, L2-normalised, float64 ``[Q, D]``.
+        distance: The distance.
+
+    Returns:
+        The group of each query, ``[Q]``.
+    """
+    if len(texts) < 2:
+        return np.zeros(len(texts), int)
+    distances = np.clip(1 - texts @ texts.T, 0, None)
+    distances[distances < 1e-6] = 0  # of equal queries, but for rounding
+    np.fill_diagonal(distances, 0)
+    tree = linkage(squareform(distances, checks=False), 'complete')
+    return fcluster(tree, distance, 'distance')
+
+
+def key_map(k: Tensor, count: int) -> Tensor:
+    """The patches' part of ``softmax(k kᵀ / √d)``.
+
+    Args:
+        k: ``[B, heads, P + N, d]``.
+        count: N.
+
+    Returns:
+        ``[B, heads, N, N]``, whose rows sum to less than 1.
+    """
+    return attention_logits(k, k).softmax(-1)[..., -count:, -count:]
+
+
+def denoise(x: Tensor, grid: Grid, channels: Tensor) -> Tensor:
+    """Mix sinks with what is around them.
+
+    Args:
+        x: Tokens ``[B, P + N, width]``.
+        grid: Patch rows and columns.
+        channels: Of which one is strong in a sink, int64.
+
+    Returns:
+        Tokens of the same dtype.
+    """
+    count = grid[0] * grid[1]
+    prefix, patches = x.tensor_split([x.shape[1] - count], 1)
+    patches = patches.float()
+    least = patches.amin(-1, keepdim=True)
+    total = (patches - least).sum(-1, keepdim=True)
+    shares = (patches[..., channels] - least) / total
+    sinks = (shares > _STRONG / x.shape[-1]).any(-1, keepdim=True)
+    around = sum_around(patches, grid) / 9
+    mixed = torch.where(sinks, _KEPT * patches + (1 - _KEPT) * around, patches)
+    return torch.cat([prefix, mixed.to(x.dtype)], 1)
