@@ -119,7 +119,7 @@ def own_config(
         cfg.model.setdefault('postprocess', dict(type='RegionMajority'))
     if regions is not None or needs_regions:  # maps of a benchmark's images are of no use
         cfg.model.region_masks = find_generator(REGIONS if regions is None else regions)
-    if cfg.model.get('refine') is not None:
+    if (cfg.model.get('refine') or {}).get('type') == 'PAMR':
         cfg.model.refine.dilations = DILATIONS
     cfg.merge_from_dict(cfg_options or {})
     import_customs(cfg)

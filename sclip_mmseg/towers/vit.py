@@ -129,6 +129,13 @@ class Block(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
         return (q, k, v) if turns is None else (turns(q), turns(k), v)
 
+    def project_kv(self, normalised: Tensor, turns: Turns | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values alone, see :meth:`project`."""
+        width = normalised.shape[-1]
+        kv = F.linear(normalised, self.qkv.weight[width:], self.qkv.bias[width:])
+        k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+        return (k, v) if turns is None else (turns(k), v)
+
     def join(self, mixed: Tensor) -> Tensor:
         """Join the heads of mixed values ``[B, heads, N, d]`` and project them, no residual."""
         return self.out(mixed.transpose(1, 2).flatten(2))

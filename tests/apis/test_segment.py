@@ -24,7 +24,7 @@ def picture(voc_root):
     return voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
 
 
-@pytest.mark.parametrize('method', ['sclip', 'clip', 'naclip', 'sclip-pamr10'])
+@pytest.mark.parametrize('method', ['sclip', 'clip', 'naclip', 'sclip-pamr10', 'pearl'])
 def test_own_classes(clip_path, picture, method):
     classes = [['sky', 'clouds'], 'grass', 'cat, kitten']
     model = apis.build_segmentor(classes, False, method, clip_path, 'cpu', SMALL)
@@ -37,6 +37,23 @@ def test_own_classes(clip_path, picture, method):
     assert sum(result.areas.values()) == pytest.approx(1)
     from_array = apis.segment(model, apis.read_picture(picture), channels='bgr')
     assert (from_array.labels == result.labels).all()
+
+
+def test_own_classes_by_methods_that_know_one_tower(clip_path, picture):
+    """They say what to set for another one, and run with it."""
+
+    def segment(method, **options):
+        names = {f'model.image_encoder.method.{key}': value for key, value in options.items()}
+        arguments = (['sky', 'grass'], False, method, clip_path, 'cpu')
+        return apis.segment(apis.build_segmentor(*arguments, {**SMALL, **names}), picture)
+
+    with pytest.raises(InputError, match='image_encoder.method.channels'):
+        segment('rfclip')
+    with pytest.raises(InputError, match='set similarity_block, edge_block and level_blocks'):
+        segment('sfp')
+    assert segment('rfclip-pamr', channels=[1, 2]).scores.shape == (2, 90, 120)
+    blocks = dict(similarity_block=2, edge_block=1, level_blocks=(1, 2))
+    assert segment('sfp', **blocks).scores.shape == (2, 90, 120)
 
 
 def test_pamr_of_own_pictures_looks_at_the_next_pixels_too(clip_path):

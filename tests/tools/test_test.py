@@ -73,6 +73,9 @@ REAL = [
     ('scclip_vit-b16_context59', 37.02, 66.55),
 ]
 REAL_SLOW = [
+    ('sfp_vit-b16_context59', 33.62, 67.21),
+    ('rfclip_vit-b16_context59', 31.63, 64.53),
+    ('pearl_vit-b16_context59', 34.51, 61.97),
     ('sclip_vit-b16_voc21', 42.43, 78.59),
     ('sclip_vit-b16_context60', 23.57, 52.07),
     ('sclip-pamr10_vit-b16_voc20', 45.28, 74.85),
@@ -81,6 +84,9 @@ REAL_SLOW = [
     ('clearclip_vit-b16_voc20', 51.67, 79.46),
     ('naclip_vit-b16_voc20', 46.66, 76.38),
     ('scclip_vit-b16_voc20', 59.29, 79.76),
+    ('sfp_vit-b16_voc20', 52.06, 80.00),
+    ('rfclip_vit-b16_voc20', 60.58, 79.16),
+    ('pearl_vit-b16_voc20', 50.22, 81.95),
     ('resclip-naclip_vit-b16_voc20', 46.36, 73.82),
     ('resclip-sclip_vit-b16_voc20', 47.32, 71.57),
 ]

@@ -82,6 +82,9 @@ METHODS = {
     for name, short in {
         'sclip_vit-b16': 336,
         'scclip_vit-b16': 336,
+        'sfp_vit-b16': 336,
+        'rfclip_vit-b16': 336,
+        'pearl_vit-b16': 336,
         'gem_vit-b16': 336,
         'proxyclip-dino-b16_vit-b16': 336,
         'proxyclip-dino-b8_vit-b16': 336,
@@ -429,6 +432,8 @@ def time_method(name: str, clip: str, folder: Path, args, precision: str) -> dic
     def bare():
         if encoder.sam is not None:
             encoder.sam.encode(np.zeros((*case.size, 3), np.uint8))
+        if getattr(getattr(encoder, 'method', None), 'global_from', None) == 'image':
+            run_towers(image[None])  # RF-CLIP encodes the whole picture too
         return [run_towers(batch) for batch in crops.split(model.window_batch(size))][-1].cpu()
 
     runs = {'package': package(model, photo, case.size), 'towers': bare}

@@ -188,8 +188,7 @@ class RFCLIP(PictureMethod):
     ) -> tuple[Tensor, Tensor]:
         """Map ``[B, heads, N, N]`` and mixed values ``[B, heads, N, d]`` of the last attention."""
         block, count = tower.blocks[-1], grid[0] * grid[1]
-        normalised = block.norm1(x).to(tower.dtype)
-        _, k, v = block.project(normalised, tower.turns(grid))
+        k, v = block.project_kv(block.norm1(x).to(tower.dtype), tower.turns(grid))
         weights = (shared + key_map(k, count)) / len(tower.blocks)
         return weights, weights.to(v.dtype) @ v[:, :, -count:]
 
@@ -286,11 +285,12 @@ def denoise(x: Tensor, grid: Grid, channels: Tensor) -> Tensor:
     """
     count = grid[0] * grid[1]
     prefix, patches = x.tensor_split([x.shape[1] - count], 1)
-    patches = patches.float()
+    patches = patches.float().contiguous()
     least = patches.amin(-1, keepdim=True)
-    total = (patches - least).sum(-1, keepdim=True)
+    total = patches.sum(-1, keepdim=True) - x.shape[-1] * least
     shares = (patches[..., channels] - least) / total
     sinks = (shares > _STRONG / x.shape[-1]).any(-1, keepdim=True)
-    around = sum_around(patches, grid) / 9
-    mixed = torch.where(sinks, _KEPT * patches + (1 - _KEPT) * around, patches)
+    # Where the weight is 0, lerp leaves a patch as it is.
+    weights = sinks.float().mul_(1 - _KEPT)
+    mixed = patches.lerp(sum_around(patches, grid).div_(9), weights)
     return torch.cat([prefix, mixed.to(x.dtype)], 1)

@@ -232,9 +232,9 @@ def repair(patches: Tensor, anomalous: Tensor, grid: Grid) -> Tensor:
 
 def sum_around(x: Tensor, grid: Grid) -> Tensor:
     """Sum 3 × 3 patches of ``[B, N, width]``, fewer at the border."""
-    maps = x.transpose(1, 2).unflatten(2, grid)
+    maps = x.contiguous().unflatten(1, grid).permute(0, 3, 1, 2)  # as channels_last has it
     sums = F.avg_pool2d(maps, 3, stride=1, padding=1, divisor_override=1)
-    return sums.flatten(2).transpose(1, 2)
+    return sums.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def cosines(patches: Tensor) -> Tensor:
