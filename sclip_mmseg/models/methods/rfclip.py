@@ -12,6 +12,7 @@ from torch import Tensor
 from ...registry import METHODS
 from ...towers import Grid, VisionTransformer, attention_logits
 from ...utils.errors import InputError
+from ...utils.torch_types import total
 from ..picture import AdjustedQueries, Picture, WindowFeatures
 from .base import Classify, PictureMethod, unflatten_map
 from .scclip import cosines, sum_around
@@ -137,7 +138,7 @@ class RFCLIP(PictureMethod):
         """Features of windows ``[B, h, w, D]`` and of their class tokens ``[B, D]``."""
         grid = tower.grid(images)
         x, shared, inputs = self._run_blocks(tower, images, keys=True)
-        mixed = sum(self._mix(tower, each, shared, grid)[1] for each in inputs) / len(inputs)
+        mixed = total(self._mix(tower, each, shared, grid)[1] for each in inputs) / len(inputs)
         features = tower.read_out(tower.blocks[-1].join(mixed.to(tower.dtype)))
         return features.unflatten(1, grid), self._class_features(tower, x)
 
@@ -287,8 +288,8 @@ def denoise(x: Tensor, grid: Grid, channels: Tensor) -> Tensor:
     prefix, patches = x.tensor_split([x.shape[1] - count], 1)
     patches = patches.float().contiguous()
     least = patches.amin(-1, keepdim=True)
-    total = patches.sum(-1, keepdim=True) - x.shape[-1] * least
-    shares = (patches[..., channels] - least) / total
+    above = patches.sum(-1, keepdim=True) - x.shape[-1] * least
+    shares = (patches[..., channels] - least) / above
     sinks = (shares > _STRONG / x.shape[-1]).any(-1, keepdim=True)
     # Where the weight is 0, lerp leaves a patch as it is.
     weights = sinks.float().mul_(1 - _KEPT)
