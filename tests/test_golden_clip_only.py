@@ -74,7 +74,7 @@ def _check_sfp(model, image, golden, prefix):
             continue
         method, seen = METHODS.build(dict(arguments, type='SFP')), []
         find = method.find
-        method.find = lambda tokens, f=find, seen=seen: seen.append(f(tokens)) or seen[0]
+        method.find = lambda *args, f=find, seen=seen: seen.append(f(*args)) or seen[0]
         features = method(encoder.tower, image, model.text_head)[0].flatten(0, 1)
         expected = golden[name + 'features']
         assert_features_agree(_every(features, expected), expected)

@@ -147,7 +147,8 @@ class SCCLIP(Method):
         def patches_of_block(number: int) -> Tensor:
             return tokens.patches_of(tokens.blocks[number].output).float()
 
-        anomalous = self.find(tokens)
+        attention = tokens.blocks[depth - 1].weights if self.sees_attention else None
+        anomalous = self.find(tokens, attention)
         repaired = repair(tokens.patches, anomalous, grid)
         similarity = cosines(repair(patches_of_block(similarity_block), anomalous, grid))
         edges = cosines(patches_of_block(edge_block))
@@ -166,8 +167,17 @@ class SCCLIP(Method):
                 f'these have {grid[0]} × {grid[1]}: enlarge test_cfg.crop_size or the images'
             )
 
-    def find(self, tokens: Tokens) -> Tensor:
-        """Which patches are anomalous, bool ``[B, N]``, by the last block's input."""
+    def find(self, tokens: Tokens, attention: Tensor | None = None) -> Tensor:
+        """Find the anomalous patches.
+
+        Args:
+            tokens: The last block's input.
+            attention: Of the block before, ``[B, heads, P + N, P + N]``; None unless
+                :attr:`sees_attention`.
+
+        Returns:
+            Which they are, bool ``[B, N]``.
+        """
         factors = local_outlier_factors(tokens.patches, self.neighbours)
         return find_anomalies(factors, self.share)
 

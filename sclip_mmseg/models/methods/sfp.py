@@ -85,14 +85,13 @@ class SFP(SCCLIP):
         if self.rule == 'factor':
             super().check_grid(grid)
 
-    def find(self, tokens: Tokens) -> Tensor:
+    def find(self, tokens: Tokens, attention: Tensor | None = None) -> Tensor:
         """See :class:`.scclip.SCCLIP`."""
         if self.rule == 'factor':
             return super().find(tokens)
-        if self.rule == 'norm':
+        if attention is None:
             return strongest(tokens.patches.norm(dim=-1), self.count)
-        [weights] = [b.weights for b in tokens.blocks.values() if b.weights is not None]
-        mean = weights.float().mean(1)
+        mean = attention.float().mean(1)
         seen = mean[:, 0, -tokens.num_patches :]  # by the class token
         own = tokens.map_of(mean).diagonal(dim1=1, dim2=2)
         salient = self.salience * seen > own
