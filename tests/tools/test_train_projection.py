@@ -47,8 +47,7 @@ def message(train):
     """Run the tool and return the message that it exits with."""
 
     def run(*arguments, **kwargs):
-        lines = train(*arguments, **kwargs, wrong=True).splitlines()
-        [line] = [line for line in lines if line.startswith('error: ')]
+        [line] = re.findall('error: .*', train(*arguments, **kwargs, wrong=True))
         return line
 
     return run
