@@ -6,6 +6,7 @@ import copy
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,57 +36,83 @@ PathLike = str | os.PathLike
 _IOU_METRICS = ('IoUMetric', 'ConfusionMetric')
 
 
+@dataclass(frozen=True)
+class Options:
+    """What an evaluation may be told beside its config.
+
+    Attributes:
+        work_dir: Folder for logs and the result; ``work_dirs/NAME`` by default.
+        resume: Whether to resume an interrupted evaluation of ``work_dir``; one that is finished
+            is read.
+        out: Folder for predicted label maps.
+        out_ids: What they hold: ``'labels'``, the ids of the dataset's label files (default), or
+            ``'classes'``, class indices.
+        show: Whether to show predictions in a window.
+        show_dir: Folder for painted images.
+        wait_time: Seconds per shown image.
+        cfg_options: Dotted key → value, over those of the config.
+        launcher: ``'none'``, or what started this process: ``'pytorch'`` (torchrun), ``'slurm'``
+            or ``'mpi'``.
+        tta: Whether to average views of each image (the config's ``tta_pipeline``).
+        boundary_iou: Whether to count boundaries for the Boundary IoU too (:mod:`.boundary`).
+        oracles: Whether to count as well what would be reached if the classes of each image, or
+            the outlines of regions, were known (:mod:`.oracles`); ``oracle_NAME.npz`` in
+            ``work_dir`` are their results.
+    """
+
+    work_dir: PathLike | None = None
+    resume: bool = False
+    out: PathLike | None = None
+    out_ids: str | None = None
+    show: bool = False
+    show_dir: PathLike | None = None
+    wait_time: float = 2.0
+    cfg_options: Mapping[str, Any] | None = None
+    launcher: str = 'none'
+    tta: bool = False
+    boundary_iou: bool = False
+    oracles: bool = False
+
+
 def prepare_config(
-    config: PathLike | Config,
-    checkpoint: str | None = None,
-    *,
-    work_dir: PathLike | None = None,
-    resume: bool = False,
-    out: PathLike | None = None,
-    out_ids: str | None = None,
-    show: bool = False,
-    show_dir: PathLike | None = None,
-    wait_time: float = 2.0,
-    cfg_options: Mapping[str, Any] | None = None,
-    launcher: str = 'none',
-    tta: bool = False,
-    boundary_iou: bool = False,
-    oracles: bool = False,
+    config: PathLike | Config, checkpoint: str | None = None, **given: Any
 ) -> Config:
     """Read a config and apply options to it.
 
     Args:
-        See :func:`.run.evaluate`.
+        config, checkpoint: See :func:`.run.evaluate`.
+        **given: See :class:`Options`.
 
     Raises:
         InputError: If there is no such config, or a key in it is unknown.
     """
+    options = Options(**given)
     cfg = copy.deepcopy(config) if isinstance(config, Config) else read_config(str(config))
     name = Path(cfg.filename).stem if cfg.filename else 'evaluation'
     if checkpoint:
         set_checkpoint(cfg, str(checkpoint))
     try:
-        cfg.merge_from_dict(dict(cfg_options or {}))
+        cfg.merge_from_dict(dict(options.cfg_options or {}))
     except (KeyError, TypeError, IndexError) as error:  # what it finds has no such place
         raise InputError(f'--cfg-options do not fit {cfg.filename}: {error}') from error
     import_customs(cfg)
     check_config(cfg, PLAIN_DICTS)
-    cfg.launcher = launcher
-    if work_dir or not cfg.get('work_dir'):
-        cfg.work_dir = str(work_dir or os.path.join('./work_dirs', name))
-    if resume:
+    cfg.launcher = options.launcher
+    if options.work_dir or not cfg.get('work_dir'):
+        cfg.work_dir = str(options.work_dir or os.path.join('./work_dirs', name))
+    if options.resume:
         cfg.test_cfg.resume = True
     _count_pairs(cfg)
-    if boundary_iou:
+    if options.boundary_iou:
         _count_boundaries(cfg)
-    if oracles:
+    if options.oracles:
         _add_oracles(cfg)
-    if out or out_ids:
-        _write_label_maps(cfg, out, out_ids)
-    if not tta:  # mmseg's metrics and hooks read no class scores
+    if options.out or options.out_ids:
+        _write_label_maps(cfg, options.out, options.out_ids)
+    if not options.tta:  # mmseg's metrics and hooks read no class scores
         cfg.model.test_cfg.setdefault('seg_logits', False)
-    _draw_predictions(cfg, show, show_dir, wait_time)
-    if tta:
+    _draw_predictions(cfg, options.show, options.show_dir, options.wait_time)
+    if options.tta:
         for part in parts_of(cfg.test_dataloader.dataset):
             part.pipeline = cfg.tta_pipeline
         cfg.tta_model.module = cfg.model

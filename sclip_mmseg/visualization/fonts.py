@@ -5,14 +5,10 @@ import warnings
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from matplotlib import get_data_path
-from matplotlib.font_manager import findSystemFonts
-from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
-# The same on every machine; it has Latin, Greek, Cyrillic and more.
-_OWN = str(Path(get_data_path()) / 'fonts/ttf/DejaVuSans.ttf')
 # Asked first for what it lacks, by the starts of their files' names.
 _PREFERRED = (
     *('notosanscjk', 'notosans', 'sourcehansans', 'wqy', 'droidsansfallback', 'unifont'),
@@ -25,7 +21,7 @@ _JOINED = ('Mn', 'Me', 'Mc', 'Cf')  # drawn with the character before
 def text_size(text: str, size: int) -> tuple[int, int]:
     """Width and height in pixels of a line drawn by :func:`draw_text`."""
     width = sum(_font(path, size).getlength(part) for path, part in _runs(text))
-    return int(width + 0.999), sum(_font(_OWN, size).getmetrics())
+    return int(width + 0.999), sum(_font(_own(), size).getmetrics())
 
 
 def draw_text(
@@ -44,7 +40,7 @@ def draw_text(
         UserWarning: Once for each text that no font has all characters of.
     """
     pen, x = ImageDraw.Draw(sheet), float(position[0])
-    baseline = position[1] + _font(_OWN, size).getmetrics()[0]
+    baseline = position[1] + _font(_own(), size).getmetrics()[0]
     for path, part in _runs(text):
         font = _font(path, size)
         pen.text((x, baseline), part, fill=color, font=font, anchor='ls')
@@ -54,7 +50,7 @@ def draw_text(
 
 def _runs(text: str) -> list[tuple[str, str]]:
     """Split a line into parts of one font: its file, and the characters."""
-    found = [(path or _OWN, c if path else '?') for c, path in _fonts_of(text)]
+    found = [(path or _own(), c if path else '?') for c, path in _fonts_of(text)]
     groups = groupby(found, key=lambda item: item[0])
     return [(path, ''.join(part for _, part in items)) for path, items in groups]
 
@@ -71,10 +67,18 @@ def _fonts_of(text: str) -> list[tuple[str, str | None]]:
     return found
 
 
+@lru_cache(maxsize=1)
+def _own() -> str:
+    """Matplotlib's font, the same on every machine; it has Latin, Greek, Cyrillic and more."""
+    from matplotlib import get_data_path  # whose import takes long
+
+    return str(Path(get_data_path()) / 'fonts/ttf/DejaVuSans.ttf')
+
+
 @lru_cache(maxsize=4096)
 def find_font(character: str) -> str | None:
     """File of a font that has a character; None where there is none."""
-    return next((path for path in (_OWN, *_system_fonts()) if _has(path, character)), None)
+    return next((path for path in (_own(), *_system_fonts()) if _has(path, character)), None)
 
 
 @lru_cache(maxsize=4096)
@@ -92,6 +96,7 @@ def _warn_of_missing(text: str) -> None:
 @lru_cache(maxsize=1)
 def _system_fonts() -> list[str]:
     """Fonts of the machine and of the user, the best known first."""
+    from matplotlib.font_manager import findSystemFonts
 
     def rank(path: str) -> tuple[int, bool, str]:
         name = Path(path).stem.lower()
@@ -110,7 +115,10 @@ def _has(path: str, character: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _face(path: str) -> FT2Font | None:
+def _face(path: str) -> Any:
+    """What knows the characters of a font; None where it cannot be read."""
+    from matplotlib.ft2font import FT2Font
+
     try:
         return FT2Font(path)
     except (OSError, RuntimeError):  # damaged, or of pixels instead of outlines
