@@ -30,6 +30,11 @@ class OwnImages:
     colors: Path | None = None
     split: Path | None = None
 
+    def __post_init__(self) -> None:
+        for name in ('images', 'labels', 'colors', 'split'):
+            if isinstance(path := getattr(self, name), str):
+                object.__setattr__(self, name, Path(path))
+
     def dataset(self) -> dict[str, Any]:
         """The dataset's config, without classes and pipeline.
 
