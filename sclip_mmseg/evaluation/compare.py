@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..datasets.benchmarks import BENCHMARKS
 from ..utils.errors import InputError, join_first
 from ..utils.files import make_folder, write_atomically
 from .confusion import draw_confusion, largest_flows
@@ -166,16 +167,17 @@ def group(results: Mapping[str, Result]) -> list[dict[str, Result]]:
 
 
 def _common_end(names: Iterable[str]) -> str:
-    """What names of pairs ``METHOD_BACKBONE_BENCHMARK`` have in common: the last two or one.
+    """What names of pairs ``METHOD_BACKBONE_BENCHMARK`` have in common at their ends.
 
-    Empty where that is not a part of each name that leaves another one.
+    Empty where that does not end with a benchmark, or is the whole of a name.
     """
     parts = [name.split('_') for name in names]
     end: list[str] = []
     shortest = min(map(len, parts))
     while len(end) < shortest - 1 and len(last := {each[-len(end) - 1] for each in parts}) == 1:
         end.insert(0, last.pop())
-    return '_'.join(end)
+    common = '_'.join(end)
+    return common if f'_{common}'.endswith(tuple(f'_{name}' for name in BENCHMARKS)) else ''
 
 
 def describe(

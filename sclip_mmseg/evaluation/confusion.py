@@ -92,7 +92,7 @@ def draw_confusion(result: Result, title: str = 'Confusion matrix') -> str:
         words = f'{names[row]} → {names[column]}: {100 * share:.1f} %'
         parts.append(
             f'<rect x="{edge + _CELL * column}" y="{edge + _CELL * row}" width="{_CELL}" '
-            f'height="{_CELL}" fill="rgba({color},{0.08 + 0.92 * share:.2f})">'
+            f'height="{_CELL}" fill="rgba({color},{0.05 + 0.95 * share**0.5:.2f})">'
             f'<title>{escape(words)}</title></rect>'
         )
     for index, name in enumerate(names):

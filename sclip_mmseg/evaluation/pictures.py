@@ -28,6 +28,7 @@ from .resumable_test_loop import image_names
 
 Read = Callable[[str], np.ndarray]
 """An image's name in a result → its pixels."""
+_SHOWN = 0.002  # share of an image that a class of a legend has at least
 _WIDTH = 320  # of each picture of a contact sheet
 
 
@@ -82,6 +83,13 @@ class Pictures:
             ids = class_map(read(name), num_classes)
             found[title] = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST)
         return found
+
+    def shown(self, maps: Mapping[str, np.ndarray], num_classes: int) -> list[int]:
+        """The classes that a legend names: those of some pixels in one of :meth:`maps`."""
+        counts = [np.bincount(ids.ravel(), minlength=num_classes + 1) for ids in maps.values()]
+        least = [_SHOWN * ids.size for ids in maps.values()]
+        found = [count[:num_classes] > limit for count, limit in zip(counts, least)]
+        return np.flatnonzero(np.any(found, axis=0)).tolist() if found else []
 
 
 def find_pictures(results: Mapping[str, Result], folders: Mapping[str, Path]) -> Pictures:
@@ -198,8 +206,7 @@ def draw_contact_sheet(
         layers = pictures.layers(name, _WIDTH, class_names)
         size = layers['image'].shape[1::-1]
         maps = pictures.maps(name, len(class_names), size)
-        shown = sorted({int(i) for ids in maps.values() for i in np.unique(ids)})
-        shown = [index for index in shown if index < len(class_names)]
+        shown = pictures.shown(maps, len(class_names))
         row = titled(layers)
         if shown:
             row = with_legend(row, shown, class_names, pictures.palette)

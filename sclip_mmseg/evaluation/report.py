@@ -27,6 +27,8 @@ _COLORS = '#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9 #000000 #a0a000'.spli
 _THUMBNAIL = 480  # pixels
 _TEMPLATE = Path(__file__).with_name('report.html')
 _STATED = 'name list', 'CLIP', 'protocol'  # beside each number
+# On the numbers: what else is counted or drawn.
+_WITHOUT_EFFECT = 'test_evaluator', 'show_dir'
 _ALL_PAIRS = 28  # of eight results; of more, those with the first
 
 
@@ -267,7 +269,7 @@ def _class_differences(first: Result, pairs: Mapping[tuple[str, str], Difference
     )
     return (
         f'<h3>Classes in which {escape(a)} and {escape(b)} differ most</h3>\n'
-        + _rows(['', f'{a} − {b}', 'ahead', '0 is outside'], rows)
+        + _rows(['', 'difference', 'ahead', '0 is outside'], rows)
         + f'\n<p class="quiet">{escape(text)}</p>'
     )
 
@@ -278,7 +280,7 @@ def _confusions(results: Mapping[str, Result]) -> str:
         flows = ''.join(f'<li>{escape(str(flow))}</li>' for flow in largest_flows(result, 8))
         figure = draw_confusion(result, f'Confusion matrix of {name}')
         parts.append(
-            f'<h3>{_key(place)}{escape(name)}</h3>\n<ul>{flows}</ul>\n<details'
+            f'<h3>{_key(place)}{escape(name)}</h3>\n<ul>{flows}</ul>\n<details class="figure"'
             f'{" open" if len(results) == 1 else ""}><summary>Confusion matrix: labels are rows, '
             f'predictions columns</summary><div class="wide confusion">{figure}</div></details>'
         )
@@ -381,13 +383,11 @@ def _figure(name: str, pictures: Pictures, class_names: Sequence[str]) -> str:
         )
     slider = '<input type="range" min="0" max="100" value="50" aria-label="Where the slider is">'
     size = layers['image'].shape[1::-1]
-    maps = pictures.maps(name, len(class_names), size).values()
-    shown = sorted({int(index) for ids in maps for index in np.unique(ids)})
+    shown = pictures.shown(pictures.maps(name, len(class_names), size), len(class_names))
     keys = [
         f'<span><span class="key" style="background:rgb{tuple(map(int, pictures.palette[index]))}">'
         f'</span>{escape(class_names[index])}</span>'
         for index in shown
-        if index < len(class_names)
     ]
     legend = f'<div class="legend">{" ".join(keys)}</div>'
     return f'<div class="layers">{"".join(parts)}</div>{slider}{legend}'
@@ -411,7 +411,8 @@ def _settings(results: Mapping[str, Result]) -> str:
     first, *others = results.items()
     for name, result in others:
         severe, slight = list_changes(first[1].fingerprint, result.fingerprint)
-        changes = ''.join(f'<li>{escape(line)}</li>' for line in [*severe, *slight])
+        listed = (line for line in [*severe, *slight] if not line.startswith(_WITHOUT_EFFECT))
+        changes = ''.join(f'<li>{escape(line)}</li>' for line in listed)
         words = f'{first[0]} → {name}: settings that differ'
         parts.append(f'<h3>{escape(words)}</h3>\n<ul>{changes or "<li>none</li>"}</ul>')
     for name, result in results.items():

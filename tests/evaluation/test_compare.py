@@ -104,6 +104,13 @@ def test_a_suite_gives_the_pairs_of_each_benchmark(tmp_path):
     assert (tmp_path / 'out/vit-b16_voc20/report.html').is_file()
 
 
+def test_names_of_ones_own_stay_whole(tmp_path):
+    for number, method in enumerate(('my_csa', 'your_csa')):
+        _save(tmp_path / f'evaluated/{method}', make(number, 30))
+    lines = compare([tmp_path / 'evaluated'])
+    assert [line.split()[0] for line in lines[2:4]] == ['my_csa', 'your_csa']
+
+
 def test_results_get_the_shortest_names_that_differ(tmp_path):
     for name in ('a/x', 'b/x'):
         _save(tmp_path / name, make(1, 3))
