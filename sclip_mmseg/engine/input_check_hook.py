@@ -9,6 +9,7 @@ from mmseg.models import SegTTAModel
 from mmseg.registry import HOOKS
 
 from ..datasets.checks import CheckedPipeline, check_classes, check_ignored
+from ..datasets.images import check_sizes
 from ..datasets.output_names import name_outputs
 from ..datasets.parts import parts_of
 from ..models import CLIPTTAModel
@@ -31,6 +32,7 @@ class InputCheckHook(Hook):
             model = model.module
         model.require_weights()
         check_classes(dataset, model.num_classes, model.background)
+        check_sizes(dataset, model.image_encoder.patch_size)
         metrics = runner.test_loop.evaluator.metrics
         ignored = {metric.ignore_index for metric in metrics if hasattr(metric, 'ignore_index')}
         check_ignored(dataset, ignored)

@@ -18,6 +18,7 @@ from ..config import read_config, set_checkpoint
 from ..custom import import_customs
 from ..datasets.background import Background
 from ..datasets.checks import check_classes, check_files, check_ignored, check_labels, load_dataset
+from ..datasets.images import check_images
 from ..datasets.parts import parts_of
 from ..engine.loader_workers import check_dataloader
 from ..models import PLAIN_DICTS
@@ -166,6 +167,7 @@ def check(cfg: Config) -> BaseDataset:
     ignored = {metric.get('ignore_index', 255) for metric in _metrics(cfg)}
     check_ignored(dataset, ignored)
     check_labels(dataset, ignored)
+    check_images(dataset)
     if isinstance(model.get('region_masks'), str):  # else they are made during the run
         images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
         RegionFiles(model.region_masks).check(images)

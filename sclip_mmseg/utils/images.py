@@ -82,7 +82,7 @@ def find_flaw(content: bytes, said: list[str]) -> str:
     """
     if said:
         return f'holds damaged data ({said[0]}): get or save it anew'
-    if not content or _has_bytes(content):
+    if not content or not may_be_dark(content):
         return ''
     stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.dtype == np.uint8:
@@ -98,11 +98,12 @@ def find_flaw(content: bytes, said: list[str]) -> str:
     return ''
 
 
-def _has_bytes(content: bytes) -> bool:
-    """Whether a file is known by its first bytes to hold 8 bits per value, or to be scaled so."""
+def may_be_dark(content: bytes) -> bool:
+    """Whether a file may hold more than 8 bits per value, for all that its first bytes tell."""
     if content.startswith(b'\x89PNG'):
-        return content[24:25] != b'\x10'
-    return content.startswith((b'\xff\xd8', b'BM', b'RIFF', b'GIF8')) or content[4:8] == b'ftyp'
+        return content[24:25] == b'\x10'
+    has_bytes = content.startswith((b'\xff\xd8', b'BM', b'RIFF', b'GIF8'))
+    return not has_bytes and content[4:8] != b'ftyp'
 
 
 def orientation_of(content: bytes) -> int:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -336,10 +337,45 @@ def test_bad_windows(bad, options, part):
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_an_unreadable_image_in_the_middle_of_a_run(bad, workers):
+def test_an_unreadable_image_in_the_middle_of_a_run(bad, workers, monkeypatch):
+    monkeypatch.setattr('sclip_mmseg.evaluation.preparation.check_images', lambda dataset: None)
     (bad.voc / 'JPEGImages/image_1.jpg').write_bytes(b'no picture')
     message = bad.message(f'test_dataloader.num_workers={workers}')
     assert 'image_1.jpg' in message and 'image_0.jpg' not in message
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def _save_dark(path):
+    _, data = cv2.imencode('.png', np.full((130, 100, 3), 4095, np.uint16))
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    'damage, words',
+    [
+        (_cut, ''),
+        (_save_dark, 'holds 16 bits per value but uses 12'),
+        (lambda path: path.write_bytes(b''), 'cannot load'),
+        (lambda path: path.write_text('<html></html>'), 'cannot load'),
+    ],
+)
+def test_damaged_images_are_found_before_weights_are_read(bad, damage, words):
+    damage(bad.voc / 'JPEGImages/image_1.jpg')
+    cut = bad.root / 'weights.pt'
+    cut.write_bytes(b'no weights')
+    message = bad.message(clip=cut)
+    assert words in message and 'image_1.jpg' in message
+
+
+def test_thin_images_are_found_before_the_first_is_evaluated(bad):
+    for folder, kind in ('JPEGImages', 'jpg'), ('SegmentationClass', 'png'):
+        Image.new('L', (5000, 1)).save(bad.voc / folder / f'image_2.{kind}')
+    message = bad.message()
+    assert 'image_2.jpg is 5000×1 pixels, 2048×0 after resizing, smaller than a patch' in message
+    assert not list((bad.root / 'work').glob('partial_results/*'))
 
 
 def test_a_label_beyond_the_first_ones_is_checked_as_it_is_read(bad, monkeypatch):

@@ -1,0 +1,116 @@
+"""Checks of a dataset's images before a run, by their headers and last bytes."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import mmcv
+from mmcv.transforms import LoadImageFromFile, Resize
+from mmengine.dataset import BaseDataset
+from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
+from PIL import Image
+
+from ..utils.errors import InputError
+from ..utils.images import UNREADABLE, may_be_dark
+from .loading import CheckedImageLoader, with_checked_loaders
+from .parts import for_each_part, is_on_disk
+
+_SAMPLED = 64  # images that tell what they are when they are decoded alone
+_KEEP_SIZE = LoadImageFromFile, LoadAnnotations, PackSegInputs  # steps of a pipeline
+# By its first bytes, the last bytes of a file that is whole; b'' where these do not tell.
+_ENDS = {
+    b'\xff\xd8': b'\xff\xd9',
+    b'\x89PNG': b'IEND\xaeB`\x82',
+    **dict.fromkeys((b'II*\0', b'MM\0*', b'BM', b'RIFF'), b''),
+}
+
+
+@for_each_part
+def check_images(dataset: BaseDataset) -> None:
+    """Decode the images that look cut off or are of no known kind, and some that may be dark.
+
+    All images are decoded in full when they are evaluated, and by ``sclip data check``.
+
+    Args:
+        dataset: The dataset, whose files exist.
+
+    Raises:
+        InputError: If an image cannot be decoded as it was encoded.
+    """
+    loader = _image_loader(dataset)
+    if loader is None or not is_on_disk(dataset):
+        return
+    sampled = 0
+    for path in _paths(dataset):
+        content = _ends_of(path)
+        end = next((end for start, end in _ENDS.items() if content.startswith(start)), None)
+        if end is not None and content.endswith(end):
+            if (end and not may_be_dark(content)) or sampled == _SAMPLED:
+                continue
+            sampled += 1
+        try:
+            loader(dict(img_path=path))
+        except InputError:
+            raise
+        except UNREADABLE as error:
+            raise InputError(f'cannot load {path}: {error}') from error
+
+
+@for_each_part
+def check_sizes(dataset: BaseDataset, patch_size: int) -> None:
+    """Check that the images are not too thin for the model once they are resized.
+
+    Args:
+        dataset: The dataset, whose files exist.
+        patch_size: Side of a patch in pixels.
+
+    Raises:
+        InputError: If one is.
+    """
+    if not is_on_disk(dataset):
+        return
+    resizing = [step for step in _steps(dataset) if not isinstance(step, _KEEP_SIZE)]
+    if any(not (isinstance(step, Resize) and step.scale) for step in resizing):
+        return  # which may do anything
+    for path in _paths(dataset):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+                with Image.open(path) as file:
+                    stored = size = file.size
+        except UNREADABLE:  # of a kind that the loader alone knows
+            continue
+        for step in resizing:
+            size = mmcv.rescale_size(size, step.scale) if step.keep_ratio else step.scale
+        if min(size) < patch_size:
+            raise InputError(
+                f'{path} is {stored[0]}×{stored[1]} pixels, {size[0]}×{size[1]} after resizing, '
+                f'smaller than a patch of {patch_size}×{patch_size}: leave it out of the split'
+            )
+
+
+def _paths(dataset: BaseDataset) -> Iterator[str]:
+    return (dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
+
+
+def _steps(dataset: BaseDataset) -> list[Any]:
+    pipeline = dataset.pipeline
+    return list(getattr(getattr(pipeline, 'original', pipeline), 'transforms', ()))
+
+
+def _image_loader(dataset: BaseDataset) -> CheckedImageLoader | None:
+    """What reads a dataset's images, where it is the usual one."""
+    for step in _steps(dataset):
+        if isinstance(step, LoadImageFromFile):
+            loader = with_checked_loaders(step, dataset.ignore_index)
+            return loader if isinstance(loader, CheckedImageLoader) else None
+    return None
+
+
+def _ends_of(path: str) -> bytes:
+    """The first and the last bytes of a file."""
+    with open(path, 'rb') as file:
+        head = file.read(64)
+        file.seek(max(len(head), os.fstat(file.fileno()).st_size - 64))
+        return head + file.read()
