@@ -94,7 +94,7 @@ class ConfusionMetric(IoUMetric):
 
     def predict(self, sample: dict) -> Tensor:
         """The classes that are counted, int64 ``[H, W]``."""
-        return sample['pred_sem_seg']['data'][0]
+        return sample['pred_sem_seg']['data'][0].long()
 
     def items(self, result: Result) -> list[tuple]:
         """What ``results`` had when a result was made of it."""
