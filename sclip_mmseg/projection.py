@@ -18,7 +18,6 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmseg.registry import MODELS
 from torch import Tensor
-from torch.nn import Parameter
 from tqdm import tqdm
 
 from .config import read_config
@@ -30,7 +29,7 @@ from .datasets.checks import (
     load_dataset,
 )
 from .models import CLIPSegmentor, View
-from .models.decision import class_scores
+from .models.decision import SigmoidScores, SoftmaxScores, class_scores
 from .models.fusion import encode_windows
 from .models.texts import read_texts
 from .models.window_cfg import WindowCfg
@@ -166,7 +165,8 @@ def load_images(cfg: Config, count: int, generator: torch.Generator) -> list[dic
         raise InputError(f'--images {count}: the training split has only {len(dataset)}')
     dataset.pipeline = CheckedPipeline(dataset)
     drawn = torch.randperm(len(dataset), generator=generator)[:count].tolist()
-    return [_load_image(dataset, index) for index in tqdm(drawn, desc='images', leave=False)]
+    with tqdm(drawn, desc='images', leave=False) as bar:  # gone before an error is shown
+        return [_load_image(dataset, index) for index in bar]
 
 
 def _load_image(dataset, index: int) -> dict:
@@ -232,7 +232,11 @@ class Training:
     ):
         self.model, self.images, self.generator = model, images, generator
         self.batch_size = batch_size
-        self.weight: Parameter = model.image_encoder.method.weight  # type: ignore
+        [self.weight] = (each for each in model.parameters() if each.requires_grad)
+        scoring = model.rule.scoring
+        if not isinstance(scoring, SoftmaxScores | SigmoidScores):
+            raise InputError("the loss needs scores of cosines: set test_cfg.activation='softmax'")
+        self.logit_scale = scoring.logit_scale
         self.optimizer = torch.optim.AdamW([self.weight], lr=lr)
         self.epoch = 0
         self.settings = dict(
@@ -275,7 +279,7 @@ class Training:
             cosines,
             labels,
             model.text_head.query_set.class_ids,
-            model.rule.scoring.logit_scale,  # type: ignore[attr-defined]
+            self.logit_scale,
         )
 
     def to_dict(self) -> dict[str, Any]:

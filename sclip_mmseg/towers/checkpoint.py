@@ -1,6 +1,7 @@
 """A checkpoint's name or path → its tensors, or a tower."""
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -206,11 +207,10 @@ def load_text_tower(
 def _load(kind: str, clip: str, quick_gelu: bool | None, round_weights: bool | None) -> Any:
     options = _options(kind, clip, quick_gelu, round_weights)
     round_weights = options.pop('round_weights')
-    found, *layouts = load_clip(clip)
-    build, layout = {
-        'image': (build_image_tower, layouts[0]),
-        'text': (build_text_tower, layouts[1]),
-    }[kind]
+    found, image, text = load_clip(clip)
+    layout = image if kind == 'image' else text
+    build: Callable[..., VisionTransformer | TextTower]
+    build = build_image_tower if kind == 'image' else build_text_tower
     tower = build(found, layout, f"clip='{clip}'", **options)
     if round_weights is None:
         round_weights = tower.blocks[0].quick_gelu and layout in (OPENAI_IMAGE, OPENAI_TEXT)

@@ -19,6 +19,12 @@ from .stated import SPLIT, WEIGHTS, Files, Stated
 _SUFFIXES = ('.pt', '.pth', '.bin', '.ckpt', '.safetensors')
 
 
+#: A repository's files → what its config states, and its weights.
+Reader = Callable[[Files], tuple[Stated, Path]]
+#: A repository → names of files one of which it has.
+Configs = Callable[[HubName], Sequence[str]]
+
+
 class Checkpoint(NamedTuple):
     """Where a checkpoint lies.
 
@@ -49,15 +55,15 @@ class Family:
     key: str
     fetch: Callable[[str], Path | None]
     advise: Callable[[str], str]
-    read: Callable[[Files], tuple[Stated, Path]] | None = None
-    configs: Callable[[HubName], Sequence[str]] = lambda name: ()
+    read: Reader | None = None
+    configs: Configs = lambda name: ()
 
 
 def published_at(
     key: str,
     addresses: Mapping[str, str],
-    read: Callable[[Files], tuple[Stated, Path]] | None = None,
-    configs: Callable[[HubName], Sequence[str]] = lambda name: (),
+    read: Reader | None = None,
+    configs: Configs = lambda name: (),
 ) -> Family:
     """A family with names of files that are published without checksums.
 
@@ -68,7 +74,9 @@ def published_at(
 
     def fetch(name: str) -> Path | None:
         url = addresses.get(name)
-        return url and download(url, download_root() / url.rpartition('/')[2], digest=None)
+        if url is None:
+            return None
+        return download(url, download_root() / url.rpartition('/')[2], digest=None)
 
     advice = f'is neither a file nor one of {", ".join(addresses)}'
     return Family(key, fetch, lambda _: advice, read, configs)
@@ -97,8 +105,8 @@ def find(checkpoint: str | None, family: Family) -> Checkpoint:
     if path := family.fetch(checkpoint):
         return Checkpoint(path, name=checkpoint)
     name = parse_name(checkpoint) if family.read else None
-    if name is not None:
-        return _of_repository(name, family)
+    if family.read is not None and name is not None:
+        return _of_repository(name, family.read, family.configs)
     path = find_weights(checkpoint)
     if path is None:
         advice = f'{family.advise(checkpoint)}{propose_name(checkpoint)}'
@@ -107,11 +115,11 @@ def find(checkpoint: str | None, family: Family) -> Checkpoint:
 
 
 @lru_cache(maxsize=16)
-def _of_repository(name: HubName, family: Family) -> Checkpoint:
-    pinned = pin(name, family.configs(name))
+def _of_repository(name: HubName, read: Reader, configs: Configs) -> Checkpoint:
+    pinned = pin(name, configs(name))
     if name != pinned:
         print_log(f'{name} is commit {pinned.revision}', 'current')
-    stated, weights = family.read(Files(pinned))
+    stated, weights = read(Files(pinned))
     return Checkpoint(weights, stated, pinned)
 
 
@@ -127,7 +135,9 @@ def find_weights(text: str | Path) -> Path | None:
         InputError: If there is something else.
     """
     path = find_path(text)
-    place = path and kind_of_place(path)
+    if path is None:
+        return None
+    place = kind_of_place(path)
     if place == 'a folder':
         return _weights_in(path)
     if place:
@@ -147,8 +157,8 @@ def _weights_in(folder: Path) -> Path:
     if len(files) == 1:
         return files[0]
     if files:
-        names = join_first([path.name for path in files], limit=5)
-        raise InputError(f'{folder} is a folder of several checkpoints, give one of them: {names}')
+        listed = join_first([path.name for path in files], limit=5)
+        raise InputError(f'{folder} is a folder of several checkpoints, give one of them: {listed}')
     what = 'an unpacked file of torch.save' if inside.find('data.pkl') else 'a folder'
     raise InputError(
         f'{folder} is {what} without a checkpoint ({", ".join(_SUFFIXES)}): give the path of one'

@@ -266,7 +266,9 @@ def _load(checkpoint: str) -> Any:
         # The decoder's epsilon is Meta's, whatever a config states.
         config = SamConfig(vision_config=vision, mask_decoder_config=dict(layer_norm_eps=1e-5))
         model = SamModel(config)
-        found[_SHARED_ABOVE] = found.setdefault(_SHARED, found.get(_SHARED_ABOVE))
+        if _SHARED_ABOVE in found:
+            found.setdefault(_SHARED, found[_SHARED_ABOVE])
+        found[_SHARED_ABOVE] = found[_SHARED]
         model.load_state_dict(found)
     except (KeyError, IndexError, RuntimeError) as error:
         reason = ' '.join(str(error).split())[:200]

@@ -142,8 +142,8 @@ def kind_of(path: Path) -> Kind:
         if re.match(pattern, head, re.DOTALL):
             return kind
     if text := _as_text(head):
-        for pattern, kind in _TEXT:
-            if re.match(pattern, text, re.DOTALL | re.IGNORECASE):
+        for expression, kind in _TEXT:
+            if re.match(expression, text, re.DOTALL | re.IGNORECASE):
                 return kind
         return Kind(f'a text that begins {_quote(text)}', _ITSELF)
     if not any(head) and not any(tail):

@@ -84,9 +84,9 @@ def propose_name(text: str) -> str:
 def is_name(text: str) -> bool:
     """Whether a text is ``ORG/NAME`` or ``ORG/NAME@REVISION``."""
     repository, at, revision = text.partition('@')
-    known = _REPOSITORY.fullmatch(repository) and '--' not in repository
-    known = known and (not at or _REVISION.fullmatch(revision))
-    return bool(known) and '..' not in text
+    known = bool(_REPOSITORY.fullmatch(repository)) and '--' not in repository
+    known = known and (not at or bool(_REVISION.fullmatch(revision)))
+    return known and '..' not in text
 
 
 def pin(name: HubName, filenames: Sequence[str]) -> HubName:
@@ -171,11 +171,15 @@ def fetch(name: HubName, filename: str) -> Path | None:
         raise NotCached(_unreachable(name, filename, error.__cause__)) from error
     except errors.EntryNotFoundError:
         return None
-    except (OSError, *errors.HfHubHTTPError.__bases__) as error:  # the HTTP client's own among them
+    except _bases(errors.HfHubHTTPError) as error:  # OSError, and the HTTP client's own
         raise NotFetched(
             f'cannot download {filename} of {name} from {constants.ENDPOINT} '
             f'({_first_line(error)}): try again, or give the path of a file'
         ) from error
+
+
+def _bases(error: type[OSError]) -> tuple[type[Exception], ...]:
+    return OSError, *(base for base in error.__bases__ if issubclass(base, Exception))
 
 
 def _wait_for_others(name: HubName, filename: str) -> None:

@@ -18,7 +18,7 @@ def ends_with_its_reader() -> Iterator[None]:
 
     The signal SIGPIPE would do so, but also for connections to servers and to workers.
     """
-    logging.Handler.handleError = _raise_or_print
+    logging.Handler.handleError = _raise_or_print  # type: ignore[method-assign] # in all handlers
     try:
         try:
             yield
@@ -35,14 +35,14 @@ def ends_with_its_reader() -> Iterator[None]:
                 os.dup2(nowhere.fileno(), stream.fileno())
         sys.exit(CLOSED)
     finally:
-        logging.Handler.handleError = _print_error
+        logging.Handler.handleError = _print_error  # type: ignore[method-assign]
 
 
-def _raise_or_print(handler: logging.Handler, record: logging.LogRecord) -> None:
+def _raise_or_print(self: logging.Handler, record: logging.LogRecord) -> None:
     """Let go of a closed pipe, which logging would print a traceback of for each message."""
     if isinstance(error := sys.exc_info()[1], BrokenPipeError):
         raise error
-    _print_error(handler, record)
+    _print_error(self, record)
 
 
 def _flush() -> None:

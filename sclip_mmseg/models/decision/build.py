@@ -1,6 +1,6 @@
 """A rule from the keys of ``model.test_cfg``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -42,7 +42,8 @@ def build_rule(test_cfg: Mapping[str, Any]) -> DecisionRule:
         value = added.get(key)
         if value is None and not (key == 'prob_thd' and key in added):
             continue
-        step = steps[key](rule, value)  # type: ignore[call-arg] # each has one field more
+        make: Callable[..., DecisionStep] = steps[key]  # each has one field more
+        step = make(rule, value)
         rule = step if value or key != 'prob_thd' else rule
     return rule
 
