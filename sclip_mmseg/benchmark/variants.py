@@ -41,7 +41,7 @@ def plain_names(config: str, benchmark: str) -> dict[str, Any]:
     name = f'plain_{BENCHMARKS[benchmark].queries}'
     if find_background(model.image_encoder, rule.background).name == 'NO_QUERY':
         name = _WITHOUT_BACKGROUND.get(BENCHMARKS[benchmark].queries, name)
-    options = {'model.text_head.queries': name}
+    options: dict[str, Any] = {'model.text_head.queries': name}
     if model.text_head.get('sentences') is not None:  # which are those of the official names
         options['model.text_head.sentences'] = None
     return options
