@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from ..config import read_config, set_checkpoint
 from ..custom import find_custom, import_customs, is_custom
-from ..datasets import QUERY_LISTS, bright_palette, load_queries
+from ..datasets import QUERY_LISTS, distinct_palette, load_queries
 from ..datasets.background import Background
 from ..datasets.class_list import split_synonyms
 from ..datasets.query_set import Queries, tokens_of
@@ -79,7 +79,6 @@ def own_config(
     queries, names = query_set.by_class, list(query_set.class_names)
     label_ids = query_set.label_ids
     shipped = isinstance(classes, str) and classes in QUERY_LISTS
-    palette = query_set.palette if shipped else bright_palette(len(names))
     if own_background and background and background is not True:
         raise InputError(
             f"method='{method}' has a background of its own, which takes no words: use "
@@ -95,7 +94,6 @@ def own_config(
                 'it another id, or ask for no background'
             )
         names.insert(0, 'background')
-        palette = [[0, 0, 0], *palette]
     if own_background:
         cfg.merge_from_dict(own_background if background else dict.fromkeys(own_background))
     elif background:
@@ -144,6 +142,9 @@ def own_config(
             f"prob_thd and area_thd would turn pixels into class 0, '{names[0]}': ask for a "
             'background too (background=True, --background)'
         )
+    palette = distinct_palette(names)
+    if shipped and cfg.visualizer.get('palette') == 'dataset':
+        palette = [*([[0, 0, 0]] if background else []), *query_set.palette]
     return OwnConfig(cfg, tuple(names), palette, label_ids)
 
 

@@ -14,6 +14,7 @@ _MODULES = {
     'PascalVOC20Dataset': 'voc20',
     'QuerySet': 'query_set',
     'bright_palette': 'palette',
+    'distinct_palette': 'palette',
     'load_queries': 'query_set',
     'voc_palette': 'palette',
 }

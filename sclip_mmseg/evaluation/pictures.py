@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from ..config import read_config
-from ..datasets import bright_palette
+from ..datasets import distinct_palette
 from ..datasets.checks import load_dataset
 from ..datasets.label_ids import ids_in_files
 from ..datasets.output_names import name_outputs
@@ -116,7 +116,7 @@ def find_pictures(results: Mapping[str, Result], folders: Mapping[str, Path]) ->
     for name, (cfg, _) in datasets.items():
         if read := found[name].predictions(cfg):
             predictions[name] = read
-    palette = bright_palette(len(first.result.class_names))
+    palette = distinct_palette(first.result.class_names)
     return Pictures(first.image, first.label, predictions, palette)
 
 

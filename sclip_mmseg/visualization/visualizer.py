@@ -3,6 +3,7 @@
 import os.path as osp
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import mmcv
 import numpy as np
@@ -12,13 +13,24 @@ from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
+from ..datasets.palette import distinct_palette
 from ..utils.errors import InputError
 from .drawing import draw_comparison
+
+PALETTES = 'distinct', 'dataset'
 
 
 @VISUALIZERS.register_module()
 class OverlayVisualizer(SegLocalVisualizer):
-    """mmseg's visualizer, with the drawing of this package. Its arguments are the same.
+    """mmseg's visualizer, with the drawing of this package.
+
+    Args:
+        palette: ``'distinct'``, colours of which no two look alike; or ``'dataset'``, those of the
+            dataset, of which several benchmarks give one to two classes.
+        name, *args, **kwargs: See :class:`mmseg.visualization.SegLocalVisualizer`.
+
+    Raises:
+        InputError: If ``palette`` is another word.
 
     Attributes:
         output_names: Path of an image → what stands for its name, without suffix, in those of
@@ -26,6 +38,14 @@ class OverlayVisualizer(SegLocalVisualizer):
     """
 
     output_names: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(
+        self, name: str = 'visualizer', *args: Any, palette: str = PALETTES[0], **kwargs: Any
+    ):
+        super().__init__(name, *args, **kwargs)
+        if palette not in PALETTES:
+            raise InputError(f'visualizer.palette={palette!r}: use one of {", ".join(PALETTES)}')
+        self.palette = palette
 
     @master_only
     def add_datasample(
@@ -67,9 +87,10 @@ class OverlayVisualizer(SegLocalVisualizer):
                 maps[title] = np.asarray(data_sample.get(key).cpu().data).squeeze(0)
         meta, drawn = self.dataset_meta, image
         if maps:
-            drawn = draw_comparison(
-                image, maps, meta['classes'], meta['palette'], self.alpha, with_labels
-            )
+            names = meta['classes']
+            own = self.palette == 'dataset'
+            palette = meta['palette'] if own else distinct_palette(names)
+            drawn = draw_comparison(image, maps, names, palette, self.alpha, with_labels)
         self.set_image(drawn)
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)

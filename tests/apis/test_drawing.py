@@ -10,11 +10,13 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from helpers import load_config
 from mmengine.structures import PixelData
+from mmseg.datasets import PascalContextDataset
 from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
 
-from sclip_mmseg import apis
+from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis.media import write_overlay
 from sclip_mmseg.datasets import bright_palette
 from sclip_mmseg.visualization import draw_comparison, fonts
@@ -243,11 +245,38 @@ def test_bright_colours_are_distinct():
     assert len(bright_palette(2000)) == 2000
 
 
+@pytest.mark.parametrize('count, least', [(21, 15), (60, 11), (81, 9.5), (171, 7)])
+def test_no_two_colours_look_alike(count, least):
+    """By CIEDE2000, in which 2 can just be seen."""
+    lab = rgb2lab(np.array(bright_palette(count))[None] / 255)
+    distances = deltaE_ciede2000(lab.swapaxes(0, 1), lab)
+    assert distances[~np.eye(count, dtype=bool)].min() > least
+
+
+def test_the_palette_of_benchmarks_is_an_option(visualizer):
+    names = PascalContextDataset.METAINFO['classes']
+    visualizer.dataset_meta = PascalContextDataset.METAINFO
+    drawn = []
+    for palette in ('distinct', 'dataset'):
+        visualizer.palette = palette
+        for name in ('grass', 'person'):
+            pair = sample(pred_sem_seg=np.full((80, 80), names.index(name)))
+            visualizer.add_datasample('x', gray(80, 80), pair, with_labels=False)
+            drawn.append(visualizer.get_image()[60, 40].astype(int))
+    assert np.abs(drawn[0] - drawn[1]).max() > 40
+    assert np.abs(drawn[2] - drawn[3]).max() < 10  # the same violet
+    with pytest.raises(
+        InputError, match="visualizer.palette='vivid': use one of distinct, dataset"
+    ):
+        VISUALIZERS.build(dict(type='OverlayVisualizer', name='vivid', palette='vivid'))
+
+
 @pytest.fixture
 def visualizer(tmp_path):
     config = dict(load_config('sclip_vit-b16_voc21').visualizer, name=tmp_path.name)
     visualizer = VISUALIZERS.build(dict(config, save_dir=str(tmp_path)))
     visualizer.dataset_meta = dict(classes=NAMES, palette=PALETTE)
+    visualizer.palette = 'dataset'
     return visualizer
 
 

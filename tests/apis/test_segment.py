@@ -93,7 +93,10 @@ def test_scores_can_be_left_out(clip_path, picture):
 def test_a_shipped_list(clip_path):
     meta = apis.build_segmentor('cityscapes', clip=clip_path, device='cpu').dataset_meta
     assert meta['classes'][:2] == ('road', 'sidewalk')
-    assert meta['palette'][:2] == [[128, 64, 128], [244, 35, 232]]
+    assert meta['palette'] == bright_palette(19)
+    options = {'visualizer.palette': 'dataset'}
+    own = apis.build_segmentor('cityscapes', clip=clip_path, device='cpu', cfg_options=options)
+    assert own.dataset_meta['palette'][:2] == [[128, 64, 128], [244, 35, 232]]
 
 
 def test_background_words_leave_classes_alone(clip_path):

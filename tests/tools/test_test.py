@@ -22,6 +22,7 @@ from helpers import (
 from mmseg.datasets import PackSegInputs, PascalVOCDataset
 from PIL import Image
 
+from sclip_mmseg.datasets import distinct_palette
 from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.visualization import draw_comparison
 
@@ -158,7 +159,8 @@ def test_pictures_and_label_maps_show_what_is_evaluated(clip_path, voc_root):
         image = np.array(Image.open(voc / f'JPEGImages/image_{index}.jpg'))
         meta = PascalVOCDataset.METAINFO
         expected = draw_comparison(
-            image, {'truth': label, 'prediction': prediction}, meta['classes'], meta['palette']
+            *(image, {'truth': label, 'prediction': prediction}, meta['classes']),
+            distinct_palette(meta['classes']),
         )
         assert (np.array(Image.open(picture).convert('RGB')) == expected).all()
     assert metrics(output)['aAcc'] == pytest.approx(100 * right / total, abs=0.005)

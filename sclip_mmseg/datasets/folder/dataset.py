@@ -14,7 +14,7 @@ from mmseg.registry import DATASETS
 from ...utils.errors import InputError
 from ..class_list import LARGEST_ID
 from ..loading import replace_steps
-from ..palette import bright_palette
+from ..palette import distinct_palette
 from ..query_set import Queries, load_queries
 from ..split import check_split
 from .coco import CocoFile, CocoImage, panoptic_folder, read_coco
@@ -158,8 +158,7 @@ class FolderDataset(BaseSegDataset):
             words = [[_BACKGROUND], *words]
             stated = stated and (0, *stated)
         names = tuple(each[0] for each in words)
-        palette = bright_palette(len(words) - background)
-        palette = [[0, 0, 0], *palette] if background else palette
+        palette = distinct_palette(names)
         return words, dict(classes=names, palette=palette, label_ids=stated)
 
     def load_data_list(self) -> list[dict]:
