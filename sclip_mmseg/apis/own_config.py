@@ -113,8 +113,8 @@ def own_config(
     if clip:
         set_checkpoint(cfg, clip)
     needs_regions = cfg.model.get('region_masks') is not None
-    if regions is not None:
-        cfg.model.setdefault('postprocess', dict(type='RegionMajority'))
+    if regions is not None and cfg.model.get('postprocess') is None:
+        cfg.model.postprocess = dict(type='RegionMajority')
     if regions is not None or needs_regions:  # maps of a benchmark's images are of no use
         cfg.model.region_masks = find_generator(REGIONS if regions is None else regions)
     if (cfg.model.get('refine') or {}).get('type') == 'PAMR':

@@ -16,7 +16,7 @@ from sclip_mmseg import InputError, apis
 from sclip_mmseg.evaluation.fingerprint import _flatten
 from sclip_mmseg.models.methods import Trident
 from sclip_mmseg.models.sam_refinement import Prompts, SAMRefinement, enlarge, to_sam
-from sclip_mmseg.regions import Decided
+from sclip_mmseg.regions import Decided, Felzenszwalb, majority_labels
 from sclip_mmseg.towers.sam import SamTower, resized, to_multiples
 from sclip_mmseg.visualization.attention import point_attention
 
@@ -158,11 +158,18 @@ def test_own_pictures_need_no_region_maps(config, clip_path, dino_path, sam_fold
         **{f'model.test_cfg.{key}': 96 for key in ('crop_size', 'stride')},
         'test_pipeline.1.scale': (2048, 96),
     }
-    own = ['cat', 'dog'], False, 'trident', clip_path, 'cpu', options
+    own = [['cat', 'dog'], False, 'trident', clip_path, 'cpu', options]
     result = apis.segment(apis.build_segmentor(*own), paths[0])
     assert result.labels.shape == Image.open(paths[0]).size[::-1]
     with pytest.raises(InputError, match='no use for trident, whose labels SAMRefinement corrects'):
         apis.build_segmentor(*own, regions='felzenszwalb')
+    own[2] = 'trident-coarse'
+    plain, sharp = (
+        torch.from_numpy(apis.segment(apis.build_segmentor(*own, regions=name), paths[0]).labels)
+        for name in (None, 'felzenszwalb')
+    )
+    ids = torch.from_numpy(Felzenszwalb()(apis.read_picture(paths[0])[..., ::-1])).long()
+    assert sharp.equal(majority_labels(plain, ids))
 
 
 def test_bfloat16_and_an_even_picture_stay_finite(config, paths, device):
