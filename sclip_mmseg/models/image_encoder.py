@@ -75,12 +75,11 @@ class CLIPImageEncoder(ImageEncoder):
         precision: str = 'fp32',
         quick_gelu: bool | None = None,
         round_weights: bool | None = None,
-        attention: dict | None = None,
         tower: VisionTransformer | None = None,
     ):
         super().__init__()
-        if method is None or attention is not None:
-            raise InputError(f'model.image_encoder {_advice(attention)}')
+        if method is None:
+            raise InputError("model.image_encoder needs a method: write method=dict(type='SCLIP')")
         dtype = check_precision(precision)
         self.precision = precision
         self.method: Method = METHODS.build(method)
@@ -251,24 +250,3 @@ def build_encoder(cfg: dict, shared: tuple[dict, ImageEncoder] | None = None) ->
 
 def _towers_of(cfg: dict) -> dict:
     return {key: value for key, value in cfg.items() if key not in ('method', 'proxy', 'sam')}
-
-
-_OLD_NAMES = {
-    'CLIPAttention': 'CLIP',
-    'MaskCLIPAttention': 'MaskCLIP',
-    'CSA': 'SCLIP',
-    'ClearCLIPAttention': 'ClearCLIP',
-    'NACLIPAttention': 'NACLIP',
-    'ResCLIPAttention': 'ResCLIP',
-    'LocalAttention': 'LocalCLIP',
-    'EarlierBlockAttention': 'EarlierBlock',
-}
-
-
-def _advice(attention: dict | None) -> str:
-    """What to write in place of the key and the names of version 0.1."""
-    if attention is None:
-        return "needs a method: write method=dict(type='SCLIP')"
-    old = attention.get('type', 'CSA')
-    name = _OLD_NAMES.get(old, old)
-    return f"has no key 'attention' since version 0.2: write method=dict(type='{name}', …)"

@@ -1,7 +1,8 @@
 """Files of repositories on the Hugging Face Hub, fetched by its own client.
 
 Cache (``HF_HOME``, ``HF_HUB_CACHE``), mirrors (``HF_ENDPOINT``), offline mode (``HF_HUB_OFFLINE``)
-and tokens (``HF_TOKEN``, ``hf auth login``) are the client's.
+and tokens (``HF_TOKEN``, ``hf auth login``) are the client's. Files are asked for one by one,
+not as a snapshot, which would need a list of the repository: caches that others filled have none.
 """
 
 import re

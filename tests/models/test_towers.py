@@ -109,8 +109,6 @@ def test_exact_gelu(clip_path, device):
     [
         (dict(method=dict(type='SCLIP'), precision='half'), "precision='half'"),
         (dict(), r"needs a method: write method=dict\(type='SCLIP'\)"),
-        (dict(attention=dict(type='CSA')), r"'attention' .*write method=dict\(type='SCLIP'"),
-        (dict(attention=dict(type='NACLIPAttention')), r"method=dict\(type='NACLIP'"),
         (dict(method=dict(type='SCLIP'), proxy=dict(checkpoint='x')), 'SCLIP has no use for'),
     ],
 )
