@@ -59,7 +59,7 @@ def test_methods_rank_as_in_the_paper(measure):
     assert sclip >= max(2 * clip, 45)
 
 
-def test_differences_are_those_of_the_page(measure, monkeypatch):
+def test_differences_are_those_of_the_page(measure, monkeypatch, capsys):
     """The commands of docs/differences.md on the demo's results print what stands below them."""
     for key in EXPECTED:
         measure(*key)
@@ -81,6 +81,12 @@ def test_differences_are_those_of_the_page(measure, monkeypatch):
             values, limits = ([float(number) for number in each] for each in numbers)
             assert re.sub(r'[\d.+\s-]+', ' ', line) == re.sub(r'[\d.+\s-]+', ' ', wanted)
             assert values == pytest.approx(limits, abs=0.8)
+    capsys.readouterr()
+    [program] = re.findall(r'```python\n(.*?)```', page, flags=re.S)
+    exec(program, {})
+    interval, sentence = capsys.readouterr().out.splitlines()
+    assert interval.startswith('Interval(value=4')
+    assert sentence.startswith('SCLIP is better than CLIP on images like these, by ')
 
 
 def test_files_are_those_of_the_checksums():
