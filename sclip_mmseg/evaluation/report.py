@@ -249,42 +249,45 @@ def _classes(results: Mapping[str, Result]) -> str:
 
 
 def _class_differences(first: Result, pairs: Mapping[tuple[str, str], Differences]) -> str:
-    if not pairs:
-        return ''
-    (a, b), difference = next(iter(pairs.items()))
-    names, found = first.class_names, difference.classes
-    order = [i for i in range(len(names)) if found[i].value == found[i].value]
-    order.sort(key=lambda i: -abs(found[i].value))
-    rows = []
-    for index in order[:10]:
-        share = difference.class_shares[index]
-        certain = 'yes' if found[index].excludes_zero() else 'no'
-        rows.append(
-            f'<th>{escape(names[index])}</th>{_cell(found[index], True)}'
-            f'<td class="number">{100 * share:.1f} %</td><td>{certain}</td>'
+    parts: list[str] = []
+    for (a, b), difference in pairs.items():
+        found = difference.classes
+        order = [i for i, each in enumerate(found) if each.value == each.value]
+        order.sort(key=[-abs(each.value) for each in found].__getitem__)
+        rows = []
+        for index in order[:10]:
+            share = difference.class_shares[index]
+            certain = 'yes' if found[index].excludes_zero() else 'no'
+            rows.append(
+                f'<th>{escape(first.class_names[index])}</th>{_cell(found[index], True)}'
+                f'<td class="number">{100 * share:.1f} %</td><td>{certain}</td>'
+            )
+        by_chance = (
+            f'Of the IoU of {len(order)} classes, {0.05 * len(order):.1f} intervals miss 0 by '
+            'chance alone where nothing differs.'
         )
-    text = (
-        f'Of the IoU of {len(order)} classes, {0.05 * len(order):.1f} intervals miss 0 by chance '
-        'alone where nothing differs.'
-    )
-    return (
-        f'<h3>Classes in which {escape(a)} and {escape(b)} differ most</h3>\n'
-        + _rows(['', 'difference', 'ahead', '0 is outside'], rows)
-        + f'\n<p class="quiet">{escape(text)}</p>'
-    )
+        parts.append(
+            f'<details class="figure"{"" if parts else " open"}><summary>Classes in which '
+            f'{escape(a)} and {escape(b)} differ most</summary>\n'
+            + _rows(['', f'{a} − {b}', 'ahead', '0 is outside'], rows)
+            + f'\n<p class="quiet">{escape(by_chance)}</p></details>'
+        )
+    return '\n'.join(parts)
 
 
 def _confusions(results: Mapping[str, Result]) -> str:
-    parts = ['<h2>What is taken for what</h2>']
+    parts = []
     for place, (name, result) in enumerate(results.items()):
         flows = ''.join(f'<li>{escape(str(flow))}</li>' for flow in largest_flows(result, 8))
         figure = draw_confusion(result, f'Confusion matrix of {name}')
         parts.append(
-            f'<h3>{_key(place)}{escape(name)}</h3>\n<ul>{flows}</ul>\n<details class="figure"'
+            f'<div><h3>{_key(place)}{escape(name)}</h3>\n<ul>{flows}</ul>\n<details class="figure"'
             f'{" open" if len(results) == 1 else ""}><summary>Confusion matrix: labels are rows, '
             f'predictions columns</summary><div class="wide confusion">{figure}</div></details>'
+            '</div>'
         )
-    return '\n'.join(parts)
+    blocks = '\n'.join(parts)
+    return f'<h2>What is taken for what</h2>\n<div class="confusions">{blocks}</div>'
 
 
 def choose_images(
