@@ -1,6 +1,5 @@
 """A table of methods and benchmarks against the published numbers, in several formats."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ import mmengine
 
 from ..evaluation import Result
 from ..evaluation.settings import describe_settings
+from ..utils.files import write_csv
 from .tables import markdown_table
 
 
@@ -112,13 +112,10 @@ def write_results(folder: Path, results: Sequence[Pair], about: dict[str, Any]) 
     for row in rows:
         del row['options']
     mmengine.dump(dict(about=about, results=rows), folder / 'results.json', indent=1)
-    with open(folder / 'results.csv', 'w', newline='', encoding='utf-8') as file:
-        lines = [dict(row, **row['circumstances']) for row in rows]
-        for line in lines:
-            del line['circumstances']  # each is a column of its own
-        writer = csv.DictWriter(file, dict.fromkeys(key for line in lines for key in line))
-        writer.writeheader()
-        writer.writerows(lines)
+    lines = [dict(row, **row['circumstances']) for row in rows]
+    for line in lines:
+        del line['circumstances']  # each is a column of its own
+    write_csv(folder / 'results.csv', lines)
     (folder / 'results.md').write_text(to_markdown(results, about), encoding='utf-8')
     draw_results(results, folder / 'results.png')
 
@@ -132,10 +129,8 @@ def write_classes(folder: Path, name: str, classes: dict[str, dict[str, float | 
         classes: Class name → ``IoU`` and ``Acc`` in percent.
     """
     folder.mkdir(exist_ok=True)
-    with open(folder / f'{name}.csv', 'w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, ['class', 'IoU', 'Acc'])
-        writer.writeheader()
-        writer.writerows({'class': name, **values} for name, values in classes.items())
+    rows = [{'class': kind, **values} for kind, values in classes.items()]
+    write_csv(folder / f'{name}.csv', rows)
 
 
 def to_markdown(results: Sequence[Pair], about: dict[str, Any]) -> str:

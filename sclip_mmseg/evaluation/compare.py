@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from PIL import Image
 
 from ..datasets.benchmarks import BENCHMARKS
 from ..utils.errors import InputError, join_first
-from ..utils.files import make_folder, write_atomically
+from ..utils.files import make_folder, write_atomically, write_csv
 from .confusion import draw_confusion, largest_flows
 from .pictures import Pictures, draw_contact_sheet, find_pictures
 from .report import (
@@ -308,10 +307,7 @@ def write_tables(results: Mapping[str, Result], out: Path) -> None:
     write_atomically(out / 'comparison.json', text.encode())
     for name, rows in (('results', numbers), ('differences', changes)):
         if rows:
-            with open(out / f'{name}.csv', 'w', newline='', encoding='utf-8') as file:
-                writer = csv.DictWriter(file, rows[0])
-                writer.writeheader()
-                writer.writerows(rows)
+            write_csv(out / f'{name}.csv', rows)
 
 
 def _numbers(results: Mapping[str, Result]) -> Iterator[dict[str, Any]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..utils.files import write_csv
 from .grid import Setting
 from .loop import SettingResult
 
@@ -31,7 +31,7 @@ def write(results: Sequence[SettingResult], own: Setting, title: str, folder: Pa
         title: Of the plot.
         folder: Exists.
     """
-    write_csv(results, own, folder)
+    write_tables(results, own, folder)
     draw(results, own, title, folder / 'sweep.png')
     best = best_of(results)
     print(f'\n{len(results)} settings:\n')
@@ -77,7 +77,7 @@ def to_text(results: Sequence[SettingResult], own: Setting) -> str:
     return '\n'.join(lines)
 
 
-def write_csv(results: Sequence[SettingResult], own: Setting, folder: Path) -> None:
+def write_tables(results: Sequence[SettingResult], own: Setting, folder: Path) -> None:
     """Write ``sweep.csv``, a line per setting, and ``classes.csv``, a line per setting and class.
 
     Args:
@@ -94,11 +94,8 @@ def write_csv(results: Sequence[SettingResult], own: Setting, folder: Path) -> N
         lines.append({**setting, **result.result.metrics(), **marks})
         by_class = result.result.by_class()
         classes += [{**setting, 'class': n, **values} for n, values in by_class.items()]
-    for name, rows in (('sweep', lines), ('classes', classes)):
-        with open(folder / f'{name}.csv', 'w', newline='', encoding='utf-8') as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+    write_csv(folder / 'sweep.csv', lines)
+    write_csv(folder / 'classes.csv', classes)
 
 
 def value_text(value) -> str:

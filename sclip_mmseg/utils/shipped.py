@@ -21,11 +21,6 @@ def configs_dir() -> Path:
     return shipped_root() / 'configs'
 
 
-def tools_dir() -> Path:
-    """The folder of the command-line tools."""
-    return shipped_root() / 'tools'
-
-
 def data_dir() -> Path:
     """The folder of all datasets, as the configs have it (``_base_/datasets/benchmark.py``).
 

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import mmengine.registry
@@ -11,37 +12,14 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from ..registry import METHODS, POSTPROCESSORS, REFINERS, REGION_GENERATORS
+from .. import registry as own_registries
 from .errors import InputError, nearest
 
-# What a runner reads, and the registry of the typed dicts below it; None where there are none.
-_SECTIONS = {
-    'model': mmengine.registry.MODELS,
-    'tta_model': mmengine.registry.MODELS,
-    'tta_pipeline': mmengine.registry.TRANSFORMS,
-    'test_dataloader': None,
-    'test_evaluator': mmengine.registry.METRICS,
-    'test_cfg': mmengine.registry.LOOPS,
-    'default_hooks': mmengine.registry.HOOKS,
-    'custom_hooks': mmengine.registry.HOOKS,
-    'visualizer': mmengine.registry.VISUALIZERS,
-    'model_wrapper_cfg': mmengine.registry.MODEL_WRAPPERS,
-    'log_processor': mmengine.registry.LOG_PROCESSORS,
-}
-# Keys whose dicts are of another registry than the dict around them.
-_CHILDREN = {
-    'dataset': mmengine.registry.DATASETS,
-    'pipeline': mmengine.registry.TRANSFORMS,
-    'sampler': mmengine.registry.DATA_SAMPLERS,
-    'batch_sampler': mmengine.registry.DATA_SAMPLERS,
-    'metrics': mmengine.registry.METRICS,
-    'vis_backends': mmengine.registry.VISBACKENDS,
-    'method': METHODS,
-    'base': METHODS,
-    'refine': REFINERS,
-    'postprocess': POSTPROCESSORS,
-    'region_masks': REGION_GENERATORS,
-}
+# What a runner reads and builds.
+_SECTIONS = (
+    *('model', 'tta_model', 'tta_pipeline', 'test_dataloader', 'test_evaluator', 'test_cfg'),
+    *('default_hooks', 'custom_hooks', 'visualizer', 'model_wrapper_cfg', 'log_processor'),
+)
 # Names that a runner reads, besides those of DataLoader; of the last two it allows others too.
 _LOADER_KEYS = ('num_batch_per_epoch', 'disable_subprocess_warning')
 _ENV_KEYS = ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit')
@@ -80,9 +58,9 @@ def check_config(
             others = ', '.join(sorted(set(cfg) - top))
             raise InputError(f"the config has no '{key}', only keys without effect: {others}")
     scope = cfg.get('default_scope', 'mmengine')
-    for key, registry in _SECTIONS.items():
+    for key in _SECTIONS:
         if key in cfg:
-            _check(cfg[key], key, registry, scope)
+            _check(cfg[key], key, scope)
     loader = [*inspect.signature(DataLoader).parameters, *_LOADER_KEYS]
     _check_names(cfg.get('test_dataloader', {}), 'test_dataloader', 'the data loader', loader)
     _check_names(cfg.get('env_cfg', {}), 'env_cfg', 'the runner', _ENV_KEYS, complete=False)
@@ -117,42 +95,40 @@ def _constructors(builder: Callable) -> list[Callable]:
     return own or [lambda: None]  # object's
 
 
-def _check(value: Any, key: str, registry: Registry | None, scope: str) -> None:
+def _check(value: Any, key: str, scope: str) -> None:
     if isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            _check(item, f'{key}.{index}', registry, scope)
+            _check(item, f'{key}.{index}', scope)
     if not isinstance(value, dict):
         return
-    if registry is not None and 'type' in value:
-        builder = _find(value['type'], key, registry, scope)
+    if 'type' in value:
+        builder = value['type']
+        if isinstance(builder, str):
+            builder = _find(builder, f'{key}.type', scope)
         names, complete = arguments(builder)
         _check_names(value, key, builder.__name__, names, complete)
-    elif registry is not None:
+    else:
         words = [name for name, item in value.items() if isinstance(item, str)]
         if meant := difflib.get_close_matches('type', words, cutoff=0.7):
             raise InputError(f"{key}.{meant[0]}: did you mean 'type'?")
     for child, item in value.items():
         # Whoever builds `norm_cfg`, `init_cfg` and the like may take or add arguments.
-        inner = None if child.endswith('_cfg') else _CHILDREN.get(child, registry)
-        _check(item, f'{key}.{child}', inner, scope)
+        if not child.endswith('_cfg'):
+            _check(item, f'{key}.{child}', scope)
 
 
-def _find(kind: Any, key: str, registry: Registry, scope: str) -> Callable:
-    if not isinstance(kind, str):
-        return kind
-    with registry.switch_scope_and_registry(scope) as local:
-        names = [*local.module_dict, *(local.parent or local).module_dict]
-        # Parts of other kinds may be among a model's, and an evaluator in the place of metrics.
-        others = [r for r in vars(mmengine.registry).values() if isinstance(r, Registry)]
-        for candidate in (local, *(other.children.get(scope, other) for other in others)):
-            try:
-                builder = candidate.get(kind)
-            except RuntimeError:  # a dotted name of nothing
-                continue
-            if builder is not None:
-                return builder
-    guess = nearest(kind, names, cutoff=0.7) or ': is its module missing from custom_imports?'
-    raise InputError(f"{key}.type='{kind}' is not registered{guess}")
+def _find(name: str, key: str, scope: str) -> Callable:
+    """What any of mmengine's registries, or of this package's own, has by a name."""
+    known: list[str] = []
+    for root in (*vars(mmengine.registry).values(), *vars(own_registries).values()):
+        if isinstance(root, Registry):
+            registry = root.children.get(scope, root)
+            with suppress(RuntimeError):  # of a dotted name of nothing
+                if (builder := registry.get(name)) is not None:
+                    return builder
+            known += [*registry.module_dict, *root.module_dict]
+    guess = nearest(name, known, cutoff=0.7) or ': is its module missing from custom_imports?'
+    raise InputError(f"{key}='{name}' is not registered{guess}")
 
 
 def _check_names(

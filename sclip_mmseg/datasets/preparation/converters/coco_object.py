@@ -3,32 +3,15 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from .. import coco
 from ..archives import Entry, FileEntry
-from ..labels import id_table, map_file, map_ids
+from ..labels import id_table, map_file
 from ..raw import RawData
 from ..splits import pair_tasks
 from ..tasks import Task
 
 # 0 for stuff and void, 1 to 80 for things.
 _OBJECT_IDS = id_table(coco.THINGS, first=1, other=0, others=[*coco.STUFF, coco.VOID])
-
-
-def to_object_labels(raw: np.ndarray) -> np.ndarray:
-    """Map COCO-Stuff's raw ids to COCO-Object's.
-
-    Args:
-        raw: uint8 ``[H, W]``; things 0 to 89 with gaps, stuff 91 to 181, void 255.
-
-    Returns:
-        uint8 ``[H, W]``; 0 for stuff and void, 1 to 80 for things.
-
-    Raises:
-        InputError: If there are other ids.
-    """
-    return map_ids(raw, _OBJECT_IDS, 'the label map')
 
 
 def plan(raw: RawData, out: Path) -> list[Task]:
