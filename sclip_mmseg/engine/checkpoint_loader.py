@@ -76,6 +76,7 @@ def _whole(filename: str, map_location: str | None, tensors: dict) -> dict:
         content = {}
     if 'state_dict' not in content:
         state_dict = OrderedDict(tensors)
+        # Where torch keeps it.
         state_dict._metadata = getattr(content, '_metadata', {})  # type: ignore[attr-defined]
         content = dict(state_dict=state_dict)
     return content

@@ -52,6 +52,11 @@ def respond(
         return None, INTERNAL
 
 
+def _path_of(payload):
+    """The file as it is, readable or not: the session reads it, and says what is wrong."""
+    return payload and payload.path
+
+
 def build_page(session: Session, folder: Path, listeners: Container[str]):
     """Lay the page out.
 
@@ -86,9 +91,7 @@ def build_page(session: Session, folder: Path, listeners: Container[str]):
                     height=280,
                     elem_id='picture',
                 )
-                # The file as it is, readable or not: the session reads it, and says what is wrong.
-                # Gradio knows no component that does so.
-                picture.preprocess = lambda payload: payload and payload.path  # type: ignore
+                picture.preprocess = _path_of  # type: ignore[method-assign] # no component does so
                 examples = gr.Dataset(
                     label='Examples',
                     components=['image'],
