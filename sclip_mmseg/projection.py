@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmseg.registry import MODELS
 from torch import Tensor
@@ -169,7 +170,7 @@ def load_images(cfg: Config, count: int, generator: torch.Generator) -> list[dic
         return [_load_image(dataset, index) for index in bar]
 
 
-def _load_image(dataset, index: int) -> dict:
+def _load_image(dataset: BaseDataset, index: int) -> dict:
     item = dataset[index]
     image, sample = item['inputs'], item['data_samples']
     label = sample.gt_sem_seg.data[None].float()

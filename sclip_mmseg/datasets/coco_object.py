@@ -1,5 +1,7 @@
 """COCO's 80 things against everything else."""
 
+from typing import Any
+
 from mmseg.datasets import BaseSegDataset, COCOStuffDataset
 from mmseg.registry import DATASETS
 
@@ -23,5 +25,5 @@ class COCOObjectDataset(BaseSegDataset):
         palette=voc_palette(81),
     )
 
-    def __init__(self, seg_map_suffix: str = '_instanceTrainIds.png', **kwargs):
+    def __init__(self, seg_map_suffix: str = '_instanceTrainIds.png', **kwargs: Any):
         super().__init__(seg_map_suffix=seg_map_suffix, **kwargs)

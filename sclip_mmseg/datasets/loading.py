@@ -39,7 +39,7 @@ class CheckedImageLoader(LoadImageFromFile):
         UserWarning: If a few bytes follow the image, which may be a sign of damage or not.
     """
 
-    def __init__(self, reads_again: bool = False, **kwargs):
+    def __init__(self, reads_again: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.reads_again = reads_again
 
@@ -115,7 +115,7 @@ class StoredIdsLoader(LoadAnnotations):
         InputError: When called, if a label does not hold integers.
     """
 
-    def __init__(self, ignore_index: int = 255, **kwargs):
+    def __init__(self, ignore_index: int = 255, **kwargs: Any):
         super().__init__(**kwargs)
         self.ignore_index = ignore_index
 

@@ -1,5 +1,7 @@
 """PASCAL VOC 2012 without its background class."""
 
+from typing import Any
+
 from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
 
@@ -24,5 +26,5 @@ class PascalVOC20Dataset(BaseSegDataset):
         palette=PascalVOCDataset.METAINFO['palette'][1:],
     )
 
-    def __init__(self, ann_file: str, reduce_zero_label: bool = True, **kwargs):
+    def __init__(self, ann_file: str, reduce_zero_label: bool = True, **kwargs: Any):
         super().__init__(ann_file=ann_file, reduce_zero_label=reduce_zero_label, **kwargs)

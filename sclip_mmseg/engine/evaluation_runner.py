@@ -4,6 +4,7 @@ import logging
 import os.path as osp
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine.dataset import BaseDataset
@@ -32,7 +33,7 @@ class EvaluationRunner(Runner):
         """Test on a dataset that is built already, instead of building the config's once more."""
         self._test_dataloader = dict(self._test_dataloader, dataset=dataset)
 
-    def build_logger(self, *args, **kwargs) -> MMLogger:
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """See :class:`mmengine.runner.Runner`."""
         logger = super().build_logger(*args, **kwargs)
         self._brief = _Brief()

@@ -1,5 +1,7 @@
 """What stands in for DistributedDataParallel around a model without trainable parameters."""
 
+from typing import Any
+
 from mmengine.model import BaseModel
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
@@ -20,14 +22,14 @@ class FrozenModelWrapper(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """See the model."""
         return self.module(*args, **kwargs)
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> Any:
         """See the model."""
         return self.module.test_step(data)
 
-    def val_step(self, data):
+    def val_step(self, data: Any) -> Any:
         """See the model."""
         return self.module.val_step(data)

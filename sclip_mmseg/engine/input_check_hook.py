@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from mmseg.engine import SegVisualizationHook
 from mmseg.models import SegTTAModel
 from mmseg.registry import HOOKS
@@ -21,7 +22,7 @@ from ..utils.errors import InputError
 class InputCheckHook(Hook):
     """Checks that model and dataset fit, and lets the loader name the file that it fails on."""
 
-    def before_test(self, runner) -> None:
+    def before_test(self, runner: Runner) -> None:
         """Check the classes and wrap the dataset's pipeline, before workers start."""
         dataset = runner.test_dataloader.dataset
         model = runner.model

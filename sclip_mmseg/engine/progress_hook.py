@@ -1,9 +1,11 @@
 """What the log says of a test run while it goes, and of where its results are."""
 
 import os.path as osp
+from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import LoggerHook
+from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ..utils.progress import INTERVAL, Progress
@@ -20,11 +22,11 @@ class ProgressLoggerHook(LoggerHook):
         **kwargs: See :class:`mmengine.hooks.LoggerHook`.
     """
 
-    def __init__(self, seconds: float = INTERVAL, **kwargs):
+    def __init__(self, seconds: float = INTERVAL, **kwargs: Any):
         super().__init__(**kwargs)
         self.seconds = seconds
 
-    def before_test(self, runner) -> None:
+    def before_test(self, runner: Runner) -> None:
         """Say what is evaluated."""
         loader = runner.test_dataloader
         root = getattr(loader.dataset, 'data_root', None)
@@ -34,11 +36,13 @@ class ProgressLoggerHook(LoggerHook):
             f'batch size {loader.batch_size}, {loader.num_workers} loading'
         )
 
-    def before_test_epoch(self, runner) -> None:
+    def before_test_epoch(self, runner: Runner) -> None:
         """Start to count time."""
         self._progress = Progress(len(runner.test_dataloader), interval=self.seconds)
 
-    def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Report, if it is time to."""
         if not self._progress.is_due(batch_idx + 1):
             return
@@ -48,7 +52,7 @@ class ProgressLoggerHook(LoggerHook):
             text = f'{text.rstrip()}  images/s: {images * self._progress.rate:.3g}'
         runner.logger.info(text)
 
-    def after_test_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Say where everything is, and the metrics."""
         runner.logger.info(f'Log and metrics: {runner.log_dir}')
         for metric in runner.test_loop.evaluator.metrics:

@@ -66,7 +66,7 @@ class Result:
     meta: dict[str, Any] = field(default_factory=dict)
     boundary: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         kinds = dict(image_ptr=np.int64, label=np.uint16, prediction=np.uint16, pixels=np.int64)
         for name, dtype in kinds.items():
             values = np.asarray(getattr(self, name))

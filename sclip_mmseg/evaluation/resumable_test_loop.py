@@ -13,7 +13,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MessageHub
-from mmengine.runner import TestLoop
+from mmengine.runner import Runner, TestLoop
 from mmseg.registry import LOOPS
 from torch.utils.data import BatchSampler, DataLoader
 
@@ -62,7 +62,7 @@ class ResumableTestLoop(TestLoop):
 
     def __init__(
         self,
-        runner,
+        runner: Runner,
         dataloader: DataLoader | dict,
         evaluator: Evaluator | dict | list,
         fp16: bool = False,

@@ -179,7 +179,9 @@ def _values(result: Result) -> dict[str, np.ndarray]:
     return {**values, 'IoU': result.IoU.astype(float)}
 
 
-def _per_image(result: Result, classes: np.ndarray, chosen: slice | np.ndarray = np.s_[:]):
+def _per_image(
+    result: Result, classes: np.ndarray, chosen: slice | np.ndarray = np.s_[:]
+) -> sparse.csr_array:
     """Pixels of entries by image and class, float64 ``[N, K]``; float64 is exact to 2⁵³."""
     image = np.repeat(np.arange(len(result.images)), np.diff(result.image_ptr))
     shape = (len(result.images), len(result.class_names))

@@ -24,7 +24,7 @@ class PadSegDataPreProcessor(SegDataPreProcessor):
         InputError: If there is a ``test_cfg``.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         if kwargs.get('test_cfg'):
             raise InputError(
                 'model.data_preprocessor.test_cfg has no use: images are segmented without padding'

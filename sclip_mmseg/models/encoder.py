@@ -36,7 +36,7 @@ class ImageEncoder(nn.Module):
     sam: SamTower | None
     normalisation: Normalisation | None = None
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.sam = None  # of the instance: a class's would hide a module
 

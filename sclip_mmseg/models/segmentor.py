@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -158,7 +159,7 @@ class CLIPSegmentor(BaseSegmentor):
             destination._metadata[prefix[:-1]].update(describe_weights(self.text_head))
 
     def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, local_metadata: dict, *args
+        self, state_dict: dict, prefix: str, local_metadata: dict, *args: Any
     ) -> None:
         """Take weights of the whole model; or a CLIP, where mmengine's loader announces one.
 
@@ -544,5 +545,5 @@ def _unpad(image: Tensor, sample: SegDataSample) -> Tensor:
     return image[:, top : height - bottom, left : width - right]
 
 
-def _resize(x: Tensor, size) -> Tensor:
+def _resize(x: Tensor, size: Size) -> Tensor:
     return F.interpolate(x[None], size, mode='bilinear', align_corners=False)[0]

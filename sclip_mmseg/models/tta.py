@@ -1,7 +1,9 @@
 """Test-time augmentation."""
 
+from typing import Any
+
 from mmengine.structures import PixelData
-from mmseg.models import SegTTAModel
+from mmseg.models import BaseSegmentor, SegTTAModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
@@ -15,7 +17,7 @@ class CLIPTTAModel(SegTTAModel):
         **kwargs: See :class:`mmengine.model.BaseTTAModel`.
     """
 
-    def __init__(self, module, **kwargs):
+    def __init__(self, module: BaseSegmentor | dict, **kwargs: Any):
         super().__init__(module, **kwargs)
         # The mean needs the scores of each view; thresholds and area rule are for the mean only.
         self.rule = self.module.rule

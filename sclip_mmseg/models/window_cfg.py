@@ -31,7 +31,7 @@ class WindowCfg:
     pad_multiple: int = 1
     window_batch: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.mode not in ('slide', 'whole'):
             raise InputError(f"test_cfg.mode='{self.mode}' must be 'slide' or 'whole'")
         for name in ('crop_size', 'stride'):

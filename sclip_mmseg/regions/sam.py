@@ -1,5 +1,7 @@
 """Regions of Segment Anything, SAM and SAM 2, through Hugging Face's transformers."""
 
+from typing import Any
+
 import numpy as np
 from mmengine.device import get_device
 from PIL import Image
@@ -69,11 +71,11 @@ class SAM(SAM2):
         **kwargs: See :class:`SAM2`.
     """
 
-    def __init__(self, checkpoint: str = 'facebook/sam-vit-huge', **kwargs):
+    def __init__(self, checkpoint: str = 'facebook/sam-vit-huge', **kwargs: Any):
         super().__init__(checkpoint, **kwargs)
 
 
-def _load(checkpoint: str, multimask: bool, device: str):
+def _load(checkpoint: str, multimask: bool, device: str) -> Any:
     """Build transformers' pipeline: PIL image → dict of ``masks``."""
     try:
         import torchvision  # noqa: F401 - which its masks are resized and sifted by
@@ -86,7 +88,7 @@ def _load(checkpoint: str, multimask: bool, device: str):
 
     class Pipeline(MaskGenerationPipeline):
         # The mask generation of transformers overrides its own base's in the same way.
-        def _forward(self, model_inputs, *args, **kwargs):  # type: ignore[override]
+        def _forward(self, model_inputs: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
             model_inputs['multimask_output'] = multimask
             return super()._forward(model_inputs, *args, **kwargs)
 

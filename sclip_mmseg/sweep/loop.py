@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.runner import Runner
 from mmseg.registry import LOOPS
 from mmseg.structures import SegDataSample
 from torch import Tensor
@@ -63,7 +64,7 @@ class ThresholdSweepLoop(ResumableTestLoop):
 
     def __init__(
         self,
-        runner,
+        runner: Runner,
         dataloader: DataLoader | dict,
         evaluator: Evaluator | dict | list,
         settings: Sequence[Sequence[float | None]],

@@ -98,7 +98,7 @@ def write_tables(results: Sequence[SettingResult], own: Setting, folder: Path) -
     write_csv(folder / 'classes.csv', classes)
 
 
-def value_text(value) -> str:
+def value_text(value: float | None) -> str:
     """A value of a setting in few characters."""
     return 'none' if value is None else f'{value:g}'
 
@@ -185,5 +185,5 @@ def _groups(results: Sequence[SettingResult], names: Sequence[str]) -> dict[tupl
     return dict(sorted(groups.items(), key=lambda item: [_order(value) for value in item[0]]))
 
 
-def _order(value) -> tuple:
+def _order(value: float | None) -> tuple:
     return value is not None, value or 0.0

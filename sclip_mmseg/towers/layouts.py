@@ -535,7 +535,7 @@ def join_projections(found: StateDict) -> StateDict:
 
 
 def build_image_tower(
-    found: StateDict, layout: Layout, source: str, **options
+    found: StateDict, layout: Layout, source: str, **options: Any
 ) -> VisionTransformer:
     """Build the image tower whose sizes the tensors tell.
 
@@ -594,7 +594,7 @@ def build_image_tower(
     )
 
 
-def build_text_tower(found: StateDict, layout: Layout, source: str, **options) -> TextTower:
+def build_text_tower(found: StateDict, layout: Layout, source: str, **options: Any) -> TextTower:
     """Build the text tower; arguments as :func:`build_image_tower`.
 
     Raises:

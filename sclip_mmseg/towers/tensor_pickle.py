@@ -42,13 +42,13 @@ class Inert:
 
     name = ''
 
-    def __new__(cls, *args, **kwargs):  # noqa: D102
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
         return super().__new__(cls)
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         pass
 
-    def _ignore(self, *args, **kwargs) -> 'Inert':
+    def _ignore(self, *args: Any, **kwargs: Any) -> 'Inert':
         return self
 
     __call__ = __setitem__ = append = extend = add = _ignore
@@ -87,20 +87,37 @@ def named(name: str, kind: type = Inert) -> type:
     return type('Named', (kind,), {'name': name})
 
 
-def _rebuild_tensor(storage, *arguments):
+def _rebuild_tensor(storage: Any, *arguments: Any) -> Any:
     """``torch._utils._rebuild_tensor_v2``."""
     if isinstance(storage, _Storage) and not storage.typed:
         raise TypeError('bytes where numbers should be')
     return _rebuild(storage, *arguments)
 
 
-def _rebuild_typed_tensor(storage, offset, size, stride, requires_grad, hooks, dtype, extra=None):
+def _rebuild_typed_tensor(
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any,
+    hooks: Any,
+    dtype: Any,
+    extra: Any = None,
+) -> Any:
     """``torch._utils._rebuild_tensor_v3``, of bytes."""
     storage = storage._replace(elements=storage.elements.view(dtype))
     return _rebuild(storage, offset, size, stride, extra=extra)
 
 
-def _rebuild(storage, offset, size, stride, requires_grad=False, hooks=(), extra=None):
+def _rebuild(
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any = False,
+    hooks: Any = (),
+    extra: Any = None,
+) -> Any:
     if isinstance(storage, Inert):
         return storage
     if extra:  # a view that conjugates or negates, by this mark alone
@@ -108,11 +125,11 @@ def _rebuild(storage, offset, size, stride, requires_grad=False, hooks=(), extra
     return storage.elements.as_strided(size, stride, offset)
 
 
-def _rebuild_parameter(data, *_):
+def _rebuild_parameter(data: Any, *_: object) -> Any:
     return data
 
 
-def _rebuild_from_type(function, kind, args, state):
+def _rebuild_from_type(function: Any, kind: Any, args: Any, state: Any) -> Any:
     """``torch._tensor._rebuild_from_type_v2``, of a tensor that had attributes."""
     return function(*args)
 

@@ -22,7 +22,7 @@ def cached_tensors(max_bytes: int) -> Callable:
         lock = threading.Lock()
 
         @wraps(function)
-        def cached(*key):
+        def cached(*key: Any) -> Any:
             if torch.compiler.is_compiling():  # its stand-ins for tensors are of one trace
                 return function(*key)
             with lock:

@@ -22,6 +22,7 @@ from importlib.metadata import distribution
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import ModuleType
+from typing import Any, NoReturn
 
 MMCV = '2.0.0', '2.2.0'  # the versions that mmseg 1.2 takes, the last one excluded
 
@@ -33,7 +34,7 @@ class _MissingExtension(ModuleType):
         if name.startswith('__'):
             raise AttributeError(name)
 
-        def missing_op(*args, **kwargs):
+        def missing_op(*args: Any, **kwargs: Any) -> NoReturn:
             raise ImportError(
                 f"mmcv op '{name}' needs the compiled extension of full mmcv, which mmcv-lite does "
                 'not have: pip uninstall mmcv-lite, then pip install "mmcv>=2.0.0,<2.2.0"'

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from mmengine.logging import print_log
@@ -90,7 +91,7 @@ def _check_address(url: str, origin: str = '') -> None:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirections to addresses that are as good."""
 
-    def http_error_302(self, req, fp, code, msg, headers):
+    def http_error_302(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any) -> Any:
         if location := headers.get('Location'):
             _check_address(urljoin(req.full_url, location), f'{req.full_url} leads to ')
         return super().http_error_302(req, fp, code, msg, headers)

@@ -43,7 +43,7 @@ def exit_interrupted(words: str) -> None:
     sys.exit(INTERRUPTED)
 
 
-def _end_at_once(*_) -> None:
+def _end_at_once(*_: object) -> None:
     _speak('')
     os._exit(INTERRUPTED)
 

@@ -6,6 +6,7 @@ import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 CLOSED = 141  # the exit code by which shells know it: 128 and the number of SIGPIPE
 
@@ -51,7 +52,7 @@ def _flush() -> None:
             stream.flush()
 
 
-def _is_closed(stream) -> bool:
+def _is_closed(stream: TextIO) -> bool:
     try:
         descriptor = stream.fileno()
     except (AttributeError, ValueError):  # there is none, or it is no file

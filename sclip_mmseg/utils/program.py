@@ -51,7 +51,13 @@ def as_program(interrupted: str = '') -> Iterator[None]:
         warnings.formatwarning = _LONG_FORM
 
 
-def _brief(message, category, filename, lineno, line=None) -> str:
+def _brief(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
     """A warning for users without the line of code that gave it."""
     if category is UserWarning:
         return f'warning: {" ".join(str(message).split())}\n'

@@ -1,6 +1,7 @@
 """What CLIP's tokenizer makes of a text."""
 
 from functools import lru_cache
+from typing import Any
 
 from .compat import openai_clip
 
@@ -22,7 +23,7 @@ def _encode_word(word: str) -> list[int]:
 
 
 @lru_cache(maxsize=1)
-def tokenizer():
+def tokenizer() -> Any:
     """OpenAI's tokenizer, with its table of tokens as ``encoder``."""
     return openai_clip('simple_tokenizer').SimpleTokenizer()
 

@@ -35,7 +35,7 @@ _STALLED = 600  # seconds until an upload that does not grow is over
 class Listeners:
     """Who waits for answers: the sessions whose streams of events are open."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._open: Counter[str] = Counter()
 
     def __contains__(self, session: object) -> bool:

@@ -30,7 +30,7 @@ def bounded(is_there: Callable[[], bool]) -> Iterator[None]:
     thread, seen = threading.get_ident(), time.monotonic()
     end = float('inf')
 
-    def look(*_):
+    def look(*_: object) -> None:
         nonlocal seen, end
         now = time.monotonic()
         if threading.get_ident() != thread:

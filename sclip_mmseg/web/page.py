@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from ..apis import is_trained, list_methods
 from ..apis.own_config import BACKGROUND_THD
@@ -26,7 +27,7 @@ def respond(
     question: Question,
     folder: str,
     is_there: Callable[[], bool] = lambda: True,
-):
+) -> tuple[Any, str]:
     """Answer a question, whatever becomes of it.
 
     Args:
@@ -52,12 +53,12 @@ def respond(
         return None, INTERNAL
 
 
-def _path_of(payload):
+def _path_of(payload: Any) -> Any:
     """The file as it is, readable or not: the session reads it, and says what is wrong."""
     return payload and payload.path
 
 
-def build_page(session: Session, folder: Path, listeners: Container[str]):
+def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any:
     """Lay the page out.
 
     Args:
@@ -166,12 +167,12 @@ def build_page(session: Session, folder: Path, listeners: Container[str]):
                         elem_id='threshold',
                     )
 
-        def show_details(wanted: bool, name: str):
+        def show_details(wanted: bool, name: str) -> tuple[Any, Any]:
             # A trained system has a background and a threshold of its own.
             shown = wanted and not is_trained(name)
             return gr.Textbox(visible=shown), gr.Slider(visible=shown)
 
-        def choose(index: int):
+        def choose(index: int) -> tuple[str, str]:
             path, names = session.examples[index]
             return str(path), names
 

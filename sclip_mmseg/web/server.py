@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any
 
 from ..utils.errors import InputError
 from . import style
@@ -18,7 +20,7 @@ from .page import build_page
 from .session import Session
 
 
-def build_app(session: Session, folder: Path, hosts: Hosts):
+def build_app(session: Session, folder: Path, hosts: Hosts) -> Any:
     """The page as an ASGI application.
 
     Args:
@@ -112,9 +114,9 @@ def serve(session: Session, bound: socket.socket, hosts: Hosts, address: str) ->
         import uvicorn
 
         class Server(uvicorn.Server):
-            ended_by = signal.SIGINT
+            ended_by: int = signal.SIGINT
 
-            def handle_exit(self, sig, frame):
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
                 logging.getLogger('uvicorn.error').disabled = True  # of streams that are cut off
                 self.ended_by = sig
                 ending.set()

@@ -28,7 +28,7 @@ class AreaRule(DecisionStep):
 
     value: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_number('area_thd', self.value, share=True)
 
     @property

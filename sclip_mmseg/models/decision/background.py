@@ -32,7 +32,7 @@ class ConstantBackground(DecisionStep):
 
     value: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_number('background', self.value, share=True)
 
     @property

@@ -25,7 +25,7 @@ class SigmoidScores(DecisionRule):
     logit_scale: float = 40.0
     logit_bias: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_number('logit_scale', self.logit_scale, positive=True)
         check_number('logit_bias', self.logit_bias)
 

@@ -23,7 +23,7 @@ class SoftmaxScores(DecisionRule):
 
     logit_scale: float = 40.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_number('logit_scale', self.logit_scale, positive=True)
 
     def query_scores(self, query_map: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class Threshold(DecisionStep):
 
     value: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_number('prob_thd', self.value, share=True)
 
     @property

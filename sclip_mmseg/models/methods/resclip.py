@@ -241,7 +241,9 @@ def _samples(grid: Grid, full_line: bool, device: torch.device) -> Iterable[tupl
 
 
 @cached_tensors(max_bytes=_CACHE)
-def _cached_samples(grid: Grid, full_line: bool, device: torch.device):
+def _cached_samples(
+    grid: Grid, full_line: bool, device: torch.device
+) -> list[tuple[Tensor, Tensor]]:
     return list(line_samples(grid, full_line, device))
 
 

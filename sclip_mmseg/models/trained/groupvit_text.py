@@ -42,7 +42,7 @@ class GroupViTTextHead(CLIPTextHead):
 
     shared_keys = ('checkpoint',)
 
-    def __init__(self, checkpoint: str = '', **kwargs):
+    def __init__(self, checkpoint: str = '', **kwargs: Any):
         super().__init__(**kwargs, clip=checkpoint)
 
     def tower_options(self) -> dict[str, Any]:
