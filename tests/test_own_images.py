@@ -14,8 +14,9 @@ from PIL import Image
 
 from sclip_mmseg import InputError
 from sclip_mmseg.benchmark.own_images import evaluate_methods, make_config
+from sclip_mmseg.datasets.checks import load_dataset
 from sclip_mmseg.datasets.folder.layout import OwnImages
-from sclip_mmseg.evaluation import Result
+from sclip_mmseg.evaluation import Result, make_fingerprint
 
 CLI = ROOT / 'sclip_mmseg/cli/__main__.py'
 CLASSES = 'sky, clouds; grass; cat; dog'
@@ -334,3 +335,16 @@ def test_boundaries_and_oracles_are_counted_too(images, planted, clip_path, tmp_
     assert known.images == result.images and known.mIoU >= result.mIoU
     report = (out / 'comparison/report.html').read_text()
     assert 'mBIoU / %' in report and 'If sclip knew the classes of each image' in report
+
+
+def test_annotations_count_by_their_content(images, planted, clip_path, tmp_path):
+    """Two COCO files of one size are not one evaluation."""
+    pytest.importorskip('pycocotools')
+    found = []
+    for category in ('"category_id": 1', '"category_id": 2'):
+        path = _write_coco(tmp_path / 'labels.json', planted)
+        path.write_text(path.read_text().replace('"category_id": 1', category))
+        cfg = make_config(OwnImages(images, path), CLASSES, 'sclip', clip=clip_path)
+        dataset = load_dataset(cfg.test_dataloader.dataset)
+        found.append(make_fingerprint(cfg, dataset)['annotations'])
+    assert found[0] != found[1]

@@ -60,6 +60,7 @@ def make_fingerprint(cfg: Config, dataset: BaseDataset) -> Fingerprint:
         'load_from': None if cfg.get('load_from') == NO_CHECKPOINT else cfg.get('load_from'),
         'show_dir': cfg.visualizer.get('save_dir') if hook.get('draw') else None,
         'images': _describe_images(dataset),
+        **_describe_annotations(dataset),
         'regions': _describe_regions(cfg.model.get('module', cfg.model), dataset),
         'sclip_mmseg': __version__,
         'environment': {'torch': torch.__version__, 'device': _device_name()},
@@ -147,6 +148,14 @@ def _describe_images(dataset: BaseDataset) -> str:
                 size = osp.getsize(info[key]) if osp.isfile(info[key]) else ''  # another backend's
                 digest.update(f'{name} {size}\n'.encode())
     return f'{len(dataset)} images, their names and sizes having SHA-256 {digest.hexdigest()}'
+
+
+def _describe_annotations(dataset: BaseDataset) -> dict[str, str]:
+    """The digest of a file that holds the labels of all images, if there is one."""
+    path = Path(getattr(dataset, 'ann_file', '') or '')
+    if path.suffix.lower() != '.json' or not path.is_file():
+        return {}
+    return {'annotations': f'SHA-256 {sha256_of(path)}'}
 
 
 def _describe_regions(model: Config, dataset: BaseDataset) -> str | dict | None:
