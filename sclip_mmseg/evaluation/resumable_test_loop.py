@@ -20,7 +20,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from ..engine.joining import was_restarted
 from ..engine.loader_workers import end_workers, with_num_workers
 from ..utils.compat import let_workers_import_this_package
-from ..utils.errors import InputError
+from ..utils.errors import InputError, one_line
 from ..utils.files import explain_full_disk
 from .confusion_metric import ConfusionMetric
 from .fingerprint import list_changes, make_fingerprint
@@ -212,10 +212,10 @@ class ResumableTestLoop(TestLoop):
         self.runner.logger.info(f'The result of another evaluation is now {aside}')
 
     def _explain(self, error: BaseException) -> None:
-        """Keep what is done; of an interruption or a full disk, say how much that is.
+        """Keep what is done; of an interruption, a full disk or a bad file, say how much that is.
 
         Raises:
-            InputError: If the disk is full.
+            InputError: If the disk is full, or a file cannot be used.
             KeyboardInterrupt: If the run was interrupted.
         """
         if not self._resumable:
@@ -241,6 +241,9 @@ class ResumableTestLoop(TestLoop):
                 f'a process that loads images was ended by the system ({error}): free memory, set '
                 'test_dataloader.num_workers=0, or give a container more by --memory and --shm-size'
             )
+        if isinstance(error, InputError) and saved and not full:  # a file that was found damaged
+            full = one_line(error)
+            done += ' once the file is as it was (one of another size begins the run anew)'
         if full:
             raise InputError(f'{full}. {done}') from error
 
