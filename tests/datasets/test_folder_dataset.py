@@ -14,6 +14,7 @@ from sclip_mmseg.datasets import FolderDataset, voc_palette
 from sclip_mmseg.datasets.checks import CheckedPipeline, check_files, check_labels, load_dataset
 from sclip_mmseg.datasets.folder import find_problems
 from sclip_mmseg.datasets.folder.color_table import read_color_table
+from sclip_mmseg.datasets.folder.layout import OwnImages
 from sclip_mmseg.datasets.folder.pairing import pair_files
 from sclip_mmseg.registry import in_scope
 
@@ -391,3 +392,23 @@ def test_20000_pairs_are_listed_soon(tmp_path):
 
 def test_it_is_in_the_registry_of_mmseg():
     assert DATASETS.get('FolderDataset') is FolderDataset
+
+
+def test_an_export_of_cvat(tmp_path):
+    """VOC's layout, a list of its own name, masks of colours and their table: all are found."""
+    root = tmp_path / 'export'
+    for path in ('JPEGImages/a.jpg', 'SegmentationClass/a.png', 'labelmap.txt'):
+        _touch(root, path)
+    _touch(root, 'ImageSets/Segmentation/default.txt')
+    expected = dict(
+        type='FolderDataset',
+        data_prefix=dict(
+            img_path=str(root / 'JPEGImages'), seg_map_path=str(root / 'SegmentationClass')
+        ),
+        ann_file=str(root / 'ImageSets/Segmentation/default.txt'),
+        colors=str(root / 'labelmap.txt'),
+    )
+    assert OwnImages(root).dataset() == expected
+    assert OwnImages(root / 'JPEGImages', root / 'SegmentationClass').dataset() == expected
+    plain = OwnImages(root / 'JPEGImages', tmp_path).dataset()  # labels from elsewhere
+    assert 'ann_file' not in plain and 'colors' not in plain
