@@ -106,12 +106,13 @@ def read_class_list(items: Sequence, source: str = 'classes') -> ClassList:
             f"{source}: '{_short(name)}' has no id, but others have: write one in front of each "
             f'class, such as 7: {_short(name)}, or of none'
         )
+    first: dict[int, int] = {}
     for number, each in enumerate(ids):
-        if each in ids[:number]:
-            names = [synonyms[place][0] for place in (ids.index(each), number)]
+        if (place := first.setdefault(each, number)) != number:
+            names = [_short(synonyms[at][0]) for at in (place, number)]
             raise InputError(
-                f"{source}: id {each} stands before '{_short(names[0])}' and before "
-                f"'{_short(names[1])}': give each class another, or join their synonyms by commas"
+                f"{source}: id {each} stands before '{names[0]}' and before '{names[1]}': give "
+                'each class another, or join their synonyms by commas'
             )
         if each > LARGEST_ID:
             raise InputError(f'{source}: id {each} is too large: label files hold 0 to 65535')
