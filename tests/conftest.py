@@ -113,6 +113,17 @@ def _default_scope():
 
 
 @pytest.fixture(autouse=True)
+def _no_lock_is_kept():
+    """Find errors that leave mmengine's lock taken, for which other threads wait for ever."""
+    from mmengine.utils import manager
+
+    yield
+    if manager._lock._is_owned():
+        manager._lock.release()
+        pytest.fail('an error left the lock of mmengine.utils.manager taken')
+
+
+@pytest.fixture(autouse=True)
 def _visualizers():
     """Build visualizers anew: mmengine keeps them by name, with a folder of the test before."""
     from mmengine.visualization import Visualizer

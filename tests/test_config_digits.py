@@ -20,7 +20,7 @@ def test_no_digit_of_a_config_can_be_changed(tmp_path):
     survivors = []
     for path in paths:
         if path.match('_base_/protocols/one_*.py'):
-            continue  # of no config; tests/test_variants.py compares each value
+            continue  # of no config; tests/test_names_and_protocols.py compares each value
         text = path.read_text()
         for changed, place in _changes(path):
             path.write_text(changed)

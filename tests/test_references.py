@@ -49,7 +49,9 @@ def _has(holder, name):
             return True
         if not hasattr(holder, part):
             return False
-        holder = inspect.getattr_static(holder, part)
+        # Properties are not computed; a module's names may be imported on demand.
+        get = getattr if inspect.ismodule(holder) else inspect.getattr_static
+        holder = get(holder, part)
     return True
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import mmcv
 import numpy as np
 from mmengine.dist import master_only
+from mmengine.utils import manager
 from mmengine.visualization import LocalVisBackend
 from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
@@ -46,6 +47,19 @@ class OverlayVisualizer(SegLocalVisualizer):
         if palette not in PALETTES:
             raise InputError(f'visualizer.palette={palette!r}: use one of {", ".join(PALETTES)}')
         self.palette = palette
+
+    @classmethod
+    def get_instance(cls, name: str, **kwargs: Any) -> 'OverlayVisualizer':
+        """Find or build the instance of a name.
+
+        mmengine holds the lock of all its named objects meanwhile, and keeps it where building
+        fails: other threads would wait for ever.
+        """
+        try:
+            return super().get_instance(name, **kwargs)
+        except BaseException:
+            manager._release_lock()
+            raise
 
     @master_only
     def add_datasample(

@@ -17,19 +17,21 @@ from sclip_mmseg.registry import METHODS
 
 WIDTH = 128
 SIZES = ((96, 112), (112, 96))
-# Of arguments without a default, and of those whose default leaves a part of the method out.
+# Of arguments without a default, and of those whose default leaves a part of the method out or
+# holds for CLIP's own towers alone.
 ARGUMENTS = dict(
     width=WIDTH,
     projection='q',
     rcs=dict(lam=0.3),
     sfr=dict(tau=2.0, lam=0.7, temp_thd=0.1, refine=dict(type='PAMR', num_steps=1)),
+    channels=[3, 40],
 )
 TOLERANCE = dict(fp32=1e-5, fp16=2e-2, bf16=5e-2)
 
 
 def _config(cls, **more):
     parameters = inspect.signature(cls).parameters
-    required = {'width', 'rcs', 'sfr'}
+    required = {'width', 'rcs', 'sfr', 'channels'}
     known = {
         name: value
         for name, value in ARGUMENTS.items()

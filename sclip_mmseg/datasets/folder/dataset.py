@@ -83,6 +83,8 @@ class FolderDataset(BaseSegDataset):
         InputError: If classes, colours and labels do not fit, or there are no files.
     """
 
+    problems: list[str]
+
     def __init__(
         self,
         classes: Queries | None = None,
@@ -119,7 +121,7 @@ class FolderDataset(BaseSegDataset):
             self.reader = _color_reader(self._colors, words, items, ignore_index)
         else:
             self.reader = _id_reader(ids or range(count), words, ignored, items, ignore_index)
-        self.problems: list[str] = []
+        self.problems = []
         super().__init__(
             data_root=data_root,
             data_prefix=dict(prefix),
