@@ -1,4 +1,4 @@
-# One protocol for all methods: short side 336, and what is stated here.
+# One protocol for all methods: short side 336, and what is stated here and in the model.
 _base_ = [
     '../models/clip_vit-b16.py',
     '../datasets/coco_stuff164k.py',
@@ -7,12 +7,4 @@ _base_ = [
 
 model = dict(
     text_head=dict(queries='coco_stuff'),
-    test_cfg=dict(
-        mode='slide',
-        crop_size=(224, 224),
-        stride=(112, 112),
-        logit_scale=40.0,
-        prob_thd=0.0,
-        area_thd=None,
-    ),
 )
