@@ -94,7 +94,7 @@ def test_adjustment_by_its_definition(device):
     texts.embeddings[5] = texts.embeddings[2]  # a group, of which the first is adjusted
     method = RFCLIP(global_weight=0.3, patch_weight=0.2, group_distance=0.4)
     features, given = seeded_images(device, 3, 9, 6), seeded_images(device, 3, 6)
-    found = method.adjust(features, given, texts)
+    found = method.adjust(features, given, method.groups(texts.embeddings), texts)
     groups = [row[row >= 0].tolist() for row in method.groups(texts.embeddings)]
     assert [2, 5] in groups or any({2, 5} < set(group) for group in groups)
     for number in range(3):

@@ -116,12 +116,13 @@ class RFCLIP(PictureMethod):
         whole = None
         if self.global_from == 'image' and len(picture.image) > 1:
             whole = self._class_features(tower, self._run_blocks(tower, picture.view.images)[0])
+        groups = self.groups(classify.embeddings)
         features, adjusted = [], []
         for _, view in picture.batches():
             found, own = self._encode(tower, view.images)
             given = own if whole is None else whole.expand(len(own), -1)
             features.append(found)
-            adjusted.append(self.adjust(found.flatten(1, 2), given, classify))
+            adjusted.append(self.adjust(found.flatten(1, 2), given, groups, classify))
         return WindowFeatures(torch.cat(features), adjusted=AdjustedQueries.join(adjusted))
 
     def attention_map(
@@ -193,16 +194,18 @@ class RFCLIP(PictureMethod):
         weights = (shared + key_map(k, count)) / len(tower.blocks)
         return weights, weights.to(v.dtype) @ v[:, :, -count:]
 
-    def adjust(self, features: Tensor, given: Tensor, classify: Classify) -> AdjustedQueries:
+    def adjust(
+        self, features: Tensor, given: Tensor, groups: Tensor, classify: Classify
+    ) -> AdjustedQueries:
         """Adjust the queries to windows.
 
         Args:
             features: Of their patches, ``[B, N, D]``.
             given: What the queries are compared with first, ``[B, D]``.
+            groups: From :meth:`groups`.
             classify: The text head.
         """
         texts = classify.embeddings
-        groups = self.groups(texts)
         similar = classify(given[:, None, None])[:, :, 0, 0]
         # [B, G, members], with -inf where a group has fewer; of equal ones the first wins.
         members = similar[:, groups.clamp(min=0)].masked_fill(groups < 0, float('-inf'))
