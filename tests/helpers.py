@@ -8,6 +8,7 @@ import importlib.util
 import io
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import traceback
@@ -333,3 +334,22 @@ def read_tables(page):
             tables[-1].append([cell.strip() for cell in line.strip('|').split('|')])
         inside = line.startswith('|')
     return tables
+
+
+@contextlib.contextmanager
+def chromium(profile, flags, logs):
+    """Headless Chromium with a profile's folder, flags and log levels by kind."""
+    require(importlib.util.find_spec('selenium'), 'selenium')
+    browser, driver = shutil.which('chromium'), shutil.which('chromedriver')
+    require(browser and driver, 'Chromium with its driver (Debian: chromium, chromium-driver)')
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for flag in (*flags, f'--user-data-dir={profile}'):
+        options.add_argument(flag)
+    options.set_capability('goog:loggingPrefs', logs)
+    chrome = webdriver.Chrome(options=options, service=Service(driver))
+    yield chrome
+    chrome.quit()

@@ -2,11 +2,10 @@
 
 import re
 import shutil
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from helpers import config_path, load_config, make_voc, require
+from helpers import chromium, config_path, load_config, make_voc
 from test_compare import _save
 from test_statistics import make
 
@@ -170,20 +169,8 @@ def test_without_pictures_a_line_says_why(work, tmp_path):
 @pytest.fixture
 def browser(tmp_path):
     """Headless Chromium."""
-    require(find_spec('selenium'), 'selenium')
-    chromium, driver = shutil.which('chromium'), shutil.which('chromedriver')
-    require(chromium and driver, 'Chromium with its driver (Debian: chromium, chromium-driver)')
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f'--user-data-dir={tmp_path / "profile"}'):
-        options.add_argument(flag)
-    options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
-    chrome = webdriver.Chrome(options=options, service=Service(driver))
-    yield chrome
-    chrome.quit()
+    with chromium(tmp_path / 'profile', FLAGS, {'browser': 'ALL'}) as chrome:
+        yield chrome
 
 
 @pytest.mark.slow

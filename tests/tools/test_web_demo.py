@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from helpers import ROOT, call_tool, fork_tool, require
+from helpers import ROOT, call_tool, chromium, fork_tool, require
 from PIL import Image
 
 from sclip_mmseg import apis
@@ -135,20 +134,8 @@ def url(tmp_path):
 @pytest.fixture
 def browser(tmp_path):
     """Headless Chromium."""
-    require(find_spec('selenium'), 'selenium')
-    chromium, driver = shutil.which('chromium'), shutil.which('chromedriver')
-    require(chromium and driver, 'Chromium with its driver (Debian: chromium, chromium-driver)')
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f'--user-data-dir={tmp_path / "profile"}'):
-        options.add_argument(flag)
-    options.set_capability('goog:loggingPrefs', {'performance': 'ALL'})
-    chrome = webdriver.Chrome(options=options, service=Service(driver))
-    yield chrome
-    chrome.quit()
+    with chromium(tmp_path / 'profile', FLAGS, {'performance': 'ALL'}) as chrome:
+        yield chrome
 
 
 def _wait(condition, seconds=60):
