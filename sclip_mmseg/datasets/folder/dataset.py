@@ -223,6 +223,11 @@ class FolderDataset(BaseSegDataset):
         return infos, problems
 
 
+def _owners(words: Sequence[Sequence[str]]) -> dict[str, int]:
+    """The class of each word, in lower case; the first of those that have it."""
+    return {name.lower(): index for index, each in reversed([*enumerate(words)]) for name in each}
+
+
 def _find_categories(
     coco: CocoFile,
     words: Sequence[Sequence[str]],
@@ -235,7 +240,7 @@ def _find_categories(
     Raises:
         InputError: If no category is a class, or one that is to be ignored does not exist.
     """
-    owners = {name.lower(): index for index, each in reversed([*enumerate(words)]) for name in each}
+    owners = _owners(words)
     found = {}
     for category, name in coco.categories.items():
         index = owners.get(name.lower()) if stated is None else stated.get(category)
@@ -267,7 +272,7 @@ def _color_reader(
     Raises:
         InputError: If no name is a class, or one that is to be ignored does not exist.
     """
-    owners = {name.lower(): index for index, each in reversed([*enumerate(words)]) for name in each}
+    owners = _owners(words)
     by_name = {name.lower(): color for name, color in table.items()}
     classes = {color: owners[name] for name, color in by_name.items() if name in owners}
     listed = ', '.join(table)

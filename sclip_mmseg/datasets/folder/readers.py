@@ -95,7 +95,7 @@ class ColorReader:
     def read(self, info: Mapping[str, Any]) -> Reading:
         """See :class:`LabelReader`."""
         pixels = read_pixels(info['seg_map_path'], as_colors=True).astype(np.int64)
-        codes = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+        codes = _code(pixels.transpose(2, 0, 1))
         table = {_code(color): self.ignore_index for color in self.ignored}
         table.update({_code(color): index for color, index in self.classes.items()})
         name = lambda code: f'colour {code >> 16},{code >> 8 & 255},{code & 255}'  # noqa: E731
@@ -188,7 +188,8 @@ def _name_colors(pixels: np.ndarray) -> str:
     return words + (f' and {len(colors) - 20} more' if len(colors) > 20 else '')
 
 
-def _code(color: Color) -> int:
+def _code(color: Any) -> Any:
+    """One number for red, green and blue, numbers or arrays of them."""
     return color[0] << 16 | color[1] << 8 | color[2]
 
 
