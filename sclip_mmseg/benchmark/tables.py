@@ -7,14 +7,12 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..evaluation import Result
-from ..evaluation.settings import describe_settings
+from ..evaluation.settings import STATED, describe_settings
+from ..evaluation.statistics import METRICS, plain
 from ..utils.files import write_atomically
 
-METRICS = ('mIoU', 'mAcc', 'aAcc')
-_SETTINGS = ('name list', 'CLIP', 'protocol')  # which a number is not to be read without
 _ESCAPES = str.maketrans(
     {
         **{char: f'\\{char}' for char in '&%$#_{}'},
@@ -61,12 +59,12 @@ def to_csv(results: Mapping[str, Result]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     names = metrics_of(results)
-    writer.writerow(['method', *names, 'images', *_SETTINGS, *classes])
+    writer.writerow(['method', *names, 'images', *STATED, *classes])
     for name, result in results.items():
         settings = describe_settings(result)
-        metrics = [_plain(getattr(result, metric)) for metric in names]
-        about = [settings.get(key, '') for key in _SETTINGS]
-        values = [_plain(value) for value in result.IoU.tolist()]
+        metrics = [plain(getattr(result, metric)) for metric in names]
+        about = [settings.get(key, '') for key in STATED]
+        values = [plain(value) for value in result.IoU.tolist()]
         writer.writerow([name, *metrics, len(result.images), *about, *values])
     return text.getvalue()
 
@@ -76,7 +74,7 @@ def to_json(results: Mapping[str, Result], about: Mapping[str, str]) -> str:
     rows = [
         dict(
             method=name,
-            **{metric: _plain(getattr(result, metric)) for metric in metrics_of(results)},
+            **{metric: plain(getattr(result, metric)) for metric in metrics_of(results)},
             images=len(result.images),
             classes=result.by_class(),
             settings=describe_settings(result),
@@ -90,12 +88,12 @@ def to_json(results: Mapping[str, Result], about: Mapping[str, str]) -> str:
 def to_markdown(results: Mapping[str, Result], about: Mapping[str, str]) -> str:
     """A table of metrics, one of IoU by class, and the settings."""
     names = metrics_of(results)
-    head = ['method', *names, *_SETTINGS]
+    head = ['method', *names, *STATED]
     rows = []
     for name, result in results.items():
         settings = describe_settings(result)
         metrics = [_cell(getattr(result, metric)) for metric in names]
-        rows.append([name, *metrics, *(settings.get(key, '') for key in _SETTINGS)])
+        rows.append([name, *metrics, *(settings.get(key, '') for key in STATED)])
     lines = ['In percent.', '', *markdown_table(head, rows), '', 'IoU of each class:', '']
     lines += markdown_table(['class', *results], _by_class(results))
     lines += ['', *(f'- {key}: {value}' for key, value in about.items())]
@@ -153,8 +151,3 @@ def _mark(values: Sequence[float]) -> list[str]:
 
 def _cell(value: float) -> str:
     return f'{value:.2f}' if value == value else '–'
-
-
-def _plain(value: float) -> Any:
-    """None for NaN."""
-    return value if value == value else None

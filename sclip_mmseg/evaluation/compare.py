@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ..datasets.benchmarks import BENCHMARKS
 from ..utils.errors import InputError, join_first
 from ..utils.files import make_folder, write_atomically, write_csv
 from .confusion import draw_confusion, largest_flows
-from .pictures import Pictures, draw_contact_sheet, find_pictures
+from .contact_sheets import write_contact_sheet
+from .pictures import Pictures, find_pictures
 from .report import (
     choose_images,
     describe_image,
@@ -33,6 +32,7 @@ from .statistics import (
     bootstrap,
     claim,
     paired_difference,
+    plain,
 )
 
 
@@ -271,7 +271,7 @@ def write(
         figure = draw_confusion(result, f'Confusion matrix of {name}')
         write_atomically(out / f'confusion_{_file_name(name)}.svg', figure.encode())
     if pictures is not None:
-        write_contact_sheets(results, pictures, out)
+        _write_contact_sheets(results, pictures, out)
     title = title or ', '.join(results)
     oracles = find_oracles(results, folders)
     path = out / 'report.html'
@@ -279,7 +279,7 @@ def write(
     return note
 
 
-def write_contact_sheets(results: Mapping[str, Result], pictures: Pictures, out: Path) -> None:
+def _write_contact_sheets(results: Mapping[str, Result], pictures: Pictures, out: Path) -> None:
     """Write a sheet of images for each pair and direction, of one result its best and worst."""
     class_names = next(iter(results.values())).class_names
     pairs: Sequence[tuple[str, ...]] = list_pairs(results) or [(name,) for name in results]
@@ -289,9 +289,9 @@ def write_contact_sheets(results: Mapping[str, Result], pictures: Pictures, out:
             if images:
                 words = {name: describe_image(name, scores) for name, scores in images}
                 shown = {k: v for k, v in pictures.predictions.items() if k in pair}
-                sheet = draw_contact_sheet(replace(pictures, predictions=shown), words, class_names)
                 path = out / f'{_file_name(heading)}.jpg'
-                Image.fromarray(sheet).save(path, quality=90, subsampling=0)
+                seen = replace(pictures, predictions=shown)
+                write_contact_sheet(path, seen, words, class_names)
 
 
 def _file_name(text: str) -> str:
@@ -334,10 +334,5 @@ def _all(
     rows = [(key, '', each, shares.get(key)) for key, each in found.overall.items()]
     rows += [('IoU', *each) for each in zip(class_names, found.classes, class_shares)]
     for metric, kind, each, share in rows:
-        values = {key: _plain(getattr(each, key)) for key in ('value', 'low', 'high')}
-        yield metric, kind, values, _plain(share)
-
-
-def _plain(value: float | None) -> float | None:
-    """A number as JSON has it; None for NaN."""
-    return None if value is None or value != value else value
+        values = {key: plain(getattr(each, key)) for key in ('value', 'low', 'high')}
+        yield metric, kind, values, plain(share)

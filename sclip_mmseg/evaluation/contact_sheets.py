@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..utils.files import write_atomically
+from ..visualization import stack, titled, with_legend
 from .confusion import image_scores
-from .pictures import Pictures, draw_contact_sheet
+from .pictures import Pictures
 from .report import describe_image
 from .result import Result
 
 PER_SHEET = 12
 MOST = 60  # images
+_WIDTH = 320  # of each picture
 
 
 def write_contact_sheets(
@@ -42,9 +44,29 @@ def write_contact_sheets(
         for index in chosen[start : start + PER_SHEET]:
             image = first.images[index]
             words[image] = describe_image(image, {name: scores[name][image] for name in results})
-        content = io.BytesIO()
-        sheet = Image.fromarray(draw_contact_sheet(pictures, words, first.class_names))
-        sheet.save(content, 'JPEG', quality=90, subsampling=0)
         files.append(folder / f'contact_sheet_{len(files) + 1}.jpg')
-        write_atomically(files[-1], content.getvalue())
+        write_contact_sheet(files[-1], pictures, words, first.class_names)
     return files
+
+
+def write_contact_sheet(
+    path: Path, pictures: Pictures, names: Mapping[str, str], class_names: Sequence[str]
+) -> None:
+    """Draw images below one another: the image, its truth, and a column per prediction.
+
+    Args:
+        path: Of the JPEG.
+        pictures: What is shown.
+        names: Name of an image → what is written above it.
+        class_names: K names.
+    """
+    rows = []
+    for name, words in names.items():
+        layers, shown = pictures.layers(name, _WIDTH, class_names)
+        row = titled(layers)
+        if shown:
+            row = with_legend(row, shown, class_names, pictures.palette)
+        rows += [titled({words: np.full((1, row.shape[1], 3), 255, np.uint8)}), row]
+    content = io.BytesIO()
+    Image.fromarray(stack(rows)).save(content, 'JPEG', quality=90, subsampling=0)
+    write_atomically(path, content.getvalue())

@@ -1,4 +1,4 @@
-"""The images of results, their labels and label maps, where they can be found; contact sheets."""
+"""The images of results, their labels and label maps, where they can be found."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..datasets.label_ids import ids_in_files
 from ..datasets.output_names import name_outputs
 from ..utils.errors import InputError
 from ..utils.images import UNREADABLE
-from ..visualization import draw_classes, stack, titled, with_legend
+from ..visualization import draw_classes
 from ..visualization.painting import class_map
 from .result import Result
 from .resumable_test_loop import image_names
@@ -29,7 +29,6 @@ from .resumable_test_loop import image_names
 Read = Callable[[str], np.ndarray]
 """An image's name in a result → its pixels."""
 _SHOWN = 0.002  # share of an image that a class of a legend has at least
-_WIDTH = 320  # of each picture of a contact sheet
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,9 @@ class Pictures:
     predictions: Mapping[str, Read] = field(default_factory=dict)
     palette: Sequence[Sequence[int]] = ()
 
-    def layers(self, name: str, width: int, class_names: Sequence[str]) -> dict[str, np.ndarray]:
+    def layers(
+        self, name: str, width: int, class_names: Sequence[str]
+    ) -> tuple[dict[str, np.ndarray], list[int]]:
         """Pictures of an image, its truth and its predictions, in a width.
 
         Args:
@@ -58,14 +59,15 @@ class Pictures:
             class_names: K names.
 
         Returns:
-            Title → RGB, uint8 ``[h, width, 3]``. Predictions are faded where the label is no
-            class, so that they do not count.
+            Title → RGB, uint8 ``[h, width, 3]``; predictions are faded where the label is no
+            class, so that they do not count. And the classes that a legend names: those of some
+            pixels in one of them.
         """
         image = self.image(name)
         height = max(1, round(width * image.shape[0] / image.shape[1]))
         size = (width, height) if width < image.shape[1] else image.shape[1::-1]
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        layers, maps = {'image': small}, self.maps(name, len(class_names), size)
+        layers, maps = {'image': small}, self._maps(name, len(class_names), size)
         for title, ids in maps.items():
             painted = draw_classes(small, ids, class_names, self.palette, 0.7, names=False)
             if title in self.predictions and 'truth' in maps:
@@ -73,9 +75,9 @@ class Pictures:
                 counted = maps['truth'][..., None] < len(class_names)
                 painted = np.where(counted, painted, faded)
             layers[title] = painted
-        return layers
+        return layers, _shown(maps, len(class_names))
 
-    def maps(self, name: str, num_classes: int, size: Sequence[int]) -> dict[str, np.ndarray]:
+    def _maps(self, name: str, num_classes: int, size: Sequence[int]) -> dict[str, np.ndarray]:
         """Label maps of an image in width and height ``size``; ``num_classes`` is no class."""
         readers = {'truth': self.label} if self.label else {}
         found = {}
@@ -83,13 +85,6 @@ class Pictures:
             ids = class_map(read(name), num_classes)
             found[title] = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST)
         return found
-
-    def shown(self, maps: Mapping[str, np.ndarray], num_classes: int) -> list[int]:
-        """The classes that a legend names: those of some pixels in one of :meth:`maps`."""
-        counts = [np.bincount(ids.ravel(), minlength=num_classes + 1) for ids in maps.values()]
-        least = [_SHOWN * ids.size for ids in maps.values()]
-        found = [count[:num_classes] > limit for count, limit in zip(counts, least)]
-        return np.flatnonzero(np.any(found, axis=0)).tolist() if found else []
 
 
 def find_pictures(results: Mapping[str, Result], folders: Mapping[str, Path]) -> Pictures:
@@ -140,6 +135,14 @@ def _find_dataset(result: Result, folder: Path) -> tuple[Config, BaseDataset]:
     raise InputError(reason)
 
 
+def _shown(maps: Mapping[str, np.ndarray], num_classes: int) -> list[int]:
+    """The classes that some pixels have in one of some label maps."""
+    counts = [np.bincount(ids.ravel(), minlength=num_classes + 1) for ids in maps.values()]
+    least = [_SHOWN * ids.size for ids in maps.values()]
+    found = [count[:num_classes] > limit for count, limit in zip(counts, least)]
+    return np.flatnonzero(np.any(found, axis=0)).tolist() if found else []
+
+
 class _Files:
     """The files of the images of a dataset."""
 
@@ -186,29 +189,3 @@ def _read_ids(path: Path) -> np.ndarray:
             return np.asarray(image).astype(np.int64)
     except UNREADABLE as error:
         raise InputError(f'label map {path} cannot be read: {error}') from error
-
-
-def draw_contact_sheet(
-    pictures: Pictures, names: Mapping[str, str], class_names: Sequence[str]
-) -> np.ndarray:
-    """Draw images below one another: the image, its truth, and a column per prediction.
-
-    Args:
-        pictures: What is shown.
-        names: Name of an image → what is written above it.
-        class_names: K names.
-
-    Returns:
-        RGB, uint8 ``[H, W, 3]``.
-    """
-    rows = []
-    for name, words in names.items():
-        layers = pictures.layers(name, _WIDTH, class_names)
-        size = layers['image'].shape[1::-1]
-        maps = pictures.maps(name, len(class_names), size)
-        shown = pictures.shown(maps, len(class_names))
-        row = titled(layers)
-        if shown:
-            row = with_legend(row, shown, class_names, pictures.palette)
-        rows += [titled({words: np.full((1, row.shape[1], 3), 255, np.uint8)}), row]
-    return stack(rows)

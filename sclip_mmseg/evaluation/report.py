@@ -19,14 +19,13 @@ from .confusion import draw_confusion, image_scores, largest_flows
 from .fingerprint import list_changes
 from .pictures import Pictures
 from .result import Result
-from .settings import describe_settings, differing_parts
+from .settings import STATED, describe_settings, differing_parts
 from .statistics import FEW_IMAGES, Differences, Interval, bootstrap, claim, paired_difference
 
 #: Colours of Okabe and Ito, told apart with any eyes.
 _COLORS = '#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9 #000000 #a0a000'.split()
 _THUMBNAIL = 480  # pixels
 _TEMPLATE = Path(__file__).with_name('report.html')
-_STATED = 'name list', 'CLIP', 'protocol'  # beside each number
 # On the numbers: what else is counted or drawn.
 _WITHOUT_EFFECT = 'test_evaluator', 'show_dir'
 _ALL_PAIRS = 28  # of eight results; of more, those with the first
@@ -129,12 +128,9 @@ def _table(results: Mapping[str, Result]) -> str:
     for place, (name, result) in enumerate(results.items()):
         overall, about = bootstrap(result).overall, describe_settings(result)
         cells = [_cell(overall[key]) if key in overall else '<td></td>' for key in metrics]
-        words = [
-            f'<td class="words">{escape(about[key])}</td>'
-            for key in ('name list', 'CLIP', 'protocol')
-        ]
+        words = [f'<td class="words">{escape(about[key])}</td>' for key in STATED]
         rows.append(''.join([f'<th>{_key(place)}{escape(name)}</th>', *cells, *words]))
-    head = ['', *(f'{name} / %' for name in metrics), *_STATED]
+    head = ['', *(f'{name} / %' for name in metrics), *STATED]
     few = len(next(iter(results.values())).images) < FEW_IMAGES
     warning = (
         f' These are fewer than {FEW_IMAGES} images: the intervals are too narrow.' if few else ''
@@ -376,7 +372,7 @@ def _choices(titles: Sequence[str]) -> str:
 
 
 def _figure(name: str, pictures: Pictures, class_names: Sequence[str]) -> str:
-    layers = pictures.layers(name, _THUMBNAIL, class_names)
+    layers, shown = pictures.layers(name, _THUMBNAIL, class_names)
     parts = []
     for title, picture in layers.items():
         label = escape(title, quote=True)
@@ -385,8 +381,6 @@ def _figure(name: str, pictures: Pictures, class_names: Sequence[str]) -> str:
             f'{escape(name, quote=True)}" src="{_data_uri(picture)}"><span>{label}</span></div>'
         )
     slider = '<input type="range" min="0" max="100" value="50" aria-label="Where the slider is">'
-    size = layers['image'].shape[1::-1]
-    shown = pictures.shown(pictures.maps(name, len(class_names), size), len(class_names))
     keys = [
         f'<span><span class="key" style="background:rgb{tuple(map(int, pictures.palette[index]))}">'
         f'</span>{escape(class_names[index])}</span>'

@@ -8,6 +8,8 @@ from typing import Any
 
 from .result import Result
 
+#: Settings without which a number is not to be read.
+STATED = 'name list', 'CLIP', 'protocol'
 #: Part of a setting's name → what a reader calls it; the first that fits.
 _PARTS = {
     'model.text_head.': 'name list',

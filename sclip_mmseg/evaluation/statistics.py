@@ -308,3 +308,8 @@ def claim(differences: Differences, a: str, b: str, metric: str = 'mIoU') -> str
     if differences.images < FEW_IMAGES:
         return f'Nothing may be claimed beyond these {images}, which are too few: {numbers}.'
     return f'Neither may be claimed to be better: {numbers}, and 0 lies within the interval.'
+
+
+def plain(value: float | None) -> float | None:
+    """A number as JSON has it; None for NaN."""
+    return None if value is None or value != value else value
