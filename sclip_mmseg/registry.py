@@ -31,3 +31,5 @@ def in_scope() -> Iterator[None]:
 
 #: How maps become classes, :class:`.models.decision.DecisionRule` and what is added to one.
 DECISIONS = Registry('decision rule', scope='mmseg')
+#: What writes segmentations as files, :class:`.apis.writers.Writer`.
+WRITERS = Registry('writer', scope='mmseg')

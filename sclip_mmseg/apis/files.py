@@ -1,18 +1,16 @@
 """Own classes on files: what ``tools/demo.py`` does, in one call."""
 
-import csv
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
@@ -30,17 +28,11 @@ from .inputs import (
     is_video,
     output_names,
 )
-from .media import (
-    check_picture,
-    open_video,
-    read_frames,
-    read_picture,
-    video_writer,
-    write_overlay,
-)
-from .segment import Segmentation, build_segmentor, segment_array
+from .media import check_picture, open_video, read_frames, read_picture, video_writer
+from .segment import Segmentation, build_segmentor, classes_of, segment_array
+from .writers import Item, Record, Writer, build_writers, finish_all, write_all, write_labels
+from .writers.build import ALWAYS, DEFAULT, Formats, start_record
 
-AREAS = 'areas.csv'
 _LISTED = 10  # failures in the error at the end
 Paths = str | Path | Sequence[str | Path]
 
@@ -51,14 +43,15 @@ class FileResult:
 
     Attributes:
         path: The picture or video.
-        overlay: Picture or video with the classes painted over it.
-        labels: Label map, PNG of class ids; of a video the folder of a label map per frame.
+        overlay: Picture or video with the classes painted over it; None where it is not asked for.
+        labels: Label map, PNG of class ids; of a video the folder of a label map per frame; None
+            where it is not asked for.
         pixels: Number of pixels of each class, of a video in all frames.
     """
 
     path: Path
-    overlay: Path
-    labels: Path
+    overlay: Path | None
+    labels: Path | None
     pixels: dict[str, int]
 
     @property
@@ -81,13 +74,15 @@ def segment_files(
     on_result: Callable[[FileResult], None] | None = None,
     regions: str | dict | None = None,
     on_progress: Callable[[str], None] = lambda text: None,
+    formats: Formats = DEFAULT,
 ) -> list[FileResult]:
     """Segment pictures and videos into own classes and write what was found.
 
-    For each input ``NAME_overlay.jpg`` and ``NAME_labels.png``, of a video ``NAME_overlay.mp4`` (of
-    its size and frame rate, without sound) and ``NAME_labels/000000.png`` and so on, laid out below
-    ``out`` as the inputs are; and ``areas.csv`` with the area of each class. Files that differ in
-    their suffix alone keep it: ``x.jpg_overlay.jpg`` and ``x.mov_overlay.mp4``.
+    By default for each input ``NAME_overlay.jpg`` and ``NAME_labels.png``, of a video
+    ``NAME_overlay.mp4`` (of its size and frame rate, without sound) and ``NAME_labels/000000.png``
+    and so on, laid out below ``out`` as the inputs are; ``classes.json`` with the names of the ids;
+    and always ``areas.csv`` with the area of each class. Files that differ in their suffix alone
+    keep it: ``x.jpg_overlay.jpg`` and ``x.mov_overlay.mp4``.
 
     Args:
         inputs: A picture, video or folder, or several.
@@ -96,6 +91,8 @@ def segment_files(
         out: Folder to write to; existing results of the same name are replaced.
         on_result: Called with each result as soon as it is written.
         on_progress: Called every few seconds with how far it is, and how fast, in words.
+        formats: What to write, see :func:`.writers.build_writers`. Of videos only ``'overlay'`` and
+            ``'labels'`` are written.
 
     Returns:
         A result per picture or video.
@@ -111,15 +108,17 @@ def segment_files(
             to segment other pictures than those beside it; or as :func:`.inputs.find_media` and
             :func:`.media.read_picture` do.
     """
+    writers = build_writers(formats)
     given = [inputs] if isinstance(inputs, (str, Path)) else inputs
     for path in given:
         check_local(path)
     paths = [Path(path) for path in given]
     files = find_media(paths)
     names = output_names(files, paths)
-    stems = [Path(out) / name for name in names]
     listed = find_file(classes) if isinstance(classes, (str, Path)) else None
-    check_targets([Path(out) / AREAS, *stems], [*files, *([listed] if listed else [])])
+    targets = [Path(out) / name for name in names]
+    targets += (Path(out) / name for writer in writers.values() for name in writer.run_files)
+    check_targets(targets, [*files, *([listed] if listed else [])])
     make_folder(Path(out), 'name another folder (out, --out)')
     errors: dict[Path, str] = {}
 
@@ -132,7 +131,7 @@ def segment_files(
             open_video(path) if is_video(path) else check_picture(path)
         except InputError as error:
             skip(path, str(error))
-    usable = [pair for pair in zip(files, stems) if pair[0] not in errors]
+    usable = [pair for pair in zip(files, names) if pair[0] not in errors]
     if not usable:
         _raise_errors(errors, files)
     if (
@@ -145,29 +144,31 @@ def segment_files(
         )
     kinds = Counter('video' if is_video(path) else 'picture' for path, _ in usable)
     words = ', '.join(f'{count} {kind}{"s" * (count > 1)}' for kind, count in kinds.items())
+    left_out = [name for name in writers if name not in (*DEFAULT, ALWAYS)]
+    if kinds['video'] and left_out:
+        on_progress(f'of videos, {", ".join(left_out)} are not written')
     on_progress(f'{words}; reading weights')
-    options = {'model.test_cfg.seg_logits': False, **(cfg_options or {})}
+    needs_scores = any(writer.needs_scores for writer in writers.values())
+    options = {'model.test_cfg.seg_logits': needs_scores, **(cfg_options or {})}
     model = build_segmentor(classes, background, method, clip, device, options, regions)
     results: list[FileResult] = []
+    records: list[Record] = []
     progress = Progress(len(usable), 'files')
     with (
         _stop_explained(Path(out), results, len(files)),
-        # A name that is not UTF-8 is written with its bytes as \udcXX.
-        open(
-            Path(out) / AREAS, 'w', newline='', encoding='utf-8', errors='backslashreplace'
-        ) as file,
+        _finished(writers, records, model, Path(out)),
     ):
-        table = csv.writer(file)
-        table.writerow(['file', 'class', 'pixels', 'share'])
-        for done, (path, stem) in enumerate(usable):
+        for done, (path, name) in enumerate(usable):
             if done and progress.is_due(done):
                 on_progress(str(progress))
             try:
-                stem.parent.mkdir(parents=True, exist_ok=True)
                 if is_video(path):
-                    result = _segment_video(model, path, stem, on_progress)
+                    record = _segment_video(model, path, name, Path(out), writers, on_progress)
                 else:
-                    result = _segment_picture(model, path, stem)
+                    image = read_picture(path)
+                    segmentation = segment_array(model, image, str(path))
+                    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+                    record = write_all(writers, Item(path, name, Path(out), image, segmentation))
             except InputError as error:
                 skip(path, str(error))
                 continue
@@ -179,14 +180,26 @@ def segment_files(
                     raise
                 skip(path, f'the results of {path} cannot be written ({error})')
                 continue
-            for class_name, share in result.areas.items():
-                table.writerow([path, class_name, result.pixels[class_name], f'{share:.6f}'])
-            file.flush()
+            records.append(record)
+            overlay, labels = (Path(out, record.data[k]) if k in writers else None for k in DEFAULT)
+            found = dict(zip(model.dataset_meta['classes'], record.pixels))
+            result = FileResult(path, overlay, labels, found)
             results.append(result)
             if on_result:
                 on_result(result)
     _raise_errors(errors, files)
     return results
+
+
+@contextmanager
+def _finished(
+    writers: dict[str, Writer], records: list[Record], model: CLIPSegmentor, out: Path
+) -> Iterator[None]:
+    """Write the files of a run at its end, of an interrupted one too."""
+    try:
+        yield
+    finally:
+        finish_all(writers, records, classes_of(model), out)
 
 
 def _is_below(folder: Path, path: Path) -> bool:
@@ -218,39 +231,37 @@ def _stop_explained(out: Path, results: list[FileResult], total: int) -> Iterato
         raise
 
 
-def _segment_picture(model: CLIPSegmentor, path: Path, stem: Path) -> FileResult:
-    image = read_picture(path)
-    result = segment_array(model, image, str(path))
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    drawn = draw_overlay(image, result.labels, result.class_names, result.palette)
-    overlay = write_overlay(stem, drawn)
-    labels = Path(f'{stem}{LABELS}.png')
-    write_labels(result, labels)
-    return FileResult(path, overlay, labels, result.pixels)
-
-
 def _segment_video(
-    model: CLIPSegmentor, path: Path, stem: Path, on_progress: Callable[[str], None]
-) -> FileResult:
+    model: CLIPSegmentor,
+    path: Path,
+    name: PurePath,
+    out: Path,
+    writers: dict[str, Writer],
+    on_progress: Callable[[str], None],
+) -> Record:
     video = open_video(path)
-    overlay, labels = Path(f'{stem}{OVERLAY}.mp4'), Path(f'{stem}{LABELS}')
-    totals = dict.fromkeys(model.dataset_meta['classes'], 0)
+    overlay, labels = out / f'{name}{OVERLAY}.mp4', out / f'{name}{LABELS}'
     frames = read_frames(video)
     first = next(frames, None)
     if first is None:
         raise InputError(f'{path} has no frame that can be read')
+    size = first.shape[:2]
+    totals = np.zeros(len(model.dataset_meta['classes']), np.int64)
     count, progress = 0, Progress(max(video.frame_cnt, 0), 'frames')
-    with video_writer(overlay, video.fps, first.shape[:2]) as write:
+    overlay.parent.mkdir(parents=True, exist_ok=True)
+    draws, maps = 'overlay' in writers, 'labels' in writers
+    if maps:
         labels.mkdir(exist_ok=True)
+    with video_writer(overlay, video.fps, size) if draws else nullcontext() as write:
         for frame in chain([first], frames):
             result = _segment_frame(model, frame, path)
-            frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            write(
-                draw_overlay(frame, result.labels, result.class_names, result.palette, inside=True)
-            )
-            write_labels(result, labels / f'{count:06d}.png')
-            for name, pixels in result.pixels.items():
-                totals[name] += pixels
+            if write:
+                frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                names, palette = result.class_names, result.palette
+                write(draw_overlay(frame, result.labels, names, palette, inside=True))
+            if maps:
+                write_labels(result, labels / f'{count:06d}.png')
+            totals += result.counts
             count += 1
             if count > progress.total:  # which the file states, rightly or not
                 progress.total = 0
@@ -258,7 +269,11 @@ def _segment_video(
                 on_progress(f'{path}: {progress}')
     if count < video.frame_cnt:
         warnings.warn(f'{path} ends after {count} of {video.frame_cnt} frames', stacklevel=3)
-    return FileResult(path, overlay, labels, totals)
+    record = start_record(path, name, size, totals.tolist())
+    made = {'overlay': overlay, 'labels': labels}
+    record.data = {key: str(made[key].relative_to(out)) for key in made if key in writers}
+    record.data[ALWAYS] = None
+    return record
 
 
 def _segment_frame(model: CLIPSegmentor, image: np.ndarray, path: Path) -> Segmentation:
@@ -266,14 +281,3 @@ def _segment_frame(model: CLIPSegmentor, image: np.ndarray, path: Path) -> Segme
         return segment_array(model, image)
     except InputError as error:
         raise InputError(f'{path}: {error}') from error
-
-
-def write_labels(result: Segmentation, path: Path) -> None:
-    """Write the class of each pixel as a PNG of one channel, of 8 bits, or 16 for large ids.
-
-    Where the list of classes states ids, these are written. 255 of 8 bits stands for no class, as
-    everywhere in OpenMMLab.
-    """
-    ids = np.arange(len(result.class_names)) if result.label_ids is None else result.label_ids
-    dtype = np.uint8 if max(ids) < 255 else np.uint16
-    Image.fromarray(np.asarray(ids, dtype)[result.labels]).save(path)

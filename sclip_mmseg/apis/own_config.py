@@ -43,12 +43,14 @@ class OwnConfig:
         names: Of the classes, K.
         palette: K RGB triples.
         label_ids: Ids of the classes in label files, K; None where they are 0 to K - 1.
+        synonyms: Queries of each class, K; empty for a background without words.
     """
 
     cfg: Config
     names: tuple[str, ...]
     palette: list[list[int]]
     label_ids: tuple[int, ...] | None
+    synonyms: list[list[str]]
 
 
 @cache
@@ -145,7 +147,8 @@ def own_config(
     palette = distinct_palette(names)
     if shipped and cfg.visualizer.get('palette') == 'dataset':
         palette = [*([[0, 0, 0]] if background else []), *query_set.palette]
-    return OwnConfig(cfg, tuple(names), palette, label_ids)
+    synonyms = [[]] * (len(names) - len(queries)) + queries
+    return OwnConfig(cfg, tuple(names), palette, label_ids, synonyms)
 
 
 def _needs_regions(correction: Mapping[str, Any]) -> bool:

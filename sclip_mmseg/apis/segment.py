@@ -24,6 +24,7 @@ from ..zoo import METHODS, default_method
 from .arrays import to_bgr
 from .media import read_picture
 from .own_config import own_config
+from .writers.base import ClassInfo
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Segmentation:
         class_names: K names.
         palette: K RGB triples.
         label_ids: Ids that label files have for the classes, K; None for 0 to K - 1.
+        synonyms: The words that stand for each class, K; None for its name.
     """
 
     labels: np.ndarray
@@ -44,17 +46,29 @@ class Segmentation:
     class_names: Sequence[str]
     palette: list[list[int]]
     label_ids: Sequence[int] | None = None
+    synonyms: Sequence[Sequence[str]] | None = None
+
+    @property
+    def counts(self) -> list[int]:
+        """Number of pixels of each class, K."""
+        return np.bincount(self.labels.ravel(), minlength=len(self.class_names)).tolist()
 
     @property
     def pixels(self) -> dict[str, int]:
         """Number of pixels of each class."""
-        counts = np.bincount(self.labels.flatten(), minlength=len(self.class_names))
-        return dict(zip(self.class_names, counts.tolist()))
+        return dict(zip(self.class_names, self.counts))
 
     @property
     def areas(self) -> dict[str, float]:
         """Share of the picture that each class covers, 0 to 1."""
         return {name: count / self.labels.size for name, count in self.pixels.items()}
+
+    @property
+    def classes(self) -> list[ClassInfo]:
+        """The classes as files name them, K."""
+        ids = self.label_ids or range(len(self.class_names))
+        words = self.synonyms or [[name] for name in self.class_names]
+        return list(map(ClassInfo, ids, self.class_names, words, self.palette))
 
 
 def list_methods() -> list[str]:
@@ -116,7 +130,9 @@ def build_segmentor(
         load_checkpoint(model, cfg.load_from, map_location='cpu')
     model.require_weights()
     model.cfg = cfg
-    model.dataset_meta = dict(classes=own.names, palette=own.palette, label_ids=own.label_ids)
+    model.dataset_meta = dict(
+        classes=own.names, palette=own.palette, label_ids=own.label_ids, synonyms=own.synonyms
+    )
     model.arguments = arguments
     return model.to(device).eval()
 
@@ -220,13 +236,21 @@ def segment_array(
             f'{name} needs more memory than there is: {height}×{width} pixels, '
             f'{len(model.dataset_meta["classes"])} classes; make it smaller'
         ) from error
-    return Segmentation(
-        result.pred_sem_seg.data[0].cpu().numpy(),
-        result.seg_logits.data.cpu().numpy() if 'seg_logits' in result else None,
-        model.dataset_meta['classes'],
-        model.dataset_meta['palette'],
-        model.dataset_meta.get('label_ids'),
-    )
+    scores = result.seg_logits.data.cpu().numpy() if 'seg_logits' in result else None
+    return _segmentation(model, result.pred_sem_seg.data[0].cpu().numpy(), scores)
+
+
+def classes_of(model: CLIPSegmentor) -> list[ClassInfo]:
+    """The classes of a segmentor of :func:`build_segmentor` as files name them, K."""
+    return _segmentation(model, np.empty((0, 0), np.int64), None).classes
+
+
+def _segmentation(
+    model: CLIPSegmentor, labels: np.ndarray, scores: np.ndarray | None
+) -> Segmentation:
+    meta = model.dataset_meta
+    ids, synonyms = meta.get('label_ids'), meta.get('synonyms')
+    return Segmentation(labels, scores, meta['classes'], meta['palette'], ids, synonyms)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -43,6 +43,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "system; default: ViT-B/16, or the system's published one",
     )
     parser.add_argument('--out', type=Path, default=Path('segmented'), help='folder to write to')
+    parser.add_argument(
+        '--format',
+        default='overlay,labels',
+        help='what to write, separated by commas; default: %(default)s (and always areas.csv)',
+    )
     parser.add_argument('--device', help='default: the accelerator where there is one')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     return parser.parse_args(argv)
@@ -69,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
         *(args.images, args.classes, background, args.method, args.out),
         *(args.clip, args.device, args.cfg_options, report, args.regions),
         on_progress=lambda text: print(text, flush=True),
+        formats=args.format,
     )
     print(f'written to {args.out.resolve()}')
 

@@ -19,10 +19,10 @@ from ..apis import (
     read_picture,
     segment,
 )
-from ..apis.files import write_labels
 from ..apis.inputs import LABELS
 from ..apis.media import count_pixels, write_overlay
 from ..apis.own_config import BACKGROUND_THD
+from ..apis.writers import write_labels
 from ..datasets.class_list import split_synonyms
 from ..models import CLIPSegmentor
 from ..utils.errors import InputError

@@ -18,6 +18,8 @@ from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis import files, inputs, media
 from sclip_mmseg.apis.inputs import find_media
 from sclip_mmseg.apis.media import open_video, read_frames, video_writer
+from sclip_mmseg.apis.writers import overlay, write_labels
+from sclip_mmseg.datasets import bright_palette
 from sclip_mmseg.utils.program import as_program
 
 SMALL = {
@@ -193,7 +195,7 @@ def test_a_file_that_vanishes(folder, run, monkeypatch):
 
 
 def test_a_picture_whose_drawing_needs_too_much_memory(folder, run, monkeypatch):
-    draw, sizes = files.draw_overlay, []
+    draw, sizes = overlay.draw_overlay, []
 
     def fail_once(*args, **kwargs):
         sizes.append(args[0].shape)
@@ -201,7 +203,7 @@ def test_a_picture_whose_drawing_needs_too_much_memory(folder, run, monkeypatch)
             raise MemoryError
         return draw(*args, **kwargs)
 
-    monkeypatch.setattr(files, 'draw_overlay', fail_once)
+    monkeypatch.setattr(overlay, 'draw_overlay', fail_once)
     done, said = run(folder)
     assert done == ['z.jpg'] and 'a.png needs more memory than there is' in said
 
@@ -304,9 +306,12 @@ def test_the_list_of_classes_is_not_overwritten(folder, clip_path):
 def test_more_than_255_classes_take_16_bits(tmp_path):
     for count, dtype in ((255, np.uint8), (256, np.uint16), (300, np.uint16)):
         labels = np.full((4, 5), count - 1)
-        result = apis.Segmentation(labels, None, list(map(str, range(count))), [])
-        files.write_labels(result, tmp_path / 'x.png')
-        written = cv2.imread(str(tmp_path / 'x.png'), cv2.IMREAD_UNCHANGED)
+        names, palette = list(map(str, range(count))), bright_palette(count)
+        write_labels(apis.Segmentation(labels, None, names, palette), tmp_path / 'x.png')
+        image = Image.open(tmp_path / 'x.png')
+        written = np.asarray(image)
+        if count == 255:
+            assert image.convert('RGB').getpixel((0, 0)) == tuple(palette[-1])
         assert written.dtype == dtype and (written == labels).all()
 
 

@@ -1,0 +1,88 @@
+"""The writers of a run."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from ...custom import import_module
+from ...registry import WRITERS
+from ...utils.errors import InputError, nearest
+from ...utils.spelling import arguments
+from . import areas, labels, overlay  # noqa: F401  # they register themselves
+from .base import ClassInfo, Item, Record, Writer
+
+Formats = str | Sequence[str | Mapping[str, Any]]
+DEFAULT = 'overlay', 'labels'
+ALWAYS = 'areas'
+
+
+def build_writers(formats: Formats = DEFAULT) -> dict[str, Writer]:
+    """Build what writes the formats asked for, and the table of areas.
+
+    Args:
+        formats: Names (or a text of them, separated by commas), or configs such as
+            ``dict(type='overlay', legend='none')``. One of your own is named
+            ``my_package.my_module:name``, by the name that it is registered by in ``WRITERS``.
+
+    Returns:
+        Writers by their names.
+
+    Raises:
+        InputError: If there is no such format, option or package.
+    """
+    listed = formats.split(',') if isinstance(formats, str) else formats
+    writers: dict[str, Writer] = {}
+    for given in (*listed, ALWAYS):
+        options = {'type': given} if isinstance(given, str) else dict(given)
+        module, _, name = str(options.pop('type', '')).strip().rpartition(':')
+        if module:
+            import_module(module)
+        kind = WRITERS.get(name) if name else None
+        if kind is None:
+            known = sorted(WRITERS.module_dict)
+            guess = nearest(name, known) or f': use some of {", ".join(known)}'
+            raise InputError(f"format '{name}' does not exist{guess}")
+        allowed = arguments(kind)[0]
+        for key in options:
+            if key not in allowed:
+                guess = nearest(key, allowed) or f': it has {", ".join(allowed) or "none"}'
+                raise InputError(f"format {name} has no option '{key}'{guess}")
+        if name not in writers or options:
+            writers[name] = kind(**options)
+    return writers
+
+
+def write_all(writers: Mapping[str, Writer], item: Item) -> Record:
+    """Write a picture in all formats.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    height, width = item.result.labels.shape
+    record = start_record(item.path, item.name, (height, width), item.result.counts)
+    for name, writer in writers.items():
+        record.data[name] = writer.write(item)
+    return record
+
+
+def start_record(
+    path: Path, name: PurePath, size: tuple[int, int], pixels: Sequence[int]
+) -> Record:
+    """The record of a picture or video of which nothing is written yet."""
+    return Record(str(path), name.with_name(path.name).as_posix(), size, pixels)
+
+
+def finish_all(
+    writers: Mapping[str, Writer],
+    records: Sequence[Record],
+    classes: Sequence[ClassInfo],
+    out: Path,
+) -> None:
+    """Write the files of a run in all formats, videos left out where a format has none.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    for name, writer in writers.items():
+        pairs = [(each, each.data[name]) for each in records if name in each.data]
+        writer.finish(pairs, classes, out)

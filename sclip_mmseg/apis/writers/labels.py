@@ -1,0 +1,61 @@
+"""Label maps, and the list of their classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ...registry import WRITERS
+from ...utils.files import write_atomically
+from ..inputs import LABELS
+from .base import ClassInfo, Item, Record, Writer
+
+if TYPE_CHECKING:
+    from ..segment import Segmentation
+
+CLASSES = 'classes.json'
+
+
+@WRITERS.register_module('labels')
+class LabelsWriter(Writer):
+    """Writes ``NAME_labels.png``, and ``classes.json``."""
+
+    ends = (f'{LABELS}.png',)
+    run_files = (CLASSES,)
+
+    def write(self, item: Item) -> str:
+        """See :class:`.base.Writer`; gives the file."""
+        path = item.file(f'{LABELS}.png')
+        write_labels(item.result, path)
+        return item.relative(path)
+
+    def finish(
+        self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
+    ) -> None:
+        """See :class:`.base.Writer`."""
+        content = json.dumps([asdict(each) for each in classes], ensure_ascii=False, indent=1)
+        write_atomically(out / CLASSES, content.encode())
+
+
+def write_labels(result: Segmentation, path: Path) -> None:
+    """Write the class of each pixel as a PNG of ids.
+
+    Of 8 bits, with the classes' colours as its palette; or of 16 for large ids, which PNGs have
+    without a palette. Where the list of classes states ids, these are written. 255 of 8 bits stands
+    for no class, as everywhere in OpenMMLab.
+    """
+    ids = [each.id for each in result.classes]
+    if max(ids) >= 255:
+        Image.fromarray(np.asarray(ids, np.uint16)[result.labels]).save(path)
+        return
+    image = Image.fromarray(np.asarray(ids, np.uint8)[result.labels])
+    palette = np.zeros((256, 3), np.uint8)
+    palette[ids] = [each.color for each in result.classes]
+    image.putpalette(palette.tobytes())
+    image.save(path)
