@@ -6,9 +6,7 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
     end_at_once_if_interrupted()
 
-import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,16 +16,16 @@ import torch
 import torch.nn.functional as F
 from benchmark_speed import (
     Case,
-    Size,
-    build,
     environment,
     measure,
+    new_parser,
     package,
-    random_photo,
+    parse,
     read_case,
     write_seeded_clip,
 )
 from matplotlib.figure import Figure
+from mmseg.apis import init_model
 
 from sclip_mmseg.datasets import QuerySet
 from sclip_mmseg.models.text_embeddings import save_embeddings
@@ -38,49 +36,34 @@ QUERIES = (20, 60, 150, 400, 1000)
 MEGAPIXELS = (0.1, 0.3, 1, 3, 8)
 
 
-def image_size(megapixels: float) -> Size:
-    """Height and width of an image of 4:3 of that area."""
-    height = (megapixels * 1e6 * 3 / 4) ** 0.5
-    return round(height), round(height * 4 / 3)
-
-
-def resized(size: Size, short_side: int) -> Size:
-    """The size at which the model sees an image; short side 0 for its own size."""
-    scale = short_side / min(size) if short_side else 1
-    return tuple(round(side * scale) for side in size)
-
-
 def fit_exponent(x: Sequence[float], y: Sequence[float]) -> float:
     """Slope of the line through the points in logarithmic axes."""
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
 def measure_point(queries: int, megapixels: float, clip: str, folder: Path, args) -> dict:
-    """Time one image, and measure its peak additional memory."""
-    size = image_size(megapixels)
-    case = Case(CONFIG, size, resized(size, args.short_side))
+    """Time one image of 4:3, and measure its peak additional memory."""
+    height = (megapixels * 1e6 * 3 / 4) ** 0.5
+    size = round(height), round(height * 4 / 3)
+    scale = args.short_side / size[0] if args.short_side else 1
+    case = Case(CONFIG, size, tuple(round(side * scale) for side in size))
     cfg = read_case(case, clip, folder)
     text = torch.randn(queries, 512, generator=torch.Generator().manual_seed(0))
     query_set = QuerySet.from_ids(
         [f'query {number}' for number in range(queries)], list(range(queries)), 'the benchmark'
     )
     save_embeddings(Path(cfg.model.text_head.embeddings), query_set, F.normalize(text, dim=-1))
-    model = build(cfg, args.device)
-    run = package(model, random_photo(case.resized), size)
+    run = package(init_model(cfg, device=args.device), case)
     result = measure(dict(image=run), args.repeats, args.device)
-    return dict(
-        queries=queries,
-        megapixels=megapixels,
-        seconds=result['seconds']['image'],
-        memory=result['memory']['image'],
-    )
+    figures = {key: result[key]['image'] for key in ('seconds', 'memory')}
+    return dict(queries=queries, megapixels=megapixels, **figures)
 
 
-def draw(series: list[tuple[str, str, list[dict]]], path: Path) -> None:
+def draw(series: dict[str, list[dict]], path: Path) -> None:
     """Draw time and memory over each variable, which has a logarithmic axis."""
     figure = Figure(figsize=(9, 6), layout='constrained')
     axes = figure.subplots(2, len(series), squeeze=False)
-    for column, (key, title, points) in enumerate(series):
+    for column, (key, points) in enumerate(series.items()):
         x = [point[key] for point in points]
         for axis, value, unit in zip(axes[:, column], ('seconds', 'memory'), ('s', 'GB')):
             if points[0][value] is None:
@@ -89,14 +72,14 @@ def draw(series: list[tuple[str, str, list[dict]]], path: Path) -> None:
             axis.semilogx(x, y, 'o-')
             axis.set_ylim(0, 1.1 * max(y))
             exponent = f' (exponent {fit_exponent(x, y):.2f})' if len(x) > 1 else ''
-            axis.set(xlabel=title, ylabel=f'{value} [{unit}]', title=f'{value}{exponent}')
+            axis.set(xlabel=key, ylabel=f'{value} [{unit}]', title=f'{value}{exponent}')
             axis.grid(True, which='both', alpha=0.3)
     figure.savefig(path)
 
 
-def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure along both variables, print, write and draw."""
+    parser = new_parser(__doc__, repeats=3)
     parser.add_argument('--queries', type=int, nargs='+', default=QUERIES, help='20 to 1000')
     parser.add_argument('--megapixels', type=float, nargs='+', default=MEGAPIXELS, help='0.1 to 8')
     parser.add_argument(
@@ -112,32 +95,20 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--at-megapixels', type=float, default=0.3, help='area while the queries vary (0.3)'
     )
-    parser.add_argument('--repeats', type=int, default=3, help='counted runs (default: 3)')
-    parser.add_argument('--threads', type=int, default=2, help='CPU threads (default: 2)')
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
     parser.add_argument(
         '--out', default='benchmark_scaling', help='prefix of the .json and the .png'
     )
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure along both variables, print, write and draw."""
-    args = parse_args(arguments)
-    if args.device == 'cuda' and not torch.cuda.is_available():
-        sys.exit('error: --device cuda: torch sees no CUDA device here, use --device cpu')
-    torch.set_num_threads(args.threads)
-    series, results = [], dict(environment())
+    args = parse(parser, arguments)
+    series, results = {}, environment()
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        clip = str(folder / 'seeded.pt')
-        write_seeded_clip(Path(clip))
-        for key, title, settings in (
-            ('queries', 'queries', [(count, args.at_megapixels) for count in args.queries]),
-            ('megapixels', 'megapixels', [(args.at_queries, area) for area in args.megapixels]),
+        clip = Path(folder, 'seeded.pt')
+        write_seeded_clip(clip)
+        for key, settings in (
+            ('queries', [(count, args.at_megapixels) for count in args.queries]),
+            ('megapixels', [(args.at_queries, area) for area in args.megapixels]),
         ):
-            points = [measure_point(*setting, clip, folder, args) for setting in settings]
-            series.append((key, title, points))
+            points = [measure_point(*each, str(clip), Path(folder), args) for each in settings]
+            series[key] = points
             results[key] = dict(points=points)
             for value in ('seconds', 'memory'):
                 figures = [point[value] for point in points]

@@ -14,6 +14,7 @@ if __name__ == '__main__':  # before all imports, which take seconds
 import argparse
 import ctypes
 import gc
+import itertools
 import json
 import os
 import platform
@@ -23,80 +24,68 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmseg.apis import init_model
+from mmseg.structures import SegDataSample
+from mmseg.utils import get_predefined_templates
 from torch import Tensor, nn
 
 import sclip_mmseg
 from sclip_mmseg import InputError
-from sclip_mmseg.models import View
-from sclip_mmseg.models.windows import Window, window_grid
+from sclip_mmseg.datasets import load_queries
+from sclip_mmseg.models import CLIPTextHead, View
+from sclip_mmseg.models.pamr import pamr
+from sclip_mmseg.models.text_embeddings import save_embeddings, tokenize
+from sclip_mmseg.models.windows import window_grid
+from sclip_mmseg.towers import DINO, VisionTransformer
 from sclip_mmseg.utils.compat import openai_clip
 from sclip_mmseg.utils.program import as_program
 
 ROOT = Path(__file__).resolve().parents[2]
-TEMPLATES = 80
 Size = tuple[int, int]
+Runs = dict[str, Callable[[], object]]
 
 
-@dataclass(frozen=True)
-class Case:
-    """What is timed.
-
-    Attributes:
-        config: Name of a shipped config, without ``.py``.
-        size: Height and width of the original image in pixels.
-        resized: The same as the model sees it.
-    """
+class Case(NamedTuple):
+    """A shipped config, and a photograph's height and width as it is and as the model sees it."""
 
     config: str
     size: Size
     resized: Size
 
 
-SHAPES = dict(
-    ade20k=((512, 683), (336, 448)),
-    coco_stuff164k=((480, 640), (448, 597)),
-    coco_object=((480, 640), (336, 448)),
-    cityscapes=((1024, 2048), (560, 1120)),
-)
+# Against the plain program, on each benchmark's shape.
 CASES = {
-    f'{benchmark}{suffix}': Case(f'sclip{suffix}_vit-b16_{benchmark}', *shapes)
-    for benchmark, shapes in SHAPES.items()
+    f'{benchmark}{suffix}': Case(f'sclip{suffix}_vit-b16_{benchmark}', size, resized)
+    for benchmark, size, resized in (
+        ('ade20k', (512, 683), (336, 448)),
+        ('coco_stuff164k', (480, 640), (448, 597)),
+        ('coco_object', (480, 640), (336, 448)),
+        ('cityscapes', (1024, 2048), (560, 1120)),
+    )
     for suffix in ('', '-pamr10')
 }
-RESCLIP = {
-    method: Case(f'{method}_vit-b16_context59', (375, 500), (336, 448))
-    for method in ('naclip', 'resclip-naclip')
-}
 # Methods against the bare towers over the same windows, by the names of their configs.
+_SMALL = (
+    'sclip scclip sfp rfclip pearl gem proxyclip-dino-b16 proxyclip-dino-b8 corrclip naclip '
+    'resclip-naclip'
+).split()
+_LARGE = 'ovstitcher trident-coarse tcl tcl-pamr'.split()
 METHODS = {
-    name: Case(f'{name}_context59', (375, 500), (short, short * 4 // 3))
-    for name, short in {
-        'sclip_vit-b16': 336,
-        'scclip_vit-b16': 336,
-        'sfp_vit-b16': 336,
-        'rfclip_vit-b16': 336,
-        'pearl_vit-b16': 336,
-        'gem_vit-b16': 336,
-        'proxyclip-dino-b16_vit-b16': 336,
-        'proxyclip-dino-b8_vit-b16': 336,
-        'corrclip_vit-b16': 336,
-        'ovstitcher_vit-b16': 448,
-        'trident-coarse_vit-b16': 448,
-        'tcl_vit-b16': 448,
-        'tcl-pamr_vit-b16': 448,
-        'groupvit-unified_vit-s16': 448,
-    }.items()
+    name: Case(f'{name}_context59', (375, 500), resized)
+    for names, resized in (
+        ([f'{method}_vit-b16' for method in _SMALL], (336, 448)),
+        ([*(f'{method}_vit-b16' for method in _LARGE), 'groupvit-unified_vit-s16'], (448, 597)),
+    )
+    for name in names
 }
-OTHERS = ('resclip', 'pamr', 'text', 'startup')
 
 
 # (a) The published procedure, see the papers of SCLIP and PAMR.
@@ -182,8 +171,6 @@ def plain_segment(
 
 def plain_text(clip: nn.Module, queries: Sequence[str], templates: Sequence[str]) -> Tensor:
     """Embeddings ``[Q, D]`` of queries, one at a time, prompts of 77 tokens, by openai-clip."""
-    from sclip_mmseg.models.text_embeddings import tokenize
-
     rows = []
     for query in queries:
         tokens = tokenize([template.format(query) for template in templates], 77)
@@ -204,29 +191,32 @@ def write_seeded_clip(path: Path) -> None:
     torch.save(clip.half().state_dict(), path)
 
 
+def write_seeded_dino(path: Path, patch_size: int) -> None:
+    """Write a DINO of ViT-B's sizes with random weights, as Meta names them."""
+    torch.manual_seed(0)
+    sizes = dict(width=768, heads=12, depth=12, hidden=3072, patch_size=patch_size)
+    positions = 1 + (224 // patch_size) ** 2
+    tower = VisionTransformer(**sizes, positions=positions, patch_bias=True, pre_norm=False)
+    for parameter in (tower.class_token, tower.positions):
+        torch.nn.init.normal_(parameter, std=0.02)
+    torch.save({DINO.name_of(name): value for name, value in tower.state_dict().items()}, path)
+
+
 def read_case(case: Case, clip: str, folder: Path, precision: str = 'fp32') -> Config:
     """The case's config, with random text embeddings for its queries."""
-    from sclip_mmseg.datasets import load_queries
-    from sclip_mmseg.models.text_embeddings import save_embeddings
-
     [path] = ROOT.glob(f'configs/*/{case.config}.py')
     cfg = Config.fromfile(path)
     query_set = load_queries(cfg.model.text_head.queries)
-    text = torch.randn(len(query_set.queries), 512, generator=torch.Generator().manual_seed(0))
+    width = 256 if 'groupvit' in case.config else 512
+    text = torch.randn(len(query_set.queries), width, generator=torch.Generator().manual_seed(0))
     embeddings = folder / f'{case.config}.npz'
     save_embeddings(embeddings, query_set, F.normalize(text, dim=-1))
-    cfg.model.image_encoder.update(clip=clip, precision=precision)
+    if 'groupvit' not in case.config:
+        cfg.model.image_encoder.update(clip=clip)
+    cfg.model.image_encoder.update(precision=precision)
     cfg.model.text_head.embeddings = str(embeddings)
     cfg.model.test_cfg.seg_logits = False  # as tools/test.py sets it
     return cfg
-
-
-def build(cfg: Config, device: str) -> nn.Module:
-    """Build the segmentor of a config."""
-    from mmseg.registry import MODELS
-
-    init_default_scope(cfg.default_scope)
-    return MODELS.build(cfg.model).to(device).eval()
 
 
 def random_photo(size: Size) -> Tensor:
@@ -239,14 +229,13 @@ def random_photo(size: Size) -> Tensor:
     return (sum(layers)[0] * 85).to(torch.uint8)
 
 
-def package(model: nn.Module, photo: Tensor, size: Size) -> Callable[[], object]:
-    """A call that segments a photo as ``tools/test.py`` does."""
-    from mmseg.structures import SegDataSample
+def package(model: nn.Module, case: Case) -> Callable[[], object]:
+    """A call that segments a photograph as ``tools/test.py`` does."""
+    photo, pixels = random_photo(case.resized), np.zeros((*case.size, 3), np.uint8)
 
     def run():
         # SAM sees the pixels, whatever they show.
-        pixels = np.zeros((*size, 3), np.uint8)
-        info = dict(ori_shape=size, img_path='photo.jpg', pixels=pixels)
+        info = dict(ori_shape=case.size, img_path='photo.jpg', pixels=pixels)
         sample = SegDataSample(metainfo=info)
         [result] = model.test_step(dict(inputs=[photo], data_samples=[sample]))
         return result.pred_sem_seg.data.cpu()
@@ -260,44 +249,158 @@ def openai_model(clip: str, device: str, dtype: torch.dtype = torch.float32) -> 
     return model.to(device).eval()
 
 
-def programs(cfg: Config, model: nn.Module, case: Case) -> dict[str, Callable[[], object]]:
+def crops_of(model: nn.Module, case: Case) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The photograph as the towers see it, ``[3, h, w]``, and batches of its windows."""
+    [image] = model.data_preprocessor(dict(inputs=[random_photo(case.resized)]))['inputs']
+    size, stride = model.windows.crop_size, model.windows.stride
+    windows = window_grid(case.resized, size, stride)
+    crops = [image[:, top:bottom, left:right] for top, left, bottom, right in windows]
+    return image, torch.stack(crops).split(model.window_batch(size))
+
+
+def programs(cfg: Config, model: nn.Module, case: Case) -> Runs:
     """The three programs of a case, by letter."""
-    photo = random_photo(case.resized)
     tower = model.image_encoder.tower
     visual = openai_model(cfg.model.image_encoder.clip, tower.device, tower.dtype).visual
-    [image] = model.data_preprocessor(dict(inputs=[photo]))['inputs']
-    image = image.to(tower.dtype)
-    class_ids = model.text_head.query_set.class_ids
-    windows = window_grid(case.resized, model.windows.crop_size, model.windows.stride)
-    crops = torch.stack([cut(image, window) for window in windows])
-    step = model.window_batch(model.windows.crop_size)
+    image, batches = crops_of(model, case)
+    head = model.text_head
 
     @torch.no_grad()
     def plain():
-        text = model.text_head.embeddings
-        return plain_segment(visual, text, class_ids, image, case.size, cfg)[1].cpu()
+        pixels, class_ids = image.to(tower.dtype), head.query_set.class_ids
+        return plain_segment(visual, head.embeddings, class_ids, pixels, case.size, cfg)[1].cpu()
 
     @torch.no_grad()
     def bare():
-        return [visual(batch) for batch in crops.split(step)][-1].cpu()
+        return [visual(batch.to(tower.dtype)) for batch in batches][-1].cpu()
 
-    return dict(a=plain, b=package(model, photo, case.size), c=bare)
+    return dict(a=plain, b=package(model, case), c=bare)
 
 
-def cut(image: Tensor, window: Window) -> Tensor:
-    """The pixels of a window."""
-    return image[:, window.top : window.bottom, window.left : window.right]
+# What is timed: case and settings → programs
+
+
+def shape_runs(case: Case, args: argparse.Namespace) -> Runs:
+    """(a), (b) and (c) on the inputs of one benchmark's shape."""
+    cfg = read_case(case, args.clip, args.folder, args.precision)
+    runs = programs(cfg, init_model(cfg, device=args.device), case)
+    return {key: runs[key] for key in sorted(set(args.programs))}
+
+
+def method_runs(case: Case, args: argparse.Namespace) -> Runs:
+    """A method, and its bare towers run once over the method's windows.
+
+    Raises:
+        InputError: If the method needs a checkpoint that no option names.
+    """
+    cfg = read_case(case, args.clip, args.folder, args.precision)
+    encoder_cfg = cfg.model.image_encoder
+    if 'checkpoint' in encoder_cfg:
+        encoder_cfg.checkpoint = args.tcl if case.config.startswith('tcl') else args.groupvit
+        if encoder_cfg.checkpoint is None:
+            raise InputError(f'{case.config} needs a checkpoint: give --groupvit or --tcl')
+    if encoder_cfg.get('proxy'):
+        path = args.folder / f'{encoder_cfg.proxy.checkpoint}.pth'
+        write_seeded_dino(path, 8 if path.stem.endswith('8') else 16)
+        encoder_cfg.proxy.checkpoint = str(path)
+    if encoder_cfg.get('sam'):
+        from transformers import SamConfig, SamModel
+
+        encoder_cfg.sam.checkpoint = str(args.folder / 'sam')
+        SamModel(SamConfig()).save_pretrained(args.folder / 'sam')
+    if cfg.model.get('region_masks'):
+        regions = np.arange(48).reshape(6, 8).repeat(63, 0).repeat(63, 1)
+        np.savez(args.folder / 'photo.npz', instance_mask=regions[: case.size[0], : case.size[1]])
+        cfg.model.region_masks = f'{args.folder}/{{stem}}.npz'
+    model = init_model(cfg, device=args.device)
+    encoder = model.image_encoder
+    image, batches = crops_of(model, case)
+    if case.config.startswith('rfclip'):
+        batches = image[None], *batches  # RF-CLIP encodes the whole picture too
+
+    def run_towers(batch: Tensor) -> Tensor:
+        if not hasattr(encoder, 'method'):  # a trained system: its network
+            return encoder.features(View(batch), model.text_head)
+        batch = batch.to(encoder.tower.dtype)
+        out = encoder.tower(batch)
+        return out if encoder.proxy is None else encoder.proxy(batch)
+
+    @torch.no_grad()
+    def bare():
+        if encoder.sam is not None:
+            encoder.sam.encode(np.zeros((*case.size, 3), np.uint8))
+        return [run_towers(batch) for batch in batches][-1].cpu()
+
+    return dict(package=package(model, case), towers=bare)
+
+
+def resclip_runs(args: argparse.Namespace) -> Runs:
+    """ResCLIP on NACLIP (RCS and SFR), and NACLIP alone, on Context59's shape."""
+    names = 'resclip-naclip', 'naclip'
+    return {name: method_runs(METHODS[f'{name}_vit-b16'], args)['package'] for name in names}
+
+
+def pamr_runs(args: argparse.Namespace) -> Runs:
+    """PAMR alone: 171 queries at 640×480, 10 steps."""
+    query_map = torch.rand(480, 640, 171, device=args.device).permute(2, 0, 1)
+    guide = random_photo((480, 640)).to(args.device).float()
+    return dict(
+        a=lambda: plain_pamr(query_map, guide, 10)[0, 0, 0].item(),
+        b=lambda: pamr(query_map[None], guide[None], 10)[0, 0, 0, 0].item(),
+    )
+
+
+def text_runs(args: argparse.Namespace) -> Runs:
+    """The text head: plain, cold (no cache, text tower read) and warm (from the cache)."""
+    queries = load_queries('coco_stuff').queries[: args.text_queries]
+    templates = get_predefined_templates('imagenet')
+    warm = partial(CLIPTextHead, list(queries), templates, clip=args.clip)
+
+    @torch.no_grad()
+    def plain():
+        return plain_text(openai_model(args.clip, args.device), queries, templates).cpu()
+
+    def cold():
+        os.environ['SCLIP_CACHE_DIR'] = tempfile.mkdtemp(dir=args.folder)
+        warm()
+
+    return dict(a=plain, cold=cold, warm=warm)
+
+
+FIRST_IMAGE = """
+import sys
+import numpy as np, sclip_mmseg
+from mmseg.apis import inference_model, init_model
+options = {'model.image_encoder.clip': sys.argv[2]}
+model = init_model(sys.argv[1], device='cpu', cfg_options=options)
+inference_model(model, np.zeros((375, 500, 3), np.uint8))
+"""
+
+
+def startup_runs(args: argparse.Namespace) -> Runs:
+    """Whole processes: help, and one image of VOC20 with its queries in the cache."""
+    env = dict(os.environ, SCLIP_CACHE_DIR=str(args.folder / 'startup'))
+    config = ROOT / 'configs/sclip/sclip_vit-b16_voc20.py'
+    commands = {
+        'help': (ROOT / 'tools/test.py', '--help'),
+        'first image': ('-c', FIRST_IMAGE, config, args.clip),
+    }
+    call = partial(subprocess.run, check=True, env=env, capture_output=True)
+    return {name: partial(call, [sys.executable, *command]) for name, command in commands.items()}
+
+
+OTHERS = dict(resclip=resclip_runs, pamr=pamr_runs, text=text_runs, startup=startup_runs)
 
 
 # Measuring
 
 
-def measure(runs: dict[str, Callable[[], object]], repeats: int, device: str = 'cpu') -> dict:
+def measure(runs: Runs, repeats: int, device: str = 'cpu') -> dict:
     """Time programs in turn, after one run of each that is not counted.
 
     Returns:
-        Median seconds and peak additional memory in bytes of each, and the ratios of the first to
-        the second and of the second to the third, medians over rounds.
+        Median seconds and peak additional memory in bytes of each, and the ratios of each to the
+        later ones, medians over rounds.
     """
     peaks = {name: peak_memory(run, device) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -306,10 +409,9 @@ def measure(runs: dict[str, Callable[[], object]], repeats: int, device: str = '
             start = time.perf_counter()
             run()  # ends with a copy to the CPU
             times[name].append(time.perf_counter() - start)
-    names = list(runs)
     ratios = {
         f'{x}/{y}': statistics.median(s / t for s, t in zip(times[x], times[y]))
-        for x, y in zip(names, names[1:])
+        for x, y in itertools.combinations(runs, 2)
     }
     medians = {name: statistics.median(values) for name, values in times.items()}
     return dict(seconds=medians, memory=peaks, ratios=ratios, all_seconds=times)
@@ -330,193 +432,18 @@ def peak_memory(run: Callable[[], object], device: str) -> int | None:
     if not status.is_file():
         run()
         return None
+
+    def resident(key: str) -> int:
+        [line] = [line for line in status.read_text().splitlines() if line.startswith(f'{key}:')]
+        return int(line.split()[1]) * 1024
+
     ctypes.CDLL(None).malloc_trim(0)  # else the heap's free memory would hide some
     Path('/proc/self/clear_refs').write_text('5')  # the peak is counted from now on
-    before = resident(status, 'VmRSS')
+    before = resident('VmRSS')
     run()
-    return resident(status, 'VmHWM') - before
+    return resident('VmHWM') - before
 
 
-def resident(status: Path, key: str) -> int:
-    """A figure of ``/proc/self/status`` in bytes."""
-    [line] = [line for line in status.read_text().splitlines() if line.startswith(f'{key}:')]
-    return int(line.split()[1]) * 1024
-
-
-def time_shape(name: str, clip: str, folder: Path, args, precision: str) -> dict:
-    """Time (a), (b) and (c) on the inputs of one benchmark's shape."""
-    case = CASES[name]
-    cfg = read_case(case, clip, folder, precision)
-    model = build(cfg, args.device)
-    runs = programs(cfg, model, case)
-    return measure({key: runs[key] for key in args.programs}, args.repeats, args.device)
-
-
-def time_resclip(clip: str, folder: Path, args, precision: str) -> dict:
-    """Time ResCLIP on NACLIP (RCS and SFR) against NACLIP alone, on Context59's shape."""
-    runs = {}
-    for method, case in reversed(RESCLIP.items()):
-        model = build(read_case(case, clip, folder, precision), args.device)
-        runs[method] = package(model, random_photo(case.resized), case.size)
-    return measure(runs, args.repeats, args.device)
-
-
-def write_seeded_dino(path: Path, patch_size: int) -> None:
-    """Write a DINO of ViT-B's sizes with random weights, as Meta names them."""
-    from sclip_mmseg.towers import DINO, VisionTransformer
-
-    torch.manual_seed(0)
-    tower = VisionTransformer(
-        width=768,
-        heads=12,
-        depth=12,
-        hidden=3072,
-        patch_size=patch_size,
-        positions=1 + (224 // patch_size) ** 2,
-        patch_bias=True,
-        pre_norm=False,
-    )
-    for parameter in (tower.class_token, tower.positions):
-        torch.nn.init.normal_(parameter, std=0.02)
-    torch.save({DINO.name_of(name): value for name, value in tower.state_dict().items()}, path)
-
-
-def time_method(name: str, clip: str, folder: Path, args, precision: str) -> dict:
-    """Time a method against its bare towers, each run once over the method's windows.
-
-    Raises:
-        InputError: If the method needs a checkpoint that no option names.
-    """
-    from sclip_mmseg.datasets import load_queries
-    from sclip_mmseg.models.text_embeddings import save_embeddings
-
-    case = METHODS[name]
-    cfg = read_case(case, clip, folder, precision)
-    encoder_cfg = cfg.model.image_encoder
-    if 'checkpoint' in encoder_cfg:
-        encoder_cfg.checkpoint = getattr(args, name.partition('-')[0].partition('_')[0])
-        if encoder_cfg.checkpoint is None:
-            raise InputError(f'{name} needs a checkpoint: give --groupvit or --tcl')
-        if 'clip' not in encoder_cfg:  # GroupViT's features have another width
-            query_set = load_queries(cfg.model.text_head.queries)
-            text = torch.randn(len(query_set.queries), 256)
-            save_embeddings(Path(cfg.model.text_head.embeddings), query_set, text)
-    if encoder_cfg.get('proxy'):
-        path = folder / f'{encoder_cfg.proxy.checkpoint}.pth'
-        write_seeded_dino(path, 8 if path.stem.endswith('8') else 16)
-        encoder_cfg.proxy.checkpoint = str(path)
-    if encoder_cfg.get('sam'):
-        from transformers import SamConfig, SamModel
-
-        encoder_cfg.sam.checkpoint = str(folder / 'sam')
-        SamModel(SamConfig()).save_pretrained(folder / 'sam')
-    if cfg.model.get('region_masks'):
-        regions = np.arange(48).reshape(6, 8).repeat(63, 0).repeat(63, 1)
-        np.savez(folder / 'photo.npz', instance_mask=regions[: case.size[0], : case.size[1]])
-        cfg.model.region_masks = f'{folder}/{{stem}}.npz'
-    model = build(cfg, args.device)
-    encoder, photo = model.image_encoder, random_photo(case.resized)
-    [image] = model.data_preprocessor(dict(inputs=[photo]))['inputs']
-    size = model.windows.crop_size
-    windows = window_grid(case.resized, size, model.windows.stride)
-    crops = torch.stack([cut(image, window) for window in windows])
-
-    def run_towers(batch: Tensor) -> Tensor:
-        if not hasattr(encoder, 'method'):  # a trained system: its network
-            return encoder.features(View(batch), model.text_head)
-        batch = batch.to(encoder.tower.dtype)
-        out = encoder.tower(batch)
-        return out if encoder.proxy is None else encoder.proxy(batch)
-
-    @torch.no_grad()
-    def bare():
-        if encoder.sam is not None:
-            encoder.sam.encode(np.zeros((*case.size, 3), np.uint8))
-        if getattr(getattr(encoder, 'method', None), 'global_from', None) == 'image':
-            run_towers(image[None])  # RF-CLIP encodes the whole picture too
-        return [run_towers(batch) for batch in crops.split(model.window_batch(size))][-1].cpu()
-
-    runs = {'package': package(model, photo, case.size), 'towers': bare}
-    return measure(runs, args.repeats, args.device)
-
-
-def time_pamr(clip: str, folder: Path, args, precision: str) -> dict:
-    """Time PAMR alone: 171 queries at 640×480, 10 steps."""
-    from sclip_mmseg.models.pamr import pamr
-
-    size = (480, 640)
-    query_map = torch.rand(*size, 171, device=args.device).permute(2, 0, 1)
-    guide = random_photo(size).to(args.device).float()
-    runs = dict(
-        a=lambda: plain_pamr(query_map, guide, 10)[0, 0, 0].item(),
-        b=lambda: pamr(query_map[None], guide[None], 10)[0, 0, 0, 0].item(),
-    )
-    result = measure(runs, args.repeats, args.device)
-    return dict(result, memory_of_the_map=query_map.numel() * 4)
-
-
-def time_text(clip: str, folder: Path, args, precision: str) -> dict:
-    """Time the text head: plain, cold (no cache, text tower read) and warm (from the cache)."""
-    from mmseg.utils import get_predefined_templates
-
-    from sclip_mmseg.datasets import load_queries
-    from sclip_mmseg.models import CLIPTextHead
-
-    queries = load_queries('coco_stuff').queries[: args.text_queries]
-    templates = get_predefined_templates('imagenet')
-
-    @torch.no_grad()
-    def plain():
-        return plain_text(openai_model(clip, args.device), queries, templates).cpu()
-
-    def warm():
-        CLIPTextHead(list(queries), templates, clip=clip)
-
-    def cold():
-        os.environ['SCLIP_CACHE_DIR'] = tempfile.mkdtemp(dir=folder)
-        warm()
-
-    result = measure(dict(a=plain, cold=cold, warm=warm), args.repeats, args.device)
-    seconds = result['seconds']
-    result['ratios'] = {f'a/{key}': seconds['a'] / seconds[key] for key in ('cold', 'warm')}
-    return dict(result, queries=len(queries))
-
-
-FIRST_IMAGE = """
-import json, sys
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmseg.structures import SegDataSample
-import sclip_mmseg, torch
-from mmseg.registry import MODELS
-cfg = Config.fromfile(sys.argv[1])
-cfg.merge_from_dict(json.loads(sys.argv[2]))
-init_default_scope('mmseg')
-model = MODELS.build(cfg.model).eval()
-sample = SegDataSample(metainfo=dict(ori_shape=(375, 500)))
-image = torch.zeros(3, 336, 448, dtype=torch.uint8)
-model.test_step(dict(inputs=[image], data_samples=[sample]))
-"""
-
-
-def time_startup(clip: str, folder: Path, args, precision: str) -> dict:
-    """Time whole processes: help, and one image of VOC20 with its queries in the cache."""
-    [config] = ROOT.glob('configs/sclip/sclip_vit-b16_voc20.py')
-    options = json.dumps({'model.image_encoder.clip': clip})
-    env = dict(os.environ, SCLIP_CACHE_DIR=str(folder / 'startup'))
-
-    def process(*command):
-        command = [sys.executable, *map(str, command)]
-        return lambda: subprocess.run(
-            command, check=True, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    help_text = process(ROOT / 'tools/test.py', '--help')
-    first_image = process('-c', FIRST_IMAGE, config, options)
-    return measure({'help': help_text, 'first image': first_image}, args.repeats)
-
-
-@cache
 def environment() -> dict:
     """What ran the measurement."""
     return dict(
@@ -539,18 +466,39 @@ def report(name: str, result: dict) -> None:
     print(f'{name}: {seconds} | {ratios} | {memory}', flush=True)
 
 
-def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    known = [*CASES, *METHODS, *OTHERS]
-    default = [case for case in known if not case.startswith(('tcl', 'groupvit'))]
-    parser.add_argument('--cases', nargs='+', choices=known, default=default, metavar='CASE')
+def new_parser(description: str, repeats: int) -> argparse.ArgumentParser:
+    """The options of both programs that measure."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
-        '--programs', nargs='+', choices='abc', default=['a', 'b', 'c'], help='default: all three'
+        '--repeats', type=int, default=repeats, help='counted rounds (default: %(default)s)'
     )
-    parser.add_argument('--repeats', type=int, default=5, help='counted rounds (default: 5)')
     parser.add_argument('--threads', type=int, default=2, help='CPU threads (default: 2)')
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line, and set what it says of threads.
+
+    Raises:
+        InputError: If there is no such device.
+    """
+    args = parser.parse_args(arguments)
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise InputError('--device cuda: torch sees no CUDA device here, use --device cpu')
+    torch.set_num_threads(args.threads)
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what was asked for, print it, write it."""
+    parser = new_parser(__doc__.partition('\n')[0], repeats=5)
+    known = [*CASES, *METHODS, *OTHERS]
+    default = [case for case in known if not case.startswith(('tcl', 'groupvit', 'naclip', 'res'))]
+    parser.add_argument('--cases', nargs='+', choices=known, default=default, metavar='CASE')
+    parser.add_argument(
+        '--programs', nargs='+', choices='abc', default='abc', help='default: all three'
+    )
     parser.add_argument(
         '--precisions', nargs='+', choices=['fp32', 'fp16', 'bf16'], default=['fp32']
     )
@@ -560,40 +508,25 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--groupvit', help='checkpoint of GroupViT, for its cases')
     parser.add_argument('--tcl', help='checkpoint of TCL, for its cases')
     parser.add_argument('--out', default='benchmark_speed.json', help='JSON of all figures')
-    args = parser.parse_args(arguments)
-    args.programs = sorted(set(args.programs))
-    if args.device == 'cuda' and not torch.cuda.is_available():
-        raise InputError('--device cuda: torch sees no CUDA device here, use --device cpu')
-    return args
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run, or say in one line what is wrong."""
-    with as_program():
-        run(parse_args(arguments))
-
-
-def run(args: argparse.Namespace) -> None:
-    """Measure what was asked for, print it, write it."""
-    torch.set_num_threads(args.threads)
-    others = dict(resclip=time_resclip, pamr=time_pamr, text=time_text, startup=time_startup)
-    results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        clip = folder / 'seeded.pt'
-        write_seeded_clip(clip)
-        for precision in args.precisions:
-            for name in args.cases:
-                if name in others:
-                    result = others[name](str(clip), folder, args, precision)
-                elif name in METHODS:
-                    result = time_method(name, str(clip), folder, args, precision)
-                else:
-                    result = time_shape(name, str(clip), folder, args, precision)
-                results[f'{name} {args.device} {precision}'] = result
-                report(f'{name} {precision}', result)
-                text = json.dumps(dict(environment(), results=results), indent=2)
-                Path(args.out).write_text(text + '\n')
+    with as_program(), tempfile.TemporaryDirectory() as folder:
+        args = parse(parser, arguments)
+        args.folder = Path(folder)
+        args.clip = str(args.folder / 'seeded.pt')
+        write_seeded_clip(args.clip)
+        results = {}
+        for precision, name in itertools.product(args.precisions, args.cases):
+            args.precision = precision
+            if name in OTHERS:
+                runs = OTHERS[name](args)
+            elif name in METHODS:
+                runs = method_runs(METHODS[name], args)
+            else:
+                runs = shape_runs(CASES[name], args)
+            result = measure(runs, args.repeats, args.device)
+            results[f'{name} {args.device} {precision}'] = result
+            report(f'{name} {precision}', result)
+            text = json.dumps(dict(environment(), results=results), indent=2)
+            Path(args.out).write_text(text + '\n')
 
 
 if __name__ == '__main__':
