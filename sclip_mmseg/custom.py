@@ -1,7 +1,5 @@
 """Methods of a user's own, named by module and class, and the modules that configs import."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys

@@ -1,7 +1,5 @@
 """Evaluations of pairs of method and benchmark, each in processes of its own."""
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Tables of several results of the same images: CSV, Markdown, LaTeX and JSON."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Name lists and protocols under which a suite evaluates methods."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ..config import read_config

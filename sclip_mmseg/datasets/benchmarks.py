@@ -4,8 +4,6 @@ Another benchmark is a record here, a dataset in ``configs/_base_/datasets/NAME.
 per method, ``configs/METHOD/METHOD_BACKBONE_NAME.py``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 
@@ -43,7 +41,8 @@ class Benchmark:
         images: Numbers of images that its evaluation split is published with.
         queries: Name of the official query list.
         archives: What its authors publish, in the order in which the converter names it.
-        converter: Module in :mod:`.preparation.converters` that lays its files out.
+        converter: What lays its files out, of :mod:`.preparation.converters`, or
+            ``pascal_context``.
     """
 
     name: str

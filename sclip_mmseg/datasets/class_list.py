@@ -4,8 +4,6 @@ A class per line, or several separated by semicolons; commas between the synonym
 begins a comment; the id that label files have for a class may stand in front, as in ``7: road``.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Boundaries of classes, counted for the Boundary IoU."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

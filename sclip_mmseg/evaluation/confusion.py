@@ -1,7 +1,5 @@
 """What is taken for what: the largest flows of a confusion matrix, and its figure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from html import escape
 

@@ -1,7 +1,5 @@
 """mmseg's IoU metric, which keeps the confusion matrix of each image."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

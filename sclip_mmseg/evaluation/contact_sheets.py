@@ -1,7 +1,5 @@
 """Contact sheets of an evaluation's images: image, truth, and a column per prediction."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What an evaluation's numbers depend on, in words that can be compared and printed."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import os.path as osp

@@ -1,7 +1,5 @@
 """What would be reached if something were known: what names cost, and what outlines."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The images of results, their labels and label maps, where they can be found."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What comes before an evaluation: the config with all options, and checks of data and settings."""
 
-from __future__ import annotations
-
 import copy
 import os
 import time

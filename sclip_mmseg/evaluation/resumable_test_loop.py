@@ -1,7 +1,5 @@
 """A test loop that can be killed and resumed, and that keeps its result."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The one way to run an evaluation."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from mmengine.config import Config

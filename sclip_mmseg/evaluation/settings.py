@@ -1,7 +1,5 @@
 """What a number was measured with, in the words of its settings."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Records of images, which the processes of an unfinished evaluation append to a folder."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

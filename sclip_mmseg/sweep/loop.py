@@ -1,7 +1,5 @@
 """A test loop that evaluates many settings of the decision at once."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Coarse maps of images, from which decisions of further settings are made."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

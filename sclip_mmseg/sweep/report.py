@@ -1,7 +1,5 @@
 """A sweep's settings in a table, as CSV and in a plot."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The sweep of a config's thresholds."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Mapping, Sequence

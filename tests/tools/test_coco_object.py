@@ -1,12 +1,12 @@
 import numpy as np
 from PIL import Image
 
-from sclip_mmseg.datasets.preparation.converters.coco_object import _OBJECT_IDS
+from sclip_mmseg.datasets.preparation.converters import OBJECT_IDS
 from sclip_mmseg.datasets.preparation.labels import map_ids
 
 
 def to_object_labels(raw):
-    return map_ids(raw, _OBJECT_IDS, 'the label map')
+    return map_ids(raw, OBJECT_IDS, 'the label map')
 
 
 def test_ids():

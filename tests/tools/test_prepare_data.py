@@ -22,10 +22,10 @@ from scipy.io import savemat
 
 from sclip_mmseg import InputError
 from sclip_mmseg.cli import prepare_data
-from sclip_mmseg.datasets.benchmarks import Archive
-from sclip_mmseg.datasets.preparation import archives, coco
+from sclip_mmseg.datasets.benchmarks import BENCHMARKS, Archive
+from sclip_mmseg.datasets.preparation import archives, pascal_context
 from sclip_mmseg.datasets.preparation.archives import FileEntry
-from sclip_mmseg.datasets.preparation.converters import ade20k, pascal_context, voc2012
+from sclip_mmseg.datasets.preparation.converters import Converter
 from sclip_mmseg.datasets.preparation.tasks import Task
 
 CLASSES = PascalContextDataset.METAINFO['classes']
@@ -102,14 +102,18 @@ COCO = {
 
 def without_digests(monkeypatch):
     """Let archives made here pass for the published ones."""
-    for module, name in (
-        (voc2012, 'TRAINVAL'),
-        (pascal_context, 'VOC2010'),
-        (coco, 'IMAGES'),
-    ):
-        archive = getattr(module, name)
-        assert archive.digest
-        monkeypatch.setattr(module, name, replace(archive, digest=None))
+    assert pascal_context.VOC2010.digest
+    archive = replace(pascal_context.VOC2010, digest=None)
+    monkeypatch.setattr(pascal_context, 'VOC2010', archive)
+    for name in ('voc21', 'voc20', 'coco_object', 'coco_stuff164k'):
+        first, *others = BENCHMARKS[name].archives
+        assert first.digest
+        set_archives(monkeypatch, name, replace(first, digest=None), *others)
+
+
+def set_archives(monkeypatch, benchmark, *archives):
+    record = replace(BENCHMARKS[benchmark], archives=archives)
+    monkeypatch.setitem(BENCHMARKS, benchmark, record)
 
 
 @pytest.fixture
@@ -434,7 +438,7 @@ def test_a_pipe_among_the_raw_files(raw, run):
 
 
 def test_a_process_that_crashes(raw, run, monkeypatch):
-    monkeypatch.setattr(ade20k, 'pair_tasks', lambda *args: [Task(raw / 'a.png', Crash())] * 8)
+    monkeypatch.setattr(Converter, 'plan', lambda *args: [Task(raw / 'a.png', Crash())] * 8)
     write_zip(raw / 'ADEChallengeData2016.zip', ade_files())
     code, output = run('ade20k')
     assert code and 'a process was killed, or crashed, at a crash' in output
@@ -555,7 +559,7 @@ def test_a_damaged_archive(tmp_path, raw, run, damage, monkeypatch):
     write_zip(path, ade_files())
     if damage == 'digest':
         archive = Archive(path.name, page='', digest='0' * 32)
-        monkeypatch.setattr(ade20k, 'CHALLENGE', archive)
+        set_archives(monkeypatch, 'ade20k', archive)
         expected = f'has checksum {hashlib.md5(path.read_bytes()).hexdigest()}'
     elif damage == 'cut':
         path.write_bytes(path.read_bytes()[:-30])
@@ -615,7 +619,7 @@ def test_download(raw, run, server, monkeypatch, published):
     write_zip(path, ade_files())
     digest = hashlib.sha256(path.read_bytes()).hexdigest() if published else None
     archive = Archive(path.name, page='a page', url=f'{url}/{path.name}', digest=digest)
-    monkeypatch.setattr(ade20k, 'CHALLENGE', archive)
+    set_archives(monkeypatch, 'ade20k', archive)
     assert run('ade20k')[0] and not any(raw.iterdir())
     code, output = run('ade20k', '--download')
     assert code == 0 and 'of a page (see its terms there)' in output
@@ -626,6 +630,6 @@ def test_download(raw, run, server, monkeypatch, published):
 
 def test_download_that_fails(run, server, monkeypatch):
     archive = Archive('other.zip', page='', url=f'{server[1]}/other.zip')
-    monkeypatch.setattr(ade20k, 'CHALLENGE', archive)
+    set_archives(monkeypatch, 'ade20k', archive)
     code, output = run('ade20k', '--download')
     assert code and 'cannot download' in output and '404' in output

@@ -10,9 +10,8 @@ from helpers import metrics, run_test
 from test_prepare_data import label_at, mat, without_digests, write_tar, write_zip
 
 from sclip_mmseg.datasets.benchmarks import BENCHMARKS
-from sclip_mmseg.datasets.preparation import coco
-from sclip_mmseg.datasets.preparation.converters import pascal_context, voc2012
-from sclip_mmseg.datasets.preparation.converters.pascal_context import _IDS_OF_459
+from sclip_mmseg.datasets.preparation import pascal_context
+from sclip_mmseg.datasets.preparation.pascal_context import _IDS_OF_459
 
 
 def _read(folder, pattern, prefix):
@@ -28,7 +27,7 @@ def _run_lengths(mask):
 
 def _make_voc(data, raw):
     write_tar(
-        raw / voc2012.TRAINVAL.name,
+        raw / BENCHMARKS['voc21'].archives[0].name,
         _read(data / 'VOCdevkit/VOC2012', '*', 'VOCdevkit/VOC2012'),
     )
 
@@ -61,8 +60,8 @@ def _make_coco(data, raw):
     stuff = data / 'coco_stuff164k'
     images = _read(stuff / 'images/val2017', '*.jpg', 'val2017')
     maps = _read(stuff / 'annotations/val2017', '*[0-9].png', 'val2017')
-    write_zip(raw / coco.IMAGES.name, images)
-    write_zip(raw / coco.MAPS.name, maps)
+    write_zip(raw / BENCHMARKS['coco_object'].archives[0].name, images)
+    write_zip(raw / BENCHMARKS['coco_object'].archives[1].name, maps)
 
 
 def _make_coco10k(data, raw):

@@ -1,15 +1,15 @@
 """Lay benchmarks out as the configs read them, from the official archives or extracted folders."""
 
-import importlib
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 
 from ...utils.download import download
 from ...utils.errors import InputError
 from ...utils.files import lock_file, make_folder
-from ..benchmarks import BENCHMARKS, Archive
+from ..benchmarks import BENCHMARKS
+from . import pascal_context
 from .archives import close_archives
+from .converters import CONVERTERS
 from .raw import MissingRaw, RawData
 from .tasks import run_tasks
 
@@ -63,40 +63,31 @@ def _prepare(
     Raises:
         InputError: If raw files are missing or damaged.
     """
-    name = BENCHMARKS[benchmark].converter
-    plan = importlib.import_module(f'.converters.{name}', __package__).plan
-    if name == 'pascal_context':
-        plan = partial(plan, annotation=annotation)
+    record = BENCHMARKS[benchmark]
+    name = record.converter
     if fetch:
         make_folder(folder, 'name another folder with --raw')
     fetched = set()
     while True:
         try:
             raw = RawData(folder)
-            tasks = plan(raw, data_root)
+            if name == 'pascal_context':
+                tasks = pascal_context.plan(raw, data_root, annotation)
+            else:
+                tasks = CONVERTERS[name].plan(raw, data_root, record.archives)
             break
         except MissingRaw as error:
-            url = error.archive.url
-            if not fetch or not url or error.archive in fetched:
+            archive = error.archive
+            if not fetch or not archive.url or archive in fetched:
                 raise
-            _fetch(error.archive, url, folder)
-            fetched.add(error.archive)
+            print(f'{archive.name} of {archive.page} (see its terms there)')
+            target, digest = folder / archive.name, archive.digest or archive.url_digest
+            download(archive.url, target, digest, remedy='name another folder with --raw')
+            fetched.add(archive)
     remedy = 'name another folder with --data-root'
     with lock_file(data_root / f'.{name}', remedy) as show_life:
         made = run_tasks(tasks, raw.digests, nproc, name, show_life)
     images = sum(task.target.suffix != '.txt' for task in tasks) // 2  # the others are labels
     print(f'{benchmark}: {images} images; {made} files made, {len(tasks) - made} were there')
-    if difference := BENCHMARKS[benchmark].compare_count(images):
+    if difference := record.compare_count(images):
         print(f'  note: {difference}')
-
-
-def _fetch(archive: Archive, url: str, folder: Path) -> None:
-    """Download an archive; a broken transfer is continued, by a later run too."""
-    assert archive.url
-    print(f'{archive.name} of {archive.page} (see its terms there)')
-    download(
-        url,
-        folder / archive.name,
-        archive.digest or archive.url_digest,
-        remedy='name another folder with --raw',
-    )

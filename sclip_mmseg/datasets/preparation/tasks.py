@@ -2,9 +2,10 @@
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -68,6 +69,31 @@ class Task:
 
     def __str__(self) -> str:
         return str(self.source)
+
+
+def pair(
+    images: Mapping[str, Any], labels: Mapping[str, Any], names: Iterable[str] | None = None
+) -> list[str]:
+    """The names of a split, each of which must have an image and a label.
+
+    Args:
+        images: Images by name.
+        labels: Labels by name.
+        names: The split; by default all names.
+
+    Raises:
+        InputError: If an image or label is missing.
+    """
+    names = sorted(set(images) | set(labels)) if names is None else list(names)
+    for kind, files in (('image', images), ('label', labels)):
+        lost = [name for name in names if name not in files]
+        if lost:
+            where = next(iter(files.values()))
+            raise InputError(
+                f'{len(lost)} of {len(names)} images of the split have no {kind} file, the first '
+                f'is {lost[0]} (others are there, such as {where}): the raw data are incomplete'
+            )
+    return names
 
 
 def _write(target: Path, content: bytes) -> None:

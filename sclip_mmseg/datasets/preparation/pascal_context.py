@@ -13,13 +13,12 @@ import numpy as np
 from mmseg.datasets import PascalContextDataset
 from PIL import Image
 
-from ....utils.errors import InputError
-from ...benchmarks import BENCHMARKS
-from ..archives import Entry, TextEntry, read_text
-from ..labels import map_ids, read_variable
-from ..raw import RawData
-from ..splits import pair, read_split
-from ..tasks import Task
+from ...utils.errors import InputError
+from ..benchmarks import BENCHMARKS
+from .archives import Entry, TextEntry, read_text
+from .labels import map_ids, read_variable
+from .raw import RawData
+from .tasks import Task, pair
 
 VOC2010, MERGED, LABELS59, LABELS459, NAMES59 = BENCHMARKS['context59'].archives
 
@@ -63,7 +62,8 @@ def plan(raw: RawData, out: Path, annotation: str | None = None) -> list[Task]:
         InputError: If something is missing, or the folder was made of the other annotation.
     """
     if annotation is None:
-        only_mat = _find_mat(raw) and not raw.find(_JSON, MERGED)
+        mat = raw.find(_MAT59, LABELS59) or raw.find(_MAT459, LABELS459)
+        only_mat = mat and not raw.find(_JSON, MERGED)
         annotation = 'mat' if only_mat else 'json'
     images = raw.require(r'VOC2010/JPEGImages/(\w+)\.jpg', VOC2010)
     if annotation == 'json':
@@ -72,7 +72,7 @@ def plan(raw: RawData, out: Path, annotation: str | None = None) -> list[Task]:
     else:
         labels = plan_mat(raw)
         [split] = raw.require(r'VOC2010/(ImageSets/Main/val)\.txt', VOC2010).values()
-        names = read_split(split)
+        names = read_text(split).split()
     pair(images, labels, names)
     root = out / 'VOCdevkit/VOC2010'
     folder = root / 'SegmentationClassContext'
@@ -216,10 +216,6 @@ def plan_mat(raw: RawData) -> dict[str, Label]:
         files, table = raw.require(_MAT459, LABELS459), _FROM_459
     convert = partial(read_mat, table=table)
     return {name: Label(entry, convert) for name, entry in files.items()}
-
-
-def _find_mat(raw: RawData) -> dict[str, Entry]:
-    return raw.find(_MAT59, LABELS59) or raw.find(_MAT459, LABELS459)
 
 
 def read_names(source: Entry) -> np.ndarray:

@@ -1,1 +1,0 @@
-"""A module per data set, whose ``plan(raw, out)`` lists the files to be made."""
