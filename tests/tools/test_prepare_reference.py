@@ -2,13 +2,12 @@
 
 import json
 
-import check_data
 import numpy as np
-import prepare_data
 import pytest
 from helpers import metrics, run_test
 from test_prepare_data import label_at, mat, without_digests, write_tar, write_zip
 
+from sclip_mmseg.cli import check_data, prepare_data
 from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.datasets.preparation import pascal_context
 from sclip_mmseg.datasets.preparation.pascal_context import _IDS_OF_459
