@@ -2,12 +2,13 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePath
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +18,6 @@ from ..models import CLIPSegmentor
 from ..utils.errors import InputError, join_first
 from ..utils.files import explain_full_disk, find_file, make_folder
 from ..utils.progress import Progress
-from ..visualization import draw_overlay
 from ..zoo import TOY_NOTICE, is_toy
 from .inputs import (
     LABELS,
@@ -32,6 +32,7 @@ from .media import check_picture, open_video, read_frames, read_picture, video_w
 from .segment import Segmentation, build_segmentor, classes_of, segment_array
 from .writers import Item, Record, Writer, build_writers, finish_all, write_all, write_labels
 from .writers.build import ALWAYS, DEFAULT, Formats, start_record
+from .writers.overlay import OverlayWriter
 
 _LISTED = 10  # failures in the error at the end
 Paths = str | Path | Sequence[str | Path]
@@ -75,6 +76,7 @@ def segment_files(
     regions: str | dict | None = None,
     on_progress: Callable[[str], None] = lambda text: None,
     formats: Formats = DEFAULT,
+    format_options: Mapping[str, Any] | None = None,
 ) -> list[FileResult]:
     """Segment pictures and videos into own classes and write what was found.
 
@@ -91,8 +93,8 @@ def segment_files(
         out: Folder to write to; existing results of the same name are replaced.
         on_result: Called with each result as soon as it is written.
         on_progress: Called every few seconds with how far it is, and how fast, in words.
-        formats: What to write, see :func:`.writers.build_writers`. Of videos only ``'overlay'`` and
-            ``'labels'`` are written.
+        formats, format_options: What to write, see :func:`.writers.build_writers`. Of videos only
+            ``'overlay'`` and ``'labels'`` are written.
 
     Returns:
         A result per picture or video.
@@ -108,7 +110,7 @@ def segment_files(
             to segment other pictures than those beside it; or as :func:`.inputs.find_media` and
             :func:`.media.read_picture` do.
     """
-    writers = build_writers(formats)
+    writers = build_writers(formats, format_options)
     given = [inputs] if isinstance(inputs, (str, Path)) else inputs
     for path in given:
         check_local(path)
@@ -151,6 +153,8 @@ def segment_files(
     needs_scores = any(writer.needs_scores for writer in writers.values())
     options = {'model.test_cfg.seg_logits': needs_scores, **(cfg_options or {})}
     model = build_segmentor(classes, background, method, clip, device, options, regions)
+    for writer in writers.values():
+        writer.check(classes_of(model))
     results: list[FileResult] = []
     records: list[Record] = []
     progress = Progress(len(usable), 'files')
@@ -249,16 +253,14 @@ def _segment_video(
     totals = np.zeros(len(model.dataset_meta['classes']), np.int64)
     count, progress = 0, Progress(max(video.frame_cnt, 0), 'frames')
     overlay.parent.mkdir(parents=True, exist_ok=True)
-    draws, maps = 'overlay' in writers, 'labels' in writers
+    drawer, maps = writers.get('overlay'), 'labels' in writers
     if maps:
         labels.mkdir(exist_ok=True)
-    with video_writer(overlay, video.fps, size) if draws else nullcontext() as write:
+    with video_writer(overlay, video.fps, size) if drawer else nullcontext() as write:
         for frame in chain([first], frames):
             result = _segment_frame(model, frame, path)
-            if write:
-                frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-                names, palette = result.class_names, result.palette
-                write(draw_overlay(frame, result.labels, names, palette, inside=True))
+            if isinstance(drawer, OverlayWriter) and write:
+                write(drawer.draw(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), result, frame=True))
             if maps:
                 write_labels(result, labels / f'{count:06d}.png')
             totals += result.counts

@@ -23,8 +23,11 @@ UNREAD = {
     *('.rm', '.rmvb', '.vob', '.mxf', '.dv'),
 }
 #: Ends of the names of results, which are not inputs in turn.
-OVERLAY, LABELS = '_overlay', '_labels'
-RESULTS = (*(f'{OVERLAY}.{suffix}' for suffix in ('jpg', 'png', 'mp4')), f'{LABELS}.png')
+OVERLAY, LABELS, MASKS, CONFIDENCE = '_overlay', '_labels', '_masks', '_confidence'
+RESULTS = (
+    *(f'{OVERLAY}.{suffix}' for suffix in ('jpg', 'png', 'mp4')),
+    *(f'{LABELS}.png', f'{CONFIDENCE}.png'),
+)
 _LISTED = 10  # files in a warning
 _ADDRESS = re.compile(r'(https?|ftps?):/', re.IGNORECASE)  # one slash is left by pathlib
 
@@ -65,7 +68,7 @@ def _find_inside(root: Path) -> list[Path]:
     found, unread, links = [], [], []
     for folder, folders, names in os.walk(root, onerror=lambda error: found.append(error.filename)):
         folders[:] = [name for name in folders if not name.startswith('.')]
-        folders[:] = [name for name in folders if not name.endswith(LABELS)]
+        folders[:] = [name for name in folders if not name.endswith((LABELS, MASKS))]
         links += [name for name in folders if osp.islink(osp.join(folder, name))]
         for name in names:
             suffix = osp.splitext(name)[1].lower()

@@ -1,6 +1,6 @@
 """Own classes on own pictures, in one call."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +20,14 @@ from ..regions import GeneratedRegions
 from ..registry import in_scope
 from ..utils.errors import InputError
 from ..utils.precision import own_precision
+from ..visualization.painting import BACKGROUND
 from ..zoo import METHODS, default_method
 from .arrays import to_bgr
 from .media import read_picture
+from .outlines import trace
 from .own_config import own_config
-from .writers.base import ClassInfo
+from .writers.base import ClassInfo, Record
+from .writers.coco import CocoWriter, annotate, to_dataset
 
 
 @dataclass
@@ -62,6 +65,57 @@ class Segmentation:
     def areas(self) -> dict[str, float]:
         """Share of the picture that each class covers, 0 to 1."""
         return {name: count / self.labels.size for name, count in self.pixels.items()}
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The largest class score of each pixel, float32 ``[H, W]``, 0 to 1.
+
+        Raises:
+            InputError: If there are no scores.
+        """
+        if self.scores is None:
+            raise InputError(
+                'this segmentation has no scores: leave test_cfg.seg_logits=False out, or set it '
+                'to True'
+            )
+        return self.scores.max(axis=0)
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """The pixels of each class that occurs, bool ``[H, W]``."""
+        counts = self.counts
+        return {n: self.labels == c for c, n in enumerate(self.class_names) if counts[c]}
+
+    def polygons(self) -> dict[str, list[list[np.ndarray]]]:
+        """Outlines of each class that occurs but the background.
+
+        Returns:
+            Per class its connected parts, each a list of an outline and its holes, float64
+            ``[N, 2]`` of x and y along the edges of pixels, 0 to W and 0 to H.
+        """
+        return {each.name: trace(mask) for each, mask in self.painted()}
+
+    def painted(self) -> Iterator[tuple[ClassInfo, np.ndarray]]:
+        """Each class that occurs but the background, and its mask, bool ``[H, W]``."""
+        masks = self.masks()
+        for each in self.classes:
+            if each.name in masks and each.name != BACKGROUND:
+                yield each, masks[each.name]
+
+    def to_coco(
+        self, file_name: str = '', per: str = 'class', polygons: bool = False
+    ) -> dict[str, list[dict]]:
+        """The segmentation as COCO's dict of images, annotations and categories.
+
+        Args:
+            file_name: Of the picture.
+            per, polygons: See :class:`.writers.coco.CocoWriter`.
+
+        Raises:
+            InputError: If pycocotools is missing.
+        """
+        writer = CocoWriter(per, polygons)
+        record = Record('', file_name, self.labels.shape, self.counts)
+        return to_dataset([(record, annotate(self, writer.per, polygons))], self.classes)
 
     @property
     def classes(self) -> list[ClassInfo]:

@@ -46,7 +46,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--format',
         default='overlay,labels',
-        help='what to write, separated by commas; default: %(default)s (and always areas.csv)',
+        help='what to write, separated by commas: overlay, labels, masks, coco, yolo, cvat, '
+        'labelstudio, confidence; default: %(default)s (and always areas.csv)',
+    )
+    parser.add_argument(
+        '--format-options',
+        nargs='+',
+        action=DictAction,
+        help='e.g. overlay.legend=below (beside, none) overlay.opacity=0.3 overlay.names=False '
+        'coco.per=component coco.polygons=True confidence.threshold=0.4',
     )
     parser.add_argument('--device', help='default: the accelerator where there is one')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
@@ -61,20 +69,22 @@ def run(args: argparse.Namespace) -> None:
     """
     from .. import apis
     from ..utils.errors import InputError
+    from ..visualization.drawing import SHOWN
 
     background = args.background
     if isinstance(background, str) and osp.exists(background):
         raise InputError(f'--background takes words, not {background}: put pictures first')
 
     def report(result: apis.FileResult) -> None:
-        shares = ', '.join(f'{name} {share:.1%}' for name, share in result.areas.items() if share)
-        print(f'{result.path}: {shares}', flush=True)
+        shares = [f'{name} {share:.1%}' for name, share in result.areas.items() if share >= SHOWN]
+        print(f'{result.path}: {", ".join(shares)}', flush=True)
 
     apis.segment_files(
         *(args.images, args.classes, background, args.method, args.out),
         *(args.clip, args.device, args.cfg_options, report, args.regions),
         on_progress=lambda text: print(text, flush=True),
         formats=args.format,
+        format_options=args.format_options,
     )
     print(f'written to {args.out.resolve()}')
 

@@ -13,6 +13,10 @@ from .painting import BACKGROUND, class_map, draw_outlines, paint
 Colors = Sequence[Sequence[int]]
 GAP = 6  # pixels between pictures in a row
 _FEWEST_ROWS = 6  # of a legend beside a very low picture
+#: Share of a picture that a class of a legend has at least: others are 0.0 % of it.
+SHOWN = 0.0005
+#: Where a legend is.
+LEGENDS = 'beside', 'below', 'inside', 'none'
 
 
 def draw_classes(
@@ -67,45 +71,51 @@ def draw_overlay(
     class_names: Sequence[str],
     palette: Colors,
     alpha: float = 0.5,
-    inside: bool = False,
+    legend: str = LEGENDS[0],
+    names: bool = True,
 ) -> np.ndarray:
-    """Paint classes over a picture, with a legend of those that occur.
+    """Paint classes over a picture, with a legend of those that cover 0.05 % of it.
 
     Args:
-        image, labels, class_names, palette, alpha: See :func:`draw_classes`.
-        inside: Put the legend into the upper left corner, as far as it fits, with the classes in
-            their order, and write no names elsewhere, as suits a frame of a video; else on the
-            right, the largest class first.
+        image, labels, class_names, palette, alpha, names: See :func:`draw_classes`.
+        legend: ``'beside'``, on the right, or ``'below'``, the largest class first; ``'inside'``,
+            in the upper left corner, as far as it fits, the classes in their order, and no names
+            elsewhere, as suits a frame of a video; or ``'none'``.
 
     Returns:
-        RGB, uint8 ``[H, W, 3]`` with the legend inside, else ``[H', W + legend, 3]``; H' is larger
-        than H where the picture is lower than a few lines.
+        RGB, uint8 ``[H, W, 3]`` with the legend inside or none, else larger by the legend.
     """
     ids = class_map(labels, len(class_names))
-    shown = _count(ids, len(class_names))
-    painted = _draw(image, ids, class_names, palette, alpha, [] if inside else shown)
+    shown = _count(ids, len(class_names), SHOWN * ids.size)
+    inside = legend == 'inside'
+    named = shown if names and not inside else []
+    painted = _draw(image, ids, class_names, palette, alpha, named)
+    if legend == 'none':
+        return painted
     if inside:
         shown.sort()
     height, width = painted.shape[:2]
-    legend = draw_legend(
+    sheet = draw_legend(
         [class_names[c] for c in shown],
         [palette[c] for c in shown],
         font_size((height, width)),
-        height,
+        *((1, width) if legend == 'below' else (height,)),
     )
+    if legend == 'below':
+        return stack([painted, sheet], gap=0)
     if not inside:
-        return beside([painted, legend], gap=0)
-    legend = legend[:height, :width]
-    corner = painted[: legend.shape[0], : legend.shape[1]]
-    corner[:] = cv2.addWeighted(corner, 0.25, legend, 0.75, 0)
+        return beside([painted, sheet], gap=0)
+    sheet = sheet[:height, :width]
+    corner = painted[: sheet.shape[0], : sheet.shape[1]]
+    corner[:] = cv2.addWeighted(corner, 0.25, sheet, 0.75, 0)
     return painted
 
 
-def _count(ids: np.ndarray, num_classes: int) -> list[int]:
-    """Classes that occur in a map of :func:`class_map`, the largest first."""
+def _count(ids: np.ndarray, num_classes: int, least: float = 1) -> list[int]:
+    """Classes of so many pixels in a map of :func:`class_map`, the largest first."""
     counts = cv2.calcHist([ids], [0], None, [num_classes + 1], [0, num_classes + 1])
     counts = counts.ravel()[:num_classes]  # OpenCV 4 gives a column, 5 a row
-    return [int(c) for c in counts.argsort(kind='stable')[::-1] if counts[c]]
+    return [int(c) for c in counts.argsort(kind='stable')[::-1] if counts[c] >= least]
 
 
 def draw_comparison(
@@ -145,7 +155,11 @@ def with_legend(
 
 
 def draw_legend(
-    names: Sequence[str], colors: Colors, size: int = 11, height: int = 1 << 20
+    names: Sequence[str],
+    colors: Colors,
+    size: int = 11,
+    height: int = 1 << 20,
+    width: int | None = None,
 ) -> np.ndarray:
     """Draw names behind boxes of their colours, in columns.
 
@@ -154,17 +168,22 @@ def draw_legend(
         colors: K RGB triples, 0 to 255.
         size: Of the font in pixels.
         height: Pixels that a column may take, if that is more than a few lines.
+        width: Pixels that all columns may take, which then have as few lines as that allows.
 
     Returns:
         RGB, uint8 ``[H, W, 3]``, on white.
     """
     margin = max(4, size // 2)
     row = text_size('', size)[1] + margin // 2
-    rows = max((height - margin) // row, _FEWEST_ROWS)
-    columns = [range(start, min(start + rows, len(names))) for start in range(0, len(names), rows)]
-    widths = [
-        max(text_size(names[i], size)[0] for i in column) + size + 3 * margin for column in columns
-    ]
+    lengths = [text_size(name, size)[0] + size + 3 * margin for name in names]
+    rows = max((height - margin) // row, _FEWEST_ROWS) if width is None else 1
+    while True:
+        starts = range(0, len(names), rows)
+        widths = [max(lengths[start : start + rows]) for start in starts]
+        if width is None or sum(widths) <= width or rows >= len(names):
+            break
+        rows += 1
+    columns = [range(start, min(start + rows, len(names))) for start in starts]
     sheet = Image.new('RGB', (sum(widths), min(rows, len(names)) * row + margin), 'white')
     pen = ImageDraw.Draw(sheet)
     for left, column in zip(np.cumsum([0, *widths]).tolist(), columns):
@@ -193,9 +212,9 @@ def beside(panels: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:
     return sheet
 
 
-def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
+def stack(rows: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:
     """Lay pictures ``[H, W, 3]`` below one another on white, their left ends in line."""
-    return beside([row.swapaxes(0, 1) for row in rows]).swapaxes(0, 1)
+    return beside([row.swapaxes(0, 1) for row in rows], gap).swapaxes(0, 1)
 
 
 def titled(panels: dict[str, np.ndarray]) -> np.ndarray:

@@ -99,11 +99,11 @@ def test_a_long_legend_has_columns():
 def test_a_legend_inside_keeps_the_size():
     labels = np.zeros((60, 90), dtype=int)
     labels[50:] = 1
-    drawn = apis.draw_overlay(gray(60, 90), labels, ['sky', 'cat'], PALETTE, inside=True)
+    drawn = apis.draw_overlay(gray(60, 90), labels, ['sky', 'cat'], PALETTE, legend='inside')
     assert drawn.shape == (60, 90, 3)
     assert drawn[58, 80].tolist() == [54, 95, 54]
     assert drawn[:40, :30].min(-1).max() > 200  # the legend's paper
-    many = apis.draw_overlay(gray(9, 9), labels[-9:, :9], ['x', 'y' * 99], PALETTE, inside=True)
+    many = apis.draw_overlay(gray(9, 9), labels[-9:, :9], ['x', 'y' * 99], PALETTE, legend='inside')
     assert many.shape == (9, 9, 3)
 
 
@@ -112,10 +112,15 @@ def test_any_size(size):
     labels = np.arange(size[0] * size[1]).reshape(size) % 7
     names = ['a cat', 'é', 'background', 'x' * 50, '', 'a', 'b']
     image = gray(*size)
-    for inside in (False, True):
-        drawn = apis.draw_overlay(image, labels, names, bright_palette(7), inside=inside)
+    for legend in ('beside', 'below', 'inside', 'none'):
+        drawn = apis.draw_overlay(image, labels, names, bright_palette(7), legend=legend)
         assert drawn.dtype == np.uint8 and drawn.shape[0] >= size[0]
-        assert drawn.shape[1] == size[1] if inside else drawn.shape[1] > size[1]
+        if legend in ('inside', 'none'):
+            assert drawn.shape == image.shape
+        elif legend == 'beside':
+            assert drawn.shape[1] > size[1]
+        else:
+            assert drawn.shape[0] > size[0]
     assert (image == 100).all()
 
 

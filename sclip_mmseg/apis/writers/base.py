@@ -95,6 +95,13 @@ class Writer:
     run_files: ClassVar[tuple[str, ...]] = ()
     needs_scores: ClassVar[bool] = False
 
+    def check(self, classes: Sequence[ClassInfo]) -> None:
+        """See that the format can hold the classes.
+
+        Raises:
+            InputError: If it cannot.
+        """
+
     def write(self, item: Item) -> Any:
         """Write the files of a picture.
 

@@ -8,7 +8,7 @@ from ...custom import import_module
 from ...registry import WRITERS
 from ...utils.errors import InputError, nearest
 from ...utils.spelling import arguments
-from . import areas, labels, overlay  # noqa: F401  # they register themselves
+from . import areas, coco, confidence, cvat, labels, labelstudio, masks, overlay, yolo  # noqa: F401
 from .base import ClassInfo, Item, Record, Writer
 
 Formats = str | Sequence[str | Mapping[str, Any]]
@@ -16,13 +16,16 @@ DEFAULT = 'overlay', 'labels'
 ALWAYS = 'areas'
 
 
-def build_writers(formats: Formats = DEFAULT) -> dict[str, Writer]:
+def build_writers(
+    formats: Formats = DEFAULT, options: Mapping[str, Any] | None = None
+) -> dict[str, Writer]:
     """Build what writes the formats asked for, and the table of areas.
 
     Args:
         formats: Names (or a text of them, separated by commas), or configs such as
             ``dict(type='overlay', legend='none')``. One of your own is named
             ``my_package.my_module:name``, by the name that it is registered by in ``WRITERS``.
+        options: Options by dotted keys, such as ``{'overlay.legend': 'none'}``.
 
     Returns:
         Writers by their names.
@@ -30,26 +33,33 @@ def build_writers(formats: Formats = DEFAULT) -> dict[str, Writer]:
     Raises:
         InputError: If there is no such format, option or package.
     """
-    listed = formats.split(',') if isinstance(formats, str) else formats
-    writers: dict[str, Writer] = {}
-    for given in (*listed, ALWAYS):
-        options = {'type': given} if isinstance(given, str) else dict(given)
-        module, _, name = str(options.pop('type', '')).strip().rpartition(':')
+    configs: dict[str, dict[str, Any]] = {}
+    for given in (*(formats.split(',') if isinstance(formats, str) else formats), ALWAYS):
+        config = {'type': given} if isinstance(given, str) else dict(given)
+        module, _, name = str(config.pop('type', '')).strip().rpartition(':')
         if module:
             import_module(module)
-        kind = WRITERS.get(name) if name else None
-        if kind is None:
-            known = sorted(WRITERS.module_dict)
-            guess = nearest(name, known) or f': use some of {", ".join(known)}'
-            raise InputError(f"format '{name}' does not exist{guess}")
-        allowed = arguments(kind)[0]
-        for key in options:
-            if key not in allowed:
-                guess = nearest(key, allowed) or f': it has {", ".join(allowed) or "none"}'
-                raise InputError(f"format {name} has no option '{key}'{guess}")
-        if name not in writers or options:
-            writers[name] = kind(**options)
-    return writers
+        configs[name] = configs.get(name, {}) | config
+    for key, value in (options or {}).items():
+        name, _, option = key.partition('.')
+        if name not in configs:
+            raise InputError(f"option '{key}' is of no format of {', '.join(configs)}")
+        configs[name][option] = value
+    return {name: _build(name, config) for name, config in configs.items()}
+
+
+def _build(name: str, config: Mapping[str, Any]) -> Writer:
+    kind = WRITERS.get(name) if name else None
+    if kind is None:
+        known = sorted(WRITERS.module_dict)
+        guess = nearest(name, known) or f': use some of {", ".join(known)}'
+        raise InputError(f"format '{name}' does not exist{guess}")
+    allowed = arguments(kind)[0]
+    for key in config:
+        if key not in allowed:
+            guess = nearest(key, allowed) or f': it has {", ".join(allowed) or "none"}'
+            raise InputError(f"format {name} has no option '{key}'{guess}")
+    return kind(**config)
 
 
 def write_all(writers: Mapping[str, Writer], item: Item) -> Record:

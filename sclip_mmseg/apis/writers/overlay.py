@@ -1,20 +1,60 @@
 """Pictures with the classes painted over them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from ...registry import WRITERS
+from ...utils.errors import InputError
 from ...visualization import draw_overlay
+from ...visualization.drawing import LEGENDS
 from ..inputs import OVERLAY
 from ..media import write_overlay
 from .base import Item, Writer
 
+if TYPE_CHECKING:
+    from ..segment import Segmentation
+
 
 @WRITERS.register_module('overlay')
 class OverlayWriter(Writer):
-    """Writes ``NAME_overlay.jpg``."""
+    """Writes ``NAME_overlay.jpg``.
+
+    Args:
+        opacity: Of the paint, 0 to 1.
+        names: Write the name of each class where it is.
+        legend: ``'beside'``, ``'below'``, ``'inside'``, or ``'none'``, for which the overlay has
+            the picture's size.
+
+    Raises:
+        InputError: If an option cannot be used.
+    """
 
     ends = (f'{OVERLAY}.jpg', f'{OVERLAY}.png')
 
+    def __init__(self, opacity: float = 0.5, names: bool = True, legend: str = LEGENDS[0]) -> None:
+        if isinstance(opacity, bool) or not isinstance(opacity, (int, float)):
+            raise InputError(f'format overlay: opacity={opacity!r} must be a number from 0 to 1')
+        if not 0 <= opacity <= 1:
+            raise InputError(f'format overlay: opacity={opacity} must be from 0 to 1')
+        if not isinstance(names, bool):
+            raise InputError(f'format overlay: names={names!r} must be True or False')
+        legend = 'none' if legend is None else legend
+        if legend not in LEGENDS:
+            raise InputError(f"format overlay: legend='{legend}' is none of {', '.join(LEGENDS)}")
+        self.opacity, self.names, self.legend = opacity, names, legend
+
     def write(self, item: Item) -> str:
         """See :class:`.base.Writer`; gives the file."""
-        result = item.result
-        drawn = draw_overlay(item.image, result.labels, result.class_names, result.palette)
-        return item.relative(write_overlay(item.file(''), drawn))
+        return item.relative(write_overlay(item.file(''), self.draw(item.image, item.result)))
+
+    def draw(self, image: np.ndarray, result: Segmentation, frame: bool = False) -> np.ndarray:
+        """Draw on a picture, or on a frame of a video, which keeps its size."""
+        legend = 'inside' if frame and self.legend != 'none' else self.legend
+        names = self.names and not frame
+        return draw_overlay(
+            *(image, result.labels, result.class_names, result.palette),
+            *(self.opacity, legend, names),
+        )

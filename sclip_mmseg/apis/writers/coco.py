@@ -1,0 +1,108 @@
+"""COCO's JSON of segmentations, by pycocotools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...registry import WRITERS
+from ...utils.errors import InputError
+from ...utils.files import write_atomically
+from ...visualization.painting import BACKGROUND
+from ..outlines import join, trace
+from .base import ClassInfo, Item, Record, Writer
+
+if TYPE_CHECKING:
+    from ..segment import Segmentation
+
+COCO = 'coco.json'
+_PARTS = 'class', 'component'
+Pairs = Sequence[tuple[Record, Any]]
+
+
+@WRITERS.register_module('coco')
+class CocoWriter(Writer):
+    """Writes ``coco.json``: an annotation per class and picture, without the background.
+
+    Args:
+        per: ``'class'``, or ``'component'`` for an annotation per connected part.
+        polygons: Write polygons, whose holes are joined to their outlines; else run lengths.
+
+    Raises:
+        InputError: If an option cannot be used, or pycocotools is missing.
+    """
+
+    run_files = (COCO,)
+
+    def __init__(self, per: str = _PARTS[0], polygons: bool = False) -> None:
+        if per not in _PARTS:
+            raise InputError(f"format coco: per='{per}' is not one of {', '.join(_PARTS)}")
+        _pycocotools()
+        self.per, self.polygons = per, polygons
+
+    def write(self, item: Item) -> list[dict]:
+        """See :class:`.base.Writer`; gives the annotations, without ids."""
+        return annotate(item.result, self.per, self.polygons)
+
+    def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
+        """See :class:`.base.Writer`."""
+        write_atomically(out / COCO, json.dumps(to_dataset(records, classes)).encode())
+
+
+def to_dataset(records: Pairs, classes: Sequence[ClassInfo]) -> dict[str, list[dict]]:
+    """COCO's dict of the annotations of pictures."""
+    images: list[dict] = []
+    annotations: list[dict] = []
+    for number, (record, found) in enumerate(records, start=1):
+        height, width = record.size
+        images.append(dict(id=number, file_name=record.image, width=width, height=height))
+        for each in found:
+            annotations.append(dict(id=len(annotations) + 1, image_id=number, **each))
+    kinds = [dict(id=each.id, name=each.name) for each in classes if each.name != BACKGROUND]
+    return dict(images=images, annotations=annotations, categories=kinds)
+
+
+def annotate(result: Segmentation, per: str, polygons: bool) -> list[dict]:
+    """The annotations of a picture, for whose arguments see :class:`CocoWriter`."""
+    coco = _pycocotools()
+    annotations: list[dict] = []
+    for each, mask in result.painted():
+        for part, rings in _parts(mask, per, polygons):
+            rle = coco.encode(np.asfortranarray(part, np.uint8))
+            rle['counts'] = rle['counts'].decode()
+            annotations.append(
+                dict(
+                    category_id=each.id,
+                    segmentation=rings or rle,
+                    area=int(part.sum()),
+                    bbox=coco.toBbox(rle).tolist(),
+                    iscrowd=0,
+                )
+            )
+    return annotations
+
+
+def _parts(
+    mask: np.ndarray, per: str, polygons: bool
+) -> Iterator[tuple[np.ndarray, list[list[float]]]]:
+    """Masks, and where asked for their polygons, of a class or of each of its parts."""
+    from skimage.measure import label
+
+    numbers, count = label(mask, connectivity=2, return_num=True) if per != 'class' else (mask, 1)
+    for number in range(1, count + 1):
+        part = numbers == number
+        yield part, [join(rings).ravel().tolist() for rings in trace(part)] if polygons else []
+
+
+def _pycocotools() -> Any:
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise InputError(
+            'format coco needs pycocotools: pip install "sclip_mmseg[coco]" (or pycocotools)'
+        ) from error
+    return mask

@@ -1,0 +1,71 @@
+"""The archive that CVAT imports as "Segmentation mask 1.1"."""
+
+import base64
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ...datasets.palette import voc_palette
+from ...registry import WRITERS
+from ...utils.errors import InputError
+from ...utils.files import write_atomically
+from ...visualization.painting import BACKGROUND
+from .base import ClassInfo, Item, Record, Writer
+
+ARCHIVE = 'cvat.zip'
+_KINDS = 'SegmentationClass', 'SegmentationObject'
+_LISTED = 'ImageSets/Segmentation/default.txt'
+
+
+@WRITERS.register_module('cvat')
+class CvatWriter(Writer):
+    """Writes ``cvat.zip``: masks of the classes' colours, a mask per class as an object."""
+
+    run_files = (ARCHIVE,)
+
+    def check(self, classes: Sequence[ClassInfo]) -> None:
+        """See :class:`.base.Writer`."""
+        for each in classes:
+            if ':' in each.name or each.name.startswith('#'):
+                raise InputError(
+                    f"format cvat cannot name class '{each.name}': leave out ':', and '#' in front"
+                )
+
+    def write(self, item: Item) -> list[str]:
+        """See :class:`.base.Writer`; gives the two masks as text."""
+        result = item.result
+        bare = [name == BACKGROUND for name in result.class_names]
+        colors = [(0, 0, 0) if hidden else color for hidden, color in zip(bare, result.palette)]
+        objects = np.zeros((len(colors), 3), np.uint8)
+        found = [number for number in np.unique(result.labels) if not bare[number]]
+        objects[found] = voc_palette(len(found) + 1)[1:]
+        return [_to_text(np.asarray(each, np.uint8)[result.labels]) for each in (colors, objects)]
+
+    def finish(
+        self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
+    ) -> None:
+        """See :class:`.base.Writer`."""
+        names = [str(PurePosixPath(record.image).with_suffix('')) for record, _ in records]
+        colors = {BACKGROUND: (0, 0, 0)} | {
+            each.name: each.color for each in classes if each.name != BACKGROUND
+        }
+        lines = [f'{name}:{",".join(map(str, color))}::' for name, color in colors.items()]
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, 'w', zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr('labelmap.txt', '\n'.join(['# label:color_rgb:parts:actions', *lines]))
+            archive.writestr(_LISTED, '\n'.join(names))
+            for name, (_, texts) in zip(names, records):
+                for kind, text in zip(_KINDS, texts):
+                    archive.writestr(f'{kind}/{name}.png', base64.b64decode(text))
+        write_atomically(out / ARCHIVE, content.getvalue())
+
+
+def _to_text(image: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, 'png')
+    return base64.b64encode(file.getvalue()).decode()

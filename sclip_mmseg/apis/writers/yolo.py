@@ -1,0 +1,58 @@
+"""Polygons as YOLO's segmentation takes them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ...registry import WRITERS
+from ...utils.files import write_atomically
+from ...visualization.painting import BACKGROUND
+from ..outlines import join, trace
+from .base import ClassInfo, Item, Record, Writer
+
+FOLDER = 'yolo'
+# YOLO fills polygons through the centres of pixels; a quarter, so that readers which round and
+# readers which cut decimals off find the same pixel.
+_WITHIN = 0.25
+
+
+@WRITERS.register_module('yolo')
+class YoloWriter(Writer):
+    """Writes ``yolo/labels/NAME.txt``, a line per connected part, and ``yolo/data.yaml``.
+
+    Classes are numbered from 0 without the background. Holes are joined to their outlines.
+    """
+
+    run_files = (f'{FOLDER}/data.yaml',)
+
+    def write(self, item: Item) -> None:
+        """See :class:`.base.Writer`."""
+        numbers = {each.id: number for number, each in enumerate(_kinds(item.result.classes))}
+        size = np.array(item.result.labels.shape[::-1])
+        lines = []
+        for each, mask in item.result.painted():
+            for rings in trace(mask, edges=False):
+                ring = join(rings)
+                ring = np.pad(ring, [(0, max(0, 3 - len(ring))), (0, 0)], 'edge')
+                words = (f'{value:.6f}' for value in ((ring + _WITHIN) / size).ravel())
+                lines.append(f'{numbers[each.id]} {" ".join(words)}\n')
+        path = item.out / FOLDER / 'labels' / f'{item.name}.txt'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(''.join(lines))
+
+    def finish(
+        self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
+    ) -> None:
+        """See :class:`.base.Writer`."""
+        names = {number: each.name for number, each in enumerate(_kinds(classes))}
+        content = dict(train='images', val='images', nc=len(names), names=names)
+        (out / FOLDER).mkdir(exist_ok=True)
+        text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+        write_atomically(out / FOLDER / 'data.yaml', text.encode())
+
+
+def _kinds(classes: Sequence[ClassInfo]) -> list[ClassInfo]:
+    return [each for each in classes if each.name != BACKGROUND]
