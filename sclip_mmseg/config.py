@@ -3,7 +3,6 @@
 import os.path as osp
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 from mmengine.config import Config
 
@@ -17,9 +16,6 @@ NO_CHECKPOINT = 'none'
 _OWN = 'image_encoder.'  # the part of a segmentor whose weights are saved
 # In a file; wrapped, as DistributedDataParallel does, too. TCL's names have it further inside.
 _STARTS_WITH_OWN = re.compile(rb'(?<![\w.])(?:module\.)?image_encoder\.')
-#: Configs of another backbone that version 0.1 had, and the CHECKPOINT that replaces them.
-_REPLACED = re.compile(r'_vit-l14_(?=[\w-]+\.py$)')
-_CHECKPOINT = 'ViT-L/14'
 
 
 def set_checkpoint(cfg: Config, checkpoint: str) -> None:
@@ -35,9 +31,11 @@ def set_checkpoint(cfg: Config, checkpoint: str) -> None:
     if checkpoint == NO_CHECKPOINT:
         return
     path = find_file(checkpoint)
-    if path is not None and _holds_saved_model(path):
-        cfg.load_from = str(path)
-        return
+    if path is not None:
+        with open(path, 'rb') as file:  # all formats have the names of tensors before their numbers
+            if _STARTS_WITH_OWN.search(file.read(1 << 22)):
+                cfg.load_from = str(path)
+                return
     encoder = cfg.model.get('module', cfg.model).image_encoder  # of test-time augmentation's, too
     encoder[checkpoint_key(encoder)] = checkpoint
 
@@ -50,12 +48,6 @@ def checkpoint_key(encoder: dict) -> str:
 def is_saved_model(tensors: Iterable[str]) -> bool:
     """Whether these are names of a segmentor's own weights, not of a CLIP's."""
     return any(name.startswith(_OWN) for name in tensors)
-
-
-def _holds_saved_model(path: Path) -> bool:
-    """The same of a file: all formats have the names of tensors before their numbers."""
-    with open(path, 'rb') as file:
-        return _STARTS_WITH_OWN.search(file.read(1 << 22)) is not None
 
 
 def read_config(name: str) -> Config:
@@ -76,17 +68,9 @@ def find_config(name: str) -> str:
     Raises:
         InputError: If there is no such config.
     """
-    path = _locate(name)
+    is_shipped = name.startswith(SCOPE)
+    path = str(configs_dir() / name[len(SCOPE) :]) if is_shipped else name
     if osp.isfile(path):
         return path
-    successor = _REPLACED.sub('_vit-b16_', name)
-    if successor != name and osp.isfile(_locate(successor)):
-        raise InputError(f'config {name} does not exist: use {successor} {_CHECKPOINT}')
-    where = f' in {configs_dir()}' if name.startswith(SCOPE) else ''
+    where = f' in {configs_dir()}' if is_shipped else ''
     raise InputError(f'config {name} does not exist{where}')
-
-
-def _locate(name: str) -> str:
-    if name.startswith(SCOPE):
-        return str(configs_dir() / name[len(SCOPE) :])
-    return name

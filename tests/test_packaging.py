@@ -148,14 +148,6 @@ def test_command_and_names_of_the_wheel(installed, tmp_path, monkeypatch):
     _check_names(output, installed / 'sclip_mmseg', installed / 'sclip_mmseg/.mim/configs')
 
 
-@pytest.mark.parametrize('prefix', ['sclip_mmseg::', f'{ROOT}/configs/'])
-def test_a_config_of_version_0_1_for_another_backbone_names_its_successor(prefix):
-    new = f'{prefix}resclip/resclip-naclip_vit-b16_coco_stuff164k.py'
-    assert find_config(new)
-    with pytest.raises(InputError, match=f'does not exist: use {new} ViT-L/14$'):
-        find_config(new.replace('b16', 'l14'))
-
-
 def test_unknown_configs_are_refused(tmp_path):
     with pytest.raises(InputError, match='config sclip_mmseg::sclip/x.py does not exist in .*conf'):
         find_config('sclip_mmseg::sclip/x.py')

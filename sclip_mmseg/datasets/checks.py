@@ -67,11 +67,7 @@ def load_dataset(cfg: dict) -> BaseDataset:
 
 
 def _load_wrapper(cfg: dict) -> BaseDataset:
-    """Load a dataset that is made of others, each of which is checked.
-
-    Raises:
-        InputError: See :func:`load_dataset`; or if the wrapper needs more than they tell.
-    """
+    """Load a dataset that is made of others, each of which is checked."""
     if cfg.get('datasets'):
         parts = dict(datasets=[load_dataset(part) for part in cfg['datasets']])
     else:
@@ -273,11 +269,7 @@ def _tensors(results: dict) -> Iterator[Tensor]:
 
 
 def _check_readable(dataset: BaseDataset, image: str, label: str | None) -> None:
-    """Read the files of a sample that was not loaded, to tell a broken file from a mistake in code.
-
-    Raises:
-        InputError: If one cannot be read.
-    """
+    """Tell a file that cannot be read from a mistake in code, where a sample was not loaded."""
     sample: dict = dict(img_path=image, seg_map_path=label, seg_fields=[])
     sample['reduce_zero_label'] = False
     for path, loader in ((image, LoadImageFromFile), (label, LoadAnnotations)):

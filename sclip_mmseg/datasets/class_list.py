@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..utils.errors import InputError
+from ..utils.errors import InputError, shorten
 
 #: The largest id, as label files have 16 bits at most.
 LARGEST_ID = 65535
@@ -101,13 +101,13 @@ def read_class_list(items: Sequence, source: str = 'classes') -> ClassList:
     if None in ids:
         name = synonyms[ids.index(None)][0]
         raise InputError(
-            f"{source}: '{_short(name)}' has no id, but others have: write one in front of each "
-            f'class, such as 7: {_short(name)}, or of none'
+            f"{source}: '{shorten(name)}' has no id, but others have: write one in front of each "
+            f'class, such as 7: {shorten(name)}, or of none'
         )
     first: dict[int, int] = {}
     for number, each in enumerate(ids):
         if (place := first.setdefault(each, number)) != number:
-            names = [_short(synonyms[at][0]) for at in (place, number)]
+            names = [shorten(synonyms[at][0]) for at in (place, number)]
             raise InputError(
                 f"{source}: id {each} stands before '{names[0]}' and before '{names[1]}': give "
                 'each class another, or join their synonyms by commas'
@@ -177,13 +177,13 @@ def _read_class(item: object, name: str) -> tuple[int | None, tuple[str, ...]]:
     synonyms = tuple(str(each).strip() for each in synonyms)
     if not synonyms or not all(synonyms):
         raise InputError(
-            f'{name} has an empty query ({_short(str(item))!r}); remove the line, comma or '
+            f'{name} has an empty query ({shorten(str(item))!r}); remove the line, comma or '
             'semicolon, or write a name'
         )
     for text in synonyms:
         if len(_split(text)) > 1 or len(text.splitlines()) > 1:
             raise InputError(
-                f'{name} has the query {_short(text)!r}, but semicolons and line breaks separate '
+                f'{name} has the query {shorten(text)!r}, but semicolons and line breaks separate '
                 'classes: give an item for each, or commas for synonyms'
             )
     return int(found[1]) if found else None, synonyms
@@ -192,7 +192,7 @@ def _read_class(item: object, name: str) -> tuple[int | None, tuple[str, ...]]:
 def _refuse_brackets(text: str, source: str) -> None:
     if _BRACKETS.fullmatch(text.strip()):
         raise InputError(
-            f'{source}: {_short(text.strip())!r} is in brackets, as JSON and Python have lists: '
+            f'{source}: {shorten(text.strip())!r} is in brackets, as JSON and Python have lists: '
             f'{_SYNTAX}'
         )
 
@@ -206,7 +206,7 @@ def _refuse_columns(items: Sequence[str], source: str) -> None:
         number = next(cell for cell in row if cell.isdecimal())
         name = next((cell for cell in row if not cell.isdecimal()), 'name')
         raise InputError(
-            f'{source}: {_short(",".join(row))!r} is a row of a table, but commas separate '
+            f'{source}: {shorten(",".join(row))!r} is a row of a table, but commas separate '
             f'synonyms: write {number}: {name}'
         )
     numbered = [re.fullmatch(r'\s*(\d+)\s+(\D.*)', item) for item in items]
@@ -215,7 +215,7 @@ def _refuse_columns(items: Sequence[str], source: str) -> None:
         first = items[0].strip()
         number, name = first.split(None, 1)
         raise InputError(
-            f'{source}: an id stands before a colon: for {_short(first)!r} write {number}: {name}'
+            f'{source}: an id stands before a colon: for {shorten(first)!r} write {number}: {name}'
         )
 
 
@@ -227,14 +227,10 @@ def _refuse_other(item: str, source: str) -> None:
     """Refuse a class that looks like another syntax, and say how it is to be written."""
     if len(item) > 1 and item[0] in _QUOTES and item[-1] in _QUOTES:
         bare = item.strip(_QUOTES)
-        raise InputError(f'{source}: leave the quotes of {_short(item)!r} out: {_short(bare)}')
+        raise InputError(f'{source}: leave the quotes of {shorten(item)!r} out: {shorten(bare)}')
     found = _ID.fullmatch(item)
     name = found[2] if found else item
     for pattern, said in _OTHERS:
         if match := pattern.fullmatch(name):
-            groups = {key: _short(value) for key, value in match.groupdict().items()}
-            raise InputError(f'{source}: {said.format(_short(item), **groups)}')
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f'{text[:59]}…'
+            groups = {key: shorten(value) for key, value in match.groupdict().items()}
+            raise InputError(f'{source}: {said.format(shorten(item), **groups)}')

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmseg.registry import DATASETS
 
-from ..utils.errors import InputError
+from ..utils.errors import InputError, shorten
 from ..utils.files import find_file
 from ..utils.spelling import nearest
 from ..utils.tokens import encode, special_tokens
@@ -137,11 +137,7 @@ def parse_classes(text: str) -> Queries:
 
 
 def _read(queries: Queries) -> tuple[str, ClassList]:
-    """Read a list that does not ship; what errors call it, and its classes.
-
-    Raises:
-        InputError: If there is none of that name, or it cannot be used.
-    """
+    """Read a list that does not ship; what errors call it, and its classes."""
     if isinstance(queries, ClassList):
         return 'queries', queries
     if not isinstance(queries, (str, os.PathLike)):
@@ -152,12 +148,12 @@ def _read(queries: Queries) -> tuple[str, ClassList]:
     if isinstance(queries, str) and is_separated(queries):
         return 'classes', parse_class_list(queries)
     if os.sep in name or name.lower().endswith(('.txt', '.names', '.csv')):
-        raise InputError(f'file of classes {_short(name)} does not exist')
+        raise InputError(f'file of classes {shorten(name)} does not exist')
     hint = nearest(name, QUERY_LISTS, 0.75)
     if isinstance(queries, str) and name.strip() and not hint:
         return 'classes', parse_class_list(name)
     raise InputError(
-        f"queries='{_short(name)}' is neither a file nor one of {', '.join(QUERY_LISTS)}{hint}; "
+        f"queries='{shorten(name)}' is neither a file nor one of {', '.join(QUERY_LISTS)}{hint}; "
         "classes themselves are separated by semicolons, as in 'cat, kitten; dog'"
     )
 
@@ -190,17 +186,13 @@ def _flatten(classes: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], tuple[i
 
 
 def _check_query(text: str, source: str) -> None:
-    """Check that there is something in a query for CLIP to read.
-
-    Raises:
-        InputError: If there is not, or too much.
-    """
+    """Check that there is something in a query for CLIP to read."""
     if len(text) > _LONGEST:
         raise InputError(
-            f'{source}: a query of {len(text)} characters ({_short(text)!r}) is too long: '
+            f'{source}: a query of {len(text)} characters ({shorten(text)!r}) is too long: '
             'separate classes by semicolons or line breaks, synonyms by commas'
         )
-    name = f'{source}: the query {_short(text)!r}'
+    name = f'{source}: the query {shorten(text)!r}'
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -226,7 +218,3 @@ def _warn_of_ties(query_set: QuerySet, source: str) -> None:
                 f"{class_id} ('{names[1]}'); the two always tie, and the first one wins",
                 stacklevel=3,
             )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f'{text[:59]}…'

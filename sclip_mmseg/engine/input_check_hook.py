@@ -60,11 +60,7 @@ class InputCheckHook(Hook):
 
 
 def _check_merging(model: SegTTAModel) -> None:
-    """See that a model of test-time augmentation decides as the segmentor does.
-
-    Raises:
-        InputError: If it is mmseg's, and the segmentor has thresholds, which that leaves out.
-    """
+    """See that a model of test-time augmentation decides as the segmentor does."""
     own = model.module
     if isinstance(model, CLIPTTAModel) or (own.rule == own.rule.scoring and own.seg_logits):
         return
@@ -75,11 +71,7 @@ def _check_merging(model: SegTTAModel) -> None:
 
 
 def _give_names(writer: object, names: dict[str, str]) -> None:
-    """Tell what writes files of images what to call them.
-
-    Raises:
-        InputError: If it cannot be told, and would write the files of two images to one place.
-    """
+    """Tell what writes files of images what to call them."""
     if hasattr(writer, 'output_names'):
         writer.output_names = names
     elif any(name != Path(image).stem for image, name in names.items()):

@@ -75,7 +75,9 @@ def draw_confusion(result: Result, title: str = 'Confusion matrix') -> str:
     names = [result.class_names[index] for index in shown]
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     shares = shares[np.ix_(shown, shown)]
-    edge = 8 + round(6.2 * max(map(_columns, names), default=0))
+    # Letters of East Asia are twice as wide.
+    widths = [sum(1 + (ord(letter) > 0x2E7F) for letter in name) for name in names]
+    edge = 8 + round(6.2 * max(widths, default=0))
     side = _CELL * len(names)
     size = edge + side + 4
     parts = [
@@ -101,11 +103,6 @@ def draw_confusion(result: Result, title: str = 'Confusion matrix') -> str:
             f'<text transform="translate({middle + 4},{edge - 4}) rotate(-90)">{text}',
         ]
     return '\n'.join([*parts, '</svg>'])
-
-
-def _columns(name: str) -> int:
-    """About how wide a name is, in letters: those of East Asia count twice."""
-    return sum(1 + (ord(letter) > 0x2E7F) for letter in name)
 
 
 def image_scores(result: Result) -> np.ndarray:

@@ -20,6 +20,7 @@ from ..towers import find_clip
 from ..towers.proxy import find_proxy
 from ..towers.repository import Checkpoint
 from ..towers.sam import find_sam
+from ..utils.errors import shorten
 from ..utils.files import find_file, sha256_of
 from ..version import __version__
 
@@ -47,6 +48,9 @@ def make_fingerprint(cfg: Config, dataset: BaseDataset) -> Fingerprint:
         dataset: Its test dataset.
     """
     hook = cfg.get('default_hooks', {}).get('visualization') or {}
+    path = Path(getattr(dataset, 'ann_file', '') or '')
+    labels = path if path.suffix.lower() == '.json' and path.is_file() else None  # of all images
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
     parts = {
         'model': cfg.model,
         'test_dataloader': {
@@ -58,10 +62,10 @@ def make_fingerprint(cfg: Config, dataset: BaseDataset) -> Fingerprint:
         'load_from': None if cfg.get('load_from') == NO_CHECKPOINT else cfg.get('load_from'),
         'show_dir': cfg.visualizer.get('save_dir') if hook.get('draw') else None,
         'images': _describe_images(dataset),
-        **_describe_annotations(dataset),
+        **({'annotations': f'SHA-256 {sha256_of(labels)}'} if labels else {}),
         'regions': _describe_regions(cfg.model.get('module', cfg.model), dataset),
         'sclip_mmseg': __version__,
-        'environment': {'torch': torch.__version__, 'device': _device_name()},
+        'environment': {'torch': torch.__version__, 'device': device},
     }
     return dict(_flatten(parts))
 
@@ -79,14 +83,10 @@ def list_changes(old: Fingerprint, new: Fingerprint) -> tuple[list[str], list[st
     for key in sorted({*old, *new}):
         before, after = old.get(key, absent), new.get(key, absent)
         if before != after:
-            words = ['not set' if v is absent else _shorten(repr(v)) for v in (before, after)]
+            words = ['not set' if v is absent else shorten(repr(v), 120) for v in (before, after)]
             where = slight if key.startswith(_SLIGHT) else severe
             where.append(f'{key} was {words[0]}, is {words[1]}')
     return severe, slight
-
-
-def _shorten(text: str, length: int = 120) -> str:
-    return text if len(text) <= length else text[: length - 1] + '…'
 
 
 def _flatten(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
@@ -105,30 +105,29 @@ def _flatten(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
                 continue  # which come with queries of their own
             yield from _flatten(item, f'{key}.{child}' if key else child)
     else:
-        yield key, _to_json(value, _finder(key))
+        yield key, _to_json(key, value)
 
 
-def _finder(key: str) -> Callable[[str], Checkpoint | None]:
-    """What finds the file that a setting names."""
+def _find(key: str, value: str) -> Checkpoint | None:
+    """The file that a setting names."""
     finders: dict[str, Callable[[str], Checkpoint | None]] = {
         '.proxy.checkpoint': find_proxy,
         '.sam.checkpoint': find_sam,
         '.image_encoder.checkpoint': find_trained,
         '.clip': find_clip,
     }
-    return next((find for end, find in finders.items() if key.endswith(end)), _find_other)
-
-
-def _find_other(value: str) -> Checkpoint | None:
+    for end, find in finders.items():
+        if key.endswith(end):
+            return find(value)
     path = find_file(value)
     return None if path is None else Checkpoint(path)
 
 
-def _to_json(value: Any, find: Callable[[str], Checkpoint | None]) -> Any:
+def _to_json(key: str, value: Any) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_to_json(item, find) for item in value]
+        return [_to_json(key, item) for item in value]
     if isinstance(value, str):
-        found = find(value)
+        found = _find(key, value)
         stated = f' with {found.stated}' if found and found.stated else ''
         return f'SHA-256 {sha256_of(found.weights)}{stated}' if found else value
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
@@ -148,14 +147,6 @@ def _describe_images(dataset: BaseDataset) -> str:
     return f'{len(dataset)} images, their names and sizes having SHA-256 {digest.hexdigest()}'
 
 
-def _describe_annotations(dataset: BaseDataset) -> dict[str, str]:
-    """The digest of a file that holds the labels of all images, if there is one."""
-    path = Path(getattr(dataset, 'ann_file', '') or '')
-    if path.suffix.lower() != '.json' or not path.is_file():
-        return {}
-    return {'annotations': f'SHA-256 {sha256_of(path)}'}
-
-
 def _describe_regions(model: Config, dataset: BaseDataset) -> str | dict | None:
     """A digest of the names and sizes of all images' region maps, or what makes them."""
     if not isinstance(model.get('region_masks'), str):
@@ -166,7 +157,3 @@ def _describe_regions(model: Config, dataset: BaseDataset) -> str | dict | None:
     for path in map(files.path, images):
         digest.update(f'{path.name} {path.stat().st_size}\n'.encode())
     return f'maps whose names and sizes have SHA-256 {digest.hexdigest()}'
-
-
-def _device_name() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'

@@ -175,11 +175,7 @@ def check(cfg: Config) -> BaseDataset:
 
 
 def _metrics(cfg: Config) -> list[dict]:
-    """Configs of the metrics, of which there are one or several.
-
-    Raises:
-        InputError: If they are something else.
-    """
+    """Configs of the metrics, of which there are one or several."""
     metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     if not metrics or not all(isinstance(metric, dict) and 'type' in metric for metric in metrics):
         raise InputError(
@@ -202,11 +198,7 @@ def _count_pairs(cfg: Config) -> None:
 
 
 def _counting(cfg: Config, flag: str) -> dict:
-    """The config of the metric whose counts a result is made of.
-
-    Raises:
-        InputError: If there is none.
-    """
+    """The config of the metric whose counts a result is made of."""
     for metric in _metrics(cfg):
         if type_name(metric) == 'ConfusionMetric':
             return metric

@@ -210,12 +210,7 @@ class ResumableTestLoop(TestLoop):
         self.runner.logger.info(f'The result of another evaluation is now {aside}')
 
     def _explain(self, error: BaseException) -> None:
-        """Keep what is done; of an interruption, a full disk or a bad file, say how much that is.
-
-        Raises:
-            InputError: If the disk is full, or a file cannot be used.
-            KeyboardInterrupt: If the run was interrupted.
-        """
+        """Keep what is done; say how much of an interruption, a full disk or a bad file."""
         if not self._resumable:
             return
         full = ''

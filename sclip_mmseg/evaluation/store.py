@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..utils.errors import InputError, join_first
+from ..utils.errors import InputError, first_line, join_first
 from ..utils.files import write_atomically
 from .fingerprint import Fingerprint, list_changes
 
@@ -69,7 +69,7 @@ class Store:
                 content = torch.load(path, map_location='cpu', weights_only=True)
                 fingerprint, found = json.loads(content['fingerprint']), dict(content['records'])
             except _UNREADABLE as error:
-                reason = str(error).partition('\n')[0]
+                reason = first_line(error)
                 warnings[f'{path} is damaged ({reason}): its images are evaluated again'] = None
                 continue
             warnings.update(dict.fromkeys(self.check(fingerprint)))
@@ -105,7 +105,7 @@ class Store:
             content.seek(0)
             torch.load(content, weights_only=True)
         except (pickle.PicklingError, pickle.UnpicklingError, TypeError, AttributeError) as error:
-            raise NotStorable(str(error).partition('\n')[0]) from error
+            raise NotStorable(first_line(error)) from error
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f'{time.time_ns():020}_{uuid.uuid4().hex[:8]}.pt'
         write_atomically(self.folder / name, content.getvalue())

@@ -164,9 +164,6 @@ class CLIPSegmentor(BaseSegmentor):
         """Take weights of the whole model; or a CLIP, where mmengine's loader announces one.
 
         This is where all of OpenMMLab's programs meet: ``init_model``, ``Runner``, inferencers.
-
-        Raises:
-            InputError: If the weights are another model's.
         """
         checkpoint = local_metadata.get('checkpoint')
         found = {name.removeprefix(prefix): value for name, value in state_dict.items()}

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..utils.errors import InputError, join_first
+from ..utils.errors import InputError, first_line, join_first
 from ..utils.file_kinds import (
     CUT_ZIP,
     DAMAGED,
@@ -60,7 +60,7 @@ def read_tensors(path: Path) -> StateDict:
         raise
     except (*DAMAGED, SafetensorError) as error:
         raise InputError(
-            f'{path} cannot be read as a checkpoint ({_first_line(error)}): it is truncated, '
+            f'{path} cannot be read as a checkpoint ({first_line(error)}): it is truncated, '
             'damaged or of another format. Fetch it again'
         ) from error
     found = _state_dict(content, path)
@@ -79,11 +79,7 @@ _READERS: dict[Kind, Callable[[Path], Any]] = {
 
 
 def _state_dict(content: Any, path: Path) -> StateDict:
-    """The tensors of a file's content, or of the state dict in it.
-
-    Raises:
-        InputError: If there are none, or several state dicts.
-    """
+    """The tensors of a file's content, or of the state dict in it."""
     if not isinstance(content, dict):
         raise InputError(f'{path} holds {_describe(content)}, not a state dict. {_SAVE}')
     dicts = _dicts_of_tensors(content)
@@ -153,7 +149,3 @@ def _describe(value: Any) -> str:
 
 def _quote(key: Any) -> str:
     return repr(key[:80]) if isinstance(key, str) else f'a {type(key).__name__}'
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -29,14 +29,17 @@ def read_archive(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
         check_size(sum(info.file_size for info in infos), path)
-        [root] = {i.filename[: -len('data.pkl')] for i in infos if _is_pickle(i.filename)}
+        [root] = {m[1] for m in (re.fullmatch('([^/]*/)data.pkl', i.filename) for i in infos) if m}
         if f'{root}byteorder' in archive.namelist():
             _check_order(archive.read(f'{root}byteorder') == b'little')
         storages: dict[str, Tensor] = {}
 
         def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
             if key not in storages:
-                storages[key] = _as_tensor(bytearray(archive.read(f'{root}data/{key}')))
+                data = bytearray(archive.read(f'{root}data/{key}'))
+                storages[key] = torch.empty(0, dtype=torch.uint8)
+                if data:
+                    storages[key] = torch.frombuffer(data, dtype=torch.uint8)
             return storages[key].view(dtype)
 
         content = tensor_pickle.load(io.BytesIO(archive.read(f'{root}data.pkl')), storage)
@@ -49,10 +52,6 @@ def read_archive(path: Path) -> Any:
             }
             return _state_of_module(content, code, path)
     return content
-
-
-def _is_pickle(name: str) -> bool:
-    return name.endswith('/data.pkl') and name.count('/') == 1
 
 
 def _state_of_module(module: tensor_pickle.Module, code: dict[str, str], path: Path) -> StateDict:
@@ -92,10 +91,6 @@ def _state_of_module(module: tensor_pickle.Module, code: dict[str, str], path: P
 def _check_order(is_little: bool) -> None:
     if not is_little:
         raise ValueError('it was written by a big-endian machine')
-
-
-def _as_tensor(data: bytearray) -> Tensor:
-    return torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
 
 
 def read_legacy(path: Path) -> Any:

@@ -193,12 +193,7 @@ def _is_installed(package: str) -> bool:
 
 
 def _find_package(package: str) -> str:
-    """Folder of a package, by its name or by its distribution's.
-
-    Raises:
-        ModuleNotFoundError: If there is none.
-        RuntimeError: If it has no folder of its own.
-    """
+    """Folder of a package, by its name or by its distribution's."""
     spec = importlib.util.find_spec(package)
     if spec is None:
         spec = importlib.util.find_spec(_module_of(package))
@@ -208,12 +203,7 @@ def _find_package(package: str) -> str:
 
 
 def _module_of(package: str) -> str:
-    """The module of a distribution, such as ``mmseg`` of ``mmsegmentation``.
-
-    Raises:
-        ModuleNotFoundError: If there is no such distribution.
-        ValueError: If it names no module.
-    """
+    """The module of a distribution, such as ``mmseg`` of ``mmsegmentation``."""
     modules = (distribution(package).read_text('top_level.txt') or '').split()
     if not modules:
         raise ValueError(f'can not infer the module name of {package}')

@@ -171,23 +171,16 @@ def _transfer(url: str, part: _Part, retries: int) -> None:
         try:
             return _fetch(url, part)
         except (OSError, HTTPException) as error:
-            if attempt == retries or _is_client_error(error):
+            refused = isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500
+            if attempt == retries or refused:
                 raise NotFetched(
                     f'cannot download {url}: {error}. Check the network, or fetch the file '
                     f'by other means and put it at {part.target}'
                 ) from error
 
 
-def _is_client_error(error: Exception) -> bool:
-    return isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500
-
-
 def _fetch(url: str, part: _Part) -> None:
-    """Append to a part until it is complete.
-
-    Raises:
-        OSError, HTTPException: If the connection fails or ends early.
-    """
+    """Append to a part until it is complete."""
     have, request = part.size, urllib.request.Request(url, headers=part.range())
     try:
         response = urllib.request.build_opener(_Redirects).open(request, timeout=_TIMEOUT)

@@ -33,6 +33,16 @@ def join_first(texts: Sequence[str], limit: int = 3) -> str:
     return '; '.join(texts[:limit]) + more
 
 
+def shorten(text: str, length: int = 60) -> str:
+    """A text of at most so many characters."""
+    return text if len(text) <= length else f'{text[: length - 1]}…'
+
+
+def first_line(error: BaseException | None) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    return (str(error or '').strip().splitlines() or [type(error).__name__])[0]
+
+
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Say which of some names was probably meant.
 

@@ -12,6 +12,8 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from .errors import shorten
+
 #: What damaged and forged files lead Python's readers of archives and pickles to, and NumPy's.
 DAMAGED = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError),
@@ -186,4 +188,4 @@ def _as_text(head: bytes) -> str:
 
 def _quote(text: str) -> str:
     line = (text.splitlines() or [''])[0]
-    return repr(line if len(line) <= 40 else f'{line[:39]}…')
+    return repr(shorten(line, 40))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import InputError, NotFetched
+from .errors import InputError, NotFetched, first_line
 from .files import wait_for_lock
 
 PREFIX = 'hf:'
@@ -175,7 +175,7 @@ def fetch(name: HubName, filename: str) -> Path | None:
     except _bases(errors.HfHubHTTPError) as error:  # OSError, and the HTTP client's own
         raise NotFetched(
             f'cannot download {filename} of {name} from {constants.ENDPOINT} '
-            f'({_first_line(error)}): try again, or give the path of a file'
+            f'({first_line(error)}): try again, or give the path of a file'
         ) from error
 
 
@@ -184,11 +184,7 @@ def _bases(error: type[OSError]) -> tuple[type[Exception], ...]:
 
 
 def _wait_for_others(name: HubName, filename: str) -> None:
-    """Wait for downloads of other processes, for which the client would wait without a word.
-
-    Raises:
-        InputError: If another process blocks the repository and does nothing.
-    """
+    """Wait for downloads of other processes, for which the client would wait without a word."""
     from huggingface_hub import constants, try_to_load_from_cache
 
     if try_to_load_from_cache(name.repository, filename, revision=name.revision) is not None:
@@ -206,10 +202,6 @@ def _unreachable(name: HubName, filename: str, cause: BaseException | None) -> s
     if constants.HF_HUB_OFFLINE:
         return f'{where}, and HF_HUB_OFFLINE forbids to fetch it: unset it, or give a path'
     return (
-        f'{where}, and asking {constants.ENDPOINT} failed ({_first_line(cause)}): check the '
+        f'{where}, and asking {constants.ENDPOINT} failed ({first_line(cause)}): check the '
         'network, name a mirror by HF_ENDPOINT, or give the path of a file'
     )
-
-
-def _first_line(error: BaseException | None) -> str:
-    return (str(error or '').strip().splitlines() or [type(error).__name__])[0]

@@ -58,11 +58,7 @@ def _prepare(
     fetch: bool,
     annotation: str | None,
 ) -> None:
-    """Make one benchmark's files.
-
-    Raises:
-        InputError: If raw files are missing or damaged.
-    """
+    """Make one benchmark's files."""
     record = BENCHMARKS[benchmark]
     name = record.converter
     if fetch:

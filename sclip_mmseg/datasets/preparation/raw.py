@@ -77,10 +77,11 @@ class RawData:
         expression = re.compile(f'(?:^|/){pattern}$')
         found = _match(expression, self._files)
         if not found:
-            for entry in self._archives(archive.name):
-                found.update(_match(expression, self._list(entry.path)))
-                if archive.digest:
-                    self.digests[entry.path] = archive.digest
+            for path, entry in sorted(self._files.items()):
+                if path.rsplit('/', 1)[-1] == archive.name:
+                    found.update(_match(expression, self._list(entry.path)))
+                    if archive.digest:
+                        self.digests[entry.path] = archive.digest
         return found
 
     def require(self, pattern: str, archive: Archive) -> dict[str, Entry]:
@@ -93,9 +94,6 @@ class RawData:
         if not found:
             raise MissingRaw(archive, self.root)
         return found
-
-    def _archives(self, name: str) -> list[FileEntry]:
-        return [e for path, e in sorted(self._files.items()) if path.rsplit('/', 1)[-1] == name]
 
     def _list(self, path: Path) -> dict[str, Entry]:
         if path not in self._listed:
