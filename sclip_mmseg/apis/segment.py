@@ -22,7 +22,7 @@ from ..utils.errors import InputError
 from ..utils.precision import own_precision
 from ..visualization.painting import BACKGROUND
 from ..zoo import METHODS, default_method
-from .arrays import to_bgr
+from .arrays import check_path, to_bgr
 from .media import read_picture
 from .outlines import trace
 from .own_config import own_config
@@ -212,7 +212,7 @@ def with_classes(
 
 def segment(
     model: CLIPSegmentor,
-    image: str | Path | np.ndarray | Image.Image,
+    image: str | Path | np.ndarray | Tensor | Image.Image,
     regions: np.ndarray | None = None,
     channels: str | None = None,
 ) -> Segmentation:
@@ -220,12 +220,13 @@ def segment(
 
     Args:
         model: From :func:`build_segmentor`.
-        image: A path; a PIL image, which is turned upright by its EXIF data as a file is; or an
-            array, uint8 ``[H, W, 3]``.
+        image: A path; a PIL image, which is turned upright by its EXIF data as a file is; an array
+            ``[H, W, 3]``; or a tensor ``[3, H, W]``. Of arrays and tensors uint8, 0 to 255, or
+            floats, 0 to 1; a fourth channel, alpha, is left out; grey ones have one or none.
         regions: Ids of the picture's regions, integers ``[H, W]``, the lowest one standing for
             none; None for those that the model finds or makes, if it needs any.
-        channels: Of an array the order of its channels: ``'rgb'``, or ``'bgr'`` as OpenCV and
-            :func:`.media.read_picture` have it. Of others None.
+        channels: Of an array or tensor the order of its channels: ``'rgb'``, or ``'bgr'`` as OpenCV
+            and :func:`.media.read_picture` have it. Of others, and grey ones, None.
 
     Returns:
         Its segmentation, at its own size.
@@ -235,10 +236,13 @@ def segment(
             channels are not said, if the regions cannot be used or have no use, or if the memory
             does not suffice.
     """
+    if not isinstance(model, CLIPSegmentor):
+        raise InputError(
+            f'the first argument is what apis.build_segmentor returns, not {type(model).__name__}'
+        )
     if not isinstance(image, (str, Path)):
         return segment_array(model, to_bgr(image, channels), regions=regions)
-    if channels is not None:
-        raise InputError(f"channels='{channels}' is for arrays: leave it out for a file")
+    check_path(image, channels)
     return segment_array(model, read_picture(image), str(image), regions)
 
 

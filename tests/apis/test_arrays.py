@@ -1,5 +1,9 @@
 """Arrays and PIL images, given to the Python interface."""
 
+import base64
+import io
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +11,7 @@ import torch
 from PIL import Image
 
 from sclip_mmseg import InputError, apis
+from sclip_mmseg.apis.arrays import to_bgr
 
 SMALL = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
 SIZE = (90, 120)
@@ -49,7 +54,9 @@ def test_channels_are_to_be_said(model, image, channels):
 def test_channels_are_of_arrays(model, image, tmp_path):
     Image.fromarray(image).save(tmp_path / 'x.png')
     for other in (tmp_path / 'x.png', Image.fromarray(image)):
-        with pytest.raises(InputError, match="channels='rgb' is for arrays: leave it out"):
+        with pytest.raises(
+            InputError, match="channels='rgb' is for arrays and tensors: leave it out"
+        ):
             apis.segment(model, other, channels='rgb')
 
 
@@ -62,41 +69,160 @@ def test_any_memory(model, image, expected):
         assert (view == before).all()
 
 
+def _tensor(image):
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())
+
+
+ALIKE = {
+    'floats': lambda x: (x / 255).astype(np.float32),
+    'doubles': lambda x: x / 255,
+    'halves': lambda x: (x / 255).astype(np.float16),
+    'big-endian': lambda x: (x / 255).astype('>f8'),
+    'alpha': lambda x: np.dstack([x, x[..., :1]]),
+    'floats with alpha': lambda x: np.dstack([x, x[..., :1]]) / 255,
+    'tensor': _tensor,
+    'tensor of floats': lambda x: _tensor(x) / 255,
+    'tensor of doubles': lambda x: _tensor(x).double() / 255,
+    'tensor with a gradient': lambda x: (_tensor(x) / 255).requires_grad_(),
+    'tensor, strided': lambda x: torch.from_numpy(x).permute(2, 0, 1),
+    'tensor with alpha': lambda x: torch.cat([_tensor(x), _tensor(x)[:1]]),
+}
+
+
+@pytest.mark.parametrize('change', ALIKE.values(), ids=ALIKE)
+def test_all_that_a_picture_may_be(model, image, expected, change):
+    assert (apis.segment(model, change(image), channels='rgb').labels == expected).all()
+
+
+GREY = {
+    'bytes': lambda x: x,
+    'one channel': lambda x: x[..., None],
+    'floats': lambda x: x / 255,
+    'tensor': torch.from_numpy,
+    'tensor of one channel': lambda x: torch.from_numpy(x)[None],
+    'bfloat16': lambda x: (torch.from_numpy(x) // 2 * 2 / 256).bfloat16(),
+}
+
+
+@pytest.mark.parametrize('change', GREY.values(), ids=GREY)
+def test_grey_pictures(image, change):
+    """Their channels need not be said."""
+    grey = image[..., 0]
+    read = to_bgr(change(grey))
+    assert read.shape == image.shape and (read == read[..., :1]).all()
+    assert np.abs(read[..., 0].astype(int) - grey).max() <= (2 if 'bfloat' in str(change) else 1)
+    assert (to_bgr(change(grey), 'bgr') == read).all()
+
+
+REFUSED = [
+    (lambda x: x.astype(np.uint16) * 257, 'array of uint16.*image // 257'),
+    (lambda x: x.astype(np.int64), 'int64'),
+    (lambda x: x.astype(np.int8), 'int8'),
+    (lambda x: x.astype(np.uint32), 'uint32'),
+    (lambda x: x > 128, 'bool'),
+    (lambda x: x.astype(object), 'object'),
+    (lambda x: x.astype('S3'), r'\|S3'),
+    (lambda x: x.astype('U3'), r'<U3'),
+    (lambda x: x.astype(complex), 'complex128'),
+    (lambda x: x.astype('m8[s]'), 'timedelta64'),
+    (lambda x: x.view([('r', 'u1'), ('g', 'u1'), ('b', 'u1')]), r"\[\('r'"),
+    (
+        lambda x: x.astype(np.float32),
+        r'values of the picture are from 0 to 25\d.*divide them by 255',
+    ),
+    (lambda x: x / 127.5 - 1, 'are from -1 to .*undo what scaled them'),
+    (lambda x: x * 1000.0, r'to 2\.\d+e\+05.*undo what scaled'),
+    (lambda x: np.where(x > 9, x / 255, np.nan), 'not all finite'),
+    (lambda x: np.where(x > 9, x / 255, np.inf), 'not all finite'),
+    (lambda x: x / 255 / 255, r'nearly black, its highest value being 0\.0039'),
+    (lambda x: x / np.float32(65535), 'nearly black'),
+    (lambda x: (x > 128).astype(np.uint8), 'nearly black, its highest value being 1'),
+    (lambda x: x.transpose(2, 0, 1), r'\[3, 90, 120\].*transpose\(1, 2, 0\)'),
+    (lambda x: x[..., :1].transpose(2, 0, 1), r'\[1, 90, 120\].*transpose\(1, 2, 0\)'),
+    (lambda x: x[..., :2], r'\[90, 120, 2\]: expected \[H, W, 3\]'),
+    (lambda x: np.dstack([x, x]), r'\[90, 120, 6\]: expected \[H, W, 3\]'),
+    (lambda x: x[None], 'one picture of the batch'),
+    (lambda x: x[None, None], r'\[1, 1, 90, 120, 3\]'),
+    (lambda x: x[:0], 'no pixel'),
+    (lambda x: x[:, :0], 'no pixel'),
+    (lambda x: x[..., :0], 'no pixel'),
+    (lambda x: x.ravel(), r'\[32400\]'),
+    (lambda x: np.uint8(3), 'uint8 is not taken as a picture'),
+    (lambda x: np.array(3, np.uint8), r'uint8, \[\]'),
+    (lambda x: np.array([], np.uint8), 'no pixel'),
+    (lambda x: np.ma.masked_greater(x, 99), 'MaskedArray is not taken'),
+    (torch.from_numpy, r'tensor of torch\.uint8, \[90, 120, 3\].*permute\(2, 0, 1\)'),
+    (lambda x: _tensor(x)[None], r'one picture of the batch at a time, batch\[0\]'),
+    (lambda x: _tensor(x).long(), 'int64'),
+    (lambda x: _tensor(x) > 9, 'bool'),
+    (lambda x: _tensor(x) + 0j, 'complex64'),
+    (lambda x: _tensor(x).float(), 'divide them by 255'),
+    (lambda x: _tensor(x).float() / 127 - 1, 'undo what scaled them'),
+    (lambda x: _tensor(x).to_sparse(), 'a dense one'),
+    (lambda x: _tensor(x).to('meta'), 'a dense one'),
+    (lambda x: _tensor(x)[:2], r'\[2, 90, 120\]: expected \[3, H, W\]'),
+    (lambda x: _tensor(x)[:, :0], 'no pixel'),
+    (lambda x: torch.tensor(3), r'torch\.int64, \[\]'),
+    (lambda x: x.tolist(), 'list is not taken'),
+    (lambda x: [x], 'list is not taken'),
+    (lambda x: (x, x), 'tuple is not taken'),
+    (lambda x: {'image': x}, 'dict is not taken'),
+    (lambda x: None, 'NoneType is not taken'),
+    (lambda x: 7, 'int is not taken'),
+    (lambda x: b'x.jpg', 'bytes is not taken'),
+    (lambda x: io.BytesIO(x.tobytes()), 'BytesIO is not taken'),
+    (lambda x: memoryview(x), 'memoryview is not taken'),
+    (lambda x: x.data, 'memoryview is not taken'),
+    (lambda x: (row for row in x), 'generator is not taken'),
+    (lambda x: type(x), 'type is not taken'),
+]
+
+
+@pytest.mark.parametrize('change, said', REFUSED)
+@pytest.mark.parametrize('channels', ['rgb', 'bgr'])
+@pytest.mark.filterwarnings('error')
+def test_other_arrays_are_one_line(image, change, said, channels):
+    with pytest.raises(InputError, match=said) as error:
+        to_bgr(change(image), channels)
+    assert '\n' not in str(error.value) and len(str(error.value)) < 300
+
+
 @pytest.mark.parametrize(
-    'change, said',
+    'text',
     [
-        (lambda x: (x / 255).astype(np.float32), r'float32, \[90, 120, 3\].*\(image \* 255\)'),
-        (lambda x: x.astype(np.float64), 'float64'),
-        (lambda x: x.astype(np.float16), 'float16'),
-        (lambda x: x.astype(np.uint16) * 257, 'uint16.*image // 257'),
-        (lambda x: x.astype(np.int64), 'int64'),
-        (lambda x: x.astype(np.int8), 'int8'),
-        (lambda x: x > 128, 'bool'),
-        (lambda x: x.astype(object), 'object'),
-        (lambda x: x.astype('S3'), r'\|S3'),
-        (lambda x: np.dstack([x, x[..., :1]]), r'\[90, 120, 4\].*image\[\.\.\., :3\]'),
-        (lambda x: x.transpose(2, 0, 1), r'\[3, 90, 120\].*transpose\(1, 2, 0\)'),
-        (lambda x: x[..., 0], r'\[90, 120\].*np\.dstack'),
-        (lambda x: x[..., :1], r'\[90, 120, 1\].*np\.dstack'),
-        (lambda x: x[..., :2], r'\[90, 120, 2\]: expected uint8 \[H, W, 3\]'),
-        (lambda x: x[None], 'one picture of the batch'),
-        (lambda x: x[:0], 'no pixel'),
-        (lambda x: x[:, :0], 'no pixel'),
-        (lambda x: x[..., :0], 'no pixel'),
-        (lambda x: np.uint8(3), 'uint8 is not taken as a picture'),
-        (lambda x: np.array(3, np.uint8), r'uint8, \[\]'),
-        (lambda x: np.array([], np.uint8), 'no pixel'),
-        (torch.from_numpy, 'Tensor is not taken as a picture: .* NumPy array uint8'),
-        (lambda x: x.tolist(), 'list is not taken'),
-        (lambda x: None, 'NoneType is not taken'),
-        (lambda x: b'x.jpg', 'bytes is not taken'),
+        base64.b64encode(bytes(range(256)) * 9).decode(),
+        'data:image/png;base64,iVBORw0KGgo=',
+        'x\0.png',
+        '\x89PNG\r\n',
+        'a' * 5000,
     ],
 )
-@pytest.mark.parametrize('channels', ['rgb', None])
-def test_other_arrays_are_one_line(model, image, change, said, channels):
-    with pytest.raises(InputError, match=said) as error:
-        apis.segment(model, change(image), channels=channels)
-    assert '\n' not in str(error.value)
+def test_texts_that_are_no_paths(model, text):
+    with pytest.raises(InputError, match=f'a text of {len(text)} characters is not a path') as said:
+        apis.segment(model, text)
+    assert '\n' not in str(said.value) and len(str(said.value)) < 200
+
+
+def test_values_of_channels_are_not_printed(model, image):
+    for other in (image, np.array(['rgb', 'bgr']), list(range(99)), 'r' * 99):
+        for picture in (image, 'x.jpg', Image.fromarray(image)):
+            with pytest.raises(InputError, match='a value of type') as said:
+                apis.segment(model, picture, channels=other)
+            assert len(str(said.value)) < 250
+
+
+def test_arguments_in_another_order(model, image):
+    with pytest.raises(InputError, match='what apis.build_segmentor returns, not ndarray'):
+        apis.segment(image, model)
+
+
+def test_threads_share_a_model(model, image):
+    """Each gets its own picture's classes."""
+    pictures = [np.roll(image, 23 * number, axis=1) for number in range(4)]
+    alone = [apis.segment(model, each, channels='rgb').scores for each in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        together = pool.map(lambda each: apis.segment(model, each, channels='rgb').scores, pictures)
+    assert all((a == b).all() for a, b in zip(alone, together))
 
 
 def _with_alpha(image):

@@ -116,6 +116,16 @@ def test_coco(tmp_path, per, polygons):
             assert all(isinstance(each['segmentation'], list) == polygons for each in found)
 
 
+def test_coco_has_no_category_0():
+    """Which Datumaro, and CVAT by it, reads as no class."""
+    result = make_result((30, 40), ids=None)
+    result.class_names = ('one', *NAMES[1:])
+    content = result.to_coco()
+    assert [each['id'] for each in content['categories']] == [1, 2, 3, 4, 5]
+    found = {each['category_id'] - 1: each['area'] for each in content['annotations']}
+    assert found == dict(enumerate(result.counts))
+
+
 def test_coco_of_one_segmentation():
     coco = pytest.importorskip('pycocotools.mask')
     result = make_result((30, 40))

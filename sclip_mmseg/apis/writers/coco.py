@@ -28,6 +28,8 @@ Pairs = Sequence[tuple[Record, Any]]
 class CocoWriter(Writer):
     """Writes ``coco.json``: an annotation per class and picture, without the background.
 
+    Categories have the ids of label maps; where that is 0 for one of them, all are higher by 1.
+
     Args:
         per: ``'class'``, or ``'component'`` for an annotation per connected part.
         polygons: Write polygons, whose holes are joined to their outlines; else run lengths.
@@ -62,21 +64,32 @@ def to_dataset(records: Pairs, classes: Sequence[ClassInfo]) -> dict[str, list[d
         images.append(dict(id=number, file_name=record.image, width=width, height=height))
         for each in found:
             annotations.append(dict(id=len(annotations) + 1, image_id=number, **each))
-    kinds = [dict(id=each.id, name=each.name) for each in classes if each.name != BACKGROUND]
+    ids = _category_ids(classes)
+    kinds = [dict(id=ids[each.id], name=each.name) for each in classes if each.id in ids]
     return dict(images=images, annotations=annotations, categories=kinds)
+
+
+def _category_ids(classes: Sequence[ClassInfo]) -> dict[int, int]:
+    """Id in label maps → that of the category, which is higher by 1 where 0 is a class's.
+
+    Readers such as Datumaro take 0 for no class.
+    """
+    ids = [each.id for each in classes if each.name != BACKGROUND]
+    return {each: each + (0 in ids) for each in ids}
 
 
 def annotate(result: Segmentation, per: str, polygons: bool) -> list[dict]:
     """The annotations of a picture, for whose arguments see :class:`CocoWriter`."""
     coco = _pycocotools()
     annotations: list[dict] = []
+    ids = _category_ids(result.classes)
     for each, mask in result.painted():
         for part, rings in _parts(mask, per, polygons):
             rle = coco.encode(np.asfortranarray(part, np.uint8))
             rle['counts'] = rle['counts'].decode()
             annotations.append(
                 dict(
-                    category_id=each.id,
+                    category_id=ids[each.id],
                     segmentation=rings or rle,
                     area=int(part.sum()),
                     bbox=coco.toBbox(rle).tolist(),
