@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..config import read_config
 from ..custom import find_custom, is_custom
-from ..datasets.benchmarks import BENCHMARKS
+from ..datasets.benchmarks import BENCHMARKS, usual_benchmarks
 from ..registry import type_name
 from ..utils.errors import InputError
 from ..utils.shipped import configs_dir, shipped_root
@@ -38,7 +38,7 @@ def find_pairs(
         methods: Names of configs up to the backbone, or ``package.module:Class`` for methods of a
             user's own, with the configs of SCLIP; None for those of the papers' tables, or all
             that have configs of a backbone of their own, or none beside ``configs``.
-        benchmarks: None for all there are.
+        benchmarks: None for those of the papers' tables, or all where methods have none of them.
         backbone: As in the names of configs, or a key of ``CHECKPOINTS``.
         configs: Paths or patterns of configs of a user's own.
         names: Name lists, some of :data:`.variants.NAMES`.
@@ -137,7 +137,9 @@ def _find_shipped(
                 raise InputError(f"no config of {kind} '{name}': use {', '.join(sorted(names))}")
     if not methods:
         methods = METHODS if standard in backbones else known[0]
-    pairs = [found[m, b] for b in benchmarks or BENCHMARKS for m in methods if (m, b) in found]
+    usual = [b for b in usual_benchmarks() if any((m, b) in found for m in methods)]
+    benchmarks = benchmarks or usual or list(BENCHMARKS)
+    pairs = [found[m, b] for b in benchmarks for m in methods if (m, b) in found]
     rows = {key: published_row(*key) for key in {(pair.method, pair.backbone) for pair in pairs}}
     for pair in pairs:
         published = rows[pair.method, pair.backbone]

@@ -44,7 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'configs/_base_/protocols/one_*.py; or both, separated by a comma',
     )
     parser.add_argument(
-        '--benchmarks', type=words, help='separated by commas; default: all there are'
+        '--benchmarks', type=words, help='separated by commas; default: those of the papers'
     )
     parser.add_argument('--backbone', default='vit-b16', help='vit-b16 (default) or vit-l14')
     parser.add_argument(

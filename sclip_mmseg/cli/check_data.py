@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..datasets.benchmarks import BENCHMARKS
+from ..datasets.benchmarks import BENCHMARKS, usual_benchmarks
 from ..utils.errors import nearest
 from .arguments import add_own_images, own_images, positive
 
@@ -75,6 +75,6 @@ def main(argv: Sequence[str] | None = None) -> None:
                 cfg['classes'] = args.classes
             cfg['background'] = bool(args.background)
             sys.exit(not check(args.images.resolve().name, cfg, classes=True, **options))
-        names = sorted(BENCHMARKS) if 'all' in args.benchmark else args.benchmark
+        names = sorted(usual_benchmarks()) if 'all' in args.benchmark else args.benchmark
         fine = [check(name, classes=args.classes, **options) for name in names]
         sys.exit(not all(fine))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..datasets.benchmarks import BENCHMARKS
+from ..datasets.benchmarks import BENCHMARKS, usual_benchmarks
 from ..utils.shipped import data_dir
 from .arguments import positive
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from ..datasets.preparation.prepare import prepare
 
         failed = prepare(
-            BENCHMARKS if 'all' in args.benchmark else args.benchmark,
+            usual_benchmarks() if 'all' in args.benchmark else args.benchmark,
             args.raw or args.data_root / 'raw',
             args.data_root,
             args.nproc,

@@ -38,11 +38,14 @@ class Benchmark:
         title: In words.
         column: Heading in tables of published numbers.
         dataset: Name of its class in mmseg's registry.
-        images: Numbers of images that its evaluation split is published with.
+        images: Numbers of images that its evaluation split is published with; none if unknown.
         queries: Name of the official query list.
         archives: What its authors publish, in the order in which the converter names it.
         converter: What lays its files out, of :mod:`.preparation.converters`, or
-            ``pascal_context``.
+            ``pascal_context``; empty where users do that themselves.
+        page: Web page to get its files from, where there is no converter.
+        group: What it belongs to; empty for those of the papers' tables, which are evaluated and
+            prepared where no benchmark is named.
     """
 
     name: str
@@ -51,12 +54,14 @@ class Benchmark:
     dataset: str
     images: tuple[int, ...]
     queries: str
-    archives: tuple[Archive, ...]
-    converter: str
+    archives: tuple[Archive, ...] = ()
+    converter: str = ''
+    page: str = ''
+    group: str = ''
 
     def compare_count(self, count: int) -> str:
         """Say how a number of images differs from the published one; nothing if it does not."""
-        if count in self.images:
+        if not self.images or count in self.images:
             return ''
         return f'{count} images, the published split has {" or ".join(map(str, self.images))}'
 
@@ -213,3 +218,8 @@ _RECORDS = (
 )
 #: By name.
 BENCHMARKS: dict[str, Benchmark] = {record.name: record for record in _RECORDS}
+
+
+def usual_benchmarks() -> list[str]:
+    """Names of those that are meant where none is named."""
+    return [name for name, record in BENCHMARKS.items() if not record.group]

@@ -15,7 +15,7 @@ _OTHERS = {
     # GroupViT's, without the background.
     'groupvit': 'voc20 context59',
     # mmseg's names of the classes themselves, one query each; there is no file of them.
-    'plain': 'voc21 voc20 context60 context59 coco_object coco_stuff cityscapes ade20k',
+    'plain': ' '.join(_OFFICIAL),
     # The same without the background, for systems that have one of their own.
     'things': 'coco_object',
 }

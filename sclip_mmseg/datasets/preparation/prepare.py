@@ -37,7 +37,7 @@ def prepare(
     """
     # COCO-Stuff164k lends COCO-Object its images.
     wanted = sorted(benchmarks, key='coco_object'.__eq__)
-    by_converter = {BENCHMARKS[benchmark].converter: benchmark for benchmark in reversed(wanted)}
+    by_converter = {BENCHMARKS[name].converter or name: name for name in reversed(wanted)}
     failed = []
     for benchmark in reversed(by_converter.values()):
         try:
@@ -61,6 +61,11 @@ def _prepare(
     """Make one benchmark's files."""
     record = BENCHMARKS[benchmark]
     name = record.converter
+    if not name:
+        raise InputError(
+            f'nothing here lays it out: get it from {record.page}, and lay it out as '
+            f'docs/datasets.md says; sclip data check {benchmark} tells whether it is right'
+        )
     if fetch:
         make_folder(folder, 'name another folder with --raw')
     fetched = set()
