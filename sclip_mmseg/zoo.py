@@ -29,6 +29,7 @@ METHODS: dict[str, str] = {
     'proxyclip-pe-l14': 'proxyclip/proxyclip-pe-l14_vit-b16_{}.py',
     'corrclip': 'corrclip/corrclip_vit-b16_{}.py',
     'corrclip-dinov3-b16': 'corrclip/corrclip-dinov3-b16_vit-b16_{}.py',
+    'corrclip2': 'corrclip2/corrclip2_vit-b16_{}.py',
     'ovstitcher': 'ovstitcher/ovstitcher_vit-b16_{}.py',
     'ovstitcher-metaclip': 'ovstitcher/ovstitcher-metaclip_vit-b16_{}.py',
     'trident': 'trident/trident_vit-b16_{}.py',

@@ -33,6 +33,7 @@ TOLERANCES = {
     'ResCLIP': Tolerance(1e-4, excused=0.01, largest=2e-3),
     'ProxyCLIP': Tolerance(excused=2e-4, largest=1e-3),
     'CorrCLIP': Tolerance(excused=2e-4, largest=1e-3),
+    'CorrCLIPv2': Tolerance(1e-4, excused=0.01, largest=2e-4),
     'RFCLIP': Tolerance(1e-4),
     'GroupViT': Tolerance(5e-5, excused=1e-3, largest=math.inf, labels=0.999),
 }

@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import os.path as osp
 import re
+from dataclasses import asdict
 from functools import cache
 
 from helpers import ROOT
@@ -13,6 +14,7 @@ from mmseg.registry import DATASETS
 from torch import nn
 
 from sclip_mmseg.datasets import load_queries
+from sclip_mmseg.memory import MemoryCfg
 from sclip_mmseg.models.methods.rfclip import CHANNELS
 from sclip_mmseg.registry import METHODS, POSTPROCESSORS, REFINERS
 
@@ -66,6 +68,7 @@ def values_in_force(cfg):
         **_windows(test_cfg),
         **_decision(test_cfg),
         'refine': _built(REFINERS, model.pop('refine', None)),
+        'memory': _memory(cfg, model.pop('memory', None)),
         'region_masks': _below_data(cfg, model.pop('region_masks', None)),
         'postprocess': _built(POSTPROCESSORS, model.pop('postprocess', None)),
     }
@@ -139,6 +142,13 @@ def _decision(test_cfg):
     }
 
 
+def _memory(cfg, values):
+    if values is None:
+        return None
+    files = {key: _below_data(cfg, values.get(key)) for key in ('bank', 'index')}
+    return {**asdict(MemoryCfg(**values)), **files}
+
+
 def _built(registry, cfg):
     return cfg and _arguments(registry.build(cfg), cfg)
 
@@ -155,7 +165,7 @@ def _method(cfg):
         values.update(zip(names, method.blocks(BLOCKS)))
     if cfg.type == 'RFCLIP':
         values['channels'] = method.channels or CHANNELS[768, 16]
-    if cfg.type in ('CorrCLIP', 'OVStitcher'):
+    if cfg.type in ('CorrCLIP', 'CorrCLIPv2', 'OVStitcher'):
         values['blocks'] = method._averaged(BLOCKS)
     return values
 

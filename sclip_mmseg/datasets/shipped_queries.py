@@ -11,6 +11,7 @@ _OTHERS = {
     # Of other programs, which differ by a few words, see PROGRAMS.
     'proxyclip': 'voc21 voc20 coco_object',
     'corrclip': 'voc21 voc20 context60 context59 coco_object coco_stuff cityscapes ade20k',
+    'corrclip2': 'cityscapes',
     'sfp': 'voc21 voc20 cityscapes',
     # GroupViT's, without the background.
     'groupvit': 'voc20 context59',
@@ -67,6 +68,7 @@ _WITHOUT = frozenset('ceiling curtain door fence lamp shelf stair wardrobe windo
 PROGRAMS: dict[str, Program] = {
     'proxyclip': Program({'person': 'person', 'tvmonitor': 'tvmonitor'}, _WITHOUT),
     'corrclip': Program({'person': 'people', 'tvmonitor': 'tvmonitor'}, _WITHOUT | {'bed'}),
+    'corrclip2': Program({'person': 'people, person'}),  # one query
     'sfp': Program(renamed={'person': 'people'}),
 }
 

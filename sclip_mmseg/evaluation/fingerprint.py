@@ -29,7 +29,7 @@ Fingerprint = dict[str, Any]
 
 # Where files lie, which images are read (their list is compared instead), and how results travel.
 _WITHOUT_EFFECT = frozenset(
-    'data_root data_prefix ann_file indices region_masks collect_dir collect_device prefix '
+    'data_root data_prefix ann_file indices region_masks bank collect_dir collect_device prefix '
     'out_file resume save_interval seg_logits'.split()
 )
 # May change the last digits, but one long evaluation may need another machine or less memory.
@@ -51,6 +51,7 @@ def make_fingerprint(cfg: Config, dataset: BaseDataset) -> Fingerprint:
     path = Path(getattr(dataset, 'ann_file', '') or '')
     labels = path if path.suffix.lower() == '.json' and path.is_file() else None  # of all images
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
+    memory = cfg.model.get('module', cfg.model).get('memory')
     parts = {
         'model': cfg.model,
         'test_dataloader': {
@@ -64,6 +65,7 @@ def make_fingerprint(cfg: Config, dataset: BaseDataset) -> Fingerprint:
         'images': _describe_images(dataset),
         **({'annotations': f'SHA-256 {sha256_of(labels)}'} if labels else {}),
         'regions': _describe_regions(cfg.model.get('module', cfg.model), dataset),
+        **({'memory': _describe_bank(memory)} if memory else {}),
         'sclip_mmseg': __version__,
         'environment': {'torch': torch.__version__, 'device': device},
     }
@@ -157,3 +159,12 @@ def _describe_regions(model: Config, dataset: BaseDataset) -> str | dict | None:
     for path in map(files.path, images):
         digest.update(f'{path.name} {path.stat().st_size}\n'.encode())
     return f'maps whose names and sizes have SHA-256 {digest.hexdigest()}'
+
+
+def _describe_bank(memory: dict) -> str:
+    """A digest of the names and sizes of a memory bank's files."""
+    folder, digest = Path(memory['bank']).expanduser(), hashlib.sha256()
+    for path in sorted(path for path in folder.rglob('*') if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        digest.update(f'{name} {path.stat().st_size}\n'.encode())
+    return f'files whose names and sizes have SHA-256 {digest.hexdigest()}'

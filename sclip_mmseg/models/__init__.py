@@ -1,5 +1,6 @@
 """The segmentor and its parts."""
 
+from ..memory import MemoryCfg
 from ..towers.proxy import ProxyTower
 from ..towers.sam import SamTower
 from .data_preprocessor import PadSegDataPreProcessor
@@ -16,6 +17,7 @@ from .view import View
 
 #: A config's dicts without ``type``, by dotted key, and what takes their keys as arguments.
 PLAIN_DICTS = {
+    'model.memory': MemoryCfg,
     'model.image_encoder.proxy': ProxyTower,
     'model.image_encoder.sam': SamTower,
     'model.image_encoder.method.rcs': RCS,

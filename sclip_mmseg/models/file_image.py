@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import mmcv
 import numpy as np
+from torch import Tensor
 
+from ..towers.proxy import ProxyTower
 from ..towers.sam import SamImage, SamTower, to_multiples
 from ..utils.errors import InputError
 
@@ -27,6 +29,7 @@ class FileImage:
         self.path, self.flip = path, tuple(flip)
         self._pixels = pixels
         self._seen: dict[tuple[str, tuple], SamImage] = {}
+        self._maps: dict[ProxyTower, Tensor] = {}
 
     def pixels(self) -> np.ndarray:
         """RGB, uint8 ``[H, W, 3]``.
@@ -58,3 +61,11 @@ class FileImage:
             columns = dict(left=slice(0, middle), right=slice(middle, None)).get(part, slice(None))
             self._seen[part, flip] = sam.encode(np.ascontiguousarray(pixels[:, columns]))
         return self._seen[part, flip]
+
+    def map_of(self, proxy: ProxyTower) -> Tensor:
+        """What a second tower makes of the image as the network sees it, once: ``[h, w, C]``."""
+        if proxy not in self._maps:
+            self._maps[proxy] = proxy.see_whole(
+                np.flip(self.pixels(), tuple(axis + 2 for axis in self.flip))
+            )
+        return self._maps[proxy]

@@ -103,16 +103,49 @@ class QueryMap(Protocol):
 
 
 @dataclass
+class RegionCells:
+    """A map with the same values at all pixels of a region, made where it is read.
+
+    Attributes:
+        ranks: The region of each pixel, int64 ``[H, W]``.
+        values: Of the regions, ``[R, Q]``.
+    """
+
+    ranks: Tensor
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ranks)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """H, W and Q."""
+        return *height_width(self.ranks), self.values.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the values are."""
+        return self.values.device
+
+    def __getitem__(self, pixels: tuple[slice, slice]) -> Tensor:
+        return self.values[self.ranks[pixels]]
+
+
+@dataclass
 class WindowMaps:
     """Coarse maps of all windows of an image.
 
     Attributes:
         cells: ``[I, J, Q]``: I is window rows × rows of a window's map, J the same for columns.
         axes: The windows down and across.
+        support: What a memory adds, at the pixels that the windows were cut from: for each query
+            its score times its weight, and the weight last; what is left of 1 is the weight of the
+            image's own. None for nothing.
     """
 
     cells: Tensor
     axes: tuple[WindowAxis, WindowAxis]
+    support: RegionCells | None = None
 
     def fuse(self, size: Size | None = None, flip: Sequence[bool] = (False, False)) -> 'FusedMap':
         """Resize, average and resize again, when the result is read.
@@ -127,7 +160,31 @@ class WindowMaps:
         height, width = size or (axis.side - sum(axis.margins) for axis in self.axes)
         asked, device = zip(self.axes, (height, width), flip), self.cells.device
         rows, columns = (axis_weights(*each, device) for each in asked)
-        return FusedMap(self.cells, rows, columns)
+        own = FusedMap(self.cells, rows, columns)
+        if self.support is None:
+            return own
+        sides = height_width(self.support.ranks)
+        support = spread(self.support, sides, (height, width), flip)
+        return SupportedMap(own.cells, own.rows, own.columns, support)
+
+
+def spread(
+    cells: 'Tensor | RegionCells',
+    sides: Size,
+    size: Size | None = None,
+    flip: Sequence[bool] = (False, False),
+) -> 'FusedMap':
+    """Resize a map of a whole image to its sides, and these to a size.
+
+    Args:
+        cells: ``[h, w, Q]``.
+        sides: Height and width of the image in pixels.
+        size, flip: See :meth:`WindowMaps.fuse`.
+    """
+    axes = (WindowAxis(side, side, side, count) for side, count in zip(sides, cells.shape))
+    asked = zip(axes, size or sides, flip)
+    rows, columns = (axis_weights(*each, cells.device) for each in asked)
+    return FusedMap(cells, rows, columns)
 
 
 @dataclass
@@ -188,7 +245,7 @@ class FusedMap:
         rows, columns: The weights of the two axes.
     """
 
-    cells: Tensor
+    cells: Tensor | RegionCells
     rows: AxisWeights
     columns: AxisWeights
 
@@ -199,7 +256,7 @@ class FusedMap:
 
     def whole(self) -> Tensor:
         """The whole map ``[Q, H, W]``, in memory as ``[H, W, Q]``."""
-        [(_, _, tile)] = self._tiles(*self.size)
+        [(_, _, tile)] = self.cut(*self.size)
         return tile.permute(2, 0, 1)
 
     def tiles(self) -> Iterator[Tile]:
@@ -207,9 +264,10 @@ class FusedMap:
         queries, limit = self.cells.shape[-1], tile_limit(self.cells.device)
         width = self.size[1]
         strip = max(limit // (2 * len(self.cells) * queries), 32)
-        yield from self._tiles(max(limit // (min(strip, width) * queries), 1), strip)
+        yield from self.cut(max(limit // (min(strip, width) * queries), 1), strip)
 
-    def _tiles(self, height: int, width: int) -> Iterator[Tile]:
+    def cut(self, height: int, width: int) -> Iterator[Tile]:
+        """Tiles of a largest height and width."""
         for columns in _pieces(self.size[1], width):
             weights, cells = self.columns.cut(columns)
             wide = weights @ self.cells[:, cells]  # [I, w, Q]
@@ -217,6 +275,29 @@ class FusedMap:
                 weights, cells = self.rows.cut(rows)
                 tile = weights @ wide[cells].flatten(1)
                 yield rows, columns, tile.unflatten(1, wide.shape[1:])
+
+
+@dataclass
+class SupportedMap(FusedMap):
+    """A map with what a memory adds.
+
+    Attributes:
+        support: See :attr:`WindowMaps.support`, at the same size.
+    """
+
+    support: FusedMap
+
+    def tiles(self) -> Iterator[Tile]:
+        """See :class:`FusedMap`; in narrow strips, which see few cells of the other map."""
+        yield from self.cut(
+            max(tile_limit(self.cells.device) // (64 * self.cells.shape[-1]), 1), 64
+        )
+
+    def cut(self, height: int, width: int) -> Iterator[Tile]:
+        """See :class:`FusedMap`."""
+        pairs = zip(super().cut(height, width), self.support.cut(height, width))
+        for (rows, columns, own), (_, _, added) in pairs:
+            yield rows, columns, own * (1 - added[..., -1:]) + added[..., :-1]
 
 
 @dataclass

@@ -159,7 +159,10 @@ class CLIPImageEncoder(ImageEncoder):
 
     def encode_picture(self, picture: Picture, text: Classify) -> WindowMaps:
         """See :class:`.encoder.ImageEncoder`; cosines, or the scores that a method makes itself."""
-        return self._see(picture, text).maps(picture, text)
+        if self.sees_picture:
+            return self._see(picture, text).maps(picture, text)
+        maps = [text(self._run(view, text)) for _, view in picture.batches()]
+        return picture.image.arrange(list(torch.cat(maps).permute(0, 2, 3, 1)))
 
     def features(self, view: View, text: Classify) -> Tensor:
         """L2-normalised patch features ``[B, h, w, D]``, float32; arguments as :meth:`forward`."""
@@ -199,7 +202,7 @@ class CLIPImageEncoder(ImageEncoder):
         size = height_width(view.images)
         image = CutImage(view, size, size, ((0, 0), (0, 0)), [Window(0, 0, *size)])
         if file is None:
-            file = FileImage(None, to_pixels(view.images[0]) if self.method.needs_sam else None)
+            file = FileImage(None, to_pixels(view.images[0]))
         return Picture(image, size, self.choose_batch, file)
 
     @property

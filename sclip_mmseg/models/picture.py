@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from ..towers import Grid
+from ..towers.proxy import ProxyTower
 from ..utils.torch_types import height_width
 from .file_image import FileImage
 from .fusion import CutImage, WindowAxis, WindowMaps
+from .pixel_features import PixelFeatures
 from .view import View
 from .windows import Size, Window
 
@@ -35,6 +37,12 @@ class Picture:
     def view(self) -> View:
         """The whole image as one view."""
         return self.image.view
+
+    def pixel_features(self, proxy: ProxyTower) -> PixelFeatures:
+        """What a second tower makes of the image as in its file, at the pixels of :attr:`view`."""
+        rows, columns = self.image.margins
+        height, width = height_width(self.view.images)
+        return PixelFeatures(self.file.map_of(proxy), (height - sum(rows), width - sum(columns)))
 
     def batches(self) -> Iterator[tuple[list[Window], View]]:
         """The windows, row by row, in batches that fit into memory, and where they lie."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..config import NO_CHECKPOINT, checkpoint_key, is_saved_model
 from ..datasets import voc_palette
 from ..datasets.background import Background
+from ..memory import MemoryCfg
 from ..regions import Decided, build_regions, check_regions, resize_nearest
 from ..registry import POSTPROCESSORS, REFINERS, in_scope, type_name
 from ..utils.errors import InputError, NotFetched
@@ -28,6 +29,7 @@ from .encoder import ImageEncoder, MissingEncoder
 from .file_image import FileImage
 from .fusion import DenseMap, QueryMap, WindowMaps, cut_windows, encode_windows
 from .image_encoder import build_encoder
+from .memory import Memory
 from .picture import Picture
 from .saved_weights import adapt_embeddings, check_weights, describe_weights
 from .test_cfg import read_test_cfg
@@ -54,6 +56,8 @@ class CLIPSegmentor(BaseSegmentor):
             corrections that need one.
         postprocess: Config of a module that corrects labels at the end, e.g.
             :class:`..regions.RegionMajority`; None for none.
+        memory: A bank of other pictures that regions are looked up in, see
+            :class:`..memory.MemoryCfg`; None for none.
         test_cfg: See :func:`.test_cfg.read_test_cfg`.
         data_preprocessor: Config of the preprocessor, :class:`.PadSegDataPreProcessor`.
         pretrained, train_cfg: None, as mmseg's ``init_model`` sets them.
@@ -81,6 +85,7 @@ class CLIPSegmentor(BaseSegmentor):
         refine: dict | None = None,
         region_masks: str | dict | None = None,
         postprocess: dict | None = None,
+        memory: dict | None = None,
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
         pretrained: None = None,
@@ -96,6 +101,8 @@ class CLIPSegmentor(BaseSegmentor):
         self.query_set = read_texts(**text_head).query_set
         self.refine = REFINERS.build(refine) if refine else None
         self.postprocess = POSTPROCESSORS.build(postprocess) if postprocess else None
+        self.memory_cfg = MemoryCfg(**memory) if memory else None
+        self.memory: Memory | None = None
         self.regions = None if region_masks is None else build_regions(region_masks)
         try:
             self._read_weights(image_encoder, share)
@@ -127,6 +134,23 @@ class CLIPSegmentor(BaseSegmentor):
                 f'{f" of {file}" if file else ""} {dims[1]}: '
                 'image_encoder.clip and text_head must come from the same CLIP'
             )
+        self._open_memory()
+
+    def _open_memory(self) -> None:
+        cfg = self.memory_cfg
+        if cfg is None:
+            return
+        heads = [self.text_head]
+        if cfg.clip is not None:
+            if self.text_head_cfg.get('embeddings'):
+                raise InputError(
+                    'text_head.embeddings has those of one CLIP: with model.memory.clip give '
+                    'text_head.queries instead'
+                )
+            heads.append(
+                build_text_head({**self.encoder_cfg, 'clip': cfg.clip}, self.text_head_cfg)
+            )
+        self.memory = Memory(cfg, self.image_encoder, heads)
 
     def require_weights(self) -> None:
         """See that there are weights: the config's own, or those of a checkpoint loaded since.
@@ -241,6 +265,7 @@ class CLIPSegmentor(BaseSegmentor):
 
     def _check_regions(self) -> None:
         needed = self.image_encoder.needs_regions or self._corrects_by('regions')
+        needed = needed or self.memory_cfg is not None
         if self._corrects_by('sam') and self.image_encoder.sam is None:
             raise InputError(
                 'model.postprocess needs Segment Anything: set model.image_encoder.sam='
@@ -248,9 +273,9 @@ class CLIPSegmentor(BaseSegmentor):
             )
         if needed and self.regions is None:
             raise InputError(
-                'the method or model.postprocess needs region maps: set model.region_masks to '
-                'their path, with {stem} in place of the name of an image, or to '
-                "dict(type='Felzenszwalb')"
+                'the method, model.memory or model.postprocess needs region maps: set '
+                'model.region_masks to their path, with {stem} in place of the name of an image, '
+                "or to dict(type='Felzenszwalb')"
             )
         if self.regions is not None and not needed:
             raise InputError(
@@ -405,7 +430,7 @@ class CLIPSegmentor(BaseSegmentor):
         return ImageInput(image, sample, file, regions)
 
     def _encode_images(self, images: list['ImageInput']) -> list[WindowMaps]:
-        if self.image_encoder.sees_picture:
+        if self.image_encoder.sees_picture or self.memory is not None:
             maps = [self._encode_picture(image) for image in images]
         else:
             views = [image.view() for image in images]
@@ -420,6 +445,8 @@ class CLIPSegmentor(BaseSegmentor):
     def _encode_picture(self, image: 'ImageInput') -> WindowMaps:
         cut = cut_windows(self.image_encoder.resize(image.view(), self.windows), self.windows)
         picture = Picture(cut, image.size, self.window_batch, image.file)
+        if self.memory is not None:
+            return self.memory.encode(self.image_encoder, picture, self.text_head)
         return self.image_encoder.encode_picture(picture, self.text_head)
 
     def correct(self, classes: Tensor, scores: Tensor, sample: SegDataSample) -> Tensor:

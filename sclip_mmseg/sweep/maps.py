@@ -7,7 +7,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ..models.fusion import WindowAxis, WindowMaps
+from ..models.fusion import RegionCells, WindowAxis, WindowMaps
 from ..utils.errors import InputError
 from ..utils.files import make_folder, write_atomically
 
@@ -37,7 +37,10 @@ class MapFiles:
             InputError: If they cannot be written.
         """
         axes = torch.tensor([[*axis[:4], *axis.margins] for axis in maps.axes])
-        content = save(dict(cells=maps.cells.contiguous(), axes=axes))
+        tensors = dict(cells=maps.cells.contiguous(), axes=axes)
+        if maps.support is not None:
+            tensors.update(ranks=maps.support.ranks.contiguous(), values=maps.support.values)
+        content = save(tensors)
         write_atomically(self.path(index), content)
 
     def load(self, index: int, device: torch.device) -> WindowMaps | None:
@@ -48,7 +51,10 @@ class MapFiles:
         except (SafetensorError, KeyError, OSError):
             return None
         rows, columns = (WindowAxis._make([*axis[:4], tuple(axis[4:])]) for axis in axes)
-        return WindowMaps(cells.to(device), (rows, columns))
+        maps = WindowMaps(cells.to(device), (rows, columns))
+        if 'ranks' in tensors:
+            maps.support = RegionCells(tensors['ranks'].to(device), tensors['values'].to(device))
+        return maps
 
     def check_space(self, size: int, count: int) -> str:
         """Check that maps of a size, in bytes, of so many images have room.

@@ -52,6 +52,7 @@ class Layout:
         normalisation: Of the images, where the file does not hold its ``mean`` and ``std``.
         head_widths: Width of a tower → width of its heads, where this is not 64.
         flat_patches: Whether the patch embedding is a matrix, not a convolution.
+        family: What CorrCLIP v2's memory banks call the family; empty for those without.
     """
 
     names: Mapping[str, str]
@@ -67,6 +68,7 @@ class Layout:
     # OpenCLIP's ViT-H, g and bigG; RADIO's ViT-H is as wide as the first.
     head_widths: Mapping[int, int] = field(default_factory={1280: 80, 1408: 88, 1664: 104}.copy)
     flat_patches: bool = False
+    family: str = ''
 
     def name_of(self, name: str) -> str:
         """Their name of one of our tensors."""
@@ -254,6 +256,7 @@ DINO = Layout(
     ignored=('mask_token',),
     options=_DINO_OPTIONS,
     normalisation=IMAGENET,
+    family='dinov2',
 )
 
 _TRANSFORMERS_NAMES = {
@@ -296,6 +299,7 @@ HUGGING_FACE_DINOV2 = _transformers_layout(
         'scale2': 'layer_scale2.lambda1',
     },
     gated={'gate': 'mlp.w1', 'fc1': 'mlp.w2', 'fc2': 'mlp.weights_out'},  # see join_projections
+    family='dinov2',
 )
 
 
@@ -317,6 +321,7 @@ DINOV3 = Layout(
     ignored=('mask_token', 'local_cls_norm.weight', 'local_cls_norm.bias'),
     options=_DINOV3_OPTIONS,
     normalisation=IMAGENET,
+    family='dinov3',
 )
 #: DINOv3 as Hugging Face's ``DINOv3ViTModel``.
 HUGGING_FACE_DINOV3 = Layout(
@@ -342,11 +347,13 @@ HUGGING_FACE_DINOV3 = Layout(
     ignored=('embeddings.mask_token',),
     options=_DINOV3_OPTIONS,
     normalisation=IMAGENET,
+    family='dinov3',
 )
 
 _CONDITIONER = {'mean': 'input_conditioner.norm_mean', 'std': 'input_conditioner.norm_std'}
 _radio_layout = partial(
     Layout,
+    family='radiov3',
     flat_patches=True,
     gated={'gate': 'mlp.gate_proj', 'fc1': 'mlp.up_proj', 'fc2': 'mlp.down_proj'},
     optional=('norm', *_CONDITIONER),
@@ -417,6 +424,7 @@ PE_SPATIAL = Layout(
     ),
     normalisation=HALF,
     head_widths={1536: 96},
+    family='pe',
 )
 
 #: Second towers, by a tensor that no other family has.

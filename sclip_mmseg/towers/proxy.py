@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layouts import (
@@ -86,6 +89,8 @@ class ProxyTower(nn.Module):
         self.tower = build_image_tower(found, layout, source, **options)
         own = stated and stated.normalisation
         own = own or normalisation_of(found, layout, source)
+        #: What the memory banks of CorrCLIP v2 call its family.
+        self.family = layout.family
         scale, shift = renormalisation(CLIP, own)
         self.register_buffer('scale', scale, persistent=False)
         self.register_buffer('shift', shift, persistent=False)
@@ -105,6 +110,25 @@ class ProxyTower(nn.Module):
         """
         tokens = self.tower.run(self.normalise(images))
         return self.tower.read_out(tokens.patches).unflatten(1, tokens.grid)
+
+    def see_whole(self, pixels: np.ndarray) -> Tensor:
+        """Features of the patches of a whole image, as CorrCLIP v2 takes them.
+
+        Args:
+            pixels: RGB, uint8 ``[H, W, 3]``. They are resized to whole patches, but for PE, whose
+                patches leave a rest out.
+
+        Returns:
+            float32 ``[h, w, width]``.
+        """
+        mean, std = (torch.tensor(values, device=self.scale.device) for values in CLIP)
+        images = torch.tensor(np.ascontiguousarray(pixels), device=self.scale.device)
+        images = ((images / 255 - mean) / std).permute(2, 0, 1)[None]
+        if self.family != 'pe':
+            patch = self.tower.patch_size
+            size = [max(round(side / patch), 1) * patch for side in images.shape[-2:]]
+            images = F.interpolate(images, size, mode='bilinear', align_corners=False)
+        return self(images)[0].float()
 
     def queries_and_keys(self, images: Tensor) -> Tensor:
         """Sum of the last block's queries and keys, all heads side by side; else as a call.

@@ -48,6 +48,27 @@ def read_tensors(path: Path) -> StateDict:
     Raises:
         InputError: If the file is of another kind, damaged, or forged.
     """
+    content = _read(path)
+    found = _state_dict(content, path)
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in found.values())
+    check_size(claimed, path)
+    return _without_wrappers(found)
+
+
+def read_tensor(path: Path) -> Tensor:
+    """Read a file of torch.save that holds one tensor, running none of its code.
+
+    Raises:
+        InputError: If the file holds something else, is damaged, or forged.
+    """
+    content = _read(path)
+    if not isinstance(content, Tensor):
+        raise InputError(f'{path} holds {_describe(content)}, not one tensor')
+    check_size(content.numel() * content.element_size(), path)
+    return content
+
+
+def _read(path: Path) -> Any:
     try:
         kind = kind_of(path)
     except OSError as error:
@@ -63,10 +84,7 @@ def read_tensors(path: Path) -> StateDict:
             f'{path} cannot be read as a checkpoint ({first_line(error)}): it is truncated, '
             'damaged or of another format. Fetch it again'
         ) from error
-    found = _state_dict(content, path)
-    claimed = sum(tensor.numel() * tensor.element_size() for tensor in found.values())
-    check_size(claimed, path)
-    return _without_wrappers(found)
+    return content
 
 
 _READERS: dict[Kind, Callable[[Path], Any]] = {

@@ -44,7 +44,9 @@ LACKING.update({name: 'facebook/sam' for name in apis.list_methods() if name.sta
 LACKING.update({name: 'put it at' for name in apis.list_methods() if name.startswith('proxy')})
 LACKING.update({name: 'put it at' for name in apis.list_methods() if apis.is_trained(name)})
 OF_THE_HUB = 'proxyclip-dinov3-b16', 'proxyclip-radiov3-b16', 'proxyclip-pe-l14'
-LACKING.update(dict.fromkeys((*OF_THE_HUB, 'corrclip-dinov3-b16'), 'is not in the cache'))
+LACKING.update(
+    dict.fromkeys((*OF_THE_HUB, 'corrclip-dinov3-b16', 'corrclip2'), 'is not in the cache')
+)
 # What is made for CLIP's own towers.
 LACKING['sfp'] = 'asks for block 10'
 LACKING.update(dict.fromkeys(('rfclip', 'rfclip-pamr'), 'knows the channels'))

@@ -37,6 +37,7 @@ COLLECTIONS = {
     'gem': ('GEM', 'gem'),
     'proxyclip': ('ProxyCLIP', 'proxyclip'),
     'corrclip': ('CorrCLIP', 'corrclip'),
+    'corrclip2': ('CorrCLIP v2', 'corrclip'),
     'ovstitcher': ('OV-Stitcher', 'ovstitcher'),
     'trident': ('Trident', 'trident'),
     'groupvit': ('GroupViT', 'groupvit'),

@@ -12,7 +12,7 @@ from .ablations import (
 from .base import Classify, LastBlockMethod, LastTokens, Method, PictureMethod
 from .clearclip import ClearCLIP
 from .clip import CLIP
-from .corrclip import CorrCLIP
+from .corrclip import CorrCLIP, CorrCLIPv2
 from .gem import GEM
 from .maskclip import MaskCLIP
 from .naclip import NACLIP
@@ -40,6 +40,7 @@ __all__ = [
     'Classify',
     'ClearCLIP',
     'CorrCLIP',
+    'CorrCLIPv2',
     'EarlierBlock',
     'IdentityCSA',
     'LastBlockMethod',

@@ -1,6 +1,6 @@
-"""CorrCLIP (Zhang et al., ICCV 2025, arXiv 2411.10086), version 1: attention within regions."""
+"""CorrCLIP (Zhang et al., ICCV 2025, arXiv 2411.10086): attention within regions; versions 1, 2."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from ...registry import METHODS
 from ...towers import Grid, VisionTransformer
 from ...towers.proxy import ProxyTower
 from ...utils.errors import InputError
+from ..picture import Picture, WindowFeatures
 from ..view import View
 from .base import Classify, Method, unflatten_map
 from .proxyclip import mix_values, pairwise_cosines
@@ -29,7 +30,7 @@ class WithinRegions(Method):
 
     Args:
         sharpness: Factor on the similarities before the softmax.
-        merge_distance: Cosine distance up to which regions are merged.
+        merge_distance: Cosine distance up to which regions are merged; None for no merging.
         spatial, semantic: Weights of the branches.
         blocks: Blocks, counted from 1, that the spatial branch averages; None for the published
             ones: 6 to 10 of 12, 11 to 22 of 24, else 3 to all but two.
@@ -44,7 +45,7 @@ class WithinRegions(Method):
     def __init__(
         self,
         sharpness: float = 4.0,
-        merge_distance: float = 0.2,
+        merge_distance: float | None = 0.2,
         spatial: float = 1.0,
         semantic: float = 0.5,
         blocks: Sequence[int] | None = None,
@@ -54,7 +55,7 @@ class WithinRegions(Method):
             sharpness=sharpness, merge_distance=merge_distance, spatial=spatial, semantic=semantic
         )
         for name, value in numbers.items():
-            if value < 0:
+            if value is not None and value < 0:
                 raise InputError(f'model.image_encoder.method.{name}={value} must not be negative')
         self.sharpness, self.merge_distance = sharpness, merge_distance
         self.spatial, self.semantic, self.blocks = spatial, semantic, blocks
@@ -87,6 +88,12 @@ class WithinRegions(Method):
                 'and segment images from files'
             )
         return view.regions
+
+    def merge(self, regions: Tensor, features: Tensor) -> Tensor:
+        """Merge regions as :func:`merge_regions` does, or number them where none are merged."""
+        if self.merge_distance is None:
+            return rank_ids(regions)
+        return merge_regions(regions, features, self.merge_distance)
 
     def weigh(self, similarity: Tensor, mean: Tensor, regions: Tensor, rows: slice) -> Tensor:
         """Some rows of the map of all heads.
@@ -134,7 +141,20 @@ class CorrCLIP(WithinRegions):
         self, tower: VisionTransformer, view: View, classify: Classify, proxy: ProxyTower
     ) -> Tensor:
         """See :class:`.base.Method`; features are on the second tower's grid."""
-        weights, regions, fine = self._weigh(view, proxy)
+        return self.mix(tower, view, *self._weigh(view, proxy))
+
+    def mix(
+        self, tower: VisionTransformer, view: View, weights: Tensor, regions: Tensor, fine: Grid
+    ) -> Tensor:
+        """Run CLIP on windows, to the sum of the branches ``[B, h, w, D]``.
+
+        Args:
+            tower: CLIP's image tower.
+            view: The windows.
+            weights: The map of all heads, ``[B, N, N]``.
+            regions: Ids ``[B, N]``, 0 for patches in no region.
+            fine: Rows and columns of N.
+        """
         grid = tower.grid(view.images)
         cells = resize_nearest(regions.unflatten(1, fine), grid).flatten(1)
         cells = rank_ids(cells)
@@ -175,8 +195,7 @@ class CorrCLIP(WithinRegions):
         _, rows, columns, _ = features.shape
         grid = rows, columns
         features = F.normalize(features.flatten(1, 2).float(), dim=-1)
-        regions = resize_nearest(regions, grid).flatten(1)
-        regions = merge_regions(regions, features, self.merge_distance)
+        regions = self.merge(resize_nearest(regions, grid).flatten(1), features)
         return self.weights(features, regions), regions, grid
 
     def weights(self, features: Tensor, regions: Tensor) -> Tensor:
@@ -192,6 +211,48 @@ class CorrCLIP(WithinRegions):
         similarity = features @ features.transpose(1, 2)
         mean = similarity.mean((1, 2), keepdim=True)
         return self.weigh(similarity, mean, regions, slice(0, len(features[0])))
+
+
+@METHODS.register_module()
+class CorrCLIPv2(CorrCLIP):
+    """Version 2: the second model sees the whole picture once, at its file's size.
+
+    What it sees is resized to the picture as its windows are cut, and to twice CLIP's grid of each
+    window. The published configs merge no regions.
+
+    Args: See :class:`WithinRegions`.
+    """
+
+    sees_picture = True
+
+    def forward(  # type: ignore[override]  # a picture in place of a view
+        self, tower: VisionTransformer, picture: Picture, classify: Classify, proxy: ProxyTower
+    ) -> WindowFeatures:
+        """See :class:`.base.PictureMethod`."""
+        parts = [self.mix(tower, *each) for each in self._weigh_each(tower, picture, proxy)]
+        return WindowFeatures(torch.cat(parts))
+
+    def attention_map(  # type: ignore[override]
+        self, tower: VisionTransformer, picture: Picture, classify: Classify, proxy: ProxyTower
+    ) -> Tensor:
+        """See :class:`.base.Method`; on twice CLIP's grid of an only window."""
+        [(_, weights, _, grid)] = self._weigh_each(tower, picture, proxy)
+        return unflatten_map(weights, grid)
+
+    def _weigh_each(
+        self, tower: VisionTransformer, picture: Picture, proxy: ProxyTower
+    ) -> Iterator[tuple[View, Tensor, Tensor, Grid]]:
+        """Batches of windows, the map of all heads, the regions ``[B, N]``, and the grid of N."""
+        seen = picture.pixel_features(proxy)
+        margins = picture.image.margins
+        for windows, view in picture.batches():
+            rows, columns = tower.grid(view.images)
+            fine = 2 * rows, 2 * columns
+            cells = torch.stack([seen.cells(window, margins, fine) for window in windows])
+            features = F.normalize(cells.flatten(1, 2), dim=-1)
+            regions = resize_nearest(self.regions_of(view), fine).flatten(1)
+            regions = self.merge(regions, features)
+            yield view, self.weights(features, regions), regions, fine
 
 
 def merge_regions(regions: Tensor, features: Tensor, distance: float) -> Tensor:

@@ -16,7 +16,7 @@ from ...utils.torch_types import height_width, total
 from ..picture import Picture, PictureFeatures, Stitching
 from ..windows import Window
 from .base import Classify, PictureMethod, unflatten_map
-from .corrclip import WithinRegions, merge_regions
+from .corrclip import WithinRegions
 
 _ENTRIES = 1 << 24  # of a piece of the picture's map of weights
 
@@ -90,7 +90,7 @@ class OVStitcher(WithinRegions, PictureMethod):
         attended = F.scaled_dot_product_attention(q, k, v)
         features = F.normalize(tower.blocks[-1].merge(x, attended)[0].float(), dim=-1)
         cells = resize_nearest(regions, fine).flatten(1)
-        return features, merge_regions(cells, features[None], self.merge_distance), fine
+        return features, self.merge(cells, features[None]), fine
 
     def _encode(
         self, tower: VisionTransformer, picture: Picture, regions: Tensor, proxy: ProxyTower

@@ -1,0 +1,149 @@
+"""A bank's files: those of this package, and those that CorrCLIP v2's authors publish."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..towers.tensor_files import read_tensor
+from ..utils.errors import InputError, join_first
+from .cfg import MemoryCfg
+from .index_files import ProductQuantised, read_index
+from .rows import Rows
+
+
+@dataclass
+class Bank:
+    """Regions of unlabelled pictures.
+
+    Attributes:
+        values: Their features of one or several CLIPs, ``[N, D]`` each.
+        index: What finds regions by their keys.
+    """
+
+    values: list[Tensor]
+    index: Rows | ProductQuantised
+
+
+def open_bank(cfg: MemoryCfg, dims: Sequence[int], family: str) -> Bank:
+    """Read a bank.
+
+    Args:
+        cfg: Which one.
+        dims: Widths of the features of the CLIPs.
+        family: Of the second tower, as the authors call it.
+
+    Raises:
+        InputError: If there is none, or it does not fit.
+    """
+    folder = Path(cfg.bank).expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            f"model.memory.bank='{cfg.bank}' is not a folder: make a bank by `sclip bank build`, "
+            'or fetch one of the Hugging Face data set dk258/CorrCLIPv2'
+        )
+    return _read_published(folder, cfg, dims, family)
+
+
+_ENCODERS = ('metaclip', 'dfnclip')  # of the authors' banks: the first CLIP, and the second
+
+
+def _read_published(folder: Path, cfg: MemoryCfg, dims: Sequence[int], family: str) -> Bank:
+    if cfg.name is None:
+        names = sorted(path.name.rpartition('_metaclip_')[0] for path in _stores(folder))
+        listed = f', e.g. {names[0]}' if names else ''
+        raise InputError(
+            f'{folder} is not a bank of this package (it has no bank.json): for one that '
+            f"CorrCLIP's authors publish set model.memory.name{listed}"
+        )
+    values = []
+    for encoder, dim in zip(_ENCODERS, dims):
+        size = 'l' if dim == 768 else 'b'
+        path = _find(folder, 'clip_embeddings', f'{cfg.name}_{encoder}_{size}.pt')
+        values.append(_read_store(path))
+        if values[-1].shape[1] != dim:
+            raise InputError(
+                f'{path} holds features of {values[-1].shape[1]} numbers, the CLIP gives {dim}: '
+                'name the bank of this CLIP'
+            )
+    count = len(values[0])
+    if len(values[-1]) != count:
+        raise InputError(
+            f'{folder}: the stores of the two CLIPs hold {count} and {len(values[-1])} regions, '
+            'so that they are not of one bank'
+        )
+    if cfg.index is None:
+        path = _find(folder, 'vfm_embeddings', f'{cfg.name}_{family}.pt')
+        keys = _read_store(path)
+        if len(keys) != count:
+            raise InputError(
+                f'{path} holds {len(keys)} keys, the bank {count} regions: they are not of one bank'
+            )
+        return Bank(values, Rows(keys))
+    path = Path(cfg.index).expanduser()
+    if not path.is_file():
+        raise InputError(f"model.memory.index='{cfg.index}' does not exist")
+    index = read_index(path)
+    numbers = index.numbers
+    if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
+        raise InputError(
+            f'{path} numbers regions up to {int(numbers.max())}, the bank holds {count}: they are '
+            'not of one bank'
+        )
+    return Bank(values, index)
+
+
+def _stores(folder: Path) -> list[Path]:
+    pattern = '*_metaclip_[bl].pt'
+    return [*folder.glob(pattern), *folder.glob(f'clip_embeddings/{pattern}')]
+
+
+def _find(folder: Path, below: str, name: str) -> Path:
+    for path in (folder / below / name, folder / name):
+        if path.is_file():
+            return path
+    there = sorted(path.name for path in [*folder.glob('*.*'), *folder.glob(f'{below}/*.*')])
+    raise InputError(
+        f'{folder} has neither {below}/{name} nor {name}, but '
+        f'{join_first(there, limit=8) or "nothing"}: name another bank by model.memory.name, or '
+        'fetch the file'
+        + (', or name an index file by model.memory.index' if below.startswith('vfm') else '')
+    )
+
+
+def _read_store(path: Path) -> Tensor:
+    store = read_tensor(path)
+    if store.ndim != 2 or store.dtype != torch.float16 or not len(store):
+        raise InputError(
+            f'{path} holds {store.dtype} of shape {tuple(store.shape)}, not the rows of a bank '
+            '(float16, a row per region)'
+        )
+    return store
+
+
+def find_neighbours(
+    bank: Bank, queries: Tensor, embeddings: Sequence[Tensor], count: int
+) -> Tensor:
+    """Compare the neighbours of regions with text queries.
+
+    Args:
+        bank: The bank.
+        queries: Keys of the regions, of unit length, float32 ``[R, C]``.
+        embeddings: Of the text queries by each CLIP of the bank, ``[Q, D]`` each.
+        count: How many neighbours.
+
+    Returns:
+        Cosines of the mean of the neighbours, float32 ``[R, Q]``, the mean over the CLIPs; NaN
+        where a region has no neighbours.
+    """
+    rows = bank.index.search(queries, count)
+    known = rows >= 0
+    place = rows.clamp(0).to(bank.values[0].device)
+    scores = torch.zeros(len(queries), len(embeddings[0]), device=queries.device)
+    for values, texts in zip(bank.values, embeddings):
+        found = values[place].to(queries.device).float()
+        mean = (found * known[..., None]).sum(1) / known.sum(1, keepdim=True)
+        scores += torch.nn.functional.normalize(mean, dim=-1) @ texts.T
+    return scores / len(embeddings)

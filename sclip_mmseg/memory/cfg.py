@@ -1,0 +1,43 @@
+"""The values of ``model.memory``."""
+
+from dataclasses import dataclass
+
+from ..utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class MemoryCfg:
+    """How a memory bank is used.
+
+    Attributes:
+        bank: Folder of a bank, made by ``sclip bank build`` or published by CorrCLIP's authors.
+        name: Of a bank in the authors' folder, e.g. ``'coco'``; None for a bank of this package.
+        index: An index file of faiss, which tells the neighbours; None for an exact search over the
+            bank's keys.
+        clip: A second CLIP by name or path whose features the bank has, too: its scores and the
+            first one's are averaged. None for none.
+        neighbours: How many regions of the bank are averaged for each region of the picture.
+        weight: Of their score, from 0 to 1; that of the picture's own is the rest.
+
+    Raises:
+        InputError: If a value is of another kind or out of its range.
+    """
+
+    bank: str
+    name: str | None = None
+    index: str | None = None
+    clip: str | None = None
+    neighbours: int = 20
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        for key in ('bank', 'name', 'index', 'clip'):
+            value = getattr(self, key)
+            if not isinstance(value, str) and (key == 'bank' or value is not None):
+                raise InputError(f'model.memory.{key}={value!r} must be a text')
+        if isinstance(self.neighbours, bool) or not isinstance(self.neighbours, int):
+            raise InputError(f'model.memory.neighbours={self.neighbours!r} must be an integer')
+        if self.neighbours < 1:
+            raise InputError(f'model.memory.neighbours={self.neighbours} must be at least 1')
+        if not isinstance(self.weight, (int, float)) or not 0 <= self.weight <= 1:
+            raise InputError(f'model.memory.weight={self.weight!r} must lie between 0 and 1')

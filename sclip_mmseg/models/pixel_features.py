@@ -1,0 +1,80 @@
+"""Features of a whole picture at each of its pixels, made where they are read."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..towers import Grid
+from .fusion import FusedMap, WindowAxis, axis_weights, spread
+from .windows import Margins, Size, Window
+
+_TILE = 64  # pixels along each side of what is pooled at a time
+
+
+class PixelFeatures:
+    """A coarse map of a picture, resized bilinearly to its pixels, each of unit length.
+
+    Args:
+        coarse: ``[h, w, C]``, float32.
+        size: Height and width of the picture in pixels.
+    """
+
+    def __init__(self, coarse: Tensor, size: Size):
+        self.map = spread(coarse, size)
+        self.coarse = coarse
+
+    def cells(self, window: Window, margins: Margins, grid: Grid) -> Tensor:
+        """Resize the pixels of a window to a grid, bilinearly without antialias.
+
+        Args:
+            window: Where it lies in the padded picture.
+            margins: What the picture is padded by; its border is repeated there.
+            grid: Rows and columns.
+
+        Returns:
+            ``[rows, columns, C]``.
+        """
+        spans = (window.top, window.bottom), (window.left, window.right)
+        sides = []
+        for axis, (start, end), (before, _), count in zip(
+            (self.map.rows, self.map.columns), spans, margins, grid
+        ):
+            own = WindowAxis(end - start, end - start, end - start, end - start)
+            fine = axis_weights(own, count, False, self.coarse.device).weights
+            seen = fine.any(0)  # of the window's pixels those that a cell is made of
+            pixels = torch.arange(start - before, end - before, device=fine.device)[seen]
+            pixels = pixels.clamp(0, len(axis.weights) - 1)
+            first, last = (min(max(p - before, 0), len(axis.first) - 1) for p in (start, end - 1))
+            coarse = slice(axis.first[first], axis.last[last])
+            sides.append((axis.weights[pixels, coarse], fine[:, seen], coarse))
+        (rows, down, top), (columns, across, left) = sides
+        wide = columns @ self.coarse[top, left]  # [h, w', C]
+        pixels = (rows @ wide.flatten(1)).unflatten(1, wide.shape[1:])
+        cells = across @ F.normalize(pixels, dim=-1)
+        return (down @ cells.flatten(1)).unflatten(1, cells.shape[1:])
+
+    def pool(self, ranks: Tensor) -> Tensor:
+        """Unit means of the regions ``[R, C]``; arguments as :func:`pool_regions`."""
+        return F.normalize(pool_regions(self.map, ranks, unit=True), dim=-1)
+
+
+def pool_regions(fused: FusedMap, ranks: Tensor, unit: bool = False) -> Tensor:
+    """Mean values of regions.
+
+    Args:
+        fused: A map of C values.
+        ranks: The region of each of its pixels, int64 ``[H, W]``: 0 and so on, without gaps.
+        unit: Whether each pixel's values are brought to unit length first.
+
+    Returns:
+        float32 ``[R, C]``.
+    """
+    areas = ranks.flatten().bincount()
+    total = torch.zeros(len(areas), fused.cells.shape[-1], device=ranks.device)
+    for rows, columns, tile in fused.cut(_TILE, _TILE):
+        values = tile.flatten(0, 1)
+        values = F.normalize(values, dim=-1) if unit else values
+        present, local = ranks[rows, columns].unique(return_inverse=True)
+        members = F.one_hot(local.flatten(), len(present)).to(values)
+        total[present] += members.T @ values
+    return total / areas[:, None]
