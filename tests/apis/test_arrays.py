@@ -90,8 +90,13 @@ ALIKE = {
 
 
 @pytest.mark.parametrize('change', ALIKE.values(), ids=ALIKE)
-def test_all_that_a_picture_may_be(model, image, expected, change):
-    assert (apis.segment(model, change(image), channels='rgb').labels == expected).all()
+def test_all_that_a_picture_may_be(image, change):
+    assert (to_bgr(change(image), 'rgb') == image[..., ::-1]).all()
+    assert (to_bgr(change(image), 'bgr') == image).all()
+
+
+def test_tensors_are_segmented(model, image, expected):
+    assert (apis.segment(model, _tensor(image) / 255, channels='rgb').labels == expected).all()
 
 
 GREY = {
@@ -100,7 +105,7 @@ GREY = {
     'floats': lambda x: x / 255,
     'tensor': torch.from_numpy,
     'tensor of one channel': lambda x: torch.from_numpy(x)[None],
-    'bfloat16': lambda x: (torch.from_numpy(x) // 2 * 2 / 256).bfloat16(),
+    'bfloat16': lambda x: (torch.from_numpy(x) / 255).bfloat16(),  # 8 bits
 }
 
 
@@ -110,7 +115,7 @@ def test_grey_pictures(image, change):
     grey = image[..., 0]
     read = to_bgr(change(grey))
     assert read.shape == image.shape and (read == read[..., :1]).all()
-    assert np.abs(read[..., 0].astype(int) - grey).max() <= (2 if 'bfloat' in str(change) else 1)
+    assert np.abs(read[..., 0].astype(int) - grey).max() <= 1
     assert (to_bgr(change(grey), 'bgr') == read).all()
 
 
@@ -128,13 +133,13 @@ REFUSED = [
     (lambda x: x.view([('r', 'u1'), ('g', 'u1'), ('b', 'u1')]), r"\[\('r'"),
     (
         lambda x: x.astype(np.float32),
-        r'values of the picture are from 0 to 25\d.*divide them by 255',
+        r'picture are from \d+ to 2\d\d:.*divide them by 255',
     ),
-    (lambda x: x / 127.5 - 1, 'are from -1 to .*undo what scaled them'),
+    (lambda x: x / 127.5 - 1, r'are from -0\.\d+ to .*undo what scaled them'),
     (lambda x: x * 1000.0, r'to 2\.\d+e\+05.*undo what scaled'),
     (lambda x: np.where(x > 9, x / 255, np.nan), 'not all finite'),
     (lambda x: np.where(x > 9, x / 255, np.inf), 'not all finite'),
-    (lambda x: x / 255 / 255, r'nearly black, its highest value being 0\.0039'),
+    (lambda x: x / 255 / 255, r'nearly black, its highest value being 0\.003\d+:'),
     (lambda x: x / np.float32(65535), 'nearly black'),
     (lambda x: (x > 128).astype(np.uint8), 'nearly black, its highest value being 1'),
     (lambda x: x.transpose(2, 0, 1), r'\[3, 90, 120\].*transpose\(1, 2, 0\)'),
@@ -218,9 +223,9 @@ def test_arguments_in_another_order(model, image):
 
 def test_threads_share_a_model(model, image):
     """Each gets its own picture's classes."""
-    pictures = [np.roll(image, 23 * number, axis=1) for number in range(4)]
+    pictures = [np.roll(image, 23 * number, axis=1) for number in range(3)]
     alone = [apis.segment(model, each, channels='rgb').scores for each in pictures]
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(3) as pool:
         together = pool.map(lambda each: apis.segment(model, each, channels='rgb').scores, pictures)
     assert all((a == b).all() for a, b in zip(alone, together))
 
