@@ -29,7 +29,7 @@ from .inputs import (
     output_names,
 )
 from .media import check_picture, open_video, read_frames, read_picture, video_writer
-from .segment import Segmentation, build_segmentor, classes_of, segment_array
+from .segment import Segmentation, build_segmentor, classes_of, find_device, segment_array
 from .writers import Item, Record, Writer, build_writers, finish_all, write_all, write_labels
 from .writers.build import ALWAYS, DEFAULT, Formats, start_record
 from .writers.overlay import OverlayWriter
@@ -111,6 +111,7 @@ def segment_files(
             :func:`.media.read_picture` do.
     """
     writers = build_writers(formats, format_options)
+    find_device(device)
     given = [inputs] if isinstance(inputs, (str, Path)) else inputs
     for path in given:
         check_local(path)

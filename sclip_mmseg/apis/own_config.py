@@ -13,9 +13,10 @@ from mmengine.config import Config
 
 from ..config import read_config, set_checkpoint
 from ..custom import find_custom, import_customs, is_custom
-from ..datasets import QUERY_LISTS, distinct_palette, load_queries
+from ..datasets import QUERY_LISTS, load_queries
 from ..datasets.background import Background
 from ..datasets.class_list import split_synonyms
+from ..datasets.palette import choose_palette
 from ..datasets.query_set import Queries, tokens_of
 from ..models import PLAIN_DICTS
 from ..models.test_cfg import read_test_cfg
@@ -144,9 +145,8 @@ def own_config(
             f"prob_thd and area_thd would turn pixels into class 0, '{names[0]}': ask for a "
             'background too (background=True, --background)'
         )
-    palette = distinct_palette(names)
-    if shipped and cfg.visualizer.get('palette') == 'dataset':
-        palette = [*([[0, 0, 0]] if background else []), *query_set.palette]
+    of_dataset = [*([[0, 0, 0]] if background else []), *query_set.palette] if shipped else None
+    palette = choose_palette(cfg.visualizer.get('palette') or 'distinct', names, of_dataset)
     synonyms = [[]] * (len(names) - len(queries)) + queries
     return OwnConfig(cfg, tuple(names), palette, label_ids, synonyms)
 

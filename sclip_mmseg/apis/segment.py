@@ -1,8 +1,9 @@
 """Own classes on own pictures, in one call."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +20,17 @@ from ..models import CLIPSegmentor
 from ..regions import GeneratedRegions
 from ..registry import in_scope
 from ..utils.errors import InputError
+from ..utils.files import make_folder
 from ..utils.precision import own_precision
 from ..visualization.painting import BACKGROUND
 from ..zoo import METHODS, default_method
 from .arrays import check_path, to_bgr
+from .inputs import check_targets
 from .media import read_picture
 from .outlines import trace
 from .own_config import own_config
-from .writers.base import ClassInfo, Record
+from .writers import ClassInfo, Item, Record, build_writers, finish_all, write_all
+from .writers.build import DEFAULT, Formats
 from .writers.coco import CocoWriter, annotate, to_dataset
 
 
@@ -42,6 +46,8 @@ class Segmentation:
         palette: K RGB triples.
         label_ids: Ids that label files have for the classes, K; None for 0 to K - 1.
         synonyms: The words that stand for each class, K; None for its name.
+        image: The picture, RGB, uint8 ``[H, W, 3]``; None if it is not kept.
+        path: Its file; None if it has none.
     """
 
     labels: np.ndarray
@@ -50,6 +56,8 @@ class Segmentation:
     palette: list[list[int]]
     label_ids: Sequence[int] | None = None
     synonyms: Sequence[Sequence[str]] | None = None
+    image: np.ndarray | None = None
+    path: str | None = None
 
     @property
     def counts(self) -> list[int]:
@@ -117,6 +125,37 @@ class Segmentation:
         record = Record('', file_name, self.labels.shape, self.counts)
         return to_dataset([(record, annotate(self, writer.per, polygons))], self.classes)
 
+    def save(
+        self,
+        out: str | Path = 'segmented',
+        formats: Formats = DEFAULT,
+        name: str | None = None,
+        format_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write what was found as :func:`.files.segment_files` does, which is for many pictures.
+
+        Args:
+            out: Folder to write to; existing results of the same name are replaced, and so are
+                files of a run, such as ``classes.json`` and ``coco.json``.
+            formats, format_options: See :func:`.writers.build_writers`.
+            name: What the names of the files begin with; None for that of the picture's file,
+                ``'picture'`` where it has none.
+
+        Raises:
+            InputError: If an argument cannot be used, the picture is not kept, or ``out`` cannot be
+                written to or holds the picture by the name of a result.
+        """
+        if self.image is None:
+            raise InputError('this segmentation does not have its picture: set its image')
+        writers = build_writers(formats, format_options)
+        for writer in writers.values():
+            writer.check(self.classes)
+        path = Path(self.path or 'picture')
+        item = Item(path, PurePath(name or path.stem), Path(out), self.image, self)
+        check_targets([item.out / item.name], [path])
+        make_folder(item.out, 'name another folder (out)')
+        finish_all(writers, [write_all(writers, item)], self.classes, item.out)
+
     @property
     def classes(self) -> list[ClassInfo]:
         """The classes as files name them, K."""
@@ -173,10 +212,10 @@ def build_segmentor(
     arguments = dict(
         method=method, clip=clip, device=device, cfg_options=cfg_options, regions=regions
     )
+    found_device = find_device(device)
     own = own_config(classes, background, method, clip, cfg_options, regions)
     cfg = own.cfg
-    device = device or get_device()
-    if share is not None and share.class_ids.device != torch.empty(0, device=device).device:
+    if share is not None and share.class_ids.device != found_device:
         share = None
     with in_scope():
         model = MODELS.build({**cfg.model, 'share': share})
@@ -188,7 +227,22 @@ def build_segmentor(
         classes=own.names, palette=own.palette, label_ids=own.label_ids, synonyms=own.synonyms
     )
     model.arguments = arguments
-    return model.to(device).eval()
+    return model.to(found_device).eval()
+
+
+def find_device(device: str | None) -> torch.device:
+    """The device of a name; None for the accelerator where there is one.
+
+    Raises:
+        InputError: If there is no such device.
+    """
+    try:
+        return torch.empty(0, device=device or get_device()).device
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"device='{device}' (--device) cannot be used ({reason}): use 'cpu', or leave it out"
+        ) from error
 
 
 def with_classes(
@@ -295,7 +349,9 @@ def segment_array(
             f'{len(model.dataset_meta["classes"])} classes; make it smaller'
         ) from error
     scores = result.seg_logits.data.cpu().numpy() if 'seg_logits' in result else None
-    return _segmentation(model, result.pred_sem_seg.data[0].cpu().numpy(), scores)
+    found = _segmentation(model, result.pred_sem_seg.data[0].cpu().numpy(), scores)
+    found.image, found.path = image[..., ::-1], path
+    return found
 
 
 def classes_of(model: CLIPSegmentor) -> list[ClassInfo]:

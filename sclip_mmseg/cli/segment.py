@@ -56,6 +56,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='e.g. overlay.legend=below (beside, none) overlay.opacity=0.3 overlay.names=False '
         'coco.per=component coco.polygons=True confidence.threshold=0.4',
     )
+    parser.add_argument(
+        '--palette',
+        help='colours of the classes: distinct (default), dataset (of a shipped list), voc, or one '
+        'per class, as in "#ff8000,#0080ff"',
+    )
     parser.add_argument('--device', help='default: the accelerator where there is one')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     return parser.parse_args(argv)
@@ -79,9 +84,12 @@ def run(args: argparse.Namespace) -> None:
         shares = [f'{name} {share:.1%}' for name, share in result.areas.items() if share >= SHOWN]
         print(f'{result.path}: {", ".join(shares)}', flush=True)
 
+    options = {**(args.cfg_options or {})}
+    if args.palette:
+        options['visualizer.palette'] = args.palette
     apis.segment_files(
         *(args.images, args.classes, background, args.method, args.out),
-        *(args.clip, args.device, args.cfg_options, report, args.regions),
+        *(args.clip, args.device, options, report, args.regions),
         on_progress=lambda text: print(text, flush=True),
         formats=args.format,
         format_options=args.format_options,

@@ -6,6 +6,9 @@ from itertools import product
 
 import cv2
 import numpy as np
+from PIL import ImageColor
+
+from ..utils.errors import InputError
 
 
 def voc_palette(num_classes: int) -> list[list[int]]:
@@ -28,6 +31,48 @@ def voc_palette(num_classes: int) -> list[list[int]]:
                 color[channel] |= (class_id >> (3 * bit + channel) & 1) << (7 - bit)
         palette.append(color)
     return palette
+
+
+def choose_palette(
+    palette: str | Sequence[str | Sequence[int]],
+    class_names: Sequence[str],
+    of_dataset: Sequence[Sequence[int]] | None = None,
+) -> list[list[int]]:
+    """A colour per class.
+
+    Args:
+        palette: ``'distinct'``, see :func:`distinct_palette`; ``'dataset'``, the same for classes
+            that are no dataset's; ``'voc'``, PASCAL VOC's colour map, black being the background's;
+            or K colours such as ``'#ff8000'`` or ``[255, 128, 0]``, or a text of them, separated by
+            commas.
+        class_names: K names.
+        of_dataset: K RGB triples of the dataset whose classes they are.
+
+    Returns:
+        K RGB triples.
+
+    Raises:
+        InputError: If it is none of these.
+    """
+    if palette == 'dataset' and of_dataset is not None:
+        return [list(color) for color in of_dataset]
+    if palette in ('distinct', 'dataset'):
+        return distinct_palette(class_names)
+    count = len(class_names)
+    if palette == 'voc':
+        return voc_palette(count) if class_names[0] == 'background' else voc_palette(count + 1)[1:]
+    try:
+        colors = palette.split(',') if isinstance(palette, str) else palette
+        read = [list(ImageColor.getrgb(c.strip()) if isinstance(c, str) else c) for c in colors]
+        fit = len(read) == count and all(len(c) == 3 and set(c) <= {*range(256)} for c in read)
+    except (TypeError, ValueError):
+        fit = False
+    if not fit:
+        raise InputError(
+            'the palette (--palette, visualizer.palette) is none of distinct, dataset, voc, nor '
+            f"{count} colours such as '#ff8000,#0080ff', one per class, background included"
+        )
+    return read
 
 
 _MOST = 1500  # colours that are not repeated

@@ -107,6 +107,31 @@ def test_a_legend_inside_keeps_the_size():
     assert many.shape == (9, 9, 3)
 
 
+def test_legends_have_no_class_that_rounds_to_nothing():
+    labels = np.zeros((100, 100), dtype=int)
+    labels[0, :4] = 1  # 0.04 %
+    labels[1, :5] = 2  # 0.05 %, which is printed as 0.1 %
+    names, palette = ['sky', 'cat', 'dog'], bright_palette(3)
+    drawn = apis.draw_overlay(gray(100, 100), labels, names, palette)[:, 100:]
+    assert [(drawn == color).all(-1).any() for color in palette] == [True, False, True]
+
+
+def test_a_legend_below():
+    labels = halves(60, 200)
+    many = [f'class {number}' for number in range(30)]
+    few = apis.draw_overlay(gray(60, 200), labels, NAMES, PALETTE, legend='below')
+    assert (few[:60] == apis.draw_classes(gray(60, 200), labels, NAMES, PALETTE)).all()
+    assert few.shape[1] == 200 and 70 < few.shape[0] < 100  # a line
+    for color in np.unique(labels):
+        assert (few[60:] == PALETTE[color]).all(-1).any()
+    labels = np.arange(60 * 200).reshape(60, 200) % 30
+    drawn = apis.draw_overlay(
+        gray(60, 200), labels, many, bright_palette(30), alpha=0, legend='below', names=False
+    )
+    assert drawn.shape[1] == 200
+    assert all((drawn[60:] == color).all(-1).any() for color in bright_palette(30))
+
+
 @pytest.mark.parametrize('size', [(1, 1), (1, 40), (40, 1), (2, 3), (12, 300), (100, 75)])
 def test_any_size(size):
     labels = np.arange(size[0] * size[1]).reshape(size) % 7

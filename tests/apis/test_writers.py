@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -18,7 +19,7 @@ from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis.outlines import join, trace
 from sclip_mmseg.apis.writers import Item, Record, Writer, build_writers, finish_all, write_all
 from sclip_mmseg.apis.writers.labelstudio import encode
-from sclip_mmseg.datasets.palette import distinct_palette
+from sclip_mmseg.datasets.palette import choose_palette, distinct_palette, voc_palette
 from sclip_mmseg.registry import WRITERS
 
 NAMES = ('background', 'sheep', 'cow: brown/white', 'naïve café', 'grass')
@@ -373,3 +374,82 @@ def test_a_writer_of_ones_own(tmp_path, monkeypatch):
 def test_what_a_writer_need_not_do():
     writer = Writer()
     assert writer.write(None) is None and writer.finish([], [], None) is None
+
+
+def test_save(tmp_path):
+    result = make_result((60, 83), image=np.full((60, 83, 3), 120, np.uint8), path='in/x.jpg')
+    result.save(tmp_path, ALL)
+    result.save(tmp_path, ['labels', dict(type='overlay', legend='none')], name='sub/y')
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob('*.*')}
+    assert {'x_overlay.jpg', 'x_labels.png', 'coco.json', 'yolo/labels/x.txt'} < names
+    assert {'sub/y_overlay.jpg', 'sub/y_labels.png'} < names
+    assert Image.open(tmp_path / 'sub/y_overlay.jpg').size == (83, 60)
+    (tmp_path / 'z_overlay.jpg').touch()
+    result.path = str(tmp_path / 'z_overlay.jpg')
+    with pytest.raises(InputError, match='written over the input'):
+        result.save(tmp_path, name='z')
+    result.image = None
+    with pytest.raises(InputError, match='does not have its picture'):
+        result.save(tmp_path)
+
+
+def test_what_is_found_in_a_file_can_be_saved(clip_path, voc_root, tmp_path):
+    """And all formats of a run, a video among its inputs."""
+    small = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
+    options = dict(clip=clip_path, device='cpu', cfg_options=small)
+    (tmp_path / 'in').mkdir()
+    picture = tmp_path / 'in/p.png'
+    picture.write_bytes((voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg').read_bytes())
+    writer = cv2.VideoWriter(
+        str(tmp_path / 'in/v.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5, (112, 80)
+    )
+    writer.write(np.zeros((80, 112, 3), np.uint8))
+    writer.release()
+    said = []
+    formats = f'{ALL},cvat'.replace('overlay,', '')
+    options_of_formats = {'coco.per': 'component'}
+    classes = 'sky, clouds; grass'
+    results = apis.segment_files(
+        *(tmp_path / 'in', classes),
+        out=tmp_path / 'out',
+        formats=formats,
+        format_options=options_of_formats,
+        on_progress=said.append,
+        **options,
+    )
+    assert [result.overlay for result in results] == [None, None]
+    assert (tmp_path / 'out/v_labels/000000.png').is_file()
+    assert said[0].startswith('of videos, masks, coco, yolo, labelstudio, confidence, cvat are not')
+    content = json.loads((tmp_path / 'out/coco.json').read_text())
+    assert [each['file_name'] for each in content['images']] == ['p.png']
+    assert not list(tmp_path.glob('out/*_overlay*'))
+    before = sorted((tmp_path / 'in').iterdir())
+    found = apis.segment(apis.build_segmentor(classes, **options), picture)
+    found.save(tmp_path / 'saved', formats)
+    labels = [Image.open(tmp_path / f'{folder}/p_labels.png') for folder in ('out', 'saved')]
+    assert (np.asarray(labels[0]) == np.asarray(labels[1])).all()
+    assert found.classes[0].synonyms == ['sky', 'clouds']
+    assert sorted((tmp_path / 'in').iterdir()) == before
+
+
+@pytest.mark.parametrize('device', ['cuda', 'cuda:99', 'gpu', 'meow', 3.5])
+def test_devices_that_are_not_there(device):
+    if device == 'cuda' and torch.cuda.is_available():
+        pytest.skip('there is CUDA')
+    with pytest.raises(InputError, match=f"device='{device}' .* cannot be used .*: use 'cpu'") as e:
+        apis.build_segmentor('cat; dog', clip='absent.pt', device=device)
+    assert '\n' not in str(e.value)
+    with pytest.raises(InputError, match=f"device='{device}'"):
+        apis.segment_files('absent.jpg', 'cat; dog', device=device)
+
+
+def test_palettes():
+    assert choose_palette('distinct', NAMES) == choose_palette('dataset', NAMES)
+    assert choose_palette('voc', NAMES) == voc_palette(5)
+    assert choose_palette('voc', NAMES[1:]) == voc_palette(5)[1:]
+    assert choose_palette('dataset', ['a'], ((1, 2, 3),)) == [[1, 2, 3]]
+    for colors in ('#ff8000, red', ['#ff8000', (255, 0, 0)]):
+        assert choose_palette(colors, ['a', 'b']) == [[255, 128, 0], [255, 0, 0]]
+    for wrong in ('#ff8000', 'vocs', '#ff8000,#12', [[1, 2, 300]] * 2, [[[1], 2, 3]] * 2, 7, ['x']):
+        with pytest.raises(InputError, match='2 colours such as'):
+            choose_palette(wrong, ['a', 'b'])
