@@ -10,7 +10,7 @@ from PIL import Image
 
 from sclip_mmseg import cli
 
-PAGES = ('README.md', 'docs/quick_start.md', 'docs/own_classes.md')
+PAGES = ('README.md', 'docs/quick_start.md', 'docs/own_classes.md', 'docs/label_tools.md')
 TOY = 'data/toy/toy_clip.safetensors'
 #: What is run elsewhere, or needs what is not here.
 ELSEWHERE = (

@@ -1,8 +1,10 @@
 """Links, anchors and paths in the pages lead somewhere."""
 
 import re
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 from helpers import ROOT
 from markdown_it import MarkdownIt
@@ -132,6 +134,18 @@ def test_python_of_own_classes_runs(tmp_path, run_python):
     assert list(names['result'].areas) == ['background', 'sheep', 'bottle', 'cow', 'television']
     assert (tmp_path / 'segmented/toy_000003_overlay.jpg').is_file()
     assert names['overlay'].dtype == 'uint8'
+
+
+def test_python_of_label_tools_runs(tmp_path, run_python):
+    names = run_python('docs/label_tools.md', 'Python')
+    assert names['result'].masks()['sheep'].any()
+    assert {path.name for path in (tmp_path / 'segmented').iterdir()} == {
+        *('toy_000003_overlay.jpg', 'coco.json', 'areas.csv')
+    }
+    item, record = SimpleNamespace(image=np.zeros((3, 4, 3))), SimpleNamespace(file='x.jpg')
+    writer = names['SizesWriter']()
+    writer.finish([(record, writer.write(item))], [], tmp_path)
+    assert (tmp_path / 'sizes.txt').read_text(encoding='utf-8') == 'x.jpg: 3×4'
 
 
 def test_python_of_troubleshooting_runs(run_python):

@@ -354,7 +354,7 @@ def test_a_writer_of_ones_own(tmp_path, monkeypatch):
     (tmp_path / 'my_writer.py').write_text(
         'from sclip_mmseg.apis.writers import Writer\n'
         'from sclip_mmseg.registry import WRITERS\n'
-        "@WRITERS.register_module('sizes')\n"
+        "@WRITERS.register_module('mine')\n"
         'class Sizes(Writer):\n'
         "    run_files = ('sizes.txt',)\n"
         '    def __init__(self, sep): self.sep = sep\n'
@@ -365,9 +365,9 @@ def test_a_writer_of_ones_own(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     try:
-        write(tmp_path / 'out', 'labels,my_writer:sizes', **{'sizes.sep': '+'})
+        write(tmp_path / 'out', 'labels,my_writer:mine', **{'mine.sep': '+'})
     finally:
-        WRITERS.module_dict.pop('sizes', None)
+        WRITERS.module_dict.pop('mine', None)
     assert (tmp_path / 'out/sizes.txt').read_text() == 'a+b.c'
 
 
