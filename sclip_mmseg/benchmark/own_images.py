@@ -16,7 +16,9 @@ from ..datasets.folder import find_problems
 from ..datasets.folder.layout import OwnImages
 from ..datasets.query_set import Queries
 from ..evaluation import Result, evaluate, make_fingerprint
+from ..evaluation.compare import find_oracles
 from ..evaluation.compare import write as write_comparison
+from ..evaluation.comparison import Comparison
 from ..evaluation.contact_sheets import write_contact_sheets
 from ..evaluation.machine import check_processes
 from ..evaluation.pictures import find_pictures
@@ -198,12 +200,13 @@ def write_outputs(results: Mapping[str, Result], out: Path, about: Mapping[str, 
     """
     text = write_tables(results, out, about)
     folders = {name: out / name for name in results}
-    sheets = write_contact_sheets(results, find_pictures(results, folders), out)
-    comparison = out / COMPARISON
-    comparison.mkdir(exist_ok=True)
-    write_comparison(results, folders, comparison)
+    comparison = Comparison.of(results, find_oracles(results, folders))
+    pictures = find_pictures(results, folders)
+    sheets = write_contact_sheets(comparison, pictures, out)
+    write_comparison(comparison, folders, out / COMPARISON, pictures=pictures)
     kinds = f'{out.resolve()}/results.{{md,csv,tex,json}}'
-    return '\n'.join([text, kinds, f'{sheets[0].resolve()}', f'{comparison.resolve()}/report.html'])
+    report = f'{(out / COMPARISON).resolve()}/report.html'
+    return '\n'.join([text, kinds, f'{sheets[0].resolve()}', report])
 
 
 def _check_images(cfg: Config, processes: int, on_progress: Callable[[str], None]) -> None:

@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..datasets.benchmarks import BENCHMARKS
 from ..utils.errors import InputError, join_first
 from ..utils.files import make_folder, write_atomically, write_csv
-from .confusion import draw_confusion, largest_flows
+from .comparison import Comparison
+from .confusion import draw_confusion
 from .contact_sheets import write_contact_sheet
 from .pictures import Pictures, find_pictures
-from .report import (
-    choose_images,
-    describe_image,
-    describe_oracles,
-    list_pairs,
-    write_report,
-)
+from .report import write_report
 from .result import Result
 from .resumable_test_loop import RESULT_FILE
-from .settings import describe_settings, differing_parts
-from .statistics import (
-    FEW_IMAGES,
-    Differences,
-    Intervals,
-    align,
-    bootstrap,
-    claim,
-    paired_difference,
-    plain,
-)
+from .settings import describe_settings
+from .statistics import FEW_IMAGES, Differences, Intervals, align, plain
 
 
 def compare(paths: Sequence[str | Path], out: str | Path | None = None) -> list[str]:
@@ -55,29 +40,22 @@ def compare(paths: Sequence[str | Path], out: str | Path | None = None) -> list[
     files, of_suite = find_results(paths)
     results = {name: Result.load(path) for name, path in files.items()}
     groups = group(results) if of_suite else [results]
-    for names in groups:
-        first = next(iter(names))
-        for name in names:
-            align(results[first], results[name], (first, name))
     lines, compared = [], [each for each in groups if len(each) > 1] or groups[:1]
-    if out is not None:
-        make_folder(Path(out), 'name another folder by --out')
     titles: set[str] = set()
     for number, each in enumerate(compared):
         end = _common_end(each) if of_suite else ''
         short = {name: name.removesuffix(f'_{end}') if end else name for name in each}
         named = {short[name]: result for name, result in each.items()}
         work_dirs = {short[name]: files[name].parent for name in each}
-        oracles = find_oracles(named, work_dirs)
-        lines += [f'{end}:'] * bool(end) + describe(named, oracles)
+        comparison = Comparison.of(named, find_oracles(named, work_dirs))
+        lines += [f'{end}:'] * bool(end) + describe(comparison)
         if out is not None:
             folder = Path(out)
             if len(compared) > 1:
                 title = _file_name(end or next(iter(each)))
                 folder = folder / (f'{title}_{number}' if title in titles else title)
-                folder.mkdir(exist_ok=True)
                 titles.add(title)
-            note = write(named, work_dirs, folder, title=end)
+            note = write(comparison, work_dirs, folder, title=end)
             lines += [note] if note else []
             lines.append(f'{(folder / "report.html").resolve()}')
         lines.append('')
@@ -179,43 +157,24 @@ def _common_end(names: Iterable[str]) -> str:
     return common if f'_{common}'.endswith(tuple(f'_{name}' for name in BENCHMARKS)) else ''
 
 
-def describe(
-    results: Mapping[str, Result], oracles: Mapping[str, Mapping[str, Result]] | None = None
-) -> list[str]:
-    """Numbers with intervals, what may be claimed of each pair, and the largest flows, as text.
-
-    Args:
-        results: Name → result, of the same images.
-        oracles: From :func:`find_oracles`.
-    """
-    first = next(iter(results.values()))
-    found = {name: bootstrap(result) for name, result in results.items()}
-    metrics = dict.fromkeys(key for each in found.values() for key in each.overall)
-    rows = [['', *metrics]]
-    for name, each in found.items():
-        rows.append([name, *(_cell(each, key) for key in metrics)])
-    size = f'{len(first.images):,} images, {len(first.class_names)} classes'
-    lines = [f'{size}; in percent, with 95 % intervals']
+def describe(comparison: Comparison) -> list[str]:
+    """Numbers with intervals, what may be claimed of each pair, and the largest flows, as text."""
+    rows = [['', *comparison.metrics]]
+    for name, each in comparison.intervals.items():
+        rows.append([name, *(_cell(each, key) for key in comparison.metrics)])
+    images, classes = comparison.images, comparison.class_names
+    lines = [f'{len(images):,} images, {len(classes)} classes; in percent, with 95 % intervals']
     lines += _aligned(rows)
-    if len(first.images) < FEW_IMAGES:
+    if len(images) < FEW_IMAGES:
         lines.append(f'fewer than {FEW_IMAGES} images: the intervals are too narrow')
-    pairs = list_pairs(results)
-    for a, b in pairs:
-        difference = paired_difference(results[a], results[b])
-        lines += ['', claim(difference, a, b)]
-        if other := differing_parts(results[a], results[b]):
-            lines.append(f'They differ in {other}.')
-        if classes := _class_words(difference, first.class_names):
-            lines.append(classes)
-    if len(pairs) > 1:
-        lines += [
-            '',
-            f'Of {len(pairs)} such intervals, {0.05 * len(pairs):.1f} miss 0 by chance alone.',
-        ]
-    for name, known in (oracles or {}).items():
-        lines += describe_oracles(name, results[name], known)
-    for name, result in results.items():
-        flows = '; '.join(map(str, largest_flows(result, 3)))
+    for pair, difference in comparison.differences.items():
+        lines += ['', *comparison.claims[pair]]
+        if words := _class_words(difference, classes):
+            lines.append(words)
+    lines += ['', by_chance] if (by_chance := comparison.by_chance()) else []
+    lines += comparison.oracles
+    for name, found in comparison.flows.items():
+        flows = '; '.join(map(str, found[:3]))
         lines.append(f'{name}: {flows or "nothing is taken for anything else"}')
     return lines
 
@@ -245,82 +204,72 @@ def _class_words(difference: Differences, names: Sequence[str], count: int = 3) 
 
 
 def write(
-    results: Mapping[str, Result],
+    comparison: Comparison,
     folders: Mapping[str, Path],
     out: Path,
     title: str = '',
+    pictures: Pictures | None = None,
 ) -> str:
     """Write ``report.html``, ``comparison.json``, tables, figures and contact sheets.
 
     Args:
-        results: Name → result, of the same images.
+        comparison: The results.
         folders: Name → work directory, where the config leads to images and label maps.
-        out: Existing folder.
+        out: Folder, made when missing.
         title: Of the report; by default the names.
+        pictures: Of the results; found when missing.
 
     Returns:
         Why there are no pictures, as a line; empty where there are.
+
+    Raises:
+        InputError: If the folder cannot be written to.
     """
-    note, pictures = '', None
+    make_folder(out, 'name another folder by --out')
+    note = ''
     try:
-        pictures = find_pictures(results, folders)
+        pictures = pictures or find_pictures(comparison.results, folders)
     except InputError as error:
         note = f'without pictures: {error}'
-    write_tables(results, out)
-    for name, result in results.items():
+    write_tables(comparison, out)
+    for name, result in comparison.results.items():
         figure = draw_confusion(result, f'Confusion matrix of {name}')
         write_atomically(out / f'confusion_{_file_name(name)}.svg', figure.encode())
     if pictures is not None:
-        _write_contact_sheets(results, pictures, out)
-    title = title or ', '.join(results)
-    oracles = find_oracles(results, folders)
-    path = out / 'report.html'
-    write_report(results, path, pictures=pictures, title=title, note=note, oracles=oracles)
+        chosen = list(comparison.choose_images().items())
+        # Those of pairs come first; the best and worst of a single result are all there is.
+        for heading, places in chosen[: -2 * len(comparison.results)] or chosen:
+            path = out / f'{_file_name(heading)}.jpg'
+            write_contact_sheet(path, pictures, comparison, places)
+    title = title or ', '.join(comparison.results)
+    write_report(comparison, out / 'report.html', pictures=pictures, title=title, note=note)
     return note
-
-
-def _write_contact_sheets(results: Mapping[str, Result], pictures: Pictures, out: Path) -> None:
-    """Write a sheet of images for each pair and direction, of one result its best and worst."""
-    class_names = next(iter(results.values())).class_names
-    pairs: Sequence[tuple[str, ...]] = list_pairs(results) or [(name,) for name in results]
-    for pair in pairs:
-        chosen = choose_images({name: results[name] for name in pair}, 8)
-        for heading, images in list(chosen.items())[: 2 if len(pair) > 1 else None]:
-            if images:
-                words = {name: describe_image(name, scores) for name, scores in images}
-                shown = {k: v for k, v in pictures.predictions.items() if k in pair}
-                path = out / f'{_file_name(heading)}.jpg'
-                seen = replace(pictures, predictions=shown)
-                write_contact_sheet(path, seen, words, class_names)
 
 
 def _file_name(text: str) -> str:
     return ''.join(c if c.isalnum() or c in '-.' else '_' for c in text)
 
 
-def write_tables(results: Mapping[str, Result], out: Path) -> None:
+def write_tables(comparison: Comparison, out: Path) -> None:
     """Write ``comparison.json``, and ``results.csv`` and ``differences.csv`` with the same."""
-    numbers, changes = list(_numbers(results)), list(_changes(results))
-    settings = {name: describe_settings(result) for name, result in results.items()}
+    names = comparison.class_names
+    numbers = [
+        dict(result=name, metric=metric, **{'class': kind}, **interval)
+        for name, found in comparison.intervals.items()
+        for metric, kind, interval, _ in _all(found, names)
+    ]
+    changes = [
+        dict(a=a, b=b, metric=metric, **{'class': kind}, **interval, ahead=share)
+        for (a, b), found in comparison.differences.items()
+        for metric, kind, interval, share in _all(found, names)
+    ]
+    settings = {name: describe_settings(result) for name, result in comparison.results.items()}
     content = dict(settings=settings, results=numbers, differences=changes)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(out / 'comparison.json', text.encode())
     for name, rows in (('results', numbers), ('differences', changes)):
         if rows:
             write_csv(out / f'{name}.csv', rows)
-
-
-def _numbers(results: Mapping[str, Result]) -> Iterator[dict[str, Any]]:
-    for name, result in results.items():
-        for metric, kind, interval, _ in _all(bootstrap(result), result.class_names):
-            yield dict(result=name, metric=metric, **{'class': kind}, **interval)
-
-
-def _changes(results: Mapping[str, Result]) -> Iterator[dict[str, Any]]:
-    for a, b in list_pairs(results):
-        difference = paired_difference(results[a], results[b])
-        for metric, kind, interval, share in _all(difference, results[a].class_names):
-            yield dict(a=a, b=b, metric=metric, **{'class': kind}, **interval, ahead=share)
 
 
 def _all(

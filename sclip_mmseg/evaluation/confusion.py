@@ -6,6 +6,7 @@ from html import escape
 import numpy as np
 
 from .result import Result
+from .statistics import areas_by_image
 
 _CELL = 16  # units of a side in the figure
 _SMALLEST = 0.005  # share of a label that is drawn
@@ -114,7 +115,8 @@ def image_scores(result: Result) -> np.ndarray:
     Returns:
         NaN where an image's label has none.
     """
-    right, union, _, label = result.areas().transpose(1, 0, 2)
+    right, prediction, label, *_ = areas_by_image(result)
     counted = label > 0
+    union = prediction * counted + label - right  # of the classes that the label has
     with np.errstate(invalid='ignore'):
-        return 100 * np.where(counted, right / union, 0).sum(1) / counted.sum(1)
+        return 100 * (right * union.power(-1)).sum(1) / counted.sum(1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from itertools import combinations
+from itertools import chain
 from pathlib import Path
 from string import Template
 
@@ -15,12 +15,12 @@ from PIL import Image
 
 from ..utils.files import write_atomically
 from ..version import __version__
-from .confusion import draw_confusion, image_scores, largest_flows
+from .comparison import Comparison, number
+from .confusion import draw_confusion
 from .fingerprint import list_changes
 from .pictures import Pictures
-from .result import Result
-from .settings import STATED, describe_settings, differing_parts
-from .statistics import FEW_IMAGES, Differences, Interval, bootstrap, claim, paired_difference
+from .settings import STATED, describe_settings
+from .statistics import FEW_IMAGES, Interval
 
 #: Colours of Okabe and Ito, told apart with any eyes.
 _COLORS = '#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9 #000000 #a0a000'.split()
@@ -28,62 +28,44 @@ _THUMBNAIL = 480  # pixels
 _TEMPLATE = Path(__file__).with_name('report.html')
 # On the numbers: what else is counted or drawn.
 _WITHOUT_EFFECT = 'test_evaluator', 'show_dir'
-_ALL_PAIRS = 28  # of eight results; of more, those with the first
 
 
 def write_report(
-    results: Mapping[str, Result],
+    comparison: Comparison,
     out: str | Path,
     *,
     pictures: Pictures | None = None,
     title: str = 'Evaluation',
     note: str = '',
-    oracles: Mapping[str, Mapping[str, Result]] | None = None,
-    count: int = 6,
 ) -> None:
     """Write a page on results of the same images.
 
     Args:
-        results: Name → result, the first being the one that others are compared with.
+        comparison: The results.
         out: The HTML file, in a folder that exists.
         pictures: Images, labels and predictions to be shown; None for a page without.
         title: Of the page.
         note: What else to say at its top, such as why there are no pictures.
-        oracles: Name of a result → name of an oracle (:mod:`.oracles`) → its result.
-        count: Images shown of each kind.
 
     Raises:
-        InputError: If results are not of the same images, classes and labels, or the file cannot be
-            written.
+        InputError: If the file cannot be written.
     """
-    first = next(iter(results.values()))
-    pairs = {
-        (one, two): paired_difference(results[one], results[two])
-        for one, two in list_pairs(results)
-    }
-    summary = f'{_count(first.images, "image")}, {_count(first.class_names, "class")}.'
+    summary = f'{_count(comparison.images, "image")}, {_count(comparison.class_names, "class")}.'
     parts = [
         _paragraph(note),
-        _table(results),
-        _oracles(results, oracles or {}),
-        _pairs(results, pairs),
-        _classes(results),
-        _class_differences(first, pairs),
-        _confusions(results),
-        _gallery(results, pictures, count),
-        _settings(results),
+        _table(comparison),
+        _oracles(comparison),
+        _pairs(comparison),
+        _classes(comparison),
+        _class_differences(comparison),
+        _confusions(comparison),
+        _gallery(comparison, pictures),
+        _settings(comparison),
     ]
     page = Template(_TEMPLATE.read_text(encoding='utf-8')).substitute(
         title=escape(title), version=__version__, summary=escape(summary), body='\n'.join(parts)
     )
     write_atomically(Path(out), page.encode())
-
-
-def list_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
-    """All pairs of some results, the first against the others in front; of many, only those."""
-    listed = list(names)
-    pairs = list(combinations(listed, 2))
-    return pairs if len(pairs) <= _ALL_PAIRS else pairs[: len(listed) - 1]
 
 
 def _count(items: Sequence, word: str) -> str:
@@ -95,16 +77,10 @@ def _paragraph(text: str) -> str:
     return f'<p>{escape(text)}</p>' if text else ''
 
 
-def _number(value: float, signed: bool = False) -> str:
-    if value != value:
-        return '–'
-    return f'{value:+.2f}'.replace('-', '−') if signed else f'{value:.2f}'
-
-
 def _cell(interval: Interval, signed: bool = False) -> str:
-    ends = f'{_number(interval.low, signed)} to {_number(interval.high, signed)}'
+    ends = f'{number(interval.low, signed)} to {number(interval.high, signed)}'
     shown = '' if interval.low != interval.low else f'<br><span class="interval">{ends}</span>'
-    return f'<td class="number">{_number(interval.value, signed)}{shown}</td>'
+    return f'<td class="number">{number(interval.value, signed)}{shown}</td>'
 
 
 def _key(place: int) -> str:
@@ -120,18 +96,15 @@ def _rows(head: Sequence[str], rows: Sequence[str], kind: str = '') -> str:
     )
 
 
-def _table(results: Mapping[str, Result]) -> str:
-    rows = []
-    metrics = dict.fromkeys(
-        name for result in results.values() for name in bootstrap(result).overall
-    )
-    for place, (name, result) in enumerate(results.items()):
-        overall, about = bootstrap(result).overall, describe_settings(result)
+def _table(comparison: Comparison) -> str:
+    rows, metrics = [], comparison.metrics
+    for place, (name, result) in enumerate(comparison.results.items()):
+        overall, about = comparison.intervals[name].overall, describe_settings(result)
         cells = [_cell(overall[key]) if key in overall else '<td></td>' for key in metrics]
         words = [f'<td class="words">{escape(about[key])}</td>' for key in STATED]
         rows.append(''.join([f'<th>{_key(place)}{escape(name)}</th>', *cells, *words]))
     head = ['', *(f'{name} / %' for name in metrics), *STATED]
-    few = len(next(iter(results.values())).images) < FEW_IMAGES
+    few = len(comparison.images) < FEW_IMAGES
     warning = (
         f' These are fewer than {FEW_IMAGES} images: the intervals are too narrow.' if few else ''
     )
@@ -141,31 +114,22 @@ def _table(results: Mapping[str, Result]) -> str:
     )
 
 
-def _pairs(results: Mapping[str, Result], pairs: Mapping[tuple[str, str], Differences]) -> str:
-    if not pairs:
+def _pairs(comparison: Comparison) -> str:
+    if not comparison.differences:
         return ''
-    rows, claims = [], []
-    metrics = list(next(iter(pairs.values())).overall)
-    for (a, b), difference in pairs.items():
+    rows = []
+    metrics = list(next(iter(comparison.differences.values())).overall)
+    for (a, b), difference in comparison.differences.items():
         share = difference.shares['mIoU']
         cells = [_cell(difference.overall[key], True) for key in metrics]
         ahead = '–' if share != share else f'{100 * share:.1f} %'
         rows.append(
             f'<th>{escape(a)} − {escape(b)}</th>{"".join(cells)}<td class="number">{ahead}</td>'
         )
-        words = claim(difference, a, b)
-        if other := differing_parts(results[a], results[b]):
-            words += f' They differ in {other}.'
-        claims.append(f'<li>{escape(words)}</li>')
-    by_chance = ''
-    if len(pairs) > 1:
-        by_chance = (
-            f' Of {len(pairs)} such intervals, {0.05 * len(pairs):.1f} miss 0 by chance alone '
-            'where nothing differs.'
-        )
+    claims = (f'<li>{escape(" ".join(words))}</li>' for words in comparison.claims.values())
     text = (
         'Both results are resampled together. What is claimed holds for images like these, with '
-        'these name lists, CLIPs and protocols, and for nothing else.' + by_chance
+        f'these name lists, CLIPs and protocols, and for nothing else. {comparison.by_chance()}'
     )
     return (
         '<h2>Differences</h2>\n'
@@ -174,44 +138,14 @@ def _pairs(results: Mapping[str, Result], pairs: Mapping[tuple[str, str], Differ
     )
 
 
-def describe_oracles(name: str, result: Result, oracles: Mapping[str, Result]) -> list[str]:
-    """Say in a sentence each what would be reached if something were known.
-
-    Args:
-        name: Of the result.
-        result: What is reached.
-        oracles: Name of an oracle → its result, on the same images.
-    """
-    sentences = []
-    for oracle, reached in oracles.items():
-        change = paired_difference(reached, result).overall['mIoU']
-        ends = f'95 % interval {change.low:+.2f} to {change.high:+.2f}'
-        more = f'{change.value:+.2f} ({ends})'
-        if oracle == 'regions':
-            sentences.append(
-                f'If each region had the best of all classes: {reached.mIoU:.2f} mIoU, {more} '
-                f'against {name}; their outlines cost {100 - reached.mIoU:.2f}.'
-            )
-        elif oracle == 'known-classes':
-            sentences.append(
-                f'If {name} knew the classes of each image: {reached.mIoU:.2f} mIoU, {more}: this '
-                'is what telling names apart costs.'
-            )
-    return sentences
+def _oracles(comparison: Comparison) -> str:
+    lines = ''.join(f'<li>{escape(line)}</li>' for line in comparison.oracles)
+    return f'<h2>If something were known</h2>\n<ul>{lines}</ul>' if lines else ''
 
 
-def _oracles(results: Mapping[str, Result], oracles: Mapping[str, Mapping[str, Result]]) -> str:
-    lines = [
-        f'<li>{escape(line)}</li>'
-        for name, known in oracles.items()
-        for line in describe_oracles(name, results[name], known)
-    ]
-    return f'<h2>If something were known</h2>\n<ul>{"".join(lines)}</ul>' if lines else ''
-
-
-def _classes(results: Mapping[str, Result]) -> str:
-    found = {name: bootstrap(result).classes for name, result in results.items()}
-    names = next(iter(results.values())).class_names
+def _classes(comparison: Comparison) -> str:
+    found = {name: each.classes for name, each in comparison.intervals.items()}
+    names = comparison.class_names
     first = next(iter(found.values()))
     order = sorted(range(len(names)), key=lambda i: (-np.nan_to_num(first[i].value, nan=-1), i))
     keys = ' &nbsp; '.join(
@@ -229,9 +163,9 @@ def _classes(results: Mapping[str, Result]) -> str:
                     f'<i style="left:{low:.2f}%;width:{high - low:.2f}%;background:{color}"></i>'
                     f'<b style="left:{each.value:.2f}%;background:{color}"></b>'
                 )
-            ends = f'{_number(each.low)} to {_number(each.high)}'
+            ends = f'{number(each.low)} to {number(each.high)}'
             lines.append(f'<span title="{ends}">{marks}</span>')
-            values.append(f'<span>{_number(each.value)}</span>')
+            values.append(f'<span>{number(each.value)}</span>')
         blocks.append(
             f'<div class="class"><div>{escape(names[index])}</div><div class="scale">'
             f'{"".join(lines)}</div><div class="values">{"".join(values)}</div></div>'
@@ -244,9 +178,9 @@ def _classes(results: Mapping[str, Result]) -> str:
     )
 
 
-def _class_differences(first: Result, pairs: Mapping[tuple[str, str], Differences]) -> str:
+def _class_differences(comparison: Comparison) -> str:
     parts: list[str] = []
-    for (a, b), difference in pairs.items():
+    for (a, b), difference in comparison.differences.items():
         found = difference.classes
         order = [i for i, each in enumerate(found) if each.value == each.value]
         order.sort(key=[-abs(each.value) for each in found].__getitem__)
@@ -255,7 +189,7 @@ def _class_differences(first: Result, pairs: Mapping[tuple[str, str], Difference
             share = difference.class_shares[index]
             certain = 'yes' if found[index].excludes_zero() else 'no'
             rows.append(
-                f'<th>{escape(first.class_names[index])}</th>{_cell(found[index], True)}'
+                f'<th>{escape(comparison.class_names[index])}</th>{_cell(found[index], True)}'
                 f'<td class="number">{100 * share:.1f} %</td><td>{certain}</td>'
             )
         by_chance = (
@@ -271,14 +205,15 @@ def _class_differences(first: Result, pairs: Mapping[tuple[str, str], Difference
     return '\n'.join(parts)
 
 
-def _confusions(results: Mapping[str, Result]) -> str:
+def _confusions(comparison: Comparison) -> str:
     parts = []
-    for place, (name, result) in enumerate(results.items()):
-        flows = ''.join(f'<li>{escape(str(flow))}</li>' for flow in largest_flows(result, 8))
+    for place, (name, result) in enumerate(comparison.results.items()):
+        flows = ''.join(f'<li>{escape(str(flow))}</li>' for flow in comparison.flows[name])
         figure = draw_confusion(result, f'Confusion matrix of {name}')
+        is_open = ' open' if len(comparison.results) == 1 else ''
         parts.append(
-            f'<div><h3>{_key(place)}{escape(name)}</h3>\n<ul>{flows}</ul>\n<details class="figure"'
-            f'{" open" if len(results) == 1 else ""}><summary>Confusion matrix: labels are rows, '
+            f'<div><h3>{_key(place)}{escape(name)}</h3>\n<ul>{flows}</ul>\n'
+            f'<details class="figure"{is_open}><summary>Confusion matrix: labels are rows, '
             f'predictions columns</summary><div class="wide confusion">{figure}</div></details>'
             '</div>'
         )
@@ -286,89 +221,41 @@ def _confusions(results: Mapping[str, Result]) -> str:
     return f'<h2>What is taken for what</h2>\n<div class="confusions">{blocks}</div>'
 
 
-def choose_images(
-    results: Mapping[str, Result], count: int
-) -> dict[str, list[tuple[str, dict[str, float]]]]:
-    """Choose the images that are worth a look.
-
-    Args:
-        results: Name → result, of the same images.
-        count: The most of each kind.
-
-    Returns:
-        Heading → images in order, each with the mean IoU over its label's classes by result. Those
-        of the first result that are best and worst, and where it gains and loses most against the
-        second.
-    """
-    (a, first), *others = results.items()
-    scores = {name: _scores_in_order(result, first.images) for name, result in results.items()}
-    kinds = {f'Best of {a}': -scores[a], f'Worst of {a}': scores[a]}
-    for b, _ in others[:1]:
-        change = scores[a] - scores[b]
-        kinds = {
-            f'{a} gains most over {b}': np.where(change > 0, -change, np.nan),
-            f'{a} loses most to {b}': np.where(change < 0, change, np.nan),
-            **kinds,
-        }
-    chosen = {}
-    for heading, order in kinds.items():
-        places = [i for i in np.argsort(order, kind='stable') if order[i] == order[i]][:count]
-        values = [{name: float(scores[name][i]) for name in results} for i in places]
-        chosen[heading] = [(first.images[i], each) for i, each in zip(places, values)]
-    return chosen
-
-
-def _scores_in_order(result: Result, images: Sequence[str]) -> np.ndarray:
-    scores = image_scores(result)
-    if result.images == images:
-        return scores
-    places = {name: place for place, name in enumerate(result.images)}
-    return scores[[places[name] for name in images]]
-
-
-def describe_image(name: str, scores: Mapping[str, float]) -> str:
-    """An image's name, and its mean IoU by result."""
-    return f'{name}: ' + ', '.join(f'{key} {_number(value)}' for key, value in scores.items())
-
-
-def _gallery(results: Mapping[str, Result], pictures: Pictures | None, count: int) -> str:
-    class_names = next(iter(results.values())).class_names
-    parts, embedded = ['<h2>Images</h2>'], {}
-    chosen = choose_images(results, count)
-    titles = ['image']
+def _gallery(comparison: Comparison, pictures: Pictures | None) -> str:
+    chosen = comparison.choose_images()
+    parts = [
+        '<h2>Images</h2>\n<p class="quiet">Behind each name is the mean IoU in percent over the '
+        'classes of the image’s label.</p>'
+    ]
     if pictures is not None:
-        titles += ['truth'] * (pictures.label is not None) + list(pictures.predictions)
-        parts.append(_choices(titles))
-    text = 'Behind each name is the mean IoU in percent over the classes of the image’s label.'
-    parts.append(f'<p class="quiet">{text}</p>')
-    for heading, images in chosen.items():
-        parts.append(f'<h3>{escape(heading)}</h3>')
-        if not images:
-            parts.append('<p>None.</p>')
-        elif pictures is None:
-            lines = (f'<li>{escape(describe_image(*each))}</li>' for each in images)
-            parts.append(f'<ul>{"".join(lines)}</ul>')
-        else:
-            figures = []
-            for name, scores in images:
-                if name not in embedded:
-                    embedded[name] = _figure(name, pictures, class_names)
-                words = escape(describe_image(name, scores))
-                figures.append(f'<figure><figcaption>{words}</figcaption>{embedded[name]}</figure>')
-            parts.append(f'<div class="gallery">{"".join(figures)}</div>')
+        titles = ['image', *(['truth'] if pictures.label else []), *pictures.predictions]
+        sides = titles[min(1, len(titles) - 1)], titles[-1 if len(titles) < 3 else 2]
+        boxes = [_select('Images', list(chosen))]
+        boxes += [_select(*side) for side in zip(('Left', 'Right'), (titles, titles), sides)]
+        parts.append(f'<div class="controls">{"".join(boxes)}</div>')
+    for heading, places in chosen.items():
+        lines = ''.join(f'<li>{escape(comparison.describe_image(i))}</li>' for i in places)
+        parts.append(
+            f'<div class="kind" data-images="{" ".join(map(str, places))}">'
+            f'<h3>{escape(heading)}</h3><ol>{lines}</ol></div>'
+        )
+    if pictures is not None:
+        figures = [
+            f'<figure data-image="{i}"><figcaption>{escape(comparison.describe_image(i))}'
+            f'</figcaption>{_figure(comparison.images[i], pictures, comparison.class_names)}'
+            '</figure>'
+            for i in dict.fromkeys(chain(*chosen.values()))
+        ]
+        parts.append(f'<div class="gallery">{"".join(figures)}</div>')
     return '\n'.join(parts)
 
 
-def _choices(titles: Sequence[str]) -> str:
-    boxes = []
-    chosen = (titles[min(1, len(titles) - 1)], titles[-1 if len(titles) < 3 else 2])
-    for side, value in zip(('Left', 'Right'), chosen):
-        options = ''.join(
-            f'<option{" selected" if title == value else ""}>{escape(title)}</option>'
-            for title in titles
-        )
-        boxes.append(f'<label>{side} of the slider <select>{options}</select></label>')
-    return f'<div class="controls">{"".join(boxes)}</div>'
+def _select(label: str, values: Sequence[str], chosen: str = '') -> str:
+    options = ''.join(
+        f'<option{" selected" if value == chosen else ""}>{escape(value)}</option>'
+        for value in values
+    )
+    return f'<label>{label} <select>{options}</select></label>'
 
 
 def _figure(name: str, pictures: Pictures, class_names: Sequence[str]) -> str:
@@ -396,7 +283,8 @@ def _data_uri(picture: np.ndarray) -> str:
     return f'data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}'
 
 
-def _settings(results: Mapping[str, Result]) -> str:
+def _settings(comparison: Comparison) -> str:
+    results = comparison.results
     about = {name: describe_settings(result) for name, result in results.items()}
     keys = dict.fromkeys(key for values in about.values() for key in values)
     rows = [

@@ -100,8 +100,14 @@ def paired_difference(
     Raises:
         InputError: If they do not cover the same, or as :func:`bootstrap`.
     """
+    return difference_of_aligned(a, align(a, b), resamples, seed, level)
+
+
+def difference_of_aligned(
+    a: Result, b: Result, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
+) -> Differences:
+    """The same as :func:`paired_difference` of what :func:`align` has given."""
     _check(a, resamples, level)
-    b = align(a, b)
     first, second = (_resample(result, resamples, seed) for result in (a, b))
     before, after = _values(a), _values(b)
     parts, shares = {}, {}
@@ -189,7 +195,7 @@ def _per_image(
     return sparse.csr_array((result.pixels[chosen].astype(float), place), shape)
 
 
-def _areas(result: Result) -> list[sparse.csr_array]:
+def areas_by_image(result: Result) -> list[sparse.csr_array]:
     """Intersection, prediction and label by image and class, ``[N, K]`` each.
 
     Those of boundaries follow where they were counted.
@@ -218,7 +224,7 @@ def _resample(result: Result, resamples: int, seed: int) -> dict[str, np.ndarray
     """
     key, (known, found) = (resamples, seed), result.__dict__.get('_resampled', (None, {}))
     if known != key:
-        areas = _areas(result)
+        areas = areas_by_image(result)
         parts = [
             _metrics(*(np.asarray((area.T @ weights).T) for area in areas))
             for weights in _draw(len(result.images), resamples, seed)

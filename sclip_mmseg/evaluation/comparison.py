@@ -1,0 +1,163 @@
+"""Results of the same images side by side: all that text, tables and the report say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+
+from .confusion import Flow, image_scores, largest_flows
+from .result import Result
+from .settings import differing_parts
+from .statistics import (
+    Differences,
+    Intervals,
+    align,
+    bootstrap,
+    claim,
+    difference_of_aligned,
+)
+
+_FLOWS = 8
+_OF_A_KIND, _PICTURES = 6, 60  # images that are chosen, at most about so many
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Results of the same images, and what follows from them, computed once.
+
+    Attributes:
+        results: Name → result, all with the images in the same order.
+        intervals: Name → intervals of its metrics.
+        differences: Two names → intervals of the first less the second, for all pairs.
+        claims: Two names → what may be claimed of them, and what their settings differ in.
+        flows: Name → the largest flows of its confusion matrix.
+        oracles: What would be reached if something were known, a sentence each.
+    """
+
+    results: Mapping[str, Result]
+    intervals: Mapping[str, Intervals]
+    differences: Mapping[tuple[str, str], Differences]
+    claims: Mapping[tuple[str, str], list[str]]
+    flows: Mapping[str, list[Flow]]
+    oracles: Sequence[str]
+
+    @classmethod
+    def of(
+        cls,
+        results: Mapping[str, Result],
+        oracles: Mapping[str, Mapping[str, Result]] | None = None,
+    ) -> Comparison:
+        """Compare results.
+
+        Args:
+            results: Name → result.
+            oracles: Name of a result → name of an oracle (:mod:`.oracles`) → its result.
+
+        Raises:
+            InputError: If results are not of the same images, classes and labels.
+        """
+        (first, a), *others = results.items()
+        results = {first: a, **{name: align(a, b, (first, name)) for name, b in others}}
+        differences = {
+            (one, two): difference_of_aligned(results[one], results[two])
+            for one, two in combinations(results, 2)
+        }
+        claims = {}
+        for (one, two), difference in differences.items():
+            other = differing_parts(results[one], results[two])
+            claims[one, two] = [claim(difference, one, two)]
+            claims[one, two] += [f'They differ in {other}.'] if other else []
+        sentences = [
+            _describe_oracle(oracle, name, reached, align(reached, results[name]))
+            for name, known in (oracles or {}).items()
+            for oracle, reached in known.items()
+        ]
+        return cls(
+            results,
+            {name: bootstrap(result) for name, result in results.items()},
+            differences,
+            claims,
+            {name: largest_flows(result, _FLOWS) for name, result in results.items()},
+            [sentence for sentence in sentences if sentence],
+        )
+
+    @property
+    def images(self) -> list[str]:
+        """Names of the images."""
+        return next(iter(self.results.values())).images
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes."""
+        return next(iter(self.results.values())).class_names
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that some result has."""
+        return [*dict.fromkeys(key for each in self.intervals.values() for key in each.overall)]
+
+    def by_chance(self) -> str:
+        """How many of the pairs' intervals exclude 0 by chance; empty where there is one pair."""
+        if len(self.differences) < 2:
+            return ''
+        count = len(self.differences)
+        return (
+            f'Of {count} such intervals, {0.05 * count:.1f} miss 0 by chance alone where nothing '
+            'differs.'
+        )
+
+    @cached_property
+    def scores(self) -> dict[str, np.ndarray]:
+        """Name → mean IoU of each image, see :func:`.confusion.image_scores`."""
+        return {name: image_scores(result) for name, result in self.results.items()}
+
+    def describe_image(self, index: int) -> str:
+        """An image's name, and its mean IoU by result."""
+        words = (f'{name} {number(values[index])}' for name, values in self.scores.items())
+        return f'{self.images[index]}: {", ".join(words)}'
+
+    def choose_images(self) -> dict[str, list[int]]:
+        """Choose the images that are worth a look.
+
+        Returns:
+            Heading → places of images in order, some of each kind: for each pair those where one
+            gains and loses most; after them, for each result the best and the worst.
+        """
+        kinds = {}
+        for a, b in [*self.differences][: max(1, _PICTURES // 2 - len(self.scores))]:
+            change = self.scores[a] - self.scores[b]
+            kinds[f'{a} gains most over {b}'] = np.where(change > 0, -change, np.nan)
+            kinds[f'{a} loses most to {b}'] = np.where(change < 0, change, np.nan)
+        for name, values in self.scores.items():
+            kinds.update({f'Best of {name}': -values, f'Worst of {name}': values})
+        count = max(1, min(_OF_A_KIND, _PICTURES // len(kinds)))
+        chosen = {
+            heading: [
+                i for i in order.argsort(kind='stable')[:count].tolist() if order[i] == order[i]
+            ]
+            for heading, order in kinds.items()
+        }
+        return {heading: places for heading, places in chosen.items() if places}
+
+
+def number(value: float, signed: bool = False) -> str:
+    """A number with two digits; a dash for NaN."""
+    if value != value:
+        return '–'
+    return f'{value:+.2f}'.replace('-', '−') if signed else f'{value:.2f}'
+
+
+def _describe_oracle(oracle: str, name: str, reached: Result, result: Result) -> str:
+    """What a result would reach if something were known, as a sentence; empty for others."""
+    change = difference_of_aligned(reached, result).overall['mIoU']
+    more = f'{change.value:+.2f} (95 % interval {change.low:+.2f} to {change.high:+.2f})'
+    return {
+        'regions': f'If each region had the best of all classes: {reached.mIoU:.2f} mIoU, {more} '
+        f'against {name}; their outlines cost {100 - reached.mIoU:.2f}.',
+        'known-classes': f'If {name} knew the classes of each image: {reached.mIoU:.2f} mIoU, '
+        f'{more}: this is what telling names apart costs.',
+    }.get(oracle, '')
