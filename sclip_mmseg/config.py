@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from mmengine.config import Config
 
+from .custom import import_customs
 from .utils.errors import InputError
 from .utils.files import find_file
 from .utils.shipped import configs_dir
@@ -57,9 +58,11 @@ def read_config(name: str) -> Config:
         name: A path, or a shipped config as ``sclip_mmseg::sclip/NAME.py``.
 
     Raises:
-        InputError: If there is no such config.
+        InputError: If there is no such config, or a module that it imports does not exist.
     """
-    return Config.fromfile(find_config(name))
+    cfg = Config.fromfile(find_config(name), import_custom_modules=False)
+    import_customs(cfg)
+    return cfg
 
 
 def find_config(name: str) -> str:
