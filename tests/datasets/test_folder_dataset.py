@@ -126,8 +126,10 @@ def test_masks_of_colours(folder, text, mode):
     _check(_dataset(folder, colors=str(folder / 'labelmap.txt'), ignored='unlabelled'))
     problems = find_problems(_dataset(folder, colors=str(folder / 'labelmap.txt'))).problems
     assert [line.partition(' has ')[2] for line in problems] == ['colour 9,9,9 without a class'] * 2
-    [first, _] = find_problems(_dataset(folder)).problems  # without a table: it asks for one
-    assert '0,0,255; 0,255,0; 255,0,0; 9,9,9' in first and 'by --colors' in first
+    Image.new('RGB', (4, 3), (1, 2, 3)).save(folder / 'labels/deep/b.png')
+    [line] = find_problems(_dataset(folder)).problems  # without a table: it asks for one, once
+    assert line.startswith(f'colours instead of ids in {folder}/labels/a.png and 1 more (')
+    assert '0,0,255; 0,255,0; 255,0,0; 9,9,9; 1,2,3)' in line and 'by --colors' in line
 
 
 def test_colours_name_the_classes(folder):

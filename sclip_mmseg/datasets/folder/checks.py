@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from ...utils.errors import InputError, one_line
 from ...utils.images import UNREADABLE, orientation_of
 from ...utils.processes import map_in_processes
 from ..loading import CheckedImageLoader
+from .color_table import Color
 from .dataset import FolderDataset, name_unknown
-from .readers import UNKNOWN, LabelReader
+from .readers import UNKNOWN, ColoredLabelError, LabelReader
 
 _CHUNK = 16
 
@@ -41,6 +43,7 @@ class Inspection:
 class _Pair:
     problems: list[str]
     pixels: Counter = field(default_factory=Counter)
+    colors: Sequence[Color] = ()
 
 
 def find_problems(dataset: FolderDataset, processes: int = 1, desc: str = 'labels') -> Inspection:
@@ -60,6 +63,11 @@ def find_problems(dataset: FolderDataset, processes: int = 1, desc: str = 'label
     count = len(dataset.metainfo['classes'])
     pixels = np.array([total[index] for index in range(count)], np.int64)
     problems = [*dataset.problems, *(each for pair in found for each in pair.problems)]
+    colored = [info['seg_map_path'] for info, pair in zip(infos, found) if pair.colors]
+    if colored:  # one table is missing, not one for each
+        colors = dict.fromkeys(chain(*(pair.colors for pair in found)))
+        others = f' and {len(colored) - 1} more' if colored[1:] else ''
+        problems.append(str(ColoredLabelError(f'{colored[0]}{others}', [*colors])))
     if not problems and not pixels.any():
         problems = [f'no pixel of {len(infos)} labels has a class: all are ignored']
     return Inspection(problems, pixels, total[dataset.ignore_index])
@@ -89,6 +97,8 @@ def _inspect(reader: LabelReader, info: Mapping[str, Any]) -> _Pair:
         size, problems = None, [one_line(error)]
     try:
         reading = reader.read(info)
+    except ColoredLabelError as error:
+        return _Pair(problems, colors=error.colors)
     except InputError as error:
         return _Pair([*problems, one_line(error)])
     height, width = reading.classes.shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from ...utils.images import UNREADABLE
 from .color_table import Color
 
 UNKNOWN = -1
-_LISTED = 5  # ids or colours of a label in a message
+_LISTED, _COLORS = 5, 40  # what a message lists: ids of a label, colours of all labels
 
 
 @dataclass
@@ -29,6 +29,24 @@ class Reading:
 
     classes: np.ndarray
     unknown: list[str] = field(default_factory=list)
+
+
+class ColoredLabelError(InputError):
+    """A label of colours where ids are expected, and no table says which class each is of.
+
+    Args:
+        labels: The files in words.
+        colors: Of their pixels, most frequent first.
+    """
+
+    def __init__(self, labels: str, colors: Sequence[Color]):
+        listed = '; '.join(','.join(map(str, color)) for color in colors[:_COLORS])
+        more = f' and {len(colors) - _COLORS} more' if colors[_COLORS:] else ''
+        super().__init__(
+            f'colours instead of ids in {labels} ({listed}{more}): give a table of them, a text '
+            'file with lines as road: 128,64,128, by --colors (colors=FILE)'
+        )
+        self.colors = colors
 
 
 class LabelReader(Protocol):
@@ -65,11 +83,7 @@ class IdReader:
         path = info['seg_map_path']
         label = read_pixels(path)
         if label.ndim > 2:
-            colors = _name_colors(label[..., :3].reshape(-1, 3))
-            raise InputError(
-                f'{path} holds colours instead of ids ({colors}): give a table of them, a text '
-                'file with lines as road: 128,64,128, by --colors (colors=FILE)'
-            )
+            raise ColoredLabelError(path, list_colors(label[..., :3].reshape(-1, 3)))
         if label.dtype.kind not in 'bui':
             raise InputError(f'{path} holds {label.dtype} values, expected ids, which are integers')
         return _look_up(label.astype(np.int64), self._table(), 'id {}'.format)
@@ -180,12 +194,6 @@ def list_colors(pixels: np.ndarray) -> list[Color]:
     """The different colours of pixels ``[N, 3]``, most frequent first."""
     found, counts = np.unique(pixels, axis=0, return_counts=True)
     return [tuple(color.tolist()) for color in found[np.argsort(-counts, kind='stable')]]
-
-
-def _name_colors(pixels: np.ndarray) -> str:
-    colors = list_colors(pixels)
-    words = '; '.join(','.join(map(str, color)) for color in colors[:20])
-    return words + (f' and {len(colors) - 20} more' if len(colors) > 20 else '')
 
 
 def _code(color: Any) -> Any:
