@@ -105,6 +105,20 @@ def test_custom_imports_of_options_come_first(own):
         prepare_config(cfg, cfg_options={'custom_imports.imports': ['absent']})
 
 
+def test_a_config_imports_from_the_current_folder(tmp_path, monkeypatch):
+    """As one that --print-config writes, and those in work directories, which compare reads."""
+    (tmp_path / 'my_imported_module.py').write_text('FOUND = True')
+    for name in ('my_imported_module', 'my_absent_module'):
+        imports = f"custom_imports = dict(imports=['{name}'], allow_failed_imports=False)"
+        (tmp_path / f'{name}_config.py').write_text(imports)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [each for each in sys.path if each])
+    read_config('my_imported_module_config.py')
+    assert sys.modules.pop('my_imported_module').FOUND
+    with pytest.raises(InputError, match='module my_absent_module does not exist on PYTHONPATH'):
+        read_config('my_absent_module_config.py')
+
+
 def test_what_a_module_of_ones_own_lacks_is_its_own_error(tmp_path, monkeypatch):
     (tmp_path / 'broken_module.py').write_text('import no_such_thing')
     monkeypatch.chdir(tmp_path)
@@ -197,11 +211,15 @@ def test_the_one_protocol_as_a_base():
 def test_a_limited_run_prints_no_difference(voc_root, clip_path, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
     options = dict(checkpoint=clip_path, work_dir=tmp_path, cfg_options=SMALL)
+    again = dict(options, work_dir=tmp_path / 'boundaries')
     pairs = run_suite(['sclip'], ['voc20'], limit=1, names=['official', 'plain'], **options)
+    [bounded] = run_suite(['sclip'], ['voc20'], limit=1, boundary_iou=True, **again)
     output = capsys.readouterr().out
     assert [pair.difference for pair in pairs] == [None, None]
     assert f'| sclip | {pairs[0].mIoU:.2f} |' in output
     assert f'| sclip, plain names | {pairs[1].mIoU:.2f} |' in output
+    assert '| mBIoU |' in output and f'| sclip, voc20 | {bounded.mBIoU:.2f} | 1 |' in output
+    assert bounded.mIoU == pairs[0].mIoU and pairs[0].mBIoU is None
     assert 'voc20, 30 names | clip.pt | short side 336, windows 112 by 112' in output
     assert 'plain_voc20, 20 names' in output
     assert (pairs[0].name_list, pairs[0].clip) == ('voc20, 30 names', 'clip.pt')

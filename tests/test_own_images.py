@@ -175,7 +175,7 @@ def test_a_class_that_is_nowhere(images, predictions, planted, clip_path, tmp_pa
 
 
 @pytest.mark.filterwarnings('ignore:no label has')
-@pytest.mark.parametrize('kind', ['16 bits', 'palette', 'colours', 'instances', 'voc'])
+@pytest.mark.parametrize('kind', ['16 bits', 'palette', 'colours', 'instances', 'panoptic', 'voc'])
 def test_other_labels(images, predictions, planted, clip_path, tmp_path, kind):
     labels, classes, options = tmp_path / 'labels', CLASSES, {}
     if kind == '16 bits':
@@ -198,6 +198,8 @@ def test_other_labels(images, predictions, planted, clip_path, tmp_path, kind):
             image.save(labels / f'{name}.png')
     elif kind == 'instances':
         labels = _write_coco(tmp_path / 'labels.json', planted)
+    elif kind == 'panoptic':
+        labels = _write_panoptic(tmp_path / 'labels.json', planted)
     else:
         for name, label in planted.items():
             stem = name.rpartition('/')[2]
@@ -227,6 +229,30 @@ def _write_coco(path, truth):
             counts = np.diff([0, *edges, len(values)]).tolist()
             lengths = dict(size=[height, width], counts=[0, *counts] if values[0] else counts)
             annotations.append(dict(image_id=number, category_id=index + 1, segmentation=lengths))
+    return _dump_coco(path, images, annotations)
+
+
+def _write_panoptic(path, truth):
+    """Segments of large ids; in the first image, two of one class."""
+    images, annotations = [], []
+    for number, (name, label) in enumerate(truth.items()):
+        height, width = label.shape
+        images.append(dict(id=number, file_name=f'{name}.jpg', height=height, width=width))
+        ids = np.where(label == 255, 0, label.astype(int) * 70_000 + 300)
+        if not number:
+            ids[: height // 2][label[: height // 2] == 1] = 9
+        pixels = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], -1)
+        _write(path.with_suffix(''), {str(number): pixels})
+        parts = [
+            dict(id=value, category_id=1 + (1 if value == 9 else value // 70_000))
+            for value in np.unique(ids).tolist()
+            if value
+        ]
+        annotations.append(dict(image_id=number, file_name=f'{number}.png', segments_info=parts))
+    return _dump_coco(path, images, annotations)
+
+
+def _dump_coco(path, images, annotations):
     names = ('sky', 'grass', 'cat', 'dog')
     categories = [dict(id=index, name=name) for index, name in enumerate(names, 1)]
     path.write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))

@@ -23,7 +23,8 @@ class Pair:
         backbone: As in the names of configs, ``vit-b16``.
         status: ``done``, ``missing`` (no dataset), ``failed`` or ``open``.
         reason: Why it is missing or failed.
-        mIoU, aAcc, mAcc: In percent, as the evaluation prints them.
+        mIoU, aAcc, mAcc, mBIoU: In percent, as the evaluation prints them; the last where
+            boundaries were counted.
         published: mIoU of the table of published numbers; None where there is none.
         images: Number of images evaluated.
         seconds_per_image: Without start-up; None where it was not measured.
@@ -46,6 +47,7 @@ class Pair:
     mIoU: float | None = None
     aAcc: float | None = None
     mAcc: float | None = None
+    mBIoU: float | None = None
     published: float | None = None
     images: int | None = None
     seconds_per_image: float | None = None
@@ -148,10 +150,11 @@ def to_markdown(results: Sequence[Pair], about: dict[str, Any]) -> str:
     if done:
         text += ['', 'What the numbers were measured with:', '']
         text += markdown_table(['', 'name list', 'CLIP', 'protocol', 'note'], map(_with, done))
-        text += [
-            '',
-            *markdown_table(['', 'images', 's / image', 'peak memory / GB'], map(_cost, done)),
-        ]
+        head = ['', 'mBIoU', 'images', 's / image', 'peak memory / GB']
+        rows = [head, *map(_cost, done)]
+        if all(result.mBIoU is None for result in done):
+            rows = [[name, *cells] for name, _, *cells in rows]
+        text += ['', *markdown_table(rows[0], rows[1:])]
     for status, title in (('missing', 'No dataset'), ('failed', 'Failed'), ('open', 'Not yet run')):
         lines = {
             f'- {result.benchmark}: {result.reason}'
@@ -188,6 +191,7 @@ def _cost(result: Pair) -> list[str]:
     seconds = result.seconds_per_image
     return [
         f'{result.row}, {result.benchmark}',
+        '' if result.mBIoU is None else f'{result.mBIoU:.2f}',
         f'{result.images}',
         '' if seconds is None else f'{seconds:.3f}',
         '' if result.peak_memory is None else f'{result.peak_memory / 1e9:.2f}',

@@ -40,6 +40,7 @@ class Options:
         limit: Number of images of each benchmark; None for all.
         cfg_options: As for ``tools/test.py``, ``{benchmark}`` being the benchmark's name.
         processes: Number of processes that share the images of a pair.
+        boundary_iou: Whether to count boundaries too, see :func:`..evaluation.evaluate`.
     """
 
     work_dir: Path
@@ -47,6 +48,7 @@ class Options:
     limit: int | None = None
     cfg_options: Sequence[str] = ()
     processes: int = 1
+    boundary_iou: bool = False
 
     def describe(self) -> dict[str, str]:
         """What the tables of results say of them."""
@@ -70,6 +72,7 @@ def run_suite(
     limit: int | None = None,
     work_dir: Path | None = None,
     cfg_options: Sequence[str] = (),
+    boundary_iou: bool = False,
     configs: Sequence[str] = (),
     names: Sequence[str] = NAMES[:1],
     protocols: Sequence[str] = PROTOCOLS[:1],
@@ -78,7 +81,7 @@ def run_suite(
 
     Args:
         methods, benchmarks, backbone, configs, names, protocols: See :func:`.pairs.find_pairs`.
-        checkpoint, processes, limit, cfg_options: See :class:`Options`.
+        checkpoint, processes, limit, cfg_options, boundary_iou: See :class:`Options`.
         work_dir: ``work_dirs/benchmark`` by default, with backbone and limit in its name where
             they are not the usual ones.
 
@@ -99,7 +102,7 @@ def run_suite(
         parts = ['benchmark', backbone.replace('vit-b16', ''), str(limit or '')]
         work_dir = Path('work_dirs', '_'.join(filter(None, parts)))
     checkpoint = checkpoint or CHECKPOINTS.get(backbone)
-    options = Options(work_dir, checkpoint, limit, cfg_options, processes)
+    options = Options(work_dir, checkpoint, limit, cfg_options, processes, boundary_iou)
     pairs = find_pairs(methods, benchmarks, backbone, configs, names, protocols)
     if limit:  # which is another task than the published one
         for pair in pairs:
@@ -214,6 +217,7 @@ def _arguments(pair: Pair, options: Options) -> dict[str, Any]:
         resume=True,
         cfg_options={**pair.options, **options_given},
         launcher='pytorch' if options.processes > 1 else 'none',
+        boundary_iou=options.boundary_iou,
     )
 
 

@@ -65,6 +65,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--limit', type=positive, metavar='N', help='only the first N images of each'
     )
+    parser.add_argument('--boundary-iou', action='store_true', help='Boundary IoU as well (mBIoU)')
     parser.add_argument(
         '--work-dir',
         type=Path,
