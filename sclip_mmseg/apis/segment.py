@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
 from ..regions import GeneratedRegions
 from ..registry import in_scope
-from ..utils.errors import InputError
+from ..utils.errors import HalfOverflow, InputError
 from ..utils.files import make_folder
 from ..utils.precision import own_precision
 from ..visualization.painting import BACKGROUND
@@ -29,6 +30,7 @@ from .inputs import check_targets
 from .media import read_picture
 from .outlines import trace
 from .own_config import own_config
+from .precision import choose_precision, in_float32
 from .writers import ClassInfo, Item, Record, build_writers, finish_all, write_all
 from .writers.build import DEFAULT, Formats
 from .writers.coco import CocoWriter, annotate, to_dataset
@@ -178,6 +180,7 @@ def build_segmentor(
     cfg_options: dict | None = None,
     regions: str | dict | None = None,
     share: CLIPSegmentor | None = None,
+    precision: str | None = None,
 ) -> CLIPSegmentor:
     """Build a segmentor for own classes.
 
@@ -201,6 +204,10 @@ def build_segmentor(
         share: A segmentor whose towers are used again, not copied, where they are those asked for
             and on the same device: nothing of them is read from disk, and only queries that it does
             not have are encoded. It stays as it is, and both may segment at the same time.
+        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``, of the image encoder; None for float16
+            where the device is fast at it and the method's labels hardly change, else float32, see
+            :func:`.precision.choose_precision`. Pictures that overflow float16 are segmented again
+            in float32.
 
     Returns:
         The segmentor, ready for :func:`segment` and mmseg's ``inference_model``.
@@ -210,11 +217,21 @@ def build_segmentor(
     """
     method = method or default_method(clip)
     arguments = dict(
-        method=method, clip=clip, device=device, cfg_options=cfg_options, regions=regions
+        classes=classes,
+        background=background,
+        method=method,
+        clip=clip,
+        device=device,
+        cfg_options=cfg_options,
+        regions=regions,
+        precision=precision,
     )
     found_device = find_device(device)
     own = own_config(classes, background, method, clip, cfg_options, regions)
     cfg = own.cfg
+    choice = choose_precision(cfg.model.image_encoder, found_device, precision)
+    if choice.precision != cfg.model.image_encoder.get('precision', 'fp32'):
+        cfg.model.image_encoder.precision = choice.precision
     if share is not None and share.class_ids.device != found_device:
         share = None
     with in_scope():
@@ -226,7 +243,7 @@ def build_segmentor(
     model.dataset_meta = dict(
         classes=own.names, palette=own.palette, label_ids=own.label_ids, synonyms=own.synonyms
     )
-    model.arguments = arguments
+    model.arguments, model.precision = arguments, choice
     return model.to(found_device).eval()
 
 
@@ -261,7 +278,8 @@ def with_classes(
     Raises:
         InputError: If an argument cannot be used.
     """
-    return build_segmentor(classes, background, **model.arguments, share=model)
+    other = dict(classes=classes, background=background)
+    return build_segmentor(**{**model.arguments, **other}, share=model)
 
 
 def segment(
@@ -341,6 +359,9 @@ def segment_array(
     try:
         with torch.no_grad():
             [result] = model.test_step(data)
+    except HalfOverflow:
+        own = partial(build_segmentor, **{**model.arguments, 'precision': 'fp32'}, share=model)
+        return segment_array(in_float32(model, own), image, path, regions)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise

@@ -21,7 +21,7 @@ from ..datasets.background import Background
 from ..memory import MemoryCfg
 from ..regions import Decided, build_regions, check_regions, resize_nearest
 from ..registry import POSTPROCESSORS, REFINERS, in_scope, type_name
-from ..utils.errors import InputError, NotFetched
+from ..utils.errors import HalfOverflow, InputError, NotFetched
 from ..utils.precision import check_matmul_precision, own_precision
 from ..utils.torch_types import height_width
 from .decision import DecisionRule, find_background, segment, segment_variants
@@ -439,7 +439,7 @@ class CLIPSegmentor(BaseSegmentor):
             # One pass without a mask; NaN is both the least and the largest.
             if not torch.stack(each.cells.aminmax()).isfinite().all():
                 halved = any(each.dtype == torch.half for each in self.image_encoder.matrices())
-                raise InputError(_not_finite(image.sample, halved))
+                raise _not_finite(image.sample, halved)
         return maps
 
     def _encode_picture(self, image: 'ImageInput') -> WindowMaps:
@@ -547,14 +547,16 @@ def build_text_head(
     return MODELS.build({**shared, **text_head, **more})
 
 
-def _not_finite(sample: SegDataSample, halved: bool) -> str:
+def _not_finite(sample: SegDataSample, halved: bool) -> InputError:
     where = f'the features of {sample.get("img_path") or "an image"} are not finite: '
     if halved:
-        return (
+        return HalfOverflow(
             f"{where}model.image_encoder.precision='fp16' overflows with this checkpoint; use "
             "'bf16' or 'fp32'"
         )
-    return f'{where}the checkpoint, the text embeddings or the image hold NaN or infinity'
+    return InputError(
+        f'{where}the checkpoint, the text embeddings or the image hold NaN or infinity'
+    )
 
 
 def _flipped_axes(sample: SegDataSample) -> tuple[int, ...]:

@@ -16,6 +16,10 @@ class NotFetched(InputError):
     """The file that a name stands for is not here, and cannot be fetched."""
 
 
+class HalfOverflow(InputError):
+    """An image has features beyond float16, in which they are computed."""
+
+
 def one_line(error: InputError) -> str:
     """The message of an error; of one that a worker of a data loader raised, too.
 
