@@ -77,6 +77,7 @@ def segment_files(
     on_progress: Callable[[str], None] = lambda text: None,
     formats: Formats = DEFAULT,
     format_options: Mapping[str, Any] | None = None,
+    precision: str | None = None,
 ) -> list[FileResult]:
     """Segment pictures and videos into own classes and write what was found.
 
@@ -88,7 +89,7 @@ def segment_files(
 
     Args:
         inputs: A picture, video or folder, or several.
-        classes, background, method, clip, device, cfg_options, regions: See
+        classes, background, method, clip, device, cfg_options, regions, precision: See
             :func:`build_segmentor`. Class scores are not kept.
         out: Folder to write to; existing results of the same name are replaced.
         on_result: Called with each result as soon as it is written.
@@ -153,9 +154,12 @@ def segment_files(
     on_progress(f'{words}; reading weights')
     needs_scores = any(writer.needs_scores for writer in writers.values())
     options = {'model.test_cfg.seg_logits': needs_scores, **(cfg_options or {})}
-    model = build_segmentor(classes, background, method, clip, device, options, regions)
+    model = build_segmentor(
+        *(classes, background, method, clip, device, options, regions), precision=precision
+    )
     for writer in writers.values():
         writer.check(classes_of(model))
+    on_progress('precision {}: {}'.format(*model.precision))
     results: list[FileResult] = []
     records: list[Record] = []
     progress = Progress(len(usable), 'files')
