@@ -34,7 +34,9 @@ def set_checkpoint(cfg: Config, checkpoint: str) -> None:
     path = find_file(checkpoint)
     if path is not None:
         with open(path, 'rb') as file:  # all formats have the names of tensors before their numbers
-            if _STARTS_WITH_OWN.search(file.read(1 << 22)):
+            head = file.read(1 << 22)
+            # Most do not have the name at all, which `in` finds a hundred times faster.
+            if _OWN.encode() in head and _STARTS_WITH_OWN.search(head):
                 cfg.load_from = str(path)
                 return
     encoder = cfg.model.get('module', cfg.model).image_encoder  # of test-time augmentation's, too

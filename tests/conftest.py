@@ -105,6 +105,12 @@ def whole_configs(_configs_are_not_laid_out):
 
 
 @pytest.fixture(autouse=True)
+def _own_pictures_in_float32(monkeypatch):
+    """Labels do not depend on the processor that runs the tests."""
+    monkeypatch.setattr('sclip_mmseg.apis.precision.is_half_fast', lambda device: False)
+
+
+@pytest.fixture(autouse=True)
 def _default_scope():
     """Keep mmengine's scope as the configs set it."""
     from mmengine.registry import init_default_scope

@@ -210,3 +210,28 @@ def test_spawned_workers_import_this_package_before_mmseg(clip_path, voc_root):
         assert evaluate('spawn', 1) == evaluate('fork', 0)
     finally:
         multiprocessing.set_start_method(before, force=True)
+
+
+def test_sclip_segment_imports_nothing_of_training():
+    """And whoever imports it afterwards gets it."""
+    _run("""
+        from sclip_mmseg.cli import segment
+        sys.argv[1:] = ['absent.png', '--classes', 'sky; sea']
+        try:
+            segment.main(sys.argv[1:])
+        except SystemExit as stop:
+            assert 'absent.png does not exist' in str(stop), stop
+        skipped = 'transformers', 'torch.distributed.fsdp', 'torch.distributed.optim'
+        assert 'mmseg' in sys.modules and not {*skipped, 'scipy.optimize'} & {*sys.modules}
+        from scipy.optimize import linear_sum_assignment
+        from torch.distributed.fsdp import FullyShardedDataParallel
+        assert linear_sum_assignment.__module__.startswith('scipy')
+        assert FullyShardedDataParallel.__module__.startswith('torch')
+    """)
+
+
+def test_a_process_that_may_train_imports_all():
+    assert 'mmengine' in sys.modules
+    with compat.without_training():
+        import scipy.optimize
+    assert scipy.optimize.linear_sum_assignment([[1, 0], [0, 1]])

@@ -107,7 +107,10 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run, or say in one line what is wrong."""
     args = parse_args(argv)
-    from ..utils.program import as_program
+    from ..utils.compat import without_training
+
+    with without_training():
+        from ..utils.program import as_program
 
     with as_program():
         run(args)

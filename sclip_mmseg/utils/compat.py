@@ -8,6 +8,7 @@
 * mmengine reads ``package::config`` of a closed list of packages only, and finds packages by
   ``pkg_resources``, which setuptools 82 removed.
 * Workers that are spawned, not forked, import mmseg's dataset before this package.
+* mmengine and mmseg import what only training and other models need, as long as PyTorch takes.
 """
 
 import importlib.machinery
@@ -15,7 +16,8 @@ import importlib.util
 import os.path as osp
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, wraps
 from importlib.abc import Loader
 from importlib.metadata import distribution
@@ -41,6 +43,50 @@ class _MissingExtension(ModuleType):
             )
 
         return missing_op
+
+
+class _StandIn(ModuleType):
+    """A module that is not imported: whatever is imported from it is an empty class."""
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return type(name, (), {'__module__': self.__name__})
+
+
+#: What mmengine and mmseg import and segmenting does not need: optimizers, sharded training, the
+#: matching of DETR's queries, a second CLIP tokenizer.
+_TRAINING = (
+    'transformers',
+    'torch.distributed.optim',
+    'torch.distributed.fsdp',
+    'torch.distributed.fsdp.api',
+    'torch.distributed.fsdp.fully_sharded_data_parallel',
+    'scipy.optimize',
+    'mmseg.utils.tokenizer',
+)
+
+
+@contextmanager
+def without_training() -> Iterator[None]:
+    """Import mmengine and mmseg without what only training and other models than ours need.
+
+    For a program that does nothing but segment: their optimizers and wrappers of sharded models
+    are empty classes afterwards. Whoever imports the modules themselves later gets them. Does
+    nothing where mmengine is imported already.
+    """
+    names = () if 'mmengine' in sys.modules else _TRAINING
+    stand_ins = {name: _StandIn(name) for name in names if name not in sys.modules}
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name in stand_ins:
+            sys.modules.pop(name, None)
 
 
 def check_opencv() -> None:

@@ -119,14 +119,17 @@ def _check(value: Any, key: str, scope: str) -> None:
 
 def _find(name: str, key: str, scope: str) -> Callable:
     """What any of mmengine's registries, or of this package's own, has by a name."""
+    roots = (*vars(mmengine.registry).values(), *vars(own_registries).values())
+    pairs = [(each.children.get(scope, each), each) for each in roots if isinstance(each, Registry)]
+    for registry, root in pairs:  # `get` tries to import what is in none, which takes long
+        if builder := registry.module_dict.get(name) or root.module_dict.get(name):
+            return builder
     known: list[str] = []
-    for root in (*vars(mmengine.registry).values(), *vars(own_registries).values()):
-        if isinstance(root, Registry):
-            registry = root.children.get(scope, root)
-            with suppress(RuntimeError):  # of a dotted name of nothing
-                if (builder := registry.get(name)) is not None:
-                    return builder
-            known += [*registry.module_dict, *root.module_dict]
+    for registry, root in pairs:
+        with suppress(RuntimeError):  # of a dotted name of nothing
+            if (builder := registry.get(name)) is not None:
+                return builder
+        known += [*registry.module_dict, *root.module_dict]
     guess = nearest(name, known, cutoff=0.7) or ': is its module missing from custom_imports?'
     raise InputError(f"{key}='{name}' is not registered{guess}")
 
