@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install lint test test-all demo clean
+.PHONY: install lint test pytest test-all demo clean
 
 install: $(VENV)/installed
 
@@ -28,7 +28,10 @@ lint: install
 
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-test: lint
+# At the same time by make -j2: mypy takes one core for a minute.
+test: lint pytest
+
+pytest: install
 	$(PYTEST)
 
 # Also what is marked slow, and all comparisons with the authors' programs.

@@ -97,10 +97,13 @@ def _configs_are_not_laid_out():
 
 @pytest.fixture(scope='module')
 def whole_configs(_configs_are_not_laid_out):
-    """Write configs all the same: they are read again."""
-    from mmengine.config import Config
+    """Write configs all the same, in long lines: they are read again."""
+    from mmengine.config import Config, config
 
-    with mock.patch.object(Config, 'pretty_text', _configs_are_not_laid_out):
+    with (
+        mock.patch.object(Config, 'pretty_text', _configs_are_not_laid_out),
+        mock.patch.object(config, 'FormatCode', lambda text, **_: (text, True)),
+    ):
         yield
 
 
@@ -188,6 +191,25 @@ def hub(monkeypatch, tmp_path):
     yield hub
     repository.forget()
     hub.close()
+
+
+@pytest.fixture
+def forked_pairs(monkeypatch):
+    """Fork the processes of a suite, which are spawned otherwise: it saves their imports."""
+    import torch
+
+    from sclip_mmseg.benchmark import suite
+
+    start = suite.multiprocessing.start_processes
+
+    def fork(function, *args, **options):
+        def run(*each):
+            torch.set_num_threads(1)  # those that OpenMP had are not forked
+            function(*each)
+
+        return start(run, *args, **{**options, 'start_method': 'fork'})
+
+    monkeypatch.setattr(suite.multiprocessing, 'start_processes', fork)
 
 
 @pytest.fixture

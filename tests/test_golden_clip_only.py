@@ -32,7 +32,7 @@ VARIANTS = {
     'pearl': {'_notlp': ('pearl', dict(refine=None))},
 }
 CASES = {'': {}}
-# The default run has a case of each, which takes few seconds.
+# The default run has a case of each without its variants, which takes few seconds.
 QUICK = {'', 'sfp_2007_004189-voc21', 'rfclip_2007_004189-voc20', 'pearl_2007_004189-voc20'}
 if FOLDER.is_dir():
     CASES = {
@@ -132,6 +132,15 @@ def _check_adjustment(model, data, golden, prefix):
     assert (difference > 1e-5).sum() <= 2 and difference.max() < 1e-3
 
 
+def _compare(model, data, golden, name, system):
+    [result] = model.test_step(data)
+    scores = result.seg_logits.data
+    if system == 'pearl':  # as its program stores them
+        scores = scores / scores.sum(0)
+    expected = golden[f'{name}_prob'], golden[f'{name}_pred']
+    assert_results_agree(scores, result.pred_sem_seg.data[0], *expected, SYSTEMS[system])
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(
     'case',
@@ -156,17 +165,19 @@ def test_case(shared, deep_clip, case, device, monkeypatch):
     elif f'{benchmark}_win0_features' in golden:
         check = _check_sfp if system == 'sfp' else _check_pearl
         check(model, image, golden, benchmark)
-    variants = {'': (system, {}), **VARIANTS.get(system, {})}
-    for variant, (name, changes) in variants.items():
-        if f'{benchmark}{variant}_prob' not in golden:
-            continue
-        if variant:
+    if f'{benchmark}_prob' in golden:
+        _compare(model, data, golden, benchmark, system)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+@pytest.mark.parametrize('case', CASES.values(), ids=CASES)
+def test_variants(shared, deep_clip, case, device):
+    golden, benchmark = np.load(FOLDER / case['file']), case['benchmark']
+    system = case['method']
+    for variant, (name, changes) in VARIANTS.get(system, {}).items():
+        if f'{benchmark}{variant}_prob' in golden:
             cfg = load_config(f'{name}_vit-b16_{benchmark}', deep_clip(system))
             cfg.model.update(changes)
-            model = build_model(cfg, device)
-        [result] = model.test_step(data)
-        scores = result.seg_logits.data
-        if system == 'pearl':  # as its program stores them
-            scores = scores / scores.sum(0)
-        expected = golden[f'{benchmark}{variant}_prob'], golden[f'{benchmark}{variant}_pred']
-        assert_results_agree(scores, result.pred_sem_seg.data[0], *expected, SYSTEMS[system])
+            data = load_images(cfg, [shared / 'data' / case['image']])
+            _compare(build_model(cfg, device), data, golden, f'{benchmark}{variant}', system)

@@ -18,7 +18,7 @@ FOLDER = SHARED / 'later/ovstitcher'
 NAMES = {'city_scapes': 'cityscapes'}
 CASES = {'': {}}
 # The default run has one of many regions, and one whose regions are absent from most windows.
-QUICK = {'', 'slic_2007_004189-voc21', 'few_2007_004189-voc21'}
+QUICK = {'', 'slic_2007_004189-voc21'}
 if FOLDER.is_dir():
     CASES = {
         f'{case["file"][11:-4]}-{benchmark}': dict(case, benchmark=benchmark)

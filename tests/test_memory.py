@@ -23,6 +23,7 @@ torch.manual_seed(0)
 for config, clip, embeddings, image_size, ori_shape in json.loads(sys.argv[1]):
     cfg = Config.fromfile(config)
     cfg.model.image_encoder.clip, cfg.model.text_head.embeddings = clip, embeddings
+    cfg.model.refine.num_steps = 2  # of which the second has what all others have
     model = MODELS.build(cfg.model).eval()
     image = torch.randint(0, 256, (3, *image_size), dtype=torch.uint8)
     sample = SegDataSample(metainfo=dict(ori_shape=ori_shape))

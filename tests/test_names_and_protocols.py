@@ -70,7 +70,7 @@ def test_a_method_of_ones_own_has_the_configs_of_sclip(own):
 
 
 @pytest.mark.parametrize('command', ['benchmark', 'segment', 'evaluate'])
-@pytest.mark.usefixtures('whole_configs')
+@pytest.mark.usefixtures('whole_configs', 'forked_pairs')
 def test_commands_take_a_method_of_ones_own(own, command, tmp_path, voc_root, clip_path):
     name, voc = own.partition(':')[2], voc_root / 'VOCdevkit/VOC2012'
     options = ['--cfg-options', *SMALL]
@@ -208,6 +208,7 @@ def test_the_one_protocol_as_a_base():
         assert cfg.test_dataloader.dataset.type == BENCHMARKS[name].dataset
 
 
+@pytest.mark.usefixtures('forked_pairs')
 def test_a_limited_run_prints_no_difference(voc_root, clip_path, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(voc_root))
     options = dict(checkpoint=clip_path, work_dir=tmp_path, cfg_options=SMALL)

@@ -4,6 +4,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import mmengine.registry
@@ -72,6 +73,7 @@ def check_config(
         _check_names(value or {}, key, builder.__name__, arguments(builder)[0])
 
 
+@cache
 def arguments(builder: Callable) -> tuple[list[str], bool]:
     """Names of a class's or function's arguments.
 

@@ -3,9 +3,9 @@
 import csv
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 import urllib.request
@@ -217,6 +217,7 @@ def test_a_failed_pair_of_two_processes_says_why(tmp_path):
     assert 'Traceback' in log and 'hole' in log
 
 
+@pytest.mark.usefixtures('forked_pairs')
 def test_any_folder_and_what_is_broken_in_it(tmp_path):
     """A name with a space, and files of a suite that were cut off when the machine stopped."""
     work = tmp_path / "the user's own"
@@ -238,13 +239,22 @@ def test_any_folder_and_what_is_broken_in_it(tmp_path):
 
 
 def test_torchrun_is_refused(tmp_path):
-    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
-    result = run_tool(*launcher, TOOL, '--toy', '--work-dir', tmp_path / 'work', check=False)
-    assert result.returncode == 1
-    lines = [line for line in result.stdout.splitlines() if line.startswith('error: ')]
-    assert lines == [
-        'error: start benchmark.py with --nproc-per-node 2, not by torchrun: it starts the '
-        'processes itself'
+    """Of its processes the first one says so, and all end."""
+    results = [
+        run(
+            *(TOOL, '--toy', '--work-dir', tmp_path / 'work'),
+            check=False,
+            env=dict(WORLD_SIZE='2', RANK=rank, LOCAL_RANK=rank),
+        )
+        for rank, run in (('0', run_tool), ('1', call_tool))
+    ]
+    assert [result.returncode for result in results] == [1, 0]
+    assert [result.stdout.splitlines() for result in results] == [
+        [
+            'error: start benchmark.py with --nproc-per-node 2, not by torchrun: it starts the '
+            'processes itself'
+        ],
+        [],
     ]
     assert not (tmp_path / 'work').exists()
 
@@ -284,20 +294,18 @@ def _sleep(**_):
 
 
 def _sleeping(tmp_path, processes):
-    """Start processes that sleep, in one that ends them; its arguments hold the folder."""
-    code = 'import sys, test_benchmark; test_benchmark.sleep_in_processes(*sys.argv[1:])'
-    command = [sys.executable, '-c', code, tmp_path, processes]
-    env = {**os.environ, 'PYTHONPATH': f'{Path(__file__).parent}{os.pathsep}{ROOT / "tests"}'}
-    parent = subprocess.Popen(list(map(str, command)), env=env)
+    """Start processes that sleep, in one that ends them."""
+    context = multiprocessing.get_context('fork')
+    parent = context.Process(target=_sleep_in_processes, args=(tmp_path / 'pair', processes))
+    parent.start()
     log = tmp_path / 'pair/console.log'
     _wait_for(lambda: log.exists() and log.read_text().count('asleep') == processes)
     return parent
 
 
-def sleep_in_processes(folder, processes):
-    """What the process of the test below runs."""
+def _sleep_in_processes(folder, processes):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    suite.run_in_processes(Path(folder) / 'pair', int(processes), dict(), _sleep)
+    suite.run_in_processes(folder, processes, dict(), _sleep)
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='asks Linux for it')
@@ -306,11 +314,13 @@ def test_processes_end_with_the_one_that_started_them(tmp_path, processes, numbe
     parent = _sleeping(tmp_path, processes)
     children = _children(parent.pid)
     assert len(children) >= processes
-    parent.send_signal(number)
-    assert parent.wait() in (-number, 128 + number)
+    os.kill(parent.pid, number)
+    parent.join()
+    assert parent.exitcode in (-number, 128 + number)
     _wait_for(lambda: not [pid for pid in children if Path(f'/proc/{pid}/exe').exists()])
 
 
+@pytest.mark.usefixtures('forked_pairs')
 def test_killed_and_gone_on_with_in_two_processes(tmp_path):
     arguments = [
         *('--toy', '--methods', 'clip,sclip', '--benchmarks', 'voc20', '--limit', 2),
