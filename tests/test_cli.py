@@ -14,6 +14,7 @@ import pytest
 from helpers import ROOT, call_tool, config_path, metrics, run_test
 from PIL import Image
 
+from sclip_mmseg import cli
 from sclip_mmseg.utils.program import as_program
 from sclip_mmseg.zoo import METHODS
 
@@ -35,6 +36,14 @@ _NOTHING_HEAVY = 'print({"torch", "mmseg", "mmengine", "numpy"} & set(sys.module
 def _start(code):
     command = [sys.executable, '-c', f'import sys\nfrom sclip_mmseg import cli\n{code}']
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize('option', ['--cfg-options', '--format-options'])
+def test_options_are_keys_and_values(option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(['segment', 'x.jpg', '--classes', 'a; b', option, 'overlay.legend'])
+    assert stop.value.code == 2
+    assert "'overlay.legend' is not as in KEY=VALUE" in capsys.readouterr().err
 
 
 def test_help_and_methods_do_not_wait_for_pytorch():

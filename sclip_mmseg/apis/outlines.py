@@ -2,7 +2,6 @@
 
 import cv2
 import numpy as np
-from scipy.spatial import cKDTree
 
 
 def trace(mask: np.ndarray, edges: bool = True) -> list[list[np.ndarray]]:
@@ -56,6 +55,8 @@ def join(rings: list[np.ndarray]) -> np.ndarray:
     Returns:
         ``[N, 2]``.
     """
+    from scipy.spatial import cKDTree
+
     whole, *holes = rings
     for hole in sorted(holes, key=lambda ring: ring[:, 0].min()):
         distances, nearest = cKDTree(whole).query(hole)

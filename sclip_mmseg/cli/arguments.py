@@ -10,6 +10,9 @@ class DictAction(argparse.Action):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         """Parse ``key=value`` pairs."""
+        for text in values:
+            if '=' not in text:
+                raise argparse.ArgumentError(self, f"'{text}' is not as in KEY=VALUE")
         from mmengine.config import DictAction
 
         DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import zipfile
 from dataclasses import asdict
 from pathlib import Path, PurePath
@@ -115,6 +116,27 @@ def test_coco(tmp_path, per, polygons):
             assert (sum(masks) == expected).all()
             assert sum(annotation['area'] for annotation in found) == expected.sum()
             assert all(isinstance(each['segmentation'], list) == polygons for each in found)
+
+
+@pytest.mark.parametrize('per', ['class', 'component'])
+def test_run_lengths_at_all_borders(per):
+    coco = pytest.importorskip('pycocotools.mask')
+    for y, x, height, width in [
+        (0, 0, 3, 4),
+        (0, 0, 5, 6),
+        (2, 3, 3, 3),
+        (0, 5, 5, 1),
+        (4, 0, 1, 2),
+    ]:
+        labels = np.zeros((5, 6), np.int64)
+        labels[y : y + height, x : x + width] = 1
+        result = apis.Segmentation(labels, None, ('background', 'a'), [[0, 0, 0], [1, 1, 1]])
+        [annotation] = result.to_coco(per=per)['annotations']
+        assert annotation['segmentation'] == {
+            'size': [5, 6],
+            'counts': coco.encode(np.asfortranarray(labels, np.uint8))['counts'].decode(),
+        }
+        assert annotation['bbox'] == [x, y, width, height]
 
 
 def test_coco_has_no_category_0():
@@ -250,6 +272,17 @@ def test_masks(tmp_path):
             [path] = [path for file, path in files.items() if file.startswith(f'{each.id}_')]
             assert (np.asarray(Image.open(path)) == 255 * result.masks()[each.name]).all()
     assert '12_cow_brown_white.png' in files and '200_naïve_café.png' in files
+
+
+def test_names_that_are_not_utf8(tmp_path, monkeypatch):
+    monkeypatch.setitem(SIZES, os.fsdecode(b'c\xe9'), (20, 30))
+    names = ('background', 'sheep', 'cow', 'café', 'grass')
+    write(tmp_path, f'{ALL},cvat', names)
+    with zipfile.ZipFile(tmp_path / 'cvat.zip') as archive:
+        assert r'SegmentationClass/c\udce9.png' in archive.namelist()
+    assert json.loads((tmp_path / 'labelstudio.json').read_text())[2]['data']['image'].endswith(
+        '?d=c%E9.jpg'
+    )
 
 
 def test_masks_of_an_earlier_run_go(tmp_path):

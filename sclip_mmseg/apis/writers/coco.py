@@ -84,13 +84,14 @@ def annotate(result: Segmentation, per: str, polygons: bool) -> list[dict]:
     annotations: list[dict] = []
     ids = _category_ids(result.classes)
     for each, mask in result.painted():
-        for part, rings in _parts(mask, per, polygons):
-            rle = coco.encode(np.asfortranarray(part, np.uint8))
+        for part, corner in _parts(mask, per):
+            rle = coco.frPyObjects(_run_lengths(part, *corner, mask.shape), *mask.shape)
             rle['counts'] = rle['counts'].decode()
+            outlines = map(join, trace(part) if polygons else [])
             annotations.append(
                 dict(
                     category_id=ids[each.id],
-                    segmentation=rings or rle,
+                    segmentation=[(ring + corner).ravel().tolist() for ring in outlines] or rle,
                     area=int(part.sum()),
                     bbox=coco.toBbox(rle).tolist(),
                     iscrowd=0,
@@ -99,16 +100,28 @@ def annotate(result: Segmentation, per: str, polygons: bool) -> list[dict]:
     return annotations
 
 
-def _parts(
-    mask: np.ndarray, per: str, polygons: bool
-) -> Iterator[tuple[np.ndarray, list[list[float]]]]:
-    """Masks, and where asked for their polygons, of a class or of each of its parts."""
-    from skimage.measure import label
+def _parts(mask: np.ndarray, per: str) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+    """A class's mask, or those of its parts, each cut out; and where its left upper corner is."""
+    from scipy import ndimage
 
-    numbers, count = label(mask, connectivity=2, return_num=True) if per != 'class' else (mask, 1)
-    for number in range(1, count + 1):
-        part = numbers == number
-        yield part, [join(rings).ravel().tolist() for rings in trace(part)] if polygons else []
+    if per == 'class':
+        yield mask, (0, 0)
+        return
+    numbers, _ = ndimage.label(mask, np.ones((3, 3)))
+    for number, (rows, columns) in enumerate(ndimage.find_objects(numbers), start=1):
+        yield numbers[rows, columns] == number, (columns.start, rows.start)
+
+
+def _run_lengths(part: np.ndarray, left: int, top: int, size: Sequence[int]) -> dict[str, Any]:
+    """Run lengths of a mask that is cut out of one of height and width ``size``, by columns."""
+    height, width = size
+    below = height - top - part.shape[0]
+    flat = np.pad(part, [(top, below), (0, 0)]).ravel('F')
+    changes = np.flatnonzero(np.diff(flat, prepend=False))  # where runs begin
+    starts = np.array([0, *(changes + left * height), height * width])
+    if flat[-1] and left + part.shape[1] < width:
+        starts = np.insert(starts, -1, (left + part.shape[1]) * height)
+    return dict(size=[height, width], counts=np.diff(starts).tolist())
 
 
 def _pycocotools() -> Any:

@@ -3,6 +3,7 @@
 import base64
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -50,7 +51,12 @@ class CvatWriter(Writer):
         self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
     ) -> None:
         """See :class:`.base.Writer`."""
-        names = [str(PurePosixPath(record.image).with_suffix('')) for record, _ in records]
+        whole = [PurePosixPath(record.image) for record, _ in records]
+        plain = [name.with_suffix('') for name in whole]
+        counts = Counter(plain)  # of two that differ in their suffix alone, both keep it
+        kept = [long if counts[short] > 1 else short for short, long in zip(plain, whole)]
+        # A name that is not UTF-8 is written with its bytes as \udcXX.
+        names = [str(name).encode(errors='backslashreplace').decode() for name in kept]
         colors = {BACKGROUND: (0, 0, 0)} | {
             each.name: each.color for each in classes if each.name != BACKGROUND
         }
