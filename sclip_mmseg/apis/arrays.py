@@ -1,5 +1,6 @@
 """Pictures that a caller holds in memory."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ RGB, BGR = 'rgb', 'bgr'
 #: Modes of PIL images that PNG files have, which read alike.
 _MODES = ('RGB', 'RGBA', 'L', 'LA', 'P', 'PA', '1')
 _TAKEN = 'a path, a PIL image, a NumPy array [H, W, 3], or a tensor [3, H, W]'
+_CHANNELS = 1, 3, 4
 _LONGEST = 1000  # characters of a path
 
 
@@ -42,7 +44,7 @@ def to_bgr(image: Any, channels: Any = None) -> np.ndarray:
     elif not isinstance(image, np.ndarray) or isinstance(image, np.ma.MaskedArray):
         raise InputError(f'{type(image).__name__} is not taken as a picture: give {_TAKEN}')
     else:
-        _check_shape(image)
+        _check_shape(f'an array of {image.dtype}', image.shape, 2, 'transpose(1, 2, 0)')
     grey = image.ndim == 2 or image.shape[2] == 1
     stated = isinstance(channels, str) and channels in (RGB, BGR)
     if not stated and not (grey and channels is None):
@@ -94,18 +96,10 @@ def _to_array(image: torch.Tensor) -> np.ndarray:
     Raises:
         InputError: If it is no picture.
     """
-    shape = list(image.shape)
     remedy = ''
     if image.layout != torch.strided or image.is_quantized or image.device.type == 'meta':
         remedy = 'a dense one'
-    elif not image.numel():
-        remedy = 'it has no pixel'
-    elif len(shape) == 4:
-        remedy = 'one picture of the batch at a time, batch[0]'
-    elif len(shape) == 3 and shape[0] not in (1, 3, 4) and shape[2] in (1, 3, 4):
-        remedy = 'with its channels first, image.permute(2, 0, 1)'
-    if remedy or len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] not in (1, 3, 4)):
-        _refuse(f'a tensor of {image.dtype}, {shape}', '[3, H, W]', remedy)
+    _check_shape(f'a tensor of {image.dtype}', image.shape, 0, 'permute(2, 0, 1)', remedy)
     values = image.detach()
     if values.dtype == torch.bfloat16:  # which NumPy has not
         values = values.float()
@@ -113,17 +107,29 @@ def _to_array(image: torch.Tensor) -> np.ndarray:
     return array if array.ndim == 2 else array.transpose(1, 2, 0)
 
 
-def _check_shape(image: np.ndarray) -> None:
-    shape = list(image.shape)
-    remedy = ''
-    if not image.size:
-        remedy = 'it has no pixel'
+def _check_shape(what: str, size: Sequence[int], axis: int, turn: str, remedy: str = '') -> None:
+    """Check the shape of a picture.
+
+    Args:
+        what: Is to be one, with its dtype.
+        size: Its shape.
+        axis: Of the channels, 0 or 2.
+        turn: What brings them there from the other end.
+        remedy: What is wrong besides; empty for nothing.
+
+    Raises:
+        InputError: If something is wrong.
+    """
+    shape = list(size)
+    fits = len(shape) == 2 or (len(shape) == 3 and shape[axis] in _CHANNELS)
+    if 0 in shape:
+        remedy = remedy or 'it has no pixel'
     elif len(shape) == 4:
-        remedy = 'one picture of the batch at a time'
-    elif len(shape) == 3 and shape[2] not in (1, 3, 4) and shape[0] in (1, 3, 4):
-        remedy = 'with its channels last, image.transpose(1, 2, 0)'
-    if remedy or len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3, 4)):
-        _refuse(f'an array of {image.dtype}, {shape}', '[H, W, 3]', remedy)
+        remedy = remedy or 'one picture of the batch at a time, batch[0]'
+    elif len(shape) == 3 and not fits and shape[2 - axis] in _CHANNELS:
+        remedy = remedy or f'with its channels {"last" if axis else "first"}, image.{turn}'
+    if remedy or not fits:
+        _refuse(f'{what}, {shape}', '[H, W, 3]' if axis else '[3, H, W]', remedy)
 
 
 def _refuse(what: str, wanted: str, remedy: str) -> None:
