@@ -79,7 +79,8 @@ class _RegisterAfterImport(MetaPathFinder):
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Find such a module as the other finders do; None for all others."""
         root = name.partition('.')[0]
-        if root not in (_PACKAGE, 'mmengine', 'mmcv', 'mmseg') or _is_light(name):
+        is_light = name in LIGHT or name.startswith(f'{_PACKAGE}.cli.')
+        if root not in (_PACKAGE, 'mmengine', 'mmcv', 'mmseg') or is_light:
             return None
         others = (finder for finder in list(sys.meta_path) if finder is not self)
         found = (finder.find_spec(name, path, target) for finder in others)
@@ -101,7 +102,3 @@ class _RegisterAfterImport(MetaPathFinder):
                 register()
 
         loader.exec_module = execute_and_register  # type: ignore[method-assign]
-
-
-def _is_light(name: str) -> bool:
-    return name in LIGHT or name.startswith(f'{_PACKAGE}.cli.')

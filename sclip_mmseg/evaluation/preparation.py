@@ -103,7 +103,8 @@ def prepare_config(
         cfg.test_cfg.resume = True
     _count_pairs(cfg)
     if options.boundary_iou:
-        _count_boundaries(cfg)
+        metric = _counting(cfg, '--boundary-iou')
+        metric['boundary_ratio'] = metric.get('boundary_ratio') or RATIO
     if options.oracles:
         _add_oracles(cfg)
     if options.out or options.out_ids:
@@ -203,12 +204,6 @@ def _counting(cfg: Config, flag: str) -> dict:
         if type_name(metric) == 'ConfusionMetric':
             return metric
     raise InputError(f'{flag} needs an IoUMetric or ConfusionMetric in test_evaluator')
-
-
-def _count_boundaries(cfg: Config) -> None:
-    """Let boundaries be counted as well, as wide as a config says, else as the authors'."""
-    metric = _counting(cfg, '--boundary-iou')
-    metric['boundary_ratio'] = metric.get('boundary_ratio') or RATIO
 
 
 def _add_oracles(cfg: Config) -> None:

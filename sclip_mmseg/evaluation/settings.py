@@ -46,8 +46,8 @@ def describe_settings(result: Result) -> dict[str, str]:
         'CLIP': _weights(str(meta.pop('weights', ''))),
         'protocol': str(meta.pop('protocol', '')) or _protocol(result.fingerprint),
     }
-    digest = next((result.fingerprint[key] for key in _weight_keys(result.fingerprint)), '')
-    if digest:
+    ends = ('image_encoder.clip', 'image_encoder.checkpoint')
+    if digest := next((v for key, v in result.fingerprint.items() if key.endswith(ends)), ''):
         about['weights'] = str(digest)
     images = result.fingerprint.get('images')
     return {**about, **({'images': str(images)} if images else {}), **_text(meta)}
@@ -56,11 +56,6 @@ def describe_settings(result: Result) -> dict[str, str]:
 def _weights(name: str) -> str:
     """A name as it is, of a file its own name."""
     return os.path.basename(name) if os.path.isabs(name) else name
-
-
-def _weight_keys(fingerprint: Mapping[str, Any]) -> list[str]:
-    ends = ('image_encoder.clip', 'image_encoder.checkpoint')
-    return [key for key in fingerprint if key.endswith(ends)]
 
 
 def _text(meta: Mapping[str, Any]) -> dict[str, str]:

@@ -175,7 +175,12 @@ def cached_embeddings(
                 message = f'{target} is damaged, its embeddings are made anew'
                 print_log(message, 'current', logging.WARNING)
             embeddings = encode(show_life)
-            _write_cached(target, embeddings)
+            file = io.BytesIO()
+            np.save(file, embeddings.numpy())
+            try:
+                write_atomically(target, file.getvalue())
+            except InputError as error:  # such as a full disk
+                warnings.warn(f'query embeddings are not cached: {error}', stacklevel=2)
     return embeddings
 
 
@@ -191,17 +196,6 @@ def _read_cached(target: Path, num_queries: int) -> Tensor | None:
         return None
     embeddings = torch.from_numpy(array)
     return embeddings if len(array) == num_queries and _are_units(embeddings).all() else None
-
-
-def _write_cached(target: Path, embeddings: Tensor) -> None:
-    part = target.with_name(f'{target.name}.part')
-    try:
-        with open(part, 'wb') as file:
-            np.save(file, embeddings.numpy())
-        os.replace(part, target)
-    except OSError as error:  # such as a full disk
-        part.unlink(missing_ok=True)
-        warnings.warn(f'query embeddings are not cached: {error}', stacklevel=3)
 
 
 def _are_units(embeddings: Tensor) -> Tensor:

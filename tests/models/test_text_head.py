@@ -128,7 +128,7 @@ def test_a_full_disk(cached, clip_path, monkeypatch):
     def save(*_):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(np, 'save', save)
+    monkeypatch.setattr(files.os, 'fsync', save)
     with pytest.warns(UserWarning, match='not cached: .*No space left'):
         head = CLIPTextHead(QUERIES, TEMPLATES, clip=clip_path)
     assert head.embeddings.equal(expected)

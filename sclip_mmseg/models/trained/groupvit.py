@@ -128,16 +128,12 @@ class GroupViTEncoder(ImageEncoder):
         segments, membership = self.network(view.images)
         segments = segments.float()
         mean = self.projector(segments.mean(1, keepdim=True))
-        cosines = self._cosines(torch.cat([self.projector(segments), mean], 1), text)
+        projected = torch.cat([self.projector(segments), mean], 1)
+        cosines = text(projected[:, :, None])[..., 0].mT  # [B, N + 1, Q]
         affinity = group_affinity(cosines[:, :-1], cosines[:, -1], self.logit_scale)
         if self.background is not None:
             affinity = prepend_background(affinity, self.background)
         return paint(membership, affinity, height_width(view.images))
-
-    @staticmethod
-    def _cosines(features: Tensor, text: Classify) -> Tensor:
-        """Cosines ``[B, N, Q]`` of projected features ``[B, N, D]``."""
-        return text(features[:, :, None])[..., 0].mT
 
     def features(self, view: View, text: Classify) -> Tensor:
         """L2-normalised features ``[B, h, w, D]``, float32: of each patch its segment's."""
