@@ -18,7 +18,7 @@ from sclip_mmseg.datasets import load_queries
 from sclip_mmseg.datasets.background import Background
 from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.datasets.checks import check_classes, load_dataset
-from sclip_mmseg.evaluation.fingerprint import _finder, _to_json
+from sclip_mmseg.evaluation.fingerprint import _to_json
 from sclip_mmseg.models import View
 from sclip_mmseg.models.decision import build_rule, segment
 from sclip_mmseg.models.fusion import DenseMap
@@ -323,12 +323,12 @@ def test_a_fetched_file_is_found_by_name_and_counts_by_its_content(monkeypatch, 
     path = tmp_path / 'tcl.pth'
     path.write_bytes(b'one')
     assert resolve_trained('tcl') == path
-    resolve = _finder('model.image_encoder.checkpoint')
-    digest = _to_json('tcl', resolve)
-    assert digest.startswith('SHA-256 ') and digest == _to_json(str(path), resolve)
+    key = 'model.image_encoder.checkpoint'
+    digest = _to_json(key, 'tcl')
+    assert digest.startswith('SHA-256 ') and digest == _to_json(key, str(path))
     path.write_bytes(b'another')
-    assert _to_json('tcl', resolve) != digest
-    assert _to_json('tcl', _finder('model.prefix')) == 'tcl'
+    assert _to_json(key, 'tcl') != digest
+    assert _to_json('model.prefix', 'tcl') == 'tcl'
 
 
 def test_the_argument_of_tools_test():
