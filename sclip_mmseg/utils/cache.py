@@ -15,6 +15,7 @@ def cached_tensors(max_bytes: int) -> Callable:
 
     The results used last are kept as long as all together take at most ``max_bytes``; a larger one
     is not kept at all. They are made outside inference mode, so that autograd may use them too.
+    While a program is traced, such as by ``torch.export``, nothing is kept or taken from the cache.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -23,7 +24,7 @@ def cached_tensors(max_bytes: int) -> Callable:
 
         @wraps(function)
         def cached(*key: Any) -> Any:
-            if torch.compiler.is_compiling():  # its stand-ins for tensors are of one trace
+            if _is_traced():
                 return function(*key)
             with lock:
                 if key in kept:
@@ -40,6 +41,14 @@ def cached_tensors(max_bytes: int) -> Callable:
         return cached
 
     return decorate
+
+
+def _is_traced() -> bool:
+    """Whether tensors made now stand for others, or a trace records them: both are of one trace."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    probe = torch.empty(0)
+    return type(probe) is not Tensor or torch._is_functional_tensor(probe)
 
 
 def size_of(value: Any) -> int:

@@ -23,3 +23,8 @@ def total(tensors: Iterable[Tensor]) -> Tensor:
 def height_width(maps: Tensor) -> tuple[int, int]:
     """The last two sides of maps ``[..., H, W]``; ``shape[-2:]`` may be of any length to a type."""
     return maps.shape[-2], maps.shape[-1]
+
+
+def is_exporting() -> bool:
+    """Whether ``torch.export`` is at work, which PyTorch can tell from version 2.7 on."""
+    return getattr(torch.compiler, 'is_exporting', bool)()

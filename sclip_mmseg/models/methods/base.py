@@ -52,6 +52,8 @@ class Method(nn.Module):
     needs_regions: bool = False
     #: Whether it gets all windows of one picture together, see :class:`PictureMethod`.
     sees_picture: bool = False
+    #: What it needs that an exported model does not have; empty for nothing beside the above.
+    not_exported: str = ''
 
     def check(self, tower: VisionTransformer) -> None:
         """Refuse a tower that the method cannot run on.
@@ -246,6 +248,15 @@ class LastBlockMethod(Method):
 def unflatten_map(weights: Tensor, grid: Grid) -> Tensor:
     """Lay weights ``[B, N, N]`` out as ``[B, h, w, h, w]``."""
     return weights.unflatten(2, grid).unflatten(1, grid)
+
+
+def own_pairs(maps: Tensor) -> Tensor:
+    """Where maps ``[..., N, N]`` relate a patch to itself, bool ``[N, N]``.
+
+    A write to a view of the diagonal would be the same, and cannot be exported.
+    """
+    index = torch.arange(maps.shape[-1], device=maps.device)
+    return index[:, None] == index
 
 
 def patch_offsets(grid: Grid, device: torch.device | None = None) -> tuple[Tensor, Tensor]:

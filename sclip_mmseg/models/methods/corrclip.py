@@ -11,6 +11,7 @@ from ...registry import METHODS
 from ...towers import Grid, VisionTransformer
 from ...towers.proxy import ProxyTower
 from ...utils.errors import InputError
+from ...utils.torch_types import is_exporting
 from ..picture import Picture, WindowFeatures
 from ..view import View
 from .base import Classify, Method, unflatten_map
@@ -77,7 +78,7 @@ class WithinRegions(Method):
             InputError: If it has none; or under ``torch.export``, since the shapes of the tensors
                 depend on the number of regions.
         """
-        if getattr(torch.compiler, 'is_exporting', bool)():  # new ones of PyTorch can tell
+        if is_exporting():
             raise InputError(
                 f'{type(self).__name__} cannot be exported: the shapes of its tensors depend on '
                 'the number of regions in each image; export a method that needs no regions'

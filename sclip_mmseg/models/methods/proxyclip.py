@@ -8,7 +8,7 @@ from ...towers import Block, Grid, VisionTransformer
 from ...towers.proxy import ProxyTower
 from ...utils.errors import InputError
 from ..view import View
-from .base import Classify, Method, unflatten_map
+from .base import Classify, Method, own_pairs, unflatten_map
 
 
 class Resemblance(Method):
@@ -48,8 +48,7 @@ class Resemblance(Method):
         cosines = pairwise_cosines(features)
         mean = cosines.mean((1, 2), keepdim=True) if mean is None else mean
         logits = cosines.sub_(self.beta * mean).mul_(self.gamma)
-        dropped = logits < 0
-        dropped.diagonal(dim1=1, dim2=2).fill_(False)
+        dropped = (logits < 0) & ~own_pairs(logits)
         return logits.masked_fill_(dropped, -float('inf')).softmax(-1)
 
 

@@ -10,7 +10,7 @@ from ...registry import METHODS
 from ...towers import Grid, VisionTransformer, attention_logits
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
-from ...utils.torch_types import height_width, total
+from ...utils.torch_types import height_width, is_exporting, total
 from ..decision import best_queries
 from ..fusion import resize_maps, tile_limit
 from ..refiners import build_refiner_of_images
@@ -41,6 +41,10 @@ class ResCLIP(LastBlockMethod):
             raise InputError(f'method.base={kind.__name__} has no logits for RCS or SFR to change')
         self.rcs = RCS(**rcs) if rcs is not None else None
         self.sfr = SFR(**sfr) if sfr is not None else None
+        if self.sfr is not None:
+            self.not_exported = (
+                "the lines between each two patches (sfr), which outgrow ONNX's graph"
+            )
         self.keep_residual = self.base.keep_residual
         self.earlier_blocks = self.rcs.blocks if self.rcs else ()
 
@@ -269,13 +273,14 @@ def line_samples(
     index = torch.arange(len(dy), device=device)
     y, x = index // grid[1], index % grid[1]
     farthest = max(grid) - 1
+    dtype = torch.int64 if is_exporting() else torch.int32  # ONNX has indices of one type
     for step in range(1, farthest + 1):
         first, second = (distance >= (1 if full_line else step)).nonzero(as_tuple=True)
         t = step / farthest
         row = (y[first] + t * dy[first, second]).round().long()
         column = (x[first] + t * dx[first, second]).round().long()
         pairs, between = torch.stack([first, second]), row * grid[1] + column
-        yield pairs.to(torch.int32), between.to(torch.int32)
+        yield pairs.to(dtype), between.to(dtype)
 
 
 def smooth_rows(similarity: Tensor, std: float = 5.0, taps: int = 31) -> Tensor:

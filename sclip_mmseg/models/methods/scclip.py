@@ -9,8 +9,9 @@ from torch import Tensor
 from ...registry import METHODS
 from ...towers import Block, Grid, Tokens, VisionTransformer, attention_logits
 from ...utils.errors import InputError
+from ...utils.torch_types import is_exporting
 from ..view import View
-from .base import Classify, Method, unflatten_map
+from .base import Classify, Method, own_pairs, unflatten_map
 
 
 @METHODS.register_module()
@@ -189,7 +190,7 @@ class SCCLIP(Method):
         """
         logits = self.temperature * (similarity - similarity.mean((1, 2), keepdim=True))
         # A patch attends to itself, even where all are the same but for rounding.
-        logits.diagonal(dim1=1, dim2=2).clamp_(min=0)
+        logits = torch.where(own_pairs(logits), logits.clamp(min=0), logits)
         return logits.masked_fill_(logits < 0, float('-inf')).softmax(-1)
 
 
@@ -211,7 +212,7 @@ def local_outlier_factors(tokens: Tensor, neighbours: int) -> Tensor:
     squares = tokens.square().sum(-1)
     sums = squares[:, :, None] + squares[:, None]
     distances = torch.baddbmm(sums, tokens, tokens.transpose(1, 2), alpha=-2).clamp_(min=0)
-    distances.diagonal(dim1=1, dim2=2).fill_(-1)  # itself comes first, and is dropped
+    distances.masked_fill_(own_pairs(distances), -1)  # itself comes first, and is dropped
     nearest, indices = distances.topk(neighbours + 1, dim=-1, largest=False)
     kappa = nearest[..., -1].clamp(min=1e-12)  # of a crowd of equal tokens
     densities = kappa.reciprocal()[:, None].expand_as(distances)
@@ -243,7 +244,9 @@ def repair(patches: Tensor, anomalous: Tensor, grid: Grid) -> Tensor:
 def sum_around(x: Tensor, grid: Grid) -> Tensor:
     """Sum 3 × 3 patches of ``[B, N, width]``, fewer at the border."""
     maps = x.contiguous().unflatten(1, grid).permute(0, 3, 1, 2)  # as channels_last has it
-    sums = F.avg_pool2d(maps, 3, stride=1, padding=1, divisor_override=1)
+    # ONNX's average cannot be divided by another number.
+    divisor, factor = (None, 9) if is_exporting() else (1, 1)
+    sums = F.avg_pool2d(maps, 3, stride=1, padding=1, divisor_override=divisor) * factor
     return sums.permute(0, 2, 3, 1).flatten(1, 2)
 
 
