@@ -46,10 +46,8 @@ CUSTOM_BASE = 'sclip'
 DEFAULT_METHOD = 'scclip'
 #: The same with the toy CLIP, of which SC-CLIP makes one class.
 TOY_METHOD = 'sclip'
-TOY_NOTICE = (
-    'This is the toy CLIP. It only knows drawings: what it says of photographs is wrong. '
-    'For photographs, '
-)
+TOY = 'This is the toy CLIP. It only knows drawings: what it says of photographs is wrong.'
+TOY_NOTICE = f'{TOY} For photographs, '
 
 
 def is_toy(clip: str | Path | None) -> bool:

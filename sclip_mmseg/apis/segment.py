@@ -1,5 +1,6 @@
 """Own classes on own pictures, in one call."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,7 @@ from ..utils.errors import HalfOverflow, InputError
 from ..utils.files import make_folder
 from ..utils.precision import own_precision
 from ..visualization.painting import BACKGROUND
-from ..zoo import METHODS, default_method
+from ..zoo import METHODS, TOY_NOTICE, default_method, is_toy
 from .arrays import check_path, to_bgr
 from .inputs import check_targets
 from .media import read_picture
@@ -307,15 +308,24 @@ def segment(
         InputError: If the file does not exist or is no picture, if an array is another one or its
             channels are not said, if the regions cannot be used or have no use, or if the memory
             does not suffice.
+
+    Warns:
+        UserWarning: If the toy CLIP is to segment another picture than the drawings beside it.
     """
     if not isinstance(model, CLIPSegmentor):
         raise InputError(
             f'the first argument is what apis.build_segmentor returns, not {type(model).__name__}'
         )
-    if not isinstance(image, (str, Path)):
-        return segment_array(model, to_bgr(image, channels), regions=regions)
-    check_path(image, channels)
-    return segment_array(model, read_picture(image), str(image), regions)
+    path = str(image) if isinstance(image, (str, Path)) else None
+    if path is None:
+        pixels = to_bgr(image, channels)
+    else:
+        check_path(path, channels)
+        pixels = read_picture(path)
+    clip = model.encoder_cfg.get('clip', '')
+    if is_toy(clip) and not (path and Path(clip).parent.resolve() in Path(path).resolve().parents):
+        warnings.warn(f'{TOY_NOTICE}name another clip, such as ViT-B/16', stacklevel=2)
+    return segment_array(model, pixels, path, regions)
 
 
 @own_precision()

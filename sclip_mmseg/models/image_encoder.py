@@ -21,6 +21,7 @@ from ..towers.sam import SamTower
 from ..towers.vit import matrices
 from ..utils.errors import InputError
 from ..utils.torch_types import height_width
+from ..zoo import TOY, is_toy
 from .encoder import ImageEncoder
 from .file_image import FileImage
 from .fusion import CutImage, WindowMaps
@@ -101,6 +102,8 @@ class CLIPImageEncoder(ImageEncoder):
             )
         self.sam = SamTower(**sam) if sam is not None else None
         self.proxy = ProxyTower(**proxy) if proxy is not None else None
+        if tower is None and is_toy(clip):
+            print_log(TOY, 'current')
         self.tower = tower or load_image_tower(clip, quick_gelu, round_weights)
         #: Normalisation of the images that are expected, where a config states the CLIP's own.
         self.normalisation = self._adapt_normalisation(

@@ -1,5 +1,6 @@
 """What the page's server takes: requests of its own pages, about files that were uploaded."""
 
+import asyncio
 import json
 import os.path as osp
 import re
@@ -18,18 +19,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .hosts import Hosts, split
 
 LARGEST_FILE = 200_000_000  # bytes of a picture
+LARGEST_TOTAL = 5_000_000_000  # bytes of all uploads and results of an hour
 _LARGEST_QUESTION = 200_000  # bytes: two lists of classes, with every character escaped
 _API = '/gradio_api'
 _FILE, _STREAM = f'{_API}/file=', f'{_API}/queue/data'
-_JSON = {f'{_API}/queue/join', f'{_API}/cancel', f'{_API}/reset'}
-# What the page in the browser asks for. Gradio offers more: other ways to run functions, a proxy,
-# a converter of videos.
+_CALL = f'{_API}/call/segment'
+_JSON = {f'{_API}/queue/join', f'{_API}/cancel', f'{_API}/reset', _CALL}
+# What the page in the browser, and programs, ask for. Gradio offers more: other ways to run
+# functions, a proxy, a converter of videos.
 _READ = re.compile(
     r'/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/(assets|static)/.+|'
-    rf'{_API}/(info/?|app_id/?|startup-events|queue/data|upload_progress|heartbeat/[^/]+|file=.+)'
+    rf'{_API}/(info/?|app_id/?|startup-events|queue/data|upload_progress|heartbeat/[^/]+|file=.+|'
+    r'call/segment/\w+)'
 )
 _UPLOAD = f'{_API}/upload'
-_STALLED = 600  # seconds until an upload that does not grow is over
+_STALLED = 600  # seconds that an upload may take
 
 
 class Listeners:
@@ -89,6 +93,8 @@ class Guard:
                 receive = await self._read(scope, receive)
             if scope['path'] == _UPLOAD:
                 _remove_parts(self.folder)
+                _check_room(self.folder)
+                receive = _hurry(receive)
             with self._noted(scope):
                 await self.app(scope, receive, send)
         except Refused as refused:
@@ -101,6 +107,8 @@ class Guard:
         """Note who listens while a request is answered."""
         query = scope['query_string'] if scope['path'] == _STREAM else b''
         session = QueryParams(query).get('session_hash')
+        if scope['path'].startswith(f'{_CALL}/'):  # a call is a session of its own
+            session = scope['path'].rpartition('/')[2]
         if session is None:
             yield
             return
@@ -132,6 +140,10 @@ class Guard:
             question = json.loads(body)
         except (ValueError, RecursionError) as error:
             raise Refused(400, 'The body of this request is not JSON.') from error
+        if scope['path'] == _CALL and not (
+            isinstance(question, dict) and set(question) == {'data'}
+        ):
+            raise Refused(400, 'The body of a call is {"data": [...]}.')
         own = {'', *_hosts(Headers(scope=scope))}
         for value in _dicts(question):
             if not self._is_harmless(value, own):
@@ -180,6 +192,24 @@ def _check_length(headers: Headers, limit: int) -> None:
         raise Refused(411, 'A request needs a Content-Length.')
     if int(length) > limit:
         raise Refused(413, f'This is too large: the page takes {limit} bytes here.')
+
+
+def _check_room(folder: Path) -> None:
+    if sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) > LARGEST_TOTAL:
+        raise Refused(507, 'The page holds too many files: please come again in an hour.')
+
+
+def _hurry(receive: Receive) -> Receive:
+    """Take an upload for so long, then as one that was broken off."""
+    end = time.monotonic() + _STALLED
+
+    async def received() -> Message:
+        try:
+            return await asyncio.wait_for(receive(), end - time.monotonic())
+        except asyncio.TimeoutError:
+            return {'type': 'http.disconnect'}
+
+    return received
 
 
 def _remove_parts(folder: Path) -> None:

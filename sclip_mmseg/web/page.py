@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,9 +11,10 @@ from ..apis import is_trained, list_methods
 from ..apis.own_config import BACKGROUND_THD
 from ..registry import REGION_GENERATORS
 from ..utils.errors import InputError, one_line
+from ..zoo import TOY
 from . import style
 from .limits import bounded
-from .session import LONGEST, Question, Session
+from .session import LONGEST, Answer, Question, Session
 
 INTERNAL = (
     'Internal error: the terminal that serves this page tells more. The page goes on; please try '
@@ -56,6 +58,14 @@ def respond(
 def _path_of(payload: Any) -> Any:
     """The file as it is, readable or not: the session reads it, and says what is wrong."""
     return payload and payload.path
+
+
+def describe(answer: Answer, session: Session) -> dict[str, Any]:
+    """What a program is told of an answer beside its files."""
+    areas = [
+        dict(name=area.name, color=list(area.color), share=area.shares[0]) for area in answer.areas
+    ]
+    return dict(method=answer.methods[0], areas=areas, notice=TOY if session.is_toy else None)
 
 
 def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any:
@@ -167,6 +177,14 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
                         elem_id='threshold',
                     )
 
+        @contextmanager
+        def answered(
+            question: Question, request: gr.Request
+        ) -> Iterator[tuple[Answer | None, str]]:
+            # Gradio copies the files before the generator that has the answer is closed.
+            with TemporaryDirectory(dir=folder.parent) as results:
+                yield respond(session, question, results, lambda: request.session_hash in listeners)
+
         def show_details(wanted: bool, name: str) -> tuple[Any, Any]:
             # A trained system has a background and a threshold of its own.
             shown = wanted and not is_trained(name)
@@ -190,13 +208,10 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
             score = BACKGROUND_THD if score is None else score
             lists = names or '', others or ''  # None of a box in which nothing was written
             question = Question(path, lists[0], name, second, wanted, lists[1], score, kind)
-            with TemporaryDirectory(dir=folder.parent) as results:
-                answer, said = respond(
-                    session, question, results, lambda: request.session_hash in listeners
-                )
+            with answered(question, request) as (answer, said):
                 if answer is None:
                     shown: list = [gr.Column(visible=False), None, '', None, None]
-                else:  # Gradio copies the files before this generator goes on
+                else:
                     shown = [
                         gr.Column(visible=True),
                         (str(answer.left), str(answer.right)),
@@ -206,13 +221,41 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
                     ]
                 yield (gr.HTML(style.alert(said) if said else '', visible=bool(said)), *shown)
 
+        def segment(
+            picture: str | None,
+            classes: str,
+            method: str,
+            background: bool,
+            words: str,
+            threshold: float | None,
+            regions: str,
+            request: gr.Request,
+        ) -> Iterator[tuple]:
+            score = BACKGROUND_THD if threshold is None else threshold
+            lists = classes or '', words or ''
+            question = Question(picture, lists[0], method, '', background, lists[1], score, regions)
+            with answered(question, request) as (answer, said):
+                if answer is None:
+                    raise gr.Error(said, print_exception=False)
+                yield str(answer.overlay), str(answer.labels), describe(answer, session)
+
+        # For programs: parameters have these names, and the values that the page begins with.
+        gr.Button(visible=False).click(
+            segment,
+            [picture, classes, method, background, words, threshold, outlines],
+            [overlay, labels, gr.JSON(visible=False)],
+            api_name='segment',
+            api_description='Segment a picture: overlay, label map (PNG of class ids) and areas.',
+            concurrency_id='segment',
+        )
         gr.on(
             [background.change, method.change],
             show_details,
             [background, method],
             [words, threshold],
+            api_visibility='private',
         )
-        examples.click(choose, examples, [picture, classes])
+        examples.click(choose, examples, [picture, classes], api_visibility='private')
         gr.on(
             [
                 *(page.load, picture.change, button.click, classes.submit, words.submit),
@@ -223,7 +266,7 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
             [picture, classes, method, other, background, words, threshold, outlines],
             [message, result, slider, areas, overlay, labels],
             trigger_mode='always_last',
-            concurrency_limit=1,
+            concurrency_id='segment',  # one question at a time
             api_visibility='private',
         )
     page.queue(max_size=_LONGEST_QUEUE)

@@ -17,11 +17,11 @@ from ..apis import (
     is_trained,
     parse_classes,
     read_picture,
-    segment,
 )
 from ..apis.inputs import LABELS
 from ..apis.media import count_pixels, write_overlay
 from ..apis.own_config import BACKGROUND_THD
+from ..apis.segment import segment_array
 from ..apis.writers import write_labels
 from ..datasets.class_list import split_synonyms
 from ..models import CLIPSegmentor
@@ -151,7 +151,7 @@ class Session:
         models = [self.segmentor(replace(question, method=name)) for name in methods]
         if any(model.regions is not None for model in models):
             _check_size(Path(question.picture), LARGEST_WITH_REGIONS, ' where it makes regions')
-        found = [segment(model, image, channels='bgr') for model in models]
+        found = [segment_array(model, image) for model in models]
         result, rgb = found[0], cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         # Pictures may be called left or right, and '..jpg', whose stem is the folder itself.
         sides, files = Path(folder, 'sides'), Path(folder, 'files')

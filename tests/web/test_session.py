@@ -194,7 +194,7 @@ def test_nothing_is_computed_once_the_server_ends(toy, tmp_path, monkeypatch):
 
 def test_pictures_whose_regions_are_made_are_smaller(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(session, 'LARGEST_WITH_REGIONS', 100_000)
-    monkeypatch.setattr(session, 'segment', None)
+    monkeypatch.setattr(session, 'segment_array', None)
     question = replace(QUESTION, regions='felzenszwalb')
     said = respond(toy, question, str(tmp_path))[1]
     assert 'has 0 megapixels, and the page takes 0 megapixels where it makes regions' in said
@@ -205,7 +205,7 @@ def test_a_bug_is_no_end(toy, tmp_path, monkeypatch, capsys):
         raise KeyError('a bug')
 
     with monkeypatch.context() as patch:
-        patch.setattr(session, 'segment', fail)
+        patch.setattr(session, 'segment_array', fail)
         assert respond(toy, QUESTION, str(tmp_path)) == (None, INTERNAL)
     assert "KeyError: 'a bug'" in capsys.readouterr().err
     assert respond(toy, QUESTION, str(tmp_path))[1] == ''

@@ -1,0 +1,162 @@
+"""The endpoint for programs, by the commands that docs/serving.md shows."""
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+from importlib.util import find_spec
+from unittest import mock
+
+import numpy as np
+import pytest
+from helpers import ROOT, require
+from markdown_it import MarkdownIt
+from PIL import Image
+
+from sclip_mmseg import apis
+from sclip_mmseg.web import Hosts, Session, guard, listen
+from sclip_mmseg.web.server import build_app, private_folder
+from sclip_mmseg.zoo import TOY
+
+PICTURE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
+CLASSES = 'sheep, lamb; bottle; cow'
+pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of pandas in Gradio
+
+
+def block(info):
+    """The block of a language that the page shows for programs."""
+    page = (ROOT / 'docs/serving.md').read_text(encoding='utf-8')
+    tokens = MarkdownIt('commonmark').parse(page.partition('## From programs')[2])
+    return next(token.content for token in tokens if token.type == 'fence' and token.info == info)
+
+
+@pytest.fixture(scope='module')
+def server(tmp_path_factory):
+    """Address and folder of a server in a thread, and its session."""
+    require(find_spec('gradio'), 'Gradio (pip install -e ".[web]")')
+    place = mock.patch.object(tempfile, 'tempdir', str(tmp_path_factory.mktemp('temporary')))
+    with place, private_folder() as folder:
+        import uvicorn
+
+        session, bound = Session(device='cpu'), listen('127.0.0.1', 0)
+        app = build_app(session, folder, Hosts('127.0.0.1'))
+        server = uvicorn.Server(uvicorn.Config(app, log_level='warning'))
+        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+        thread.start()
+        yield f'http://127.0.0.1:{bound.getsockname()[1]}', folder, session
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.fixture
+def folder(server, tmp_path, monkeypatch):
+    """A folder with a picture, in which commands are typed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('no_proxy', '*')
+    shutil.copy(PICTURE, tmp_path / 'photo.jpg')
+    return tmp_path
+
+
+@pytest.fixture(scope='module')
+def expected(server):
+    """What Python makes of the picture."""
+    model = apis.build_segmentor(CLASSES, method='sclip', clip=server[2].clip, device='cpu')
+    return apis.segment(model, PICTURE)
+
+
+def check(found, labels, expected):
+    assert (labels == expected.labels).all()
+    shares = {area['name']: area['share'] for area in found['areas']}
+    assert shares == pytest.approx({k: v for k, v in expected.areas.items() if v})
+    assert found['method'] == 'sclip' and found['notice'] == TOY
+
+
+def shown(text, server):
+    return text.replace('http://127.0.0.1:7860', server[0]).replace(
+        'cat, kitten; sofa; wall', CLASSES
+    )
+
+
+def test_python(server, folder, expected, monkeypatch):
+    import gradio_client
+
+    monkeypatch.setattr(gradio_client.client, 'DEFAULT_TEMP_DIR', str(folder / 'downloads'))
+    names = {}
+    exec(shown(block('python'), server), names)
+    check(names['found'], np.array(Image.open(names['labels'])), expected)
+    assert Image.open(names['overlay']).width > expected.labels.shape[1]
+    parameters = names['client'].view_api(return_format='dict', print_info=False)
+    assert list(parameters['named_endpoints']) == ['/segment']
+    with pytest.raises(gradio_client.exceptions.AppError, match='the only class'):
+        names['client'].predict(
+            gradio_client.handle_file('photo.jpg'), 'cat', method='sclip', api_name='/segment'
+        )
+
+
+def test_curl(server, folder, expected):
+    require(shutil.which('curl'), 'curl')
+    command = ['bash', '-ec', shown(block('bash'), server)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    event, data = re.findall(r'event: (\w+)\ndata: (.*)\n', output)[-1]
+    assert event == 'complete'
+    overlay, labels, found = json.loads(data)
+    import httpx
+
+    answer = httpx.get(labels['url'], trust_env=False)
+    (folder / 'labels.png').write_bytes(answer.content)
+    check(found, np.array(Image.open(folder / 'labels.png')), expected)
+    assert httpx.get(overlay['url'], trust_env=False).status_code == 200
+
+
+def call(server, *data, **more):
+    import httpx
+
+    return httpx.post(
+        f'{server[0]}/gradio_api/call/segment', json=dict(data=data, **more), trust_env=False
+    )
+
+
+def events(server, event):
+    import httpx
+
+    text = httpx.get(
+        f'{server[0]}/gradio_api/call/segment/{event}', trust_env=False, timeout=60
+    ).text
+    return re.findall(r'event: (\w+)\ndata: (.*)\n', text)
+
+
+def test_calls_are_checked_as_the_page_is(server, folder):
+    rest = CLASSES, 'sclip', False, '', 0.1, ''
+    meta = {'_type': 'gradio.FileData'}
+    for path in ('/etc/passwd', str(folder / 'photo.jpg'), 'http://127.0.0.1:1/x.png'):
+        assert call(server, dict(path=path, meta=meta), *rest).status_code == 403
+    assert call(server, None, *rest, session_hash='x').status_code == 400
+    event = call(server, None, *rest).json()['event_id']
+    kind, said = events(server, event)[-1]
+    assert kind == 'error' and 'there is no picture' in said
+
+
+def test_users_do_not_see_each_others_answers(server, folder):
+    answers = []
+    for classes in ('one; two', 'a; b; c'):
+        event = call(server, None, classes, 'sclip', False, '', 0.1, '').json()['event_id']
+        answers.append(event)
+    found = [events(server, event) for event in answers]
+    assert all(each[-1][0] == 'error' for each in found)
+    again = [events(server, event) for event in (*answers, '0' * 32)]
+    assert not any('picture' in data for each in again for _, data in each)
+
+
+def test_uploads_have_limits(server, folder, monkeypatch):
+    import httpx
+
+    def upload():
+        files = {'files': ('a.jpg', PICTURE.read_bytes())}
+        return httpx.post(f'{server[0]}/gradio_api/upload', files=files, trust_env=False)
+
+    assert upload().status_code == 200
+    monkeypatch.setattr(guard, 'LARGEST_TOTAL', 10)
+    answer = upload()
+    assert answer.status_code == 507 and 'come again in an hour' in answer.text
