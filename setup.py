@@ -65,6 +65,7 @@ setup(
         'web': ['gradio>=6.24,<7'],
         'sam': ['transformers>=4.56'],
         'regions': ['transformers>=4.56', 'torchvision'],
+        'onnx': ['onnx>=1.17', 'onnxscript>=0.3', 'onnxruntime>=1.20'],
         'coco': ['pycocotools>=2.0.7'],
     },
     zip_safe=False,

@@ -23,6 +23,7 @@ SMALL = ('--cfg-options', 'model.test_cfg.crop_size=112', 'model.test_cfg.stride
 PROGRAMS = {
     'segment': '--classes',
     'web': '--port',
+    'export': '--size',
     'evaluate': '--labels',
     'test': '--work-dir',
     'compare': '--out',

@@ -1,7 +1,7 @@
 """Small seeded checkpoints of GroupViT and TCL, in the layouts of their published files."""
 
 import torch
-from helpers import VOCABULARY
+from helpers import VOCABULARY, seeded_clip
 
 WIDTH, TEXT_WIDTH, OUT = 64, 64, 32
 
@@ -175,3 +175,14 @@ def seeded_tcl(clip, seed=0):
         tensors[f'{prefix}decoder.image_proj.ln.{part}'] = clip[f'visual.ln_post.{part}']
     tensors['masker.sim2mask.w'], tensors['masker.sim2mask.b'] = torch.tensor([10.0, -1.0])
     return tensors
+
+
+def write_trained(folder):
+    """Write checkpoints; method → its checkpoint, and the options that it needs."""
+    clip = seeded_clip()
+    torch.save(clip, folder / 'clip.pt')
+    torch.save(dict(model=seeded_tcl(clip)), folder / 'tcl.pth')
+    torch.save(dict(model=seeded_groupvit()), folder / 'groupvit.pth')
+    tcl = str(folder / 'tcl.pth'), {'model.image_encoder.clip': str(folder / 'clip.pt')}
+    groupvit = str(folder / 'groupvit.pth'), {}
+    return {'tcl': tcl, 'tcl-pamr': tcl, 'groupvit': groupvit, 'groupvit-unified': groupvit}

@@ -24,6 +24,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     'segment': Command('segment', 'own classes on own pictures and videos'),
     'web': Command('web', 'the same as a local web page'),
+    'export': Command('export', 'own classes as an ONNX model, which runs without PyTorch'),
     'methods': Command('methods', 'the methods with their papers; of one, its configs too'),
     'evaluate': Command('evaluate', 'methods on your own labelled images'),
     'test': Command('test', 'evaluate a config on its benchmark'),

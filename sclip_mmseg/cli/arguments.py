@@ -30,6 +30,33 @@ def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(',')]
 
 
+def add_own_classes(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which classes are told apart, and by what."""
+    parser.add_argument(
+        '--classes',
+        required=True,
+        help='classes separated by semicolons, synonyms by commas: "cat, kitten; dog; grass"; '
+        'or a file with a class per line; or a shipped list, e.g. ade20k',
+    )
+    parser.add_argument(
+        '--background',
+        nargs='?',
+        const=True,
+        help='add a background class, of these words separated by commas, by default of the 26 '
+        'words of the published list',
+    )
+    parser.add_argument(
+        '--method',
+        help='e.g. sclip, corrclip, tcl; default: scclip, with the toy CLIP sclip',
+    )
+    parser.add_argument(
+        '--clip',
+        help='CLIP by name (ViT-B/16, hf:ORG/NAME, ...) or path, or the checkpoint of a trained '
+        "system; default: ViT-B/16, or the system's published one",
+    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+
+
 def add_own_images(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add the options that say where labelled images lie.
 

@@ -5,7 +5,7 @@ import os.path as osp
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import DictAction
+from .arguments import DictAction, add_own_classes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -14,33 +14,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'images', nargs='+', metavar='IMAGE', help='picture, video, or folder of them'
     )
-    parser.add_argument(
-        '--classes',
-        required=True,
-        help='classes separated by semicolons, synonyms by commas: "cat, kitten; dog; grass"; '
-        'or a file with a class per line; or a shipped list, e.g. ade20k',
-    )
-    parser.add_argument(
-        '--background',
-        nargs='?',
-        const=True,
-        help='add a background class, of these words separated by commas, by default of the 26 '
-        'words of the published list',
-    )
-    parser.add_argument(
-        '--method',
-        help='e.g. sclip, corrclip, tcl; default: scclip, with the toy CLIP sclip',
-    )
+    add_own_classes(parser)
     parser.add_argument(
         '--regions',
         metavar='GENERATOR',
         help='sharpen the outlines: felzenszwalb, sam2 or sam cuts each picture into regions, each '
         'of which gets its most frequent class',
-    )
-    parser.add_argument(
-        '--clip',
-        help='CLIP by name (ViT-B/16, hf:ORG/NAME, ...) or path, or the checkpoint of a trained '
-        "system; default: ViT-B/16, or the system's published one",
     )
     parser.add_argument('--out', type=Path, default=Path('segmented'), help='folder to write to')
     parser.add_argument(
@@ -68,7 +47,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='of the image encoder; default: fp16 where the device is fast at it and the method '
         'gives the same labels but for few pixels, else fp32',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     return parser.parse_args(argv)
 
 

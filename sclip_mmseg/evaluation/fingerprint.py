@@ -69,6 +69,11 @@ def make_fingerprint(cfg: Config, dataset: BaseDataset) -> Fingerprint:
         'sclip_mmseg': __version__,
         'environment': {'torch': torch.__version__, 'device': device},
     }
+    return describe_settings(**parts)
+
+
+def describe_settings(**parts: Any) -> Fingerprint:
+    """Settings by dotted keys; the files that they name as their SHA-256."""
     return dict(_flatten(parts))
 
 

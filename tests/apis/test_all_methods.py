@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers import seeded_clip
 from PIL import Image
-from trained_weights import seeded_groupvit, seeded_tcl
+from trained_weights import write_trained
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.datasets import bright_palette
@@ -24,14 +24,8 @@ def picture(voc_root):
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     """Method → its checkpoint, and the options that small weights need."""
-    folder = tmp_path_factory.mktemp('trained')
-    clip = seeded_clip()
-    torch.save(clip, folder / 'clip.pt')
-    torch.save(dict(model=seeded_tcl(clip)), folder / 'tcl.pth')
-    torch.save(dict(model=seeded_groupvit()), folder / 'groupvit.pth')
-    tcl = str(folder / 'tcl.pth'), {**SMALLER, 'model.image_encoder.clip': str(folder / 'clip.pt')}
-    groupvit = str(folder / 'groupvit.pth'), SMALLER
-    return {'tcl': tcl, 'tcl-pamr': tcl, 'groupvit': groupvit, 'groupvit-unified': groupvit}
+    found = write_trained(tmp_path_factory.mktemp('trained'))
+    return {name: (path, {**SMALLER, **options}) for name, (path, options) in found.items()}
 
 
 METHODS = {'tcl': 0.5, 'tcl-pamr': 0.4, 'groupvit': 0.95, 'groupvit-unified': 0.95}

@@ -1,0 +1,59 @@
+"""Write a segmentor of fixed classes as an ONNX model, which needs no PyTorch to run."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from .arguments import add_own_classes
+
+
+def size(text: str) -> tuple[int, int]:
+    """Height and width of ``336x448``."""
+    if not re.fullmatch(r'[1-9]\d*x[1-9]\d*', text):
+        raise argparse.ArgumentTypeError(f"'{text}' must be HEIGHTxWIDTH, such as 336x448")
+    height, width = map(int, text.split('x'))
+    return height, width
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_own_classes(parser)
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='e.g. model.onnx')
+    parser.add_argument(
+        '--size',
+        type=size,
+        metavar='HxW',
+        help='of pictures once resized, for the methods that see whole pictures: 336x448',
+    )
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Build, export, compare and write.
+
+    Raises:
+        InputError: If an argument cannot be used, or the model not be exported.
+    """
+    from ..export.onnx_file import OPSET, TOLERANCE, check_packages, export_onnx
+
+    check_packages()
+    from .. import apis
+
+    model = apis.build_segmentor(
+        *(args.classes, args.background, args.method, args.clip, 'cpu', args.cfg_options),
+        precision='fp32',
+    )
+    print('exporting, and comparing ONNX Runtime with PyTorch', flush=True)
+    export_onnx(model, args.out, args.size)
+    print(f'opset {OPSET}; scores equal to {TOLERANCE:g}; written to {args.out.resolve()}')
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run, or say in one line what is wrong."""
+    args = parse_args(argv)
+    from ..utils.program import as_program
+
+    with as_program():
+        run(args)

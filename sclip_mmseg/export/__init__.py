@@ -1,0 +1,5 @@
+"""Segmentors of fixed classes as ONNX models."""
+
+from .onnx_file import export_onnx
+
+__all__ = ['export_onnx']

@@ -1,0 +1,148 @@
+"""ONNX files: converted, compared with PyTorch, written."""
+
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models import CLIPSegmentor
+from ..models.windows import Size
+from ..utils.errors import InputError
+from ..utils.files import make_folder, write_atomically
+from ..utils.precision import own_precision
+from .metadata import describe_model
+from .network import WindowNetwork, find_window
+
+#: Of the operators. ONNX Runtime has it since 1.17.
+OPSET = 20
+#: Largest difference of a class score, or of a cosine, between ONNX Runtime and PyTorch.
+TOLERANCE = 1e-5
+INPUT, OUTPUTS = 'images', ('scores', 'maps')
+_LARGEST = 2_000_000_000  # bytes: a protocol buffer ends at 2 GiB
+
+
+def check_packages() -> None:
+    """See that what exports is installed.
+
+    Raises:
+        InputError: If something is missing, with the command that installs it.
+    """
+    missing = [name for name in ('onnx', 'onnxscript', 'onnxruntime') if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f'sclip export needs {" and ".join(missing)}: pip install "sclip_mmseg[onnx]", in a '
+            'clone pip install -e ".[onnx]"'
+        )
+    if 'dynamo' not in inspect.signature(torch.onnx.export).parameters:
+        raise InputError(f'sclip export needs PyTorch 2.6 or newer, this is {torch.__version__}')
+
+
+@own_precision()
+@torch.no_grad()
+def export_onnx(model: CLIPSegmentor, path: str | Path, size: Size | None = None) -> None:
+    """Write a segmentor of fixed classes as an ONNX model of one window.
+
+    The file is written as a whole or not at all, once ONNX Runtime agrees with PyTorch: all scores
+    and cosines of made-up windows, in batches of one and of three, to :data:`TOLERANCE`.
+
+    Args:
+        model: From :func:`..apis.build_segmentor`. It stays as it is.
+        path: The file.
+        size: Height and width in pixels of resized pictures, for the methods that see whole
+            pictures; else None.
+
+    Raises:
+        InputError: If a package is missing, the method cannot be exported, the two disagree, or the
+            file cannot be written.
+    """
+    check_packages()
+    path = Path(path)
+    window = find_window(model, size)
+    network = WindowNetwork(model).eval()
+    if sum(tensor.nbytes for tensor in network.state_dict().values()) > _LARGEST:
+        raise InputError('the weights take more than 2 GB, which an ONNX file cannot hold')
+    about = describe_model(model, window)
+    make_folder(path.parent, 'name another file by --out')
+    images = _made_up(3, window).to(model.class_ids.device)
+    expected = network(images)  # what a method refuses, it says here
+    content = _convert(network, images[:2], about)
+    _compare(content, images, expected)
+    write_atomically(path, content)
+
+
+def _made_up(count: int, size: Size) -> Tensor:
+    """Normalised images ``[count, 3, H, W]`` of blots and some noise, the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    blots = torch.randn(count, 3, 5, 5, generator=generator)
+    noise = torch.randn(count, 3, *size, generator=generator)
+    return F.interpolate(blots, size, mode='bilinear', align_corners=False) + 0.1 * noise
+
+
+def _convert(network: nn.Module, images: Tensor, about: dict[str, str]) -> bytes:
+    """The bytes of the ONNX model, for batches of any size."""
+    import onnx
+
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                network,
+                (images,),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes={INPUT: {0: torch.export.Dim('batch')}},
+                input_names=[INPUT],
+                output_names=OUTPUTS,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        first = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        raise InputError(f'the method cannot be exported: {first}') from error
+    assert program is not None  # that is, it was not written to a file
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, about)
+    return proto.SerializeToString()
+
+
+def _compare(content: bytes, images: Tensor, expected: tuple[Tensor, ...]) -> None:
+    """Compare ONNX Runtime with PyTorch."""
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as refusals
+
+    try:
+        session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
+    except (refusals.Fail, refusals.InvalidGraph, refusals.NotImplemented) as error:
+        raise InputError(f'ONNX Runtime refuses the exported method: {error}') from error
+    for part in (slice(0, 1), slice(None)):
+        found = session.run(list(OUTPUTS), {INPUT: images[part].cpu().numpy()})
+        for name, ours, theirs in zip(OUTPUTS, expected, found):
+            difference = (ours[part].cpu() - torch.from_numpy(theirs)).abs().max().item()
+            if not difference <= TOLERANCE:  # NaN is not
+                raise InputError(
+                    f'ONNX Runtime and PyTorch differ by {difference:.1e} in {name}, and may by '
+                    f'{TOLERANCE:g}: nothing is written; try another --method'
+                )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the exporter says of itself, and of packages that it does not need, to itself."""
+    logger: Any = logging.getLogger('torch.onnx')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logger.setLevel(level)
