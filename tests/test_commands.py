@@ -1,7 +1,10 @@
-"""The commands that the first pages show do what the pages say."""
+"""The commands that pages show are known to their programs; those of the first pages are run."""
 
+import argparse
 import re
+import runpy
 import shlex
+import sys
 
 import pytest
 from helpers import ROOT, call_tool
@@ -10,26 +13,34 @@ from PIL import Image
 
 from sclip_mmseg import cli
 
-PAGES = ('README.md', 'docs/quick_start.md', 'docs/own_classes.md', 'docs/label_tools.md')
+PAGES = ('README.md', *(f'docs/{path.name}' for path in sorted((ROOT / 'docs').glob('*.md'))))
+#: Of whose commands that segment pictures each is run.
+FIRST = ('README.md', 'docs/quick_start.md', 'docs/own_classes.md', 'docs/label_tools.md')
 TOY = 'data/toy/toy_clip.safetensors'
-#: What is run elsewhere, or needs what is not here.
-ELSEWHERE = (
-    'make ',  # tests/test_toy.py
-    'source ',
-    'pip install',
-    'jupyter notebook demo/inference_demo.ipynb',  # tests/test_notebook.py
-    'python tools/web_demo.py',  # tests/tools/test_web_demo.py
-    'sclip web',
-    'python tools/test.py configs/toy/sclip_toy_voc20.py',  # tests/test_toy.py
-    # The benchmarks.
-    'python tools/check_data.py',
-    'python tools/test.py configs/sclip',
-    'sclip data prepare',
-    'sclip test configs/sclip',
-    'sclip test configs/scclip',
-    'tools/dist_test.sh',
-    'sclip benchmark',
-)
+#: How commands begin whose words are not a program's of this package, and what runs them, or why
+#: nothing does. Of all others that are not run here, the words are parsed.
+ELSEWHERE = {
+    'make ': 'tests/test_toy.py',
+    'source ': 'an environment of its own',
+    'pip ': 'installs',
+    'nox ': 'environments of their own',
+    'jupyter notebook demo/inference_demo.ipynb': 'tests/test_notebook.py',
+    '.venv/bin/pytest -m public': 'what this is',
+    'tools/dist_test.sh': 'tests/tools/test_launchers.py',
+    'GPUS=': 'tests/tools/test_launchers.py',
+    'NNODES=': 'tests/tools/test_launchers.py',
+    'export ': 'tests/tools/test_launchers.py',
+    'python -m sclip_mmseg.run mmsegmentation/': 'tests/openmmlab',
+    'python demo/onnx_segment.py': 'tests/test_export.py',
+    'python SITE-PACKAGES/mmseg': 'tests/tools/test_mmseg_test.py',
+    'mim test': 'needs MIM and the benchmarks',
+    'clip_alone=': 'a list of methods',
+    'page=': 'tests/web/test_api.py',
+    'file=': 'tests/web/test_api.py',
+    'ask=': 'tests/web/test_api.py',
+    'event=': 'tests/web/test_api.py',
+    'curl ': 'tests/web/test_api.py',
+}
 
 
 def commands(page):
@@ -41,14 +52,27 @@ def commands(page):
                 yield from filter(None, re.split(r'\s*&&\s*', line.strip()))
 
 
-SHOWN = list(dict.fromkeys(command for page in PAGES for command in commands(page)))
+def unique(pages):
+    return list(dict.fromkeys(command for page in pages for command in commands(page)))
 
 
+def program(command):
+    """The file and the arguments of a command of this package."""
+    command = re.sub(r'"\$\(.*\)"', '[0,1]', command)  # what a shell would compute
+    words = shlex.split(command.partition(' > ')[0])
+    if words[0] == 'sclip':
+        return ROOT / 'sclip_mmseg/cli/__main__.py', words[1:]
+    assert words[0] == 'python', command
+    return ROOT / words[1], words[2:]
+
+
+SHOWN = unique(PAGES)
 SEGMENT = {
     command: shlex.split(command)[2:]
-    for command in SHOWN
+    for command in unique(FIRST)
     if command.startswith(('python tools/demo.py ', 'sclip segment '))
 }
+PARSED = [command for command in SHOWN if not command.startswith(tuple(ELSEWHERE))]
 
 
 @pytest.fixture
@@ -71,10 +95,35 @@ def segment(command, cwd, *more):
     ).stdout
 
 
-def test_all_commands_are_known():
+def test_what_runs_commands_elsewhere_is_there():
     assert len(SEGMENT) >= 5
-    others = [command for command in SHOWN if command not in {*SEGMENT, 'sclip methods'}]
-    assert [command for command in others if not command.startswith(ELSEWHERE)] == []
+    for start, where in ELSEWHERE.items():
+        assert any(command.startswith(start) for command in SHOWN), start
+        assert not where.startswith('tests/') or (ROOT / where).exists()
+
+
+class Parsed(Exception):
+    """The words of a command are known to its program."""
+
+
+@pytest.mark.parametrize('command', PARSED)
+def test_programs_know_the_words_of_their_commands(monkeypatch, command):
+    def stopping(parse):
+        def stop(parser, args=None, namespace=None):
+            parse(parser, args, namespace)
+            raise Parsed
+
+        return stop
+
+    path, arguments = program(command)
+    for name in ('parse_args', 'parse_intermixed_args'):
+        parse = stopping(getattr(argparse.ArgumentParser, name))
+        monkeypatch.setattr(argparse.ArgumentParser, name, parse)
+    monkeypatch.setattr(sys, 'argv', [str(path), *arguments])
+    monkeypatch.syspath_prepend(str(path.parent))
+    names = runpy.run_path(str(path))
+    with pytest.raises(Parsed):
+        names['main']()
 
 
 @pytest.mark.parametrize('command', [command for command in SEGMENT if TOY in command])
