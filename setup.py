@@ -38,7 +38,14 @@ setup(
     python_requires='>=3.10',
     entry_points={'console_scripts': ['sclip = sclip_mmseg.cli:main']},
     packages=find_packages(include=['sclip_mmseg', 'sclip_mmseg.*']),
-    package_data={'sclip_mmseg': ['py.typed', 'datasets/queries/*.txt', 'evaluation/report.html']},
+    package_data={
+        'sclip_mmseg': [
+            'py.typed',
+            'datasets/queries/*.txt',
+            'datasets/names/*.txt',
+            'evaluation/report.html',
+        ]
+    },
     cmdclass={'build_py': BuildWithMim},
     # docs/compatibility.md has what was run, the lower bounds together among it.
     install_requires=[

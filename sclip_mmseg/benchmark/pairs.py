@@ -99,7 +99,7 @@ def _benchmark_of(path: str) -> str:
     dataset = read_config(path).test_dataloader.dataset
     for name in BENCHMARKS:
         known = read_config(str(configs_dir() / f'_base_/datasets/{name}.py'))
-        keys = ('type', 'data_prefix', 'ann_file')
+        keys = ('type', 'data_prefix', 'ann_file', 'classes')
         same = known.test_dataloader.dataset
         if all(same.get(key) == dataset.get(key) for key in keys):
             return name

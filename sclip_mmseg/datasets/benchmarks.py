@@ -105,7 +105,49 @@ _COCO = (
         'stuffthingmaps_trainval2017.zip',
     ),
 )
+_MANY = 'many classes'
 _CITYSCAPES_PAGE = 'https://www.cityscapes-dataset.com/downloads/'
+
+#: Of MESS: key → title and page.
+_MESS = {
+    'mhp_v1': ('MHP v1', 'https://github.com/ZhaoJ9014/Multi-Human-Parsing'),
+    'foodseg': ('FoodSeg103', 'https://xiongweiwu.github.io/foodseg103.html'),
+    'bdd100k': ('BDD100K', 'https://bdd-data.berkeley.edu'),
+    'dark_zurich': ('Dark Zurich', 'https://www.trace.ethz.ch/publications/2019/GCMA_UIoU/'),
+    'atlantis': ('ATLANTIS', 'https://github.com/smhassanerfani/atlantis'),
+    'dram': ('DRAM', 'https://faculty.runi.ac.il/arik/site/artseg/Dram-Dataset.html'),
+    'isaid': ('iSAID', 'https://captain-whu.github.io/iSAID/dataset.html'),
+    'isprs_potsdam': (
+        'ISPRS Potsdam',
+        'https://www.isprs.org/education/benchmarks/UrbanSemLab/default.aspx',
+    ),
+    'worldfloods': (
+        'WorldFloods',
+        'https://spaceml-org.github.io/ml4floods/content/worldfloods_dataset.html',
+    ),
+    'floodnet': ('FloodNet', 'https://github.com/BinaLab/FloodNet-Supervised_v1.0'),
+    'uavid': ('UAVid', 'https://uavid.nl'),
+    'kvasir_instrument': ('Kvasir-Instrument', 'https://datasets.simula.no/kvasir-instrument/'),
+    'chase_db1': ('CHASE DB1', 'https://blogs.kingston.ac.uk/retinal/chasedb1/'),
+    'cryonuseg': (
+        'CryoNuSeg',
+        'https://www.kaggle.com/datasets/ipateam/segmentation-of-nuclei-in-cryosectioned-he-images',
+    ),
+    'paxray_lungs': ('PAXRay-4, lungs', 'https://constantinseibold.github.io/paxray/'),
+    'paxray_mediastinum': ('PAXRay-4, mediastinum', 'https://constantinseibold.github.io/paxray/'),
+    'paxray_bones': ('PAXRay-4, bones', 'https://constantinseibold.github.io/paxray/'),
+    'paxray_diaphragm': ('PAXRay-4, diaphragm', 'https://constantinseibold.github.io/paxray/'),
+    'corrosion_cs': (
+        'Corrosion CS',
+        'https://figshare.com/articles/dataset/Corrosion_Condition_State_Semantic_Segmentation_Dataset/16624663',
+    ),
+    'deepcrack': ('DeepCrack', 'https://github.com/yhlleo/DeepCrack'),
+    'pst900': ('PST900', 'https://github.com/ShreyasSkandanS/pst900_thermal_rgb'),
+    'zerowaste': ('ZeroWaste-f', 'https://github.com/dbash/zerowaste'),
+    'suim': ('SUIM', 'https://irvlab.cs.umn.edu/resources/suim-dataset'),
+    'cub_200': ('CUB-200', 'https://www.vision.caltech.edu/datasets/cub_200_2011/'),
+    'cwfid': ('CWFID', 'https://github.com/cwfid/dataset'),
+}
 
 _RECORDS = (
     Benchmark(
@@ -214,6 +256,39 @@ _RECORDS = (
             ),
         ),
         converter='ade20k',
+    ),
+    Benchmark(
+        name='ade847',
+        title='ADE20K, 847 classes',
+        column='ADE20K-847',
+        dataset='FolderDataset',
+        images=(2000,),
+        queries='ade847',
+        page='https://groups.csail.mit.edu/vision/datasets/ADE20K/',
+        group=_MANY,
+    ),
+    Benchmark(
+        name='context459',
+        title='PASCAL Context, 459 classes',
+        column='Context459',
+        dataset='FolderDataset',
+        images=(5104, 5105),
+        queries='context459',
+        page=_CONTEXT_PAGE,
+        group=_MANY,
+    ),
+    *(
+        Benchmark(
+            name=f'mess_{key}',
+            title=f'MESS, {title}',
+            column=f'MESS {title}',
+            dataset='FolderDataset',
+            images=(),
+            queries=f'mess_{key}',
+            page=page,
+            group='MESS',
+        )
+        for key, (title, page) in _MESS.items()
     ),
 )
 #: By name.

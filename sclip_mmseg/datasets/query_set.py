@@ -25,6 +25,7 @@ from .shipped_queries import QUERY_LISTS, program_of
 
 Queries = str | os.PathLike | ClassList | Sequence[str | Sequence[str]]
 
+_HERE = Path(__file__).parent
 _MOST = 65535  # queries, as label maps have 16 bits at most
 _LONGEST = 1000  # characters of a query, of whose tokens CLIP reads 75
 
@@ -165,6 +166,10 @@ def tokens_of(query: str) -> tuple[int, ...]:
 
 
 def _load_shipped(name: str) -> QuerySet:
+    if (path := _HERE / f'names/{name.removeprefix("plain_")}.txt').is_file():
+        # Whole lines, as other programs read them: a comma is part of a name.
+        names = tuple(path.read_text(encoding='utf-8').splitlines())
+        return QuerySet(names, tuple(range(len(names))), names, voc_palette(len(names)))
     meta = DATASETS.get(QUERY_LISTS[name]).METAINFO
     names, palette = tuple(meta['classes']), [list(colour) for colour in meta['palette']]
     if name.startswith(('plain_', 'things_')):
@@ -172,7 +177,7 @@ def _load_shipped(name: str) -> QuerySet:
         names, palette = names[first:], palette[first:]
         return QuerySet(names, tuple(range(len(names))), names, palette)
     program, base = program_of(name)
-    path = Path(__file__).parent / 'queries' / f'{base}.txt'
+    path = _HERE / f'queries/{base}.txt'
     classes = [list(words) for words in read_class_file(path).synonyms]
     if program is not None:
         classes = [program.edit(base, *pair) for pair in zip(names, classes)]

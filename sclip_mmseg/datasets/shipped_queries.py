@@ -20,7 +20,8 @@ _OTHERS = {
     # The same without the background, for systems that have one of their own.
     'things': 'coco_object',
 }
-#: Shipped lists, and the dataset whose classes they describe. Most are `queries/<name>.txt`.
+#: Shipped lists, and the dataset whose classes they describe. Most are `queries/<name>.txt`; of
+#: benchmarks of FolderDataset, `names/<name>.txt` has the names of classes, one query each.
 QUERY_LISTS: dict[str, str] = {
     **_OFFICIAL,
     'coco_object_repaired': _OFFICIAL['coco_object'],

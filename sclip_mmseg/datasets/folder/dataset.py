@@ -73,6 +73,7 @@ class FolderDataset(BaseSegDataset):
         ann_file: A COCO file; or a text file of names, relative to ``img_path`` and without suffix,
             to evaluate these alone; empty for all images.
         img_suffix, seg_map_suffix: How names of files end; empty for any suffix.
+        labelled_only: Whether images without a label are left out, not refused.
         **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
 
     Attributes:
@@ -97,6 +98,7 @@ class FolderDataset(BaseSegDataset):
         ann_file: str = '',
         img_suffix: str = '',
         seg_map_suffix: str = '',
+        labelled_only: bool = False,
         metainfo: dict | None = None,
         **kwargs: Any,
     ):
@@ -121,7 +123,7 @@ class FolderDataset(BaseSegDataset):
             self.reader = _color_reader(self._colors, words, items, ignore_index)
         else:
             self.reader = _id_reader(ids or range(count), words, ignored, items, ignore_index)
-        self.problems = []
+        self.problems, self.labelled_only = [], labelled_only
         super().__init__(
             data_root=data_root,
             data_prefix=dict(prefix),
@@ -186,8 +188,8 @@ class FolderDataset(BaseSegDataset):
                 check_split(self.ann_file)
                 with open(self.ann_file, encoding='utf-8') as file:
                     names = [line.strip() for line in file]
-            suffixes = self.img_suffix, self.seg_map_suffix
-            pairs, self.problems = pair_files(Path(images), Path(labels), names, *suffixes)
+            options = names, self.img_suffix, self.seg_map_suffix, self.labelled_only
+            pairs, self.problems = pair_files(Path(images), Path(labels), *options)
             infos = [dict(img_path=image, seg_map_path=label) for image, label in pairs]
         if not infos:
             first = f', such as: {self.problems[0]}' if self.problems else ''

@@ -21,6 +21,7 @@ def pair_files(
     names: Sequence[str] | None = None,
     image_suffix: str = '',
     label_suffix: str = '',
+    labelled_only: bool = False,
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """Find the label of each image below a folder.
 
@@ -34,6 +35,7 @@ def pair_files(
         names: Names below ``images`` without suffix, if only these are asked for.
         image_suffix, label_suffix: How all names end, such as ``_leftImg8bit.png``; empty for any
             suffix.
+        labelled_only: Whether images without a label are left out.
 
     Returns:
         Pairs of paths, in the order of names, and a sentence per image without label, label without
@@ -60,7 +62,9 @@ def pair_files(
     ]
     if names is None:
         problems += [
-            f'image {found[name][0]} has no label' for name in sorted(found - truth.keys())
+            f'image {found[name][0]} has no label'
+            for name in sorted(found - truth.keys())
+            if not labelled_only
         ]
         problems += [
             f'label {truth[name][0]} has no image' for name in sorted(truth - found.keys())

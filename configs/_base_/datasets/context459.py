@@ -1,0 +1,14 @@
+_base_ = './benchmark.py'
+
+# As CAT-Seg's program prepares the files: labels of 16 bits, 65535 where there is no class.
+test_dataloader = dict(
+    dataset=dict(
+        type='FolderDataset',
+        classes='context459',
+        ignored=65535,
+        data_root=_base_.data_root + '/VOCdevkit/VOC2010',
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='annotations_detectron2/pc459_val'),
+        ann_file='ImageSets/SegmentationContext/val.txt',
+    )
+)
+test_evaluator = dict(ignore_index=65535)

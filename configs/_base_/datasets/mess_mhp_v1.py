@@ -1,0 +1,13 @@
+_base_ = './benchmark.py'
+
+test_dataloader = dict(
+    dataset=dict(
+        type='FolderDataset',
+        classes='mess_mhp_v1',
+        data_root=_base_.data_root + '/mess/LV-MHP-v1',
+        data_prefix=dict(
+            img_path='images_detectron2/test',
+            seg_map_path='annotations_detectron2/test',
+        ),
+    )
+)

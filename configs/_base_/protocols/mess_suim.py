@@ -1,0 +1,9 @@
+_base_ = [
+    '../models/clip_vit-b16.py',
+    '../datasets/mess_suim.py',
+    '../default_runtime.py',
+]
+
+model = dict(
+    text_head=dict(queries='mess_suim'),
+)

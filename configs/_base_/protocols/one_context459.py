@@ -1,0 +1,2 @@
+# One protocol for all methods: short side 336, and what is stated in the model.
+_base_ = './context459.py'

@@ -1,0 +1,1 @@
+_base_ = './mess_chase_db1.py'

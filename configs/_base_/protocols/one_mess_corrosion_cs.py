@@ -1,0 +1,1 @@
+_base_ = './mess_corrosion_cs.py'

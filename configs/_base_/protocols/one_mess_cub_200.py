@@ -1,0 +1,1 @@
+_base_ = './mess_cub_200.py'

@@ -1,0 +1,1 @@
+_base_ = './mess_dark_zurich.py'

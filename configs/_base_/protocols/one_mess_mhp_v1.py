@@ -1,0 +1,1 @@
+_base_ = './mess_mhp_v1.py'

@@ -1,0 +1,1 @@
+_base_ = './mess_paxray_mediastinum.py'

@@ -1,0 +1,1 @@
+_base_ = '../_base_/protocols/proxyclip_ade847.py'

@@ -1,0 +1,1 @@
+_base_ = '../_base_/protocols/proxyclip_context459.py'

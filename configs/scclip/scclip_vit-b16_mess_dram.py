@@ -1,0 +1,3 @@
+_base_ = '../_base_/protocols/mess_dram.py'
+
+model = dict(image_encoder=dict(method=dict(type='SCCLIP')))
