@@ -376,6 +376,11 @@ def test_polygons_of_a_ring():
         ('overlay', {'overlay.names': 'no'}, "names='no' must be True or False"),
         ('confidence', {'confidence.threshold': 50}, 'threshold=50 must be from 0 to 1'),
         ('absent_module:mine', {}, 'module absent_module does not exist'),
+        (None, {}, r"formats are not as in 'overlay,coco' or \['overlay', dict\(type='coco'\)\]"),
+        (['overlay', None], {}, 'formats are not as in'),
+        (b'overlay', {}, 'formats are not as in'),
+        ({'coco': {}}, {}, 'formats are not as in'),
+        ('coco', {'coco.polygons': 'no'}, "polygons='no' must be True or False"),
     ],
 )
 def test_formats_that_do_not_exist(formats, options, said):

@@ -33,8 +33,11 @@ def build_writers(
     Raises:
         InputError: If there is no such format, option or package.
     """
+    listed = formats.split(',') if isinstance(formats, str) else formats
+    if not isinstance(listed, Sequence) or not all(isinstance(x, (str, Mapping)) for x in listed):
+        raise InputError("formats are not as in 'overlay,coco' or ['overlay', dict(type='coco')]")
     configs: dict[str, dict[str, Any]] = {}
-    for given in (*(formats.split(',') if isinstance(formats, str) else formats), ALWAYS):
+    for given in (*listed, ALWAYS):
         config = {'type': given} if isinstance(given, str) else dict(given)
         module, _, name = str(config.pop('type', '')).strip().rpartition(':')
         if module:

@@ -43,6 +43,8 @@ class CocoWriter(Writer):
     def __init__(self, per: str = _PARTS[0], polygons: bool = False) -> None:
         if per not in _PARTS:
             raise InputError(f"format coco: per='{per}' is not one of {', '.join(_PARTS)}")
+        if not isinstance(polygons, bool):
+            raise InputError(f'format coco: polygons={polygons!r} must be True or False')
         _pycocotools()
         self.per, self.polygons = per, polygons
 

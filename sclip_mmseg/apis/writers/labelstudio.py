@@ -30,7 +30,7 @@ class LabelStudioWriter(Writer):
     run_files = (TASKS, INTERFACE)
 
     def __init__(self, root: str = '/data/local-files/?d=') -> None:
-        self.root = root
+        self.root = str(root)
 
     def write(self, item: Item) -> list[dict]:
         """See :class:`.base.Writer`; gives the regions."""
