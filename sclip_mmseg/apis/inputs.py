@@ -89,11 +89,15 @@ def _find_inside(root: Path) -> list[Path]:
 
 
 def check_local(path: str | Path) -> None:
-    """Check that a path is no address of the internet.
+    """Check that a path is one, and no address of the internet.
 
     Raises:
-        InputError: If it is.
+        InputError: If it is not.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(
+            f'{type(path).__name__} is not a path: arrays and images are for apis.segment'
+        )
     if _ADDRESS.match(str(path)):
         raise InputError(f'{path} is an address: download it, and give the file')
 

@@ -216,6 +216,12 @@ def test_values_of_channels_are_not_printed(model, image):
             assert len(str(said.value)) < 250
 
 
+@pytest.mark.parametrize('wrong', [np.zeros((2, 2, 3)), [np.zeros(3)], [None], b'x.jpg', {3: 4}])
+def test_files_are_paths(wrong):
+    with pytest.raises(InputError, match='is not a path: arrays and images are for apis.segment'):
+        apis.segment_files(wrong, 'cat; dog')
+
+
 def test_arguments_in_another_order(model, image):
     with pytest.raises(InputError, match='what apis.build_segmentor returns, not ndarray'):
         apis.segment(image, model)
