@@ -87,6 +87,9 @@ def _data(cfg):
     dataset = copy.deepcopy(cfg.test_dataloader.dataset)
     kind, root = DATASETS.get(dataset.type), dataset.data_root
     split = dataset.get('ann_file')
+    ignored = dataset.get('ignored')
+    assert ignored == cfg.test_evaluator.get('ignore_index')
+    assert dataset.get('classes') in (None, cfg.model.text_head.queries)
     return {
         'batch_size': cfg.test_dataloader.batch_size,
         'long_side_at_most': resize.scale[0],
@@ -96,6 +99,7 @@ def _data(cfg):
         'images': _below_data(cfg, f'{root}/{dataset.data_prefix.img_path}'),
         'labels': _below_data(cfg, f'{root}/{dataset.data_prefix.seg_map_path}'),
         'split': _below_data(cfg, split and f'{root}/{split}'),
+        'ignored': ignored,
         'reduce_zero_label': dataset.get('reduce_zero_label', _default(kind, 'reduce_zero_label')),
     }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmseg.registry import DATASETS
 
-from ..utils.errors import InputError, shorten
+from ..utils.errors import InputError, join_first, shorten
 from ..utils.files import find_file
 from ..utils.spelling import nearest
 from ..utils.tokens import encode, special_tokens
@@ -153,8 +153,9 @@ def _read(queries: Queries) -> tuple[str, ClassList]:
     hint = nearest(name, QUERY_LISTS, 0.75)
     if isinstance(queries, str) and name.strip() and not hint:
         return 'classes', parse_class_list(name)
+    known = join_first([*QUERY_LISTS], 8)
     raise InputError(
-        f"queries='{shorten(name)}' is neither a file nor one of {', '.join(QUERY_LISTS)}{hint}; "
+        f"queries='{shorten(name)}' is neither a file nor one of {known}{hint}; "
         "classes themselves are separated by semicolons, as in 'cat, kitten; dog'"
     )
 
