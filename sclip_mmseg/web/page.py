@@ -163,6 +163,7 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
                         elem_id='background',
                     )
                     words = gr.Textbox(
+                        '',  # a value that programs may leave out
                         label='Background words',
                         placeholder='sky, wall, tree … (the published list)',
                         max_length=LONGEST,
