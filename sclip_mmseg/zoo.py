@@ -47,12 +47,23 @@ DEFAULT_METHOD = 'scclip'
 #: The same with the toy CLIP, of which SC-CLIP makes one class.
 TOY_METHOD = 'sclip'
 TOY = 'This is the toy CLIP. It only knows drawings: what it says of photographs is wrong.'
+_TOY_FILE, _TOY_BYTES = 'toy_clip.safetensors', 19_864_914
+_TOY_SHA256 = 'b790ad83f8986c485bb124c391ac7e58a72c064f4d65d51c4a55d3dfc803d0b7'
 TOY_NOTICE = f'{TOY} For photographs, '
 
 
 def is_toy(clip: str | Path | None) -> bool:
-    """Whether a CLIP is the toy CLIP of a clone, by its file's name."""
-    return clip is not None and Path(clip).name == 'toy_clip.safetensors'
+    """Whether a CLIP is the toy CLIP of a clone, by its file's name or, if renamed, its content."""
+    if clip is None or Path(clip).name == _TOY_FILE:
+        return clip is not None
+    try:
+        if Path(clip).stat().st_size != _TOY_BYTES:
+            return False
+    except (OSError, ValueError):  # a name, or what cannot be a path
+        return False
+    from .utils.files import sha256_of
+
+    return sha256_of(Path(clip)) == _TOY_SHA256
 
 
 def default_method(clip: str | None) -> str:

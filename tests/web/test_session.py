@@ -18,6 +18,7 @@ from sclip_mmseg.apis.segment import Segmentation
 from sclip_mmseg.models import image_encoder
 from sclip_mmseg.web import Question, Session, examples, limits, session, style
 from sclip_mmseg.web.page import INTERNAL, respond
+from sclip_mmseg.zoo import default_method, is_toy
 
 PICTURE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
 QUESTION = Question(str(PICTURE), 'sheep; bottle', 'sclip')
@@ -256,10 +257,12 @@ def test_examples(toy, tmp_path, monkeypatch):
     assert examples.drawings() == []
 
 
-def test_the_toy_clip_is_known_by_its_name(toy, tmp_path):
+def test_the_toy_clip_is_known_by_its_name_and_by_its_content(toy, tmp_path, clip_path):
     assert toy.is_toy and toy.method == 'sclip'
-    named = Session(toy.clip, 'cpu')
-    assert named.is_toy and named.method == 'sclip'
     (tmp_path / 'other.safetensors').symlink_to(toy.clip)
-    other = Session(str(tmp_path / 'other.safetensors'), 'cpu')
-    assert not other.is_toy and other.method == 'scclip'
+    for clip in (toy.clip, str(tmp_path / 'other.safetensors')):
+        named = Session(clip, 'cpu')
+        assert named.is_toy and named.method == 'sclip'
+    for clip in (clip_path, 'ViT-B/16', 'hf:a/b', 'x' * 5000, 'a\0', None):
+        assert not is_toy(clip)
+    assert default_method(clip_path) == 'scclip'
