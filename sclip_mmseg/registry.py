@@ -8,6 +8,8 @@ from mmengine.registry import DefaultScope, Registry
 # Their scope is mmseg's, in which configs are read.
 #: How an image encoder makes patch features, :class:`.models.methods.Method`.
 METHODS = Registry('method', scope='mmseg')
+#: What makes patch features finer, such as :class:`.models.simfeatup.SimFeatUp`.
+UPSAMPLERS = Registry('upsampler', scope='mmseg')
 #: What refines query maps, such as :class:`.models.pamr.PAMR`.
 REFINERS = Registry('refiner', scope='mmseg')
 #: What corrects labels at the end, such as :class:`.regions.RegionMajority`.

@@ -14,6 +14,7 @@ from mmengine.dataset import BaseDataset
 
 from ..config import NO_CHECKPOINT
 from ..datasets import load_queries
+from ..models.simfeatup import find_upsampler
 from ..models.trained import find_trained
 from ..regions import RegionFiles
 from ..towers import find_clip
@@ -120,6 +121,7 @@ def _find(key: str, value: str) -> Checkpoint | None:
     finders: dict[str, Callable[[str], Checkpoint | None]] = {
         '.proxy.checkpoint': find_proxy,
         '.sam.checkpoint': find_sam,
+        '.upsampler.checkpoint': find_upsampler,
         '.image_encoder.checkpoint': find_trained,
         '.clip': find_clip,
     }

@@ -21,6 +21,7 @@ from ..datasets.parts import parts_of
 from ..engine.loader_workers import check_dataloader
 from ..models import PLAIN_DICTS
 from ..models.decision import find_background
+from ..models.simfeatup import find_upsampler
 from ..models.test_cfg import read_test_cfg
 from ..models.texts import read_texts
 from ..regions import RegionFiles
@@ -172,6 +173,8 @@ def check(cfg: Config) -> BaseDataset:
         RegionFiles(model.region_masks).check(images)
     if model.image_encoder.get('proxy'):
         resolve_proxy(model.image_encoder.proxy.get('checkpoint'))
+    if model.image_encoder.get('upsampler'):
+        find_upsampler(model.image_encoder.upsampler.get('checkpoint'))
     return dataset
 
 

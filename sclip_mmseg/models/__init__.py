@@ -10,6 +10,7 @@ from .pamr import PAMR
 from .propagation import LaplacianPropagation
 from .sam_refinement import SAMRefinement
 from .segmentor import CLIPSegmentor
+from .simfeatup import SimFeatUp
 from .text_head import CLIPTextHead
 from .trained import GroupViTEncoder, GroupViTTextHead, TCLEncoder
 from .tta import CLIPTTAModel
@@ -39,6 +40,7 @@ __all__ = [
     'Method',
     'PadSegDataPreProcessor',
     'SAMRefinement',
+    'SimFeatUp',
     'TCLEncoder',
     'View',
 ]

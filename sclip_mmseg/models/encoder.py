@@ -21,6 +21,7 @@ class ImageEncoder(nn.Module):
 
     Attributes:
         patch_size: Least side of a window in pixels.
+        min_size: Sides of an image below so many pixels are padded before windows are cut.
         embed_dim: Width of the features that the text head compares with its queries.
         needs_regions: Whether views must have regions.
         sees_picture: Whether :meth:`encode_picture` is called, in place of a call per window.
@@ -31,6 +32,7 @@ class ImageEncoder(nn.Module):
 
     patch_size: int
     embed_dim: int
+    min_size: int = 1
     needs_regions: bool = False
     sees_picture: bool = False
     sam: SamTower | None

@@ -229,7 +229,8 @@ class CutImage:
 def cut_windows(view: View, windows: WindowCfg) -> CutImage:
     """Pad an image where that is asked for, and find its windows."""
     size = height_width(view.images)
-    margins = pad_margins(size, windows.sizes(size)[0], windows.pad_multiple)
+    crop = windows.crop_size if windows.mode == 'slide' else None
+    margins = pad_margins(size, crop, windows.pad_multiple, windows.min_size)
     view = view.pad(margins)
     size = height_width(view.images)
     crop_size, stride = windows.sizes(size)

@@ -1,7 +1,7 @@
 """CLIP's image tower and a method: windows → maps of cosines."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import numpy as np
@@ -12,7 +12,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..regions import resize_nearest
-from ..registry import METHODS, type_name
+from ..registry import METHODS, UPSAMPLERS, type_name
 from ..towers import VisionTransformer, find_clip, load_image_tower
 from ..towers.normalisation import CLIP, Normalisation, take_images_of
 from ..towers.proxy import ProxyTower
@@ -26,7 +26,8 @@ from .encoder import ImageEncoder
 from .file_image import FileImage
 from .fusion import CutImage, WindowMaps
 from .methods import Classify, Method
-from .picture import Picture, PictureFeatures, WindowFeatures
+from .picture import Compare, Picture, PictureFeatures, WindowFeatures
+from .simfeatup import SimFeatUp, UpsampledText
 from .view import View
 from .window_batch import choose_window_batch
 from .window_cfg import WindowCfg
@@ -58,6 +59,8 @@ class CLIPImageEncoder(ImageEncoder):
             need one.
         sam: Arguments of Segment Anything, :class:`..towers.sam.SamTower`, for the methods and
             corrections that need it.
+        upsampler: Config of what makes features of windows finer before they are compared,
+            :class:`.simfeatup.SimFeatUp`; None to leave it out.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``. LayerNorm is always computed in float32.
         quick_gelu, round_weights: See :func:`..towers.load_image_tower`.
         tower: The image tower of ``clip`` where it is there already, of the same precision, to
@@ -73,6 +76,7 @@ class CLIPImageEncoder(ImageEncoder):
         method: dict | None = None,
         proxy: dict | None = None,
         sam: dict | None = None,
+        upsampler: dict | None = None,
         precision: str = 'fp32',
         quick_gelu: bool | None = None,
         round_weights: bool | None = None,
@@ -112,10 +116,35 @@ class CLIPImageEncoder(ImageEncoder):
         self.method.check(self.tower)
         for tower in self._towers:
             tower.set_precision(dtype)
+        self.upsampler = self._build_upsampler(upsampler) if upsampler else None
         self.patch_size = max(tower.patch_size for tower in self._towers)
         self.embed_dim = self.tower.output_dim
         self.needs_regions = self.method.needs_regions
         self.sees_picture = self.method.sees_picture
+
+    def _build_upsampler(self, cfg: dict) -> SimFeatUp:
+        name = type_name(cfg)
+        if not self.method.on_windows:
+            raise InputError(
+                f'method {type(self.method).__name__} gives no features of windows, which '
+                f'model.image_encoder.upsampler {name} needs: set it to None'
+            )
+        upsampler = UPSAMPLERS.build(cfg)
+        patches = {tower.patch_size for tower in self._towers}
+        if patches != {upsampler.patch_size}:
+            raise InputError(
+                f'{name} takes features of patches of {upsampler.patch_size} pixels, those of the '
+                f'towers have {", ".join(map(str, sorted(patches)))}: use another CLIP or proxy, '
+                'or set model.image_encoder.upsampler=None'
+            )
+        if self.tower.output_dim != upsampler.channels:
+            raise InputError(
+                f'the checkpoint of model.image_encoder.upsampler is of {upsampler.channels} '
+                f'channels, features of this CLIP have {self.tower.output_dim}: they belong to '
+                'different models'
+            )
+        self.min_size = upsampler.min_size
+        return upsampler
 
     def _adapt_normalisation(self, found: Checkpoint, adapted: bool) -> Normalisation | None:
         own = None if found.stated is None else found.stated.normalisation
@@ -147,8 +176,9 @@ class CLIPImageEncoder(ImageEncoder):
             Cosines ``[B, Q, h, w]``, float32, on the method's grid.
         """
         if self.sees_picture:
-            return torch.cat([seen.scores(text) for seen in self._see_each(view, text)])
-        return text(self._run(view, text))
+            seen = zip(view.split(), self._see_each(view, text))
+            return torch.cat([each.scores(self._compare(text, [one])) for one, each in seen])
+        return self._see_windows(view, text).scores(self._compare(text, [view]))
 
     def resize(self, view: View, windows: WindowCfg) -> View:
         """See :class:`.encoder.ImageEncoder`."""
@@ -163,13 +193,17 @@ class CLIPImageEncoder(ImageEncoder):
     def encode_picture(self, picture: Picture, text: Classify) -> WindowMaps:
         """See :class:`.encoder.ImageEncoder`; cosines, or the scores that a method makes itself."""
         if self.sees_picture:
-            return self._see(picture, text).maps(picture, text)
-        maps = [text(self._run(view, text)) for _, view in picture.batches()]
+            windows = (picture.image.cut(number) for number in range(len(picture.image)))
+            return self._see(picture, text).maps(picture, self._compare(text, windows))
+        maps = [self(view, text) for _, view in picture.batches()]
         return picture.image.arrange(list(torch.cat(maps).permute(0, 2, 3, 1)))
 
     def features(self, view: View, text: Classify) -> Tensor:
-        """L2-normalised patch features ``[B, h, w, D]``, float32; arguments as :meth:`forward`."""
-        return F.normalize(self._run(view, text).float(), dim=-1)
+        """L2-normalised features ``[B, h, w, D]``, float32; arguments as :meth:`forward`."""
+        features = self._run(view, text)
+        if self.upsampler is not None:
+            features = self.upsampler(features, view.images)
+        return F.normalize(features.float(), dim=-1)
 
     def attention_map(self, view: View, text: Classify, file: FileImage | None = None) -> Tensor:
         """See :meth:`.methods.Method.attention_map`; other arguments as :meth:`forward`.
@@ -190,8 +224,18 @@ class CLIPImageEncoder(ImageEncoder):
 
     def _run(self, view: View, text: Classify) -> Tensor:
         if not self.sees_picture:
-            return self.method(self.tower, view, text, **self._second_tower)
+            return self._see_windows(view, text).values
         return torch.stack([seen.features for seen in self._see_each(view, text)])
+
+    def _see_windows(self, view: View, text: Classify) -> WindowFeatures:
+        seen = self.method(self.tower, view, text, **self._second_tower)
+        return WindowFeatures(seen) if isinstance(seen, Tensor) else seen
+
+    def _compare(self, text: Classify, windows: Iterable[View]) -> Compare:
+        """The text head, or one that compares upsampled features of some windows."""
+        if self.upsampler is None:
+            return text
+        return UpsampledText(self.upsampler, text, torch.cat([view.images for view in windows]))
 
     def _see_each(self, view: View, text: Classify) -> Iterator[PictureFeatures | WindowFeatures]:
         """What the method makes of each image in one window."""
@@ -255,4 +299,5 @@ def build_encoder(cfg: dict, shared: tuple[dict, ImageEncoder] | None = None) ->
 
 
 def _towers_of(cfg: dict) -> dict:
-    return {key: value for key, value in cfg.items() if key not in ('method', 'proxy', 'sam')}
+    others = ('method', 'proxy', 'sam', 'upsampler')
+    return {key: value for key, value in cfg.items() if key not in others}

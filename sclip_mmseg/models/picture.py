@@ -97,6 +97,10 @@ class AdjustedQueries:
     embeddings: Tensor
     offsets: Tensor
 
+    def of(self, number: int) -> 'AdjustedQueries':
+        """Those of one window."""
+        return AdjustedQueries(self.embeddings[number, None], self.offsets[number, None])
+
     @staticmethod
     def join(parts: 'Sequence[AdjustedQueries]') -> 'AdjustedQueries':
         """Put those of several batches into one."""

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -294,6 +294,13 @@ class CLIPSegmentor(BaseSegmentor):
 
     def _check_sizes(self) -> None:
         patch, crop = self.image_encoder.patch_size, self.windows.crop_size
+        least = max(self.windows.min_size, self.image_encoder.min_size)
+        self.windows = replace(self.windows, min_size=least)
+        if self.windows.mode == 'slide' and min(crop) < least:
+            raise InputError(
+                f'test_cfg.crop_size={crop} is smaller than the {least}×{least} pixels that '
+                'model.image_encoder.upsampler or test_cfg.min_size needs'
+            )
         if self.windows.mode == 'slide' and min(crop) < patch:
             raise InputError(
                 f'test_cfg.crop_size={crop} is smaller than a patch of {patch}×{patch} pixels'
@@ -415,7 +422,7 @@ class CLIPSegmentor(BaseSegmentor):
         images = [_unpad(image, sample) for image, sample in zip(inputs, samples)]
         patch = self.image_encoder.patch_size
         for image, sample in zip(images, samples):
-            if min(image.shape[-2:]) < patch:
+            if max(min(image.shape[-2:]), self.windows.min_size) < patch:
                 raise InputError(
                     f'{sample.get("img_path") or "an image"} is {tuple(image.shape[-2:])} pixels '
                     f'after resizing, smaller than a patch of {patch}×{patch}'

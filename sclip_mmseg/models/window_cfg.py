@@ -15,9 +15,10 @@ class WindowCfg:
         mode: ``'slide'``, or ``'whole'`` for one pass over the whole image.
         crop_size: Height and width of a window in pixels; an integer stands for a square.
         stride: Step from window to window in pixels, at most ``crop_size``.
-        pad_multiple: Where a side of an image is below ``crop_size``, windows are padded with the
-            mean colour on both ends of it to a multiple of so many pixels, and maps cut back. 1 for
-            no padding.
+        pad_multiple: Where a side of an image is below ``crop_size`` (in mode ``'whole'`` always),
+            windows are padded with the mean colour on both ends of it to a multiple of so many
+            pixels, and maps cut back. 1 for no padding.
+        min_size: Smaller sides are padded so far, likewise, in pixels.
         window_batch: Largest number of windows encoded at a time; None to choose it, see
             :func:`.window_batch.choose_window_batch`.
 
@@ -29,6 +30,7 @@ class WindowCfg:
     crop_size: tuple[int, int] = (224, 224)
     stride: tuple[int, int] = (112, 112)
     pad_multiple: int = 1
+    min_size: int = 1
     window_batch: int | None = None
 
     def __post_init__(self) -> None:
@@ -41,7 +43,7 @@ class WindowCfg:
                 f'test_cfg.stride={self.stride} is larger than crop_size={self.crop_size}: pixels '
                 'between the windows would never be seen'
             )
-        for name in ('window_batch', 'pad_multiple'):
+        for name in ('window_batch', 'pad_multiple', 'min_size'):
             value = getattr(self, name)
             if not _is_positive_int(value) and not (name == 'window_batch' and value is None):
                 raise InputError(f'test_cfg.{name}={value!r} must be a positive integer')

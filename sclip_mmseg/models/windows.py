@@ -1,5 +1,6 @@
 """Sliding windows: where they lie."""
 
+import math
 from typing import NamedTuple
 
 Size = tuple[int, int]
@@ -44,13 +45,18 @@ def window_spans(side: int, crop: int, step: int) -> list[tuple[int, int]]:
     return [(end - min(crop, side), end) for end in ends]
 
 
-def pad_margins(image_size: Size, crop_size: Size, multiple: int) -> Margins:
+def pad_margins(image_size: Size, crop_size: Size | None, multiple: int, least: int = 1) -> Margins:
     """How much to add on both ends of each side below the crop to make it a multiple.
 
     Args:
-        image_size, crop_size: Height and width in pixels.
+        image_size, crop_size: Height and width in pixels; no crop for sides of any length.
         multiple: In pixels; 1 for nothing to add.
+        least: Length of a side at least, in pixels.
     """
-    missing = (-side % multiple if side < crop else 0 for side, crop in zip(image_size, crop_size))
+    crops = crop_size or (math.inf, math.inf)
+    missing = (
+        max(least - side, -side % multiple if side < crop else 0)
+        for side, crop in zip(image_size, crops)
+    )
     rows, columns = ((total // 2, total - total // 2) for total in missing)
     return rows, columns

@@ -31,6 +31,7 @@ def build_rule(test_cfg: Mapping[str, Any]) -> DecisionRule:
         raise InputError(f'test_cfg.activation={name!r} must be {known} or None')
     values = {key: rest.pop(key) for key in _keys(kind) if key in rest}
     added = {key: rest.pop(key) for key in steps if key in rest}
+    more = {key: _further(kind, rest) for key, kind in steps.items()}
     for key, value in rest.items():
         defaults = [d for other in rules.values() for k, d in _keys(other).items() if k == key]
         if not defaults:
@@ -43,7 +44,7 @@ def build_rule(test_cfg: Mapping[str, Any]) -> DecisionRule:
         if value is None and not (key == 'prob_thd' and key in added):
             continue
         make: Callable[..., DecisionStep] = steps[key]  # each has one field more
-        step = make(rule, value)
+        step = make(rule, value, **more[key])
         rule = step if value or key != 'prob_thd' else rule
     return rule
 
@@ -51,7 +52,8 @@ def build_rule(test_cfg: Mapping[str, Any]) -> DecisionRule:
 def decision_keys() -> list[str]:
     """The keys of ``model.test_cfg`` that any rule has."""
     names = [key for kind in _rules().values() for key in _keys(kind)]
-    return ['activation', *dict.fromkeys(names), *_steps()]
+    further = [field.name for kind in _steps().values() for field in fields(kind)[2:]]
+    return ['activation', *dict.fromkeys(names), *_steps(), *further]
 
 
 def _rules() -> dict[str, type[DecisionRule]]:
@@ -61,6 +63,11 @@ def _rules() -> dict[str, type[DecisionRule]]:
 
 def _steps() -> dict[str, type[DecisionStep]]:
     return {k: kind for k, kind in DECISIONS.module_dict.items() if issubclass(kind, DecisionStep)}
+
+
+def _further(kind: type[DecisionStep], rest: dict[str, Any]) -> dict[str, Any]:
+    """What a step's fields beside its own key get, taken from the other keys."""
+    return {field.name: rest.pop(field.name) for field in fields(kind)[2:] if field.name in rest}
 
 
 def _keys(kind: type[DecisionRule]) -> dict[str, Any]:

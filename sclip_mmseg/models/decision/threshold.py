@@ -1,5 +1,6 @@
 """A threshold on the best score."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from ...datasets.background import Background
 from ...registry import DECISIONS
+from ...utils.errors import InputError
 from .checks import check_number
 from .step import DecisionStep
 
@@ -14,30 +16,50 @@ from .step import DecisionStep
 @DECISIONS.register_module('prob_thd')
 @dataclass(frozen=True)
 class Threshold(DecisionStep):
-    """Makes pixels class 0, a background, whose best class score is below a threshold.
+    """Makes pixels a background whose best class score is below a threshold.
 
     Args:
         rule: What comes before.
         value: The threshold, 0 to 1.
+        bg_idx: The class that they become; None for 0, which has to be called background.
 
     Raises:
-        InputError: If the value is out of its range.
+        InputError: If a value is out of its range.
     """
 
     order: ClassVar[int] = 2
     pixelwise: ClassVar[bool] = True
 
     value: float
+    bg_idx: int | None = None
 
     def __post_init__(self) -> None:
         check_number('prob_thd', self.value, share=True)
+        index = self.bg_idx
+        if index is not None and (not isinstance(index, int) or index < 0):
+            raise InputError(f'test_cfg.bg_idx={index!r} must be the number of a class, or None')
 
     @property
     def background(self) -> Background:
         """See :class:`.rule.DecisionRule`."""
         inner = self.rule.background
-        return Background.QUERIES if inner is Background.NONE else inner
+        assumed = inner is Background.NONE and self.bg_idx is None
+        return Background.QUERIES if assumed else inner
+
+    def num_classes(self, class_ids: Sequence[int]) -> int:
+        """See :class:`.rule.DecisionRule`.
+
+        Raises:
+            InputError: If the background is none of the classes.
+        """
+        count = super().num_classes(class_ids)
+        if self.bg_idx is not None and self.bg_idx >= count:
+            raise InputError(
+                f'test_cfg.bg_idx={self.bg_idx} is no class: there are {count}, from 0 to '
+                f'{count - 1}'
+            )
+        return count
 
     def apply(self, best: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`.step.DecisionStep`."""
-        return best, classes.masked_fill(best < self.value, 0)
+        return best, classes.masked_fill(best < self.value, self.bg_idx or 0)

@@ -23,6 +23,7 @@ from .resclip import RCS, SFR, ResCLIP
 from .rfclip import RFCLIP
 from .scclip import SCCLIP
 from .sclip import SCLIP
+from .segearth import SegEarth
 from .sfp import SFP
 from .trident import Trident
 
@@ -54,6 +55,7 @@ __all__ = [
     'ProxyCLIP',
     'RandomCSA',
     'ResCLIP',
+    'SegEarth',
     'SharpenedCLIP',
     'SingleCSA',
     'Trident',

@@ -50,6 +50,8 @@ class Method(nn.Module):
     needs_sam: bool = False
     #: Whether the views must have regions.
     needs_regions: bool = False
+    #: Whether it gives features of windows, which an upsampler can make finer.
+    on_windows: bool = True
     #: Whether it gets all windows of one picture together, see :class:`PictureMethod`.
     sees_picture: bool = False
     #: What it needs that an exported model does not have; empty for nothing beside the above.
@@ -74,7 +76,8 @@ class Method(nn.Module):
             args, kwargs: The towers ``proxy`` and ``sam``, as far as the method needs them.
 
         Returns:
-            ``[B, h, w, D]``, of any length and floating dtype.
+            ``[B, h, w, D]``, of any length and floating dtype; or these with queries that the
+            method adjusted.
         """
         raise NotImplementedError
 

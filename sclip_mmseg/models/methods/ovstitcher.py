@@ -40,6 +40,8 @@ class OVStitcher(WithinRegions, PictureMethod):
     Args: See :class:`.corrclip.WithinRegions`.
     """
 
+    on_windows = False
+
     def forward(
         self, tower: VisionTransformer, picture: Picture, classify: Classify, proxy: ProxyTower
     ) -> PictureFeatures:

@@ -40,6 +40,7 @@ class Trident(Resemblance, PictureMethod):
     """
 
     needs_sam = True
+    on_windows = False
 
     def __init__(
         self,

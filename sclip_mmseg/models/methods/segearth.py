@@ -1,0 +1,55 @@
+"""SegEarth-OV (Li et al., CVPR 2025, arXiv 2410.01768), but for its upsampler."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...registry import METHODS
+from ...towers import VisionTransformer
+from ...utils.errors import InputError
+from ..picture import AdjustedQueries, WindowFeatures
+from ..view import View
+from .base import Classify, LastBlockMethod, LastTokens
+
+
+@METHODS.register_module()
+class SegEarth(LastBlockMethod):
+    """A sum of q-q, k-k and v-v attention, less a share of what the whole window resembles.
+
+    The last block mixes by ``softmax(z zᵀ / √d)`` of queries, keys and values, whose weights sum
+    to 3, without residual and MLP. Of the cosines of patches and queries, ``-class_weight`` times
+    those of the class token, mixed alike, is subtracted. Its program has
+    :class:`..simfeatup.SimFeatUp` behind it, which the class token does not go through.
+
+    Args:
+        class_weight: What the class token's cosines are multiplied by before they are added: λ, 0
+            to leave them out.
+
+    Raises:
+        InputError: If it is not a number.
+    """
+
+    keep_residual = False
+
+    def __init__(self, class_weight: float = -0.3):
+        super().__init__()
+        if not isinstance(class_weight, (int, float)):
+            raise InputError(f'method.class_weight={class_weight!r} must be a number, such as -0.3')
+        self.class_weight = class_weight
+
+    def pairs(self, tokens: LastTokens) -> list[tuple[Tensor, Tensor]]:
+        """See :class:`.base.LastBlockMethod`."""
+        return [(part, part) for part in (tokens.q, tokens.k, tokens.v)]
+
+    def forward(self, tower: VisionTransformer, view: View, classify: Classify) -> WindowFeatures:
+        """See :class:`.base.Method`."""
+        _, tokens = self.prepare(tower, view, classify)
+        seen = tower.read_out(tower.blocks[-1].join(self.mix(tokens)))
+        features = tokens.patches_of(seen).unflatten(1, tokens.grid)
+        if not self.class_weight:
+            return WindowFeatures(features)
+        own = F.normalize(seen[:, 0].float(), dim=-1)
+        texts = classify.embeddings
+        adjusted = AdjustedQueries(
+            texts.expand(len(own), -1, -1), self.class_weight * own @ texts.T
+        )
+        return WindowFeatures(features, adjusted=adjusted)

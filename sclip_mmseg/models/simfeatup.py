@@ -1,0 +1,285 @@
+"""SimFeatUp, the upsampler of SegEarth-OV (arXiv 2410.01768), and FeatUp's (Fu et al., ICLR 2024).
+
+Features of a patch grid are doubled in size several times, each time by a joint bilateral filter
+that the image guides. A filter treats all channels alike, so that features are never unfolded:
+blocks of pixels are products of their kernels with what lies around them.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..registry import UPSAMPLERS
+from ..towers.layouts import StateDict
+from ..towers.repository import Checkpoint, find, published_at
+from ..towers.tensor_files import read_tensors
+from ..utils.cache import cached_tensors
+from ..utils.errors import InputError
+from .fusion import tile_limit
+from .picture import AdjustedQueries, Compare
+
+#: Name → where its authors publish it, without a checksum.
+CHECKPOINTS = {
+    'xclip_jbu_one_million_aid': 'https://raw.githubusercontent.com/likyoo/SegEarth-OV/main/'
+    'simfeatup_dev/weights/xclip_jbu_one_million_aid.ckpt',
+}
+_FAMILY = published_at('model.image_encoder.upsampler.checkpoint', CHECKPOINTS)
+_PREFIX = 'upsampler.'
+_CORRECTION = 0.1  # weight of what is added to kernels and features
+
+
+def find_upsampler(checkpoint: str) -> Checkpoint:
+    """Find what a name in :data:`CHECKPOINTS` or a path stands for.
+
+    Raises:
+        InputError: If it is neither, or the download fails.
+    """
+    return find(checkpoint, _FAMILY)
+
+
+@UPSAMPLERS.register_module()
+class SimFeatUp(nn.Module):
+    """Features of a window's patches → finer ones, guided by its pixels.
+
+    Args:
+        checkpoint: A name in :data:`CHECKPOINTS`, or the path of a file of SimFeatUp's or FeatUp's:
+            of one filter that is used again and again (``jbu_one``), or of four (``jbu_stack``).
+        doublings: How often the features are doubled in size, 1 to 4; 4 for one per pixel.
+
+    Raises:
+        InputError: If an argument or the checkpoint cannot be used.
+    """
+
+    #: Pixels along a side of the patches that it takes.
+    patch_size = 16
+    matrix: Tensor
+    bias: Tensor
+
+    def __init__(self, checkpoint: str, doublings: int = 4):
+        super().__init__()
+        if isinstance(doublings, bool) or doublings not in (1, 2, 3, 4):
+            raise InputError(
+                f'model.image_encoder.upsampler.doublings={doublings!r} must be 1 to 4'
+            )
+        path = find_upsampler(checkpoint).weights
+        tensors = read_tensors(path)
+        if any(name.startswith(_PREFIX) for name in tensors):
+            tensors = {
+                name.removeprefix(_PREFIX): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(_PREFIX)
+            }
+        names = ['up'] if 'up.range_temp' in tensors else [f'up{n}' for n in (1, 2, 3, 4)]
+        try:
+            self.filters = nn.ModuleList(BilateralFilter(tensors, name) for name in names)
+            weight = tensors['fixup_proj.1.weight'].float().flatten(1)
+            bias = tensors['fixup_proj.1.bias'].float()
+            matrix = torch.eye(len(bias)) + _CORRECTION * weight
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = ' '.join(str(error).split())[:200]
+            raise InputError(
+                f'{path} is not an upsampler of SimFeatUp or FeatUp (jbu_one, jbu_stack): {reason}'
+            ) from error
+        self.doublings = doublings
+        # The last correction, x + 0.1 (A x + b): its matrix changes channels, the filters do not.
+        self.register_buffer('matrix', matrix)
+        self.register_buffer('bias', _CORRECTION * bias)
+
+    @property
+    def channels(self) -> int:
+        """Width of the features."""
+        return len(self.bias)
+
+    @property
+    def min_size(self) -> int:
+        """Least side of a window in pixels, whose border is reflected."""
+        return self.patch_size * (max(each.radius for each in self.filters) // 2 + 1)
+
+    def forward(self, features: Tensor, images: Tensor) -> Tensor:
+        """Upsample windows, one after the other.
+
+        Args:
+            features: ``[B, h, w, D]``, of any length and floating dtype.
+            images: ``[B, 3, H, W]``; pixels beyond the last whole patch are not seen.
+
+        Returns:
+            Float32 ``[B, h', w', D]``, doubled.
+        """
+        windows = zip(features, images)
+        return torch.stack([torch.cat(list(self.strips(*window))) for window in windows])
+
+    def strips(self, features: Tensor, image: Tensor) -> Iterator[Tensor]:
+        """The rows of a window's finer features, from above, some at a time.
+
+        Args:
+            features: ``[h, w, D]``.
+            image: ``[3, H, W]``.
+
+        Yields:
+            Float32 ``[rows, w', D]``.
+        """
+        grid = features.shape[:2]
+        height, width = (side * self.patch_size for side in grid)
+        if self.patch_size * min(grid) < self.min_size or (height, width) > image.shape[1:]:
+            raise ValueError(f'an upsampler cannot take features {grid} of a window {image.shape}')
+        image = image[None, :, :height, :width].float()
+        x = features.float() @ self.matrix.T
+        for number in range(self.doublings):
+            size = 2 * x.shape[0], 2 * x.shape[1]
+            guide = F.adaptive_avg_pool2d(image, size)[0].permute(1, 2, 0)
+            strips = self.filters[min(number, len(self.filters) - 1)](x, guide)
+            if number + 1 == self.doublings:
+                yield from (strip + self.bias for strip in strips)
+            else:
+                x = torch.cat(list(strips))
+
+
+class BilateralFilter(nn.Module):
+    """A joint bilateral filter with learned, corrected kernels, which doubles features in size.
+
+    Args:
+        tensors: Of a checkpoint.
+        name: What its own are called there, before a dot.
+
+    Raises:
+        KeyError: If it lacks one.
+        ValueError: If they are not of a kernel.
+    """
+
+    #: Of the logits, and of the spatial weights ``[T]``.
+    temperature: Tensor
+    spatial: Tensor
+
+    def __init__(self, tensors: StateDict, name: str):
+        super().__init__()
+
+        def layers(part: str) -> nn.Sequential:
+            linear = []
+            for number in (0, 3):
+                weight = tensors[f'{name}.{part}.{number}.weight'].float().flatten(1)
+                layer = nn.Linear(weight.shape[1], weight.shape[0])
+                layer.weight = nn.Parameter(weight)
+                layer.bias = nn.Parameter(tensors[f'{name}.{part}.{number}.bias'].float())
+                linear.append(layer)
+            return nn.Sequential(linear[0], nn.GELU(), linear[1])
+
+        self.range, self.correct = layers('range_proj'), layers('fixup_proj')
+        taps = self.correct[2].out_features
+        side = math.isqrt(taps)
+        if side**2 != taps or side % 2 == 0 or self.correct[0].in_features != taps + 3:
+            raise ValueError(f'{name} has kernels of {taps} taps')
+        self.radius = side // 2
+        self.register_buffer('temperature', tensors[f'{name}.range_temp'].float().exp())
+        self.temperature.clamp_(1e-4, 1e4)
+        place = torch.linspace(-1, 1, side)
+        distance = (place[:, None] ** 2 + place**2).flatten()
+        sigma = tensors[f'{name}.sigma_spatial'].float()
+        self.register_buffer('spatial', (-distance / (2 * sigma**2)).exp())
+
+    def forward(self, x: Tensor, guide: Tensor) -> Iterator[Tensor]:
+        """Double features in size.
+
+        Args:
+            x: ``[h, w, D]``, float32.
+            guide: The image at the size of the result, ``[2h, 2w, 3]``.
+
+        Yields:
+            Rows of the result, some at a time, ``[rows, 2w, D]``.
+        """
+        (height, width), radius = guide.shape[:2], self.radius
+        side = 4 if height % 4 == width % 4 == 0 else 2  # of a block of pixels
+        reach = side + 2 * radius  # of what their kernels see
+        keys = self.range(guide)
+        edges = (radius,) * 4
+        around = F.pad(keys.permute(2, 0, 1)[None], edges, 'reflect')[0].permute(1, 2, 0)
+        down, across = (_enlarge(length, radius, x.device) for length in x.shape[:2])
+        wide = (across @ x).flatten(1)  # [h, (2w + 2 radius) * D]
+        of_rows = width * x.shape[2] * (reach / side) ** 2
+        step = max(int(tile_limit(x.device) / of_rows) // side, 1) * side
+        for top in range(0, height, step):
+            rows, seen = slice(top, top + step), slice(top, top + step + 2 * radius)
+            kernels = self.kernels(
+                _blocks(keys[rows], side, side),
+                _blocks(around[seen], reach, side),
+                _blocks(guide[rows], side, side),
+            )
+            weights = kernels.new_zeros(len(kernels), side**2, reach**2)
+            taps = _taps(weights, side, radius)
+            taps.copy_(kernels.view(taps.shape))
+            # Enlarged rows are made of these, the border's reflected ones too.
+            used = slice(max((top - radius) // 2 - 2, 0), (top + step + radius) // 2 + 3)
+            values = (down[seen, used] @ wide[used]).unflatten(1, (across.shape[0], -1))
+            mixed = weights @ _blocks(values, reach, side)
+            mixed = mixed.unflatten(0, (-1, width // side)).unflatten(2, (side, side))
+            yield mixed.transpose(1, 2).flatten(0, 1).flatten(1, 2)
+
+    def kernels(self, keys: Tensor, around: Tensor, guide: Tensor) -> Tensor:
+        """Weights of the taps of pixels, which need not be positive or sum to 1.
+
+        Args:
+            keys: What pixels are compared by, blocks of them ``[n, b², C]``.
+            around: The same of what lies around each block, ``[n, (b + 2 radius)², C]``.
+            guide: The pixels, ``[n, b², 3]``.
+
+        Returns:
+            ``[n, b², T]``, the taps row by row.
+        """
+        logits = _taps(keys @ around.transpose(1, 2), math.isqrt(keys.shape[1]), self.radius)
+        logits = logits.reshape(*keys.shape[:2], -1) * self.temperature
+        kernels = logits.softmax(-1) * self.spatial
+        kernels = kernels / kernels.sum(-1, keepdim=True).clamp(min=1e-7)
+        return kernels + _CORRECTION * self.correct(torch.cat([kernels, guide], -1))
+
+
+def _blocks(x: Tensor, side: int, step: int) -> Tensor:
+    """Squares ``[n, side², C]`` of ``[H, W, C]``, row by row, one every ``step`` pixels."""
+    blocks = x.unfold(0, side, step).unfold(1, side, step)
+    return blocks.permute(0, 1, 3, 4, 2).flatten(0, 1).flatten(1, 2)
+
+
+def _taps(matrix: Tensor, side: int, radius: int) -> Tensor:
+    """The entries ``[n, b, b, 2 radius + 1, 2 radius + 1]`` that a kernel has.
+
+    Args:
+        matrix: A row for each pixel of a block, a column for each of what lies around the block,
+            ``[n, b², (b + 2 radius)²]``.
+        side: b.
+        radius: Of the kernels.
+    """
+    reach, count = side + 2 * radius, 2 * radius + 1
+    matrix = matrix.contiguous()
+    strides = matrix.stride(0), side * reach**2 + reach, reach**2 + 1, reach, 1
+    return matrix.as_strided((len(matrix), side, side, count, count), strides)
+
+
+@cached_tensors(max_bytes=1 << 24)
+def _enlarge(length: int, margin: int, device: torch.device) -> Tensor:
+    """Bicubic doubling of one side, with reflected ends, ``[2 length + 2 margin, length]``."""
+    unit = torch.eye(length, device=device)[None, :, :, None]
+    doubled = F.interpolate(unit, (2 * length, 1), mode='bicubic', align_corners=False)
+    return F.pad(doubled[..., 0], (margin, margin), 'reflect')[0].T.contiguous()
+
+
+class UpsampledText:
+    """A text head that compares features once they are upsampled, of which it keeps no more.
+
+    Args:
+        upsampler: The upsampler.
+        text: The text head.
+        images: The windows ``[B, 3, H, W]``.
+    """
+
+    def __init__(self, upsampler: SimFeatUp, text: Compare, images: Tensor):
+        self.upsampler, self.text, self.images = upsampler, text, images
+
+    def __call__(self, features: Tensor, adjusted: AdjustedQueries | None = None) -> Tensor:
+        """See :class:`.picture.Compare`; scores are of the upsampled size."""
+        parts = []
+        for number, (window, image) in enumerate(zip(features, self.images, strict=True)):
+            own = () if adjusted is None else (adjusted.of(number),)
+            strips = self.upsampler.strips(window, image)
+            parts.append(torch.cat([self.text(strip[None], *own) for strip in strips], 2))
+        return torch.cat(parts)
