@@ -34,7 +34,7 @@ LIGHT = frozenset(
 )
 # Whose import registers.
 _REGISTERING = (
-    *('datasets.coco_object', 'datasets.folder', 'datasets.voc20'),
+    *('datasets.coco_object', 'datasets.folder', 'datasets.remote_sensing', 'datasets.voc20'),
     *('engine', 'evaluation', 'models', 'regions', 'visualization'),
 )
 

@@ -19,6 +19,7 @@ METHODS: dict[str, str] = {
     'rfclip': 'rfclip/rfclip_vit-b16_{}.py',
     'rfclip-pamr': 'rfclip/rfclip-pamr_vit-b16_{}.py',
     'pearl': 'pearl/pearl_vit-b16_{}.py',
+    'segearth': 'segearth/segearth_vit-b16_{}.py',
     'gem': 'gem/gem_vit-b16_{}.py',
     'proxyclip-dino-b8': 'proxyclip/proxyclip-dino-b8_vit-b16_{}.py',
     'proxyclip-dino-b16': 'proxyclip/proxyclip-dino-b16_vit-b16_{}.py',

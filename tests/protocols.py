@@ -61,6 +61,7 @@ def values_in_force(cfg):
         'proxy': encoder.pop('proxy', {}).get('checkpoint'),
         'bg_thresh': encoder.pop('background', None),
         'sam': (encoder.pop('sam', None) or {}).get('checkpoint'),
+        'upsampler': encoder.pop('upsampler', None),
         'mask_refine': _built(REFINERS, encoder.pop('refine', None)),
         'query_sha256': _digest(head.pop('queries')),
         'templates': head.pop('templates'),
@@ -142,6 +143,7 @@ def _decision(test_cfg):
     return {
         **{key: test_cfg.pop(key, None) for key in keys},
         'prob_thd': test_cfg.pop('prob_thd', 0),
+        'bg_idx': test_cfg.pop('bg_idx', None),
         'activation': {'softmax': None, None: 'none'}[activation],
     }
 

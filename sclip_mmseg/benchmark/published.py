@@ -26,6 +26,7 @@ class PublishedRow:
         backbone: As in the names of configs, ``vit-b16``.
         source: Where it is published.
         mIoU: By benchmark, in percent; ``average`` is the printed one.
+        IoU: By benchmark of one class and a background, of that class.
         configs: Name, up to the backbone, of the configs that are to give it; None where there
             are none.
         unchecked: Benchmarks whose number is from memory, not compared with the source.
@@ -36,6 +37,7 @@ class PublishedRow:
     backbone: str
     source: Source
     mIoU: dict[str, float] = field(default_factory=dict)
+    IoU: dict[str, float] = field(default_factory=dict)
     configs: str | None = None
     unchecked: Sequence[str] = ()
     note: str = ''

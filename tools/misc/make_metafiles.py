@@ -34,6 +34,7 @@ COLLECTIONS = {
     'sfp': ('SFP', 'sfp'),
     'rfclip': ('RF-CLIP', 'rfclip'),
     'pearl': ('PEARL', 'pearl'),
+    'segearth': ('SegEarth-OV', 'segearth'),
     'gem': ('GEM', 'gem'),
     'proxyclip': ('ProxyCLIP', 'proxyclip'),
     'corrclip': ('CorrCLIP', 'corrclip'),

@@ -17,7 +17,7 @@ from ...utils.images import UNREADABLE, orientation_of
 from ...utils.processes import map_in_processes
 from ..loading import CheckedImageLoader
 from .color_table import Color
-from .dataset import FolderDataset, name_unknown
+from .dataset import name_unknown
 from .readers import UNKNOWN, ColoredLabelError, LabelReader
 
 _CHUNK = 16
@@ -46,11 +46,11 @@ class _Pair:
     colors: Sequence[Color] = ()
 
 
-def find_problems(dataset: FolderDataset, processes: int = 1, desc: str = 'labels') -> Inspection:
+def find_problems(dataset: Any, processes: int = 1, desc: str = 'labels') -> Inspection:
     """Read all labels, and the sizes of all images.
 
     Args:
-        dataset: Loaded.
+        dataset: A ``FolderDataset`` or another with a reader, loaded.
         processes: Number of processes that share the work.
         desc: What the progress bar says.
     """

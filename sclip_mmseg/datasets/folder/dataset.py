@@ -48,6 +48,15 @@ class FolderLabelsLoader(LoadAnnotations):
         results['seg_fields'].append('gt_seg_map')
 
 
+def read_labels_by(dataset: BaseSegDataset, reader: LabelReader) -> None:
+    """Let a dataset's pipeline read labels by a reader in place of mmseg's loader."""
+    loader = FolderLabelsLoader(reader)
+    dataset.pipeline.transforms = replace_steps(
+        dataset.pipeline.transforms,
+        lambda step: loader if type(step) is LoadAnnotations else step,
+    )
+
+
 @DATASETS.register_module()
 class FolderDataset(BaseSegDataset):
     """Images and labels below folders, for classes of one's own.
@@ -135,11 +144,7 @@ class FolderDataset(BaseSegDataset):
             reduce_zero_label=False,
             **kwargs,
         )
-        loader = FolderLabelsLoader(self.reader)
-        self.pipeline.transforms = replace_steps(
-            self.pipeline.transforms,
-            lambda step: loader if type(step) is LoadAnnotations else step,
-        )
+        read_labels_by(self, self.reader)
 
     def _name_classes(
         self, classes: Queries | None, background: bool, coco: CocoFile | None

@@ -117,6 +117,34 @@ class ColorReader:
 
 
 @dataclass(frozen=True)
+class MaskReader:
+    """Reads masks of one class: 1 is the class and 0 is not; or from 128 on it is, as in pictures.
+
+    Attributes:
+        ignore_index: What becomes of 255 where the others are 0 and 1.
+    """
+
+    ignore_index: int
+
+    def read(self, info: Mapping[str, Any]) -> Reading:
+        """See :class:`LabelReader`."""
+        path = info['seg_map_path']
+        pixels = read_pixels(path)
+        pixels = pixels if pixels.ndim == 2 else pixels[..., 0]
+        values = set(np.unique(pixels).tolist())
+        exact = not path.lower().endswith(('.jpg', '.jpeg'))  # which changes values
+        if 1 in values and values <= {0, 1, 255} and exact:
+            return _look_up(pixels.astype(np.int64), {0: 0, 1: 1, 255: self.ignore_index}, str)
+        if 0 < max(values) < 128 or not values <= {*range(256)}:
+            made = ' (ids that were saved as JPEG are not kept: use the original mask)'
+            raise InputError(
+                f'{path} holds values from {min(values)} to {max(values)}, expected 0 and 1, or a '
+                f'black and white mask{"" if exact else made}'
+            )
+        return Reading((pixels >= 128).astype(np.int32))
+
+
+@dataclass(frozen=True)
 class InstanceReader:
     """Draws COCO's instances, later ones of the file over earlier ones.
 

@@ -19,6 +19,7 @@ from ...visualization import draw_overlay
 from ..benchmarks import BENCHMARKS
 from ..checks import label_loader, load_dataset
 from ..folder import FolderDataset, find_problems
+from ..remote_sensing import MaskDataset
 from . import inspection
 
 _SHOWN = 12  # pictures on a contact sheet
@@ -64,18 +65,20 @@ def check(
     except InputError as error:
         print(f'{name}: {error}')
         return False
-    if isinstance(dataset, FolderDataset):
-        if limit:
-            dataset = dataset.get_subset(_spread(len(dataset), limit))
-        return _check_folder(name, dataset, out, nproc, classes)
     count = len(dataset)
-    labels, mistakes = inspection.match_labels(dataset)
-    print(f'{name}: {count} images, {labels} labels')
+    mistakes: list[str] = []
     if name in BENCHMARKS and (difference := BENCHMARKS[name].compare_count(count)):
         if partial:
             print(f'  note: {difference}')
         else:
             mistakes.append(f'{difference} (--partial accepts that)')
+    if isinstance(dataset, (FolderDataset, MaskDataset)):
+        if limit:
+            dataset = dataset.get_subset(_spread(count, limit))
+        return _check_folder(name, dataset, mistakes, out, nproc, classes)
+    labels, found = inspection.match_labels(dataset)
+    mistakes = [*found, *mistakes]
+    print(f'{name}: {count} images, {labels} labels')
     infos = [dataset.get_data_info(index) for index in _spread(count, limit or count)]
     reports = map_in_processes(
         inspection.inspect_pair, infos, nproc, chunksize=4, desc=name, unit='image'
@@ -99,18 +102,24 @@ def check(
 
 
 def _check_folder(
-    name: str, dataset: FolderDataset, out: Path | None, nproc: int, classes: bool
+    name: str,
+    dataset: FolderDataset | MaskDataset,
+    mistakes: list[str],
+    out: Path | None,
+    nproc: int,
+    classes: bool,
 ) -> bool:
-    """Check labelled images of one's own: all problems are printed."""
+    """Check images whose labels a reader reads: all problems are printed."""
     print(f'{name}: {len(dataset)} images with labels')
     found = find_problems(dataset, nproc, name)
-    for problem in found.problems:
+    problems = [*mistakes, *found.problems]
+    for problem in problems:
         print(f'  wrong: {problem}')
     _print_classes(dataset, found.pixels.tolist(), classes)
     if out and not found.problems:
         infos = [dataset.get_data_info(index) for index in range(len(dataset))]
         _draw_sheet(infos, dataset, out / f'{name}.png')
-    return not found.problems
+    return not problems
 
 
 def _print_classes(dataset: BaseDataset, pixels: Sequence[int], all_of_them: bool) -> None:

@@ -1,0 +1,9 @@
+_base_ = './remote_sensing.py'
+
+test_dataloader = dict(
+    dataset=dict(
+        type='RoadMaskDataset',
+        data_root=_base_.data_root + '/GlobalRoadSet_Val/Massachusetts_test_49',
+        data_prefix=dict(img_path='img', seg_map_path='label_cvt'),
+    )
+)

@@ -1,0 +1,10 @@
+_base_ = [
+    '../models/clip_vit-b16.py',
+    '../datasets/wbs_si.py',
+    '../default_runtime.py',
+]
+
+model = dict(
+    text_head=dict(queries='rs_water'),
+    test_cfg=dict(logit_scale=50.0, prob_thd=0.6, bg_idx=0, pad_multiple=16),
+)

@@ -1,0 +1,3 @@
+_base_ = '../_base_/protocols/segearth_whu_sat_ii.py'
+
+model = dict(image_encoder=dict(method=dict(type='SCCLIP')))

@@ -1,0 +1,3 @@
+_base_ = '../_base_/protocols/segearth_xbd.py'
+
+model = dict(image_encoder=dict(method=dict(type='SCCLIP')))
