@@ -24,8 +24,9 @@ from ..models.text_embeddings import read_embeddings
 from ..regions import find_generator
 from ..registry import POSTPROCESSORS, type_name
 from ..utils.errors import InputError
+from ..utils.shipped import configs_dir
 from ..utils.spelling import check_config
-from ..zoo import CUSTOM_BASE, config_of
+from ..zoo import CUSTOM_BASE, METHODS, config_of
 
 # Whose config of a method is used: one without a background where there is one.
 BENCHMARK, WITH_BACKGROUND = 'voc20', 'voc21'
@@ -166,13 +167,30 @@ def _read_config(method: str) -> tuple[Config, dict[str, float]]:
     options = {}
     if is_custom(method):
         options, method = find_custom(method).options, CUSTOM_BASE
-    published = Config.fromfile(config_of(method, WITH_BACKGROUND))
+    try:
+        published = Config.fromfile(config_of(method, WITH_BACKGROUND))
+    except InputError:
+        if method not in METHODS:
+            raise
+        return _of_other_images(method), {}
     try:
         cfg = Config.fromfile(config_of(method, BENCHMARK))
     except InputError:  # its authors evaluate with a background only
         cfg = published
     cfg.merge_from_dict(options)
     return cfg, _own_background(published)
+
+
+def _of_other_images(method: str) -> Config:
+    """The model of a method whose authors evaluate on none of these benchmarks, without background.
+
+    Images are resized as by :data:`..zoo.CUSTOM_BASE`.
+    """
+    cfg = Config.fromfile(config_of(CUSTOM_BASE, BENCHMARK))
+    first = min(configs_dir().glob(METHODS[method].format('*')))
+    cfg.model = Config.fromfile(first).model
+    cfg.model.test_cfg.update(prob_thd=0.0, bg_idx=None)
+    return cfg
 
 
 def _own_background(cfg: Config) -> dict[str, float]:
