@@ -63,6 +63,8 @@ def find_window(model: CLIPSegmentor, size: Size | None = None) -> Size:
     }
     if isinstance(encoder, CLIPImageEncoder) and encoder.method.not_exported:
         needs[encoder.method.not_exported] = True
+    if isinstance(encoder, CLIPImageEncoder) and encoder.upsampler is not None:
+        needs['its upsampler (model.image_encoder.upsampler=None leaves it out)'] = True
     if missing := [words for words, needed in needs.items() if needed]:
         raise InputError(
             f'{method} cannot be exported: it needs {" and ".join(missing)}, and an exported '
