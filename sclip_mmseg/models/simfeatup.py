@@ -74,7 +74,9 @@ class SimFeatUp(nn.Module):
             }
         names = ['up'] if 'up.range_temp' in tensors else [f'up{n}' for n in (1, 2, 3, 4)]
         try:
-            self.filters = nn.ModuleList(BilateralFilter(tensors, name) for name in names)
+            filters = [BilateralFilter(tensors, name) for name in names]
+            radius = max(each.radius for each in filters)
+            self.filters = nn.ModuleList(filters)
             weight = tensors['fixup_proj.1.weight'].float().flatten(1)
             bias = tensors['fixup_proj.1.bias'].float()
             matrix = torch.eye(len(bias)) + _CORRECTION * weight
@@ -84,6 +86,8 @@ class SimFeatUp(nn.Module):
                 f'{path} is not an upsampler of SimFeatUp or FeatUp (jbu_one, jbu_stack): {reason}'
             ) from error
         self.doublings = doublings
+        #: Least side of a window in pixels, whose border is reflected.
+        self.min_size = self.patch_size * (radius // 2 + 1)
         # The last correction, x + 0.1 (A x + b): its matrix changes channels, the filters do not.
         self.register_buffer('matrix', matrix)
         self.register_buffer('bias', _CORRECTION * bias)
@@ -92,11 +96,6 @@ class SimFeatUp(nn.Module):
     def channels(self) -> int:
         """Width of the features."""
         return len(self.bias)
-
-    @property
-    def min_size(self) -> int:
-        """Least side of a window in pixels, whose border is reflected."""
-        return self.patch_size * (max(each.radius for each in self.filters) // 2 + 1)
 
     def forward(self, features: Tensor, images: Tensor) -> Tensor:
         """Upsample windows, one after the other.
@@ -167,9 +166,10 @@ class BilateralFilter(nn.Module):
             return nn.Sequential(linear[0], nn.GELU(), linear[1])
 
         self.range, self.correct = layers('range_proj'), layers('fixup_proj')
-        taps = self.correct[2].out_features
+        taps = len(tensors[f'{name}.fixup_proj.3.bias'])
         side = math.isqrt(taps)
-        if side**2 != taps or side % 2 == 0 or self.correct[0].in_features != taps + 3:
+        shapes = [tuple(tensors[f'{name}.fixup_proj.{n}.weight'].shape[:2]) for n in (0, 3)]
+        if side**2 != taps or side % 2 == 0 or shapes != [(taps, taps + 3), (taps, taps)]:
             raise ValueError(f'{name} has kernels of {taps} taps')
         self.radius = side // 2
         self.register_buffer('temperature', tensors[f'{name}.range_temp'].float().exp())

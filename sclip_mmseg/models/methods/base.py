@@ -195,7 +195,9 @@ class LastBlockMethod(Method):
                 'before the last: set model.image_encoder.method.rcs.blocks to middle ones'
             )
 
-    def forward(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
+    def forward(
+        self, tower: VisionTransformer, view: View, classify: Classify
+    ) -> Tensor | WindowFeatures:
         """See :class:`Method`."""
         return self.read_out(tower, *self.prepare(tower, view, classify))
 
