@@ -318,7 +318,7 @@ _RECORDS = (
         dataset='iSAIDDataset',
         images=(11644,),
         queries='isaid',
-        page='https://captain-whu.github.io/iSAID/',
+        page='https://captain-whu.github.io/iSAID/dataset.html',
         group=_REMOTE,
     ),
     Benchmark(
@@ -348,7 +348,7 @@ _RECORDS = (
         dataset='UAVidDataset',
         images=(),
         queries='uavid',
-        page='https://uavid.nl/',
+        page='https://www.uavid.nl/#download',
         group=_REMOTE,
     ),
     Benchmark(
@@ -408,7 +408,7 @@ _RECORDS = (
         dataset='BuildingMaskDataset',
         images=(),
         queries='rs_building',
-        page='https://xview2.org/',
+        page='https://github.com/michal2409/xView2',
         group=_REMOTE,
     ),
     Benchmark(
@@ -418,7 +418,7 @@ _RECORDS = (
         dataset='RoadMaskDataset',
         images=(),
         queries='rs_road',
-        page='https://github.com/CUG-URS/CHN6-CUG-Roads-Dataset',
+        page='https://grzy.cug.edu.cn/zhuqiqi/zh_CN/yjgk/32368/list/index.htm',
         group=_REMOTE,
     ),
     Benchmark(
@@ -428,7 +428,7 @@ _RECORDS = (
         dataset='RoadMaskDataset',
         images=(1530,),
         queries='rs_road',
-        page='https://github.com/xiaoyan07/GlobalRoadNet_GlobalRoadSet',
+        page='https://github.com/xiaoyan07/GRNet_GRSet',
         group=_REMOTE,
     ),
     Benchmark(
@@ -438,7 +438,7 @@ _RECORDS = (
         dataset='RoadMaskDataset',
         images=(49,),
         queries='rs_road',
-        page='https://github.com/xiaoyan07/GlobalRoadNet_GlobalRoadSet',
+        page='https://github.com/xiaoyan07/GRNet_GRSet',
         group=_REMOTE,
     ),
     Benchmark(
@@ -448,7 +448,7 @@ _RECORDS = (
         dataset='RoadMaskDataset',
         images=(567,),
         queries='rs_road',
-        page='https://github.com/xiaoyan07/GlobalRoadNet_GlobalRoadSet',
+        page='https://github.com/xiaoyan07/GRNet_GRSet',
         group=_REMOTE,
     ),
     Benchmark(
@@ -458,7 +458,7 @@ _RECORDS = (
         dataset='WaterMaskDataset',
         images=(499,),
         queries='rs_water',
-        page='https://www.kaggle.com/datasets/franciscoescobar/satellite-images-of-water-bodies',
+        page='https://www.kaggle.com/datasets/shirshmall/water-body-segmentation-in-satellite-images',
         group=_REMOTE,
     ),
 )
