@@ -43,6 +43,13 @@ def sweep(root, clip_path, tmp_path):
     return sweep
 
 
+@pytest.fixture(autouse=True)
+def _few_plots(request, monkeypatch):
+    """Draw where a test looks at the plot: it takes longer than all the rest."""
+    if 'plot' not in request.node.name and 'stopped' not in request.node.name:
+        monkeypatch.setattr(report, 'draw', lambda *_: None)
+
+
 @pytest.fixture
 def encoded(monkeypatch):
     """Sizes of the batches that the tower sees."""
