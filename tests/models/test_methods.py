@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mmseg.structures import SegDataSample
 from sclip_mmseg import InputError
 from sclip_mmseg.models import LastBlockMethod, Method, View
 from sclip_mmseg.registry import METHODS
+from sclip_mmseg.towers.sam import SamTower
 
 WIDTH = 128
 SIZES = ((96, 112), (112, 96))
@@ -79,6 +81,22 @@ def extras(tmp_path_factory):
         region_masks=f'{root}/{{stem}}.npz',
         sam=dict(checkpoint=write_sam(root / 'sam')),
     )
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _sam_sees_each_image_once():
+    """Keep what SAM, which is the same in all models, makes of an image."""
+    encode, known = SamTower.encode, {}
+
+    @torch.inference_mode(False)
+    def encode_once(sam, pixels):
+        key = pixels.tobytes(), pixels.shape, sam.device
+        if key not in known:
+            known[key] = encode(sam, pixels)
+        return known[key]
+
+    with mock.patch.object(SamTower, 'encode', encode_once):
+        yield
 
 
 @functools.cache
