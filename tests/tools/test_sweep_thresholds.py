@@ -30,8 +30,10 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def sweep(root, clip_path, tmp_path):
+def sweep(root, clip_path, tmp_path, request, monkeypatch):
     """Run the tool on a config, by default on SCLIP's VOC21."""
+    if 'stopped' not in request.node.name:  # which looks at the plot, longer to draw than the rest
+        monkeypatch.setattr(report, 'draw', lambda *_: None)
 
     def sweep(*arguments, config=VOC21, checkpoint=clip_path, options=(), **kwargs):
         return call_tool(
@@ -41,13 +43,6 @@ def sweep(root, clip_path, tmp_path):
         ).stdout
 
     return sweep
-
-
-@pytest.fixture(autouse=True)
-def _few_plots(request, monkeypatch):
-    """Draw where a test looks at the plot: it takes longer than all the rest."""
-    if 'plot' not in request.node.name and 'stopped' not in request.node.name:
-        monkeypatch.setattr(report, 'draw', lambda *_: None)
 
 
 @pytest.fixture
