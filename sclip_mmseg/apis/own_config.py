@@ -18,6 +18,7 @@ from ..datasets.background import Background
 from ..datasets.class_list import split_synonyms
 from ..datasets.palette import choose_palette
 from ..datasets.query_set import Queries, tokens_of
+from ..memory import bank_regions
 from ..models import PLAIN_DICTS
 from ..models.test_cfg import read_test_cfg
 from ..models.text_embeddings import read_embeddings
@@ -126,6 +127,9 @@ def own_config(
     cfg.merge_from_dict(cfg_options or {})
     import_customs(cfg)
     check_config(cfg, PLAIN_DICTS)
+    memory = cfg.model.get('memory')
+    if memory and not cfg.model.get('region_masks'):
+        cfg.model.region_masks = bank_regions(memory) or find_generator(REGIONS)
     correction = cfg.model.get('postprocess')
     if correction and not needs_regions:
         if _needs_regions(correction):

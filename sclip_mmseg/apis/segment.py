@@ -346,7 +346,6 @@ def segment_array(
         InputError: If it is too thin for the method, if its regions cannot be used or have no use,
             or if the memory does not suffice.
     """
-    name, (height, width) = path or 'the picture', image.shape[:2]
     if regions is not None and model.regions is None:
         raise InputError(
             'this segmentor has no use for regions: leave them out, or build it with '
@@ -355,6 +354,40 @@ def segment_array(
     known: np.ndarray | Tensor | None = regions
     if regions is None and isinstance(model.regions, GeneratedRegions):
         known = model.regions.make(image, image.shape[:2])
+    data = to_data(model, image, path, known)
+    try:
+        with torch.no_grad():
+            [result] = model.test_step(data)
+    except HalfOverflow:
+        own = partial(build_segmentor, **{**model.arguments, 'precision': 'fp32'}, share=model)
+        return segment_array(in_float32(model, own), image, path, regions)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        name, (height, width) = path or 'the picture', image.shape[:2]
+        raise InputError(
+            f'{name} needs more memory than there is: {height}×{width} pixels, '
+            f'{len(model.dataset_meta["classes"])} classes; make it smaller'
+        ) from error
+    scores = result.seg_logits.data.cpu().numpy() if 'seg_logits' in result else None
+    found = _segmentation(model, result.pred_sem_seg.data[0].cpu().numpy(), scores)
+    found.image, found.path = image[..., ::-1], path
+    return found
+
+
+def to_data(
+    model: CLIPSegmentor, image: np.ndarray, path: str | None, regions: np.ndarray | Tensor | None
+) -> dict[str, Any]:
+    """A picture that has been read as the model's preprocessor takes it.
+
+    Args:
+        model: The segmentor.
+        image, path, regions: See :func:`segment_array`; regions None for those of files.
+
+    Raises:
+        InputError: If it is too thin to be resized.
+    """
+    name, (height, width) = path or 'the picture', image.shape[:2]
     steps = [step for step in model.cfg.test_pipeline if step['type'] != 'LoadAnnotations']
     for step in steps:
         if (
@@ -365,24 +398,8 @@ def segment_array(
             raise InputError(f'{name} is too thin to be resized: {height}×{width} pixels')
     steps[0] = dict(steps[0], type='LoadImageFromNDArray')
     data = pseudo_collate([Compose(steps)(dict(img=image))])
-    data['data_samples'][0].set_metainfo(dict(img_path=path, regions=known, pixels=image))
-    try:
-        with torch.no_grad():
-            [result] = model.test_step(data)
-    except HalfOverflow:
-        own = partial(build_segmentor, **{**model.arguments, 'precision': 'fp32'}, share=model)
-        return segment_array(in_float32(model, own), image, path, regions)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        raise InputError(
-            f'{name} needs more memory than there is: {height}×{width} pixels, '
-            f'{len(model.dataset_meta["classes"])} classes; make it smaller'
-        ) from error
-    scores = result.seg_logits.data.cpu().numpy() if 'seg_logits' in result else None
-    found = _segmentation(model, result.pred_sem_seg.data[0].cpu().numpy(), scores)
-    found.image, found.path = image[..., ::-1], path
-    return found
+    data['data_samples'][0].set_metainfo(dict(img_path=path, regions=regions, pixels=image))
+    return data
 
 
 def classes_of(model: CLIPSegmentor) -> list[ClassInfo]:

@@ -30,6 +30,7 @@ COMMANDS: dict[str, Command] = {
     'test': Command('test', 'evaluate a config on its benchmark'),
     'compare': Command('compare', 'saved results: intervals, what may be claimed, a report'),
     'benchmark': Command('benchmark', 'methods x benchmarks against the published numbers'),
+    'bank build': Command('build_bank', 'a memory bank of unlabelled pictures'),
     'data prepare': Command('prepare_data', 'lay benchmarks out, from the official archives'),
     'data check': Command('check_data', 'find what is wrong with the files of a dataset'),
 }

@@ -15,7 +15,29 @@ class DictAction(argparse.Action):
                 raise argparse.ArgumentError(self, f"'{text}' is not as in KEY=VALUE")
         from mmengine.config import DictAction
 
+        before = getattr(namespace, self.dest) or {}
         DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
+        setattr(namespace, self.dest, {**before, **getattr(namespace, self.dest)})
+
+
+class BankAction(argparse.Action):
+    """Lets a bank of one's own replace the config's."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Add to ``cfg_options``, where values given there win."""
+        memory = dict(bank=values, name=None, index=None, clip=None, weight=0.3)
+        options = {f'model.memory.{key}': value for key, value in memory.items()}
+        namespace.cfg_options = {**options, **(namespace.cfg_options or {})}
+
+
+def add_bank(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a memory bank."""
+    parser.add_argument(
+        '--bank',
+        action=BankAction,
+        help='look the regions of each picture up in a bank of `sclip bank build`, with weight 0.3 '
+        '(--cfg-options model.memory.weight=...)',
+    )
 
 
 def positive(text: str) -> int:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import DictAction, add_own_images, own_images, positive, words
+from .arguments import DictAction, add_bank, add_own_images, own_images, positive, words
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -60,6 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='also what is reached if the classes of each image, or outlines, were known',
     )
+    add_bank(parser)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     args = parser.parse_args(argv)
     if args.print_config and len(args.method) > 1:

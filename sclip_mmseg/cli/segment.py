@@ -5,7 +5,7 @@ import os.path as osp
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import DictAction, add_own_classes
+from .arguments import DictAction, add_bank, add_own_classes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,6 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='of the image encoder; default: fp16 where the device is fast at it and the method '
         'gives the same labels but for few pixels, else fp32',
     )
+    add_bank(parser)
     return parser.parse_args(argv)
 
 

@@ -2,5 +2,16 @@
 
 from .bank import Bank, find_neighbours, open_bank
 from .cfg import MemoryCfg
+from .files import BankWriter, bank_regions, check_makers, describe_makers, read_info
 
-__all__ = ['Bank', 'MemoryCfg', 'find_neighbours', 'open_bank']
+__all__ = [
+    'Bank',
+    'BankWriter',
+    'MemoryCfg',
+    'bank_regions',
+    'check_makers',
+    'describe_makers',
+    'find_neighbours',
+    'open_bank',
+    'read_info',
+]

@@ -1,8 +1,9 @@
 """A bank's files: those of this package, and those that CorrCLIP v2's authors publish."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from ..towers.tensor_files import read_tensor
 from ..utils.errors import InputError, join_first
 from .cfg import MemoryCfg
+from .files import INFO, read_info, read_rows
 from .index_files import ProductQuantised, read_index
 from .rows import Rows
 
@@ -21,10 +23,12 @@ class Bank:
     Attributes:
         values: Their features of one or several CLIPs, ``[N, D]`` each.
         index: What finds regions by their keys.
+        made_by: What made a bank of this package, see :func:`.files.describe_makers`.
     """
 
     values: list[Tensor]
     index: Rows | ProductQuantised
+    made_by: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_bank(cfg: MemoryCfg, dims: Sequence[int], family: str) -> Bank:
@@ -44,7 +48,21 @@ def open_bank(cfg: MemoryCfg, dims: Sequence[int], family: str) -> Bank:
             f"model.memory.bank='{cfg.bank}' is not a folder: make a bank by `sclip bank build`, "
             'or fetch one of the Hugging Face data set dk258/CorrCLIPv2'
         )
-    return _read_published(folder, cfg, dims, family)
+    if not (folder / INFO).is_file():
+        return _read_published(folder, cfg, dims, family)
+    for key in ('name', 'index', 'clip'):
+        if getattr(cfg, key) is not None:
+            raise InputError(
+                f"model.memory.{key} is for banks of CorrCLIP's authors: set it to None"
+            )
+    info = read_info(folder)
+    keys, values = read_rows(folder, info)
+    if values.shape[1] != dims[0]:
+        raise InputError(
+            f'{folder} holds features of {values.shape[1]} numbers, the CLIP gives {dims[0]}: name '
+            'the bank of this CLIP'
+        )
+    return Bank([values], Rows(keys), info.made_by)
 
 
 _ENCODERS = ('metaclip', 'dfnclip')  # of the authors' banks: the first CLIP, and the second

@@ -190,12 +190,23 @@ class CLIPImageEncoder(ImageEncoder):
         regions = None if view.regions is None else resize_nearest(view.regions, chosen)
         return View(images, regions)
 
-    def encode_picture(self, picture: Picture, text: Classify) -> WindowMaps:
-        """See :class:`.encoder.ImageEncoder`; cosines, or the scores that a method makes itself."""
+    def encode_picture(
+        self, picture: Picture, text: Classify, compare: Compare | None = None
+    ) -> WindowMaps:
+        """See :class:`.encoder.ImageEncoder`; cosines, or the scores that a method makes itself.
+
+        Args:
+            picture: The picture.
+            text: The text head.
+            compare: What is made of features in place of cosines; None for the text head's.
+        """
         if self.sees_picture:
             windows = (picture.image.cut(number) for number in range(len(picture.image)))
-            return self._see(picture, text).maps(picture, self._compare(text, windows))
-        maps = [self(view, text) for _, view in picture.batches()]
+            return self._see(picture, text).maps(picture, compare or self._compare(text, windows))
+        maps = [
+            self._see_windows(view, text).scores(compare) if compare else self(view, text)
+            for _, view in picture.batches()
+        ]
         return picture.image.arrange(list(torch.cat(maps).permute(0, 2, 3, 1)))
 
     def features(self, view: View, text: Classify) -> Tensor:

@@ -1,16 +1,22 @@
 """The memory: what unlabelled pictures of a bank say of a picture's regions."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from ..memory import MemoryCfg, find_neighbours, open_bank
-from ..regions import rank_ids
+from ..memory import MemoryCfg, check_makers, describe_makers, find_neighbours, open_bank
+from ..towers.proxy import ProxyTower
 from ..utils.errors import InputError
 from .encoder import ImageEncoder
 from .fusion import RegionCells, WindowMaps
 from .image_encoder import CLIPImageEncoder
+from .keys import BlockKeys, TowerKeys, as_they_are
 from .picture import Picture
+from .pixel_features import PixelFeatures, pool_regions
 from .text_head import CLIPTextHead
+from .windows import Size
 
 
 class Memory(nn.Module):
@@ -21,6 +27,7 @@ class Memory(nn.Module):
 
     Args:
         cfg: Which bank, and how it is used.
+        encoder_cfg: Config of the image encoder.
         encoder: The image encoder.
         heads: The text head of the encoder's CLIP, and that of the second CLIP where there is one.
 
@@ -30,28 +37,38 @@ class Memory(nn.Module):
 
     second: Tensor
 
-    def __init__(self, cfg: MemoryCfg, encoder: ImageEncoder, heads: list[CLIPTextHead]):
+    def __init__(
+        self,
+        cfg: MemoryCfg,
+        encoder_cfg: Mapping[str, Any],
+        encoder: ImageEncoder,
+        heads: list[CLIPTextHead],
+    ):
         super().__init__()
-        if not isinstance(encoder, CLIPImageEncoder) or encoder.proxy is None:
-            raise InputError('model.memory needs an image encoder with a second tower')
-        self.cfg, self.proxy = cfg, [encoder.proxy]  # in a list: it is the encoder's
+        self.cfg = cfg
+        proxy = getattr(encoder, 'proxy', None)
         dims = [head.embeddings.shape[1] for head in heads]
-        self.bank = open_bank(cfg, dims, encoder.proxy.family)
+        self.bank = open_bank(cfg, dims, proxy.family if proxy else '')
         self.index = self.bank.index  # a module, which goes where the model goes
-        width = encoder.proxy.tower.width
-        if self.index.width != width:
+        keys = self.bank.made_by.get('keys', {'tower': None})
+        if self.bank.made_by:
+            found = describe_makers(encoder_cfg, keys.get('tower'), keys.get('block'))
+            check_makers(self.bank.made_by, found, cfg.bank)
+        self.keys, own = find_keys(encoder, keys)
+        self.tower = own  # a module, too, where it is not the encoder's
+        if self.index.width != self.keys.width:
             raise InputError(
-                f'the keys of {cfg.bank} have {self.index.width} numbers, the second tower gives '
-                f'{width}: set model.image_encoder.proxy to the tower that made the bank'
+                f'the keys of {cfg.bank} have {self.index.width} numbers, those of the model '
+                f'{self.keys.width}: set model.image_encoder.proxy to the tower that made the bank'
             )
         embeddings = [head.embeddings for head in heads[1:]]
         self.register_buffer('second', torch.cat(embeddings) if embeddings else None, False)
 
     def encode(self, encoder: ImageEncoder, picture: Picture, text: CLIPTextHead) -> WindowMaps:
         """The picture's maps with what its regions' neighbours add."""
-        maps = encoder.encode_picture(picture, text)
-        ranks = _rank(picture)
-        queries = picture.pixel_features(*self.proxy).pool(ranks)
+        maps, coarse = self.keys.read(picture, lambda: encoder.encode_picture(picture, text))
+        ranks = picture.regions
+        queries = picture.spread(coarse).pool(ranks)
         texts = [text.embeddings, *([] if self.second is None else [self.second])]
         scores = find_neighbours(self.bank, queries, texts, self.cfg.neighbours)
         weight = self.cfg.weight * scores.isfinite().all(1, keepdim=True)
@@ -60,11 +77,61 @@ class Memory(nn.Module):
         return maps
 
 
-def _rank(picture: Picture) -> Tensor:
-    """The regions of a picture without its padding, numbered from 0 on, ``[H, W]``."""
-    regions = picture.view.regions
-    assert regions is not None
-    [ids], ((above, below), (left, right)) = regions, picture.image.margins
-    height, width = ids.shape
-    ids = ids[above : height - below, left : width - right]
-    return rank_ids(ids.reshape(1, -1)).view(ids.shape)
+def find_keys(
+    encoder: ImageEncoder, keys: Mapping[str, Any]
+) -> tuple[TowerKeys | BlockKeys, ProxyTower | None]:
+    """What makes keys.
+
+    Args:
+        encoder: The image encoder.
+        keys: ``tower``, a second tower's checkpoint, None for the encoder's; or ``block``.
+
+    Returns:
+        It, and the tower where it is not the encoder's.
+
+    Raises:
+        InputError: If the encoder has none.
+    """
+    if not isinstance(encoder, CLIPImageEncoder):
+        raise InputError('model.memory needs a method that runs on CLIP: GroupViT and TCL do not')
+    if keys.get('block'):
+        return BlockKeys(encoder.tower, keys['block']), None
+    own = encoder.proxy
+    if own is not None and keys['tower'] in (None, own.checkpoint):
+        return TowerKeys(own), None
+    if keys['tower'] is None:
+        raise InputError("the bank's keys are a second tower's: set model.image_encoder.proxy")
+    other = ProxyTower(keys['tower']).to(encoder.tower.device)
+    return TowerKeys(other), other
+
+
+def pool_picture(
+    keys: TowerKeys | BlockKeys,
+    encoder: CLIPImageEncoder,
+    picture: Picture,
+    text: CLIPTextHead,
+    regions: list[Tensor],
+    size: Size,
+) -> tuple[Tensor, Tensor]:
+    """Pool the regions of a picture for a bank.
+
+    Args:
+        keys: What makes keys.
+        encoder: The image encoder.
+        picture: The picture.
+        text: The text head, for methods that ask for it.
+        regions: Maps of ids, int64 ``[H, W]``, of which 0 is no region.
+        size: Height and width of the file, H and W.
+
+    Returns:
+        Means of the keys, of which each pixel's is of unit length, ``[N, C]``, and of the features,
+        of unit length, ``[N, D]``; the regions of each map in order of their ids.
+    """
+    maps, coarse = keys.read(picture, lambda: encoder.encode_picture(picture, text, as_they_are))
+    pixels, features = PixelFeatures(coarse, size).map, maps.fuse(size)
+    found, values = [], []
+    for ids in regions:
+        present, ranks = ids.unique(return_inverse=True)
+        found.append(pool_regions(pixels, ranks, unit=True)[present != 0])
+        values.append(pool_regions(features, ranks)[present != 0])
+    return torch.cat(found), nn.functional.normalize(torch.cat(values), dim=-1)

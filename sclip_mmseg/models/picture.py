@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..regions import rank_ids
 from ..towers import Grid
-from ..towers.proxy import ProxyTower
 from ..utils.torch_types import height_width
 from .file_image import FileImage
 from .fusion import CutImage, WindowAxis, WindowMaps
@@ -26,23 +26,34 @@ class Picture:
         size: Height and width of the image as in its file, in pixels.
         window_batch: Tells the largest number of windows of a size to encode at a time.
         file: The image as in its file; by default none, and methods that see it refuse that.
+        on_batch: Is told which windows are encoded next.
     """
 
     image: CutImage
     size: Size
     window_batch: Callable[[Size], int]
     file: FileImage = field(default_factory=lambda: FileImage(None))
+    on_batch: Callable[[list[Window]], None] = lambda windows: None
 
     @property
     def view(self) -> View:
         """The whole image as one view."""
         return self.image.view
 
-    def pixel_features(self, proxy: ProxyTower) -> PixelFeatures:
-        """What a second tower makes of the image as in its file, at the pixels of :attr:`view`."""
+    @property
+    def regions(self) -> Tensor:
+        """The regions of :attr:`view` without its padding, numbered from 0 on, ``[H, W]``."""
+        assert self.view.regions is not None
+        [ids], ((above, below), (left, right)) = self.view.regions, self.image.margins
+        height, width = ids.shape
+        ids = ids[above : height - below, left : width - right]
+        return rank_ids(ids.reshape(1, -1)).view(ids.shape)
+
+    def spread(self, coarse: Tensor) -> PixelFeatures:
+        """A map ``[h, w, C]`` of the whole image, at the pixels of :attr:`view`."""
         rows, columns = self.image.margins
         height, width = height_width(self.view.images)
-        return PixelFeatures(self.file.map_of(proxy), (height - sum(rows), width - sum(columns)))
+        return PixelFeatures(coarse, (height - sum(rows), width - sum(columns)))
 
     def batches(self) -> Iterator[tuple[list[Window], View]]:
         """The windows, row by row, in batches that fit into memory, and where they lie."""
@@ -50,6 +61,7 @@ class Picture:
         for start in range(0, len(self.image), step):
             numbers = range(start, min(start + step, len(self.image)))
             windows = [self.image.windows[number] for number in numbers]
+            self.on_batch(windows)
             yield windows, View.join([self.image.cut(number) for number in numbers])
 
 

@@ -150,7 +150,7 @@ class CLIPSegmentor(BaseSegmentor):
             heads.append(
                 build_text_head({**self.encoder_cfg, 'clip': cfg.clip}, self.text_head_cfg)
             )
-        self.memory = Memory(cfg, self.image_encoder, heads)
+        self.memory = Memory(cfg, self.encoder_cfg, self.image_encoder, heads)
 
     def require_weights(self) -> None:
         """See that there are weights: the config's own, or those of a checkpoint loaded since.
@@ -449,9 +449,16 @@ class CLIPSegmentor(BaseSegmentor):
                 raise _not_finite(image.sample, halved)
         return maps
 
-    def _encode_picture(self, image: 'ImageInput') -> WindowMaps:
+    def pictures(self, inputs: Tensor, data_samples: list[SegDataSample]) -> list[Picture]:
+        """Images with their windows, for what makes features of them; see :meth:`predict`."""
+        return [self._picture(image) for image in self._read_inputs(inputs, data_samples)]
+
+    def _picture(self, image: 'ImageInput') -> Picture:
         cut = cut_windows(self.image_encoder.resize(image.view(), self.windows), self.windows)
-        picture = Picture(cut, image.size, self.window_batch, image.file)
+        return Picture(cut, image.size, self.window_batch, image.file)
+
+    def _encode_picture(self, image: 'ImageInput') -> WindowMaps:
+        picture = self._picture(image)
         if self.memory is not None:
             return self.memory.encode(self.image_encoder, picture, self.text_head)
         return self.image_encoder.encode_picture(picture, self.text_head)

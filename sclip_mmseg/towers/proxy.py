@@ -89,6 +89,7 @@ class ProxyTower(nn.Module):
         self.tower = build_image_tower(found, layout, source, **options)
         own = stated and stated.normalisation
         own = own or normalisation_of(found, layout, source)
+        self.checkpoint = checkpoint
         #: What the memory banks of CorrCLIP v2 call its family.
         self.family = layout.family
         scale, shift = renormalisation(CLIP, own)

@@ -244,7 +244,7 @@ class CorrCLIPv2(CorrCLIP):
         self, tower: VisionTransformer, picture: Picture, proxy: ProxyTower
     ) -> Iterator[tuple[View, Tensor, Tensor, Grid]]:
         """Batches of windows, the map of all heads, the regions ``[B, N]``, and the grid of N."""
-        seen = picture.pixel_features(proxy)
+        seen = picture.spread(picture.file.map_of(proxy))
         margins = picture.image.margins
         for windows, view in picture.batches():
             rows, columns = tower.grid(view.images)

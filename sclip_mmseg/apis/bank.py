@@ -1,0 +1,253 @@
+"""Memory banks of one's own pictures: what ``sclip bank build`` does."""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from ..memory import BankWriter, describe_makers
+from ..memory.files import BankInfo, write_part
+from ..models import CLIPSegmentor
+from ..models.image_encoder import CLIPImageEncoder
+from ..models.memory import find_keys, pool_picture
+from ..regions import ARRAY, GeneratedRegions, RegionFiles, check_regions, find_generator
+from ..utils.arrays import read_arrays
+from ..utils.errors import InputError
+from ..utils.files import sha256_of
+from ..utils.precision import own_precision
+from ..utils.processes import map_in_processes
+from ..zoo import default_method
+from .inputs import find_media, is_video
+from .media import read_picture
+from .own_config import own_config
+from .segment import build_segmentor, to_data
+
+CLASSES = ['region', 'picture']  # a model needs some; features do not depend on them
+BLOCK = 8  # of CLIP, where the keys come from unless a second tower gives them
+
+
+def build_bank(
+    images: Sequence[str | Path],
+    out: str | Path,
+    method: str | None = None,
+    clip: str | None = None,
+    proxy: str | None = None,
+    regions: str = 'felzenszwalb',
+    block: int | None = None,
+    processes: int = 1,
+    device: str | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+) -> BankInfo:
+    """Build a memory bank of unlabelled pictures, or go on with one.
+
+    Pictures that are in the bank already, by their files' content, are left out, and damaged ones
+    are skipped. Per region the bank holds the mean feature of the method, and as its key the mean
+    of a second tower's features or of the output of one of CLIP's blocks.
+
+    Args:
+        images: Pictures, or folders of them.
+        out: Folder of the bank.
+        method: One of :func:`.segment.list_methods`, or the path of a config; None for the default.
+        clip: A CLIP by name or path; None for the method's own.
+        proxy: A second tower for the keys; None for the method's, else for a block of CLIP.
+        regions: ``'felzenszwalb'``, ``'sam2'``, ``'sam'``, or a folder of ``NAME.npz`` whose array
+            ``instance_mask`` has ids ``[H, W]``, 0 for no region, or masks ``[M, H, W]``, which may
+            overlap. Pictures without a file there are left out.
+        block: Which block of CLIP, counted from 1; None for the 8th.
+        processes: How many share the pictures.
+        device: None for the accelerator where there is one.
+        cfg_options: Further values of the config by dotted keys.
+
+    Returns:
+        What the bank holds.
+
+    Raises:
+        InputError: If an argument cannot be used, the folder holds another bank, or no picture has
+            a region.
+
+    Warns:
+        UserWarning: Of pictures that are skipped, and why.
+    """
+    paths = [Path(path) for path in images]
+    files = [path for path in find_media(paths) if not is_video(path)]
+    folder = str(Path(regions) / '{stem}.npz') if Path(regions).is_dir() else None
+    generator = None if folder else dict(find_generator(regions))
+    if folder:
+        maps = RegionFiles(folder)
+        lacking = [path for path in files if not maps.path(str(path)).is_file()]
+        if lacking:
+            warnings.warn(
+                f'{len(lacking)} of {len(files)} pictures have no region map in {regions} and are '
+                f'left out, the first is {lacking[0]}',
+                stacklevel=2,
+            )
+        files = [path for path in files if path not in {*lacking}]
+        maps.check_names(files)
+    if not files:
+        raise InputError(f'none of the pictures has a region map in {regions}: see --regions')
+    model = _describe(method or default_method(clip), clip, proxy, cfg_options or {})
+    encoder = model.encoder
+    if encoder.type != 'CLIPImageEncoder':
+        raise InputError(f"'{model.method}' does not run on CLIP: name another --method")
+    if encoder.method.type == 'ResCLIP':
+        raise InputError('the features of ResCLIP depend on the classes: name another --method')
+    tower = proxy or (encoder.get('proxy') or {}).get('checkpoint')
+    if tower is not None and block is not None:
+        raise InputError(f'keys come of a block or of {tower}: leave one of --block, --proxy out')
+    block = (block or BLOCK) if tower is None else None
+    settings = dict(windows=dict(model.cfg.model.test_cfg), scale=model.cfg.test_pipeline[1].scale)
+    info = BankInfo(describe_makers(encoder, tower, block), generator, settings)
+    writer = BankWriter(Path(out), info)
+    names: dict[str, Path] = {}
+    for path in files:
+        names.setdefault(sha256_of(path), path)
+    todo = [item for item in names.items() if not writer.has(item[0])]
+    worker = Worker(model.method, clip, model.options, folder or regions, device, tower, block)
+    add = partial(_add, worker, Path(out), processes)
+    results = map_in_processes(add, todo, processes, desc='bank', unit='picture')
+    if errors := [error for error in results if error]:
+        warnings.warn(
+            f'{len(errors)} of {len(files)} pictures are not in the bank: {"; ".join(errors[:5])}',
+            stacklevel=2,
+        )
+    info = writer.finish({digest: path.name for digest, path in names.items()})
+    if not info.count:
+        raise InputError(f'{out} holds no regions: none of the pictures has one')
+    return info
+
+
+class _Model(NamedTuple):
+    """What makes the features of a bank.
+
+    Attributes:
+        method: Name of the method, or its config.
+        cfg: Its config.
+        encoder: Config of the image encoder that the bank is for.
+        options: Values of the config that makes the values.
+    """
+
+    method: str
+    cfg: Config
+    encoder: Any
+    options: Mapping[str, Any]
+
+
+def _describe(
+    method: str, clip: str | None, proxy: str | None, options: Mapping[str, Any]
+) -> _Model:
+    options = {**options, 'model.memory': None}
+    cfg = own_config(CLASSES, False, method, clip, options).cfg
+    encoder = copy.deepcopy(cfg.model.image_encoder)
+    if encoder.get('method', {}).get('type') == 'CorrCLIPv2':
+        # As its authors make the values of their banks, whatever the second tower is.
+        given = options.get('model.image_encoder.proxy.checkpoint', 'dino_vitb8')
+        encoder.proxy.checkpoint = proxy or encoder.proxy.checkpoint
+        options = {
+            'test_pipeline.1.scale': (2048, 448),
+            **options,
+            'model.image_encoder.method.type': 'CorrCLIP',
+            'model.image_encoder.proxy.checkpoint': given,
+        }
+        cfg = own_config(CLASSES, False, method, clip, options).cfg
+    return _Model(method, cfg, encoder, options)
+
+
+class Worker:
+    """Makes the rows of pictures; it builds its model when it is first asked, in each process.
+
+    Args:
+        method, clip, options, device: See :func:`.segment.build_segmentor`.
+        regions: A generator's name, or the pattern of files.
+        tower, block: See :func:`..models.memory.find_keys`.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        clip: str | None,
+        options: Mapping[str, Any],
+        regions: str,
+        device: str | None,
+        tower: str | None,
+        block: int | None,
+    ):
+        self.files = RegionFiles(regions) if '{stem}' in regions else None
+        generator = 'felzenszwalb' if self.files else regions
+        given = (CLASSES, False, method, clip, device, dict(options), generator)
+        self.arguments = (*given, None, 'fp32')
+        self.key = dict(tower=tower, block=block)
+        self.made_of = self.arguments, self.key, regions
+        self.built: tuple[CLIPSegmentor, Any] | None = None
+
+    @torch.no_grad()
+    @own_precision()
+    def pool(self, path: Path) -> tuple[Tensor, Tensor]:
+        """Keys and values of a picture's regions.
+
+        Raises:
+            InputError: If the picture or its regions cannot be used.
+        """
+        if self.built is None:
+            model = build_segmentor(*self.arguments)
+            keys, _ = find_keys(model.image_encoder, self.key)
+            self.built = model, keys
+        model, keys = self.built
+        image = read_picture(path)
+        size = image.shape[:2]
+        if self.files is None:
+            assert isinstance(model.regions, GeneratedRegions)
+            maps = [model.regions.make(image, size)]
+        else:
+            maps = read_masks(self.files.path(str(path)), size)
+        ids = torch.zeros_like(maps[0])
+        for number, each in enumerate(maps):  # masks are painted over earlier ones
+            ids = torch.where(each != 0, each + number, ids) if number else each
+        data = model.data_preprocessor(to_data(model, image, str(path), ids.numpy()))
+        [picture] = model.pictures(data['inputs'], data['data_samples'])
+        device = picture.view.images.device
+        maps = [each.to(device) for each in maps]
+        assert isinstance(model.image_encoder, CLIPImageEncoder)
+        return pool_picture(keys, model.image_encoder, picture, model.text_head, maps, size)
+
+
+def _add(worker: Worker, folder: Path, processes: int, item: tuple[str, Path]) -> str:
+    """Write the part of a picture; tell what is wrong with it, if anything is."""
+    digest, path = item
+    if processes > 1:
+        torch.set_num_threads(max((os.cpu_count() or 1) // processes, 1))
+    try:
+        write_part(folder, digest, *_kept(worker).pool(path))
+    except InputError as error:
+        return str(error)
+    return ''
+
+
+_KEPT: list[Worker] = []
+
+
+def _kept(worker: Worker) -> Worker:
+    """The worker of this process, whose model is built: each call brings a copy without."""
+    if not _KEPT or _KEPT[0].made_of != worker.made_of:
+        _KEPT[:] = [worker]
+    return _KEPT[0]
+
+
+def read_masks(path: Path, size: Sequence[int]) -> list[Tensor]:
+    """Read a map of ids, or masks, which may overlap, as maps of 0 and 1 each.
+
+    Raises:
+        InputError: If they are of another kind, or of another size than the picture.
+    """
+    found = read_arrays(path, [ARRAY], f'region map {path}')[ARRAY]
+    masks = found[None] if found.ndim == 2 else found.astype(np.uint8)
+    return [check_regions(each, (size[0], size[1]), f'region map {path}') for each in masks]

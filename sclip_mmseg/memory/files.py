@@ -1,0 +1,243 @@
+"""The files of a bank of this package.
+
+``keys.npy`` and ``values.npy`` hold a row per region, float16, and ``bank.json`` what made them and
+which pictures they are of. While a bank is built, ``parts/`` holds a file per picture.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from ..registry import type_name
+from ..towers import find_clip
+from ..towers.proxy import find_proxy
+from ..utils.errors import InputError
+from ..utils.files import make_folder, sha256_of, write_atomically
+from .cfg import MemoryCfg
+
+INFO, PARTS, VERSION = 'bank.json', 'parts', 1
+_NAMES = 'keys', 'values'
+
+
+@dataclass
+class BankInfo:
+    """What is known of a bank.
+
+    Attributes:
+        made_by: See :func:`describe_makers`.
+        regions: What made its regions: config of a generator; None for files.
+        settings: How pictures were resized and cut into windows.
+        images: Name, digest of the file and number of regions of each picture, in order of rows.
+        version: Of this format.
+    """
+
+    made_by: dict[str, Any]
+    regions: dict[str, Any] | None
+    settings: dict[str, Any]
+    images: list[tuple[str, str, int]] = field(default_factory=list)
+    version: int = VERSION
+
+    @property
+    def count(self) -> int:
+        """Number of regions."""
+        return sum(number for *_, number in self.images)
+
+
+def describe_makers(
+    encoder: Mapping[str, Any], tower: str | None, block: int | None
+) -> dict[str, Any]:
+    """What a bank's numbers depend on, files by their SHA-256.
+
+    Args:
+        encoder: Config of the image encoder.
+        tower: Checkpoint of the second tower that makes the keys; None for ``block``.
+        block: CLIP's block that makes them.
+
+    Raises:
+        InputError: If a file cannot be found.
+    """
+    clip = find_clip(encoder['clip'], encoder.get('quick_gelu'))
+    proxy = (encoder.get('proxy') or {}).get('checkpoint')
+    method = json.loads(json.dumps(encoder['method'], default=type_name_of))
+    return dict(
+        clip=sha256_of(clip.weights),
+        quick_gelu=encoder.get('quick_gelu'),
+        round_weights=encoder.get('round_weights'),
+        method=method,
+        proxy=proxy and sha256_of(find_proxy(proxy).weights),
+        keys=dict(tower=tower, sha256=sha256_of(find_proxy(tower).weights))
+        if tower
+        else dict(block=block),
+    )
+
+
+def type_name_of(value: Any) -> str:
+    """The name of a class that stands in a config."""
+    return type_name(dict(type=value))
+
+
+def check_makers(made_by: Mapping[str, Any], found: Mapping[str, Any], bank: str) -> None:
+    """Refuse a bank that another model made.
+
+    Raises:
+        InputError: If one did.
+    """
+    for key, value in made_by.items():
+        if found.get(key) != value:
+            raise InputError(
+                f'{bank} was made with another model, whose {key} was {_shorten(value)}, here '
+                f'{_shorten(found.get(key))}: use that one, or build a bank with this one '
+                '(sclip bank build)'
+            )
+
+
+def _shorten(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:79] + '…'
+
+
+def read_info(folder: Path) -> BankInfo:
+    """Read what is known of a bank.
+
+    Raises:
+        InputError: If the folder is no bank, or its file is damaged or of a later version.
+    """
+    path = folder / INFO
+    try:
+        info = BankInfo(**json.loads(path.read_text(encoding='utf-8')))
+        info.images = [(str(name), str(digest), int(n)) for name, digest, n in info.images]
+    except OSError as error:
+        raise InputError(f'{folder} is not a bank: it has no {INFO} ({error.strerror})') from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f'{path} is damaged, or of another program ({error})') from error
+    if info.version != VERSION:
+        raise InputError(f'{path} is of version {info.version}, {VERSION} is read: build it anew')
+    return info
+
+
+def bank_regions(memory: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Config of what made a bank's regions; None for files, and for the authors' banks.
+
+    Raises:
+        InputError: If ``model.memory`` names no bank, or it is damaged.
+    """
+    folder = Path(MemoryCfg(**memory).bank).expanduser()
+    return read_info(folder).regions if (folder / INFO).is_file() else None
+
+
+def read_rows(folder: Path, info: BankInfo) -> tuple[Tensor, Tensor]:
+    """Keys ``[N, C]`` and values ``[N, D]`` of a bank, float16.
+
+    Raises:
+        InputError: If a file is missing, damaged or too short, or there is no region at all.
+    """
+    if not info.count:
+        raise InputError(f'{folder} holds no regions: build it of pictures that have some')
+    keys, values = (torch.from_numpy(_read(folder, name, info.count)) for name in _NAMES)
+    return keys, values
+
+
+def _read(folder: Path, name: str, count: int) -> np.ndarray:
+    path = folder / f'{name}.npy'
+    try:
+        rows = np.load(path, mmap_mode='c', allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f'{path} is missing or damaged ({error}): build the bank anew') from error
+    if rows.ndim != 2 or rows.dtype != np.float16 or len(rows) < count:
+        raise InputError(f'{path} does not hold {count} rows of float16: build the bank anew')
+    return rows[:count]
+
+
+def write_part(folder: Path, digest: str, keys: Tensor, values: Tensor) -> None:
+    """Write what a picture adds to a bank: its regions' keys ``[n, C]`` and values ``[n, D]``."""
+    rows = dict(keys=keys, values=values)
+    rows = {name: each.half().cpu().contiguous() for name, each in rows.items()}
+    write_atomically(_part(folder, digest), save(rows))
+
+
+def _part(folder: Path, digest: str) -> Path:
+    return folder / PARTS / f'{digest}.safetensors'
+
+
+class BankWriter:
+    """Puts a bank together, whose parts any number of processes write in any order.
+
+    Args:
+        folder: Made when missing.
+        info: What makes it; its pictures are those of the folder.
+
+    Raises:
+        InputError: If the folder holds a bank of other makers or settings, or something else, or
+            cannot be written to.
+    """
+
+    def __init__(self, folder: Path, info: BankInfo):
+        self.folder, self.parts = folder, folder / PARTS
+        started = folder / PARTS / INFO
+        for path in (folder / INFO, started):
+            if path.is_file():
+                old = read_info(path.parent)
+                check_makers(old.made_by, info.made_by, str(folder))
+                others = dict(regions=old.regions, settings=old.settings)
+                mine = dict(regions=info.regions, settings=info.settings)
+                check_makers(others, json.loads(json.dumps(mine)), str(folder))
+                info.images = info.images or old.images
+        if folder.is_dir() and not (folder / INFO).is_file() and not started.is_file():
+            if any(folder.iterdir()):
+                raise InputError(f'{folder} holds something else: name another folder by --out')
+        make_folder(self.parts, 'name another folder by --out')
+        self.info = info
+        self.known = {digest for _, digest, _ in info.images}
+        unfinished = json.dumps({**asdict(info), 'images': []})
+        write_atomically(started, unfinished.encode())
+
+    def has(self, digest: str) -> bool:
+        """Whether a picture is in the bank, or its part is written."""
+        return digest in self.known or _part(self.folder, digest).is_file()
+
+    def finish(self, names: Mapping[str, str]) -> BankInfo:
+        """Put the parts of pictures behind the bank's rows, and remove them.
+
+        Killed in between, the bank stays as it was, and building it again finishes it.
+
+        Args:
+            names: Digest of each picture → its name, in the order of their rows.
+        """
+        found = {}
+        for digest in names:
+            if digest not in self.known and _part(self.folder, digest).is_file():
+                try:
+                    found[digest] = load_file(_part(self.folder, digest))
+                except SafetensorError:  # of a full disk
+                    _part(self.folder, digest).unlink()
+        images = [*self.info.images]
+        images += [(names[digest], digest, len(rows['keys'])) for digest, rows in found.items()]
+        if found:
+            for name in _NAMES:
+                self._append(name, [rows[name].numpy() for rows in found.values()])
+        info = BankInfo(self.info.made_by, self.info.regions, self.info.settings, images)
+        write_atomically(self.folder / INFO, json.dumps(asdict(info)).encode())
+        shutil.rmtree(self.parts)
+        return info
+
+    def _append(self, name: str, parts: list[np.ndarray]) -> None:
+        if self.info.count:
+            parts = [_read(self.folder, name, self.info.count), *parts]
+        path = self.folder / f'{name}.npy'
+        temporary = path.with_name(f'{path.name}.tmp')
+        shape = sum(map(len, parts)), parts[0].shape[1]
+        rows = np.lib.format.open_memmap(temporary, 'w+', np.float16, shape)
+        np.concatenate(parts, out=rows)
+        rows.flush()
+        del rows
+        os.replace(temporary, path)

@@ -1,0 +1,109 @@
+"""What regions are looked up by in a memory bank: a map of the whole picture."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..towers import VisionTransformer
+from ..towers.proxy import ProxyTower
+from ..utils.errors import InputError
+from ..utils.torch_types import height_width
+from .picture import Picture, Stitching
+from .windows import Window
+
+Result = TypeVar('Result')
+
+
+class TowerKeys:
+    """A second tower's patches of the picture as in its file.
+
+    Args:
+        proxy: The tower.
+    """
+
+    def __init__(self, proxy: ProxyTower):
+        self.proxy, self.width = proxy, proxy.tower.width
+
+    def read(self, picture: Picture, encode: Callable[[], Result]) -> tuple[Result, Tensor]:
+        """Encode a picture.
+
+        Args:
+            picture: The picture.
+            encode: What runs CLIP on its windows.
+
+        Returns:
+            What that gives, and the map ``[h, w, C]``, float32, which covers the picture.
+        """
+        return encode(), picture.file.map_of(self.proxy)
+
+
+class BlockKeys:
+    """The output of one of CLIP's own blocks, of windows laid on one grid, from the same pass.
+
+    Args:
+        tower: CLIP's image tower.
+        block: Which one, counted from 1.
+
+    Raises:
+        InputError: If there is no such block before the last.
+    """
+
+    def __init__(self, tower: VisionTransformer, block: int):
+        if not 1 <= block < len(tower.blocks):
+            raise InputError(
+                f'the keys cannot be of block {block}: the CLIP has blocks 1 to '
+                f'{len(tower.blocks) - 1} before the last'
+            )
+        self.tower, self.block, self.width = tower, block, tower.width
+
+    def read(self, picture: Picture, encode: Callable[[], Result]) -> tuple[Result, Tensor]:
+        """See :meth:`TowerKeys.read`."""
+        tower, patch = self.tower, self.tower.patch_size
+        grid = tower.grid(picture.view.images)
+        cells = Stitching(grid, patch, self.width, tower.device)
+        windows: list[Window] = []
+
+        def look(module: Any, args: tuple[Tensor]) -> None:
+            [x] = args
+            rows, columns = (side // patch for side in picture.image.size)
+            if not windows or x.shape[:2] != (
+                len(windows),
+                tower.num_prefix_tokens + rows * columns,
+            ):
+                return  # copies of the class token, or a picture seen as a whole
+            patches = F.normalize(x[:, tower.num_prefix_tokens :].float(), dim=-1)
+            cells.add(windows, patches.unflatten(1, (rows, columns)))
+            windows.clear()
+
+        picture.on_batch = windows.extend
+        # The output of a block is what the next one normalises.
+        handle = tower.blocks[self.block].norm1.register_forward_pre_hook(look)
+        try:
+            result = encode()
+        finally:
+            handle.remove()
+        coarse = cells.mean().unflatten(0, grid)
+        if not coarse.isfinite().all():
+            raise InputError(
+                "the method does not run CLIP's blocks on all windows: take keys of a second "
+                'tower, --proxy'
+            )
+        return result, _crop(coarse, picture, patch)
+
+
+def _crop(coarse: Tensor, picture: Picture, patch: int) -> Tensor:
+    """The cells of a picture without its padding, to half a patch."""
+    kept = (
+        slice(round(before / patch), count - round(after / patch))
+        for (before, after), count in zip(picture.image.margins, height_width(coarse[..., 0]))
+    )
+    rows, columns = kept
+    return coarse[rows, columns]
+
+
+def as_they_are(features: Tensor, adjusted: Any = None) -> Tensor:
+    """Features ``[B, h, w, D]`` in place of scores: ``[B, D, h, w]``, float32."""
+    return torch.as_tensor(features).float().permute(0, 3, 1, 2)

@@ -1,0 +1,239 @@
+"""Memory banks: built, extended, resumed, used and refused."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+from helpers import call_tool, seeded_clip
+from paths import ROOT
+from PIL import Image
+
+from sclip_mmseg import InputError, apis
+from sclip_mmseg.apis.bank import build_bank
+from sclip_mmseg.memory import MemoryCfg, open_bank
+from sclip_mmseg.memory.files import INFO, PARTS, read_info, read_rows, write_part
+from sclip_mmseg.memory.index_files import read_index
+from sclip_mmseg.memory.rows import Rows
+from sclip_mmseg.models.fusion import RegionCells, WindowAxis, WindowMaps
+from sclip_mmseg.sweep.maps import MapFiles
+
+CLI = ROOT / 'sclip_mmseg/cli/__main__.py'
+OPTIONS = {
+    'model.test_cfg.crop_size': (64, 64),
+    'model.test_cfg.stride': (32, 32),
+    'test_pipeline.1.scale': (2048, 80),
+}
+
+
+@pytest.fixture(scope='module')
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp('weights') / 'clip.pt'
+    torch.save(seeded_clip(), path)
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+    folder, random = tmp_path_factory.mktemp('pictures'), np.random.default_rng(0)
+    for name in 'abc':
+        blocks = random.integers(0, 256, (3, 4, 3), dtype=np.uint8)
+        Image.fromarray(blocks).resize((96, 80), Image.NEAREST).save(folder / f'{name}.png')
+    return folder
+
+
+def _build(images, out, clip, method='sclip', **more):
+    return build_bank(
+        images, out, method, clip, **{'block': 2, 'device': 'cpu', 'cfg_options': OPTIONS, **more}
+    )
+
+
+@pytest.fixture(scope='module')
+def bank(tmp_path_factory, clip, pictures):
+    out = tmp_path_factory.mktemp('banks') / 'bank'
+    _build([pictures], out, clip)
+    return out
+
+
+def test_it_is_extended_by_running_it_again(bank, clip, pictures, tmp_path):
+    out = tmp_path / 'bank'
+    first = _build([pictures / 'a.png'], out, clip)
+    assert [name for name, *_ in first.images] == ['a.png'] and not (out / PARTS).exists()
+    _build([pictures], out, clip)
+    for found, expected in zip(read_rows(out, read_info(out)), read_rows(bank, read_info(bank))):
+        assert found.equal(expected)
+    lengths = read_rows(bank, read_info(bank))[1].float().norm(dim=1)
+    torch.testing.assert_close(lengths, torch.ones_like(lengths), rtol=0, atol=1e-3)
+
+
+def test_it_resumes_with_the_parts_that_are_written(bank, clip, pictures, tmp_path):
+    out, info = tmp_path / 'bank', read_info(bank)
+    [(_, digest, count), *_] = info.images
+    (out / PARTS).mkdir(parents=True)
+    text = json.loads((bank / INFO).read_text())
+    (out / PARTS / INFO).write_text(json.dumps({**text, 'images': []}))
+    write_part(out, digest, torch.ones(count, 128), torch.ones(count, 32))
+    _build([pictures], out, clip)
+    keys, values = read_rows(out, read_info(out))
+    assert (keys[:count] == 1).all() and (values[:count] == 1).all()
+    assert values[count:].equal(read_rows(bank, info)[1][count:])
+
+
+def test_damaged_pictures_are_skipped(clip, pictures, tmp_path):
+    (tmp_path / 'bad.png').write_text('no picture')
+    with pytest.warns(UserWarning, match=r'1 of 2 pictures are not in the bank: .*bad\.png'):
+        info = _build([tmp_path / 'bad.png', pictures / 'a.png'], tmp_path / 'bank', clip)
+    assert [name for name, *_ in info.images] == ['a.png']
+
+
+def test_regions_of_a_folder(clip, pictures, tmp_path):
+    ids = np.zeros((80, 96), np.int16)
+    ids[:40], ids[40:, :8] = 7, -2
+    masks = np.zeros((2, 80, 96), bool)
+    masks[0, :40], masks[1, 20:] = True, True
+    (tmp_path / 'maps').mkdir()
+    np.savez(tmp_path / 'maps/a.npz', instance_mask=ids)
+    np.savez(tmp_path / 'maps/b.npz', instance_mask=masks)
+    with pytest.warns(UserWarning, match=r'1 of 3 pictures have no region map'):
+        info = _build([pictures], tmp_path / 'bank', clip, regions=str(tmp_path / 'maps'))
+    assert [count for *_, count in info.images] == [2, 2] and info.regions is None
+
+
+def test_another_model_or_setting_is_refused(bank, clip, pictures):
+    with pytest.raises(InputError, match=r'made with another model, whose method was'):
+        _build([pictures], bank, clip, 'clearclip')
+    with pytest.raises(InputError, match='settings was'):
+        _build([pictures], bank, clip, cfg_options={**OPTIONS, 'model.test_cfg.stride': (64, 64)})
+    with pytest.raises(InputError, match='whose keys was'):
+        _build([pictures], bank, clip, block=1)
+    with pytest.raises(InputError, match='holds something else'):
+        _build([pictures], pictures, clip)
+    with pytest.raises(InputError, match='the features of ResCLIP depend on the classes'):
+        _build([pictures], bank.parent / 'x', clip, 'resclip-sclip')
+
+
+def _segmentor(clip, method='sclip', **memory):
+    options = {f'model.memory.{key}': value for key, value in memory.items()}
+    return apis.build_segmentor(
+        ['sky', 'grass'], False, method, clip, 'cpu', {**OPTIONS, **options}
+    )
+
+
+def test_scores_are_the_means_of_both(bank, clip, pictures):
+    own, mixed, found = (
+        _segmentor(clip, **memory)
+        for memory in ({}, dict(bank=str(bank)), dict(bank=str(bank), weight=1.0))
+    )
+    scores = [apis.segment(model, pictures / 'a.png').scores for model in (own, mixed, found)]
+    logits = [np.log(each[0] / each[1]) for each in scores]
+    np.testing.assert_allclose(logits[1], (logits[0] + logits[2]) / 2, atol=1e-4)
+    assert np.abs(logits[0] - logits[2]).max() > 0.01
+    none = _segmentor(clip, bank=str(bank), weight=0.0)
+    np.testing.assert_allclose(
+        apis.segment(none, pictures / 'a.png').scores, scores[0], rtol=0, atol=1e-6
+    )
+
+
+def test_a_region_finds_itself(bank, clip, pictures):
+    model = _segmentor(clip, bank=str(bank), weight=1.0, neighbours=1)
+    rows = []
+    search = model.memory.index.search
+    model.memory.index.search = lambda *args: rows.append(search(*args)) or rows[0]
+    apis.segment(model, pictures / 'a.png')
+    count = read_info(bank).images[0][2]
+    assert rows[0].flatten().tolist() == list(range(count))
+
+
+def test_regions_without_neighbours_keep_their_own_scores(bank, clip, pictures):
+    model = _segmentor(clip, bank=str(bank))
+    own = apis.segment(_segmentor(clip), pictures / 'b.png').scores
+    model.memory.index.search = lambda queries, count: torch.full((len(queries), count), -1)
+    found = apis.segment(model, pictures / 'b.png').scores
+    np.testing.assert_allclose(found, own, rtol=0, atol=1e-6)
+
+
+def test_another_method_or_clip_is_refused(bank, clip, tmp_path):
+    with pytest.raises(InputError, match=r'whose method was .*SCLIP.*here .*ClearCLIP'):
+        _segmentor(clip, 'clearclip', bank=str(bank))
+    torch.save(seeded_clip(1), tmp_path / 'other.pt')
+    with pytest.raises(InputError, match='whose clip was'):
+        _segmentor(str(tmp_path / 'other.pt'), bank=str(bank))
+
+
+@pytest.mark.parametrize(
+    'memory, message',
+    [
+        (dict(bank='nowhere'), "model.memory.bank='nowhere' is not a folder"),
+        (dict(bank='BANK', name='coco'), 'model.memory.name is for banks of CorrCLIP'),
+        (dict(bank='BANK', neighbours=0), 'model.memory.neighbours=0 must be at least 1'),
+        (dict(bank='BANK', weight=2), 'model.memory.weight=2 must lie between 0 and 1'),
+        (dict(bank='EMPTY'), 'is not a bank of this package'),
+    ],
+)
+def test_what_cannot_be_used(bank, clip, tmp_path, memory, message):
+    memory['bank'] = {'BANK': str(bank), 'EMPTY': str(tmp_path)}.get(memory['bank'], 'nowhere')
+    with pytest.raises(InputError, match=message):
+        _segmentor(clip, **memory)
+
+
+def test_the_commands(clip, pictures, tmp_path):
+    words = (
+        'model.test_cfg.crop_size=64',
+        'model.test_cfg.stride=32',
+        'test_pipeline.1.scale=(2048,80)',
+    )
+    common = ['--clip', clip, '--method', 'sclip', '--device', 'cpu', '--cfg-options', *words]
+    out = tmp_path / 'bank'
+    result = call_tool(CLI, 'bank', 'build', pictures, '--out', out, '--block', '2', *common)
+    assert 'regions of 3 pictures' in result.stdout
+    own = '--classes', 'sky; sea', '--bank', out, '--out', tmp_path / 'seg'
+    result = call_tool(CLI, 'segment', pictures / 'a.png', *own, *common)
+    assert 'written to' in result.stdout and (tmp_path / 'seg/a_labels.png').is_file()
+
+
+def test_rows_are_searched_exactly():
+    torch.manual_seed(0)
+    keys, queries = torch.randn(50, 8), torch.nn.functional.normalize(torch.randn(7, 8), dim=1)
+    cosines = queries @ torch.nn.functional.normalize(keys, dim=1).T
+    assert Rows(keys).search(queries, 5).equal(cosines.topk(5).indices)
+    few = Rows(keys[:3]).search(queries, 5)
+    assert (few[:, 3:] == -1).all() and few[:, :3].sort().values.equal(torch.arange(3).expand(7, 3))
+
+
+def _flat(vectors, numbers):
+    count, width = vectors.shape
+    header = struct.pack('<iqqqBi', width, count, 0, 0, 1, 0)
+    floats = struct.pack('<Q', vectors.size) + vectors.astype('<f4').tobytes()
+    table = struct.pack('<Q', count) + np.asarray(numbers, '<i8').tobytes()
+    return b'IxM2' + header + b'IxFI' + header + floats + table
+
+
+def test_index_files(tmp_path):
+    vectors, path = np.eye(4, dtype=np.float32), tmp_path / 'flat.faiss'
+    path.write_bytes(_flat(vectors, [30, 10, 20, 0]))
+    found = read_index(path).search(torch.eye(4)[1:2], 6)
+    assert found[0, 0] == 10 and found[0, 4:].tolist() == [-1, -1]
+    for content in (b'', b'IxFI', _flat(vectors, [3, 2])[:-1], b'\0' * 200):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r'flat\.faiss is no index that is known'):
+            read_index(path)
+
+
+def test_an_index_of_another_bank_is_refused(tmp_path):
+    torch.save(torch.zeros(3, 4).half(), tmp_path / 'x_metaclip_b.pt')
+    (tmp_path / 'flat.faiss').write_bytes(_flat(np.eye(4), [0, 1, 2, 3]))
+    cfg = MemoryCfg(str(tmp_path), 'x', str(tmp_path / 'flat.faiss'))
+    with pytest.raises(InputError, match='numbers regions up to 3, the bank holds 3'):
+        open_bank(cfg, [4], 'pe')
+    with pytest.raises(InputError, match=r'neither vfm_embeddings/x_pe\.pt nor x_pe\.pt'):
+        open_bank(MemoryCfg(str(tmp_path), 'x'), [4], 'pe')
+
+
+def test_a_sweep_keeps_what_a_memory_adds(tmp_path):
+    support = RegionCells(torch.tensor([[0, 1]]), torch.tensor([[0.1, 0.5], [0.2, 0.5]]))
+    axes = WindowAxis(1, 1, 1, 1), WindowAxis(2, 2, 2, 2)
+    maps, files = WindowMaps(torch.rand(1, 2, 1), axes, support), MapFiles(tmp_path / 'maps')
+    files.save(0, maps)
+    read = files.load(0, torch.device('cpu'))
+    assert read.fuse((4, 4)).whole().equal(maps.fuse((4, 4)).whole())
