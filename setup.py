@@ -69,6 +69,7 @@ setup(
         'regions': ['transformers>=4.56', 'torchvision'],
         'onnx': ['onnx>=1.17', 'onnxscript>=0.3', 'onnxruntime>=1.20'],
         'coco': ['pycocotools>=2.0.7'],
+        'heic': ['pillow-heif>=0.16'],
     },
     zip_safe=False,
 )

@@ -15,7 +15,7 @@ from helpers import ROOT, call_tool, config_path, run_test
 from PIL import Image
 
 from sclip_mmseg import InputError, apis
-from sclip_mmseg.apis import files
+from sclip_mmseg.apis import files, one_file
 from sclip_mmseg.apis.inputs import find_media
 from sclip_mmseg.engine import evaluation_runner
 from sclip_mmseg.evaluation import ConfusionMetric, store
@@ -246,7 +246,7 @@ def folder(voc_root):
 def test_own_pictures_say_how_many_are_done(
     folder, clip_path, tmp_path, monkeypatch, error, code, start
 ):
-    _raise_at(monkeypatch, files, '_segment_picture', 2, error)
+    _raise_at(monkeypatch, one_file, 'segment_array', 2, error)
     result = _demo(folder, clip_path, '--out', tmp_path / 'out', check=False)
     assert result.returncode == code and 'Traceback' not in result.stdout
     line = result.stdout.splitlines()[-1]

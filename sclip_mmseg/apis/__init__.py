@@ -2,7 +2,7 @@
 
 from ..datasets.query_set import parse_classes
 from ..visualization import draw_classes, draw_legend, draw_overlay
-from .files import FileResult, segment_files
+from .files import FileResult, segment_files, segment_folder
 from .media import read_picture
 from .own_config import is_trained
 from .segment import Segmentation, build_segmentor, list_methods, segment, with_classes
@@ -20,5 +20,6 @@ __all__ = [
     'read_picture',
     'segment',
     'segment_files',
+    'segment_folder',
     'with_classes',
 ]

@@ -3,36 +3,33 @@
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from ..datasets.query_set import Queries
-from ..models import CLIPSegmentor
 from ..utils.errors import InputError, join_first
 from ..utils.files import explain_full_disk, find_file, make_folder
 from ..utils.progress import Progress
 from ..zoo import TOY_NOTICE, is_toy
 from .inputs import (
-    LABELS,
-    OVERLAY,
     check_local,
     check_targets,
+    describe_left_out,
     find_media,
     is_video,
     output_names,
 )
-from .media import check_picture, open_video, read_frames, read_picture, video_writer
-from .segment import Segmentation, build_segmentor, classes_of, find_device, segment_array
-from .writers import Item, Record, Writer, build_writers, finish_all, write_all, write_labels
-from .writers.build import ALWAYS, DEFAULT, Formats, start_record
-from .writers.overlay import OverlayWriter
+from .media import check_picture, open_video
+from .one_file import Settings
+from .run_records import RunRecords
+from .segment import find_device
+from .shares import find_share, gate, only_run
+from .workers import OneProcess, SeveralProcesses
+from .writers import ClassInfo, Record, build_writers, finish_all
+from .writers.build import ALWAYS, DEFAULT, Formats
 
 _LISTED = 10  # failures in the error at the end
 Paths = str | Path | Sequence[str | Path]
@@ -78,6 +75,9 @@ def segment_files(
     formats: Formats = DEFAULT,
     format_options: Mapping[str, Any] | None = None,
     precision: str | None = None,
+    processes: int = 1,
+    resume: bool = False,
+    share: str | None = None,
 ) -> list[FileResult]:
     """Segment pictures and videos into own classes and write what was found.
 
@@ -111,13 +111,57 @@ def segment_files(
             to segment other pictures than those beside it; or as :func:`.inputs.find_media` and
             :func:`.media.read_picture` do.
     """
+    return list(
+        segment_folder(
+            *(inputs, classes, background, method, out, clip, device, cfg_options),
+            on_result=on_result,
+            regions=regions,
+            on_progress=on_progress,
+            formats=formats,
+            format_options=format_options,
+            precision=precision,
+            processes=processes,
+            resume=resume,
+            share=share,
+        )
+    )
+
+
+def segment_folder(
+    inputs: Paths,
+    classes: Queries,
+    background: bool | Sequence[str] = False,
+    method: str | None = None,
+    out: str | Path = 'segmented',
+    clip: str | None = None,
+    device: str | None = None,
+    cfg_options: dict | None = None,
+    on_result: Callable[[FileResult], None] | None = None,
+    regions: str | dict | None = None,
+    on_progress: Callable[[str], None] = lambda text: None,
+    formats: Formats = DEFAULT,
+    format_options: Mapping[str, Any] | None = None,
+    precision: str | None = None,
+    processes: int = 1,
+    resume: bool = False,
+    share: str | None = None,
+) -> Iterator[FileResult]:
+    """The same as :func:`segment_files`, one result after the other as they are written.
+
+    With several processes they come in the order in which they are done. Errors of arguments are
+    raised at once, of files after the last result.
+    """
+    part = find_share(share)
+    if processes < 1:
+        raise InputError(f'processes={processes} (--processes) segment nothing: use 1 or more')
     writers = build_writers(formats, format_options)
     find_device(device)
     given = [inputs] if isinstance(inputs, (str, Path)) else inputs
     for path in given:
         check_local(path)
     paths = [Path(path) for path in given]
-    files = find_media(paths)
+    left_out: Counter[str] = Counter()
+    files = find_media(paths, left_out)
     names = output_names(files, paths)
     listed = find_file(classes) if isinstance(classes, (str, Path)) else None
     targets = [Path(out) / name for name in names]
@@ -148,67 +192,76 @@ def segment_files(
         )
     kinds = Counter('video' if is_video(path) else 'picture' for path, _ in usable)
     words = ', '.join(f'{count} {kind}{"s" * (count > 1)}' for kind, count in kinds.items())
-    left_out = [name for name in writers if name not in (*DEFAULT, ALWAYS)]
-    if kinds['video'] and left_out:
-        on_progress(f'of videos, {", ".join(left_out)} are not written')
+    pictures_only = [name for name in writers if name not in (*DEFAULT, ALWAYS)]
+    if kinds['video'] and pictures_only:
+        on_progress(f'of videos, {", ".join(pictures_only)} are not written')
     on_progress(f'{words}; reading weights')
-    needs_scores = any(writer.needs_scores for writer in writers.values())
-    options = {'model.test_cfg.seg_logits': needs_scores, **(cfg_options or {})}
-    model = build_segmentor(
-        *(classes, background, method, clip, device, options, regions), precision=precision
+    build = dict(
+        classes=classes,
+        background=background,
+        method=method,
+        clip=clip,
+        device=device,
+        cfg_options=cfg_options,
+        regions=regions,
+        precision=precision,
     )
-    for writer in writers.values():
-        writer.check(classes_of(model))
-    on_progress('precision {}: {}'.format(*model.precision))
-    results: list[FileResult] = []
-    records: list[Record] = []
-    progress = Progress(len(usable), 'files')
-    with (
-        _stop_explained(Path(out), results, len(files)),
-        _finished(writers, records, model, Path(out)),
-    ):
-        for done, (path, name) in enumerate(usable):
-            if done and progress.is_due(done):
-                on_progress(str(progress))
+    settings = Settings(Path(out), build, formats, format_options)
+
+    def run() -> Iterator[FileResult]:
+        with only_run(settings.out, part), _stop_explained(settings.out, done, len(files)):
+            several = processes > 1 and len(usable) > 1
+            workers = (
+                SeveralProcesses(settings, processes)
+                if several
+                else OneProcess(settings, on_progress)
+            )
+            about = workers.describe(len(files) > 1 or resume or part.count > 1)
+            on_progress('precision {}: {}'.format(*about.precision))
+            records = RunRecords(settings.out, about.fingerprint)
+            if resume or part.count > 1:
+                for message in records.read():
+                    warnings.warn(message, stacklevel=2)
+            elif count := records.start_afresh():
+                on_progress(f'{count} files that an earlier run did are segmented again (--resume)')
+            todo = [each for each in part.of(usable) if not records.is_done(*each)]
+            if before := len(part.of(usable)) - len(todo):
+                on_progress(f'{before} files were done before')
+            progress = Progress(len(todo), 'files')
             try:
-                if is_video(path):
-                    record = _segment_video(model, path, name, Path(out), writers, on_progress)
-                else:
-                    image = read_picture(path)
-                    segmentation = segment_array(model, image, str(path))
-                    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-                    record = write_all(writers, Item(path, name, Path(out), image, segmentation))
-            except InputError as error:
-                skip(path, str(error))
-                continue
-            except MemoryError:
-                skip(path, f'{path} needs more memory than there is: make it smaller')
-                continue
-            except OSError as error:
-                if explain_full_disk(error, [out]):
-                    raise
-                skip(path, f'the results of {path} cannot be written ({error})')
-                continue
-            records.append(record)
-            overlay, labels = (Path(out, record.data[k]) if k in writers else None for k in DEFAULT)
-            found = dict(zip(model.dataset_meta['classes'], record.pixels))
-            result = FileResult(path, overlay, labels, found)
-            results.append(result)
-            if on_result:
-                on_result(result)
-    _raise_errors(errors, files)
-    return results
+                for (path, name), outcome in workers.run(todo):
+                    if isinstance(outcome, str):
+                        skip(path, outcome)
+                        continue
+                    records.add(path, name, outcome)
+                    result = _result_of(path, outcome, about.classes, settings.out)
+                    done.append(result)
+                    if on_result:
+                        on_result(result)
+                    if progress.is_due(len(done)) and len(done) < len(todo):
+                        on_progress(str(progress))
+                    yield result
+            finally:
+                with ExitStack() as stack:
+                    if part.count > 1:
+                        with suppress(OSError, NotImplementedError):
+                            stack.enter_context(gate(settings.out))
+                        records.read()
+                    finish_all(writers, records.in_order(names), about.classes, settings.out)
+        if left_out:
+            on_progress(describe_left_out(left_out))
+        _raise_errors(errors, files)
+
+    done: list[FileResult] = []
+    return run()
 
 
-@contextmanager
-def _finished(
-    writers: dict[str, Writer], records: list[Record], model: CLIPSegmentor, out: Path
-) -> Iterator[None]:
-    """Write the files of a run at its end, of an interrupted one too."""
-    try:
-        yield
-    finally:
-        finish_all(writers, records, classes_of(model), out)
+def _result_of(path: Path, record: Record, classes: Sequence[ClassInfo], out: Path) -> FileResult:
+    overlay, labels = (
+        Path(out, record.data[kind]) if kind in record.data else None for kind in DEFAULT
+    )
+    found = {each.name: pixels for each, pixels in zip(classes, record.pixels)}
+    return FileResult(path, overlay, labels, found)
 
 
 def _is_below(folder: Path, path: Path) -> bool:
@@ -227,7 +280,7 @@ def _raise_errors(errors: dict[Path, str], files: Sequence[Path]) -> None:
 
 
 @contextmanager
-def _stop_explained(out: Path, results: list[FileResult], total: int) -> Iterator[None]:
+def _stop_explained(out: Path, results: Sequence[FileResult], total: int) -> Iterator[None]:
     """Let an interruption and a full disk say how many files are done."""
     try:
         yield
@@ -238,53 +291,3 @@ def _stop_explained(out: Path, results: list[FileResult], total: int) -> Iterato
         if place := explain_full_disk(error, [out]):
             raise InputError(f'{place}; make room there. {done}') from error
         raise
-
-
-def _segment_video(
-    model: CLIPSegmentor,
-    path: Path,
-    name: PurePath,
-    out: Path,
-    writers: dict[str, Writer],
-    on_progress: Callable[[str], None],
-) -> Record:
-    video = open_video(path)
-    overlay, labels = out / f'{name}{OVERLAY}.mp4', out / f'{name}{LABELS}'
-    frames = read_frames(video)
-    first = next(frames, None)
-    if first is None:
-        raise InputError(f'{path} has no frame that can be read')
-    size = first.shape[:2]
-    totals = np.zeros(len(model.dataset_meta['classes']), np.int64)
-    count, progress = 0, Progress(max(video.frame_cnt, 0), 'frames')
-    overlay.parent.mkdir(parents=True, exist_ok=True)
-    drawer, maps = writers.get('overlay'), 'labels' in writers
-    if maps:
-        labels.mkdir(exist_ok=True)
-    with video_writer(overlay, video.fps, size) if drawer else nullcontext() as write:
-        for frame in chain([first], frames):
-            result = _segment_frame(model, frame, path)
-            if isinstance(drawer, OverlayWriter) and write:
-                write(drawer.draw(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), result, frame=True))
-            if maps:
-                write_labels(result, labels / f'{count:06d}.png')
-            totals += result.counts
-            count += 1
-            if count > progress.total:  # which the file states, rightly or not
-                progress.total = 0
-            if progress.is_due(count):
-                on_progress(f'{path}: {progress}')
-    if count < video.frame_cnt:
-        warnings.warn(f'{path} ends after {count} of {video.frame_cnt} frames', stacklevel=3)
-    record = start_record(path, name, size, totals.tolist())
-    made = {'overlay': overlay, 'labels': labels}
-    record.data = {key: str(made[key].relative_to(out)) for key in made if key in writers}
-    record.data[ALWAYS] = None
-    return record
-
-
-def _segment_frame(model: CLIPSegmentor, image: np.ndarray, path: Path) -> Segmentation:
-    try:
-        return segment_array(model, image)
-    except InputError as error:
-        raise InputError(f'{path}: {error}') from error

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..utils.errors import InputError, join_first
-from ..utils.images import PICTURES
+from ..utils.images import HEIF, PICTURES, more_pictures
 
 VIDEOS = {
     *('.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm', '.mpg', '.mpeg', '.gif'),
@@ -17,8 +17,9 @@ VIDEOS = {
 }
 #: Pictures and videos that it does not read: a folder's are named, and left out.
 UNREAD = {
-    *('.heic', '.heif', '.hif', '.jxl', '.svg', '.svgz', '.psd', '.xcf', '.eps', '.ai', '.ico'),
-    *('.tga', '.pcx', '.sgi', '.dds', '.exr', '.hdr', '.pic', '.pfm', '.jxr', '.j2k', '.jpf'),
+    *HEIF,
+    *('.jxl', '.svg', '.svgz', '.psd', '.xcf', '.eps', '.ai', '.ico'),
+    *('.pcx', '.sgi', '.dds', '.exr', '.hdr', '.pic', '.pfm', '.jxr', '.j2k', '.jpf'),
     *('.raw', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.orf', '.rw2', '.raf', '.pef', '.srw'),
     *('.rm', '.rmvb', '.vob', '.mxf', '.dv'),
 }
@@ -37,25 +38,30 @@ def is_video(path: str | Path) -> bool:
     return Path(path).suffix.lower() in VIDEOS
 
 
-def find_media(paths: Sequence[Path]) -> list[Path]:
+def find_media(paths: Sequence[Path], left_out: Counter[str] | None = None) -> list[Path]:
     """Files as given, and the pictures and videos below folders, in order, each once.
 
     Hidden files and folders, and results of earlier runs, are left out. A folder that cannot be
     listed stands among the files: reading it says what is wrong.
 
+    Args:
+        paths: Files and folders.
+        left_out: Gets the numbers of pictures and videos of kinds that cannot be read, by suffix,
+            for :func:`describe_left_out`; None to warn of them.
+
     Raises:
         InputError: If a path does not exist, or a folder holds none.
 
     Warns:
-        UserWarning: If a folder holds pictures of kinds that cannot be read, or links to folders,
-            which are not followed.
+        UserWarning: If a folder holds pictures of kinds that cannot be read (without ``left_out``),
+            or links to folders, which are not followed.
     """
     found: dict = {}
     for path in paths:
         check_local(path)
         if not osp.lexists(path):
             raise InputError(f'picture {path} does not exist')
-        inside = _find_inside(path) if osp.isdir(path) else [path]
+        inside = _find_inside(path, left_out) if osp.isdir(path) else [path]
         if not inside:
             raise InputError(f'no picture or video below {path}')
         for file in inside:
@@ -63,9 +69,10 @@ def find_media(paths: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _find_inside(root: Path) -> list[Path]:
+def _find_inside(root: Path, left_out: Counter[str] | None) -> list[Path]:
     """Pictures and videos below a folder, and folders in it that cannot be listed, in order."""
     found, unread, links = [], [], []
+    readable = PICTURES | VIDEOS | more_pictures()
     for folder, folders, names in os.walk(root, onerror=lambda error: found.append(error.filename)):
         folders[:] = [name for name in folders if not name.startswith('.')]
         folders[:] = [name for name in folders if not name.endswith((LABELS, MASKS))]
@@ -74,10 +81,13 @@ def _find_inside(root: Path) -> list[Path]:
             suffix = osp.splitext(name)[1].lower()
             if name.startswith('.') or name.endswith(RESULTS):
                 continue
-            if suffix in PICTURES | VIDEOS:
+            if suffix in readable:
                 found.append(osp.join(folder, name))
             elif suffix in UNREAD:
                 unread.append(name)
+    if left_out is not None:
+        left_out.update(osp.splitext(name)[1].lower() for name in unread)
+        unread = []
     for names, reason in (
         (unread, 'kinds that cannot be read: convert them to PNG, JPEG or MP4'),
         (links, 'links to folders: name the folders themselves'),
@@ -86,6 +96,16 @@ def _find_inside(root: Path) -> list[Path]:
             listed = join_first(sorted(names), _LISTED)
             warnings.warn(f'left out below {root}: {listed} ({reason})', stacklevel=3)
     return sorted(map(Path, found))
+
+
+def describe_left_out(left_out: Counter[str]) -> str:
+    """How many files of which suffixes were left out, and what to do about them."""
+    counts = ', '.join(f'{count} {suffix}' for suffix, count in sorted(left_out.items()))
+    heif = ' (.heic, .heif and .hif are read after: pip install pillow-heif)'
+    return (
+        f'left out: {counts}, which cannot be read: convert them to PNG, JPEG or MP4'
+        f'{heif if HEIF & {*left_out} else ""}'
+    )
 
 
 def check_local(path: str | Path) -> None:
@@ -117,6 +137,16 @@ def output_names(files: Sequence[Path], inputs: Sequence[Path]) -> list[Path]:
     """
     roots = [next((r for r in inputs if r.is_dir() and r in f.parents), f.parent) for f in files]
     whole = [path.relative_to(root) for path, root in zip(files, roots)]
+    parents = {root: Path(osp.abspath(root)).parts[1:] for root in roots}
+    for depth in range(max(map(len, parents.values()), default=0) + 1):
+        # Where names meet, they begin with the inputs' own folders.
+        longer = [
+            Path(*parents[root][max(len(parents[root]) - depth, 0) :], name)
+            for root, name in zip(roots, whole)
+        ]
+        if len({*longer}) == len(longer):
+            whole = longer
+            break
     names = [name.with_suffix('') for name in whole]
     previous: list[Path] = []
     while names != previous:  # a suffix may in turn make a name that another file has

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ..utils.errors import InputError
-from ..utils.images import EXTRANEOUS, decode_image
+from ..utils.images import EXTRANEOUS, HEIF, decode_by_pillow, decode_image, reads_heif
 from .inputs import OVERLAY, check_local
 
 _LARGEST_JPEG = 65500  # pixels of a side
@@ -80,6 +80,10 @@ def read_picture(path: str | Path) -> np.ndarray:
         warnings.warn(f'{path} {flaw}', stacklevel=2)
     elif flaw:
         raise InputError(f'{path} {flaw}')
+    if image is None:
+        image = decode_by_pillow(Path(path))
+    if image is None and Path(path).suffix.lower() in HEIF and not reads_heif():
+        raise InputError(f'{path} needs pillow-heif to be read: pip install pillow-heif')
     if image is None:
         raise InputError(f'{path} cannot be read as a picture: it is damaged, or of another kind')
     return image

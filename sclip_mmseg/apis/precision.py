@@ -14,7 +14,7 @@ from ..models.image_encoder import check_precision
 from ..registry import type_name
 
 #: Methods that gave at least 99.5 % of the pixels float32's class in float16 (docs/speed.md).
-AGREEING = frozenset({'ClearCLIP', 'NACLIP', 'RFCLIP', 'SCCLIP', 'SCLIP', 'SFP'})
+AGREEING = frozenset('CLIP ClearCLIP MaskCLIP NACLIP PEARL RFCLIP ResCLIP SCCLIP SCLIP SFP'.split())
 _TENSOR_CORES = 7, 0  # the first compute capability with float16 ones
 _in_float32: WeakKeyDictionary[CLIPSegmentor, CLIPSegmentor] = WeakKeyDictionary()
 _lock = threading.Lock()

@@ -47,6 +47,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='of the image encoder; default: fp16 where the device is fast at it and the method '
         'gives the same labels but for few pixels, else fp32',
     )
+    parser.add_argument(
+        '--processes',
+        type=int,
+        default=1,
+        metavar='N',
+        help='segment in N processes, each with a model of its own; the cores are divided',
+    )
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='leave out what an earlier run into --out did with the same settings',
+    )
+    parser.add_argument(
+        '--share',
+        metavar='I/N',
+        help='segment every N-th file, from the I-th, as one of N processes or machines that write '
+        'to one --out; known by itself under torchrun',
+    )
     add_bank(parser)
     return parser.parse_args(argv)
 
@@ -79,6 +97,9 @@ def run(args: argparse.Namespace) -> None:
         formats=args.format,
         format_options=args.format_options,
         precision=args.precision,
+        processes=args.processes,
+        resume=args.resume,
+        share=args.share,
     )
     print(f'written to {args.out.resolve()}')
 

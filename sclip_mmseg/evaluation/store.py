@@ -18,9 +18,9 @@ from ..utils.files import write_atomically
 from .fingerprint import Fingerprint, list_changes
 
 FOLDER = 'partial_results'
-Records = dict[int, Any]
-"""Index of an image in the dataset → what is known of it: tensors, numbers and text, in dicts,
-lists and tuples."""
+Records = dict[Any, Any]
+"""Index of an image in the dataset, or another key of it → what is known of it: tensors, numbers
+and text, in dicts, lists and tuples."""
 # What torch.load raises on files that are damaged or hold other objects.
 _UNREADABLE = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError),

@@ -1,5 +1,6 @@
 """What is wrong with an image file that OpenCV decodes all the same, without a word or a name."""
 
+import importlib.util
 import io
 import os
 import re
@@ -8,17 +9,23 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 
 import cv2
 import mmcv
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 #: What OpenCV reads, and folders are searched for, by suffix.
 PICTURES = {
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.bmp', '.dib', '.webp', '.tif', '.tiff'),
     *('.avif', '.jp2', '.ppm', '.pgm', '.pbm', '.pnm', '.pam', '.ras', '.sr'),
 }
+#: What Pillow reads by the package pillow-heif.
+HEIF = {'.heic', '.heif', '.hif'}
+#: What Pillow reads.
+_BY_PILLOW = {'.tga', *HEIF, '.avif', '.jp2', '.apng'}
 #: What Pillow, OpenCV and mmcv raise on a file that is missing, cut off, damaged or not an image.
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, EOFError, AssertionError),
@@ -36,6 +43,38 @@ _BITS = (
 )
 _ORIENTATION = 0x0112  # tag of EXIF
 _lock = threading.Lock()  # the process has one standard error
+
+
+@cache
+def reads_heif() -> bool:
+    """Whether pillow-heif is installed; Pillow reads such files afterwards."""
+    if importlib.util.find_spec('pillow_heif') is None:
+        return False
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def more_pictures() -> set[str]:
+    """Suffixes of what Pillow reads and OpenCV does not, as far as it is installed."""
+    return {'.tga', *(HEIF if reads_heif() else ())}
+
+
+def decode_by_pillow(path: Path) -> np.ndarray | None:
+    """Decode a picture of a kind that OpenCV lacks, or may lack, as :func:`decode_image` does.
+
+    Returns:
+        None where Pillow cannot decode it either, or it is of another kind.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _BY_PILLOW or (suffix in HEIF and not reads_heif()):
+        return None
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert('RGB'))[..., ::-1].copy()
+    except UNREADABLE:
+        return None
 
 
 @contextmanager

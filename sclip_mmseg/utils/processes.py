@@ -5,15 +5,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from .errors import InputError
+
+Item = TypeVar('Item')
+Result = TypeVar('Result')
 
 
 def map_in_processes(
@@ -48,7 +52,7 @@ def map_in_processes(
         return results
     # As configs start workers: the default differs by Python, and forkserver imports all anew.
     context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
-    with ProcessPoolExecutor(nproc, context, initializer=_start_process) as pool:
+    with ProcessPoolExecutor(nproc, context, initializer=start_process) as pool:
         results = []
         try:
             found = pool.map(function, items, chunksize=chunksize)
@@ -64,7 +68,45 @@ def map_in_processes(
         return results
 
 
-def _start_process() -> None:
+def map_unordered(
+    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[tuple[Item, Result]]:
+    """Call a function on all items in a pool, and give each result as soon as it is there.
+
+    Args:
+        pool: Its processes.
+        function: Can be pickled, as its arguments and results can.
+        items: Its arguments.
+        ahead: Number of items that the pool has at a time, at least one per process.
+
+    Yields:
+        Items and their results.
+
+    Raises:
+        InputError: If a process is killed, such as for memory, or crashes.
+    """
+    rest = iter(items)
+    running: dict[Future[Result], Item] = {}
+    try:
+        while True:
+            for item in islice(rest, ahead - len(running)):
+                running[pool.submit(function, item)] = item
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            'a process was killed, or crashed: there is too little memory for so many, or a file '
+            'is damaged (one process alone ends at it)'
+        ) from error
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def start_process() -> None:
+    """Begin a process that works for another one, and ends with it."""
     # All processes get Ctrl-C. The first one starts no further item, and alone speaks of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()

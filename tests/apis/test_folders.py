@@ -7,6 +7,7 @@ import shutil
 import sys
 import warnings
 from functools import partial
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -15,11 +16,12 @@ from helpers import ROOT, call_tool, run_tool
 from PIL import Image
 
 from sclip_mmseg import InputError, apis
-from sclip_mmseg.apis import files, inputs, media
+from sclip_mmseg.apis import files, inputs, media, one_file
 from sclip_mmseg.apis.inputs import find_media
 from sclip_mmseg.apis.media import open_video, read_frames, video_writer
 from sclip_mmseg.apis.writers import overlay, write_labels
 from sclip_mmseg.datasets import bright_palette
+from sclip_mmseg.utils import images
 from sclip_mmseg.utils.program import as_program
 
 SMALL = {
@@ -328,7 +330,7 @@ def test_videos_of_odd_sizes_lose_no_pixel(tmp_path, size):
 def test_a_number_of_frames_that_is_wrong(folder, run, tmp_path, monkeypatch, stated):
     write_video(folder / 'b.avi')
     monkeypatch.setattr(media.mmcv.VideoReader, 'frame_cnt', stated)
-    monkeypatch.setattr(files, 'Progress', partial(files.Progress, interval=0))
+    monkeypatch.setattr(one_file, 'Progress', partial(one_file.Progress, interval=0))
     lines = []
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
@@ -399,3 +401,40 @@ def test_the_exit_code_of_a_folder_with_a_bad_file(folder, clip_path, tmp_path):
     )
     assert result.returncode == 1 and 'Traceback' not in result.stdout
     assert result.stdout.splitlines()[-1].startswith('error: 1 of 3 not segmented: ')
+
+
+def test_what_is_left_out_is_summed_up_at_the_end(folder, run):
+    for name in ('d.HEIC', 'e.heic', 'f.cr2', '.g.cr2'):
+        (folder / name).touch()
+    lines = []
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        with mock.patch.object(images, 'reads_heif', lambda: False):
+            assert run(folder, on_progress=lines.append) == (['a.png', 'z.jpg'], '')
+    assert lines[-1].startswith('left out: 1 .cr2, 2 .heic, which cannot be read: convert them')
+    assert 'pip install pillow-heif' in lines[-1]
+
+
+def test_tga(folder, run):
+    Image.open(folder / 'a.png').save(folder / 'b.tga')
+    assert run(folder)[0] == ['a.png', 'b.tga', 'z.jpg']
+    expected = apis.read_picture(folder / 'a.png')
+    assert (apis.read_picture(folder / 'b.tga') == expected).all()
+
+
+def test_heic(folder, run):
+    heif = pytest.importorskip('pillow_heif')
+    heif.from_pillow(Image.open(folder / 'a.png')).save(folder / 'b.HEIC', quality=100)
+    assert run(folder)[0] == ['a.png', 'b.HEIC', 'z.jpg']
+    difference = apis.read_picture(folder / 'b.HEIC').astype(int) - apis.read_picture(
+        folder / 'a.png'
+    )
+    assert abs(difference).mean() < 3
+
+
+def test_heic_without_its_package(folder, monkeypatch):
+    monkeypatch.setattr('sclip_mmseg.utils.images.reads_heif', lambda: False)
+    monkeypatch.setattr('sclip_mmseg.apis.media.reads_heif', lambda: False)
+    (folder / 'b.heic').write_bytes(b'\0\0\0\x18ftypheic')
+    with pytest.raises(InputError, match='needs pillow-heif to be read: pip install pillow-heif'):
+        apis.read_picture(folder / 'b.heic')

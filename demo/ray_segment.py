@@ -1,0 +1,133 @@
+"""Segment the pictures below a folder or a bucket on a Ray cluster, as ``sclip segment`` does.
+
+    pip install "ray[data]" fsspec s3fs
+    python demo/ray_segment.py s3://bucket/pictures --classes "cat, kitten; dog; grass" \
+        --out s3://bucket/segmented --workers 8 --gpus-per-worker 1
+
+Each worker holds a model. It fetches a picture, segments it, and stores the results; the files of
+the whole run, such as areas.csv, are made of what the workers report. All places are read and
+written by fsspec: local paths must be on a disk that all machines share. One run at a time per
+--out.
+"""
+
+import argparse
+import json
+import tempfile
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path, PurePosixPath
+
+import fsspec
+
+from sclip_mmseg.apis.one_file import FileSegmenter, Settings
+from sclip_mmseg.apis.writers import Record, build_writers, finish_all
+from sclip_mmseg.utils.images import PICTURES, more_pictures
+
+
+def list_pictures(source):
+    """Paths of all pictures below a place, and what the names of their results begin with."""
+    files, root = fsspec.core.url_to_fs(source)
+    kinds = PICTURES | more_pictures()
+    names = [PurePosixPath(path).relative_to(root) for path in sorted(files.find(root))]
+    names = [
+        name
+        for name in names
+        if name.suffix.lower() in kinds and not any(part.startswith('.') for part in name.parts)
+    ]
+    counts = Counter(name.with_suffix('') for name in names)
+    return [
+        dict(
+            path=str(PurePosixPath(root) / name),
+            name=str(name if counts[name.with_suffix('')] > 1 else name.with_suffix('')),
+        )
+        for name in names
+    ]
+
+
+def store(folder, out):
+    """Copy all files of a local folder to a place."""
+    files, root = fsspec.core.url_to_fs(out)
+    for path in filter(Path.is_file, Path(folder).rglob('*')):
+        target = f'{root}/{path.relative_to(folder).as_posix()}'
+        files.makedirs(target.rpartition('/')[0], exist_ok=True)
+        files.put_file(str(path), target)
+
+
+class Segmenter:
+    """What a worker is: it holds a model, and segments batches of pictures.
+
+    Args:
+        source: Where the pictures are.
+        out: Where the results go.
+        build: Arguments of ``apis.build_segmentor``.
+        formats: See ``apis.segment_files``.
+    """
+
+    def __init__(self, source, out, build, formats):
+        self.source, self.out = source, out
+        self.local = tempfile.TemporaryDirectory()
+        self.segment = FileSegmenter(Settings(Path(self.local.name), build, formats))
+
+    def __call__(self, batch):
+        """Segment a batch of what :func:`list_pictures` lists; gives a row per picture."""
+        rows = [self._segment(*pair) for pair in zip(batch['path'], batch['name'])]
+        return {'row': [json.dumps(row) for row in rows]}
+
+    def _segment(self, path, name):
+        files, _ = fsspec.core.url_to_fs(self.source)
+        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as results:
+            picture = Path(folder) / PurePosixPath(path).name
+            files.get_file(path, str(picture))
+            self.segment.out = Path(results)
+            outcome = self.segment(picture, PurePosixPath(name))
+            if isinstance(outcome, str):
+                return dict(skipped=outcome.replace(str(picture), path))
+            store(results, self.out)
+        classes = [asdict(each) for each in self.segment.classes]
+        return dict(record=asdict(replace(outcome, file=path)), classes=classes)
+
+
+def finish(rows, out, formats):
+    """Write the files of the whole run; gives the reasons for what was skipped."""
+    from sclip_mmseg.apis.writers import ClassInfo
+
+    done = sorted((row for row in rows if 'record' in row), key=lambda row: row['record']['file'])
+    if done:
+        records = [Record(**row['record']) for row in done]
+        classes = [ClassInfo(**each) for each in done[0]['classes']]
+        with tempfile.TemporaryDirectory() as folder:
+            finish_all(build_writers(formats), records, classes, Path(folder))
+            store(folder, out)
+    return [row['skipped'] for row in rows if 'skipped' in row]
+
+
+def main():
+    """Run on the cluster that RAY_ADDRESS names, else on this machine."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('source', help='folder, or a place such as s3://bucket/pictures')
+    parser.add_argument('--classes', required=True)
+    parser.add_argument('--method')
+    parser.add_argument('--clip')
+    parser.add_argument('--out', required=True)
+    parser.add_argument('--format', default='overlay,labels')
+    parser.add_argument('--workers', type=int, default=2)
+    parser.add_argument('--cpus-per-worker', type=float, default=1)
+    parser.add_argument('--gpus-per-worker', type=float, default=0)
+    args = parser.parse_args()
+    import ray
+
+    build = dict(classes=args.classes, method=args.method, clip=args.clip)
+    results = ray.data.from_items(list_pictures(args.source)).map_batches(
+        Segmenter,
+        fn_constructor_args=(args.source, args.out, build, args.format),
+        batch_size=4,
+        concurrency=args.workers,
+        num_cpus=args.cpus_per_worker,
+        num_gpus=args.gpus_per_worker,
+    )
+    skipped = finish([json.loads(row['row']) for row in results.take_all()], args.out, args.format)
+    print(f'written to {args.out}', *(f'skipped: {reason}' for reason in skipped), sep='\n')
+
+
+if __name__ == '__main__':
+    main()

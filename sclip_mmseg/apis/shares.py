@@ -1,0 +1,98 @@
+"""Which part of the files each of several processes segments, and who may write to a folder."""
+
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from ..utils.errors import InputError
+
+#: Below the output folder: records of what is done, and locks.
+STATE = '.sclip'
+_PATIENCE = 60.0  # seconds for what others do while they hold the gate
+Item = TypeVar('Item')
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of several equal parts of the files, each of which has a process of its own.
+
+    Attributes:
+        number: Of this part, 1 to ``count``.
+        count: Number of parts.
+    """
+
+    number: int = 1
+    count: int = 1
+
+    def of(self, items: Sequence[Item]) -> Sequence[Item]:
+        """The items of this part: every ``count``-th one."""
+        return items[self.number - 1 :: self.count]
+
+
+def find_share(text: str | None, environ: Mapping[str, str] = os.environ) -> Share:
+    """Read a share as in ``'2/8'``; None for that of a process of torchrun, else for all files.
+
+    Raises:
+        InputError: If it is another text.
+    """
+    if text is None:
+        if 'TORCHELASTIC_RUN_ID' not in environ:
+            return Share()
+        return Share(int(environ['RANK']) + 1, int(environ['WORLD_SIZE']))
+    found = re.fullmatch(r'(\d+)/(\d+)', text.strip())
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise InputError(
+            f"share='{text}' (--share) is no part: write its number, from 1, and how many there "
+            "are, as in '2/8'"
+        )
+    return Share(*map(int, found.groups()))
+
+
+@contextmanager
+def only_run(out: Path, share: Share) -> Iterator[None]:
+    """Be the only process with this share, and the files be divided in no other way meanwhile.
+
+    The locks end with the process, however that ends. On NFS they hold for all machines where the
+    mount has locks.
+
+    Raises:
+        InputError: If there is another one.
+
+    Warns:
+        UserWarning: If the file system has no locks.
+    """
+    folder = out / STATE
+    own = folder / f'{share.number}-of-{share.count}.lock'
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(exist_ok=True)
+            with gate(out):
+                for path in folder.glob('*-of-*.lock'):
+                    if not path.name.endswith(f'-of-{share.count}.lock'):
+                        with FileLock(path, timeout=0):
+                            pass
+                stack.enter_context(FileLock(own, timeout=0))
+        except Timeout as error:
+            raise InputError(
+                f'another run writes to {out}: wait for it, or name another folder (out, --out); '
+                'runs that divide the files among them get a share each (share, --share)'
+            ) from error
+        except (OSError, NotImplementedError) as error:
+            warnings.warn(
+                f'{out} is on a file system without locks ({error}): see that no other run writes '
+                'there',
+                stacklevel=3,
+            )
+        yield
+
+
+def gate(out: Path) -> FileLock:
+    """A lock held while a process looks at the others', or writes the files of the whole run."""
+    return FileLock(out / STATE / 'gate.lock', timeout=_PATIENCE)
