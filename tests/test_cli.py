@@ -76,7 +76,7 @@ def test_every_help_speaks_of_sclip():
         (['segmet', 'x.jpg'], "'segmet' (did you mean 'segment'?)"),
         (['data', 'chek', 'voc20'], "'data chek' (did you mean 'data check'?)"),
         (['data'], "'data': there are data prepare, data check"),
-        (['qqq'], "'qqq': there are segment, web, methods"),
+        (['qqq'], "'qqq': there are segment, web, export, methods"),
     ],
 )
 def test_a_misspelt_command(words, hint):
