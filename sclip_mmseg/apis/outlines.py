@@ -3,14 +3,18 @@
 import cv2
 import numpy as np
 
+_WITHIN = 1e-3  # of a pixel
+
 
 def trace(mask: np.ndarray, edges: bool = True) -> list[list[np.ndarray]]:
     """Outlines of the connected parts of a mask, pixels that touch at a corner being connected.
 
     Args:
         mask: Of bool or 0 and 1, ``[H, W]``.
-        edges: Run along the edges of the pixels, so that a polygon has the area of its pixels; else
-            through the centres of the outer pixels, as :func:`cv2.fillPoly` takes them.
+        edges: Run along the edges of the pixels, so that a polygon has the area of its pixels (but
+            for a thousandth of a pixel at the right and below, so that readers which cut decimals
+            off find the outer pixels); else through the centres of these, as :func:`cv2.fillPoly`
+            takes them.
 
     Returns:
         Per part its outline and those of its holes, each ``[N, 2]`` of x and y; pixel 0 begins at 0
@@ -22,7 +26,7 @@ def trace(mask: np.ndarray, edges: bool = True) -> list[list[np.ndarray]]:
         odd[1::2, 1::2] = mask
         mask = cv2.dilate(odd, np.ones((3, 3), np.uint8))
     found, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    rings = [_corners(ring[:, 0]) / 2 if edges else ring[:, 0] for ring in found]
+    rings = [_corners(ring[:, 0]) if edges else ring[:, 0] for ring in found]
     parents = [] if tree is None else tree.reshape(-1, 4)[:, 3].tolist()  # OpenCV 4: [1, N, 4]
     parts = {index: [ring] for index, ring in enumerate(rings) if parents[index] < 0}
     for ring, parent in zip(rings, parents):
@@ -32,16 +36,32 @@ def trace(mask: np.ndarray, edges: bool = True) -> list[list[np.ndarray]]:
 
 
 def _corners(ring: np.ndarray) -> np.ndarray:
-    """The corners of a contour along edges, those included, at even coordinates, that it cuts."""
+    """Corners, in pixels, of a contour in halves of pixels.
+
+    They are at even places, and those that the contour cuts are among them. Where the mask is left
+    of an edge, or above it, both are a little within. So a corner with the mask around it becomes
+    two, in the pixels at the ends of its edges.
+    """
     following = np.roll(ring, -1, axis=0)
     x, y = (following - ring).T
     between = np.stack([ring[:, 0], following[:, 1]], axis=1)
     other = np.stack([following[:, 0], ring[:, 1]], axis=1)
     between = np.where((between % 2 == 0).all(1)[:, None], between, other)
-    both = np.stack([ring, between], axis=1)
-    ring = both[np.stack([np.full(len(ring), True), (x != 0) & (y != 0)], axis=1)]
-    step = np.sign(np.roll(ring, -1, axis=0) - ring)
-    return ring[(step != np.roll(step, 1, axis=0)).any(1)]
+    ring = _pairs(ring, between, (x != 0) & (y != 0))
+    out = np.sign(np.roll(ring, -1, axis=0) - ring)
+    came = np.roll(out, 1, axis=0)
+    turns = (out != came).any(1)
+    ring, (x, y), (u, v) = ring[turns] / 2, came[turns].T, out[turns].T
+    first = np.stack([(y < 0) | (x > 0), (y > 0) | (x > 0)], axis=1)
+    second = np.stack([(v < 0) | (u < 0), (v < 0) | (u > 0)], axis=1)
+    two = (first != second).any(1)
+    return _pairs(ring - _WITHIN * first, ring - _WITHIN * second, two)
+
+
+def _pairs(points: np.ndarray, others: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Points, each followed by its other one where that is wanted."""
+    both = np.stack([points, others], axis=1)
+    return both[np.stack([np.full(len(points), True), wanted], axis=1)]
 
 
 def join(rings: list[np.ndarray]) -> np.ndarray:

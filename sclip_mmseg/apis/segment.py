@@ -101,7 +101,8 @@ class Segmentation:
 
         Returns:
             Per class its connected parts, each a list of an outline and its holes, float64
-            ``[N, 2]`` of x and y along the edges of pixels, 0 to W and 0 to H.
+            ``[N, 2]`` of x and y along the edges of pixels, 0 to W and 0 to H, see
+            :func:`.outlines.trace`.
         """
         return {each.name: trace(mask) for each, mask in self.painted()}
 
