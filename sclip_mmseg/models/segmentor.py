@@ -284,6 +284,7 @@ class CLIPSegmentor(BaseSegmentor):
             )
 
     def _name_classes(self) -> None:
+        self.rule.num_classes(self.query_set.class_ids)  # refuses a background that is no class
         names, palette = self.query_set.class_names, self.query_set.palette
         if self.background is Background.NO_QUERY:
             names = ('background', *names)

@@ -97,7 +97,8 @@ def check_values(
     for name in ('prob_thd', 'area_thd'):
         # None and a threshold of 0 switch the rule off.
         used = [v for v in values.get(name) or () if v is not None and (v or name == 'area_thd')]
-        if used and classes[0] != 'background':
+        stated = name == 'prob_thd' and test_cfg.get('bg_idx') is not None
+        if used and classes[0] != 'background' and not stated:
             raise InputError(
                 f'--{name.replace("_", "-")} {used[0]:g} needs a background, but class 0 of the '
                 f"dataset is '{classes[0]}': leave it out"

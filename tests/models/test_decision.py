@@ -208,6 +208,18 @@ def test_values_that_no_rule_takes(test_cfg, message):
         read_test_cfg(test_cfg)
 
 
+def test_another_class_as_background(device):
+    rule = read_test_cfg(dict(prob_thd=0.6, bg_idx=2)).rule
+    assert rule.background is Background.NONE and rule.num_classes([0, 1, 2]) == 3
+    scores = torch.tensor([[[0.7, 0.5]], [[0.2, 0.3]], [[0.1, 0.2]]], device=device)
+    assert rule.decide(scores)[1].tolist() == [[0, 2]]
+    assert read_test_cfg(dict(bg_idx=2)).rule == read_test_cfg({}).rule
+    with pytest.raises(InputError, match='bg_idx=2 is no class: there are 2, from 0 to 1'):
+        rule.num_classes([0, 1])
+    with pytest.raises(InputError, match='bg_idx=-1 must be the number of a class, or None'):
+        read_test_cfg(dict(prob_thd=0.6, bg_idx=-1))
+
+
 def test_backgrounds():
     assert build_rule(dict(prob_thd=0.0)).background is Background.NONE
     assert build_rule(dict(prob_thd=0.1)).background is Background.QUERIES

@@ -121,6 +121,34 @@ def test_real_clip_gives_the_authors_numbers(shared, one_tower, tmp_path, config
     assert metrics(output)['aAcc'] == pytest.approx(aacc, abs=REAL_TOWER)
 
 
+@pytest.mark.golden
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'benchmark, weight, miou, aacc',
+    [
+        ('voc20', -0.3, 37.71, 69.02),
+        ('voc20', 0, 40.35, 71.70),
+        ('context59', -0.3, 19.49, 60.25),
+        ('context59', 0, 20.42, 60.81),
+    ],
+)
+def test_segearth_without_its_upsampler(shared, one_tower, tmp_path, benchmark, weight, miou, aacc):
+    """Of photographs, for which it has no config: longer side 448, no threshold."""
+    output = run_test(
+        f'sclip_vit-b16_{benchmark}',
+        one_tower,
+        *('--work-dir', tmp_path, '--cfg-options'),
+        f'model.text_head.embeddings={shared}/real_clip/text/{benchmark}.npz',
+        'model.image_encoder.method.type=SegEarth',
+        f'model.image_encoder.method.class_weight={weight}',
+        *('model.test_cfg.logit_scale=50', 'model.test_cfg.pad_multiple=16'),
+        'test_dataloader.dataset.pipeline.1.scale=448,448',
+        data_root=shared / 'data',
+    ).stdout
+    assert metrics(output)['mIoU'] == pytest.approx(miou, abs=REAL_TOWER)
+    assert metrics(output)['aAcc'] == pytest.approx(aacc, abs=REAL_TOWER)
+
+
 def _run_voc(clip_path, voc_root, *arguments, config='sclip_vit-b16_voc21', options=(), **kwargs):
     return run_test(
         config,

@@ -86,6 +86,7 @@ METHODS = {
     )
     for name in names
 }
+METHODS['segearth_vit-b16'] = Case('segearth_vit-b16_openearthmap', (1000, 1000), (448, 448))
 
 
 # (a) The published procedure, see the papers of SCLIP and PAMR.
@@ -202,6 +203,22 @@ def write_seeded_dino(path: Path, patch_size: int) -> None:
     torch.save({DINO.name_of(name): value for name, value in tower.state_dict().items()}, path)
 
 
+def write_seeded_upsampler(path: Path) -> None:
+    """Write a SimFeatUp of the released one's sizes with random weights."""
+    torch.manual_seed(0)
+    state = {f'up.{name}': torch.rand(()) for name in ('range_temp', 'sigma_spatial')}
+    for name, shape in (
+        ('up.range_proj.0', (32, 3)),
+        ('up.range_proj.3', (32, 32)),
+        ('up.fixup_proj.0', (121, 124)),
+        ('up.fixup_proj.3', (121, 121)),
+        ('fixup_proj.1', (512, 512)),
+    ):
+        state[f'{name}.weight'] = torch.randn(*shape, 1, 1) * shape[1] ** -0.5
+        state[f'{name}.bias'] = torch.zeros(shape[0])
+    torch.save(state, path)
+
+
 def read_case(case: Case, clip: str, folder: Path, precision: str = 'fp32') -> Config:
     """The case's config, with random text embeddings for its queries."""
     [path] = ROOT.glob(f'configs/*/{case.config}.py')
@@ -303,6 +320,9 @@ def method_runs(case: Case, args: argparse.Namespace) -> Runs:
         path = args.folder / f'{encoder_cfg.proxy.checkpoint}.pth'
         write_seeded_dino(path, 8 if path.stem.endswith('8') else 16)
         encoder_cfg.proxy.checkpoint = str(path)
+    if encoder_cfg.get('upsampler'):
+        encoder_cfg.upsampler.checkpoint = str(args.folder / 'upsampler.pt')
+        write_seeded_upsampler(args.folder / 'upsampler.pt')
     if encoder_cfg.get('sam'):
         from transformers import SamConfig, SamModel
 
