@@ -16,7 +16,7 @@ from sclip_mmseg import InputError
 from sclip_mmseg.config import set_checkpoint
 from sclip_mmseg.datasets import load_queries
 from sclip_mmseg.datasets.background import Background
-from sclip_mmseg.datasets.benchmarks import BENCHMARKS
+from sclip_mmseg.datasets.benchmarks import usual_benchmarks
 from sclip_mmseg.datasets.checks import check_classes, load_dataset
 from sclip_mmseg.evaluation.fingerprint import _to_json
 from sclip_mmseg.models import View
@@ -347,7 +347,7 @@ def test_text_features_may_be_averaged_as_they_are(build):
     torch.testing.assert_close(mean.embeddings.norm(dim=1).cpu(), torch.ones(2))
 
 
-EIGHT = [name for name in BENCHMARKS if name != 'coco_stuff10k']
+EIGHT = [name for name in usual_benchmarks() if name != 'coco_stuff10k']
 
 
 @pytest.mark.parametrize('benchmark', EIGHT)

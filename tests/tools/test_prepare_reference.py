@@ -8,7 +8,7 @@ from helpers import metrics, run_test
 from test_prepare_data import label_at, mat, without_digests, write_tar, write_zip
 
 from sclip_mmseg.cli import check_data, prepare_data
-from sclip_mmseg.datasets.benchmarks import BENCHMARKS
+from sclip_mmseg.datasets.benchmarks import BENCHMARKS, usual_benchmarks
 from sclip_mmseg.datasets.preparation import pascal_context
 from sclip_mmseg.datasets.preparation.pascal_context import _IDS_OF_459
 
@@ -148,7 +148,7 @@ def test_the_check_finds_nothing(prepared, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('benchmark', BENCHMARKS)
+@pytest.mark.parametrize('benchmark', usual_benchmarks())
 def test_evaluation(prepared, clip_path, tmp_path, benchmark):
     result = run_test(
         f'sclip_vit-b16_{benchmark}',

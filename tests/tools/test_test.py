@@ -23,7 +23,7 @@ from mmseg.datasets import PackSegInputs, PascalVOCDataset
 from PIL import Image
 
 from sclip_mmseg.datasets import distinct_palette
-from sclip_mmseg.datasets.benchmarks import BENCHMARKS
+from sclip_mmseg.datasets.benchmarks import usual_benchmarks
 from sclip_mmseg.visualization import draw_comparison
 
 SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
@@ -51,7 +51,7 @@ def all_data(shared, tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize('benchmark', BENCHMARKS)
+@pytest.mark.parametrize('benchmark', usual_benchmarks())
 def test_every_benchmark(all_data, golden_clip, tmp_path, benchmark):
     output = run_test(
         f'sclip_vit-b16_{benchmark}',
