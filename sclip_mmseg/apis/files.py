@@ -26,7 +26,7 @@ from .media import check_picture, open_video
 from .one_file import Settings
 from .run_records import RunRecords
 from .segment import find_device
-from .shares import find_share, gate, only_run
+from .shares import device_of_process, find_share, gate, only_run
 from .workers import OneProcess, SeveralProcesses
 from .writers import ClassInfo, Record, build_writers, finish_all
 from .writers.build import ALWAYS, DEFAULT, Formats
@@ -174,14 +174,15 @@ def segment_folder(
         errors[path] = reason.replace('\n', '\\n')  # of a name: it stays one line
         on_progress(f'skipped: {errors[path]}')
 
-    for path in files:
+    mine = part.of(list(zip(files, names)))
+    for path, _ in mine:
         try:
             open_video(path) if is_video(path) else check_picture(path)
         except InputError as error:
             skip(path, str(error))
-    usable = [pair for pair in zip(files, names) if pair[0] not in errors]
+    usable = [pair for pair in mine if pair[0] not in errors]
     if not usable:
-        _raise_errors(errors, files)
+        _raise_errors(errors, len(mine))
     if (
         clip is not None
         and is_toy(clip)
@@ -196,6 +197,8 @@ def segment_folder(
     if kinds['video'] and pictures_only:
         on_progress(f'of videos, {", ".join(pictures_only)} are not written')
     on_progress(f'{words}; reading weights')
+    if share is None and device is None:
+        device = device_of_process()
     build = dict(
         classes=classes,
         background=background,
@@ -209,7 +212,7 @@ def segment_folder(
     settings = Settings(Path(out), build, formats, format_options)
 
     def run() -> Iterator[FileResult]:
-        with only_run(settings.out, part), _stop_explained(settings.out, done, len(files)):
+        with only_run(settings.out, part), _stop_explained(settings.out, done, len(mine)):
             several = processes > 1 and len(usable) > 1
             workers = (
                 SeveralProcesses(settings, processes)
@@ -224,8 +227,8 @@ def segment_folder(
                     warnings.warn(message, stacklevel=2)
             elif count := records.start_afresh():
                 on_progress(f'{count} files that an earlier run did are segmented again (--resume)')
-            todo = [each for each in part.of(usable) if not records.is_done(*each)]
-            if before := len(part.of(usable)) - len(todo):
+            todo = [each for each in usable if not records.is_done(*each)]
+            if before := len(usable) - len(todo):
                 on_progress(f'{before} files were done before')
             progress = Progress(len(todo), 'files')
             try:
@@ -250,7 +253,7 @@ def segment_folder(
                     finish_all(writers, records.in_order(names), about.classes, settings.out)
         if left_out:
             on_progress(describe_left_out(left_out))
-        _raise_errors(errors, files)
+        _raise_errors(errors, len(mine))
 
     done: list[FileResult] = []
     return run()
@@ -268,15 +271,15 @@ def _is_below(folder: Path, path: Path) -> bool:
     return folder.resolve() in path.resolve().parents
 
 
-def _raise_errors(errors: dict[Path, str], files: Sequence[Path]) -> None:
-    """Name the files that were skipped, out of all.
+def _raise_errors(errors: dict[Path, str], total: int) -> None:
+    """Name the files that were skipped, out of so many.
 
     Raises:
         InputError: If there are any.
     """
     if errors:
         reasons = join_first(list(errors.values()), _LISTED)
-        raise InputError(f'{len(errors)} of {len(files)} not segmented: {reasons}')
+        raise InputError(f'{len(errors)} of {total} not segmented: {reasons}')
 
 
 @contextmanager

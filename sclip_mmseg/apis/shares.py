@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from filelock import FileLock, Timeout
 
 from ..utils.errors import InputError
@@ -53,6 +54,13 @@ def find_share(text: str | None, environ: Mapping[str, str] = os.environ) -> Sha
             "are, as in '2/8'"
         )
     return Share(*map(int, found.groups()))
+
+
+def device_of_process(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The GPU of a process of torchrun; None where there is none, or another launcher."""
+    if 'TORCHELASTIC_RUN_ID' not in environ or not torch.cuda.is_available():
+        return None
+    return f'cuda:{int(environ["LOCAL_RANK"]) % torch.cuda.device_count()}'
 
 
 @contextmanager

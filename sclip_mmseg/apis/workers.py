@@ -69,7 +69,8 @@ class SeveralProcesses:
 
     def describe(self, for_resume: bool) -> Description:
         """Describe the model, as one of the processes has it."""
-        return self._pool.submit(_describe_there, for_resume).result()
+        [(_, about)] = map_unordered(self._pool, _describe_there, [for_resume], 1)
+        return about
 
     def run(self, files: Sequence[File]) -> Outcomes:
         """Segment files."""
