@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -156,7 +156,7 @@ def segment_folder(
         raise InputError(f'processes={processes} (--processes) segment nothing: use 1 or more')
     writers = build_writers(formats, format_options)
     find_device(device)
-    given = [inputs] if isinstance(inputs, (str, Path)) else inputs
+    given = inputs if isinstance(inputs, Iterable) and not isinstance(inputs, str) else [inputs]
     for path in given:
         check_local(path)
     paths = [Path(path) for path in given]

@@ -30,6 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--format-options',
+        metavar='KEY=VALUE',
         nargs='+',
         action=DictAction,
         help='e.g. overlay.legend=below (beside, none) overlay.opacity=0.3 overlay.names=False '

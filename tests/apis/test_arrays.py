@@ -216,7 +216,9 @@ def test_values_of_channels_are_not_printed(model, image):
             assert len(str(said.value)) < 250
 
 
-@pytest.mark.parametrize('wrong', [np.zeros((2, 2, 3)), [np.zeros(3)], [None], b'x.jpg', {3: 4}])
+@pytest.mark.parametrize(
+    'wrong', [np.zeros((2, 2, 3)), [None], None, 3, b'x', Image.new('1', (2, 2))]
+)
 def test_files_are_paths(wrong):
     with pytest.raises(InputError, match='is not a path: arrays and images are for apis.segment'):
         apis.segment_files(wrong, 'cat; dog')

@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import os
+import time
 import zipfile
 from dataclasses import asdict
 from pathlib import Path, PurePath
+from unittest import mock
 from xml.etree import ElementTree
 
 import cv2
@@ -181,7 +183,11 @@ def test_yolo(tmp_path, convert):
 
 def test_cvat(tmp_path):
     names = ('background', 'sheep', 'cow', 'café', 'grass')
-    results = write(tmp_path, 'cvat', names)
+    write(tmp_path, 'cvat', names)
+    before = (tmp_path / 'cvat.zip').read_bytes()
+    with mock.patch('time.localtime', return_value=time.gmtime(10**9)):
+        results = write(tmp_path, 'cvat', names)
+    assert (tmp_path / 'cvat.zip').read_bytes() == before
     with zipfile.ZipFile(tmp_path / 'cvat.zip') as archive:
         assert archive.read('ImageSets/Segmentation/default.txt').split() == [b'a', b'sub/b.c']
         lines = archive.read('labelmap.txt').decode().splitlines()[1:]

@@ -62,12 +62,17 @@ class CvatWriter(Writer):
         }
         lines = [f'{name}:{",".join(map(str, color))}::' for name, color in colors.items()]
         content = io.BytesIO()
-        with zipfile.ZipFile(content, 'w', zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr('labelmap.txt', '\n'.join(['# label:color_rgb:parts:actions', *lines]))
-            archive.writestr(_LISTED, '\n'.join(names))
-            for name, (_, texts) in zip(names, records):
-                for kind, text in zip(_KINDS, texts):
-                    archive.writestr(f'{kind}/{name}.png', base64.b64decode(text))
+        files = {
+            'labelmap.txt': '\n'.join(['# label:color_rgb:parts:actions', *lines]).encode(),
+            _LISTED: '\n'.join(names).encode(),
+        }
+        for name, (_, texts) in zip(names, records):
+            files |= {f'{k}/{name}.png': base64.b64decode(t) for k, t in zip(_KINDS, texts)}
+        with zipfile.ZipFile(content, 'w') as archive:
+            for name, data in files.items():
+                entry = zipfile.ZipInfo(name)  # without the time: the same results, the same file
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, data)
         write_atomically(out / ARCHIVE, content.getvalue())
 
 
