@@ -131,6 +131,8 @@ def test_ids(images, predictions, planted, clip_path, tmp_path):
     results = _evaluate(images, labels, tmp_path / 'out', clip_path, methods=['sclip', 'clip'])
     assert list(results) == ['sclip', 'clip']
     assert results['sclip'].images == ['a.jpg', 'deep/b.jpg']
+    assert results['sclip'].meta['config'] == 'sclip.py'
+    assert [path.name for path in (tmp_path / 'out/sclip').glob('*.py')] == ['sclip.py']
     _equal(results['sclip'], planted, predictions)
     _check_outputs(tmp_path / 'out', results)
 

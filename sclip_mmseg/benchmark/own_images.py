@@ -73,7 +73,8 @@ def make_config(
         cfg.test_dataloader.dataset.background = True
     if len(own.names) > 255:
         cfg.test_evaluator.ignore_index = 65535
-    return cfg
+    # Not the benchmark's, whose config this was.
+    return Config(cfg.to_dict(), cfg_text=cfg.text, filename=f'{name_of(method)}.py')
 
 
 def _names_of(dataset: Mapping[str, Any], background: bool) -> list[str | list[str]]:
