@@ -77,7 +77,9 @@ def _paragraph(text: str) -> str:
     return f'<p>{escape(text)}</p>' if text else ''
 
 
-def _cell(interval: Interval, signed: bool = False) -> str:
+def _cell(interval: Interval | None, signed: bool = False) -> str:
+    if interval is None:
+        return '<td></td>'
     ends = f'{number(interval.low, signed)} to {number(interval.high, signed)}'
     shown = '' if interval.low != interval.low else f'<br><span class="interval">{ends}</span>'
     return f'<td class="number">{number(interval.value, signed)}{shown}</td>'
@@ -100,7 +102,7 @@ def _table(comparison: Comparison) -> str:
     rows, metrics = [], comparison.metrics
     for place, (name, result) in enumerate(comparison.results.items()):
         overall, about = comparison.intervals[name].overall, describe_settings(result)
-        cells = [_cell(overall[key]) if key in overall else '<td></td>' for key in metrics]
+        cells = [_cell(overall.get(key)) for key in metrics]
         words = [f'<td class="words">{escape(about[key])}</td>' for key in STATED]
         rows.append(''.join([f'<th>{_key(place)}{escape(name)}</th>', *cells, *words]))
     head = ['', *(f'{name} / %' for name in metrics), *STATED]
@@ -118,10 +120,10 @@ def _pairs(comparison: Comparison) -> str:
     if not comparison.differences:
         return ''
     rows = []
-    metrics = list(next(iter(comparison.differences.values())).overall)
+    metrics = dict.fromkeys(key for each in comparison.differences.values() for key in each.overall)
     for (a, b), difference in comparison.differences.items():
         share = difference.shares['mIoU']
-        cells = [_cell(difference.overall[key], True) for key in metrics]
+        cells = [_cell(difference.overall.get(key), True) for key in metrics]
         ahead = '–' if share != share else f'{100 * share:.1f} %'
         rows.append(
             f'<th>{escape(a)} − {escape(b)}</th>{"".join(cells)}<td class="number">{ahead}</td>'

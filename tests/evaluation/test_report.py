@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +90,14 @@ def test_what_differs_is_said(tmp_path):
     text = (tmp_path / 'x.html').read_text()
     assert 'They differ in protocol.' in text
     assert 'model.test_cfg.logit_scale was 50.0, is 40.0' in text
+
+
+def test_boundaries_that_not_all_have(tmp_path):
+    counted = {'boundary': np.zeros((5, 0), int)}
+    results = {key: replace(make(1, 30), **counted) for key in 'ab'}
+    write_report(Comparison.of({**results, 'c': make(1, 30)}), tmp_path / 'x.html')
+    text = (tmp_path / 'x.html').read_text()
+    assert 'mBIoU / %' in text and text.count('<td></td>') == 1 + 2
 
 
 def vars_of(result):
