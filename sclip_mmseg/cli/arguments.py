@@ -25,7 +25,7 @@ class BankAction(argparse.Action):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         """Add to ``cfg_options``, where values given there win."""
-        memory = dict(bank=values, name=None, index=None, clip=None, weight=0.3)
+        memory = dict(bank=values, name=None, index=None, clip=None, weight=0.2, centred=True)
         options = {f'model.memory.{key}': value for key, value in memory.items()}
         namespace.cfg_options = {**options, **(namespace.cfg_options or {})}
 
@@ -35,7 +35,7 @@ def add_bank(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--bank',
         action=BankAction,
-        help='look the regions of each picture up in a bank of `sclip bank build`, with weight 0.3 '
+        help='look the regions of each picture up in a bank of `sclip bank build`, with weight 0.2 '
         '(--cfg-options model.memory.weight=...)',
     )
 

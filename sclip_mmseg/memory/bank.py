@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ class Bank:
     values: list[Tensor]
     index: Rows | ProductQuantised
     made_by: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def centres(self) -> list[Tensor]:
+        """The means of the features, float32 ``[D]`` each."""
+        return [values.mean(0, dtype=torch.float32) for values in self.values]
 
 
 def open_bank(cfg: MemoryCfg, dims: Sequence[int], family: str) -> Bank:
@@ -142,7 +148,7 @@ def _read_store(path: Path) -> Tensor:
 
 
 def find_neighbours(
-    bank: Bank, queries: Tensor, embeddings: Sequence[Tensor], count: int
+    bank: Bank, queries: Tensor, embeddings: Sequence[Tensor], count: int, centred: bool = False
 ) -> Tensor:
     """Compare the neighbours of regions with text queries.
 
@@ -151,6 +157,7 @@ def find_neighbours(
         queries: Keys of the regions, of unit length, float32 ``[R, C]``.
         embeddings: Of the text queries by each CLIP of the bank, ``[Q, D]`` each.
         count: How many neighbours.
+        centred: Whether to take off the cosines of the mean of all regions.
 
     Returns:
         Cosines of the mean of the neighbours, float32 ``[R, Q]``, the mean over the CLIPs; NaN
@@ -160,8 +167,11 @@ def find_neighbours(
     known = rows >= 0
     place = rows.clamp(0).to(bank.values[0].device)
     scores = torch.zeros(len(queries), len(embeddings[0]), device=queries.device)
-    for values, texts in zip(bank.values, embeddings):
+    for number, (values, texts) in enumerate(zip(bank.values, embeddings)):
         found = values[place].to(queries.device).float()
         mean = (found * known[..., None]).sum(1) / known.sum(1, keepdim=True)
-        scores += torch.nn.functional.normalize(mean, dim=-1) @ texts.T
+        mean = torch.nn.functional.normalize(mean, dim=-1)
+        if centred:
+            mean = mean - bank.centres[number].to(mean.device)
+        scores += mean @ texts.T
     return scores / len(embeddings)

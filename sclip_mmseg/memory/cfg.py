@@ -18,6 +18,8 @@ class MemoryCfg:
             first one's are averaged. None for none.
         neighbours: How many regions of the bank are averaged for each region of the picture.
         weight: Of their score, from 0 to 1; that of the picture's own is the rest.
+        centred: Whether the mean of all regions is taken off that of the neighbours, so that what
+            is frequent in the bank does not drown what is rare. Not in CorrCLIP v2.
 
     Raises:
         InputError: If a value is of another kind or out of its range.
@@ -29,6 +31,7 @@ class MemoryCfg:
     clip: str | None = None
     neighbours: int = 20
     weight: float = 0.5
+    centred: bool = False
 
     def __post_init__(self) -> None:
         for key in ('bank', 'name', 'index', 'clip'):
@@ -41,3 +44,5 @@ class MemoryCfg:
             raise InputError(f'model.memory.neighbours={self.neighbours} must be at least 1')
         if not isinstance(self.weight, (int, float)) or not 0 <= self.weight <= 1:
             raise InputError(f'model.memory.weight={self.weight!r} must lie between 0 and 1')
+        if not isinstance(self.centred, bool):
+            raise InputError(f'model.memory.centred={self.centred!r} must be True or False')

@@ -70,7 +70,8 @@ class Memory(nn.Module):
         ranks = picture.regions
         queries = picture.spread(coarse).pool(ranks)
         texts = [text.embeddings, *([] if self.second is None else [self.second])]
-        scores = find_neighbours(self.bank, queries, texts, self.cfg.neighbours)
+        chosen = self.cfg.neighbours, self.cfg.centred
+        scores = find_neighbours(self.bank, queries, texts, *chosen)
         weight = self.cfg.weight * scores.isfinite().all(1, keepdim=True)
         added = torch.where(weight > 0, scores * weight, 0)
         maps.support = RegionCells(ranks, torch.cat([added, weight], 1))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis.bank import build_bank
-from sclip_mmseg.memory import MemoryCfg, open_bank
+from sclip_mmseg.memory import Bank, MemoryCfg, find_neighbours, open_bank
 from sclip_mmseg.memory.files import INFO, PARTS, read_info, read_rows, write_part
 from sclip_mmseg.memory.index_files import read_index
 from sclip_mmseg.memory.rows import Rows
@@ -145,6 +145,15 @@ def test_a_region_finds_itself(bank, clip, pictures):
     assert rows[0].flatten().tolist() == list(range(count))
 
 
+def test_centred_scores_lack_those_of_the_mean_of_the_bank():
+    random = torch.Generator().manual_seed(0)
+    keys, values, texts = (torch.randn(9, 4, generator=random) for _ in range(3))
+    bank = Bank([values], Rows(keys))
+    plain, centred = (find_neighbours(bank, keys, [texts], 3, each) for each in (False, True))
+    expected = (values.mean(0) @ texts.T).expand(9, -1)
+    torch.testing.assert_close(plain - centred, expected)
+
+
 def test_regions_without_neighbours_keep_their_own_scores(bank, clip, pictures):
     model = _segmentor(clip, bank=str(bank))
     own = apis.segment(_segmentor(clip), pictures / 'b.png').scores
@@ -168,6 +177,7 @@ def test_another_method_or_clip_is_refused(bank, clip, tmp_path):
         (dict(bank='BANK', name='coco'), 'model.memory.name is for banks of CorrCLIP'),
         (dict(bank='BANK', neighbours=0), 'model.memory.neighbours=0 must be at least 1'),
         (dict(bank='BANK', weight=2), 'model.memory.weight=2 must lie between 0 and 1'),
+        (dict(bank='BANK', centred=1), 'model.memory.centred=1 must be True or False'),
         (dict(bank='EMPTY'), 'is not a bank of this package'),
     ],
 )
