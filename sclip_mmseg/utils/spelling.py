@@ -51,8 +51,7 @@ def check_config(
     top = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
     top |= {*_SECTIONS, 'custom_imports'}
     for key in cfg:
-        guess = nearest(key, top, cutoff=0.9)
-        if key not in top and guess:
+        if key not in top and (guess := nearest(key, top, cutoff=0.9)):
             raise InputError(f"the config's key '{key}' has no effect{guess}")
     for key in needed:
         if key not in cfg:
