@@ -1,9 +1,11 @@
 """Which pairs of method and benchmark there are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 from ..config import read_config
 from ..custom import find_custom, is_custom
@@ -98,12 +100,17 @@ def _benchmark_of(path: str) -> str:
     """The benchmark that a config evaluates on; of data of a user's own, the kind of dataset."""
     dataset = read_config(path).test_dataloader.dataset
     for name in BENCHMARKS:
-        known = read_config(str(configs_dir() / f'_base_/datasets/{name}.py'))
         keys = ('type', 'data_prefix', 'ann_file', 'classes')
-        same = known.test_dataloader.dataset
-        if all(same.get(key) == dataset.get(key) for key in keys):
+        if all(_dataset_of(name).get(key) == dataset.get(key) for key in keys):
             return name
     return type_name(dataset)
+
+
+@cache
+def _dataset_of(benchmark: str) -> Mapping[str, Any]:
+    """The config of a benchmark's dataset."""
+    cfg = read_config(str(configs_dir() / f'_base_/datasets/{benchmark}.py'))
+    return cfg.test_dataloader.dataset
 
 
 def _find_shipped(
