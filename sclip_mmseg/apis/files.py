@@ -26,7 +26,7 @@ from .media import check_picture, open_video
 from .one_file import Settings
 from .run_records import RunRecords
 from .segment import find_device
-from .shares import device_of_process, find_share, gate, only_run
+from .shares import find_share, gate, only_run
 from .workers import OneProcess, SeveralProcesses
 from .writers import ClassInfo, Record, build_writers, finish_all
 from .writers.build import ALWAYS, DEFAULT, Formats
@@ -197,8 +197,6 @@ def segment_folder(
     if kinds['video'] and pictures_only:
         on_progress(f'of videos, {", ".join(pictures_only)} are not written')
     on_progress(f'{words}; reading weights')
-    if share is None and device is None:
-        device = device_of_process()
     build = dict(
         classes=classes,
         background=background,
@@ -226,7 +224,9 @@ def segment_folder(
                 for message in records.read():
                     warnings.warn(message, stacklevel=2)
             elif count := records.start_afresh():
-                on_progress(f'{count} files that an earlier run did are segmented again (--resume)')
+                on_progress(
+                    f'{count} files of an earlier run are segmented again; --resume keeps them'
+                )
             todo = [each for each in usable if not records.is_done(*each)]
             if before := len(usable) - len(todo):
                 on_progress(f'{before} files were done before')

@@ -37,16 +37,14 @@ class Share:
         return items[self.number - 1 :: self.count]
 
 
-def find_share(text: str | None, environ: Mapping[str, str] = os.environ) -> Share:
-    """Read a share as in ``'2/8'``; None for that of a process of torchrun, else for all files.
+def find_share(text: str | None) -> Share:
+    """Read a share as in ``'2/8'``; None for all files.
 
     Raises:
         InputError: If it is another text.
     """
     if text is None:
-        if 'TORCHELASTIC_RUN_ID' not in environ:
-            return Share()
-        return Share(int(environ['RANK']) + 1, int(environ['WORLD_SIZE']))
+        return Share()
     found = re.fullmatch(r'(\d+)/(\d+)', text.strip())
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise InputError(
@@ -56,11 +54,14 @@ def find_share(text: str | None, environ: Mapping[str, str] = os.environ) -> Sha
     return Share(*map(int, found.groups()))
 
 
-def device_of_process(environ: Mapping[str, str] = os.environ) -> str | None:
-    """The GPU of a process of torchrun; None where there is none, or another launcher."""
-    if 'TORCHELASTIC_RUN_ID' not in environ or not torch.cuda.is_available():
-        return None
-    return f'cuda:{int(environ["LOCAL_RANK"]) % torch.cuda.device_count()}'
+def place_in_torchrun(environ: Mapping[str, str] = os.environ) -> tuple[str | None, str | None]:
+    """Share and GPU of a process that torchrun started; None for what there is not."""
+    if 'TORCHELASTIC_RUN_ID' not in environ:
+        return None, None
+    share = f'{int(environ["RANK"]) + 1}/{environ["WORLD_SIZE"]}'
+    if not torch.cuda.is_available():
+        return share, None
+    return share, f'cuda:{int(environ["LOCAL_RANK"]) % torch.cuda.device_count()}'
 
 
 @contextmanager

@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
         InputError: If an argument or a file cannot be used.
     """
     from .. import apis
+    from ..apis.shares import place_in_torchrun
     from ..utils.errors import InputError
     from ..visualization.drawing import SHOWN
 
@@ -88,19 +89,20 @@ def run(args: argparse.Namespace) -> None:
         shares = [f'{name} {share:.1%}' for name, share in result.areas.items() if share >= SHOWN]
         print(f'{result.path}: {", ".join(shares)}', flush=True)
 
+    share, device = place_in_torchrun()
     options = {**(args.cfg_options or {})}
     if args.palette:
         options['visualizer.palette'] = args.palette
     apis.segment_files(
         *(args.images, args.classes, background, args.method, args.out),
-        *(args.clip, args.device, options, report, args.regions),
+        *(args.clip, args.device or device, options, report, args.regions),
         on_progress=lambda text: print(text, flush=True),
         formats=args.format,
         format_options=args.format_options,
         precision=args.precision,
         processes=args.processes,
         resume=args.resume,
-        share=args.share,
+        share=args.share or share,
     )
     print(f'written to {args.out.resolve()}')
 

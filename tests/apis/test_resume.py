@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 from helpers import ROOT, call_tool, fork_tool
 from PIL import Image
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis import one_file
-from sclip_mmseg.apis.shares import Share, find_share
+from sclip_mmseg.apis.shares import Share, find_share, place_in_torchrun
 
 SMALL = {
     'model.test_cfg.crop_size': 112,
@@ -97,7 +98,7 @@ def test_what_is_done_is_left_out(run, folder, tmp_path, monkeypatch):
     Image.new('RGB', (60, 45)).save(folder / '1.png')
     assert run(resume=True) == ['1.png']  # which is another picture now
     assert run(on_progress=lines.append) == names
-    assert any(line.startswith('6 files that an earlier run did are segm') for line in lines)
+    assert any(line.startswith('6 files of an earlier run are segmented again') for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -130,15 +131,19 @@ def test_shares_make_the_whole(run, tmp_path):
     assert len(json.loads(coco.read_text())['images']) == 5
 
 
-def test_which_share():
-    assert find_share('2/8', {}) == Share(2, 8)
-    assert find_share(None, {}) == Share()
-    torchrun = dict(TORCHELASTIC_RUN_ID='none', RANK='1', WORLD_SIZE='3')
-    assert find_share(None, torchrun) == Share(2, 3)
+def test_which_share(monkeypatch):
+    assert find_share('2/8') == Share(2, 8)
+    assert find_share(None) == Share()
+    torchrun = dict(TORCHELASTIC_RUN_ID='none', RANK='1', LOCAL_RANK='1', WORLD_SIZE='3')
+    assert place_in_torchrun({}) == (None, None)
+    assert place_in_torchrun(torchrun) == ('2/3', None)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    assert place_in_torchrun(torchrun) == ('2/3', 'cuda:1')
     assert [list(Share(n, 3).of(range(7))) for n in (1, 2, 3)] == [[0, 3, 6], [1, 4], [2, 5]]
     for text in ('0/2', '3/2', '1', 'a/b', ''):
         with pytest.raises(InputError, match='--share'):
-            find_share(text, {})
+            find_share(text)
 
 
 @pytest.mark.parametrize('held, asked', [('1-of-1', None), ('1-of-2', None), ('1-of-1', '1/2')])
