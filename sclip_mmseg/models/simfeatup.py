@@ -119,11 +119,17 @@ class SimFeatUp(nn.Module):
 
         Yields:
             Float32 ``[rows, w', D]``.
+
+        Raises:
+            InputError: If the window is too small.
         """
         grid = features.shape[:2]
         height, width = (side * self.patch_size for side in grid)
-        if self.patch_size * min(grid) < self.min_size or (height, width) > image.shape[1:]:
-            raise ValueError(f'an upsampler cannot take features {grid} of a window {image.shape}')
+        if min(height, width) < self.min_size:
+            raise InputError(
+                f'SimFeatUp takes windows of at least {self.min_size} pixels a side, this one has '
+                f'{height}×{width}: enlarge the image'
+            )
         image = image[None, :, :height, :width].float()
         x = features.float() @ self.matrix.T
         for number in range(self.doublings):

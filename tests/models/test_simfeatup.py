@@ -147,6 +147,10 @@ def model_sample():
 def test_features_are_the_finer_ones(paths):
     model = build_model(_config(paths, 'sclip'))
     assert model.extract_feat(torch.randn(1, 3, 48, 64)).shape == (1, 48, 64, WIDTH)
+    with pytest.raises(
+        InputError, match='windows of at least 32 pixels a side, this one has 16×64'
+    ):
+        model.extract_feat(torch.randn(1, 3, 30, 64))
 
 
 @torch.no_grad()
