@@ -27,8 +27,7 @@ class NumberedRows(Rows):
     numbers: Tensor
 
     def __init__(self, keys: Tensor, numbers: Tensor):
-        super().__init__(keys)
-        self.scale.fill_(1)
+        super().__init__(keys, unit=True)
         self.register_buffer('numbers', numbers, persistent=False)
 
     def search(self, queries: Tensor, count: int) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 _ENTRIES = 1 << 24  # of a block of keys, and of its products
+_KEPT = 1 << 27  # numbers that are kept in float32
 
 
 class Rows(nn.Module):
@@ -11,17 +12,22 @@ class Rows(nn.Module):
 
     Args:
         keys: ``[N, C]``, of any length and floating dtype.
+        unit: Whether products are compared as they are, not cosines.
     """
 
     keys: Tensor
-    scale: Tensor
+    scale: Tensor | None
 
-    def __init__(self, keys: Tensor):
+    def __init__(self, keys: Tensor, unit: bool = False):
         super().__init__()
-        norms = [block.float().norm(dim=1) for block in keys.split(_step(keys))]
+        self.width, scale = keys.shape[1], None
+        if not unit:
+            norms = [block.float().norm(dim=1) for block in keys.split(_step(keys))]
+            scale = 1 / (torch.cat(norms) + 1e-12)
+        if keys.numel() <= _KEPT:
+            keys, scale = keys.float() * (1 if scale is None else scale[:, None]), None
         self.register_buffer('keys', keys, persistent=False)
-        self.register_buffer('scale', 1 / (torch.cat(norms) + 1e-12), persistent=False)
-        self.width = keys.shape[1]
+        self.register_buffer('scale', scale, persistent=False)
 
     def search(self, queries: Tensor, count: int) -> Tensor:
         """The rows of largest cosine.
@@ -35,13 +41,15 @@ class Rows(nn.Module):
         """
         scores: list[Tensor] = []
         numbers: list[Tensor] = []
-        step, start = _step(self.keys, len(queries)), 0
-        for keys, scale in zip(self.keys.split(step), self.scale.split(step)):
-            products = (queries @ keys.float().T) * scale
+        step = _step(self.keys, len(queries))
+        for start in range(0, len(self.keys), step):
+            keys = self.keys[start : start + step]
+            products = queries @ keys.float().T
+            if self.scale is not None:
+                products *= self.scale[start : start + step]
             best = products.topk(min(count, len(keys)))
             scores.append(best.values)
             numbers.append(best.indices + start)
-            start += len(keys)
         found = torch.cat(scores, 1)
         best = found.topk(min(count, found.shape[1]))
         rows = torch.cat(numbers, 1).gather(1, best.indices)

@@ -289,10 +289,9 @@ class SupportedMap(FusedMap):
     support: FusedMap
 
     def tiles(self) -> Iterator[Tile]:
-        """See :class:`FusedMap`; in narrow strips, which see few cells of the other map."""
-        yield from self.cut(
-            max(tile_limit(self.cells.device) // (64 * self.cells.shape[-1]), 1), 64
-        )
+        """See :class:`FusedMap`; in small tiles, which see few cells of the other map."""
+        side = 64 if self.cells.device.type == 'cpu' else 512
+        yield from self.cut(side, side)
 
     def cut(self, height: int, width: int) -> Iterator[Tile]:
         """See :class:`FusedMap`."""

@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..regions import resize_nearest
 from ..towers import VisionTransformer
 from ..towers.proxy import ProxyTower
 from ..utils.errors import InputError
 from ..utils.torch_types import height_width
 from .picture import Picture, Stitching
+from .pixel_features import PixelFeatures, pool_regions
 from .windows import Window
 
 Result = TypeVar('Result')
@@ -38,6 +40,18 @@ class TowerKeys:
             What that gives, and the map ``[h, w, C]``, float32, which covers the picture.
         """
         return encode(), picture.file.map_of(self.proxy)
+
+    def pool(self, coarse: Tensor, ranks: Tensor) -> Tensor:
+        """Keys of regions.
+
+        Args:
+            coarse: Of :meth:`read`.
+            ranks: The region of each pixel of the picture, int64 ``[H, W]``: 0 and so on, no gaps.
+
+        Returns:
+            ``[R, C]``: means over pixels, to which the map is resized, each of unit length.
+        """
+        return pool_regions(PixelFeatures(coarse, height_width(ranks)).map, ranks, unit=True)
 
 
 class BlockKeys:
@@ -92,6 +106,16 @@ class BlockKeys:
                 'tower, --proxy'
             )
         return result, _crop(coarse, picture, patch)
+
+    def pool(self, coarse: Tensor, ranks: Tensor) -> Tensor:
+        """See :meth:`TowerKeys.pool`; each pixel has the output of the patch that it lies in."""
+        count = coarse.shape[0] * coarse.shape[1]
+        numbers = torch.arange(count, device=ranks.device).view(coarse.shape[:2])
+        cells = resize_nearest(numbers, height_width(ranks))
+        regions = int(ranks.max()) + 1
+        shares = (ranks * count + cells).flatten().bincount(minlength=regions * count)
+        shares = shares.view(regions, count).to(coarse)
+        return shares @ coarse.flatten(0, 1) / shares.sum(1, keepdim=True)
 
 
 def _crop(coarse: Tensor, picture: Picture, patch: int) -> Tensor:

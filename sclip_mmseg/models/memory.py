@@ -14,7 +14,7 @@ from .fusion import RegionCells, WindowMaps
 from .image_encoder import CLIPImageEncoder
 from .keys import BlockKeys, TowerKeys, as_they_are
 from .picture import Picture
-from .pixel_features import PixelFeatures, pool_regions
+from .pixel_features import pool_regions
 from .text_head import CLIPTextHead
 from .windows import Size
 
@@ -68,7 +68,7 @@ class Memory(nn.Module):
         """The picture's maps with what its regions' neighbours add."""
         maps, coarse = self.keys.read(picture, lambda: encoder.encode_picture(picture, text))
         ranks = picture.regions
-        queries = picture.spread(coarse).pool(ranks)
+        queries = nn.functional.normalize(self.keys.pool(coarse, ranks), dim=-1)
         texts = [text.embeddings, *([] if self.second is None else [self.second])]
         chosen = self.cfg.neighbours, self.cfg.centred
         scores = find_neighbours(self.bank, queries, texts, *chosen)
@@ -125,14 +125,14 @@ def pool_picture(
         size: Height and width of the file, H and W.
 
     Returns:
-        Means of the keys, of which each pixel's is of unit length, ``[N, C]``, and of the features,
-        of unit length, ``[N, D]``; the regions of each map in order of their ids.
+        Keys ``[N, C]``, and means of the features, of unit length, ``[N, D]``; the regions of each
+        map in order of their ids.
     """
     maps, coarse = keys.read(picture, lambda: encoder.encode_picture(picture, text, as_they_are))
-    pixels, features = PixelFeatures(coarse, size).map, maps.fuse(size)
+    features = maps.fuse(size)
     found, values = [], []
     for ids in regions:
         present, ranks = ids.unique(return_inverse=True)
-        found.append(pool_regions(pixels, ranks, unit=True)[present != 0])
+        found.append(keys.pool(coarse, ranks)[present != 0])
         values.append(pool_regions(features, ranks)[present != 0])
     return torch.cat(found), nn.functional.normalize(torch.cat(values), dim=-1)

@@ -53,10 +53,6 @@ class PixelFeatures:
         cells = across @ F.normalize(pixels, dim=-1)
         return (down @ cells.flatten(1)).unflatten(1, cells.shape[1:])
 
-    def pool(self, ranks: Tensor) -> Tensor:
-        """Unit means of the regions ``[R, C]``; arguments as :func:`pool_regions`."""
-        return F.normalize(pool_regions(self.map, ranks, unit=True), dim=-1)
-
 
 def pool_regions(fused: FusedMap, ranks: Tensor, unit: bool = False) -> Tensor:
     """Mean values of regions.

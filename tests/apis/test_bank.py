@@ -13,6 +13,7 @@ from PIL import Image
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis.bank import build_bank
 from sclip_mmseg.memory import Bank, MemoryCfg, find_neighbours, open_bank
+from sclip_mmseg.memory import rows as memory_rows
 from sclip_mmseg.memory.files import INFO, PARTS, read_info, read_rows, write_part
 from sclip_mmseg.memory.index_files import read_index
 from sclip_mmseg.memory.rows import Rows
@@ -202,7 +203,10 @@ def test_the_commands(clip, pictures, tmp_path):
     assert 'written to' in result.stdout and (tmp_path / 'seg/a_labels.png').is_file()
 
 
-def test_rows_are_searched_exactly():
+@pytest.mark.parametrize('kept', [0, 1 << 20])
+def test_rows_are_searched_exactly(monkeypatch, kept):
+    monkeypatch.setattr(memory_rows, '_KEPT', kept)
+    monkeypatch.setattr(memory_rows, '_ENTRIES', 1 << 7)  # blocks of 16 keys
     torch.manual_seed(0)
     keys, queries = torch.randn(50, 8), torch.nn.functional.normalize(torch.randn(7, 8), dim=1)
     cosines = queries @ torch.nn.functional.normalize(keys, dim=1).T

@@ -40,6 +40,7 @@ from torch import Tensor, nn
 import sclip_mmseg
 from sclip_mmseg import InputError
 from sclip_mmseg.datasets import load_queries
+from sclip_mmseg.memory import describe_makers
 from sclip_mmseg.models import CLIPTextHead, View
 from sclip_mmseg.models.pamr import pamr
 from sclip_mmseg.models.text_embeddings import save_embeddings, tokenize
@@ -409,7 +410,28 @@ def startup_runs(args: argparse.Namespace) -> Runs:
     return {name: partial(call, [sys.executable, *command]) for name, command in commands.items()}
 
 
-OTHERS = dict(resclip=resclip_runs, pamr=pamr_runs, text=text_runs, startup=startup_runs)
+def memory_runs(args: argparse.Namespace) -> Runs:
+    """SC-CLIP with a bank of 100,000 regions and pictures of 99, and without."""
+    case, folder, count = METHODS['scclip_vit-b16'], args.folder / 'bank', 100_000
+    cfg = read_case(case, args.clip, args.folder, args.precision)
+    cfg.model.region_masks = f'{args.folder}/{{stem}}.npz'
+    cfg.model.postprocess = dict(type='RegionMajority')
+    regions = np.arange(99).reshape(9, 11).repeat(42, 0).repeat(46, 1)[:375, :500]
+    np.savez(args.folder / 'photo.npz', instance_mask=regions)
+    makers = describe_makers(cfg.model.image_encoder, None, 8)
+    folder.mkdir()
+    info = dict(made_by=makers, regions=None, settings={}, images=[('photo', '', count)])
+    (folder / 'bank.json').write_text(json.dumps(info))
+    for name, width in (('keys', 768), ('values', 512)):
+        np.save(folder / f'{name}.npy', torch.randn(count, width).half().numpy())
+    own = package(init_model(cfg, device=args.device), case)
+    cfg.model.memory = dict(bank=str(folder))
+    return dict(memory=package(init_model(cfg, device=args.device), case), own=own)
+
+
+OTHERS = dict(
+    resclip=resclip_runs, memory=memory_runs, pamr=pamr_runs, text=text_runs, startup=startup_runs
+)
 
 
 # Measuring
