@@ -96,9 +96,16 @@ def segment_files(
         on_progress: Called every few seconds with how far it is, and how fast, in words.
         formats, format_options: What to write, see :func:`.writers.build_writers`. Of videos only
             ``'overlay'`` and ``'labels'`` are written.
+        processes: Number of processes that segment, each with a model of its own; on the CPU the
+            cores are divided among them.
+        resume: Whether to leave out files that an earlier run into ``out`` did with the same
+            settings, and that have not changed since.
+        share: Part of the files, as in ``'2/8'``, for one of several processes or machines that
+            write to one folder. They know what is done as with ``resume``. None for all files.
 
     Returns:
-        A result per picture or video.
+        A result per picture or video that was segmented now. ``areas.csv`` and other files of the
+        whole run hold what earlier runs and other shares did, too.
 
     Raises:
         InputError: If an argument cannot be used, ``out`` not be written to or would hold an input
