@@ -90,7 +90,7 @@ def segment_files(
     Args:
         inputs: A picture, video or folder, or several.
         classes, background, method, clip, device, cfg_options, regions, precision: See
-            :func:`build_segmentor`. Class scores are not kept.
+            :func:`.segment.build_segmentor`. Class scores are not kept.
         out: Folder to write to; existing results of the same name are replaced.
         on_result: Called with each result as soon as it is written.
         on_progress: Called every few seconds with how far it is, and how fast, in words.
