@@ -189,6 +189,17 @@ class Worker:
         self.made_of = self.arguments, self.key, regions
         self.built: tuple[CLIPSegmentor, Any] | None = None
 
+    def build(self) -> tuple[CLIPSegmentor, Any]:
+        """The model, and what makes keys.
+
+        Raises:
+            InputError: If it cannot be built.
+        """
+        if self.built is None:
+            model = build_segmentor(*self.arguments)
+            self.built = model, find_keys(model.image_encoder, self.key)[0]
+        return self.built
+
     @torch.no_grad()
     @own_precision()
     def pool(self, path: Path) -> tuple[Tensor, Tensor]:
@@ -197,11 +208,7 @@ class Worker:
         Raises:
             InputError: If the picture or its regions cannot be used.
         """
-        if self.built is None:
-            model = build_segmentor(*self.arguments)
-            keys, _ = find_keys(model.image_encoder, self.key)
-            self.built = model, keys
-        model, keys = self.built
+        model, keys = self.build()
         image = read_picture(path)
         size = image.shape[:2]
         if self.files is None:
@@ -225,8 +232,10 @@ def _add(worker: Worker, folder: Path, processes: int, item: tuple[str, Path]) -
     digest, path = item
     if processes > 1:
         torch.set_num_threads(max((os.cpu_count() or 1) // processes, 1))
+    kept = _kept(worker)
+    kept.build()  # outside, since what is wrong with the model is wrong with all pictures
     try:
-        write_part(folder, digest, *_kept(worker).pool(path))
+        write_part(folder, digest, *kept.pool(path))
     except InputError as error:
         return str(error)
     return ''

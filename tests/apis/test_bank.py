@@ -101,6 +101,14 @@ def test_regions_of_a_folder(clip, pictures, tmp_path):
     assert [count for *_, count in info.images] == [2, 2] and info.regions is None
 
 
+def test_what_is_wrong_with_the_model_ends_at_once(pictures, tmp_path):
+    path = tmp_path / 'clip.pt'
+    tower = {key: value for key, value in seeded_clip().items() if key.startswith('visual.')}
+    torch.save(tower, path)
+    with pytest.raises(InputError, match='has no text tower'):
+        _build([pictures], tmp_path / 'bank', str(path))
+
+
 def test_another_model_or_setting_is_refused(bank, clip, pictures):
     with pytest.raises(InputError, match=r'made with another model, whose method was'):
         _build([pictures], bank, clip, 'clearclip')
