@@ -120,9 +120,9 @@ def _watch(monkeypatch):
     find = memory.find_neighbours
 
     def watched(bank, queries, *args):
-        seen.extend([queries, bank.index.search(queries, args[-1])])
+        seen.extend([queries, bank.index.search(queries, args[1])])
         seen.extend(
-            find(type(bank)([values], bank.index), queries, [texts], args[-1])
+            find(type(bank)([values], bank.index), queries, [texts], args[1])
             for values, texts in zip(bank.values, args[0])
         )
         return find(bank, queries, *args)
