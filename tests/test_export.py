@@ -219,6 +219,11 @@ def test_what_cannot_be_exported(clip_path, tmp_path, method, options, message):
     assert '\n' not in str(error.value) and not list(tmp_path.iterdir())
 
 
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(InputError, match='is a folder: name a file, such as .*/model.onnx'):
+        export_onnx(None, tmp_path)
+
+
 def test_a_size_that_has_no_use(clip_path, tmp_path):
     with pytest.raises(InputError, match='SCCLIP sees windows of .*crop_size=.112, 112.: leave it'):
         export_onnx(build(clip_path), tmp_path / 'model.onnx', (112, 160))

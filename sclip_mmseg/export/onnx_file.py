@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..models import CLIPSegmentor
 from ..models.windows import Size
-from ..utils.errors import InputError
+from ..utils.errors import InputError, first_line
 from ..utils.files import make_folder, write_atomically
 from ..utils.precision import own_precision
 from .metadata import describe_model
@@ -65,6 +65,8 @@ def export_onnx(model: CLIPSegmentor, path: str | Path, size: Size | None = None
     """
     check_packages()
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f'--out {path} is a folder: name a file, such as {path / "model.onnx"}')
     window = find_window(model, size)
     network = WindowNetwork(model).eval()
     if sum(tensor.nbytes for tensor in network.state_dict().values()) > _LARGEST:
@@ -106,8 +108,7 @@ def _convert(network: nn.Module, images: Tensor, about: dict[str, str]) -> bytes
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        first = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-        raise InputError(f'the method cannot be exported: {first}') from error
+        raise InputError(f'the method cannot be exported: {first_line(cause)}') from error
     assert program is not None  # that is, it was not written to a file
     proto = program.model_proto
     onnx.helper.set_model_props(proto, about)
@@ -122,7 +123,8 @@ def _compare(content: bytes, images: Tensor, expected: tuple[Tensor, ...]) -> No
     try:
         session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
     except (refusals.Fail, refusals.InvalidGraph, refusals.NotImplemented) as error:
-        raise InputError(f'ONNX Runtime refuses the exported method: {error}') from error
+        reason = first_line(error)
+        raise InputError(f'ONNX Runtime refuses the exported method: {reason}') from error
     for part in (slice(0, 1), slice(None)):
         found = session.run(list(OUTPUTS), {INPUT: images[part].cpu().numpy()})
         for name, ours, theirs in zip(OUTPUTS, expected, found):
