@@ -86,12 +86,10 @@ class Writer:
     of all processes, and of runs that were interrupted before.
 
     Attributes:
-        ends: Of the names of a picture's files, behind the picture's name.
         run_files: Names of the files of a run.
         needs_scores: Whether ``Segmentation.scores`` are needed.
     """
 
-    ends: ClassVar[tuple[str, ...]] = ()
     run_files: ClassVar[tuple[str, ...]] = ()
     needs_scores: ClassVar[bool] = False
 

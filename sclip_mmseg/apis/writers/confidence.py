@@ -32,7 +32,6 @@ class ConfidenceWriter(Writer):
         InputError: If the threshold is another value.
     """
 
-    ends = (f'{CONFIDENCE}.png',)
     run_files = (TABLE,)
     needs_scores = True
 

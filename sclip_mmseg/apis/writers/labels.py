@@ -26,7 +26,6 @@ CLASSES = 'classes.json'
 class LabelsWriter(Writer):
     """Writes ``NAME_labels.png``, and ``classes.json``."""
 
-    ends = (f'{LABELS}.png',)
     run_files = (CLASSES,)
 
     def write(self, item: Item) -> str:

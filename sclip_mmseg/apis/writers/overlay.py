@@ -10,7 +10,6 @@ from ...registry import WRITERS
 from ...utils.errors import InputError
 from ...visualization import draw_overlay
 from ...visualization.drawing import LEGENDS
-from ..inputs import OVERLAY
 from ..media import write_overlay
 from .base import Item, Writer
 
@@ -31,8 +30,6 @@ class OverlayWriter(Writer):
     Raises:
         InputError: If an option cannot be used.
     """
-
-    ends = (f'{OVERLAY}.jpg', f'{OVERLAY}.png')
 
     def __init__(self, opacity: float = 0.5, names: bool = True, legend: str = LEGENDS[0]) -> None:
         if isinstance(opacity, bool) or not isinstance(opacity, (int, float)):
