@@ -230,10 +230,8 @@ def segment_folder(
             if resume or part.count > 1:
                 for message in records.read():
                     warnings.warn(message, stacklevel=2)
-            elif count := records.start_afresh():
-                on_progress(
-                    f'{count} files of an earlier run are segmented again; --resume keeps them'
-                )
+            elif records.start_afresh():
+                on_progress('what an earlier run did is forgotten; --resume keeps it')
             todo = [each for each in usable if not records.is_done(*each)]
             if before := len(usable) - len(todo):
                 on_progress(f'{before} files were done before')

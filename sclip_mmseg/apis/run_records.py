@@ -23,17 +23,16 @@ class RunRecords:
     """
 
     def __init__(self, out: Path, fingerprint: Fingerprint | None):
-        self._store = None if fingerprint is None else Store(out / STATE, fingerprint, _RESTART)
+        self._folder = out / STATE
+        self._store = None if fingerprint is None else Store(self._folder, fingerprint, _RESTART)
         self._known: dict[str, Any] = {}
 
-    def start_afresh(self) -> int:
-        """Forget what earlier runs did; the number of files that are segmented again."""
-        if self._store is None:
-            return 0
-        paths = list(self._store.folder.glob('*.pt'))
+    def start_afresh(self) -> bool:
+        """Forget what earlier runs did; whether there was any."""
+        paths = list(self._folder.glob('*.pt'))
         for path in paths:
             path.unlink(missing_ok=True)
-        return len(paths)
+        return bool(paths)
 
     def read(self) -> list[str]:
         """Read what this run, earlier ones and other shares did.

@@ -98,7 +98,13 @@ def test_what_is_done_is_left_out(run, folder, tmp_path, monkeypatch):
     Image.new('RGB', (60, 45)).save(folder / '1.png')
     assert run(resume=True) == ['1.png']  # which is another picture now
     assert run(on_progress=lines.append) == names
-    assert any(line.startswith('6 files of an earlier run are segmented again') for line in lines)
+    assert 'what an earlier run did is forgotten; --resume keeps it' in lines
+
+
+def test_one_picture_of_another_run_is_not_done(run, folder):
+    run()
+    run(folder / '1.png', classes=['sea', 'sand'])
+    assert '1.png' in run(resume=True)
 
 
 @pytest.mark.parametrize(
