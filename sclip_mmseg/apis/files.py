@@ -218,10 +218,10 @@ def segment_folder(
 
     def run() -> Iterator[FileResult]:
         with only_run(settings.out, part), _stop_explained(settings.out, done, len(mine)):
-            several = processes > 1 and len(usable) > 1
+            count = min(processes, len(usable))
             workers = (
-                SeveralProcesses(settings, processes)
-                if several
+                SeveralProcesses(settings, count)
+                if count > 1
                 else OneProcess(settings, on_progress)
             )
             about = workers.describe(len(files) > 1 or resume or part.count > 1)
