@@ -215,9 +215,12 @@ def segment_folder(
         precision=precision,
     )
     settings = Settings(Path(out), build, formats, format_options)
+    done = 0
 
     def run() -> Iterator[FileResult]:
-        with only_run(settings.out, part), _stop_explained(settings.out, done, len(mine)):
+        nonlocal done
+        said = _stop_explained(settings.out, lambda: done, len(mine))
+        with only_run(settings.out, part), said:
             count = min(processes, len(usable))
             workers = (
                 SeveralProcesses(settings, count)
@@ -233,7 +236,8 @@ def segment_folder(
             elif records.start_afresh():
                 on_progress('what an earlier run did is forgotten; --resume keeps it')
             todo = [each for each in usable if not records.is_done(*each)]
-            if before := len(usable) - len(todo):
+            done = before = len(usable) - len(todo)
+            if before:
                 on_progress(f'{before} files were done before')
             progress = Progress(len(todo), 'files')
             try:
@@ -243,10 +247,10 @@ def segment_folder(
                         continue
                     records.add(path, name, outcome)
                     result = _result_of(path, outcome, about.classes, settings.out)
-                    done.append(result)
+                    done += 1
                     if on_result:
                         on_result(result)
-                    if progress.is_due(len(done)) and len(done) < len(todo):
+                    if progress.is_due(done - before) and done < len(usable):
                         on_progress(str(progress))
                     yield result
             finally:
@@ -260,7 +264,6 @@ def segment_folder(
             on_progress(describe_left_out(left_out))
         _raise_errors(errors, len(mine))
 
-    done: list[FileResult] = []
     return run()
 
 
@@ -288,12 +291,12 @@ def _raise_errors(errors: dict[Path, str], total: int) -> None:
 
 
 @contextmanager
-def _stop_explained(out: Path, results: Sequence[FileResult], total: int) -> Iterator[None]:
+def _stop_explained(out: Path, count: Callable[[], int], total: int) -> Iterator[None]:
     """Let an interruption and a full disk say how many files are done."""
     try:
         yield
     except (KeyboardInterrupt, OSError) as error:
-        done = f'{len(results)} of {total} files are segmented, in {out}'
+        done = f'{count()} of {total} files are segmented, in {out}'
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(done) from error
         if place := explain_full_disk(error, [out]):

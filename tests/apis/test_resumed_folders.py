@@ -90,9 +90,12 @@ def test_what_is_done_is_left_out(run, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(one_file, 'segment_array', stop)
     with pytest.raises(KeyboardInterrupt, match='2 of 5 files are segmented'):
         run()
+    count.clear()
+    with pytest.raises(KeyboardInterrupt, match='4 of 5 files are segmented'):
+        run(resume=True)
     lines = []
-    assert run(resume=True, on_progress=lines.append) == names[2:]
-    assert '2 files were done before' in lines
+    assert run(resume=True, on_progress=lines.append) == names[4:]
+    assert '4 files were done before' in lines
     assert files_of(tmp_path / 'out') == files_of(tmp_path / 'whole')
     assert run(resume=True) == []
     Image.new('RGB', (60, 45)).save(folder / '1.png')
