@@ -63,7 +63,7 @@ def map_in_processes(
             item = str(items[len(results)])[:300]
             raise InputError(
                 f'a process was killed, or crashed, at {item} or soon after it: there is too '
-                'little memory, or a file is damaged (--nproc 1 ends at it)'
+                'little memory, or a file is damaged (one process alone ends at it)'
             ) from error
         return results
 
