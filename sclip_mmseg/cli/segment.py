@@ -33,8 +33,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='KEY=VALUE',
         nargs='+',
         action=DictAction,
-        help='e.g. overlay.legend=below (beside, none) overlay.opacity=0.3 overlay.names=False '
-        'coco.per=component coco.polygons=True confidence.threshold=0.4',
+        help='e.g. overlay.legend=below (beside, inside, none) overlay.opacity=0.3 '
+        'overlay.names=False coco.per=component coco.polygons=True confidence.threshold=0.4',
     )
     parser.add_argument(
         '--palette',
