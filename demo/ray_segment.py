@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 import fsspec
 
 from sclip_mmseg.apis.one_file import FileSegmenter, Settings
-from sclip_mmseg.apis.writers import Record, build_writers, finish_all
+from sclip_mmseg.apis.writers import ClassInfo, Record, build_writers, finish_all
 from sclip_mmseg.utils.images import PICTURES, more_pictures
 
 
@@ -89,8 +89,6 @@ class Segmenter:
 
 def finish(rows, out, formats):
     """Write the files of the whole run; gives the reasons for what was skipped."""
-    from sclip_mmseg.apis.writers import ClassInfo
-
     done = sorted((row for row in rows if 'record' in row), key=lambda row: row['record']['file'])
     if done:
         records = [Record(**row['record']) for row in done]
