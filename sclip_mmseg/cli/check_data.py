@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from ..datasets.benchmarks import BENCHMARKS, usual_benchmarks
@@ -13,6 +14,8 @@ from .arguments import add_own_images, own_images, positive
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
+    groups = groupby(BENCHMARKS.values(), lambda record: record.group or 'all')
+    names = (f'{group}: {", ".join(record.name for record in each)}' for group, each in groups)
     parser = argparse.ArgumentParser(
         description='Check the files of a benchmark, a config, or folders of your own: counts, '
         'missing and unreadable pairs, sizes, label ids, classes.'
@@ -21,7 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'benchmark',
         nargs='*',
         metavar='NAME|CONFIG',
-        help=f'{", ".join(sorted(BENCHMARKS))}, or all; or a config of your own (*.py)',
+        help=f'{"; ".join(names)}; or a config of your own (*.py)',
     )
     add_own_images(parser, required=False)
     parser.add_argument(
@@ -50,8 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         args.benchmark, args.classes = [args.classes, *args.benchmark], True
     for name in args.benchmark:
         if name not in BENCHMARKS and name != 'all' and not name.endswith('.py'):
-            known = [*sorted(BENCHMARKS), 'all']
-            hint = nearest(name, known) or f': use {", ".join(known)}, or a config (*.py)'
+            hint = nearest(name, [*BENCHMARKS, 'all']) or ': sclip data check --help lists them'
             parser.error(f"there is no benchmark '{name}'{hint}")
     if (args.images is None) != bool(args.benchmark):
         parser.error('name benchmarks or configs, or folders by --images and --labels')

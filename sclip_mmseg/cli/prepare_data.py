@@ -17,7 +17,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description='Lay benchmarks out as the configs read them, from the official archives or '
         'extracted folders.'
     )
-    parser.add_argument('benchmark', nargs='+', choices=[*sorted(BENCHMARKS), 'all'])
+    parser.add_argument(
+        'benchmark',
+        nargs='+',
+        metavar='NAME',
+        choices=[*sorted(BENCHMARKS), 'all'],
+        help=f'{", ".join(usual_benchmarks())}, or all',
+    )
     parser.add_argument(
         '--raw',
         type=Path,
