@@ -1,10 +1,3 @@
-_base_ = [
-    '../models/clip_vit-b16.py',
-    '../datasets/deepglobe_road.py',
-    '../default_runtime.py',
-]
+_base_ = './one_deepglobe_road.py'
 
-model = dict(
-    text_head=dict(queries='rs_road'),
-    test_cfg=dict(logit_scale=50.0, prob_thd=0.7, bg_idx=0, pad_multiple=16),
-)
+model = dict(test_cfg=dict(logit_scale=50.0, prob_thd=0.7, bg_idx=0, pad_multiple=16))

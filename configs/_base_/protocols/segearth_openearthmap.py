@@ -1,10 +1,3 @@
-_base_ = [
-    '../models/clip_vit-b16.py',
-    '../datasets/openearthmap.py',
-    '../default_runtime.py',
-]
+_base_ = './one_openearthmap.py'
 
-model = dict(
-    text_head=dict(queries='openearthmap'),
-    test_cfg=dict(logit_scale=50.0, prob_thd=0.1, bg_idx=0, pad_multiple=16),
-)
+model = dict(test_cfg=dict(logit_scale=50.0, prob_thd=0.1, bg_idx=0, pad_multiple=16))

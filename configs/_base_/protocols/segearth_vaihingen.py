@@ -1,10 +1,3 @@
-_base_ = [
-    '../models/clip_vit-b16.py',
-    '../datasets/vaihingen.py',
-    '../default_runtime.py',
-]
+_base_ = './one_vaihingen.py'
 
-model = dict(
-    text_head=dict(queries='vaihingen'),
-    test_cfg=dict(logit_scale=50.0, prob_thd=0.1, bg_idx=5, pad_multiple=16),
-)
+model = dict(test_cfg=dict(logit_scale=50.0, prob_thd=0.1, bg_idx=5, pad_multiple=16))

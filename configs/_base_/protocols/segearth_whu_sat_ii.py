@@ -1,10 +1,3 @@
-_base_ = [
-    '../models/clip_vit-b16.py',
-    '../datasets/whu_sat_ii.py',
-    '../default_runtime.py',
-]
+_base_ = './one_whu_sat_ii.py'
 
-model = dict(
-    text_head=dict(queries='rs_building'),
-    test_cfg=dict(logit_scale=50.0, prob_thd=0.7, bg_idx=0, pad_multiple=16),
-)
+model = dict(test_cfg=dict(logit_scale=50.0, prob_thd=0.7, bg_idx=0, pad_multiple=16))

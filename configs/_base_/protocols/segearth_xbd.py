@@ -1,10 +1,3 @@
-_base_ = [
-    '../models/clip_vit-b16.py',
-    '../datasets/xbd.py',
-    '../default_runtime.py',
-]
+_base_ = './one_xbd.py'
 
-model = dict(
-    text_head=dict(queries='rs_building'),
-    test_cfg=dict(logit_scale=50.0, prob_thd=0.0, bg_idx=0, pad_multiple=16),
-)
+model = dict(test_cfg=dict(logit_scale=50.0, prob_thd=0.0, bg_idx=0, pad_multiple=16))
