@@ -173,16 +173,15 @@ def test_name_lists():
 
 @pytest.mark.parametrize('benchmark', BENCHMARKS)
 def test_the_one_protocol(benchmark):
-    methods = ['sclip', 'resclip-sclip', 'proxyclip-dino-b8', 'tcl']
-    remote = BENCHMARKS[benchmark].group == 'remote sensing'
-    for method in methods[
-        : 1 if benchmark == 'coco_stuff10k' or BENCHMARKS[benchmark].group else None
-    ]:
+    methods, group = ['sclip'], BENCHMARKS[benchmark].group
+    if benchmark != 'coco_stuff10k' and not group:
+        methods += ['resclip-sclip', 'proxyclip-dino-b8', 'tcl']
+    for method in methods:
         [pair] = find_pairs([method], [benchmark], protocols=['one'])
         cfg = _config(pair)
         values = cfg.model.test_cfg
         scale = (2048, 560 if benchmark == 'cityscapes' else 336)
-        scale = (448, 448) if remote else scale
+        scale = (448, 448) if group == 'remote sensing' else scale
         assert cfg.test_dataloader.dataset.pipeline[1].scale == scale
         own = {'proxyclip-dino-b8': (336, 112), 'tcl': (448, 224)}.get(method)
         if (method, benchmark) == ('proxyclip-dino-b8', 'cityscapes'):
