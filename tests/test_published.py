@@ -78,6 +78,25 @@ def test_the_page_of_the_papers_tables_has_these_numbers():
     assert printed == expected
 
 
+def test_the_page_has_the_numbers_of_remote_sensing():
+    remote = [name for name, record in BENCHMARKS.items() if record.group == 'remote sensing']
+    columns = {BENCHMARKS[name].column: name for name in remote}
+    printed = {}
+    for head, _, *lines in read_tables('docs/reproducing.md'):
+        if set(head[1:]) <= {*columns}:
+            for name, *cells in lines:
+                numbers = zip((columns[title] for title in head[1:]), map(float, cells))
+                printed.setdefault(name, {}).update(numbers)
+    rows = [row for row in ROWS if set(row.mIoU) & set(remote)]
+    published = {}
+    for row in rows:
+        numbers = dict(row.mIoU)
+        average = numbers.pop('average')
+        assert statistics.mean(numbers.values()) == pytest.approx(average, abs=0.0626), row.name
+        published[row.name] = {**numbers, **row.IoU}
+    assert len(printed) == 6 and printed == published
+
+
 def test_the_page_of_methods_has_the_ablations_numbers():
     [(head, _, *lines)] = [
         table for table in read_tables('docs/methods.md') if 'config' in table[0]
