@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from helpers import ROOT, call_tool, load_config
+from helpers import ROOT, call_tool, load_config, read_tables
 from mmseg.registry import DATASETS
 
 from sclip_mmseg.benchmark import pairs
 from sclip_mmseg.datasets import load_queries
-from sclip_mmseg.datasets.benchmarks import BENCHMARKS
+from sclip_mmseg.datasets.benchmarks import BENCHMARKS, usual_benchmarks
 from sclip_mmseg.datasets.preparation.converters import CONVERTERS
 
 
@@ -35,6 +35,29 @@ def test_a_record_agrees_with_its_config(name):
         assert record.page and record.group and not record.archives
 
 
+def test_the_page_says_where_files_are_had_and_lie():
+    found = []
+    for head, _, *lines in read_tables('docs/datasets.md'):
+        for row in (dict(zip(head, cells)) for cells in lines if {'from', 'labels'} <= {*head}):
+            name = row['benchmark'].strip('`')
+            record, cfg = BENCHMARKS[name], load_config(f'sclip_vit-b16_{name}')
+            assert row['from'] == f'[{record.title.removeprefix("MESS, ")}]({record.page})'
+            folder = cfg.test_dataloader.dataset.data_root.removeprefix(f'{cfg.data_root}/')
+            parts = cfg.test_dataloader.dataset.data_prefix
+            images, labels = parts.img_path, parts.seg_map_path
+            if record.group == 'MESS':
+                told = [row[key] for key in ('classes', 'images, below `data/mess`', 'labels')]
+                count = load_queries(record.queries).num_classes
+                folder = folder.removeprefix('mess/')
+                assert told == [f'{count}', f'`{folder}/{images}`', f'`{folder}/{labels}`']
+            else:
+                assert row['below the data root'] == f'`{folder}/{{{images},{labels}}}`'
+                assert row['images'] == (' or '.join(map(str, record.images)) or '–')
+            found.append(name)
+    groups = [record.group for record in BENCHMARKS.values()]
+    assert len(found) == len({*found}) == sum(each in ('MESS', 'remote sensing') for each in groups)
+
+
 def test_titles_and_columns_tell_them_apart():
     for key in ('title', 'column', 'queries'):
         values = {getattr(record, key) for record in BENCHMARKS.values()}
@@ -58,6 +81,6 @@ def test_another_benchmark_is_a_record_and_configs(monkeypatch, tmp_path):
 
 
 def test_tools_name_them_all():
-    for tool in ('prepare_data', 'check_data'):
+    for tool, names in (('prepare_data', usual_benchmarks()), ('check_data', BENCHMARKS)):
         text = call_tool(ROOT / f'tools/{tool}.py', '--help').stdout
-        assert all(name in text for name in BENCHMARKS)
+        assert all(name in text for name in names)
