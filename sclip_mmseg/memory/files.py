@@ -184,8 +184,9 @@ class BankWriter:
     def __init__(self, folder: Path, info: BankInfo):
         self.folder, self.parts = folder, folder / PARTS
         started = folder / PARTS / INFO
+        begun = any(self.parts.glob('*.safetensors'))  # else another model may begin
         for path in (folder / INFO, started):
-            if path.is_file():
+            if path.is_file() and (begun or path != started):
                 old = read_info(path.parent)
                 check_makers(old.made_by, info.made_by, str(folder))
                 others = dict(regions=old.regions, settings=old.settings)

@@ -69,7 +69,7 @@ class BlockKeys:
         if not 1 <= block < len(tower.blocks):
             raise InputError(
                 f'the keys cannot be of block {block}: the CLIP has blocks 1 to '
-                f'{len(tower.blocks) - 1} before the last'
+                f'{len(tower.blocks) - 1} before the last, take one of these (--block)'
             )
         self.tower, self.block, self.width = tower, block, tower.width
 

@@ -109,6 +109,12 @@ def test_what_is_wrong_with_the_model_ends_at_once(pictures, tmp_path):
         _build([pictures], tmp_path / 'bank', str(path))
 
 
+def test_a_block_that_is_not_there_can_be_corrected(clip, pictures, tmp_path):
+    with pytest.raises(InputError, match=r'blocks 1 to \d before the last, take one of these'):
+        _build([pictures], tmp_path / 'bank', clip, block=8)
+    assert _build([pictures / 'a.png'], tmp_path / 'bank', clip).count
+
+
 def test_another_model_or_setting_is_refused(bank, clip, pictures):
     with pytest.raises(InputError, match=r'made with another model, whose method was'):
         _build([pictures], bank, clip, 'clearclip')
