@@ -99,13 +99,12 @@ class BlockKeys:
             result = encode()
         finally:
             handle.remove()
-        coarse = cells.mean().unflatten(0, grid)
-        if not coarse.isfinite().all():
+        if not cells.covered:
             raise InputError(
                 "the method does not run CLIP's blocks on all windows: take keys of a second "
                 'tower, --proxy'
             )
-        return result, _crop(coarse, picture, patch)
+        return result, _crop(cells.mean().unflatten(0, grid), picture, patch)
 
     def pool(self, coarse: Tensor, ranks: Tensor) -> Tensor:
         """See :meth:`TowerKeys.pool`; each pixel has the output of the patch that it lies in."""

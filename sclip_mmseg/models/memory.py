@@ -127,6 +127,9 @@ def pool_picture(
     Returns:
         Keys ``[N, C]``, and means of the features, of unit length, ``[N, D]``; the regions of each
         map in order of their ids.
+
+    Raises:
+        InputError: If they are not finite.
     """
     maps, coarse = keys.read(picture, lambda: encoder.encode_picture(picture, text, as_they_are))
     features = maps.fuse(size)
@@ -135,4 +138,7 @@ def pool_picture(
         present, ranks = ids.unique(return_inverse=True)
         found.append(keys.pool(coarse, ranks)[present != 0])
         values.append(pool_regions(features, ranks)[present != 0])
-    return torch.cat(found), nn.functional.normalize(torch.cat(values), dim=-1)
+    rows = torch.cat(found), nn.functional.normalize(torch.cat(values), dim=-1)
+    if not all(each.isfinite().all() for each in rows):
+        raise InputError(f'the features of {picture.file.path} are not finite')
+    return rows

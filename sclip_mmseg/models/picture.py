@@ -91,6 +91,11 @@ class Stitching:
             self._sum[cells] += each
             self._count[cells] += 1
 
+    @property
+    def covered(self) -> bool:
+        """Whether something lies on every cell."""
+        return bool(self._count.all())
+
     def mean(self) -> Tensor:
         """The cells, float32 ``[N, C]``, row by row."""
         return (self._sum / self._count).flatten(0, 1)

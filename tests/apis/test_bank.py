@@ -177,6 +177,13 @@ def test_regions_without_neighbours_keep_their_own_scores(bank, clip, pictures):
     np.testing.assert_allclose(found, own, rtol=0, atol=1e-6)
 
 
+def test_features_that_are_not_finite(bank, clip, pictures):
+    model = _segmentor(clip, bank=str(bank))
+    model.image_encoder.tower.blocks[0].norm1.weight.data.fill_(float('nan'))
+    with pytest.raises(InputError, match='are not finite'):
+        apis.segment(model, pictures / 'a.png')
+
+
 def test_another_method_or_clip_is_refused(bank, clip, tmp_path):
     with pytest.raises(InputError, match=r'whose method was .*SCLIP.*here .*ClearCLIP'):
         _segmentor(clip, 'clearclip', bank=str(bank))
