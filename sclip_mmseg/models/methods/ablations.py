@@ -206,4 +206,4 @@ class EarlierBlock(LastBlockMethod):
 
     def mix(self, tokens: LastTokens) -> Tensor:
         """See :class:`.base.LastBlockMethod`."""
-        return tokens.earlier @ tokens.v
+        return tokens.earlier @ tokens.values

@@ -144,6 +144,7 @@ class LastTokens(OnGrid):
         grid: Patch rows and columns, whose product is N.
         mean_map: See :attr:`earlier`; None where no blocks are asked for.
         similarity: What :class:`.resclip.SFR` adds to the logits, ``[B, 1, P + N, P + N]``, 0 to 1.
+        replaced: What is mixed in place of ``v``, ``[B, heads, P + N, ...]``; None for ``v``.
     """
 
     q: Tensor
@@ -153,6 +154,12 @@ class LastTokens(OnGrid):
     grid: Grid
     mean_map: Tensor | None = None
     similarity: Tensor | None = None
+    replaced: Tensor | None = None
+
+    @property
+    def values(self) -> Tensor:
+        """What attention mixes, ``[B, heads, P + N, d]``."""
+        return self.v if self.replaced is None else self.replaced
 
     @property
     def earlier(self) -> Tensor:
@@ -222,7 +229,7 @@ class LastBlockMethod(Method):
         """Mix the values of all tokens, to ``[B, heads, P + N, d]``."""
         bias = self.bias(tokens)
         maps = (
-            F.scaled_dot_product_attention(a, b, tokens.v, attn_mask=bias)
+            F.scaled_dot_product_attention(a, b, tokens.values, attn_mask=bias)
             for a, b in self.pairs(tokens)
         )
         return total(maps)
@@ -247,7 +254,7 @@ class LastBlockMethod(Method):
 
     def _weights(self, tokens: LastTokens) -> Tensor:
         identity = torch.eye(tokens.v.shape[2], dtype=tokens.v.dtype, device=tokens.v.device)
-        return self.mix(replace(tokens, v=identity.expand(*tokens.v.shape[:2], -1, -1)))
+        return self.mix(replace(tokens, replaced=identity.expand(*tokens.v.shape[:2], -1, -1)))
 
 
 def unflatten_map(weights: Tensor, grid: Grid) -> Tensor:

@@ -12,4 +12,4 @@ class MaskCLIP(LastBlockMethod):
 
     def mix(self, tokens: LastTokens) -> Tensor:
         """See :class:`.base.LastBlockMethod`."""
-        return tokens.v
+        return tokens.values

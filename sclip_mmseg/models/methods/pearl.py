@@ -51,7 +51,7 @@ class PEARL(LastBlockMethod):
         a, b = torch.cat([q, own], -1), torch.cat([k @ rotation, own], -1)
         scale = q.shape[-1] ** -0.5
         dtype = tokens.v.dtype
-        return F.scaled_dot_product_attention(a.to(dtype), b.to(dtype), tokens.v, scale=scale)
+        return F.scaled_dot_product_attention(a.to(dtype), b.to(dtype), tokens.values, scale=scale)
 
 
 def polar_factor(matrices: Tensor, steps: int) -> Tensor:

@@ -72,7 +72,7 @@ class ResCLIP(LastBlockMethod):
         weights = total(weigh(a, b) for a, b in self.base.pairs(tokens))
         if self.rcs is not None:
             weights = self.rcs.mix(weights, tokens.earlier)
-        return weights @ tokens.v
+        return weights @ tokens.values
 
 
 class _Mixer(nn.Module):

@@ -40,16 +40,18 @@ class SegEarth(LastBlockMethod):
         """See :class:`.base.LastBlockMethod`."""
         return [(part, part) for part in (tokens.q, tokens.k, tokens.v)]
 
-    def forward(self, tower: VisionTransformer, view: View, classify: Classify) -> WindowFeatures:
+    def forward(
+        self, tower: VisionTransformer, view: View, classify: Classify
+    ) -> Tensor | WindowFeatures:
         """See :class:`.base.Method`."""
         _, tokens = self.prepare(tower, view, classify)
         seen = tower.read_out(tower.blocks[-1].join(self.mix(tokens)))
         features = tokens.patches_of(seen).unflatten(1, tokens.grid)
         if not self.class_weight:
-            return WindowFeatures(features)
+            return features
         own = F.normalize(seen[:, 0].float(), dim=-1)
         texts = classify.embeddings
         adjusted = AdjustedQueries(
-            texts.expand(len(own), -1, -1), self.class_weight * own @ texts.T
+            texts.expand(own.shape[0], -1, -1), self.class_weight * own @ texts.T
         )
         return WindowFeatures(features, adjusted=adjusted)
