@@ -139,7 +139,8 @@ def _no_lock_is_kept():
 
 @pytest.fixture(autouse=True)
 def _visualizers():
-    """Build visualizers anew: mmengine keeps them by name, with a folder of the test before."""
+    """Build visualizers and loggers anew: mmengine keeps them, with a folder of the test before."""
+    from mmengine.logging import MMLogger
     from mmengine.visualization import Visualizer
 
     from sclip_mmseg.visualization import OverlayVisualizer
@@ -147,6 +148,7 @@ def _visualizers():
     with (
         mock.patch.object(Visualizer, '_instance_dict', {}),
         mock.patch.object(OverlayVisualizer, '_instance_dict', {}),
+        mock.patch.object(MMLogger, '_instance_dict', {}),
     ):
         yield
 

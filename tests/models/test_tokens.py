@@ -162,6 +162,7 @@ def _method(name):
         'SCCLIP': dict(neighbours=4),
         'SFP': dict(similarity_block=2, edge_block=1, level_blocks=(1, 2)),
         'GEM': dict(depth=3),
+        'SegEarth': dict(class_weight=0),
         'ResCLIP': dict(base=dict(type='NACLIP'), rcs=dict(blocks=(1, 2))),
     }
     return METHODS.build(dict(type=name, **needed.get(name, {})))

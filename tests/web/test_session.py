@@ -44,6 +44,7 @@ LACKING = dict.fromkeys(DINO, 'dino_vitbase8_pretrain.pth')
 LACKING.update({name: 'facebook/sam' for name in apis.list_methods() if name.startswith('trident')})
 LACKING.update({name: 'put it at' for name in apis.list_methods() if name.startswith('proxy')})
 LACKING.update({name: 'put it at' for name in apis.list_methods() if apis.is_trained(name)})
+LACKING['segearth'] = 'put it at'
 OF_THE_HUB = 'proxyclip-dinov3-b16', 'proxyclip-radiov3-b16', 'proxyclip-pe-l14'
 LACKING.update(
     dict.fromkeys((*OF_THE_HUB, 'corrclip-dinov3-b16', 'corrclip2'), 'is not in the cache')
