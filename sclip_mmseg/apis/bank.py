@@ -37,7 +37,7 @@ BLOCK = 8  # of CLIP, where the keys come from unless a second tower gives them
 
 
 def build_bank(
-    images: Sequence[str | Path],
+    images: str | Path | Sequence[str | Path],
     out: str | Path,
     method: str | None = None,
     clip: str | None = None,
@@ -55,7 +55,7 @@ def build_bank(
     of a second tower's features or of the output of one of CLIP's blocks.
 
     Args:
-        images: Pictures, or folders of them.
+        images: A picture or a folder of them, or several.
         out: Folder of the bank.
         method: One of :func:`.segment.list_methods`, or the path of a config; None for the default.
         clip: A CLIP by name or path; None for the method's own.
@@ -78,7 +78,8 @@ def build_bank(
     Warns:
         UserWarning: Of pictures that are skipped, and why.
     """
-    paths = [Path(path) for path in images]
+    given = [images] if isinstance(images, (str, Path)) else images
+    paths = [Path(path) for path in given]
     files = [path for path in find_media(paths) if not is_video(path)]
     folder = str(Path(regions) / '{stem}.npz') if Path(regions).is_dir() else None
     generator = None if folder else dict(find_generator(regions))

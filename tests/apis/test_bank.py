@@ -53,7 +53,7 @@ def _build(images, out, clip, method='sclip', **more):
 @pytest.fixture(scope='module')
 def bank(tmp_path_factory, clip, pictures):
     out = tmp_path_factory.mktemp('banks') / 'bank'
-    _build([pictures], out, clip)
+    _build(str(pictures), out, clip)
     return out
 
 
@@ -61,7 +61,7 @@ def test_it_is_extended_by_running_it_again(bank, clip, pictures, tmp_path):
     out = tmp_path / 'bank'
     first = _build([pictures / 'a.png'], out, clip)
     assert [name for name, *_ in first.images] == ['a.png'] and not (out / PARTS).exists()
-    _build([pictures], out, clip)
+    _build(str(pictures), out, clip)
     for found, expected in zip(read_rows(out, read_info(out)), read_rows(bank, read_info(bank))):
         assert found.equal(expected)
     lengths = read_rows(bank, read_info(bank))[1].float().norm(dim=1)
@@ -75,7 +75,7 @@ def test_it_resumes_with_the_parts_that_are_written(bank, clip, pictures, tmp_pa
     text = json.loads((bank / INFO).read_text())
     (out / PARTS / INFO).write_text(json.dumps({**text, 'images': []}))
     write_part(out, digest, torch.ones(count, 128), torch.ones(count, 32))
-    _build([pictures], out, clip)
+    _build(str(pictures), out, clip)
     keys, values = read_rows(out, read_info(out))
     assert (keys[:count] == 1).all() and (values[:count] == 1).all()
     assert values[count:].equal(read_rows(bank, info)[1][count:])
