@@ -204,6 +204,7 @@ def test_a_kill_costs_one_picture(clip_path, folder, tmp_path):
     command = (ROOT / 'tools/demo.py', folder, '--classes', 'sky; grass', '--clip', clip_path)
     command += '--device', 'cpu', '--out', tmp_path / 'out', '--cfg-options', *OPTIONS
     log = tmp_path / 'log.txt'
+    log.touch()
     process = fork_tool(*command, log=log)
     while log.read_text().count('.png: ') < 2 and process.is_alive():
         time.sleep(0.01)
