@@ -6,6 +6,7 @@ process that starts them, which needs none of it.
 
 import gc
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -290,6 +291,8 @@ def pytest_configure(config):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', DeprecationWarning)  # what torch says of itself
             import sclip_mmseg  # noqa: F401 - registers the package, before any test imports mmseg
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # by a shell that runs this behind
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # so that programs heed it
     if hasattr(config, 'workerinput'):
         import torch
 
