@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-_ENTRIES = 1 << 24  # of a block of keys, and of its products
+_ENTRIES = 1 << 21  # of a block of keys, and of its products
 _KEPT = 1 << 27  # numbers that are kept in float32
 
 
