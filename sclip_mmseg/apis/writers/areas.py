@@ -1,14 +1,11 @@
 """The table of areas, which each run has."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ...registry import WRITERS
-from ...utils.files import write_atomically
-from .base import ClassInfo, Record, Writer
+from .base import ClassInfo, Record, Writer, write_table
 
 AREAS = 'areas.csv'
 
@@ -23,13 +20,10 @@ class AreasWriter(Writer):
         self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
     ) -> None:
         """See :class:`.base.Writer`."""
-        text = io.StringIO(newline='')
-        table = csv.writer(text)
-        table.writerow(['file', 'class', 'pixels', 'share', 'id'])
+        rows: list[Sequence[Any]] = [['file', 'class', 'pixels', 'share', 'id']]
         for record, _ in records:
             total = sum(record.pixels)
             for pixels, each in sorted(zip(record.pixels, classes), key=lambda pair: -pair[0]):
                 share = f'{pixels / total:.6f}'
-                table.writerow([record.file, each.name, pixels, share, each.id])
-        # A name that is not UTF-8 is written with its bytes as \udcXX.
-        write_atomically(out / AREAS, text.getvalue().encode(errors='backslashreplace'))
+                rows.append([record.file, each.name, pixels, share, each.id])
+        write_table(out / AREAS, rows)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+
+from ...utils.files import write_atomically
 
 if TYPE_CHECKING:
     from ..segment import Segmentation
@@ -123,3 +127,14 @@ class Writer:
         Raises:
             OSError: If they cannot be written.
         """
+
+
+def write_table(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    r"""Write a CSV file, the bytes of names that are not UTF-8 as ``\udcXX``.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    text = io.StringIO(newline='')
+    csv.writer(text).writerows(rows)
+    write_atomically(path, text.getvalue().encode(errors='backslashreplace'))

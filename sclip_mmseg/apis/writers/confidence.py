@@ -1,7 +1,5 @@
 """How sure the classes are, to look at the doubtful pictures first."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,8 @@ from PIL import Image
 
 from ...registry import WRITERS
 from ...utils.errors import InputError
-from ...utils.files import write_atomically
 from ..inputs import CONFIDENCE
-from .base import ClassInfo, Item, Record, Writer
+from .base import ClassInfo, Item, Record, Writer, write_table
 
 TABLE = 'confidence.csv'
 
@@ -51,9 +48,7 @@ class ConfidenceWriter(Writer):
         self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
     ) -> None:
         """See :class:`.base.Writer`."""
-        text = io.StringIO(newline='')
-        table = csv.writer(text)
-        table.writerow(['file', 'mean', f'share below {self.threshold:g}'])
+        rows = [['file', 'mean', f'share below {self.threshold:g}']]
         for record, (mean, share) in sorted(records, key=lambda pair: -pair[1][1]):
-            table.writerow([record.file, f'{mean:.6f}', f'{share:.6f}'])
-        write_atomically(out / TABLE, text.getvalue().encode(errors='backslashreplace'))
+            rows.append([record.file, f'{mean:.6f}', f'{share:.6f}'])
+        write_table(out / TABLE, rows)
