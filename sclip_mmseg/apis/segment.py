@@ -108,10 +108,9 @@ class Segmentation:
 
     def painted(self) -> Iterator[tuple[ClassInfo, np.ndarray]]:
         """Each class that occurs but the background, and its mask, bool ``[H, W]``."""
-        masks = self.masks()
-        for each in self.classes:
-            if each.name in masks and each.name != BACKGROUND:
-                yield each, masks[each.name]
+        for number, (each, count) in enumerate(zip(self.classes, self.counts)):
+            if count and each.name != BACKGROUND:
+                yield each, self.labels == number
 
     def to_coco(
         self, file_name: str = '', per: str = 'class', polygons: bool = False
