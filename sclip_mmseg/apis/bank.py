@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from ..engine.loader_workers import count_cores
 from ..memory import BankWriter, describe_makers
 from ..memory.files import BankInfo, write_part
 from ..models import CLIPSegmentor
@@ -232,7 +232,7 @@ def _add(worker: Worker, folder: Path, processes: int, item: tuple[str, Path]) -
     """Write the part of a picture; tell what is wrong with it, if anything is."""
     digest, path = item
     if processes > 1:
-        torch.set_num_threads(max((os.cpu_count() or 1) // processes, 1))
+        torch.set_num_threads(max(count_cores() // processes, 1))
     kept = _kept(worker)
     kept.build()  # outside, since what is wrong with the model is wrong with all pictures
     try:
