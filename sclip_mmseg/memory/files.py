@@ -68,7 +68,7 @@ def describe_makers(
     """
     clip = find_clip(encoder['clip'], encoder.get('quick_gelu'))
     proxy = (encoder.get('proxy') or {}).get('checkpoint')
-    method = json.loads(json.dumps(encoder['method'], default=type_name_of))
+    method = json.loads(json.dumps(encoder['method'], default=_type_name_of))
     return dict(
         clip=sha256_of(clip.weights),
         quick_gelu=encoder.get('quick_gelu'),
@@ -81,7 +81,7 @@ def describe_makers(
     )
 
 
-def type_name_of(value: Any) -> str:
+def _type_name_of(value: Any) -> str:
     """The name of a class that stands in a config."""
     return type_name(dict(type=value))
 
