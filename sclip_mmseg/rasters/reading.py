@@ -1,0 +1,269 @@
+"""Maps read part by part, as RGB of 8 bits."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..utils.errors import InputError, first_line
+from .grid import Block, read_grid
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
+#: What stands where a map has no data: the mean colour of CLIP's images.
+FILL = 123, 117, 104
+_CACHE = 256  # MB that GDAL keeps of what it has decoded
+_LONGEST = 1024  # side of the reduced read that percentiles are taken from
+_PLAIN = {'gray', 'undefined'}
+Bands = str | Sequence[int]
+Stretch = str | tuple[float, float]
+
+
+class Raster:
+    """An open map.
+
+    Args:
+        path: Its file.
+        bands: Numbers from 1 on of those that are red, green and blue, or of one that is grey, as
+            in ``'4,3,2'``; None for those that its tags name.
+        stretch: Values that become 0 and 255, as in ``'0,3000'``, or percentiles of the whole map,
+            as in ``'P2,P98'``, which are the default for other values than 8 bits.
+
+    Attributes:
+        grid: Where its pixels lie.
+        bands: Numbers of the bands that are read, three or one.
+        stretch: The values that become 0 and 255; None where there are 8 bits as they are.
+
+    Raises:
+        InputError: If the file cannot be read, its bands are not told, or an argument cannot be
+            used.
+    """
+
+    def __init__(self, path: str | Path, bands: Bands | None = None, stretch: Any = None):
+        self.path = path
+        asked = None if stretch is None else parse_stretch(stretch)
+        self._file = _open(path)
+        try:
+            self.grid = read_grid(self._file)
+            self.bands = _choose_bands(self._file, bands)
+            self._colours = _read_colours(self._file, self.bands)
+            self.dtype = np.dtype(self._file.dtypes[self.bands[0] - 1])
+            if self.dtype.kind not in 'uif':
+                raise InputError(f'{path} holds {self.dtype} values: real numbers are read')
+            flags = (self._file.mask_flag_enums[band - 1] for band in self.bands)
+            self._masked = any({flag.name for flag in each} != {'all_valid'} for each in flags)
+            self.stretch: tuple[float, float] | None = None
+            if asked is None and self.dtype != np.uint8:
+                asked = ('P', 2, 98)
+            if asked is not None:
+                kind, *ends = asked
+                self.stretch = self._percentiles(*ends) if kind == 'P' else (ends[0], ends[1])
+        except BaseException:
+            self._file.close()
+            raise
+
+    def read(
+        self, block: Block | None = None, size: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Read a part.
+
+        Args:
+            block: Its place; None for the whole map.
+            size: Height and width to which it is reduced, by leaving pixels out; None for its own.
+
+        Returns:
+            RGB, uint8 ``[h, w, 3]``, :data:`FILL` where there is no data; and where there is some,
+            bool ``[h, w]``.
+
+        Raises:
+            InputError: If the file is damaged there.
+        """
+        values, valid = self._values(block, size)
+        if self._colours is not None:
+            image = self._colours[values[0]]
+        else:
+            if self.stretch is not None:
+                values = _to_bytes(values, *self.stretch)
+            image = np.repeat(values, 3, 0) if len(values) == 1 else values
+            image = np.ascontiguousarray(image.transpose(1, 2, 0))
+        if not valid.all():
+            image[~valid] = FILL
+        return image, valid
+
+    def _values(
+        self, block: Block | None, size: tuple[int, int] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The bands as they are stored, ``[1 or 3, h, w]``, and where they hold data."""
+        from rasterio import Env
+        from rasterio.errors import RasterioError
+        from rasterio.windows import Window
+
+        block = block or self.grid.whole
+        place = Window(block.left, block.top, block.size[1], block.size[0])
+        shape = None if size is None else (len(self.bands), *size)
+        try:
+            with Env(GDAL_CACHEMAX=_CACHE):
+                values = self._file.read(self.bands, window=place, out_shape=shape)
+                valid = np.ones(values.shape[1:], bool)
+                if self._masked:
+                    masks = self._file.read_masks(self.bands, window=place, out_shape=shape)
+                    valid = (masks != 0).any(0)
+        except (RasterioError, OSError) as error:
+            raise InputError(f'{self.path} is damaged ({_reason(error)}): get it anew') from error
+        if values.dtype.kind == 'f':
+            valid &= np.isfinite(values).all(0)
+        return values, valid
+
+    def _percentiles(self, low: float, high: float) -> tuple[float, float]:
+        """Percentiles of all bands together, from a reduced read of the whole map."""
+        height, width = self.grid.height, self.grid.width
+        step = max(max(height, width) / _LONGEST, 1)
+        values, valid = self._values(None, (round(height / step) or 1, round(width / step) or 1))
+        found = values[:, valid]
+        if not found.size:
+            return 0.0, 1.0
+        ends = np.percentile(found.astype(np.float64), [low, high]).tolist()
+        return ends[0], ends[1] if ends[1] > ends[0] else ends[0] + 1
+
+    def __enter__(self) -> Raster:
+        """Leave it open."""
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def open_raster(
+    path: str | Path, bands: Bands | None = None, stretch: Stretch | None = None
+) -> Raster:
+    """Open a map; arguments and errors as of :class:`Raster`."""
+    return Raster(path, bands, stretch)
+
+
+def parse_stretch(stretch: Stretch) -> tuple[str, float, float]:
+    """Read ``'MIN,MAX'``, two numbers, or percentiles as in ``'P2,P98'``.
+
+    Returns:
+        ``'P'`` for percentiles, else nothing, and the two ends.
+
+    Raises:
+        InputError: If it is anything else.
+    """
+    text = stretch if isinstance(stretch, str) else ','.join(map(str, stretch))
+    parts = [re.fullmatch(r'\s*(P?)\s*(\S+?)\s*', part, re.IGNORECASE) for part in text.split(',')]
+    try:
+        (kind, low), (other, high) = (part.groups() for part in parts if part)
+        kind, ends = kind.upper(), (float(low), float(high))
+        fits = kind == other.upper() and -np.inf < ends[0] < ends[1] < np.inf
+        if fits and len(parts) == 2 and (not kind or 0 <= ends[0] < ends[1] <= 100):
+            return kind, *ends
+    except ValueError:
+        pass
+    raise InputError(
+        f"stretch='{text}' (--stretch) must be two ascending values, as in '0,3000', or "
+        "percentiles, as in 'P2,P98'"
+    )
+
+
+def parse_bands(bands: Bands) -> list[int]:
+    """Read the numbers of three bands, or of one.
+
+    Raises:
+        InputError: If they are anything else.
+    """
+    listed = bands.split(',') if isinstance(bands, str) else list(bands)
+    words = [str(each).strip() for each in listed]
+    if len(words) not in (1, 3) or not all(word.isdecimal() and int(word) for word in words):
+        raise InputError(
+            f"bands='{','.join(words)}' (--bands) must be the numbers, from 1, of red, green and "
+            "blue, as in '4,3,2', or of one grey band"
+        )
+    return list(map(int, words))
+
+
+def _open(path: str | Path) -> DatasetReader:
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', NotGeoreferencedWarning)
+            file = rasterio.open(path)
+    except (RasterioError, OSError) as error:
+        raise InputError(f'{path} cannot be read as a map ({_reason(error)})') from error
+    if not file.count:
+        file.close()
+        raise InputError(f'{path} has no bands of its own: name one of its subdatasets as a file')
+    return file
+
+
+def _reason(error: BaseException) -> str:
+    """What GDAL says of an error, in one line."""
+    return first_line(error.__cause__ or error)
+
+
+def _choose_bands(file: DatasetReader, asked: Bands | None) -> list[int]:
+    """The bands that are red, green and blue, or one for grey or a palette."""
+    if asked is not None:
+        bands = parse_bands(asked)
+        if max(bands) > file.count:
+            raise InputError(
+                f'{file.name} has {file.count} bands, not bands={asked} (--bands): {_list(file)}'
+            )
+        return bands
+    tags = [tag.name for tag in file.colorinterp]
+    named = [tags.index(name) + 1 for name in ('red', 'green', 'blue') if tags.count(name) == 1]
+    if len(named) == 3:
+        return named
+    rest = [number for number, tag in enumerate(tags, 1) if tag != 'alpha']
+    plain = {tags[number - 1] for number in rest} <= _PLAIN
+    if len(rest) == 1 or (len(rest) == 3 and plain):
+        return rest
+    raise InputError(
+        f'{file.name} does not tell which of its bands are red, green and blue: name them, as in '
+        f"bands='3,2,1' (--bands), or one for grey. It has {_list(file)}"
+    )
+
+
+def _list(file: DatasetReader) -> str:
+    """The bands with their tags, descriptions and types."""
+    parts = zip(file.colorinterp, file.descriptions, file.dtypes)
+    return ', '.join(
+        f'{number} {tag.name}{f" {text!r}" if text else ""} {dtype}'
+        for number, (tag, text, dtype) in enumerate(parts, 1)
+    )
+
+
+def _read_colours(file: DatasetReader, bands: list[int]) -> np.ndarray | None:
+    """RGB of each value of a palette, uint8 ``[values, 3]``; None where there is none."""
+    if len(bands) > 1 or file.colorinterp[bands[0] - 1].name != 'palette':
+        return None
+    try:
+        table = file.colormap(bands[0])
+    except ValueError as error:
+        raise InputError(
+            f'{file.name} says that its values are those of a palette, and has none: save it with '
+            'its colours'
+        ) from error
+    colours = np.zeros((np.iinfo(file.dtypes[bands[0] - 1]).max + 1, 3), np.uint8)
+    colours[list(table)] = [colour[:3] for colour in table.values()]
+    return colours
+
+
+def _to_bytes(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Bring values from ``low`` to ``high`` to 0 to 255, uint8; those beyond to the ends."""
+    real = values.astype(np.result_type(values, np.float32))
+    real -= low
+    real *= 255 / (high - low)
+    np.rint(real, out=real)
+    return np.nan_to_num(real, copy=False, nan=0).clip(0, 255, out=real).astype(np.uint8)
