@@ -43,7 +43,7 @@ METHODS: dict[str, str] = {
 
 #: Whose configs a method of a user's own takes, but for the method.
 CUSTOM_BASE = 'sclip'
-#: For own pictures: of those that need CLIP alone the best on photographs (docs/methods.md).
+#: For own pictures: the best on photographs that needs CLIP alone (docs/notes/photographs.md).
 DEFAULT_METHOD = 'scclip'
 #: The same with the toy CLIP, of which SC-CLIP makes one class.
 TOY_METHOD = 'sclip'

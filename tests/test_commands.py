@@ -13,7 +13,7 @@ from PIL import Image
 
 from sclip_mmseg import cli
 
-PAGES = ('README.md', *(f'docs/{path.name}' for path in sorted((ROOT / 'docs').glob('*.md'))))
+PAGES = ('README.md', *(str(p.relative_to(ROOT)) for p in sorted((ROOT / 'docs').rglob('*.md'))))
 #: Of whose commands that segment pictures each is run.
 FIRST = ('README.md', 'docs/quick_start.md', 'docs/own_classes.md', 'docs/label_tools.md')
 TOY = 'data/toy/toy_clip.safetensors'

@@ -1,4 +1,4 @@
-"""The example of docs/methods.md: a new method is one class and one config, nothing else."""
+"""The example of docs/add_a_method.md: a new method is one class and one config, nothing else."""
 
 import re
 
@@ -7,7 +7,7 @@ from helpers import ROOT, fork_tool, metrics, run_test, run_tool
 
 
 def test_a_new_method_runs_end_to_end(clip_path, voc_root, tmp_path, monkeypatch):
-    section = (ROOT / 'docs/methods.md').read_text().split('## Add a method')[1]
+    section = (ROOT / 'docs/add_a_method.md').read_text()
     module, config = re.findall(r'```python\n(.*?)```', section, re.S)
     (tmp_path / 'value_csa.py').write_text(module)
     path = tmp_path / 'value-csa_vit-b16_voc21.py'

@@ -19,6 +19,14 @@ import make_metafiles
 EIGHT = [name for name in usual_benchmarks() if name != 'coco_stuff10k']
 COLUMNS = {**{BENCHMARKS[name].column: name for name in EIGHT}, 'average': 'average'}
 ROWS = load_published()
+METHOD_PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / 'docs/methods').glob('*.md')
+    if path.stem != 'ablations'
+)
+MEASURED = [
+    [cell.replace('*', '') for cell in line] for line in read_tables('docs/notes/photographs.md')[0]
+]
 
 
 def test_benchmarks_are_known():
@@ -97,10 +105,26 @@ def test_the_page_has_the_numbers_of_remote_sensing():
     assert len(printed) == 6 and printed == published
 
 
-def test_the_page_of_methods_has_the_ablations_numbers():
-    [(head, _, *lines)] = [
-        table for table in read_tables('docs/methods.md') if 'config' in table[0]
-    ]
+@pytest.mark.parametrize('page', METHOD_PAGES)
+def test_pages_of_methods_have_these_numbers(page):
+    """Published ones from the table, measured ones from the page of photographs."""
+    titles = {record.column: name for name, record in BENCHMARKS.items()} | COLUMNS
+    for head, _, *lines in read_tables(page):
+        if 'VOC21' not in head:
+            continue
+        if head[0] == 'method':
+            assert [line[0] for line in lines if line not in MEASURED] == [], page
+            continue
+        for name, *cells in lines:
+            [row] = [row for row in ROWS if row.name == name]
+            numbers = {
+                titles[title]: float(cell) for title, cell in zip(head[1:], cells) if cell != '–'
+            }
+            assert numbers == {n: v for n, v in row.mIoU.items() if n != 'coco_stuff10k'}, name
+
+
+def test_the_page_of_ablations_has_their_numbers():
+    [(head, _, *lines)] = read_tables('docs/methods/ablations.md')
     printed = {}
     for line in lines:
         cells = dict(zip(head, line))

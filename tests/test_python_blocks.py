@@ -15,7 +15,7 @@ from sclip_mmseg.evaluation import Result
 from sclip_mmseg.registry import METHODS
 from sclip_mmseg.towers import load_image_tower
 
-PAGES = ('README.md', *(f'docs/{path.name}' for path in sorted((ROOT / 'docs').glob('*.md'))))
+PAGES = ('README.md', *(str(p.relative_to(ROOT)) for p in sorted((ROOT / 'docs').rglob('*.md'))))
 TOY = str(ROOT / 'data/toy/toy_clip.safetensors')
 #: Page and heading of blocks → the test that runs them.
 ELSEWHERE = {
@@ -23,7 +23,7 @@ ELSEWHERE = {
     ('docs/differences.md', 'What is written'): 'tests/test_toy.py',
     ('docs/export.md', 'What is in the file'): 'tests/test_export.py',
     ('docs/label_tools.md', 'Python'): 'tests/test_docs.py',
-    ('docs/methods.md', 'Add a method'): 'tests/test_extension.py',
+    ('docs/add_a_method.md', 'Add a method'): 'tests/test_extension.py',
     ('docs/own_classes.md', 'Python'): 'tests/test_docs.py',
     ('docs/own_classes.md', 'Thousands of pictures'): 'tests/apis/test_resumed_folders.py',
     ('docs/own_dataset.md', 'Python'): 'tests/test_own_dataset_page.py',
@@ -68,7 +68,7 @@ CONFIGS = [
 HERE = {
     'README.md': ['from sclip_mmseg import apis'],
     'docs/evaluation.md': ['from sclip_mmseg.evaluation import Result, evaluate'],
-    'docs/methods.md': ['last = len(tower.blocks)'],
+    'docs/add_a_method.md': ['last = len(tower.blocks)'],
     'docs/troubleshooting.md': ['import sclip_mmseg', 'torch.save('],
 }
 
@@ -116,7 +116,7 @@ def test_tower(tmp_path):
     torch.save(seeded_clip(layers=12), path)
     tower, view = load_image_tower(str(path)), SimpleNamespace(images=torch.randn(1, 3, 64, 80))
     names = dict(tower=tower, view=view)
-    exec(get('docs/methods.md', 'last = len(tower.blocks)'), names)
+    exec(get('docs/add_a_method.md', 'last = len(tower.blocks)'), names)
     assert names['rows'] * names['columns'] == 20
 
 
