@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install lint test pytest test-all demo clean
+.PHONY: install lint test pytest test-all docs demo clean
 
 install: $(VENV)/installed
 
@@ -37,6 +37,10 @@ pytest: install
 # Also what is marked slow, and all comparisons with the authors' programs.
 test-all: lint
 	$(PYTEST) -m ''
+
+# To work_dirs/site. Dead links, anchors and references fail.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 demo: install
 	$(BIN)/python tools/toy/demo.py

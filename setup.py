@@ -70,6 +70,7 @@ setup(
         'onnx': ['onnx>=1.17', 'onnxscript>=0.3', 'onnxruntime>=1.20'],
         'coco': ['pycocotools>=2.0.7'],
         'heic': ['pillow-heif>=0.16'],
+        'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.7,<10', 'mkdocstrings[python]>=1.0,<2'],
         'maps': ['rasterio>=1.4', 'pyogrio>=0.10', 'shapely>=2.1', 'pyproj>=3.6'],
     },
     zip_safe=False,

@@ -109,6 +109,15 @@ def test_every_page_can_be_reached():
     assert set((ROOT / 'docs').rglob('*.md')) <= reached
 
 
+def test_the_site_shows_every_page():
+    """Else `make docs` fails: add a new page to the `nav` of mkdocs.yml."""
+    nav = (ROOT / 'mkdocs.yml').read_text(encoding='utf-8').partition('\nnav:')[2]
+    shown = re.findall(r'- (?:.*: )?([\w/]+\.md)', nav)
+    assert len(shown) == len(set(shown))
+    pages = {path.relative_to(ROOT / 'docs').as_posix() for path in ROOT.glob('docs/**/*.md')}
+    assert pages - set(shown) == set()
+
+
 @pytest.fixture
 def run_python(tmp_path, monkeypatch):
     """Execute the Python blocks below a heading of a page and return their names."""

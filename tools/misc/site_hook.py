@@ -1,0 +1,80 @@
+"""Hook of mkdocs: pages from outside ``docs``, API pages, and links to files of the repository."""
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Files of the repository → pages of the site.
+PAGES = {
+    'README.md': 'index.md',
+    'CHANGELOG.md': 'changelog.md',
+    'CONTRIBUTING.md': 'contributing.md',
+    'LICENSE': 'license.md',
+    'data/README.md': 'data.md',
+    'data/toy/README.md': 'toy.md',
+    'demo/README.md': 'demo.md',
+    'tests/golden/README.md': 'golden.md',
+}
+#: Packages with an API page.
+PACKAGES = (
+    *('apis', 'datasets', 'engine', 'evaluation', 'export', 'memory', 'models', 'rasters'),
+    *('regions', 'towers', 'utils', 'visualization'),
+)
+LINK = re.compile(r'(!?)\[((?:[^][]|\[[^]]*\])*)\]\(([^()\s:#]+)(#[^()\s]*)?\)')
+
+
+def relink(markdown: str, source: str, page: str) -> str:
+    """Make links of a repository's file those of a page of the site.
+
+    Modules with an API page are linked to it; other files that are not in the site are named.
+
+    Args:
+        markdown: Text of the file.
+        source: Path of the file in the repository.
+        page: Path of the page in the site.
+
+    Raises:
+        PluginError: If a link leads to a file that does not exist.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        image, text, target, anchor = match.groups()
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+        if not (ROOT / path).exists():
+            raise PluginError(f'{source} links to {path}, which does not exist')
+        inside = PAGES.get(path) or (path[5:] if path.startswith('docs/') else None)
+        if inside:
+            link = posixpath.relpath(inside, posixpath.dirname(page) or '.')
+            return f'{image}[{text}]({link}{anchor or ""})'
+        parts = path.removesuffix('.py').removesuffix('/__init__').split('/')
+        if parts[0] == 'sclip_mmseg' and parts[1:2] and parts[1] in PACKAGES:
+            return f'[{text}][{".".join(parts)}]'
+        return f'{text} (`{path}`)' if path not in text else text
+
+    return LINK.sub(replace, markdown)
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages that are not below ``docs``."""
+    for source, page in PAGES.items():
+        text = (ROOT / source).read_text(encoding='utf-8')
+        if source.endswith('.md'):
+            text = relink(text, source, page)
+        else:
+            text = f'# License\n\n```none\n{text}```\n'
+        files.append(File.generated(config, page, content=text))
+    for package in PACKAGES:
+        text = f'# sclip_mmseg.{package}\n\n::: sclip_mmseg.{package}\n'
+        files.append(File.generated(config, f'api/{package}.md', content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+    """Link a page of ``docs`` to other pages, wherever its link leads in the repository."""
+    uri = page.file.src_uri
+    return markdown if page.file.generated_by else relink(markdown, f'docs/{uri}', uri)
