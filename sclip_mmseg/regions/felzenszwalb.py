@@ -1,5 +1,6 @@
 """Regions of even colour, without a network or weights."""
 
+import cv2
 import numpy as np
 
 from ..registry import REGION_GENERATORS
@@ -17,6 +18,8 @@ class Felzenszwalb:
         scale: The larger, the larger the regions.
         sigma: Standard deviation of the Gaussian that smooths the picture first, in pixels.
         min_size: Pixels of the smallest region.
+        short_side: Pixels of the short side to which the picture is resized first, for regions no
+            finer than a network sees; None for the picture's own.
 
     Raises:
         InputError: If a value is out of its range.
@@ -25,14 +28,31 @@ class Felzenszwalb:
     #: Whether several processes may make maps at a time.
     parallel = True
 
-    def __init__(self, scale: float = 100.0, sigma: float = 0.8, min_size: int = 50):
-        for name, value in (('scale', scale), ('sigma', sigma), ('min_size', min_size)):
+    def __init__(
+        self,
+        scale: float = 100.0,
+        sigma: float = 0.8,
+        min_size: int = 50,
+        short_side: int | None = None,
+    ):
+        values = dict(scale=scale, sigma=sigma, min_size=min_size, short_side=short_side or 0)
+        for name, value in values.items():
             if not isinstance(value, (int, float)) or value < 0:
                 raise InputError(f'region_masks.{name}={value!r} must be a number from 0 on')
+        self.short_side = short_side
         self.options = dict(scale=scale, sigma=sigma, min_size=int(min_size))
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Make the map of a picture, RGB, uint8 ``[H, W, 3]``: int32 ``[H, W]``, from 1 on."""
         from skimage.segmentation import felzenszwalb  # which takes a second to import
 
-        return rank_by_area(felzenszwalb(image, channel_axis=-1, **self.options))
+        height, width = image.shape[:2]
+        if self.short_side:
+            factor = self.short_side / min(height, width)
+            size = round(width * factor), round(height * factor)
+            how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+            image = cv2.resize(image, size, interpolation=how)
+        ids = felzenszwalb(image, channel_axis=-1, **self.options)
+        if self.short_side:
+            ids = cv2.resize(ids.astype(np.int32), (width, height), interpolation=cv2.INTER_NEAREST)
+        return rank_by_area(ids)

@@ -57,6 +57,16 @@ def test_felzenszwalb_is_scikit_image_s():
     assert pairs.shape[1] == ids.max() == reference.max() + 1  # the same regions
 
 
+@pytest.mark.parametrize('size', [(60, 80), (120, 160)])
+def test_felzenszwalb_of_a_resized_picture(size):
+    image = np.kron(np.arange(0, 240, 60).reshape(2, 2), np.ones((size[0] // 2, size[1] // 2)))
+    image = np.repeat(image.astype(np.uint8)[..., None], 3, 2)
+    ids = Felzenszwalb(sigma=0, min_size=700, short_side=60)(image)
+    assert ids.shape == size and ids.dtype == np.int32
+    assert [len(np.unique(ids == region)) for region in np.unique(ids)] == [2] * 4
+    assert {*image[ids == 4].flatten()} == {*image[-1, -1]}  # pure and whole
+
+
 def test_names():
     assert find_generator('Felzenszwalb') == find_generator('FELZENSZWALB')
     assert find_generator('sam2') == dict(type='SAM2')
