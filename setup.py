@@ -72,6 +72,7 @@ setup(
         'heic': ['pillow-heif>=0.16'],
         'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.7,<10', 'mkdocstrings[python]>=1.0,<2'],
         'maps': ['rasterio>=1.4', 'pyogrio>=0.10', 'shapely>=2.1', 'pyproj>=3.6'],
+        'bank': ['faiss-cpu>=1.8'],
     },
     zip_safe=False,
 )

@@ -21,6 +21,7 @@ from ..models import CLIPSegmentor
 from ..models.image_encoder import CLIPImageEncoder
 from ..models.memory import find_keys, pool_picture
 from ..regions import ARRAY, GeneratedRegions, RegionFiles, check_regions, find_generator
+from ..towers import count_blocks
 from ..utils.arrays import read_arrays
 from ..utils.errors import InputError
 from ..utils.files import sha256_of
@@ -33,7 +34,9 @@ from .own_config import own_config
 from .segment import build_segmentor, to_data
 
 CLASSES = ['region', 'picture']  # a model needs some; features do not depend on them
-BLOCK = 8  # of CLIP, where the keys come from unless a second tower gives them
+# Regions of at least a patch, as the network sees the picture: its features tell no finer ones.
+REGIONS = dict(type='Felzenszwalb', min_size=114, short_side=224)
+DEPTH = 2 / 3  # of CLIP, where the keys come from unless a second tower gives them
 
 
 def build_bank(
@@ -63,7 +66,7 @@ def build_bank(
         regions: ``'felzenszwalb'``, ``'sam2'``, ``'sam'``, or a folder of ``NAME.npz`` whose array
             ``instance_mask`` has ids ``[H, W]``, 0 for no region, or masks ``[M, H, W]``, which may
             overlap. Pictures without a file there are left out.
-        block: Which block of CLIP, counted from 1; None for the 8th.
+        block: Which block of CLIP, counted from 1; None for the one at two thirds, 8 of 12.
         processes: How many share the pictures.
         device: None for the accelerator where there is one.
         cfg_options: Further values of the config by dotted keys.
@@ -83,6 +86,8 @@ def build_bank(
     files = [path for path in find_media(paths) if not is_video(path)]
     folder = str(Path(regions) / '{stem}.npz') if Path(regions).is_dir() else None
     generator = None if folder else dict(find_generator(regions))
+    if generator and generator['type'] == REGIONS['type']:
+        generator = REGIONS
     if folder:
         maps = RegionFiles(folder)
         lacking = [path for path in files if not maps.path(str(path)).is_file()]
@@ -105,7 +110,8 @@ def build_bank(
     tower = proxy or (encoder.get('proxy') or {}).get('checkpoint')
     if tower is not None and block is not None:
         raise InputError(f'keys come of a block or of {tower}: leave one of --block, --proxy out')
-    block = (block or BLOCK) if tower is None else None
+    if tower is None:
+        block = block or round(count_blocks(encoder.clip) * DEPTH)
     settings = dict(windows=dict(model.cfg.model.test_cfg), scale=model.cfg.test_pipeline[1].scale)
     info = BankInfo(describe_makers(encoder, tower, block), generator, settings)
     writer = BankWriter(Path(out), info)
@@ -113,7 +119,7 @@ def build_bank(
     for path in files:
         names.setdefault(sha256_of(path), path)
     todo = [item for item in names.items() if not writer.has(item[0])]
-    worker = Worker(model.method, clip, model.options, folder or regions, device, tower, block)
+    worker = Worker(model.method, clip, model.options, folder or generator, device, tower, block)
     add = partial(_add, worker, Path(out), processes)
     results = map_in_processes(add, todo, processes, desc='bank', unit='picture')
     if errors := [error for error in results if error]:
@@ -168,7 +174,7 @@ class Worker:
 
     Args:
         method, clip, options, device: See :func:`.segment.build_segmentor`.
-        regions: A generator's name, or the pattern of files.
+        regions: A generator, or the pattern of files.
         tower, block: See :func:`..models.memory.find_keys`.
     """
 
@@ -177,12 +183,12 @@ class Worker:
         method: str,
         clip: str | None,
         options: Mapping[str, Any],
-        regions: str,
+        regions: str | dict[str, Any] | None,
         device: str | None,
         tower: str | None,
         block: int | None,
     ):
-        self.files = RegionFiles(regions) if '{stem}' in regions else None
+        self.files = RegionFiles(regions) if isinstance(regions, str) else None
         generator = 'felzenszwalb' if self.files else regions
         given = (CLASSES, False, method, clip, device, dict(options), generator)
         self.arguments = (*given, None, 'fp32')
@@ -203,8 +209,8 @@ class Worker:
 
     @torch.no_grad()
     @own_precision()
-    def pool(self, path: Path) -> tuple[Tensor, Tensor]:
-        """Keys and values of a picture's regions.
+    def pool(self, path: Path) -> tuple[Tensor, Tensor, Tensor]:
+        """What a picture's regions add to the bank, see :func:`..models.memory.pool_picture`.
 
         Raises:
             InputError: If the picture or its regions cannot be used.

@@ -23,7 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "name or path; default: the method's own, else a block of CLIP",
     )
     parser.add_argument(
-        '--block', type=positive, metavar='N', help='that block of CLIP, from 1 (default: 8)'
+        '--block', type=positive, metavar='N', help='that block of CLIP, from 1 (default: 8 of 12)'
     )
     parser.add_argument(
         '--regions',

@@ -11,10 +11,14 @@ from torch import Tensor
 
 from ..towers.tensor_files import read_tensor
 from ..utils.errors import InputError, join_first
+from ..utils.torch_types import total
 from .cfg import MemoryCfg
 from .files import INFO, read_info, read_rows
 from .index_files import ProductQuantised, read_index
+from .lists import Lists, read_lists
 from .rows import Rows
+
+_BLOCK = 1 << 16  # rows that are in float32 at a time
 
 
 @dataclass
@@ -24,17 +28,25 @@ class Bank:
     Attributes:
         values: Their features of one or several CLIPs, ``[N, D]`` each.
         index: What finds regions by their keys.
+        areas: Shares of their pictures, float16 ``[N, 1]``; None where they are not known.
         made_by: What made a bank of this package, see :func:`.files.describe_makers`.
     """
 
     values: list[Tensor]
-    index: Rows | ProductQuantised
+    index: Rows | ProductQuantised | Lists
+    areas: Tensor | None = None
     made_by: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def centres(self) -> list[Tensor]:
-        """The means of the features, float32 ``[D]`` each."""
-        return [values.mean(0, dtype=torch.float32) for values in self.values]
+        """The means of the features, float32 ``[D]`` each: of all pixels where areas are known."""
+        weights = torch.ones(len(self.values[0]), 1) if self.areas is None else self.areas.float()
+        return [_mean(values, weights) for values in self.values]
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    parts = zip(values.split(_BLOCK), weights.to(values.device).split(_BLOCK))
+    return total(shares[:, 0] @ rows.float() for rows, shares in parts) / weights.sum()
 
 
 def open_bank(cfg: MemoryCfg, dims: Sequence[int], family: str) -> Bank:
@@ -62,13 +74,14 @@ def open_bank(cfg: MemoryCfg, dims: Sequence[int], family: str) -> Bank:
                 f"model.memory.{key} is for banks of CorrCLIP's authors: set it to None"
             )
     info = read_info(folder)
-    keys, values = read_rows(folder, info)
+    keys, values, areas = read_rows(folder, info)
     if values.shape[1] != dims[0]:
         raise InputError(
             f'{folder} holds features of {values.shape[1]} numbers, the CLIP gives {dims[0]}: name '
             'the bank of this CLIP'
         )
-    return Bank([values], Rows(keys), info.made_by)
+    index = read_lists(folder, info.count) or Rows(keys)
+    return Bank([values], index, areas, info.made_by)
 
 
 _ENCODERS = ('metaclip', 'dfnclip')  # of the authors' banks: the first CLIP, and the second

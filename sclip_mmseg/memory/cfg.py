@@ -16,11 +16,14 @@ class MemoryCfg:
             bank's keys.
         clip: A second CLIP by name or path whose features the bank has, too: its scores and the
             first one's are averaged. None for none.
+        proxy: The second tower that made the keys, by name or path, where it lies elsewhere than
+            when the bank was made; None for where the bank says.
         neighbours: How many regions of the bank are averaged for each region of the picture.
         weight: Of their score, from 0 to 1; that of the picture's own is the rest. 0.5 is CorrCLIP
             v2's; for banks of your own ``--bank`` sets 0.2, centred, which measured better.
-        centred: Whether the mean of all regions is taken off that of the neighbours, so that what
-            is frequent in the bank does not drown what is rare. Not in CorrCLIP v2.
+        centred: Whether the mean of all regions, weighted by their areas, is taken off that of the
+            neighbours, so that what is frequent in the bank does not drown what is rare. Not in
+            CorrCLIP v2.
 
     Raises:
         InputError: If a value is of another kind or out of its range.
@@ -30,12 +33,13 @@ class MemoryCfg:
     name: str | None = None
     index: str | None = None
     clip: str | None = None
+    proxy: str | None = None
     neighbours: int = 20
     weight: float = 0.5
     centred: bool = False
 
     def __post_init__(self) -> None:
-        for key in ('bank', 'name', 'index', 'clip'):
+        for key in ('bank', 'name', 'index', 'clip', 'proxy'):
             value = getattr(self, key)
             if not isinstance(value, str) and (key == 'bank' or value is not None):
                 raise InputError(f'model.memory.{key}={value!r} must be a text')

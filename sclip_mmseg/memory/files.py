@@ -1,7 +1,8 @@
 """The files of a bank of this package.
 
-``keys.npy`` and ``values.npy`` hold a row per region, float16, and ``bank.json`` what made them and
-which pictures they are of. While a bank is built, ``parts/`` holds a file per picture.
+``keys.npy``, ``values.npy`` and ``areas.npy`` hold a row per region, float16, and ``bank.json``
+what made them and which pictures they are of. While a bank is built, ``parts/`` holds a file per
+picture.
 """
 
 import json
@@ -24,9 +25,10 @@ from ..towers.proxy import find_proxy
 from ..utils.errors import InputError
 from ..utils.files import make_folder, sha256_of, write_atomically
 from .cfg import MemoryCfg
+from .lists import write_lists
 
-INFO, PARTS, VERSION = 'bank.json', 'parts', 1
-_NAMES = 'keys', 'values'
+INFO, PARTS, VERSION = 'bank.json', 'parts', 2
+_NAMES = 'keys', 'values', 'areas'
 
 
 @dataclass
@@ -75,10 +77,14 @@ def describe_makers(
         round_weights=encoder.get('round_weights'),
         method=method,
         proxy=proxy and sha256_of(find_proxy(proxy).weights),
-        keys=dict(tower=tower, sha256=sha256_of(find_proxy(tower).weights))
-        if tower
-        else dict(block=block),
+        keys=_describe_tower(tower) if tower else dict(block=block),
     )
+
+
+def _describe_tower(tower: str) -> dict[str, str]:
+    path = Path(tower).expanduser()
+    found = str(path.absolute()) if path.exists() else tower  # for whoever works elsewhere
+    return dict(tower=found, sha256=sha256_of(find_proxy(tower).weights))
 
 
 def _type_name_of(value: Any) -> str:
@@ -87,18 +93,22 @@ def _type_name_of(value: Any) -> str:
 
 
 def check_makers(made_by: Mapping[str, Any], found: Mapping[str, Any], bank: str) -> None:
-    """Refuse a bank that another model made.
+    """Refuse a bank that another model made; where its files lay does not matter.
 
     Raises:
         InputError: If one did.
     """
     for key, value in made_by.items():
-        if found.get(key) != value:
+        if _without_name(found.get(key)) != _without_name(value):
             raise InputError(
                 f'{bank} was made with another model, whose {key} was {_shorten(value)}, here '
                 f'{_shorten(found.get(key))}: use that one, or build a bank with this one '
                 '(sclip bank build)'
             )
+
+
+def _without_name(value: Any) -> Any:
+    return {**value, 'tower': ''} if isinstance(value, dict) else value
 
 
 def _shorten(value: Any) -> str:
@@ -135,16 +145,16 @@ def bank_regions(memory: Mapping[str, Any]) -> dict[str, Any] | None:
     return read_info(folder).regions if (folder / INFO).is_file() else None
 
 
-def read_rows(folder: Path, info: BankInfo) -> tuple[Tensor, Tensor]:
-    """Keys ``[N, C]`` and values ``[N, D]`` of a bank, float16.
+def read_rows(folder: Path, info: BankInfo) -> tuple[Tensor, Tensor, Tensor]:
+    """Keys ``[N, C]``, values ``[N, D]`` and areas ``[N, 1]`` of a bank, float16.
 
     Raises:
         InputError: If a file is missing, damaged or too short, or there is no region at all.
     """
     if not info.count:
         raise InputError(f'{folder} holds no regions: build it of pictures that have some')
-    keys, values = (torch.from_numpy(_read(folder, name, info.count)) for name in _NAMES)
-    return keys, values
+    keys, values, areas = (torch.from_numpy(_read(folder, name, info.count)) for name in _NAMES)
+    return keys, values, areas
 
 
 def _read(folder: Path, name: str, count: int) -> np.ndarray:
@@ -158,10 +168,10 @@ def _read(folder: Path, name: str, count: int) -> np.ndarray:
     return rows[:count]
 
 
-def write_part(folder: Path, digest: str, keys: Tensor, values: Tensor) -> None:
-    """Write what a picture adds to a bank: its regions' keys ``[n, C]`` and values ``[n, D]``."""
-    rows = dict(keys=keys, values=values)
-    rows = {name: each.half().cpu().contiguous() for name, each in rows.items()}
+def write_part(folder: Path, digest: str, keys: Tensor, values: Tensor, areas: Tensor) -> None:
+    """Write what a picture adds to a bank, see :func:`read_rows`."""
+    given = zip(_NAMES, (keys, values, areas))
+    rows = {name: each.half().cpu().contiguous() for name, each in given}
     write_atomically(_part(folder, digest), save(rows))
 
 
@@ -223,10 +233,12 @@ class BankWriter:
                     _part(self.folder, digest).unlink()
         images = [*self.info.images]
         images += [(names[digest], digest, len(rows['keys'])) for digest, rows in found.items()]
+        info = BankInfo(self.info.made_by, self.info.regions, self.info.settings, images)
         if found:
             for name in _NAMES:
                 self._append(name, [rows[name].numpy() for rows in found.values()])
-        info = BankInfo(self.info.made_by, self.info.regions, self.info.settings, images)
+        if info.count:
+            write_lists(self.folder, _read(self.folder, 'keys', info.count))
         write_atomically(self.folder / INFO, json.dumps(asdict(info)).encode())
         shutil.rmtree(self.parts)
         return info

@@ -25,7 +25,10 @@ class Rows(nn.Module):
             norms = [block.float().norm(dim=1) for block in keys.split(_step(keys))]
             scale = 1 / (torch.cat(norms) + 1e-12)
         if keys.numel() <= _KEPT:
-            keys, scale = keys.float() * (1 if scale is None else scale[:, None]), None
+            if scale is None:
+                keys = keys.float()
+            else:
+                keys, scale = keys.to(torch.float32, copy=True).mul_(scale[:, None]), None
         self.register_buffer('keys', keys, persistent=False)
         self.register_buffer('scale', scale, persistent=False)
 

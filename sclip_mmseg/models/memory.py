@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ..memory import MemoryCfg, check_makers, describe_makers, find_neighbours, open_bank
-from ..towers.proxy import ProxyTower
+from ..towers.proxy import ProxyTower, find_proxy
 from ..utils.errors import InputError
+from ..utils.files import sha256_of
 from .encoder import ImageEncoder
 from .fusion import RegionCells, WindowMaps
 from .image_encoder import CLIPImageEncoder
@@ -52,7 +53,8 @@ class Memory(nn.Module):
         self.index = self.bank.index  # a module, which goes where the model goes
         keys = self.bank.made_by.get('keys', {'tower': None})
         if self.bank.made_by:
-            found = describe_makers(encoder_cfg, keys.get('tower'), keys.get('block'))
+            keys = {**keys, 'tower': cfg.proxy or _find_tower(keys, proxy)}
+            found = describe_makers(encoder_cfg, keys['tower'], keys.get('block'))
             check_makers(self.bank.made_by, found, cfg.bank)
         self.keys, own = find_keys(encoder, keys)
         self.tower = own  # a module, too, where it is not the encoder's
@@ -76,6 +78,22 @@ class Memory(nn.Module):
         added = torch.where(weight > 0, scores * weight, 0)
         maps.support = RegionCells(ranks, torch.cat([added, weight], 1))
         return maps
+
+
+def _find_tower(keys: Mapping[str, Any], proxy: ProxyTower | None) -> str | None:
+    """The second tower that made keys: the encoder's where it is that, else where the bank says."""
+    if 'sha256' not in keys:
+        return None
+    if proxy is not None and sha256_of(find_proxy(proxy.checkpoint).weights) == keys['sha256']:
+        return proxy.checkpoint
+    try:
+        find_proxy(keys['tower'])
+    except InputError as error:
+        raise InputError(
+            f"the second tower of the bank is not at '{keys['tower']}' any more: set "
+            f'model.memory.proxy to its file ({error})'
+        ) from error
+    return keys['tower']
 
 
 def find_keys(
@@ -113,7 +131,7 @@ def pool_picture(
     text: CLIPTextHead,
     regions: list[Tensor],
     size: Size,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Pool the regions of a picture for a bank.
 
     Args:
@@ -125,20 +143,22 @@ def pool_picture(
         size: Height and width of the file, H and W.
 
     Returns:
-        Keys ``[N, C]``, and means of the features, of unit length, ``[N, D]``; the regions of each
-        map in order of their ids.
+        Keys ``[N, C]``, means of the features, of unit length, ``[N, D]``, and shares of the
+        picture, ``[N, 1]``; the regions of each map in order of their ids.
 
     Raises:
         InputError: If they are not finite.
     """
     maps, coarse = keys.read(picture, lambda: encoder.encode_picture(picture, text, as_they_are))
     features = maps.fuse(size)
-    found, values = [], []
+    found, values, areas = [], [], []
     for ids in regions:
-        present, ranks = ids.unique(return_inverse=True)
+        present, ranks, pixels = ids.unique(return_inverse=True, return_counts=True)
         found.append(keys.pool(coarse, ranks)[present != 0])
         values.append(pool_regions(features, ranks)[present != 0])
-    rows = torch.cat(found), nn.functional.normalize(torch.cat(values), dim=-1)
+        areas.append(pixels[present != 0, None] / ids.numel())
+    unit = nn.functional.normalize(torch.cat(values), dim=-1)
+    rows = torch.cat(found), unit, torch.cat(areas)
     if not all(each.isfinite().all() for each in rows):
         raise InputError(f'the features of {picture.file.path} are not finite')
     return rows

@@ -1,6 +1,7 @@
 """The towers: a Vision Transformer, a text transformer, and where their weights come from."""
 
 from .checkpoint import (
+    count_blocks,
     find_clip,
     load_clip,
     load_image_tower,
@@ -31,6 +32,7 @@ __all__ = [
     'attention_logits',
     'build_image_tower',
     'build_text_tower',
+    'count_blocks',
     'find_clip',
     'find_weights',
     'load_clip',

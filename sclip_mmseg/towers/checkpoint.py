@@ -172,6 +172,12 @@ def load_clip(clip: str) -> tuple[StateDict, Layout, Layout]:
     return found, *layouts
 
 
+def count_blocks(clip: str) -> int:
+    """Depth of the image tower of a CLIP, see :func:`load_clip`."""
+    found, layout, _ = load_clip(clip)
+    return layout.depth(found, f"clip='{clip}'")
+
+
 def load_image_tower(
     clip: str, quick_gelu: bool | None = None, round_weights: bool | None = None
 ) -> VisionTransformer:

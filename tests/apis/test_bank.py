@@ -1,18 +1,22 @@
 """Memory banks: built, extended, resumed, used and refused."""
 
 import json
+import shutil
 import struct
+import sys
 
 import numpy as np
 import pytest
 import torch
-from helpers import call_tool, seeded_clip
+from helpers import call_tool, seeded_clip, seeded_dino
 from paths import ROOT
 from PIL import Image
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis.bank import build_bank
 from sclip_mmseg.memory import Bank, MemoryCfg, find_neighbours, open_bank
+from sclip_mmseg.memory import bank as memory_bank
+from sclip_mmseg.memory import lists as memory_lists
 from sclip_mmseg.memory import rows as memory_rows
 from sclip_mmseg.memory.files import INFO, PARTS, read_info, read_rows, write_part
 from sclip_mmseg.memory.index_files import read_index
@@ -74,11 +78,18 @@ def test_it_resumes_with_the_parts_that_are_written(bank, clip, pictures, tmp_pa
     (out / PARTS).mkdir(parents=True)
     text = json.loads((bank / INFO).read_text())
     (out / PARTS / INFO).write_text(json.dumps({**text, 'images': []}))
-    write_part(out, digest, torch.ones(count, 128), torch.ones(count, 32))
+    write_part(out, digest, torch.ones(count, 128), torch.ones(count, 32), torch.ones(count, 1))
     _build(str(pictures), out, clip)
-    keys, values = read_rows(out, read_info(out))
+    keys, values, _ = read_rows(out, read_info(out))
     assert (keys[:count] == 1).all() and (values[:count] == 1).all()
     assert values[count:].equal(read_rows(bank, info)[1][count:])
+
+
+def test_two_processes_make_the_same_rows(bank, clip, pictures, tmp_path):
+    _build(str(pictures), tmp_path / 'bank', clip, processes=2)
+    made = (read_rows(each, read_info(bank)) for each in (tmp_path / 'bank', bank))
+    for found, expected in zip(*made):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
 def test_damaged_pictures_are_skipped(clip, pictures, tmp_path):
@@ -99,6 +110,8 @@ def test_regions_of_a_folder(clip, pictures, tmp_path):
     with pytest.warns(UserWarning, match=r'1 of 3 pictures have no region map'):
         info = _build([pictures], tmp_path / 'bank', clip, regions=str(tmp_path / 'maps'))
     assert [count for *_, count in info.images] == [2, 2] and info.regions is None
+    areas = read_rows(tmp_path / 'bank', info)[2]
+    np.testing.assert_allclose(areas[:, 0], [320 / 7680, 1 / 2, 1 / 2, 3 / 4], atol=1e-3)
 
 
 def test_what_is_wrong_with_the_model_ends_at_once(pictures, tmp_path):
@@ -112,7 +125,8 @@ def test_what_is_wrong_with_the_model_ends_at_once(pictures, tmp_path):
 def test_a_block_that_is_not_there_can_be_corrected(clip, pictures, tmp_path):
     with pytest.raises(InputError, match=r'blocks 1 to \d before the last, take one of these'):
         _build([pictures], tmp_path / 'bank', clip, block=8)
-    assert _build([pictures / 'a.png'], tmp_path / 'bank', clip).count
+    info = _build([pictures / 'a.png'], tmp_path / 'bank', clip, block=None)
+    assert info.count and info.made_by['keys'] == dict(block=2)  # of 3
 
 
 def test_another_model_or_setting_is_refused(bank, clip, pictures):
@@ -156,8 +170,8 @@ def test_a_region_finds_itself(bank, clip, pictures):
     search = model.memory.index.search
     model.memory.index.search = lambda *args: rows.append(search(*args)) or rows[0]
     apis.segment(model, pictures / 'a.png')
-    count = read_info(bank).images[0][2]
-    assert rows[0].flatten().tolist() == list(range(count))
+    keys, count = read_rows(bank, read_info(bank))[0], read_info(bank).images[0][2]
+    assert keys[rows[0].flatten()].equal(keys[:count])  # regions of one patch are alike
 
 
 def test_centred_scores_lack_those_of_the_mean_of_the_bank():
@@ -167,6 +181,14 @@ def test_centred_scores_lack_those_of_the_mean_of_the_bank():
     plain, centred = (find_neighbours(bank, keys, [texts], 3, each) for each in (False, True))
     expected = (values.mean(0) @ texts.T).expand(9, -1)
     torch.testing.assert_close(plain - centred, expected)
+
+
+def test_the_mean_of_the_bank_is_that_of_pixels(monkeypatch):
+    monkeypatch.setattr(memory_bank, '_BLOCK', 4)
+    random = torch.Generator().manual_seed(0)
+    values, areas = (torch.rand(9, width, generator=random).half() for width in (3, 1))
+    expected = (values.float() * areas.float()).sum(0) / areas.float().sum()
+    torch.testing.assert_close(Bank([values], Rows(values), areas).centres, [expected])
 
 
 def test_regions_without_neighbours_keep_their_own_scores(bank, clip, pictures):
@@ -190,6 +212,27 @@ def test_another_method_or_clip_is_refused(bank, clip, tmp_path):
     torch.save(seeded_clip(1), tmp_path / 'other.pt')
     with pytest.raises(InputError, match='whose clip was'):
         _segmentor(str(tmp_path / 'other.pt'), bank=str(bank))
+
+
+def test_a_second_tower_may_have_moved(clip, pictures, tmp_path):
+    towers = [tmp_path / name for name in ('one.pth', 'two.pth', 'other.pth')]
+    torch.save(seeded_dino(depth=1), towers[0])
+    torch.save(seeded_dino(1, depth=1), towers[2])
+    shutil.copy(towers[0], towers[1])
+    out, maps = tmp_path / 'bank', tmp_path / 'maps'
+    maps.mkdir()
+    np.savez(maps / 'a.npz', instance_mask=np.ones((80, 96), np.int16))
+    more = dict(block=None, regions=str(maps))
+    _build([pictures / 'a.png'], out, clip, proxy=str(towers[0]), **more)
+    towers[0].unlink()
+    _build([pictures / 'a.png'], out, clip, proxy=str(towers[1]), **more)
+    with pytest.raises(InputError, match=r'one\.pth.* any more: set model\.memory\.proxy'):
+        info = json.loads((out / INFO).read_text().replace('two.pth', 'one.pth'))
+        (out / INFO).write_text(json.dumps(info))
+        _segmentor(clip, bank=str(out))
+    assert _segmentor(clip, bank=str(out), proxy=str(towers[1])).memory.tower is not None
+    with pytest.raises(InputError, match='whose keys was'):
+        _segmentor(clip, bank=str(out), proxy=str(towers[2]))
 
 
 @pytest.mark.parametrize(
@@ -234,6 +277,32 @@ def test_rows_are_searched_exactly(monkeypatch, kept):
     assert Rows(keys).search(queries, 5).equal(cosines.topk(5).indices)
     few = Rows(keys[:3]).search(queries, 5)
     assert (few[:, 3:] == -1).all() and few[:, :3].sort().values.equal(torch.arange(3).expand(7, 3))
+
+
+def test_lists_of_faiss_find_the_same_rows(bank, clip, pictures, tmp_path, monkeypatch):
+    pytest.importorskip('faiss', reason='needs faiss (extra bank)')
+    monkeypatch.setattr(memory_lists, 'LIMIT', 8)
+    keys = torch.randn(600, 16, generator=torch.Generator().manual_seed(0)).half()
+    memory_lists.write_lists(tmp_path, keys.numpy())
+    assert memory_lists.read_lists(tmp_path, 599) is None  # is of other rows
+    found = memory_lists.read_lists(tmp_path, 600)
+    queries = torch.nn.functional.normalize(keys[:50].float(), dim=1)
+    assert found.search(queries, 5).equal(Rows(keys).search(queries, 5))
+    out = shutil.copytree(bank, tmp_path / 'bank')
+    _build(str(pictures), out, clip)
+    assert isinstance(open_bank(MemoryCfg(str(out)), [32], '').index, memory_lists.Lists)
+    (out / memory_lists.FILE).write_bytes(b'no index')
+    with pytest.raises(InputError, match=r'keys\.faiss is damaged: remove it'):
+        open_bank(MemoryCfg(str(out)), [32], '')
+
+
+def test_without_faiss_the_rows_are_compared(bank, monkeypatch, capsys):
+    monkeypatch.setattr(memory_lists, 'LIMIT', 8)
+    monkeypatch.setitem(sys.modules, 'faiss', None)
+    memory_lists.write_lists(bank, np.ones((9, 4), np.float16))
+    assert isinstance(open_bank(MemoryCfg(str(bank)), [32], '').index, Rows)
+    assert not (bank / memory_lists.FILE).exists()
+    assert 'pip install "sclip_mmseg[bank]"' in capsys.readouterr().out
 
 
 def _flat(vectors, numbers):

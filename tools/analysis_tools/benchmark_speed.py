@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,7 @@ import sclip_mmseg
 from sclip_mmseg import InputError
 from sclip_mmseg.datasets import load_queries
 from sclip_mmseg.memory import describe_makers
+from sclip_mmseg.memory.files import BankInfo
 from sclip_mmseg.models import CLIPTextHead, View
 from sclip_mmseg.models.pamr import pamr
 from sclip_mmseg.models.text_embeddings import save_embeddings, tokenize
@@ -420,12 +422,12 @@ def memory_runs(args: argparse.Namespace) -> Runs:
     np.savez(args.folder / 'photo.npz', instance_mask=regions)
     makers = describe_makers(cfg.model.image_encoder, None, 8)
     folder.mkdir()
-    info = dict(made_by=makers, regions=None, settings={}, images=[('photo', '', count)])
-    (folder / 'bank.json').write_text(json.dumps(info))
-    for name, width in (('keys', 768), ('values', 512)):
-        np.save(folder / f'{name}.npy', torch.randn(count, width).half().numpy())
+    info = BankInfo(makers, None, {}, [('photo', '', count)])
+    (folder / 'bank.json').write_text(json.dumps(asdict(info)))
+    for name, width in (('keys', 768), ('values', 512), ('areas', 1)):
+        np.save(folder / f'{name}.npy', torch.rand(count, width).half().numpy())
     own = package(init_model(cfg, device=args.device), case)
-    cfg.model.memory = dict(bank=str(folder))
+    cfg.model.memory = dict(bank=str(folder), weight=0.2, centred=True)  # as --bank sets it
     return dict(memory=package(init_model(cfg, device=args.device), case), own=own)
 
 

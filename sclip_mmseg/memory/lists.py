@@ -1,0 +1,89 @@
+"""Search by faiss (extra ``bank``) in banks that are too large to compare all keys."""
+
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from ..utils.errors import InputError
+
+FILE = 'keys.faiss'
+LIMIT = 400_000  # rows, up to which all are compared
+_PROBES = 64  # lists that are looked into, of about √N
+_SAMPLES = 64  # keys for each list, by which lists are chosen
+_BLOCK = 1 << 16  # rows at a time
+_ADVICE = 'the exact search of so many regions is slow: pip install "sclip_mmseg[bank]", and run '
+
+
+class Lists(nn.Module):
+    """Keys in lists of similar ones, of which the nearest lists are looked into.
+
+    Args:
+        path: An index of faiss.
+
+    Raises:
+        ImportError: If faiss is not installed.
+        InputError: If the file is damaged.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__()
+        import faiss
+
+        try:
+            self.index: Any = faiss.read_index(str(path))
+        except RuntimeError as error:
+            raise InputError(f'{path} is damaged: remove it') from error
+        self.width, self.count = self.index.d, self.index.ntotal
+
+    def search(self, queries: Tensor, count: int) -> Tensor:
+        """See :meth:`.rows.Rows.search`; some neighbours may be missed for farther ones."""
+        _, rows = self.index.search(queries.float().cpu().numpy(), count)
+        return torch.from_numpy(rows).to(queries.device)
+
+
+def read_lists(folder: Path, count: int) -> Lists | None:
+    """The lists of a bank of so many rows; None for those whose keys are all to be compared."""
+    if count <= LIMIT:
+        return None
+    try:
+        found = Lists(folder / FILE) if (folder / FILE).is_file() else None
+        if found is not None and found.count == count:
+            return found
+        advice = f'{_ADVICE}`sclip bank build` again'
+    except ImportError:
+        advice = f'{_ADVICE}again'
+    print_log(f'{folder}: {advice}', 'current', logging.WARNING)
+    return None
+
+
+def write_lists(folder: Path, keys: np.ndarray) -> None:
+    """Write the lists of a bank's keys, float16 ``[N, C]``, where there are so many."""
+    if len(keys) <= LIMIT:
+        return
+    try:
+        import faiss
+    except ImportError:
+        print_log(f'{folder}: {_ADVICE}again', 'current', logging.WARNING)
+        return
+    lists = math.isqrt(len(keys))
+    kind = f'IVF{lists},SQfp16'
+    index: Any = faiss.index_factory(keys.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+    index.nprobe = _PROBES
+    index.train(_unit(keys[:: max(len(keys) // (lists * _SAMPLES), 1)]))
+    for start in range(0, len(keys), _BLOCK):
+        index.add(_unit(keys[start : start + _BLOCK]))
+    temporary = folder / f'{FILE}.tmp'
+    faiss.write_index(index, str(temporary))
+    os.replace(temporary, folder / FILE)
+
+
+def _unit(keys: np.ndarray) -> np.ndarray:
+    rows = keys.astype(np.float32)
+    return rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-12)
