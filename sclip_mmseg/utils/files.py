@@ -110,6 +110,19 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise InputError(f'{path} cannot be written ({error}): make room there') from error
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Let a library write a file whose folder exists: as a whole, or not at all.
+
+    Yields:
+        What to write in its place, of the same name in a hidden folder beside it.
+    """
+    with tempfile.TemporaryDirectory(prefix='.', dir=path.parent) as folder:
+        part = Path(folder, path.name)
+        yield part
+        os.replace(part, path)
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a table, whose columns are the keys of all rows."""
     with open(path, 'w', newline='', encoding='utf-8') as file:

@@ -1,0 +1,49 @@
+"""A map in memory, smaller than it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .labels import blocks_of
+
+if TYPE_CHECKING:
+    from .reading import Raster
+    from .result import SegmentedMap
+
+
+def read_reduced(
+    raster: Raster, found: SegmentedMap, longest: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read a map and its classes, reduced by leaving pixels out if it is larger.
+
+    Args:
+        raster: The map.
+        found: On it.
+        longest: Pixels of the longer side; None for all.
+
+    Returns:
+        RGB, uint8 ``[h, w, 3]``, and classes, int64 ``[h, w]``.
+    """
+    full = found.grid.whole.size
+    factor = max(full) / longest if longest and longest < max(full) else 1
+    size = max(1, round(full[0] / factor)), max(1, round(full[1] / factor))
+    image, _ = raster.read(size=size)
+    # Of the pixels whose centres are nearest, as GDAL takes them.
+    rows, columns = (((np.arange(n) + 0.5) * of / n).astype(int) for n, of in zip(size, full))
+    labels = np.empty(size, np.int64)
+    for block in blocks_of(found.grid):
+        down, across = (
+            np.flatnonzero((places >= start) & (places < end))
+            for places, start, end in (
+                (rows, block.top, block.bottom),
+                (columns, block.left, block.right),
+            )
+        )
+        if len(down) and len(across):
+            part = found.labels(block)
+            labels[np.ix_(down, across)] = part[
+                np.ix_(rows[down] - block.top, columns[across] - block.left)
+            ]
+    return image, labels
