@@ -25,9 +25,10 @@ UNREAD = {
 }
 #: Ends of the names of results, which are not inputs in turn.
 OVERLAY, LABELS, MASKS, CONFIDENCE = '_overlay', '_labels', '_masks', '_confidence'
+POLYGONS = '_polygons'
 RESULTS = (
     *(f'{OVERLAY}.{suffix}' for suffix in ('jpg', 'png', 'mp4')),
-    *(f'{LABELS}.png', f'{CONFIDENCE}.png'),
+    *(f'{kind}.{suffix}' for kind in (LABELS, CONFIDENCE) for suffix in ('png', 'tif')),
 )
 _LISTED = 10  # files in a warning
 _ADDRESS = re.compile(r'(https?|ftps?):/', re.IGNORECASE)  # one slash is left by pathlib

@@ -65,7 +65,8 @@ class Segmentation:
     @property
     def counts(self) -> list[int]:
         """Number of pixels of each class, K."""
-        return np.bincount(self.labels.ravel(), minlength=len(self.class_names)).tolist()
+        count = len(self.class_names)
+        return np.bincount(self.labels.ravel(), minlength=count)[:count].tolist()
 
     @property
     def pixels(self) -> dict[str, int]:

@@ -26,7 +26,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--format',
         default='overlay,labels',
         help='what to write, separated by commas: overlay, labels, masks, coco, yolo, cvat, '
-        'labelstudio, confidence; default: %(default)s (and always areas.csv)',
+        'labelstudio, confidence, geopackage, geojson, fgb; default: %(default)s (and always '
+        'areas.csv)',
     )
     parser.add_argument(
         '--format-options',
@@ -35,6 +36,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action=DictAction,
         help='e.g. overlay.legend=below (beside, inside, none) overlay.opacity=0.3 '
         'overlay.names=False coco.per=component coco.polygons=True confidence.threshold=0.4',
+    )
+    parser.add_argument(
+        '--simplify',
+        type=float,
+        metavar='METRES',
+        help='smooth the borders of polygons (of geopackage, geojson, fgb) within so many metres, '
+        'or pixels where a picture has no CRS',
+    )
+    parser.add_argument(
+        '--min-area',
+        type=float,
+        metavar='SQUARE_METRES',
+        help='leave smaller polygons out',
     )
     parser.add_argument(
         '--palette',
@@ -78,6 +92,7 @@ def run(args: argparse.Namespace) -> None:
     """
     from .. import apis
     from ..apis.shares import place_in_torchrun
+    from ..apis.writers.polygons import polygon_options
     from ..utils.errors import InputError
     from ..visualization.drawing import SHOWN
 
@@ -93,12 +108,13 @@ def run(args: argparse.Namespace) -> None:
     options = {**(args.cfg_options or {})}
     if args.palette:
         options['visualizer.palette'] = args.palette
+    polygons = dict(simplify=args.simplify, min_area=args.min_area)
     apis.segment_files(
         *(args.images, args.classes, background, args.method, args.out),
         *(args.clip, args.device or device, options, report, args.regions),
         on_progress=lambda text: print(text, flush=True),
         formats=args.format,
-        format_options=args.format_options,
+        format_options=polygon_options(args.format, polygons) | (args.format_options or {}),
         precision=args.precision,
         processes=args.processes,
         resume=args.resume,

@@ -1,12 +1,13 @@
 """Results as files: a writer per format, each a registered class in a file of its own."""
 
-from .base import ClassInfo, Item, Record, Writer
+from .base import ClassInfo, Item, MapItem, Record, Writer
 from .build import build_writers, finish_all, write_all
 from .labels import write_labels
 
 __all__ = [
     'ClassInfo',
     'Item',
+    'MapItem',
     'Record',
     'Writer',
     'build_writers',

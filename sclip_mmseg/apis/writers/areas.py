@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...rasters.ground import Ground
 from ...registry import WRITERS
-from .base import ClassInfo, Record, Writer, write_table
+from .base import ClassInfo, MapItem, Record, Writer, write_table
 
 AREAS = 'areas.csv'
 
@@ -15,15 +16,26 @@ class AreasWriter(Writer):
     """Writes ``areas.csv``."""
 
     run_files = (AREAS,)
+    for_maps = True
+
+    def write_map(self, item: MapItem) -> list[float] | None:
+        """See :class:`.base.Writer`; gives square metres of each class, where they are known."""
+        return Ground(item.found.grid).class_areas(item.found)
 
     def finish(
         self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
     ) -> None:
         """See :class:`.base.Writer`."""
-        rows: list[Sequence[Any]] = [['file', 'class', 'pixels', 'share', 'id']]
-        for record, _ in records:
-            total = sum(record.pixels)
-            for pixels, each in sorted(zip(record.pixels, classes), key=lambda pair: -pair[0]):
-                share = f'{pixels / total:.6f}'
-                rows.append([record.file, each.name, pixels, share, each.id])
+        on_earth = any(areas for _, areas in records)
+        rows: list[list[Any]] = [
+            ['file', 'class', 'pixels', 'share', 'id'] + ['area_m2', 'hectares'] * on_earth
+        ]
+        for record, areas in records:
+            total = sum(record.pixels) or 1
+            known = areas or [None] * len(classes)
+            found = sorted(zip(record.pixels, classes, known), key=lambda each: -each[0])
+            for pixels, each, area in found:
+                sizes = ['', ''] if area is None else [f'{area:.3f}', f'{area / 1e4:.6f}']
+                row = [record.file, each.name, pixels, f'{pixels / total:.6f}', each.id]
+                rows.append(row + sizes * on_earth)
         write_table(out / AREAS, rows)

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ...rasters.preview import read_reduced
 from ...utils.files import write_atomically
 
 if TYPE_CHECKING:
+    from ...rasters.reading import Raster
+    from ...rasters.result import SegmentedMap
     from ..segment import Segmentation
 
 
@@ -35,22 +38,18 @@ class ClassInfo:
 
 
 @dataclass(frozen=True)
-class Item:
-    """A picture that was segmented, and where its results go.
+class Place:
+    """A picture's file, and where its results go.
 
     Attributes:
         path: Its file.
         name: What the names of its results begin with, relative to ``out``.
         out: Folder of all results.
-        image: RGB, uint8 ``[H, W, 3]``.
-        result: What was found.
     """
 
     path: Path
     name: PurePath
     out: Path
-    image: np.ndarray
-    result: Segmentation
 
     def file(self, end: str) -> Path:
         """The file of a result whose name ends so; its folder exists."""
@@ -61,6 +60,45 @@ class Item:
     def relative(self, path: Path) -> str:
         """A file below ``out`` as a record names it."""
         return path.relative_to(self.out).as_posix()
+
+
+@dataclass(frozen=True)
+class Item(Place):
+    """A picture that was segmented.
+
+    Attributes:
+        image: RGB, uint8 ``[H, W, 3]``.
+        result: What was found.
+    """
+
+    image: np.ndarray
+    result: Segmentation
+
+
+@dataclass(frozen=True)
+class MapItem(Place):
+    """A map that was segmented, of any size.
+
+    Attributes:
+        raster: The map.
+        found: What was found.
+        classes: K classes.
+    """
+
+    raster: Raster
+    found: SegmentedMap
+    classes: Sequence[ClassInfo]
+
+    def as_picture(self, longest: int | None = None) -> Item:
+        """The map in memory, reduced to so many pixels of the longer side if it is larger."""
+        from ..segment import Segmentation
+
+        image, labels = read_reduced(self.raster, self.found, longest)
+        names, words, colors, ids = zip(
+            *((each.name, each.synonyms, [*each.color], each.id) for each in self.classes)
+        )
+        result = Segmentation(labels, None, names, [*colors], ids, words, image)
+        return Item(self.path, self.name, self.out, image, result)
 
 
 @dataclass
@@ -92,10 +130,12 @@ class Writer:
     Attributes:
         run_files: Names of the files of a run.
         needs_scores: Whether ``Segmentation.scores`` are needed.
+        for_maps: Whether maps of any size are written block by block.
     """
 
     run_files: ClassVar[tuple[str, ...]] = ()
     needs_scores: ClassVar[bool] = False
+    for_maps: ClassVar[bool] = False
 
     def check(self, classes: Sequence[ClassInfo]) -> None:
         """See that the format can hold the classes.
@@ -113,6 +153,10 @@ class Writer:
         Raises:
             OSError: If they cannot be written.
         """
+
+    def write_map(self, item: MapItem) -> Any:
+        """Write the files of a map, as :meth:`write`; formats of pictures read it into memory."""
+        return self.write(item.as_picture())
 
     def finish(
         self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path

@@ -8,8 +8,8 @@ from ...custom import import_module
 from ...registry import WRITERS
 from ...utils.errors import InputError, nearest
 from ...utils.spelling import arguments
-from . import areas, coco, confidence, cvat, labels, labelstudio, masks, overlay, yolo  # noqa: F401
-from .base import ClassInfo, Item, Record, Writer
+from . import areas, coco, confidence, cvat, labels, labelstudio, masks, overlay, polygons, yolo  # noqa: F401
+from .base import ClassInfo, Item, MapItem, Record, Writer
 
 Formats = str | Sequence[str | Mapping[str, Any]]
 DEFAULT = 'overlay', 'labels'
@@ -65,16 +65,19 @@ def _build(name: str, config: Mapping[str, Any]) -> Writer:
     return kind(**config)
 
 
-def write_all(writers: Mapping[str, Writer], item: Item) -> Record:
-    """Write a picture in all formats.
+def write_all(writers: Mapping[str, Writer], item: Item | MapItem) -> Record:
+    """Write a picture or map in all formats.
 
     Raises:
         OSError: If a file cannot be written.
     """
+    if isinstance(item, MapItem):
+        record = start_record(item.path, item.name, item.found.grid.whole.size, item.found.counts)
+        record.data = {name: writer.write_map(item) for name, writer in writers.items()}
+        return record
     height, width = item.result.labels.shape
     record = start_record(item.path, item.name, (height, width), item.result.counts)
-    for name, writer in writers.items():
-        record.data[name] = writer.write(item)
+    record.data = {name: writer.write(item) for name, writer in writers.items()}
     return record
 
 

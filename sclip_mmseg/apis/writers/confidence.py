@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ...rasters.grid import Block
+from ...rasters.labels import write_raster
 from ...registry import WRITERS
 from ...utils.errors import InputError
+from ...utils.files import replacing
 from ..inputs import CONFIDENCE
-from .base import ClassInfo, Item, Record, Writer, write_table
+from .base import ClassInfo, Item, MapItem, Record, Writer, write_table
 
 TABLE = 'confidence.csv'
 
@@ -18,6 +21,8 @@ TABLE = 'confidence.csv'
 @WRITERS.register_module('confidence')
 class ConfidenceWriter(Writer):
     """Writes ``NAME_confidence.png``, the largest class score of each pixel, and a table of them.
+
+    Of maps it is ``NAME_confidence.tif``, where 0 stands for no data.
 
     ``confidence.csv`` has the mean and the share of pixels below a threshold, the most doubtful
     picture first.
@@ -31,6 +36,7 @@ class ConfidenceWriter(Writer):
 
     run_files = (TABLE,)
     needs_scores = True
+    for_maps = True
 
     def __init__(self, threshold: float = 0.5) -> None:
         if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
@@ -43,6 +49,24 @@ class ConfidenceWriter(Writer):
         image = Image.fromarray((confidence * 255).round().astype(np.uint8))
         image.save(item.file(f'{CONFIDENCE}.png'))
         return [float(confidence.mean()), float((confidence < self.threshold).mean())]
+
+    def write_map(self, item: MapItem) -> list[float]:
+        """See :class:`.base.Writer`; gives what :meth:`write` does, without what has no data."""
+        found, sums = item.found, np.zeros(3)
+        assert found.confidence is not None  # by needs_scores
+        scores = found.confidence
+
+        def read(block: Block) -> np.ndarray:
+            confidence, labels = scores(block), found.labels(block)
+            inside = confidence[labels != found.no_data]
+            sums[:] += len(inside), inside.sum(dtype=np.float64), (inside < self.threshold).sum()
+            values = (confidence * 255).round().clip(1, 255).astype(np.uint8)
+            return np.where(labels == found.no_data, np.uint8(0), values)
+
+        path = item.file(f'{CONFIDENCE}.tif')
+        with replacing(path) as part:
+            write_raster(part, found.grid, read, no_data=0)
+        return (sums[1:] / max(sums[0], 1)).tolist()
 
     def finish(
         self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from ...rasters.labels import write_label_raster
 from ...registry import WRITERS
 from ...utils.files import write_atomically
 from ..inputs import LABELS
-from .base import ClassInfo, Item, Record, Writer
+from .base import ClassInfo, Item, MapItem, Record, Writer
 
 if TYPE_CHECKING:
     from ..segment import Segmentation
@@ -24,14 +25,21 @@ CLASSES = 'classes.json'
 
 @WRITERS.register_module('labels')
 class LabelsWriter(Writer):
-    """Writes ``NAME_labels.png``, and ``classes.json``."""
+    """Writes ``NAME_labels.png``, of maps ``NAME_labels.tif``, and ``classes.json``."""
 
     run_files = (CLASSES,)
+    for_maps = True
 
     def write(self, item: Item) -> str:
         """See :class:`.base.Writer`; gives the file."""
         path = item.file(f'{LABELS}.png')
         write_labels(item.result, path)
+        return item.relative(path)
+
+    def write_map(self, item: MapItem) -> str:
+        """See :class:`.base.Writer`; gives the file."""
+        path = item.file(f'{LABELS}.tif')
+        write_label_raster(path, item.found.grid, item.classes, item.found.labels)
         return item.relative(path)
 
     def finish(

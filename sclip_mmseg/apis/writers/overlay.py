@@ -11,15 +11,18 @@ from ...utils.errors import InputError
 from ...visualization import draw_overlay
 from ...visualization.drawing import LEGENDS
 from ..media import write_overlay
-from .base import Item, Writer
+from .base import Item, MapItem, Writer
 
 if TYPE_CHECKING:
     from ..segment import Segmentation
 
+#: Pixels of the longer side of a map's overlay.
+LONGEST = 4096
+
 
 @WRITERS.register_module('overlay')
 class OverlayWriter(Writer):
-    """Writes ``NAME_overlay.jpg``.
+    """Writes ``NAME_overlay.jpg``; of maps larger than 4,096 pixels a reduced one.
 
     Args:
         opacity: Of the paint, 0 to 1.
@@ -30,6 +33,8 @@ class OverlayWriter(Writer):
     Raises:
         InputError: If an option cannot be used.
     """
+
+    for_maps = True
 
     def __init__(self, opacity: float = 0.5, names: bool = True, legend: str = LEGENDS[0]) -> None:
         if isinstance(opacity, bool) or not isinstance(opacity, (int, float)):
@@ -46,6 +51,10 @@ class OverlayWriter(Writer):
     def write(self, item: Item) -> str:
         """See :class:`.base.Writer`; gives the file."""
         return item.relative(write_overlay(item.file(''), self.draw(item.image, item.result)))
+
+    def write_map(self, item: MapItem) -> str:
+        """See :class:`.base.Writer`; of a large map it is a preview."""
+        return self.write(item.as_picture(LONGEST))
 
     def draw(self, image: np.ndarray, result: Segmentation, frame: bool = False) -> np.ndarray:
         """Draw on a picture, or on a frame of a video, which keeps its size."""

@@ -1,0 +1,157 @@
+"""Polygons as geographic information systems read them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from math import inf
+from typing import ClassVar
+
+import numpy as np
+
+from ...rasters.grid import Block, Grid
+from ...rasters.ground import Ground
+from ...rasters.polygons import find_polygons
+from ...rasters.result import SegmentedMap
+from ...registry import WRITERS
+from ...utils.errors import InputError
+from ...utils.files import replacing
+from ..inputs import POLYGONS
+from .base import ClassInfo, Item, MapItem, Place, Writer
+
+_PACKAGES = 'rasterio', 'shapely', 'pyogrio', 'pyproj'
+_FORMATS = 'geopackage', 'geojson', 'fgb'
+_DECIMALS = 9  # of degrees: a tenth of a millimetre
+
+
+class PolygonsWriter(Writer):
+    """Writes ``NAME_polygons`` with class, id, area and mean confidence of each connected part.
+
+    Without a CRS they are in pixels, as those of pictures are.
+
+    Args:
+        simplify: Metres within which borders between classes are smoothed; 0 for none.
+        min_area: Square metres below which polygons are left out.
+
+    Raises:
+        InputError: If an option cannot be used, or a package is missing.
+    """
+
+    needs_scores = True
+    for_maps = True
+    driver: ClassVar[str]
+    suffix: ClassVar[str]
+
+    def __init__(self, simplify: float = 0, min_area: float = 0) -> None:
+        for name, value in dict(simplify=simplify, min_area=min_area).items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not (number and 0 <= value < inf):
+                raise InputError(f'{name}={value!r} of polygons must be a number from 0 on')
+        if missing := [name for name in _PACKAGES if find_spec(name) is None]:
+            raise InputError(f'polygons need {", ".join(missing)}: pip install "sclip_mmseg[maps]"')
+        self.simplify, self.min_area = simplify, min_area
+
+    def write(self, item: Item) -> None:
+        """See :class:`.base.Writer`."""
+        result = item.result
+        height, width = result.labels.shape
+        found = SegmentedMap(
+            *(item.path, Grid(width, height), result.counts),
+            lambda block: _cut(result.labels, block),
+            lambda block: _cut(result.confidence, block),
+        )
+        self._write(item, found, result.classes)
+        # The same text for all pictures, so that it is said once.
+        warnings.warn('polygons of pictures without a CRS are in pixels', stacklevel=2)
+
+    def write_map(self, item: MapItem) -> None:
+        """See :class:`.base.Writer`."""
+        self._write(item, item.found, item.classes)
+        if Ground(item.found.grid).crs is None:
+            warnings.warn(f'{item.path} has no CRS: its polygons are in pixels', stacklevel=2)
+
+    def _write(self, item: Place, found: SegmentedMap, classes: Sequence[ClassInfo]) -> None:
+        import shapely
+        from pyogrio.errors import DataSourceError, FeatureError
+        from pyogrio.raw import write
+
+        polygons = find_polygons(found, self.simplify, self.min_area)
+        crs = Ground(found.grid).crs
+        names, ids = (np.array([getattr(each, key) for each in classes]) for key in ('name', 'id'))
+        fields = {
+            'class': names[polygons.classes].astype(object),
+            'id': ids[polygons.classes],
+            'pixels' if crs is None else 'area_m2': polygons.areas,
+        }
+        if polygons.confidence is not None:
+            fields['confidence'] = polygons.confidence
+        path = item.file(f'{POLYGONS}.{self.suffix}')
+        try:
+            with replacing(path) as part, warnings.catch_warnings():
+                warnings.filterwarnings('ignore', "'crs' was not provided")
+                write(
+                    *(part, shapely.to_wkb(polygons.shapes)),
+                    *(list(fields.values()), list(fields)),
+                    layer=path.stem,
+                    driver=self.driver,
+                    geometry_type='Polygon',
+                    crs=crs and crs.to_wkt(),
+                    layer_options=self.options(found.grid),
+                )
+        except (DataSourceError, FeatureError) as error:
+            raise OSError(str(error)) from error
+
+    def options(self, grid: Grid) -> dict[str, str]:
+        """Of GDAL's driver."""
+        return {}
+
+
+@WRITERS.register_module('geopackage')
+class GeoPackageWriter(PolygonsWriter):
+    """Writes ``NAME_polygons.gpkg``."""
+
+    driver, suffix = 'GPKG', 'gpkg'
+
+
+@WRITERS.register_module('fgb')
+class FlatGeobufWriter(PolygonsWriter):
+    """Writes ``NAME_polygons.fgb``."""
+
+    driver, suffix = 'FlatGeobuf', 'fgb'
+
+
+@WRITERS.register_module('geojson')
+class GeoJSONWriter(PolygonsWriter):
+    """Writes ``NAME_polygons.geojson``, in WGS 84 as RFC 7946 asks for, where there is a CRS."""
+
+    driver, suffix = 'GeoJSON', 'geojson'
+
+    def options(self, grid: Grid) -> dict[str, str]:
+        """See :class:`PolygonsWriter`."""
+        numbers = dict(ID_GENERATE='YES')  # else readers take those of classes for them
+        if Ground(grid).crs is None:
+            return numbers
+        return dict(numbers, RFC7946='YES', COORDINATE_PRECISION=str(_DECIMALS))
+
+
+def _cut(values: np.ndarray, block: Block) -> np.ndarray:
+    return values[block.top : block.bottom, block.left : block.right]
+
+
+def polygon_options(formats: str, options: Mapping[str, float | None]) -> dict[str, float]:
+    """Options of :func:`.build.build_writers` that hold for all formats of polygons.
+
+    Args:
+        formats: Names separated by commas.
+        options: Option → value, None where it is not given.
+
+    Raises:
+        InputError: If one is given, and no format is of polygons.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    names = {*_FORMATS}.intersection(name.strip() for name in formats.split(','))
+    if given and not names:
+        listed = ' and '.join(f'--{key.replace("_", "-")}' for key in given)
+        raise InputError(f'{listed} need --format {", ".join(_FORMATS)}, or some of these')
+    return {f'{name}.{key}': value for name in names for key, value in given.items()}
