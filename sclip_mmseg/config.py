@@ -25,9 +25,10 @@ def set_checkpoint(cfg: Config, checkpoint: str) -> None:
     Args:
         cfg: The config.
         checkpoint: By name or path, a trained system where the config is of one
-            (``model.image_encoder.checkpoint``), else a CLIP (``model.image_encoder.clip``), or a
-            file of a whole model's weights (``load_from``); ``'none'``, for programs that ask for
-            one (``mim test``), leaves the config's own.
+            (``model.image_encoder.checkpoint``), else a CLIP (``model.image_encoder.clip``; of
+            Talk2DINO, whose CLIP only reads texts, ``model.text_head.clip``), or a file of a whole
+            model's weights (``load_from``); ``'none'``, for programs that ask for one
+            (``mim test``), leaves the config's own.
     """
     if checkpoint == NO_CHECKPOINT:
         return
@@ -39,13 +40,18 @@ def set_checkpoint(cfg: Config, checkpoint: str) -> None:
             if _OWN.encode() in head and _STARTS_WITH_OWN.search(head):
                 cfg.load_from = str(path)
                 return
-    encoder = cfg.model.get('module', cfg.model).image_encoder  # of test-time augmentation's, too
-    encoder[checkpoint_key(encoder)] = checkpoint
+    model = cfg.model.get('module', cfg.model)  # of test-time augmentation's, too
+    place_checkpoint(model.image_encoder, model.text_head, checkpoint)
 
 
-def checkpoint_key(encoder: dict) -> str:
-    """The key of an image encoder's config that names what its weights are read from."""
-    return 'checkpoint' if 'checkpoint' in encoder else 'clip'
+def place_checkpoint(encoder: dict, text_head: dict, checkpoint: str) -> None:
+    """Let the configs of an image encoder and a text head name another checkpoint."""
+    if 'checkpoint' in encoder:
+        encoder['checkpoint'] = checkpoint
+    elif 'tower' in encoder:  # which is no CLIP's
+        text_head['clip'] = checkpoint
+    else:
+        encoder['clip'] = checkpoint
 
 
 def is_saved_model(tensors: Iterable[str]) -> bool:

@@ -39,6 +39,8 @@ METHODS: dict[str, str] = {
     'groupvit-unified': 'groupvit/groupvit-unified_vit-s16_{}.py',
     'tcl': 'tcl/tcl_vit-b16_{}.py',
     'tcl-pamr': 'tcl/tcl-pamr_vit-b16_{}.py',
+    'talk2dino': 'talk2dino/talk2dino_vit-b14_{}.py',
+    'talk2dino-pamr': 'talk2dino/talk2dino-pamr_vit-b14_{}.py',
 }
 
 #: Whose configs a method of a user's own takes, but for the method.

@@ -49,12 +49,18 @@ def values_in_force(cfg):
     kind = encoder.pop('type')
     assert model.pop('type') == 'CLIPSegmentor'
     assert preprocessor.pop('type') == 'PadSegDataPreProcessor'
-    assert head.pop('type') == ('GroupViT' if kind == 'GroupViTEncoder' else 'CLIP') + 'TextHead'
+    own = (
+        kind.removesuffix('Encoder') if kind in ('GroupViTEncoder', 'Talk2DINOEncoder') else 'CLIP'
+    )
+    assert head.pop('type') == f'{own}TextHead'
     values = {
         **_data(cfg),
         **{key: preprocessor.pop(key) for key in ('mean', 'std', 'bgr_to_rgb')},
         'encoder': kind if kind != 'CLIPImageEncoder' else None,
-        'clip': _clip(cfg, encoder.pop('clip', None)),
+        'clip': _clip(cfg, encoder.pop('clip', None) or head.pop('clip', None)),
+        'tower': encoder.pop('tower', {}).get('checkpoint'),
+        'head': encoder.pop('head', None),
+        'clean_background': encoder.pop('clean_background', None),
         **{key: encoder.pop(key, None) for key in ('checkpoint', 'kp_w', 'round_weights')},
         'precision': encoder.pop('precision', 'fp32'),
         'method': _method(encoder.pop('method', None)),
@@ -204,7 +210,8 @@ def _plain(value):
 def expected_values(name):
     """What a shipped config is to evaluate with."""
     method, backbone, benchmark = name.removesuffix(REPAIRED).split('_', 2)
-    values = published_values(method, benchmark)
+    own = f'{method}_{backbone}'
+    values = published_values(own if own in _table() else method, benchmark)
     if name.endswith(REPAIRED):
         values['query_sha256'] = _digest('coco_object_repaired')
     if backbone == 'toy':

@@ -58,8 +58,8 @@ class OwnConfig:
 
 @cache
 def is_trained(method: str) -> bool:
-    """Whether a method is a trained system, whose ``clip`` is a checkpoint of its own."""
-    return 'checkpoint' in _read_config(method)[0].model.image_encoder
+    """Whether a method is a trained system: its weights are not a CLIP's alone."""
+    return bool({'checkpoint', 'tower'} & set(_read_config(method)[0].model.image_encoder))
 
 
 def own_config(
@@ -199,11 +199,14 @@ def _of_other_images(method: str) -> Config:
 
 def _own_background(cfg: Config) -> dict[str, float]:
     """The values of a background that takes no words, by dotted keys."""
-    return {
+    values = {
         f'model.{part}.background': cfg.model[part].background
         for part in ('image_encoder', 'test_cfg')
         if cfg.model[part].get('background') is not None
     }
+    if values and cfg.model.image_encoder.get('clean_background'):
+        values['model.image_encoder.clean_background'] = True
+    return values
 
 
 def _check_queries(text_head: dict, queries: Sequence[Sequence[str]]) -> None:

@@ -118,8 +118,8 @@ def _find_shipped(
 ) -> list[Pair]:
     custom = {method: find_custom(method) for method in methods or () if is_custom(method)}
     standard = 'vit-b16'
-    # GroupViT's own backbone is the only one that it has, so that it goes with the others.
-    backbones = {standard: (standard, 'vit-s16')}.get(backbone, (backbone,))
+    # Those of GroupViT and Talk2DINO, which have no other of this size, go with the others.
+    backbones = {standard: (standard, 'vit-s16', 'vit-b14')}.get(backbone, (backbone,))
     if backbone in CHECKPOINTS:
         backbones = (standard,)
     found = {}

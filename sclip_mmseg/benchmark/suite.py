@@ -172,8 +172,8 @@ def prepare(pair: Pair, options: Options, datasets: dict[str, Any]) -> None:
     except InputError as error:
         raise InputError(f'{pair.name}: {error}') from error
     pair.images = len(dataset)
-    trained = _digest(fingerprint, 'image_encoder.checkpoint')
-    pair.weights = trained or _digest(fingerprint, 'image_encoder.clip')
+    keys = 'image_encoder.checkpoint', 'image_encoder.clip', 'image_encoder.tower.checkpoint'
+    pair.weights = next(filter(None, (_digest(fingerprint, key) for key in keys)), '')
     queries = [value for key, value in fingerprint.items() if '.text_head.queries.' in key]
     given = _digest(fingerprint, 'text_head.embeddings')
     pair.queries = given or hashlib.sha256(json.dumps(queries).encode()).hexdigest()

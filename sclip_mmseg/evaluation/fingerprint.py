@@ -15,7 +15,7 @@ from mmengine.dataset import BaseDataset
 from ..config import NO_CHECKPOINT
 from ..datasets import load_queries
 from ..models.simfeatup import find_upsampler
-from ..models.trained import find_trained
+from ..models.trained import find_head, find_trained
 from ..regions import RegionFiles
 from ..towers import find_clip
 from ..towers.proxy import find_proxy
@@ -120,6 +120,8 @@ def _find(key: str, value: str) -> Checkpoint | None:
     """The file that a setting names."""
     finders: dict[str, Callable[[str], Checkpoint | None]] = {
         '.proxy.checkpoint': find_proxy,
+        '.tower.checkpoint': find_proxy,
+        '.image_encoder.head': find_head,
         '.sam.checkpoint': find_sam,
         '.upsampler.checkpoint': find_upsampler,
         '.image_encoder.checkpoint': find_trained,

@@ -12,7 +12,13 @@ from .sam_refinement import SAMRefinement
 from .segmentor import CLIPSegmentor
 from .simfeatup import SimFeatUp
 from .text_head import CLIPTextHead
-from .trained import GroupViTEncoder, GroupViTTextHead, TCLEncoder
+from .trained import (
+    GroupViTEncoder,
+    GroupViTTextHead,
+    Talk2DINOEncoder,
+    Talk2DINOTextHead,
+    TCLEncoder,
+)
 from .tta import CLIPTTAModel
 from .view import View
 
@@ -42,5 +48,7 @@ __all__ = [
     'SAMRefinement',
     'SimFeatUp',
     'TCLEncoder',
+    'Talk2DINOEncoder',
+    'Talk2DINOTextHead',
     'View',
 ]

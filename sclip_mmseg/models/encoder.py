@@ -25,6 +25,9 @@ class ImageEncoder(nn.Module):
         embed_dim: Width of the features that the text head compares with its queries.
         needs_regions: Whether views must have regions.
         sees_picture: Whether :meth:`encode_picture` is called, in place of a call per window.
+        align_corners: Whether the outer cells of a window's map lie at its corners when it is
+            resized to the window, as ``torch.nn.functional.interpolate`` has it.
+        one_source: What embeddings of another width than the features' have wrong.
         sam: Segment Anything, for what it guides or corrects; None for none.
         normalisation: Mean and standard deviation that images must come with; None where a config
             does not state them.
@@ -35,6 +38,8 @@ class ImageEncoder(nn.Module):
     min_size: int = 1
     needs_regions: bool = False
     sees_picture: bool = False
+    align_corners: bool = False
+    one_source: str = 'image_encoder.clip and text_head must come from the same CLIP'
     sam: SamTower | None
     normalisation: Normalisation | None = None
 

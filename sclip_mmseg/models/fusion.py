@@ -30,6 +30,7 @@ class WindowAxis(NamedTuple):
         side, crop, step: The side, the windows' length and their stride in pixels.
         cells: Number of cells of a window's coarse map along this side.
         margins: Pixels at its beginning and end that were added and are cut off the fused map.
+        align_corners: Whether the outer cells of a window lie at its corners.
     """
 
     side: int
@@ -37,6 +38,7 @@ class WindowAxis(NamedTuple):
     step: int
     cells: int
     margins: tuple[int, int] = (0, 0)
+    align_corners: bool = False
 
     @property
     def kept(self) -> slice:
@@ -60,7 +62,7 @@ def axis_weights(axis: WindowAxis, length: int, flip: bool, device: torch.device
     total = torch.zeros(len(spans), axis.cells, axis.side, device=device)
     unit = torch.eye(axis.cells, device=device)[None]
     for number, (start, end) in enumerate(spans):
-        fine = F.interpolate(unit, end - start, mode='linear', align_corners=False)
+        fine = F.interpolate(unit, end - start, mode='linear', align_corners=axis.align_corners)
         total[number, :, start:end] = fine
     pixel = torch.arange(axis.side, device=device)
     count = sum(pixel.ge(start) & pixel.lt(end) for start, end in spans)
@@ -216,10 +218,10 @@ class CutImage:
         """A window."""
         return self.view.cut(self.windows[number])
 
-    def arrange(self, parts: list[Tensor]) -> WindowMaps:
+    def arrange(self, parts: list[Tensor], align_corners: bool = False) -> WindowMaps:
         """Lay the maps ``[h', w', Q]`` of the windows out as they lie in the image."""
-        size = height_width(self.view.images)
-        given = size, self.crop_size, self.stride, parts[0].shape, self.margins
+        size, corners = height_width(self.view.images), (align_corners, align_corners)
+        given = size, self.crop_size, self.stride, parts[0].shape, self.margins, corners
         down, across = map(WindowAxis, *given)
         count = len(window_spans(*across[:3]))
         rows = [torch.cat(parts[i : i + count], 1) for i in range(0, len(parts), count)]
@@ -336,6 +338,7 @@ def encode_windows(
     encode: Callable[[View], Tensor],
     windows: WindowCfg,
     window_batch: Callable[[Size], int],
+    align_corners: bool = False,
 ) -> list[WindowMaps]:
     """Compute the coarse maps of images of any sizes from batches of equally large windows.
 
@@ -344,6 +347,7 @@ def encode_windows(
         encode: Windows → coarse maps ``[n, Q, h', w']``.
         windows: How windows are cut.
         window_batch: Tells the largest number of windows of a size to encode at a time.
+        align_corners: Whether the outer cells of a window's map lie at its corners.
     """
     images = [cut_windows(view, windows) for view in views]
     jobs = [(index, number) for index, image in enumerate(images) for number in range(len(image))]
@@ -356,7 +360,7 @@ def encode_windows(
             joined = View.join([images[index].cut(number) for index, number in batch])
             for (index, _), coarse in zip(batch, encode(joined)):
                 maps[index].append(coarse.permute(1, 2, 0))
-    return [image.arrange(parts) for image, parts in zip(images, maps)]
+    return [image.arrange(parts, align_corners) for image, parts in zip(images, maps)]
 
 
 def resize_maps(coarse: Tensor, size: Size) -> Tensor:

@@ -15,7 +15,7 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import get_classes, get_palette
 from torch import Tensor
 
-from ..config import NO_CHECKPOINT, checkpoint_key, is_saved_model
+from ..config import NO_CHECKPOINT, is_saved_model, place_checkpoint
 from ..datasets import voc_palette
 from ..datasets.background import Background
 from ..memory import MemoryCfg
@@ -131,8 +131,7 @@ class CLIPSegmentor(BaseSegmentor):
             file = self.text_head_cfg.get('embeddings')
             raise InputError(
                 f'image features have {dims[0]} dimensions but text embeddings'
-                f'{f" of {file}" if file else ""} {dims[1]}: '
-                'image_encoder.clip and text_head must come from the same CLIP'
+                f'{f" of {file}" if file else ""} {dims[1]}: {self.image_encoder.one_source}'
             )
         self._open_memory()
 
@@ -171,8 +170,10 @@ class CLIPSegmentor(BaseSegmentor):
         Raises:
             InputError: If it cannot be used.
         """
-        cfg = {**self.encoder_cfg, checkpoint_key(self.encoder_cfg): checkpoint}
-        self._read_weights(cfg)
+        encoder, head = dict(self.encoder_cfg), dict(self.text_head_cfg)
+        place_checkpoint(encoder, head, checkpoint)
+        self.text_head_cfg = head
+        self._read_weights(encoder)
         for part in (self.image_encoder, self.text_head):
             part.requires_grad_(False).to(self.class_ids.device).train(self.training)
 
@@ -331,8 +332,8 @@ class CLIPSegmentor(BaseSegmentor):
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict] | None = None) -> Tensor:
         """Query maps ``[B, Q, H, W]`` of images ``[B, 3, H, W]``, each seen in one pass."""
-        size = inputs.shape[-2:]
-        return F.interpolate(self._forward(inputs), size, mode='bilinear', align_corners=False)
+        maps, corners = self._forward(inputs), self.image_encoder.align_corners
+        return F.interpolate(maps, inputs.shape[-2:], mode='bilinear', align_corners=corners)
 
     def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
         """Query maps ``[B, Q, h, w]`` of images ``[B, 3, H, W]``."""
@@ -442,7 +443,8 @@ class CLIPSegmentor(BaseSegmentor):
             maps = [self._encode_picture(image) for image in images]
         else:
             views = [image.view() for image in images]
-            maps = encode_windows(views, self._encode, self.windows, self.window_batch)
+            given = self._encode, self.windows, self.window_batch, self.image_encoder.align_corners
+            maps = encode_windows(views, *given)
         for each, image in zip(maps, images):
             # One pass without a mask; NaN is both the least and the largest.
             if not torch.stack(each.cells.aminmax()).isfinite().all():

@@ -107,7 +107,7 @@ def encode_queries(
             more = encode_prompts(tower, own, cut=True)
             more = F.normalize(more, dim=-1) if normalize_prompts else more
             means[number] = torch.cat([embeddings[number], more]).mean(0)
-    return F.normalize(means, dim=-1)
+    return F.normalize(tower.finish(means), dim=-1)
 
 
 def cached_embeddings(

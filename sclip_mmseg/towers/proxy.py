@@ -1,6 +1,8 @@
 """A second image tower beside CLIP's: DINO, DINOv2, DINOv3, RADIO or PE-Spatial."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +17,12 @@ from .layouts import (
     normalisation_of,
     proxy_layout,
 )
-from .normalisation import CLIP, renormalisation
+from .normalisation import CLIP, Normalisation, renormalisation
 from .positions import Resampling
 from .repository import Checkpoint, find, published_at
 from .stated import TRANSFORMERS, own_file, read_second_tower
 from .tensor_files import read_tensors
+from .vit import VisionTransformer
 
 #: Name → where Meta publishes its backbone, without a checksum.
 PROXIES = {
@@ -39,26 +42,69 @@ PROXIES = {
 }
 
 
+_KEY = 'model.image_encoder.proxy.checkpoint'
 _FAMILY = published_at(
-    'model.image_encoder.proxy.checkpoint',
+    _KEY,
     PROXIES,
     read_second_tower,
     lambda name: (TRANSFORMERS, own_file(name.repository)),
 )
 
 
-def find_proxy(checkpoint: str) -> Checkpoint:
+def find_proxy(checkpoint: str, key: str = _KEY) -> Checkpoint:
     """Find what a name in :data:`PROXIES`, a name on the Hub or a path stands for.
+
+    Args:
+        checkpoint: Any of these.
+        key: Where it stands in the config, for error messages.
 
     Raises:
         InputError: If ``checkpoint`` is none of these, or the download fails.
     """
-    return find(checkpoint, _FAMILY)
+    return find(checkpoint, replace(_FAMILY, key=key))
 
 
 def resolve_proxy(checkpoint: str) -> Path:
     """The file of :func:`find_proxy`."""
     return find_proxy(checkpoint).weights
+
+
+class SecondTower(NamedTuple):
+    """An image tower that is no CLIP's.
+
+    Attributes:
+        tower: float32 on the CPU, frozen.
+        normalisation: Of the images that it was trained with.
+        family: ``'dinov2'`` (of DINO, too), ``'dinov3'``, ``'radiov3'`` or ``'pe'``.
+    """
+
+    tower: VisionTransformer
+    normalisation: Normalisation
+    family: str
+
+
+def load_second_tower(checkpoint: str, key: str = _KEY) -> SecondTower:
+    """Load an image tower that is no CLIP's.
+
+    Args:
+        checkpoint: See :class:`ProxyTower`.
+        key: Where it stands in the config, for error messages.
+
+    Raises:
+        InputError: If the checkpoint cannot be used.
+    """
+    weights, stated, _ = find_proxy(checkpoint, key)
+    found = join_projections(_bare(read_tensors(weights)))
+    source = f"{key.removeprefix('model.image_encoder.')}='{checkpoint}'"
+    layout = proxy_layout(found, source)
+    check_unread([key for key in found if not layout.owns(key)], source)
+    options = {} if stated is None else dict(stated.image)
+    if layout.has('registers', found):
+        # DINOv2 with registers was trained to be resampled to the exact size, with antialias.
+        options['resampling'] = Resampling(offset=None, antialias=True)
+    tower = build_image_tower(found, layout, source, **options)
+    own = stated and stated.normalisation
+    return SecondTower(tower, own or normalisation_of(found, layout, source), layout.family)
 
 
 class ProxyTower(nn.Module):
@@ -77,21 +123,9 @@ class ProxyTower(nn.Module):
 
     def __init__(self, checkpoint: str):
         super().__init__()
-        weights, stated, _ = find_proxy(checkpoint)
-        found = join_projections(_bare(read_tensors(weights)))
-        source = f"proxy.checkpoint='{checkpoint}'"
-        layout = proxy_layout(found, source)
-        check_unread([key for key in found if not layout.owns(key)], source)
-        options = {} if stated is None else dict(stated.image)
-        if layout.has('registers', found):
-            # DINOv2 with registers was trained to be resampled to the exact size, with antialias.
-            options['resampling'] = Resampling(offset=None, antialias=True)
-        self.tower = build_image_tower(found, layout, source, **options)
-        own = stated and stated.normalisation
-        own = own or normalisation_of(found, layout, source)
+        #: The family is what the memory banks of CorrCLIP v2 call it.
+        self.tower, own, self.family = load_second_tower(checkpoint)
         self.checkpoint = checkpoint
-        #: What the memory banks of CorrCLIP v2 call its family.
-        self.family = layout.family
         scale, shift = renormalisation(CLIP, own)
         self.register_buffer('scale', scale, persistent=False)
         self.register_buffer('shift', shift, persistent=False)

@@ -18,6 +18,10 @@ class TextEncoder(nn.Module):
     context_length: int
     output_dim: int
 
+    def finish(self, means: Tensor) -> Tensor:
+        """Make embeddings of the means ``[Q, D]`` of prompts, before they are normalised."""
+        return means
+
 
 class TextTower(TextEncoder):
     """Embeds prompts of any length up to the checkpoint's context length.

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .. import apis
-from ..config import read_config
+from ..config import read_config, set_checkpoint
 from ..models import View
 from ..models.file_image import FileImage
 from ..models.segmentor import build_text_head
@@ -77,7 +77,7 @@ def draw_attention(
         cfg = read_config(config)
         cfg.merge_from_dict(cfg_options or {})
         if clip:
-            cfg.model.image_encoder.clip = clip
+            set_checkpoint(cfg, clip)
         weights = point_attention(cfg, image, places, short_side)
         maps.append((Path(config).stem.split('_')[0], weights))
     path.parent.mkdir(parents=True, exist_ok=True)

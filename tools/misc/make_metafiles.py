@@ -43,10 +43,17 @@ COLLECTIONS = {
     'trident': ('Trident', 'trident'),
     'groupvit': ('GroupViT', 'groupvit'),
     'tcl': ('TCL', 'tcl'),
+    'talk2dino': ('Talk2DINO', 'talk2dino'),
     'toy': ('Toy', None),
 }
 #: As in the names of configs → as in the metafiles.
-BACKBONES = {'vit-b16': 'CLIP ViT-B/16', 'vit-s16': 'GroupViT ViT-S/16', 'toy': 'toy CLIP'}
+BACKBONES = {
+    'vit-b16': 'CLIP ViT-B/16',
+    'vit-s16': 'GroupViT ViT-S/16',
+    'vit-b14': 'DINOv2 ViT-B/14 with registers',
+    'vit-l14': 'DINOv2 ViT-L/14 with registers',
+    'toy': 'toy CLIP',
+}
 TASK = 'Open-vocabulary semantic segmentation'
 HEAD = '# Written by tools/misc/make_metafiles.py from the configs and configs/published.yml.\n'
 PUBLISHED = '# The mIoU are published by "{}"; none was measured by this project.\n'

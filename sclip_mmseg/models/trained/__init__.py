@@ -3,6 +3,8 @@
 from .groupvit import GroupViTEncoder
 from .groupvit_text import GroupViTTextHead
 from .published import TRAINED, find_trained, resolve_trained
+from .talk2dino import Talk2DINOEncoder
+from .talk2dino_text import Talk2DINOTextHead, find_head
 from .tcl import TCLEncoder
 
 __all__ = [
@@ -10,6 +12,9 @@ __all__ = [
     'GroupViTEncoder',
     'GroupViTTextHead',
     'TCLEncoder',
+    'Talk2DINOEncoder',
+    'Talk2DINOTextHead',
+    'find_head',
     'find_trained',
     'resolve_trained',
 ]

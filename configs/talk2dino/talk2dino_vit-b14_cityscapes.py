@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/models/talk2dino_vit-b14.py',
+    '../_base_/protocols/unified_cityscapes.py',
+]
+
+model = dict(text_head=dict(queries='plain_cityscapes'))

@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/models/talk2dino_vit-b14.py',
+    '../_base_/protocols/unified_context60.py',
+]
+
+model = dict(
+    text_head=dict(queries='context59'),
+    test_cfg=dict(background=0.55),
+)

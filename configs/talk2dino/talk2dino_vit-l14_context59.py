@@ -1,0 +1,5 @@
+_base_ = './talk2dino_vit-b14_context59.py'
+
+model = dict(
+    image_encoder=dict(tower=dict(checkpoint='dinov2_vitl14_reg'), head='vitl_mlp_infonce'),
+)

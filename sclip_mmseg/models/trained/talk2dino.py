@@ -1,0 +1,181 @@
+"""Talk2DINO: windows → how well DINO's patches fit queries that a trained head maps to them.
+
+Barsellotti et al., *Talking to DINO: Bridging Self-Supervised Vision Backbones with Language for
+Open-Vocabulary Segmentation*, ICCV 2025.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ...towers import Tokens, attention_logits
+from ...towers.normalisation import IMAGENET
+from ...towers.proxy import load_second_tower
+from ...towers.vit import matrices
+from ...utils.errors import InputError
+from ...utils.torch_types import height_width
+from ..encoder import ImageEncoder
+from ..file_image import FileImage
+from ..image_encoder import check_precision
+from ..methods import Classify
+from ..methods.base import unflatten_map
+from ..refiners import build_refiner_of_images
+from ..view import View
+from ..window_batch import choose_window_batch
+
+_SIDE = 448  # of the squares that the towers see
+_BACKGROUND_WEIGHT = 0.2  # the authors' lambda
+_LARGEST_BATCH = 8  # windows whose maps are refined, with a value per pixel and class
+
+
+def clean_background(masks: Tensor, fits: Tensor, attention: Tensor) -> Tensor:
+    """Mix masks with what the heads of the class token's attention show of the classes.
+
+    Args:
+        masks: Of windows, ``[B, Q, h, w]``.
+        fits: Cosines of what each head sees with the queries, ``[B, Q, M]``.
+        attention: Logits of the class token for the patches, ``[B, M, h, w]``.
+
+    Returns:
+        ``[B, Q, h, w]``. The extremes are of all queries and patches of a window, so that a query's
+        mask depends on which others there are.
+    """
+    seen = (fits.softmax(-1) @ attention.flatten(2)).softmax(-1)
+    least, largest = seen.amin((1, 2), keepdim=True), seen.amax((1, 2), keepdim=True)
+    seen = ((seen - least) / largest).view_as(masks)  # by the largest alone, as published
+    low, high = (extreme((1, 2, 3), keepdim=True) for extreme in (masks.amin, masks.amax))
+    return (masks + _BACKGROUND_WEIGHT * (seen * (high - low) + low)) / (1 + _BACKGROUND_WEIGHT)
+
+
+@MODELS.register_module()
+class Talk2DINOEncoder(ImageEncoder):
+    """Sigmoids of the cosines of a frozen DINO's patches with mapped queries.
+
+    Windows of any size are resized to squares of 448 pixels, and their maps back.
+
+    Args:
+        tower: ``checkpoint`` of a DINOv2 with registers or a DINOv3, see
+            :class:`...towers.proxy.ProxyTower`. Images are normalised by ImageNet's values.
+        head: What maps texts to this tower's patches, for the text head
+            (:class:`.talk2dino_text.Talk2DINOTextHead`); None where embeddings are given. It must
+            have been trained on this tower: that of another one as wide gives nonsense.
+        clean_background: Whether to mix in :func:`clean_background`'s maps.
+        refine: Config of a module that refines the masks of each window, e.g.
+            :class:`..pamr.PAMR`; None for none.
+        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``, of the tower. LayerNorm and all that
+            follows the tower are always computed in float32.
+
+    Raises:
+        InputError: If the tower cannot be used, or an argument is unknown.
+    """
+
+    patch_size = 1  # windows are enlarged
+    align_corners = True
+    one_source = (
+        'model.image_encoder.head, or text_head.embeddings, must be of model.image_encoder.tower '
+        '(vitb… of 768 dimensions, vitl… of 1024)'
+    )
+
+    def __init__(
+        self,
+        tower: Mapping[str, str],
+        head: str | None = None,
+        clean_background: bool = False,
+        refine: dict | None = None,
+        precision: str = 'fp32',
+    ):
+        super().__init__()
+        dtype = check_precision(precision)
+        if set(tower) != {'checkpoint'}:
+            raise InputError(
+                'model.image_encoder.tower has one key: write tower=dict(checkpoint=NAME or PATH)'
+            )
+        key = 'model.image_encoder.refine'
+        self.refine = build_refiner_of_images(refine, key) if refine else None
+        self.precision, self.clean_background = precision, clean_background
+        key = 'model.image_encoder.tower.checkpoint'
+        self.tower, _, family = load_second_tower(tower['checkpoint'], key)
+        if family not in ('dinov2', 'dinov3'):
+            raise InputError(
+                f"{key}='{tower['checkpoint']}' is no DINO: Talk2DINO's heads are of DINOv2 with "
+                'registers and of DINOv3'
+            )
+        if self.tower.rotary is not None:
+            # Meta's files have them rounded to bfloat16, the heads were trained without.
+            self.tower.rotary = self.tower.rotary._replace(periods=None)
+        self.tower.set_precision(dtype)
+        self.embed_dim = self.tower.width
+
+    def matrices(self) -> Iterator[nn.Parameter]:
+        """The parameters that ``precision`` casts."""
+        return matrices(self.tower)
+
+    def forward(self, view: View, text: Classify) -> Tensor:
+        """Segment windows.
+
+        Args:
+            view: Windows of any size.
+            text: The text head.
+
+        Returns:
+            Scores ``[B, Q, h, w]``, float32, 0.27 to 0.73: on the patch grid, or by pixels where
+            they are refined.
+        """
+        tokens = self._run(view.images, ['normalised', 'output'] if self.clean_background else [])
+        features = self._read_out(tokens)
+        masks = text(features).sigmoid()
+        if self.clean_background:
+            attention = self._class_attention(tokens)
+            seen = attention.flatten(2) @ features.flatten(1, 2)  # [B, M, D]
+            fits = text(seen[:, :, None])[..., 0]
+            masks = clean_background(masks, fits, attention)
+        if self.refine is None:
+            return masks
+        fine = F.interpolate(masks, height_width(view.images), mode='bilinear', align_corners=True)
+        return self.refine(fine, _pixels(view.images))
+
+    def features(self, view: View, text: Classify) -> Tensor:
+        """L2-normalised features ``[B, h, w, D]`` of the patches, float32."""
+        return F.normalize(self._read_out(self._run(view.images)), dim=-1)
+
+    def attention_map(self, view: View, text: Classify, file: FileImage | None = None) -> Tensor:
+        """What patches attend to in the tower's last block; see :class:`..encoder.ImageEncoder`."""
+        tokens = self._run(view.images, ['weights'])
+        weights = tokens.blocks[len(self.tower.blocks)].weights.float().mean(1)
+        return unflatten_map(tokens.map_of(weights), tokens.grid)
+
+    def _run(self, images: Tensor, keep: Sequence[str] = ()) -> Tokens:
+        """The tokens of windows ``[B, 3, H, W]``, and what to keep of the last block."""
+        if height_width(images) != (_SIDE, _SIDE):
+            images = F.interpolate(
+                images, (_SIDE, _SIDE), mode='bilinear', align_corners=False, antialias=True
+            )
+        return self.tower.run(images, {len(self.tower.blocks): keep} if keep else None)
+
+    def _read_out(self, tokens: Tokens) -> Tensor:
+        """Features of the patches ``[B, h, w, D]``, float32, as long as they are."""
+        return self.tower.read_out(tokens.patches).float().unflatten(1, tokens.grid)
+
+    def _class_attention(self, tokens: Tokens) -> Tensor:
+        """Logits of the class token for the patches, float32 ``[B, M, h, w]``, not turned."""
+        block = self.tower.blocks[-1]
+        normalised = tokens.blocks[len(self.tower.blocks)].normalised
+        q, _, _ = block.project(normalised[:, :1])
+        k, _ = block.project_kv(tokens.patches_of(normalised))
+        return attention_logits(q.float(), k.float())[:, :, 0].unflatten(-1, tokens.grid)
+
+    def choose_batch(self, size: tuple[int, int]) -> int:
+        """Number of windows of a height and width in pixels to encode at a time."""
+        tower = self.tower
+        tokens = tower.num_prefix_tokens + (_SIDE // tower.patch_size) ** 2
+        chosen = choose_window_batch(tokens, tower.width, tower.heads, tower.device)
+        return chosen if self.refine is None else min(chosen, _LARGEST_BATCH)
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """RGB, 0 to 255, of images normalised by ImageNet's values."""
+    mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in IMAGENET)
+    return (images.float() * std + mean) * 255

@@ -1,0 +1,175 @@
+"""Talk2DINO's text head: CLIP's text tower, and what maps its embeddings to DINO's patches."""
+
+from pathlib import Path
+from typing import Any
+
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ...towers import Layout, TextEncoder, read_tensors
+from ...towers.layouts import StateDict, check_unread, fill
+from ...towers.repository import Checkpoint, Family, download_root, find
+from ...towers.stated import TRANSFORMERS, Files, Stated
+from ...utils.download import download
+from ...utils.errors import InputError
+from ...utils.files import sha256_of
+from ..text_head import CLIPTextHead
+
+_COMMIT = 'e41436f83ed4e61506c75dc129beba59f70cdab1'  # the last that changed the head of ViT-B
+_WEIGHTS = 'https://github.com/lorebianchi98/Talk2DINO/raw/{}/weights/{}.pth'
+#: Name of the authors' file → where it is published, and its SHA-256 where that is known.
+HEADS = {
+    'vitb_mlp_infonce': (
+        _COMMIT,
+        '5f6efcc520f22916ecf3dfdfb01d6f57e701c1c2e1feda71a80d89e3cd752f0f',
+    ),
+    'vitl_mlp_infonce': ('main', None),
+    'dinov3_vitb_mlp_infonce': (
+        'main',
+        '6fc5ce7a05d8f1c829c174d87b861da05399cf0bfe50de3711ac940115d85fcc',
+    ),
+    'dinov3_vitl_mlp_infonce': ('main', None),
+}
+_PACKAGED = 'proj.'  # what names of a head's tensors begin with in the authors' packages
+_LAYOUT = Layout(
+    names={'first': 'linear_layer', 'second': 'hidden_layers.0'},
+    block='',
+    parts={},
+    prefix=('linear_layer', 'hidden_layers.'),
+)
+
+
+def _fetch(name: str) -> Path | None:
+    if name not in HEADS:
+        return None
+    revision, digest = HEADS[name]
+    return download(_WEIGHTS.format(revision, name), download_root() / f'{name}.pth', digest)
+
+
+def _read(files: Files) -> tuple[Stated, Path]:
+    return Stated(TRANSFORMERS), files.weights()
+
+
+_FAMILY = Family(
+    'model.image_encoder.head',
+    _fetch,
+    lambda _: f'is neither a file nor one of {", ".join(HEADS)}',
+    _read,
+    lambda _: (TRANSFORMERS,),
+)
+
+
+def find_head(head: str) -> Checkpoint:
+    """Find what a name in :data:`HEADS`, an authors' package on the Hub or a path stands for.
+
+    Raises:
+        InputError: If ``head`` is none of these, or the download fails.
+    """
+    return find(head, _FAMILY)
+
+
+class ProjectionHead(nn.Module):
+    """``W₂ · tanh(W₁ · x + b₁) + b₂``.
+
+    Args:
+        text_width: Of CLIP's embeddings.
+        width: Of DINO's patches.
+    """
+
+    def __init__(self, text_width: int, width: int):
+        super().__init__()
+        self.first, self.second = nn.Linear(text_width, width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[..., text_width]`` to ``[..., width]``."""
+        return self.second(self.first(x).tanh())
+
+
+def load_head(head: str) -> ProjectionHead:
+    """Load a head, float32 on the CPU.
+
+    Args:
+        head: See :func:`find_head`. Of a package no more than the head is taken, and none of its
+            programs is run.
+
+    Raises:
+        InputError: If it cannot be used.
+    """
+    path = find_head(head).weights
+    found, source = read_tensors(path), f"head='{head}'"
+    packaged = {
+        key.removeprefix(_PACKAGED): x for key, x in found.items() if key.startswith(_PACKAGED)
+    }
+    found = _renamed(packaged or found)
+    if not _LAYOUT.has('first.weight', found):
+        names = ', '.join(list(found)[:3])
+        raise InputError(
+            f"{source} is no head of Talk2DINO: it has no 'linear_layer.weight' but {names}, …"
+        )
+    check_unread([key for key in found if not _LAYOUT.owns(key)], source)
+    width, text_width = _LAYOUT.get('first.weight', found, source, ndim=2).shape
+    return fill(lambda: ProjectionHead(text_width, width), found, _LAYOUT, source)
+
+
+def _renamed(found: StateDict) -> StateDict:
+    """Tensors by today's names: older files call the second layer otherwise."""
+    return {key.replace('linear_layer2.', 'hidden_layers.0.'): x for key, x in found.items()}
+
+
+class MappedTextTower(TextEncoder):
+    """A CLIP's text tower; the mean of a query's prompts is mapped to DINO's patches.
+
+    Args:
+        tower: CLIP's.
+        head: What maps it.
+
+    Raises:
+        InputError: If the head is of embeddings of another width.
+    """
+
+    def __init__(self, tower: TextEncoder, head: ProjectionHead):
+        super().__init__()
+        if head.first.in_features != tower.output_dim:
+            raise InputError(
+                f'model.image_encoder.head maps embeddings of {head.first.in_features} dimensions, '
+                f'those of model.text_head.clip have {tower.output_dim}: use the CLIP that it was '
+                'trained with (ViT-B/16)'
+            )
+        self.tower, self.head = tower, head
+        self.context_length, self.output_dim = tower.context_length, tower.output_dim
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """See :class:`...towers.TextTower`."""
+        return self.tower(tokens)
+
+    def finish(self, means: Tensor) -> Tensor:
+        """See :class:`...towers.TextEncoder`."""
+        return self.head(means)
+
+
+@MODELS.register_module()
+class Talk2DINOTextHead(CLIPTextHead):
+    """:class:`..text_head.CLIPTextHead` whose embeddings are mapped to DINO's patches.
+
+    Args:
+        head: A name in :data:`HEADS`, ``hf:ORG/NAME`` of one of the authors' packages, or the path
+            of a file of either kind; by default the image encoder's.
+        **kwargs: See :class:`..text_head.CLIPTextHead`.
+    """
+
+    shared_keys = ('head',)
+
+    def __init__(self, head: str | None = None, **kwargs: Any):
+        self.head = head  # embeddings are made as it is built
+        super().__init__(**kwargs)
+
+    def tower_options(self) -> dict[str, Any]:
+        """See :class:`..text_head.CLIPTextHead`."""
+        if self.head is None:
+            raise InputError('model.image_encoder.head is needed to encode queries: name it')
+        return dict(super().tower_options(), mapped_by=sha256_of(find_head(self.head).weights))
+
+    def load_tower(self) -> MappedTextTower:
+        """See :class:`..text_head.CLIPTextHead`."""
+        head = load_head(str(self.head))  # before the larger file
+        return MappedTextTower(super().load_tower(), head)
