@@ -255,7 +255,7 @@ def test_missing_packages(monkeypatch):
 EXPORTED = {
     **{name: {} for name in ('clip', 'maskclip', 'sclip', 'gem', 'sfp')},
     **{name: {} for name in ('clip-resclip-protocol', 'clearclip', 'naclip')},
-    **{name: {} for name in ('proxyclip-dino-b8', 'tcl', 'groupvit')},
+    **{name: {} for name in ('proxyclip-dino-b8', 'tcl', 'groupvit', 'talk2dino')},
 }
 
 

@@ -175,7 +175,7 @@ def test_name_lists():
 def test_the_one_protocol(benchmark):
     methods, group = ['sclip'], BENCHMARKS[benchmark].group
     if benchmark != 'coco_stuff10k' and not group:
-        methods += ['resclip-sclip', 'proxyclip-dino-b8', 'tcl']
+        methods += ['resclip-sclip', 'proxyclip-dino-b8', 'tcl', 'talk2dino']
     for method in methods:
         [pair] = find_pairs([method], [benchmark], protocols=['one'])
         cfg = _config(pair)
@@ -183,7 +183,8 @@ def test_the_one_protocol(benchmark):
         scale = (2048, 560 if benchmark == 'cityscapes' else 336)
         scale = (448, 448) if group == 'remote sensing' else scale
         assert cfg.test_dataloader.dataset.pipeline[1].scale == scale
-        own = {'proxyclip-dino-b8': (336, 112), 'tcl': (448, 224)}.get(method)
+        own = {'proxyclip-dino-b8': (336, 112)}.get(method)
+        own = (448, 224) if method in ('tcl', 'talk2dino') else own
         if (method, benchmark) == ('proxyclip-dino-b8', 'cityscapes'):
             own = None  # its authors have 224 by 112 there
         crop, stride = own or (224, 112)
@@ -195,7 +196,7 @@ def test_the_one_protocol(benchmark):
         assert pair.note.startswith(f'windows of its own, {crop} by {stride}' if own else '')
         assert bool(pair.note) == bool(own)
         assert pair.published is None and pair.row == f'{method}, one protocol'
-        if method == 'tcl':
+        if method in ('tcl', 'talk2dino'):
             assert values.activation is None and 'logit_scale' not in values
         else:
             thd = 0.1 if benchmark in ('voc21', 'context60', 'coco_object') else 0

@@ -1,7 +1,7 @@
-"""Small seeded checkpoints of GroupViT and TCL, in the layouts of their published files."""
+"""Small seeded checkpoints of trained systems, in the layouts of their published files."""
 
 import torch
-from helpers import VOCABULARY, seeded_clip
+from helpers import VOCABULARY, seeded_clip, seeded_dino
 
 WIDTH, TEXT_WIDTH, OUT = 64, 64, 32
 
@@ -177,6 +177,27 @@ def seeded_tcl(clip, seed=0):
     return tensors
 
 
+def seeded_head(text_width=32, width=128):
+    """What maps texts to DINO's patches, as Talk2DINO's files name it."""
+    torch.manual_seed(0)
+    return {
+        'linear_layer.weight': torch.randn(width, text_width) * text_width**-0.5,
+        'linear_layer.bias': torch.zeros(width),
+        'hidden_layers.0.weight': torch.randn(width, width) * width**-0.5,
+        'hidden_layers.0.bias': torch.zeros(width),
+    }
+
+
+def write_talk2dino(folder):
+    """Write a small tower and head; the keys of a config that name them."""
+    torch.save(seeded_dino(patch_size=14, registers=4, scale=True), folder / 'dino.pth')
+    torch.save(seeded_head(), folder / 'head.pth')
+    return {
+        'model.image_encoder.tower.checkpoint': str(folder / 'dino.pth'),
+        'model.image_encoder.head': str(folder / 'head.pth'),
+    }
+
+
 def write_trained(folder):
     """Write checkpoints; method → its checkpoint, and the options that it needs."""
     clip = seeded_clip()
@@ -185,4 +206,9 @@ def write_trained(folder):
     torch.save(dict(model=seeded_groupvit()), folder / 'groupvit.pth')
     tcl = str(folder / 'tcl.pth'), {'model.image_encoder.clip': str(folder / 'clip.pt')}
     groupvit = str(folder / 'groupvit.pth'), {}
-    return {'tcl': tcl, 'tcl-pamr': tcl, 'groupvit': groupvit, 'groupvit-unified': groupvit}
+    talk2dino = str(folder / 'clip.pt'), write_talk2dino(folder)
+    return {
+        **dict.fromkeys(('tcl', 'tcl-pamr'), tcl),
+        **dict.fromkeys(('groupvit', 'groupvit-unified'), groupvit),
+        **dict.fromkeys(('talk2dino', 'talk2dino-pamr'), talk2dino),
+    }

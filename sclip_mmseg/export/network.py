@@ -31,11 +31,14 @@ class WindowNetwork(nn.Module):
 
         Returns:
             Class scores before any threshold, ``[B, K, H, W]``, 0 to 1; and the query maps
-            ``[B, Q, h, w]`` on the method's grid, both float32.
+            ``[B, Q, h, w]`` on the method's grid (of pixels, where windows are not resized as
+            pictures are), both float32.
         """
         maps = self.encoder(View(images), self.text_head)
         height, width = images.shape[-2:]
-        fine = F.interpolate(maps, (height, width), mode='bilinear', align_corners=False)
+        corners = self.encoder.align_corners
+        fine = F.interpolate(maps, (height, width), mode='bilinear', align_corners=corners)
+        maps = fine if corners else maps
         scores = self.rule.scores(fine.permute(0, 2, 3, 1).flatten(0, 1), self.class_ids)
         return scores.unflatten(1, (-1, height)).transpose(0, 1), maps
 

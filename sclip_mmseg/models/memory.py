@@ -112,7 +112,7 @@ def find_keys(
         InputError: If the encoder has none.
     """
     if not isinstance(encoder, CLIPImageEncoder):
-        raise InputError('model.memory needs a method that runs on CLIP: GroupViT and TCL do not')
+        raise InputError('model.memory needs a method that runs on CLIP: trained systems do not')
     if keys.get('block'):
         return BlockKeys(encoder.tower, keys['block']), None
     own = encoder.proxy

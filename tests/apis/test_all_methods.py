@@ -28,7 +28,14 @@ def trained(tmp_path_factory):
     return {name: (path, {**SMALLER, **options}) for name, (path, options) in found.items()}
 
 
-METHODS = {'tcl': 0.5, 'tcl-pamr': 0.4, 'groupvit': 0.95, 'groupvit-unified': 0.95}
+METHODS = {
+    'tcl': 0.5,
+    'tcl-pamr': 0.4,
+    'groupvit': 0.95,
+    'groupvit-unified': 0.95,
+    'talk2dino': 0.55,
+    'talk2dino-pamr': 0.55,
+}
 
 
 def _build(trained, method, background=False, classes=CLASSES, **options):

@@ -81,11 +81,12 @@ _SMALL = (
     'resclip-naclip'
 ).split()
 _LARGE = 'ovstitcher trident-coarse tcl tcl-pamr'.split()
+_TRAINED = 'groupvit-unified_vit-s16 talk2dino_vit-b14 talk2dino-pamr_vit-b14'.split()
 METHODS = {
     name: Case(f'{name}_context59', (375, 500), resized)
     for names, resized in (
         ([f'{method}_vit-b16' for method in _SMALL], (336, 448)),
-        ([*(f'{method}_vit-b16' for method in _LARGE), 'groupvit-unified_vit-s16'], (448, 597)),
+        ([*(f'{method}_vit-b16' for method in _LARGE), *_TRAINED], (448, 597)),
     )
     for name in names
 }
@@ -196,13 +197,18 @@ def write_seeded_clip(path: Path) -> None:
 
 
 def write_seeded_dino(path: Path, patch_size: int) -> None:
-    """Write a DINO of ViT-B's sizes with random weights, as Meta names them."""
+    """Write a DINO of ViT-B's sizes with random weights, as Meta names them.
+
+    With patches of 14 pixels it is a DINOv2 with registers.
+    """
     torch.manual_seed(0)
     sizes = dict(width=768, heads=12, depth=12, hidden=3072, patch_size=patch_size)
-    positions = 1 + (224 // patch_size) ** 2
-    tower = VisionTransformer(**sizes, positions=positions, patch_bias=True, pre_norm=False)
-    for parameter in (tower.class_token, tower.positions):
-        torch.nn.init.normal_(parameter, std=0.02)
+    more = dict(registers=4, layer_scale=True) if patch_size == 14 else {}
+    sizes['positions'] = 1 + ((518 if more else 224) // patch_size) ** 2
+    tower = VisionTransformer(**sizes, patch_bias=True, pre_norm=False, **more)
+    for name, parameter in tower.named_parameters():
+        if name in ('class_token', 'positions', 'registers') or 'scale' in name:
+            torch.nn.init.normal_(parameter, std=0.02)
     torch.save({DINO.name_of(name): value for name, value in tower.state_dict().items()}, path)
 
 
@@ -227,13 +233,14 @@ def read_case(case: Case, clip: str, folder: Path, precision: str = 'fp32') -> C
     [path] = ROOT.glob(f'configs/*/{case.config}.py')
     cfg = Config.fromfile(path)
     query_set = load_queries(cfg.model.text_head.queries)
-    width = 256 if 'groupvit' in case.config else 512
+    encoder = cfg.model.image_encoder
+    width = 256 if 'groupvit' in case.config else 768 if 'tower' in encoder else 512
     text = torch.randn(len(query_set.queries), width, generator=torch.Generator().manual_seed(0))
     embeddings = folder / f'{case.config}.npz'
     save_embeddings(embeddings, query_set, F.normalize(text, dim=-1))
-    if 'groupvit' not in case.config:
-        cfg.model.image_encoder.update(clip=clip)
-    cfg.model.image_encoder.update(precision=precision)
+    if 'clip' in encoder:
+        encoder.clip = clip
+    encoder.precision = precision
     cfg.model.text_head.embeddings = str(embeddings)
     cfg.model.test_cfg.seg_logits = False  # as tools/test.py sets it
     return cfg
@@ -319,6 +326,9 @@ def method_runs(case: Case, args: argparse.Namespace) -> Runs:
         encoder_cfg.checkpoint = args.tcl if case.config.startswith('tcl') else args.groupvit
         if encoder_cfg.checkpoint is None:
             raise InputError(f'{case.config} needs a checkpoint: give --groupvit or --tcl')
+    if encoder_cfg.get('tower'):
+        encoder_cfg.tower.checkpoint = str(args.folder / 'dino.pth')
+        write_seeded_dino(args.folder / 'dino.pth', 14)
     if encoder_cfg.get('proxy'):
         path = args.folder / f'{encoder_cfg.proxy.checkpoint}.pth'
         write_seeded_dino(path, 8 if path.stem.endswith('8') else 16)
@@ -338,12 +348,16 @@ def method_runs(case: Case, args: argparse.Namespace) -> Runs:
     model = init_model(cfg, device=args.device)
     encoder = model.image_encoder
     image, batches = crops_of(model, case)
+    queries = len(model.text_head.embeddings)
     if case.config.startswith('rfclip'):
         batches = image[None], *batches  # RF-CLIP encodes the whole picture too
 
     def run_towers(batch: Tensor) -> Tensor:
         if not hasattr(encoder, 'method'):  # a trained system: its network
-            return encoder.features(View(batch), model.text_head)
+            features = encoder.features(View(batch), model.text_head)
+            if encoder_cfg.get('tower') and encoder.refine:  # of maps as large as the windows
+                return encoder.refine(batch[:, :1].expand(-1, queries, -1, -1), batch)
+            return features
         batch = batch.to(encoder.tower.dtype)
         out = encoder.tower(batch)
         return out if encoder.proxy is None else encoder.proxy(batch)

@@ -12,7 +12,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...towers import Tokens, attention_logits
-from ...towers.normalisation import IMAGENET
+from ...towers.normalisation import IMAGENET, take_images_of
 from ...towers.proxy import load_second_tower
 from ...towers.vit import matrices
 from ...utils.errors import InputError
@@ -97,7 +97,7 @@ class Talk2DINOEncoder(ImageEncoder):
         self.refine = build_refiner_of_images(refine, key) if refine else None
         self.precision, self.clean_background = precision, clean_background
         key = 'model.image_encoder.tower.checkpoint'
-        self.tower, _, family = load_second_tower(tower['checkpoint'], key)
+        self.tower, own, family = load_second_tower(tower['checkpoint'], key)
         if family not in ('dinov2', 'dinov3'):
             raise InputError(
                 f"{key}='{tower['checkpoint']}' is no DINO: Talk2DINO's heads are of DINOv2 with "
@@ -106,6 +106,8 @@ class Talk2DINOEncoder(ImageEncoder):
         if self.tower.rotary is not None:
             # Meta's files have them rounded to bfloat16, the heads were trained without.
             self.tower.rotary = self.tower.rotary._replace(periods=None)
+        if not own.is_close(IMAGENET):
+            take_images_of(self.tower, IMAGENET, own)
         self.tower.set_precision(dtype)
         self.embed_dim = self.tower.width
 
@@ -149,10 +151,10 @@ class Talk2DINOEncoder(ImageEncoder):
 
     def _run(self, images: Tensor, keep: Sequence[str] = ()) -> Tokens:
         """The tokens of windows ``[B, 3, H, W]``, and what to keep of the last block."""
-        if height_width(images) != (_SIDE, _SIDE):
-            images = F.interpolate(
-                images, (_SIDE, _SIDE), mode='bilinear', align_corners=False, antialias=True
-            )
+        size = height_width(images)
+        if size != (_SIDE, _SIDE):
+            shrunk = max(size) > _SIDE
+            images = F.interpolate(images, (_SIDE, _SIDE), mode='bilinear', antialias=shrunk)
         return self.tower.run(images, {len(self.tower.blocks): keep} if keep else None)
 
     def _read_out(self, tokens: Tokens) -> Tensor:
