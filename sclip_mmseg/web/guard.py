@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import os
 import os.path as osp
 import re
+import stat
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +197,7 @@ def _check_length(headers: Headers, limit: int) -> None:
 
 
 def _check_room(folder: Path) -> None:
-    if sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) > LARGEST_TOTAL:
+    if sum(status.st_size for _, status in _files(folder.rglob('*'))) > LARGEST_TOTAL:
         raise Refused(507, 'The page holds too many files: please come again in an hour.')
 
 
@@ -214,9 +216,18 @@ def _hurry(receive: Receive) -> Receive:
 
 def _remove_parts(folder: Path) -> None:
     """Remove what uploads that were broken off have left; whole ones lie in folders."""
-    for path in folder.iterdir():
-        if path.is_file() and time.time() - path.stat().st_mtime > _STALLED:
-            path.unlink()
+    for path, status in _files(folder.iterdir()):
+        if time.time() - status.st_mtime > _STALLED:
+            path.unlink(missing_ok=True)
+
+
+def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Which of some paths are files, but for those that are removed meanwhile."""
+    for path in paths:
+        with suppress(OSError):
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                yield path, status
 
 
 def _dicts(value: Any) -> Iterator[dict]:

@@ -347,3 +347,14 @@ def test_the_queue_is_bounded(site):
     for user in users:
         user.join()
     assert {200, 503} == set(statuses)
+
+
+def test_files_that_are_removed_meanwhile_are_passed_over(tmp_path):
+    """By Gradio, which removes those of an hour ago."""
+    require(find_spec('gradio'), 'Gradio (pip install -e ".[web]")')
+    from sclip_mmseg.web import guard
+
+    (tmp_path / 'there').write_text('four')
+    (tmp_path / 'loop').symlink_to(tmp_path / 'loop')
+    paths = [tmp_path / 'gone', tmp_path / 'loop', tmp_path / 'there', tmp_path]
+    assert [(path.name, status.st_size) for path, status in guard._files(paths)] == [('there', 4)]
