@@ -15,22 +15,19 @@ def resizing(cells, pixels):  # bilinear, along one side: weights [pixels, cells
 
 
 def fusing(cells, starts, crop, length):  # windows averaged: weights [length, windows * cells]
-    edges = [((start, starts[-1] - start), (0, 0)) for start in starts]
-    total = np.concatenate([np.pad(resizing(cells, crop), edge) for edge in edges], 1)
-    return np.float32(resizing(len(total), length) @ (total / total.sum(1, keepdims=True)))
+    sums = np.hstack([np.pad(resizing(cells, crop), ((i, starts[-1] - i), (0, 0))) for i in starts])
+    return np.float32(resizing(len(sums), length) @ (sums / sums.sum(1, keepdims=True)))
 
 
 def decide(x, rule, ids):  # query maps [H, W, Q] to classes [H, W]; ids: the queries' classes
     if rule['activation'] == 'softmax':
-        x = np.exp(rule['logit_scale'] * (x - x.max(-1, keepdims=True)))
-        x /= x.sum(-1, keepdims=True)
+        x = (e := np.exp(rule['logit_scale'] * (x - x.max(-1)[..., None]))) / e.sum(-1)[..., None]
     elif rule['activation'] == 'sigmoid':
         x = 1 / (1 + np.exp(-rule['logit_scale'] * x - rule['logit_bias']))
     x = np.stack([x[..., np.equal(ids, number)].max(-1) for number in range(max(ids) + 1)], -1)
     x = np.insert(x, 0, rule['background'], -1) if 'background' in rule else x  # of constant score
-    if 'area_thd' in rule:  # classes that win too few pixels are dropped
-        area = np.bincount(x.argmax(-1).ravel(), minlength=x.shape[-1])[1:]
-        x[..., 1:][..., area <= rule['area_thd'] * area.sum()] = 0
+    area = np.bincount(x.argmax(-1).ravel(), minlength=x.shape[-1])[1:]  # few pixels: dropped
+    x[..., 1:][..., area <= rule.get('area_thd', -1) * max(area.sum(), 1)] = 0
     return np.where(x.max(-1) < rule.get('prob_thd', 0), 0, x.argmax(-1))
 
 
@@ -40,12 +37,11 @@ def segment(session, about, image):  # BGR, uint8 [H, W, 3], to classes [H, W]
     size, crop = [int(side * factor + 0.5) for side in image.shape[:2]], window['size']
     if min(np.subtract(size, crop)) < 0 or (window['mode'] == 'whole' and size != crop):
         sys.exit(f'error: the picture, resized to {size}, does not fit windows of {crop}')
-    x = cv2.cvtColor(cv2.resize(image, size[::-1]), cv2.COLOR_BGR2RGB)
-    x = ((x - np.float32(colors['mean'])) / np.float32(colors['std'])).transpose(2, 0, 1)
+    x = cv2.dnn.blobFromImage(image, 1, size[::-1], colors['mean'], swapRB=True)[0]  # [3, *size]
     sides = zip(size, crop, window['stride'])
     rows, columns = ([min(s, a - b) for s in range(0, a - b + c, c)] for a, b, c in sides)
     cut = np.stack([x[:, i : i + crop[0], j : j + crop[1]] for i in rows for j in columns])
-    maps = session.run(['maps'], {'images': cut})[0]  # [windows, Q, h, w]
+    maps = session.run(['maps'], {'images': cut / np.float32(colors['std'])[:, None, None]})[0]
     maps = maps.reshape(len(rows), len(columns), *maps.shape[1:]).transpose(2, 0, 3, 1, 4)
     down, across = map(fusing, maps.shape[2::2], (rows, columns), crop, image.shape)
     maps = down @ maps.reshape(len(maps), down.shape[1], -1) @ across.T  # [Q, H, W]
@@ -53,8 +49,12 @@ def segment(session, about, image):  # BGR, uint8 [H, W, 3], to classes [H, W]
 
 
 if __name__ == '__main__':
+    if not (sys.argv[2:] and Path(sys.argv[1]).is_file()):
+        sys.exit(f'{__doc__}: name a model that exists, and pictures')
     session = onnxruntime.InferenceSession(sys.argv[1])
     about = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
     ids = np.array(about['label_ids'], np.min_scalar_type(max(about['label_ids']) + 1))
     for path in map(Path, sys.argv[2:]):
-        cv2.imwrite(f'{path.stem}_labels.png', ids[segment(session, about, cv2.imread(str(path)))])
+        if (image := cv2.imread(str(path))) is None:
+            sys.exit(f'error: {path} cannot be read as a picture')
+        cv2.imwrite(f'{path.stem}_labels.png', ids[segment(session, about, image)])

@@ -146,8 +146,28 @@ def test_the_runner_knows_the_rules(test_cfg):
     assert (found == expected.numpy()).all() and len(np.unique(found)) > 1
 
 
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        ([], 'Segment pictures by a model.*: name a model that exists, and pictures'),
+        (['model'], 'name a model that exists, and pictures'),
+        (['nowhere.onnx', 'x.jpg'], 'name a model that exists, and pictures'),
+        (['model', 'nowhere.jpg'], 'error: nowhere.jpg cannot be read as a picture'),
+        (['model', __file__], r'error: .*test_export.py cannot be read as a picture'),
+    ],
+)
+def test_the_runner_says_in_a_line_what_is_wrong(exported, monkeypatch, tmp_path, words, message):
+    monkeypatch.chdir(tmp_path)
+    words = [str(exported[0]) if word == 'model' else word for word in words]
+    monkeypatch.setattr(sys, 'argv', [str(RUNNER), *words])
+    with pytest.raises(SystemExit, match=message) as stop:
+        runpy.run_path(str(RUNNER), run_name='__main__')
+    assert '\n' not in stop.value.code and not list(tmp_path.iterdir())
+
+
 def test_the_runner_refuses_what_it_cannot_segment(session):
     run = runpy.run_path(str(RUNNER))['segment']
+    assert len(RUNNER.read_text(encoding='utf-8').splitlines()) <= 60
     with pytest.raises(SystemExit, match=r'resized to \[41, 2048\], does not fit windows'):
         run(session, about_of(session), np.zeros((10, 500, 3), np.uint8))
 
