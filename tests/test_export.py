@@ -239,6 +239,15 @@ def test_what_cannot_be_exported(clip_path, tmp_path, method, options, message):
     assert '\n' not in str(error.value) and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize('method', ['corrclip', 'rfclip', 'resclip-sclip', 'pearl', 'segearth'])
+def test_refusals_come_before_weights_are_read(exported, tmp_path, method):
+    arguments = '--classes', 'a; b', '--method', method, '--clip', 'nowhere.pt'
+    output = call_tool(CLI, 'export', *arguments, '--out', tmp_path / 'x', check=False).stdout
+    assert re.fullmatch(r'error: \w+ cannot be exported: it needs .*\n', output)
+    output = call_tool(CLI, 'export', *arguments, '--out', tmp_path, check=False).stdout
+    assert re.fullmatch(r'error: --out .* is a folder: name a file.*\n', output)
+
+
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(InputError, match='is a folder: name a file, such as .*/model.onnx'):
         export_onnx(None, tmp_path)

@@ -36,15 +36,18 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: If an argument cannot be used, or the model not be exported.
     """
-    from ..export.onnx_file import OPSET, TOLERANCE, check_packages, export_onnx
+    from ..export.network import find_window
+    from ..export.onnx_file import OPSET, TOLERANCE, check_out, check_packages, export_onnx
 
     check_packages()
+    check_out(args.out)
     from .. import apis
+    from ..apis.own_config import own_config
+    from ..zoo import default_method
 
-    model = apis.build_segmentor(
-        *(args.classes, args.background, args.method, args.clip, 'cpu', args.cfg_options),
-        precision='fp32',
-    )
+    system = args.classes, args.background, args.method or default_method(args.clip), args.clip
+    find_window(own_config(*system, args.cfg_options).cfg, args.size)
+    model = apis.build_segmentor(*system, 'cpu', args.cfg_options, precision='fp32')
     print('exporting, and comparing ONNX Runtime with PyTorch', flush=True)
     export_onnx(model, args.out, args.size)
     print(f'opset {OPSET}; scores equal to {TOLERANCE:g}; written to {args.out.resolve()}')

@@ -23,9 +23,6 @@ def describe_model(model: CLIPSegmentor, window: Size) -> dict[str, str]:
 
     Returns:
         Name → JSON, see ``docs/export.md``.
-
-    Raises:
-        InputError: If the model's pictures are resized in a way that has no name there.
     """
     meta, preprocessor = model.dataset_meta, model.data_preprocessor
     whole = model.windows.mode == 'whole'
@@ -39,7 +36,7 @@ def describe_model(model: CLIPSegmentor, window: Size) -> dict[str, str]:
             mean=preprocessor.mean.flatten().tolist(),
             std=preprocessor.std.flatten().tolist(),
         ),
-        scale=_find_scale(model.cfg.test_pipeline),
+        scale=find_scale(model.cfg.test_pipeline),
         window=dict(
             mode=model.windows.mode, size=window, stride=window if whole else model.windows.stride
         ),
@@ -63,8 +60,12 @@ def describe_rule(rule: DecisionRule) -> dict[str, Any]:
     return dict(activation=names[type(rule)], **values)
 
 
-def _find_scale(pipeline: list[dict]) -> list[int]:
-    """Largest long and short side in pixels that pictures are resized to."""
+def find_scale(pipeline: list[dict]) -> list[int]:
+    """Largest long and short side in pixels that pictures are resized to.
+
+    Raises:
+        InputError: If they are resized in another way.
+    """
     steps = [step for step in pipeline if step['type'] == 'Resize']
     if len(steps) != 1 or not steps[0].get('keep_ratio') or not steps[0].get('scale'):
         raise InputError(

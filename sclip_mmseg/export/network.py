@@ -1,14 +1,17 @@
 """What is exported: a segmentor's part of a window."""
 
-import torch
 import torch.nn.functional as F
+from mmengine.config import Config
+from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..models import CLIPImageEncoder, CLIPSegmentor
+from ..models import CLIPSegmentor
+from ..models.test_cfg import read_test_cfg
 from ..models.view import View
 from ..models.windows import Size
-from ..registry import type_name
+from ..registry import METHODS, type_name
 from ..utils.errors import InputError
+from .metadata import find_scale
 
 
 class WindowNetwork(nn.Module):
@@ -43,50 +46,50 @@ class WindowNetwork(nn.Module):
         return scores.unflatten(1, (-1, height)).transpose(0, 1), maps
 
 
-def find_window(model: CLIPSegmentor, size: Size | None = None) -> Size:
-    """The size of the windows that a segmentor's network is exported for.
+def find_window(cfg: Config, size: Size | None = None) -> Size:
+    """The size of the windows that a segmentor's network is exported for, by its config alone.
 
     Args:
-        model: The segmentor.
+        cfg: Of a model of :func:`..apis.build_segmentor`, or to be one.
         size: Height and width of whole pictures in pixels, for the methods that see these.
 
     Raises:
-        InputError: If the segmentor needs more than windows one by one, or the size is missing or
-            has no use.
+        InputError: If the segmentor needs more than windows one by one, its pictures are resized in
+            a way that metadata have no name for, or the size is missing or has no use.
     """
-    encoder = model.image_encoder
-    method = type_name(model.encoder_cfg.get('method') or model.encoder_cfg)
-    refine = model.refine and type(model.refine).__name__
+    model, encoder = cfg.model, cfg.model.image_encoder
+    name = type_name(encoder.get('method') or encoder)
+    method = METHODS.build(encoder.method) if encoder.get('method') else MODELS.get(encoder.type)
+    refine = model.get('refine')
     needs = {
-        'a region map of each picture': encoder.needs_regions or model.regions is not None,
-        'all windows of a picture together': encoder.sees_picture,
-        f'the picture at its own size (model.refine, {refine})': model.refine is not None,
-        'the picture that its labels are corrected by (model.postprocess)': model.postprocess
-        is not None,
+        'a region map of each picture': method.needs_regions or model.get('region_masks'),
+        'all windows of a picture together': method.sees_picture,
+        f'the picture at its own size (model.refine, {refine and type_name(refine)})': refine,
+        'the picture that its labels are corrected by (model.postprocess)': model.get(
+            'postprocess'
+        ),
+        getattr(method, 'not_exported', ''): getattr(method, 'not_exported', ''),
+        'its upsampler (model.image_encoder.upsampler=None leaves it out)': encoder.get(
+            'upsampler'
+        ),
     }
-    if isinstance(encoder, CLIPImageEncoder) and encoder.method.not_exported:
-        needs[encoder.method.not_exported] = True
-    if isinstance(encoder, CLIPImageEncoder) and encoder.upsampler is not None:
-        needs['its upsampler (model.image_encoder.upsampler=None leaves it out)'] = True
     if missing := [words for words, needed in needs.items() if needed]:
         raise InputError(
-            f'{method} cannot be exported: it needs {" and ".join(missing)}, and an exported '
+            f'{name} cannot be exported: it needs {" and ".join(missing)}, and an exported '
             'model sees one window at a time; choose another --method, such as scclip'
         )
-    if any(matrix.dtype != torch.float32 for matrix in encoder.matrices()):
-        raise InputError("models are exported in float32: build them with precision='fp32'")
-    if model.windows.mode == 'slide':
+    find_scale(cfg.test_pipeline)
+    windows = read_test_cfg(model.test_cfg).windows
+    if windows.mode == 'slide':
         if size is not None:
             raise InputError(
-                f'--size is for methods that see whole pictures, {method} sees windows of '
-                f'model.test_cfg.crop_size={model.windows.crop_size}: leave it out'
+                f'--size is for methods that see whole pictures, {name} sees windows of '
+                f'model.test_cfg.crop_size={windows.crop_size}: leave it out'
             )
-        return model.windows.crop_size
+        return windows.crop_size
     if size is None:
         raise InputError(
-            f'{method} sees whole pictures: say by --size, such as 336x448, how large they are '
+            f'{name} sees whole pictures: say by --size, such as 336x448, how large they are '
             'once resized; or let it see windows, by --cfg-options model.test_cfg.mode=slide'
         )
-    if min(size) < encoder.patch_size:
-        raise InputError(f'--size {size[0]}x{size[1]} is less than a patch of {encoder.patch_size}')
     return size

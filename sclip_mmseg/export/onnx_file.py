@@ -45,6 +45,18 @@ def check_packages() -> None:
         raise InputError(f'sclip export needs PyTorch 2.6 or newer, this is {torch.__version__}')
 
 
+def check_out(path: str | Path) -> Path:
+    """The file to write.
+
+    Raises:
+        InputError: If it is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f'--out {path} is a folder: name a file, such as {path / "model.onnx"}')
+    return path
+
+
 @own_precision()
 @torch.no_grad()
 def export_onnx(model: CLIPSegmentor, path: str | Path, size: Size | None = None) -> None:
@@ -64,10 +76,12 @@ def export_onnx(model: CLIPSegmentor, path: str | Path, size: Size | None = None
             file cannot be written.
     """
     check_packages()
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f'--out {path} is a folder: name a file, such as {path / "model.onnx"}')
-    window = find_window(model, size)
+    path = check_out(path)
+    window, patch = find_window(model.cfg, size), model.image_encoder.patch_size
+    if min(window) < patch:
+        raise InputError(f'--size {window[0]}x{window[1]} is less than a patch of {patch}')
+    if any(tensor.dtype != torch.float32 for tensor in model.image_encoder.matrices()):
+        raise InputError("models are exported in float32: build them with precision='fp32'")
     network = WindowNetwork(model).eval()
     if sum(tensor.nbytes for tensor in network.state_dict().values()) > _LARGEST:
         raise InputError('the weights take more than 2 GB, which an ONNX file cannot hold')
