@@ -2,7 +2,7 @@
 
     pip install "ray[data]" fsspec s3fs
     python demo/ray_segment.py s3://bucket/pictures --classes "cat, kitten; dog; grass" \
-        --out s3://bucket/segmented --workers 8 --gpus-per-worker 1
+        --out s3://bucket/segmented --processes 8 --gpus-per-worker 1
 
 Each worker holds a model. It fetches a picture, segments it, and stores the results; the files of
 the whole run, such as areas.csv, are made of what the workers report. All places are read and
@@ -13,34 +13,24 @@ written by fsspec: local paths must be on a disk that all machines share. One ru
 import argparse
 import json
 import tempfile
-from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 
 import fsspec
 
+from sclip_mmseg.apis.inputs import choose, without_suffixes
 from sclip_mmseg.apis.one_file import FileSegmenter, Settings
 from sclip_mmseg.apis.writers import ClassInfo, Record, build_writers, finish_all
-from sclip_mmseg.utils.images import PICTURES, more_pictures
+from sclip_mmseg.cli.arguments import add_processes
 
 
 def list_pictures(source):
     """Paths of all pictures below a place, and what the names of their results begin with."""
     files, root = fsspec.core.url_to_fs(source)
-    kinds = PICTURES | more_pictures()
-    names = [PurePosixPath(path).relative_to(root) for path in sorted(files.find(root))]
-    names = [
-        name
-        for name in names
-        if name.suffix.lower() in kinds and not any(part.startswith('.') for part in name.parts)
-    ]
-    counts = Counter(name.with_suffix('') for name in names)
+    found, _ = choose(PurePosixPath(path).relative_to(root) for path in files.find(root))
     return [
-        dict(
-            path=str(PurePosixPath(root) / name),
-            name=str(name if counts[name.with_suffix('')] > 1 else name.with_suffix('')),
-        )
-        for name in names
+        dict(path=f'{root}/{path}', name=str(name))
+        for path, name in zip(found, without_suffixes(found))
     ]
 
 
@@ -108,7 +98,7 @@ def main():
     parser.add_argument('--clip')
     parser.add_argument('--out', required=True)
     parser.add_argument('--format', default='overlay,labels')
-    parser.add_argument('--workers', type=int, default=2)
+    add_processes(parser, 'workers', 2, earlier=['--workers'])
     parser.add_argument('--cpus-per-worker', type=float, default=1)
     parser.add_argument('--gpus-per-worker', type=float, default=0)
     args = parser.parse_args()
@@ -119,7 +109,7 @@ def main():
         Segmenter,
         fn_constructor_args=(args.source, args.out, build, args.format),
         batch_size=4,
-        concurrency=args.workers,
+        concurrency=args.processes,
         num_cpus=args.cpus_per_worker,
         num_gpus=args.gpus_per_worker,
     )

@@ -1,6 +1,7 @@
 """The command `sclip`."""
 
 import ast
+import importlib
 import logging
 import os
 import signal
@@ -27,7 +28,7 @@ PROGRAMS = {
     'evaluate': '--labels',
     'test': '--work-dir',
     'compare': '--out',
-    'benchmark': '--nproc-per-node',
+    'benchmark': '--toy',
     'data prepare': '--raw',
     'data check': '--partial',
 }
@@ -37,6 +38,31 @@ _NOTHING_HEAVY = 'print({"torch", "mmseg", "mmengine", "numpy"} & set(sys.module
 def _start(code):
     command = [sys.executable, '-c', f'import sys\nfrom sclip_mmseg import cli\n{code}']
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    'module, arguments, earlier',
+    [
+        ('segment', ['x.jpg', '--classes', 'a; b'], []),
+        ('evaluate', ['--images', 'x', '--labels', 'y', '--classes', 'a'], []),
+        ('build_bank', ['x', '--out', 'y'], []),
+        ('benchmark', [], ['--nproc-per-node', '--nproc_per_node']),
+        ('prepare_data', ['voc20'], ['--nproc']),
+        ('check_data', ['voc20'], ['--nproc']),
+    ],
+)
+def test_one_name_for_the_number_of_processes(module, arguments, earlier, capsys):
+    """Earlier ones are taken, and not shown."""
+    program = importlib.import_module(f'sclip_mmseg.cli.{module}')
+    for name in ('--processes', *earlier):
+        assert program.parse_args([*arguments, name, '3']).processes == 3
+    assert program.parse_args(arguments).processes >= 1
+    with pytest.raises(SystemExit):
+        program.parse_args([*arguments, '--processes', '0'])
+    with pytest.raises(SystemExit):
+        program.parse_args(['--help'])
+    shown = capsys.readouterr().out
+    assert '--processes N' in shown and 'nproc' not in shown
 
 
 @pytest.mark.parametrize('option', ['--cfg-options', '--format-options'])
@@ -117,7 +143,7 @@ def test_segment(clip_path, voc_root, tmp_path):
 
 def test_data(voc_root):
     environment = {'SCLIP_DATA_ROOT': str(voc_root)}
-    arguments = ('data', 'check', 'voc20', '--partial', '--nproc', 1)
+    arguments = ('data', 'check', 'voc20', '--partial', '--processes', 1)
     assert 'voc20: 3 images, 3 labels' in call_tool(CLI, *arguments, env=environment).stdout
     made = call_tool(CLI, 'data', 'prepare', 'ade20k', env=environment, check=False)
     assert made.returncode == 1 and 'not prepared: ade20k' in made.stdout

@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from sclip_mmseg.cli.arguments import DictAction, positive
+from sclip_mmseg.cli.arguments import DictAction, add_processes
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,9 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='KEY=VALUE',
         help='arguments of the generator, e.g. scale=200, or checkpoint=facebook/sam2.1-hiera-tiny',
     )
-    parser.add_argument(
-        '--nproc', type=positive, help='processes; default: a process per CPU, for sam2 and sam one'
-    )
+    about = 'default: a process per CPU, for sam2 and sam one'
+    add_processes(parser, about, None, earlier=['--nproc'])
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='as for tools/test.py')
     args = parser.parse_args(argv)
     from sclip_mmseg.utils.program import as_program
@@ -52,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from sclip_mmseg.apis.region_maps import make_maps_of
 
         pattern, count, made = make_maps_of(
-            *(args.input, args.out, args.generator, args.options, args.nproc, args.cfg_options)
+            *(args.input, args.out, args.generator, args.options, args.processes, args.cfg_options)
         )
         print(f'{pattern}: {made} maps made, {count - made} were there')
 

@@ -69,7 +69,7 @@ def make_maps_of(
     parallel = getattr(built, 'parallel', False)
     nproc = nproc or (os.cpu_count() or 1 if parallel else 1)
     if nproc > 1 and not parallel:
-        raise InputError(f'--generator {generator} runs in one process: leave --nproc out')
+        raise InputError(f'--generator {generator} runs in one process: leave --processes out')
     return pattern, len(images), make_region_maps(images, pattern, built, nproc)
 
 

@@ -94,7 +94,7 @@ def run_suite(
         if os.environ.get('RANK', '0') != '0':
             raise SystemExit(0)
         raise InputError(
-            f'start benchmark.py with --nproc-per-node {world}, not by torchrun: it starts the '
+            f'start benchmark.py with --processes {world}, not by torchrun: it starts the '
             'processes itself'
         )
     check_processes(processes)

@@ -1,6 +1,7 @@
 """What the command lines have in common."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,27 @@ def positive(text: str) -> int:
     if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError(f'{text} must be positive')
     return value
+
+
+def add_processes(
+    parser: argparse.ArgumentParser,
+    about: str,
+    default: int | None = 1,
+    earlier: Sequence[str] = (),
+) -> None:
+    """Add the option ``--processes``.
+
+    Args:
+        parser: Gets it.
+        about: What it does, as its help says.
+        default: Its value where it is not given.
+        earlier: Its names in earlier versions, which are still taken.
+    """
+    number: dict[str, Any] = dict(type=positive, metavar='N', dest='processes')
+    about += ' (default: %(default)s)' * (default is not None)
+    parser.add_argument('--processes', default=default, help=about, **number)
+    for name in earlier:
+        parser.add_argument(name, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **number)
 
 
 def words(text: str) -> list[str]:

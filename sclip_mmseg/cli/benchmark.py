@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import positive, words
+from .arguments import add_processes, positive, words
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,12 +55,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='the small CLIP and the drawn pictures of data/toy',
     )
     parser.add_argument('--checkpoint', help="CLIP by name or path instead of the backbone's own")
-    parser.add_argument(
-        *('--nproc-per-node', '--nproc_per_node'),
-        type=positive,
-        default=1,
-        metavar='N',
-        help='processes that share the images of a pair, each on a GPU of its own (default: 1)',
+    add_processes(
+        parser,
+        'processes that share the images of a pair, each on a GPU of its own',
+        earlier=('--nproc-per-node', '--nproc_per_node'),
     )
     parser.add_argument(
         '--limit', type=positive, metavar='N', help='only the first N images of each'
@@ -83,7 +81,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run all pairs; exit with 1 if one failed."""
     options = vars(parse_args(argv))
-    processes = options.pop('nproc_per_node')
     # So that what this process starts ends with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
@@ -92,5 +89,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     with as_program(interrupted='the same command goes on'):
         from ..benchmark.suite import run_suite
 
-        pairs = run_suite(processes=processes, **options)
+        pairs = run_suite(**options)
         sys.exit(any(pair.status == 'failed' for pair in pairs))

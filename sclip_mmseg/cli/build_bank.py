@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import DictAction, positive
+from .arguments import DictAction, add_processes, positive
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -29,10 +29,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--regions',
         default='felzenszwalb',
         metavar='GENERATOR|FOLDER',
-        help='felzenszwalb, sam2 or sam, or a folder of NAME.npz (default: %(default)s)',
+        help='felzenszwalb, sam2 or sam, or a folder of NAME.npz',
     )
     parser.add_argument('--clip', help='CLIP by name or path; default: ViT-B/16')
-    parser.add_argument('--processes', type=positive, default=1, metavar='N', help='default: 1')
+    add_processes(parser, 'processes that share the pictures')
     parser.add_argument('--device', help='default: the accelerator where there is one')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     return parser.parse_args(argv)

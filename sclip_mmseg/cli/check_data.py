@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..datasets.benchmarks import BENCHMARKS, usual_benchmarks
 from ..utils.errors import nearest
-from .arguments import add_own_images, own_images, positive
+from .arguments import add_own_images, add_processes, own_images, positive
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -39,7 +39,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--partial', action='store_true', help='accept another number of images than published'
     )
-    parser.add_argument('--nproc', type=positive, default=4)
+    about = 'processes that read files'
+    add_processes(parser, about, 4, earlier=['--nproc'])
     parser.add_argument(
         '--classes',
         nargs='?',
@@ -65,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     if args.data_root:
         os.environ['SCLIP_DATA_ROOT'] = args.data_root  # which the configs read
-    options = {key: getattr(args, key) for key in ('out', 'limit', 'partial', 'nproc')}
+    options = {key: getattr(args, key) for key in ('out', 'limit', 'partial')}
+    options['nproc'] = args.processes
     from ..utils.program import as_program
 
     with as_program():

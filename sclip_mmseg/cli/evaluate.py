@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import DictAction, add_bank, add_own_images, own_images, positive, words
+from .arguments import DictAction, add_bank, add_own_images, add_processes, own_images, words
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -42,13 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=Path('evaluated'),
         help='folder to write to (default: evaluated)',
     )
-    parser.add_argument(
-        '--processes',
-        type=positive,
-        default=1,
-        metavar='N',
-        help='processes that share the images, each on a GPU of its own (default: 1)',
-    )
+    add_processes(parser, 'processes that share the images, each on a GPU of its own')
     parser.add_argument(
         '--print-config',
         action='store_true',

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..datasets.benchmarks import BENCHMARKS, usual_benchmarks
 from ..utils.shipped import data_dir
-from .arguments import positive
+from .arguments import add_processes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -49,7 +49,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='make PASCAL Context of trainval_merged.json (5104 images) or of the MATLAB files '
         '(5105); default: JSON, unless only MATLAB files are there',
     )
-    parser.add_argument('--nproc', type=positive, default=os.cpu_count())
+    about = 'processes that make files'
+    add_processes(parser, about, os.cpu_count(), earlier=['--nproc'])
     return parser.parse_args(argv)
 
 
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             usual_benchmarks() if 'all' in args.benchmark else args.benchmark,
             args.raw or args.data_root / 'raw',
             args.data_root,
-            args.nproc,
+            args.processes,
             args.download,
             args.context_annotation,
         )

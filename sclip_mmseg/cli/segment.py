@@ -5,7 +5,7 @@ import os.path as osp
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import DictAction, add_bank, add_own_classes
+from .arguments import DictAction, add_bank, add_own_classes, add_processes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -62,12 +62,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='of the image encoder; default: fp16 where the device is fast at it and the method '
         'gives the same labels but for few pixels, else fp32',
     )
-    parser.add_argument(
-        '--processes',
-        type=int,
-        default=1,
-        metavar='N',
-        help='segment in N processes, each with a model of its own; the cores are divided',
+    add_processes(
+        parser, 'segment in N processes, each with a model of its own; the cores are divided'
     )
     parser.add_argument(
         '--resume',

@@ -65,4 +65,4 @@ def check_processes(number: int) -> None:
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else number
     if not 1 <= number <= gpus:
-        raise InputError(f'--nproc-per-node {number}: use 1 to {gpus}, the number of GPUs')
+        raise InputError(f'--processes {number}: use 1 to {gpus}, the number of GPUs')
