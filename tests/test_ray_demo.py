@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from helpers import ROOT
 from PIL import Image
 
 from sclip_mmseg import apis
+from sclip_mmseg.apis import inputs
 
 OPTIONS = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
 
@@ -20,6 +22,20 @@ def demo():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_files_are_those_of_a_folder_run(demo, tmp_path):
+    for name in ('a.png', 'a.mp4', 'sub/b.JPG', '.c.png', '.d/e.png', 'a_overlay.jpg', 'n.txt'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ('f_labels/000000.png', 'f_masks/0_a.png', 'a_labels.png', 'g.cr2'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    files = inputs.find_media([tmp_path], Counter())
+    names = inputs.output_names(files, [tmp_path])
+    listed = demo.list_pictures(str(tmp_path))
+    assert [(x['path'], x['name']) for x in listed] == [*zip(map(str, files), map(str, names))]
+    assert [x['name'] for x in listed] == ['a.mp4', 'a.png', 'sub/b']
 
 
 def test_a_worker_and_the_end(demo, clip_path, tmp_path):

@@ -6,7 +6,8 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from ..utils.errors import InputError, join_first
 from ..utils.images import HEIF, PICTURES, more_pictures
@@ -30,6 +31,7 @@ RESULTS = (
     *(f'{OVERLAY}.{suffix}' for suffix in ('jpg', 'png', 'mp4')),
     *(f'{kind}.{suffix}' for kind in (LABELS, CONFIDENCE) for suffix in ('png', 'tif')),
 )
+AnyPath = TypeVar('AnyPath', bound=PurePath)
 _LISTED = 10  # files in a warning
 _ADDRESS = re.compile(r'(https?|ftps?):/', re.IGNORECASE)  # one slash is left by pathlib
 
@@ -72,31 +74,54 @@ def find_media(paths: Sequence[Path], left_out: Counter[str] | None = None) -> l
 
 def _find_inside(root: Path, left_out: Counter[str] | None) -> list[Path]:
     """Pictures and videos below a folder, and folders in it that cannot be listed, in order."""
-    found, unread, links = [], [], []
-    readable = PICTURES | VIDEOS | more_pictures()
-    for folder, folders, names in os.walk(root, onerror=lambda error: found.append(error.filename)):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        folders[:] = [name for name in folders if not name.endswith((LABELS, MASKS))]
+    found: list[Path] = []
+    locked: list[Path] = []
+    links: list[str] = []
+    for folder, folders, names in os.walk(root, onerror=lambda e: locked.append(Path(e.filename))):
+        folders[:] = [name for name in folders if not _is_passed_over(name, is_folder=True)]
         links += [name for name in folders if osp.islink(osp.join(folder, name))]
-        for name in names:
-            suffix = osp.splitext(name)[1].lower()
-            if name.startswith('.') or name.endswith(RESULTS):
-                continue
-            if suffix in readable:
-                found.append(osp.join(folder, name))
-            elif suffix in UNREAD:
-                unread.append(name)
+        found += (Path(folder, name).relative_to(root) for name in names)
+    chosen, unread = choose(found)
     if left_out is not None:
-        left_out.update(osp.splitext(name)[1].lower() for name in unread)
+        left_out.update(path.suffix.lower() for path in unread)
         unread = []
     for names, reason in (
-        (unread, 'kinds that cannot be read: convert them to PNG, JPEG or MP4'),
+        (
+            [path.name for path in unread],
+            'kinds that cannot be read: convert them to PNG, JPEG or MP4',
+        ),
         (links, 'links to folders: name the folders themselves'),
     ):
         if names:
             listed = join_first(sorted(names), _LISTED)
             warnings.warn(f'left out below {root}: {listed} ({reason})', stacklevel=3)
-    return sorted(map(Path, found))
+    return sorted([*(root / path for path in chosen), *locked])
+
+
+def choose(paths: Iterable[AnyPath]) -> tuple[list[AnyPath], list[AnyPath]]:
+    """Choose the inputs among the files of a folder.
+
+    Args:
+        paths: Of all files, below the folder.
+
+    Returns:
+        The pictures and videos, in order; and those of kinds that cannot be read. Hidden files,
+        those in hidden folders, and results of earlier runs are in neither.
+    """
+    readable = PICTURES | VIDEOS | more_pictures()
+    seen = [
+        path
+        for path in sorted(paths)
+        if not _is_passed_over(path.name)
+        and not any(_is_passed_over(name, is_folder=True) for name in path.parts[:-1])
+    ]
+    chosen = [path for path in seen if path.suffix.lower() in readable]
+    return chosen, [path for path in seen if path.suffix.lower() in UNREAD - readable]
+
+
+def _is_passed_over(name: str, is_folder: bool = False) -> bool:
+    """Whether a file or folder is hidden, or holds results."""
+    return name.startswith('.') or name.endswith((LABELS, MASKS) if is_folder else RESULTS)
 
 
 def describe_left_out(left_out: Counter[str]) -> str:
@@ -148,14 +173,20 @@ def output_names(files: Sequence[Path], inputs: Sequence[Path]) -> list[Path]:
         if len({*longer}) == len(longer):
             whole = longer
             break
-    names = [name.with_suffix('') for name in whole]
-    previous: list[Path] = []
-    while names != previous:  # a suffix may in turn make a name that another file has
-        previous, counts = names, Counter(names)
-        names = [long if counts[name] > 1 else name for name, long in zip(names, whole)]
+    names = without_suffixes(whole)
+    counts = Counter(names)
     for path, name in zip(files, names):
         if counts[name] > 1:
             raise InputError(f'{path} and another file are both called {name}: rename one')
+    return names
+
+
+def without_suffixes(whole: Sequence[AnyPath]) -> list[AnyPath]:
+    """Paths without their suffixes, but where these alone tell them apart."""
+    names, previous = [path.with_suffix('') for path in whole], None
+    while names != previous:  # a suffix may in turn make a name that another file has
+        previous, counts = names, Counter(names)
+        names = [long if counts[name] > 1 else name for name, long in zip(names, whole)]
     return names
 
 
