@@ -92,19 +92,21 @@ def read_picture(path: str | Path) -> np.ndarray:
 def write_overlay(stem: Path, image: np.ndarray) -> Path:
     """Write a drawn picture, RGB uint8 ``[H, W, 3]``, as ``{stem}_overlay.jpg``.
 
-    A picture too large for JPEG becomes a PNG.
-
     Returns:
-        The file.
+        The file, see :func:`overlay_end`.
 
     Raises:
         OSError: If it cannot be written.
     """
-    suffix = '.jpg' if max(image.shape) <= _LARGEST_JPEG else '.png'
-    path = Path(f'{stem}{OVERLAY}{suffix}')
+    path = Path(f'{stem}{overlay_end(image)}')
     # Whole colours, for names on plates; a PNG has no such choice.
     Image.fromarray(image).save(path, quality=92, subsampling=0)
     return path
+
+
+def overlay_end(image: np.ndarray) -> str:
+    """How the name of a drawn picture ends: one too large for JPEG becomes a PNG."""
+    return f'{OVERLAY}.jpg' if max(image.shape) <= _LARGEST_JPEG else f'{OVERLAY}.png'
 
 
 def count_pixels(path: str | Path) -> float:

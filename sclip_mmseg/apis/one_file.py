@@ -151,6 +151,7 @@ def _segment_video(
     record = start_record(path, name, size, totals.tolist())
     made = {'overlay': overlay, 'labels': labels}
     record.data = {key: str(made[key].relative_to(out)) for key in made if key in writers}
+    record.files = list(record.data.values())
     record.data[ALWAYS] = None
     return record
 

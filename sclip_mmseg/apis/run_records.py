@@ -1,21 +1,35 @@
 """What a run knows of the files that are done: what resumes it, and what joins its shares."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
-from typing import Any
 
 from ..evaluation.fingerprint import Fingerprint
-from ..evaluation.store import Store
+from ..evaluation.store import Store, read_file
 from .shares import STATE
 from .writers import Record
 
 _RESTART = 'start afresh without --resume (resume) or in another --out (out)'
 
 
+@dataclass
+class _Known:
+    """What is kept in memory of a file that is done.
+
+    Attributes:
+        state: See :func:`_state_of`.
+        files: Names of its results below the output folder.
+        record: Its record, or the file of the store that has it.
+    """
+
+    state: list[int]
+    files: Sequence[str]
+    record: Record | Path
+
+
 class RunRecords:
-    """Records of files by the names of their results.
+    """Records of files by the names of their results; in memory only where nothing is stored.
 
     Args:
         out: The output folder.
@@ -23,9 +37,9 @@ class RunRecords:
     """
 
     def __init__(self, out: Path, fingerprint: Fingerprint | None):
-        self._folder = out / STATE
+        self._out, self._folder = out, out / STATE
         self._store = None if fingerprint is None else Store(self._folder, fingerprint, _RESTART)
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, _Known] = {}
 
     def start_afresh(self) -> bool:
         """Forget what earlier runs did; whether there was any."""
@@ -45,26 +59,45 @@ class RunRecords:
         """
         if self._store is None:
             return []
-        found, warnings = self._store.read()
-        self._known.update(found)
-        return warnings
+        warnings: dict[str, None] = {}
+        for path, found in self._store.each(warnings):
+            for name, known in found.items():
+                files = known['record'].get('files', ())
+                self._known[name] = _Known(known['state'], files, path)
+        return list(warnings)
 
     def is_done(self, path: Path, name: PurePath) -> bool:
-        """Whether a file is done, and has not changed since."""
-        found = self._known.get(str(name))
-        return found is not None and found['state'] == _state_of(path)
+        """Whether a file is done, has not changed since, and its results are there."""
+        known = self._known.get(str(name))
+        if known is None or known.state != _state_of(path):
+            return False
+        return all((self._out / file).exists() for file in known.files)
 
     def add(self, path: Path, name: PurePath, record: Record) -> None:
         """Note that a file is done."""
-        known = {str(name): dict(state=_state_of(path), record=asdict(record))}
-        self._known.update(known)
+        state, kept = _state_of(path), record
         if self._store is not None:
-            self._store.append(known)
+            stored = {str(name): dict(state=state, record=asdict(record))}
+            kept = self._store.append(stored)
+        self._known[str(name)] = _Known(state, record.files, kept)
 
-    def in_order(self, names: Iterable[PurePath]) -> list[Record]:
+    def in_order(self, names: Iterable[PurePath]) -> Iterable[Record]:
         """All records: those of the files named, in order, and then others'."""
         order = dict.fromkeys([*map(str, names), *sorted(self._known)])
-        return [Record(**self._known[name]['record']) for name in order if name in self._known]
+        return _InOrder({name: self._known[name].record for name in order if name in self._known})
+
+
+@dataclass(frozen=True)
+class _InOrder:
+    """Records by name, each read when it is its turn."""
+
+    places: dict[str, Record | Path]
+
+    def __iter__(self) -> Iterator[Record]:
+        for name, place in self.places.items():
+            if isinstance(place, Path):
+                place = Record(**read_file(place)[1][name]['record'])
+            yield place
 
 
 def _state_of(path: Path) -> list[int]:

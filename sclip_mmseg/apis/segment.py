@@ -127,7 +127,8 @@ class Segmentation:
         """
         writer = CocoWriter(per, polygons)
         record = Record('', file_name, self.labels.shape, self.counts)
-        return to_dataset([(record, annotate(self, writer.per, polygons))], self.classes)
+        found = to_dataset([(record, annotate(self, writer.per, polygons))], self.classes)
+        return {key: list(items) for key, items in found.items()}
 
     def save(
         self,

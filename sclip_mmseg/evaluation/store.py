@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ _UNREADABLE = (
 
 class NotStorable(Exception):
     """A record holds something else than :data:`Records` may."""
+
+
+def read_file(path: Path) -> tuple[Fingerprint, Records]:
+    """Read one of the files of a store."""
+    content = torch.load(path, map_location='cpu', weights_only=True)
+    return json.loads(content['fingerprint']), dict(content['records'])
 
 
 class Store:
@@ -59,22 +66,33 @@ class Store:
         Raises:
             InputError: If there are records of another evaluation.
         """
+        records: Records = {}
+        warnings: dict[str, None] = {}
+        for _, found in self.each(warnings):
+            records.update(found)
+        return records, list(warnings)
+
+    def each(self, warnings: dict[str, None]) -> Iterator[tuple[Path, Records]]:
+        """Read one file after the other; arguments and errors as :meth:`read`.
+
+        Args:
+            warnings: Gets the sentences to warn of as its keys.
+
+        Yields:
+            A file and its records, the earliest file first.
+        """
         old = next((path for kind in ('*.npz', '*/*.npz') for path in self.folder.glob(kind)), None)
         if old is not None:
             raise InputError(f'{old} is of an earlier sclip_mmseg: {self.restart}')
-        records: Records = {}
-        warnings: dict[str, None] = {}
         for path in sorted(self.folder.glob('*.pt')):
             try:
-                content = torch.load(path, map_location='cpu', weights_only=True)
-                fingerprint, found = json.loads(content['fingerprint']), dict(content['records'])
+                fingerprint, found = read_file(path)
             except _UNREADABLE as error:
                 reason = first_line(error)
                 warnings[f'{path} is damaged ({reason}): its images are evaluated again'] = None
                 continue
             warnings.update(dict.fromkeys(self.check(fingerprint)))
-            records.update(found)
-        return records, list(warnings)
+            yield path, found
 
     def check(self, fingerprint: Fingerprint) -> list[str]:
         """Compare another fingerprint with this one.
@@ -92,8 +110,11 @@ class Store:
             )
         return [f'{self.folder.parent}: {change}; last digits may differ' for change in slight]
 
-    def append(self, records: Records) -> None:
+    def append(self, records: Records) -> Path:
         """Write records, in a file of their own.
+
+        Returns:
+            The file.
 
         Raises:
             NotStorable: If a record could not be read again.
@@ -107,8 +128,9 @@ class Store:
         except (pickle.PicklingError, pickle.UnpicklingError, TypeError, AttributeError) as error:
             raise NotStorable(first_line(error)) from error
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = f'{time.time_ns():020}_{uuid.uuid4().hex[:8]}.pt'
-        write_atomically(self.folder / name, content.getvalue())
+        path = self.folder / f'{time.time_ns():020}_{uuid.uuid4().hex[:8]}.pt'
+        write_atomically(path, content.getvalue())
+        return path
 
     def set_aside(self, timestamp: str) -> Path | None:
         """Move what there is to another folder.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from mmengine.logging import print_log
@@ -92,7 +92,17 @@ def make_folder(folder: Path, remedy: str) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whose folder exists: as a whole, on the disk when this returns, or not at all.
+    """Write a file as :func:`open_atomically` does."""
+    with open_atomically(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Write a file whose folder exists: as a whole, on the disk when this ends, or not at all.
+
+    Yields:
+        What is written to.
 
     Raises:
         InputError: If it cannot be written.
@@ -100,14 +110,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
     try:
         with open(temporary, 'wb') as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(f'{path} cannot be written ({error}): make room there') from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -104,6 +104,25 @@ def test_what_is_done_is_left_out(run, folder, tmp_path, monkeypatch):
     assert 'what an earlier run did is forgotten; --resume keeps it' in lines
 
 
+@pytest.mark.parametrize(
+    'formats, lost',
+    [
+        ('overlay,labels', '1_overlay.jpg'),
+        ('labels', '1_labels.png'),
+        ('masks', '1_masks/*.png'),
+        ('confidence', '1_confidence.png'),
+        ('yolo', 'yolo/labels/1.txt'),
+    ],
+)
+def test_what_is_done_and_lost_is_done_again(run, tmp_path, formats, lost):
+    run(formats=formats)
+    before = files_of(tmp_path / 'out')
+    next((tmp_path / 'out').glob(lost)).unlink()
+    assert run(formats=formats, resume=True) == ['1.png']
+    assert files_of(tmp_path / 'out') == before
+    assert run(formats=formats, resume=True) == []
+
+
 def test_one_picture_of_another_run_is_not_done(run, folder):
     run()
     run(folder / '1.png', classes=['sea', 'sand'])

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import time
+import tracemalloc
 import zipfile
 from dataclasses import asdict
 from pathlib import Path, PurePath
@@ -20,7 +21,16 @@ from PIL import Image
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis.outlines import join, trace
-from sclip_mmseg.apis.writers import Item, Record, Writer, build_writers, finish_all, write_all
+from sclip_mmseg.apis.run_records import RunRecords
+from sclip_mmseg.apis.writers import (
+    ClassInfo,
+    Item,
+    Record,
+    Writer,
+    build_writers,
+    finish_all,
+    write_all,
+)
 from sclip_mmseg.apis.writers.labelstudio import encode
 from sclip_mmseg.datasets.palette import choose_palette, distinct_palette, voc_palette
 from sclip_mmseg.registry import WRITERS
@@ -387,6 +397,7 @@ def test_polygons_of_a_ring():
         ('overlay', {'overlay.opacity': 'half'}, "opacity='half' must be a number"),
         ('overlay', {'overlay.names': 'no'}, "names='no' must be True or False"),
         ('confidence', {'confidence.threshold': 50}, 'threshold=50 must be from 0 to 1'),
+        ('confidence', {'confidence.threshold': True}, 'threshold=True must be from 0 to 1'),
         ('absent_module:mine', {}, 'module absent_module does not exist'),
         (None, {}, r"formats are not as in 'overlay,coco' or \['overlay', dict\(type='coco'\)\]"),
         (['overlay', None], {}, 'formats are not as in'),
@@ -503,3 +514,25 @@ def test_palettes():
     for wrong in ('#ff8000', 'vocs', '#ff8000,#12', [[1, 2, 300]] * 2, [[[1], 2, 3]] * 2, 7, ['x']):
         with pytest.raises(InputError, match='2 colours such as'):
             choose_palette(wrong, ['a', 'b'])
+
+
+@pytest.mark.parametrize('name', ['coco', 'cvat', 'labelstudio', 'areas'])
+def test_records_are_not_held_in_memory(tmp_path, name):
+    """However many pictures a folder has: each is read, and written, alone."""
+    rle = dict(category_id=1, segmentation=dict(size=[9, 9], counts='1' * 300_000))
+    heavy = dict(coco=[rle], cvat=['A' * 300_000] * 2, labelstudio=[dict(rle=[1] * 100_000)])
+    records = RunRecords(tmp_path, dict(some='settings'))
+    writers = {name: build_writers(name)[name]}
+    tracemalloc.start()
+    for number in range(20):
+        found = {name: heavy.get(name, 'A' * 300_000)}
+        record = Record(f'{number}.png', f'{number}.png', (9, 9), [41, 40], found)
+        records.add(tmp_path / record.file, PurePath(record.file), record)
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    classes = [ClassInfo(0, 'a', ['a'], (1, 2, 3)), ClassInfo(1, 'b', ['b'], (4, 5, 6))]
+    finish_all(writers, records.in_order([]), classes, tmp_path)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert peak < 5_000_000  # all are at least 6 MB
+    assert (tmp_path / writers[name].run_files[0]).is_file()

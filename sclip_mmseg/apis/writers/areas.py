@@ -1,12 +1,12 @@
 """The table of areas, which each run has."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...rasters.ground import Ground
 from ...registry import WRITERS
-from .base import ClassInfo, MapItem, Record, Writer, write_table
+from .base import ClassInfo, MapItem, Pairs, Writer, write_table
 
 AREAS = 'areas.csv'
 
@@ -22,20 +22,19 @@ class AreasWriter(Writer):
         """See :class:`.base.Writer`; gives square metres of each class, where they are known."""
         return Ground(item.found.grid).class_areas(item.found)
 
-    def finish(
-        self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
-    ) -> None:
+    def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
         """See :class:`.base.Writer`."""
-        on_earth = any(areas for _, areas in records)
-        rows: list[list[Any]] = [
-            ['file', 'class', 'pixels', 'share', 'id'] + ['area_m2', 'hectares'] * on_earth
-        ]
-        for record, areas in records:
-            total = sum(record.pixels) or 1
-            known = areas or [None] * len(classes)
-            found = sorted(zip(record.pixels, classes, known), key=lambda each: -each[0])
-            for pixels, each, area in found:
-                sizes = ['', ''] if area is None else [f'{area:.3f}', f'{area / 1e4:.6f}']
-                row = [record.file, each.name, pixels, f'{pixels / total:.6f}', each.id]
-                rows.append(row + sizes * on_earth)
-        write_table(out / AREAS, rows)
+        write_table(out / AREAS, _rows(records, classes))
+
+
+def _rows(records: Pairs, classes: Sequence[ClassInfo]) -> Iterator[list[Any]]:
+    on_earth = any(areas for _, areas in records)
+    yield ['file', 'class', 'pixels', 'share', 'id'] + ['area_m2', 'hectares'] * on_earth
+    for record, areas in records:
+        total = sum(record.pixels) or 1
+        known = areas or [None] * len(classes)
+        found = sorted(zip(record.pixels, classes, known), key=lambda each: -each[0])
+        for pixels, each, area in found:
+            sizes = ['', ''] if area is None else [f'{area:.3f}', f'{area / 1e4:.6f}']
+            row = [record.file, each.name, pixels, f'{pixels / total:.6f}', each.id]
+            yield row + sizes * on_earth

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
 
 from ...rasters.preview import read_reduced
-from ...utils.files import write_atomically
+from ...utils.files import open_atomically
 
 if TYPE_CHECKING:
     from ...rasters.reading import Raster
@@ -45,16 +46,22 @@ class Place:
         path: Its file.
         name: What the names of its results begin with, relative to ``out``.
         out: Folder of all results.
+        made: Names below ``out`` of the files that :meth:`file` gave.
     """
 
     path: Path
     name: PurePath
     out: Path
+    made: list[str] = field(default_factory=list, kw_only=True)
 
-    def file(self, end: str) -> Path:
-        """The file of a result whose name ends so; its folder exists."""
-        path = Path(f'{self.out / self.name}{end}')
+    def file(self, end: str, *folders: str) -> Path:
+        """The file of a result, whose name ends so, in folders below ``out``; its folder exists.
+
+        A run that is resumed makes the results again if it is missing.
+        """
+        path = Path(self.out, *folders, f'{self.name}{end}')
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.made.append(self.relative(path))
         return path
 
     def relative(self, path: Path) -> str:
@@ -98,7 +105,7 @@ class MapItem(Place):
             *((each.name, each.synonyms, [*each.color], each.id) for each in self.classes)
         )
         result = Segmentation(labels, None, names, [*colors], ids, words, image)
-        return Item(self.path, self.name, self.out, image, result)
+        return Item(self.path, self.name, self.out, image, result, made=self.made)
 
 
 @dataclass
@@ -111,6 +118,7 @@ class Record:
         size: Height and width.
         pixels: Number of pixels of each class, K.
         data: Name of a writer → what its ``write`` gave.
+        files: Names of its own files below the output folder.
     """
 
     file: str
@@ -118,6 +126,23 @@ class Record:
     size: Sequence[int]
     pixels: Sequence[int]
     data: dict[str, Any] = field(default_factory=dict)
+    files: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The records of the pictures that a writer wrote, and what its ``write`` gave of each.
+
+    Attributes:
+        records: Of all pictures and videos; may be iterated over several times.
+        writer: Name of the writer.
+    """
+
+    records: Iterable[Record]
+    writer: str
+
+    def __iter__(self) -> Iterator[tuple[Record, Any]]:
+        return ((x, x.data[self.writer]) for x in self.records if self.writer in x.data)
 
 
 class Writer:
@@ -158,13 +183,12 @@ class Writer:
         """Write the files of a map, as :meth:`write`; formats of pictures read it into memory."""
         return self.write(item.as_picture())
 
-    def finish(
-        self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
-    ) -> None:
+    def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
         """Write the files of a run.
 
         Args:
-            records: Of each picture that was written, its record, and what ``write`` gave.
+            records: Of each picture that was written, its record, and what ``write`` gave. They are
+                read from the disk one by one, each time that they are iterated over.
             classes: K classes.
             out: Folder of all results.
 
@@ -173,12 +197,21 @@ class Writer:
         """
 
 
-def write_table(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+def write_table(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     r"""Write a CSV file, the bytes of names that are not UTF-8 as ``\udcXX``.
 
     Raises:
-        OSError: If it cannot be written.
+        InputError: If it cannot be written.
     """
-    text = io.StringIO(newline='')
-    csv.writer(text).writerows(rows)
-    write_atomically(path, text.getvalue().encode(errors='backslashreplace'))
+    with open_atomically(path) as file:
+        text = io.TextIOWrapper(file, 'utf-8', 'backslashreplace', newline='')
+        csv.writer(text).writerows(rows)
+        text.detach()
+
+
+def write_items(file: BinaryIO, items: Iterable[Any]) -> None:
+    """Write a JSON list, each item of which is made when it is written."""
+    file.write(b'[')
+    for number, item in enumerate(items):
+        file.write((', ' * (number > 0) + json.dumps(item)).encode())
+    file.write(b']')

@@ -1,6 +1,6 @@
 """The writers of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -9,7 +9,7 @@ from ...registry import WRITERS
 from ...utils.errors import InputError, nearest
 from ...utils.spelling import arguments
 from . import areas, coco, confidence, cvat, labels, labelstudio, masks, overlay, polygons, yolo  # noqa: F401
-from .base import ClassInfo, Item, MapItem, Record, Writer
+from .base import ClassInfo, Item, MapItem, Pairs, Record, Writer
 
 Formats = str | Sequence[str | Mapping[str, Any]]
 DEFAULT = 'overlay', 'labels'
@@ -74,10 +74,11 @@ def write_all(writers: Mapping[str, Writer], item: Item | MapItem) -> Record:
     if isinstance(item, MapItem):
         record = start_record(item.path, item.name, item.found.grid.whole.size, item.found.counts)
         record.data = {name: writer.write_map(item) for name, writer in writers.items()}
-        return record
-    height, width = item.result.labels.shape
-    record = start_record(item.path, item.name, (height, width), item.result.counts)
-    record.data = {name: writer.write(item) for name, writer in writers.items()}
+    else:
+        height, width = item.result.labels.shape
+        record = start_record(item.path, item.name, (height, width), item.result.counts)
+        record.data = {name: writer.write(item) for name, writer in writers.items()}
+    record.files = item.made
     return record
 
 
@@ -90,7 +91,7 @@ def start_record(
 
 def finish_all(
     writers: Mapping[str, Writer],
-    records: Sequence[Record],
+    records: Iterable[Record],
     classes: Sequence[ClassInfo],
     out: Path,
 ) -> None:
@@ -100,5 +101,4 @@ def finish_all(
         OSError: If a file cannot be written.
     """
     for name, writer in writers.items():
-        pairs = [(each, each.data[name]) for each in records if name in each.data]
-        writer.finish(pairs, classes, out)
+        writer.finish(Pairs(records, name), classes, out)

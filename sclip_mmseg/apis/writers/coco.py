@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +10,16 @@ import numpy as np
 
 from ...registry import WRITERS
 from ...utils.errors import InputError
-from ...utils.files import write_atomically
+from ...utils.files import open_atomically
 from ...visualization.painting import BACKGROUND
 from ..outlines import join, trace
-from .base import ClassInfo, Item, Record, Writer
+from .base import ClassInfo, Item, Pairs, Record, Writer, write_items
 
 if TYPE_CHECKING:
     from ..segment import Segmentation
 
 COCO = 'coco.json'
 _PARTS = 'class', 'component'
-Pairs = Sequence[tuple[Record, Any]]
 
 
 @WRITERS.register_module('coco')
@@ -54,21 +52,29 @@ class CocoWriter(Writer):
 
     def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
         """See :class:`.base.Writer`."""
-        write_atomically(out / COCO, json.dumps(to_dataset(records, classes)).encode())
+        with open_atomically(out / COCO) as file:
+            for key, items in to_dataset(records, classes).items():
+                file.write(f'{"{" if key == "images" else ", "}"{key}": '.encode())
+                write_items(file, items)
+            file.write(b'}')
 
 
-def to_dataset(records: Pairs, classes: Sequence[ClassInfo]) -> dict[str, list[dict]]:
-    """COCO's dict of the annotations of pictures."""
-    images: list[dict] = []
-    annotations: list[dict] = []
-    for number, (record, found) in enumerate(records, start=1):
-        height, width = record.size
-        images.append(dict(id=number, file_name=record.image, width=width, height=height))
-        for each in found:
-            annotations.append(dict(id=len(annotations) + 1, image_id=number, **each))
+def to_dataset(
+    records: Iterable[tuple[Record, Any]], classes: Sequence[ClassInfo]
+) -> dict[str, Iterable[dict]]:
+    """COCO's dict of the annotations of pictures, which are made when they are iterated over."""
     ids = _category_ids(classes)
-    kinds = [dict(id=ids[each.id], name=each.name) for each in classes if each.id in ids]
-    return dict(images=images, annotations=annotations, categories=kinds)
+    found = ((number, each) for number, (_, all_) in enumerate(records, 1) for each in all_)
+    return dict(
+        images=(
+            dict(id=number, file_name=record.image, width=record.size[1], height=record.size[0])
+            for number, (record, _) in enumerate(records, 1)
+        ),
+        annotations=(
+            dict(id=id_, image_id=number, **each) for id_, (number, each) in enumerate(found, 1)
+        ),
+        categories=[dict(id=ids[each.id], name=each.name) for each in classes if each.id in ids],
+    )
 
 
 def _category_ids(classes: Sequence[ClassInfo]) -> dict[int, int]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,7 +12,7 @@ from ...registry import WRITERS
 from ...utils.errors import InputError
 from ...utils.files import replacing
 from ..inputs import CONFIDENCE
-from .base import ClassInfo, Item, MapItem, Record, Writer, write_table
+from .base import ClassInfo, Item, MapItem, Pairs, Writer, write_table
 
 TABLE = 'confidence.csv'
 
@@ -39,7 +38,8 @@ class ConfidenceWriter(Writer):
     for_maps = True
 
     def __init__(self, threshold: float = 0.5) -> None:
-        if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
+        number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+        if not number or not 0 <= threshold <= 1:
             raise InputError(f'format confidence: threshold={threshold!r} must be from 0 to 1')
         self.threshold = threshold
 
@@ -68,11 +68,8 @@ class ConfidenceWriter(Writer):
             write_raster(part, found.grid, read, no_data=0)
         return (sums[1:] / max(sums[0], 1)).tolist()
 
-    def finish(
-        self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
-    ) -> None:
+    def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
         """See :class:`.base.Writer`."""
-        rows = [['file', 'mean', f'share below {self.threshold:g}']]
-        for record, (mean, share) in sorted(records, key=lambda pair: -pair[1][1]):
-            rows.append([record.file, f'{mean:.6f}', f'{share:.6f}'])
-        write_table(out / TABLE, rows)
+        found = sorted(((r.file, *values) for r, values in records), key=lambda row: -row[2])
+        rows = [(file, f'{mean:.6f}', f'{share:.6f}') for file, mean, share in found]
+        write_table(out / TABLE, [('file', 'mean', f'share below {self.threshold:g}'), *rows])

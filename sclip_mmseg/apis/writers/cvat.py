@@ -6,7 +6,6 @@ import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,9 +13,9 @@ from PIL import Image
 from ...datasets.palette import voc_palette
 from ...registry import WRITERS
 from ...utils.errors import InputError
-from ...utils.files import write_atomically
+from ...utils.files import open_atomically
 from ...visualization.painting import BACKGROUND
-from .base import ClassInfo, Item, Record, Writer
+from .base import ClassInfo, Item, Pairs, Writer
 
 ARCHIVE = 'cvat.zip'
 _KINDS = 'SegmentationClass', 'SegmentationObject'
@@ -47,9 +46,7 @@ class CvatWriter(Writer):
         objects[found] = voc_palette(len(found) + 1)[1:]
         return [_to_text(np.asarray(each, np.uint8)[result.labels]) for each in (colors, objects)]
 
-    def finish(
-        self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
-    ) -> None:
+    def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
         """See :class:`.base.Writer`."""
         whole = [PurePosixPath(record.image) for record, _ in records]
         plain = [name.with_suffix('') for name in whole]
@@ -61,19 +58,18 @@ class CvatWriter(Writer):
             each.name: each.color for each in classes if each.name != BACKGROUND
         }
         lines = [f'{name}:{",".join(map(str, color))}::' for name, color in colors.items()]
-        content = io.BytesIO()
-        files = {
-            'labelmap.txt': '\n'.join(['# label:color_rgb:parts:actions', *lines]).encode(),
-            _LISTED: '\n'.join(names).encode(),
-        }
-        for name, (_, texts) in zip(names, records):
-            files |= {f'{k}/{name}.png': base64.b64decode(t) for k, t in zip(_KINDS, texts)}
-        with zipfile.ZipFile(content, 'w') as archive:
-            for name, data in files.items():
-                entry = zipfile.ZipInfo(name)  # without the time: the same results, the same file
-                entry.external_attr = 0o644 << 16
-                archive.writestr(entry, data)
-        write_atomically(out / ARCHIVE, content.getvalue())
+        with open_atomically(out / ARCHIVE) as file, zipfile.ZipFile(file, 'w') as archive:
+            _add(archive, 'labelmap.txt', '\n'.join(['# label:color_rgb:parts:actions', *lines]))
+            _add(archive, _LISTED, '\n'.join(names))
+            for name, (_, texts) in zip(names, records):
+                for kind, text in zip(_KINDS, texts):
+                    _add(archive, f'{kind}/{name}.png', base64.b64decode(text))
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: str | bytes) -> None:
+    entry = zipfile.ZipInfo(name)  # without the time: the same results, the same file
+    entry.external_attr = 0o644 << 16
+    archive.writestr(entry, content)
 
 
 def _to_text(image: np.ndarray) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -15,7 +15,7 @@ from ...rasters.labels import write_label_raster
 from ...registry import WRITERS
 from ...utils.files import write_atomically
 from ..inputs import LABELS
-from .base import ClassInfo, Item, MapItem, Record, Writer
+from .base import ClassInfo, Item, MapItem, Pairs, Writer
 
 if TYPE_CHECKING:
     from ..segment import Segmentation
@@ -42,9 +42,7 @@ class LabelsWriter(Writer):
         write_label_raster(path, item.found.grid, item.classes, item.found.labels)
         return item.relative(path)
 
-    def finish(
-        self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
-    ) -> None:
+    def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
         """See :class:`.base.Writer`."""
         content = json.dumps([asdict(each) for each in classes], ensure_ascii=False, indent=1)
         write_atomically(out / CLASSES, content.encode())

@@ -1,18 +1,16 @@
 """Tasks of Label Studio with brush masks."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
 from ...registry import WRITERS
-from ...utils.files import write_atomically
+from ...utils.files import open_atomically, write_atomically
 from ...visualization.painting import BACKGROUND
-from .base import ClassInfo, Item, Record, Writer
+from .base import ClassInfo, Item, Pairs, Writer, write_items
 
 TASKS, INTERFACE = 'labelstudio.json', 'labelstudio.xml'
 _SIZES = 3, 4, 8, 16  # bits of the lengths of runs
@@ -49,18 +47,17 @@ class LabelStudioWriter(Writer):
             for each, mask in item.result.painted()
         ]
 
-    def finish(
-        self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
-    ) -> None:
+    def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
         """See :class:`.base.Writer`."""
-        tasks = [
+        tasks = (
             dict(
                 data=dict(image=self.root + quote(record.image, errors='surrogateescape')),
                 predictions=[dict(model_version='sclip_mmseg', result=regions)],
             )
             for record, regions in records
-        ]
-        write_atomically(out / TASKS, json.dumps(tasks).encode())
+        )
+        with open_atomically(out / TASKS) as file:
+            write_items(file, tasks)
         labels = ''.join(
             f'    <Label value={quoteattr(each.name)} background="rgb{tuple(each.color)}"/>\n'
             for each in classes

@@ -1,6 +1,7 @@
 """A mask per class."""
 
 import re
+from pathlib import Path
 
 from PIL import Image
 
@@ -15,15 +16,13 @@ class MasksWriter(Writer):
 
     def write(self, item: Item) -> None:
         """See :class:`.base.Writer`."""
-        folder = item.file(MASKS)
-        folder.mkdir(exist_ok=True)
-        masks = item.result.masks()
-        for each in item.result.classes:
-            path = folder / file_name(each)
-            if each.name in masks:
-                Image.fromarray(masks[each.name]).convert('L').save(path)
+        for number, (each, count) in enumerate(zip(item.result.classes, item.result.counts)):
+            end = f'{MASKS}/{file_name(each)}'
+            if count:
+                mask = Image.fromarray(item.result.labels == number)
+                mask.convert('L').save(item.file(end))
             else:  # of an earlier run
-                path.unlink(missing_ok=True)
+                Path(item.out, f'{item.name}{end}').unlink(missing_ok=True)
 
 
 def file_name(each: ClassInfo) -> str:

@@ -10,7 +10,7 @@ from ...registry import WRITERS
 from ...utils.errors import InputError
 from ...visualization import draw_overlay
 from ...visualization.drawing import LEGENDS
-from ..media import write_overlay
+from ..media import overlay_end, write_overlay
 from .base import Item, MapItem, Writer
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ class OverlayWriter(Writer):
 
     def write(self, item: Item) -> str:
         """See :class:`.base.Writer`; gives the file."""
-        return item.relative(write_overlay(item.file(''), self.draw(item.image, item.result)))
+        drawn = self.draw(item.image, item.result)
+        path = item.file(overlay_end(drawn))
+        write_overlay(item.out / item.name, drawn)
+        return item.relative(path)
 
     def write_map(self, item: MapItem) -> str:
         """See :class:`.base.Writer`; of a large map it is a preview."""

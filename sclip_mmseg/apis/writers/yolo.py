@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -11,7 +10,7 @@ from ...registry import WRITERS
 from ...utils.files import write_atomically
 from ...visualization.painting import BACKGROUND
 from ..outlines import join, trace
-from .base import ClassInfo, Item, Record, Writer
+from .base import ClassInfo, Item, Pairs, Writer
 
 FOLDER = 'yolo'
 # YOLO fills polygons through the centres of pixels; a quarter, so that readers which round and
@@ -39,13 +38,9 @@ class YoloWriter(Writer):
                 ring = np.pad(ring, [(0, max(0, 3 - len(ring))), (0, 0)], 'edge')
                 words = (f'{value:.6f}' for value in ((ring + _WITHIN) / size).ravel())
                 lines.append(f'{numbers[each.id]} {" ".join(words)}\n')
-        path = item.out / FOLDER / 'labels' / f'{item.name}.txt'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(''.join(lines))
+        item.file('.txt', FOLDER, 'labels').write_text(''.join(lines))
 
-    def finish(
-        self, records: Sequence[tuple[Record, Any]], classes: Sequence[ClassInfo], out: Path
-    ) -> None:
+    def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
         """See :class:`.base.Writer`."""
         names = {number: each.name for number, each in enumerate(_kinds(classes))}
         content = dict(train='images', val='images', nc=len(names), names=names)
