@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from ..datasets.query_set import Queries
 from ..utils.errors import InputError, join_first
@@ -33,6 +33,7 @@ from .writers.build import ALWAYS, DEFAULT, Formats
 
 _LISTED = 10  # failures in the error at the end
 Paths = str | Path | Sequence[str | Path]
+P = ParamSpec('P')
 
 
 @dataclass
@@ -60,7 +61,7 @@ class FileResult:
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def segment_files(
+def segment_folder(
     inputs: Paths,
     classes: Queries,
     background: bool | Sequence[str] = False,
@@ -78,8 +79,8 @@ def segment_files(
     processes: int = 1,
     resume: bool = False,
     share: str | None = None,
-) -> list[FileResult]:
-    """Segment pictures and videos into own classes and write what was found.
+) -> Iterator[FileResult]:
+    """Segment pictures and videos into own classes and write what was found, one after the other.
 
     By default for each input ``NAME_overlay.jpg`` and ``NAME_labels.png``, of a video
     ``NAME_overlay.mp4`` (of its size and frame rate, without sound) and ``NAME_labels/000000.png``
@@ -104,59 +105,20 @@ def segment_files(
             write to one folder. They know what is done as with ``resume``. None for all files.
 
     Returns:
-        A result per picture or video that was segmented now. ``areas.csv`` and other files of the
-        whole run hold what earlier runs and other shares did, too.
+        A result per picture or video that is segmented now, as soon as it is written; with several
+        processes in the order in which they are done. ``areas.csv`` and other files of the whole
+        run hold what earlier runs and other shares did, too.
 
     Raises:
-        InputError: If an argument cannot be used, ``out`` not be written to or would hold an input
-            and its result in one file; if the disk of ``out`` is full; or, after all others are
-            written, if files cannot be used, which are skipped.
+        InputError: At once, if an argument cannot be used, or ``out`` not be written to or would
+            hold an input and its result in one file; later if the disk of ``out`` is full; or,
+            after the last result, if files cannot be used, which are skipped.
         KeyboardInterrupt: On Ctrl-C, with the number of files that are done.
 
     Warns:
         UserWarning: If a video ends before the number of frames that it states; if the toy CLIP is
             to segment other pictures than those beside it; or as :func:`.inputs.find_media` and
             :func:`.media.read_picture` do.
-    """
-    return list(
-        segment_folder(
-            *(inputs, classes, background, method, out, clip, device, cfg_options),
-            on_result=on_result,
-            regions=regions,
-            on_progress=on_progress,
-            formats=formats,
-            format_options=format_options,
-            precision=precision,
-            processes=processes,
-            resume=resume,
-            share=share,
-        )
-    )
-
-
-def segment_folder(
-    inputs: Paths,
-    classes: Queries,
-    background: bool | Sequence[str] = False,
-    method: str | None = None,
-    out: str | Path = 'segmented',
-    clip: str | None = None,
-    device: str | None = None,
-    cfg_options: dict | None = None,
-    on_result: Callable[[FileResult], None] | None = None,
-    regions: str | dict | None = None,
-    on_progress: Callable[[str], None] = lambda text: None,
-    formats: Formats = DEFAULT,
-    format_options: Mapping[str, Any] | None = None,
-    precision: str | None = None,
-    processes: int = 1,
-    resume: bool = False,
-    share: str | None = None,
-) -> Iterator[FileResult]:
-    """The same as :func:`segment_files`, one result after the other as they are written.
-
-    With several processes they come in the order in which they are done. Errors of arguments are
-    raised at once, of files after the last result.
     """
     part = find_share(share)
     if processes < 1:
@@ -265,6 +227,19 @@ def segment_folder(
         _raise_errors(errors, len(mine))
 
     return run()
+
+
+def _at_once(stream: Callable[P, Iterator[FileResult]]) -> Callable[P, list[FileResult]]:
+    @wraps(stream)
+    def segment_files(*args: P.args, **kwargs: P.kwargs) -> list[FileResult]:
+        return list(stream(*args, **kwargs))
+
+    segment_files.__name__ = segment_files.__qualname__ = 'segment_files'
+    return segment_files
+
+
+#: The same as :func:`segment_folder`, with all results in a list.
+segment_files = _at_once(segment_folder)
 
 
 def _result_of(path: Path, record: Record, classes: Sequence[ClassInfo], out: Path) -> FileResult:
