@@ -52,7 +52,6 @@ TOY_METHOD = 'sclip'
 TOY = 'This is the toy CLIP. It only knows drawings: what it says of photographs is wrong.'
 _TOY_FILE, _TOY_BYTES = 'toy_clip.safetensors', 19_864_914
 _TOY_SHA256 = 'b790ad83f8986c485bb124c391ac7e58a72c064f4d65d51c4a55d3dfc803d0b7'
-TOY_NOTICE = f'{TOY} For photographs, '
 
 
 def is_toy(clip: str | Path | None) -> bool:

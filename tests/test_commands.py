@@ -146,7 +146,8 @@ def test_photographs_are_segmented(clone, command):
     """By the toy CLIP, as the right one is not here; it is what the command says of it."""
     output = segment(command, clone, '--clip', TOY)
     assert len(areas(output)) > 1
-    assert 'This is the toy CLIP. It only knows drawings' in output
+    assert output.count('toy CLIP. It only knows drawings') == 1
+    assert 'these are not the drawings that the toy CLIP knows: leave --clip (clip) out' in output
 
 
 def test_the_methods_are_listed(capsys):

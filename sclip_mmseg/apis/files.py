@@ -13,7 +13,7 @@ from ..datasets.query_set import Queries
 from ..utils.errors import InputError, join_first
 from ..utils.files import explain_full_disk, find_file, make_folder
 from ..utils.progress import Progress
-from ..zoo import TOY_NOTICE, is_toy
+from ..zoo import is_toy
 from .inputs import (
     check_local,
     check_targets,
@@ -158,7 +158,9 @@ def segment_folder(
         and not all(map(partial(_is_below, Path(clip).parent), files))
     ):
         warnings.warn(
-            f'{TOY_NOTICE}leave --clip (clip) out, or name another, such as ViT-B/16', stacklevel=2
+            'these are not the drawings that the toy CLIP knows: leave --clip (clip) out, or name '
+            'another, such as ViT-B/16',
+            stacklevel=2,
         )
     kinds = Counter('video' if is_video(path) else 'picture' for path, _ in usable)
     words = ', '.join(f'{count} {kind}{"s" * (count > 1)}' for kind, count in kinds.items())

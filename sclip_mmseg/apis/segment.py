@@ -25,7 +25,7 @@ from ..utils.errors import HalfOverflow, InputError
 from ..utils.files import make_folder
 from ..utils.precision import own_precision
 from ..visualization.painting import BACKGROUND
-from ..zoo import METHODS, TOY_NOTICE, default_method, is_toy
+from ..zoo import METHODS, TOY, default_method, is_toy
 from .arrays import check_path, to_bgr
 from .inputs import check_targets
 from .media import read_picture
@@ -326,7 +326,7 @@ def segment(
         pixels = read_picture(path)
     clip = model.encoder_cfg.get('clip', '')
     if is_toy(clip) and not (path and Path(clip).parent.resolve() in Path(path).resolve().parents):
-        warnings.warn(f'{TOY_NOTICE}name another clip, such as ViT-B/16', stacklevel=2)
+        warnings.warn(f'{TOY} For photographs, name another clip, such as ViT-B/16', stacklevel=2)
     return segment_array(model, pixels, path, regions)
 
 

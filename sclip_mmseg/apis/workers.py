@@ -1,5 +1,6 @@
 """The processes of a run: this one alone, or several, which read a model each."""
 
+import logging
 import multiprocessing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +11,12 @@ from pathlib import Path, PurePath
 
 import cv2
 import torch
+from mmengine.logging import MMLogger, print_log
 
 from ..engine.loader_workers import count_cores
 from ..evaluation.fingerprint import Fingerprint
 from ..utils.processes import map_unordered, start_process
+from ..zoo import TOY, is_toy
 from .one_file import FileSegmenter, Settings
 from .precision import Choice
 from .writers import ClassInfo, Record
@@ -62,6 +65,8 @@ class SeveralProcesses:
     """
 
     def __init__(self, settings: Settings, count: int):
+        if is_toy(settings.build.get('clip')):
+            print_log(TOY, 'current')
         threads = max(count_cores() // count, 1)
         context = multiprocessing.get_context('spawn')
         self._pool = ProcessPoolExecutor(count, context, _prepare, (settings, threads))
@@ -91,6 +96,7 @@ def _describe(segmenter: FileSegmenter, for_resume: bool) -> Description:
 def _prepare(settings: Settings, threads: int) -> None:
     global _segmenter
     start_process()
+    MMLogger.get_current_instance().setLevel(logging.WARNING)  # what all would say of one model
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     _segmenter = cache(partial(FileSegmenter, settings))

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'] = str(LARGEST)
     from .. import web
     from ..utils.program import as_program
-    from ..web.style import TOY_NOTICE
+    from ..web.style import TOY_HINT
 
     with as_program():
         host = args.host.strip('[]')
@@ -48,5 +48,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         hosts = web.Hosts(address, [host, *args.allow_host])
         session = web.Session(args.clip, args.device)
         if session.is_toy:
-            print(TOY_NOTICE)
+            print(TOY_HINT)
         web.serve(session, bound, hosts, f'http://{host}:{port}')

@@ -11,7 +11,8 @@ HELP = (
     'Choose a picture and write what is in it: a class per line, its synonyms separated by commas. '
     'Every pixel gets the class that fits best.'
 )
-TOY_NOTICE = f'{zoo.TOY_NOTICE}start: python tools/web_demo.py --clip ViT-B/16'
+TOY_HINT = 'For photographs, start: python tools/web_demo.py --clip ViT-B/16'
+TOY_NOTICE = f'{zoo.TOY} {TOY_HINT}'
 BANNER = f'<div role="alert" class="banner">{TOY_NOTICE}</div>'
 HEADER = f'<h1>{TITLE}</h1><p>{HELP}</p>'
 

@@ -18,7 +18,7 @@ import pytest
 from helpers import ROOT, call_tool, chromium, fork_tool, require
 from PIL import Image
 
-from sclip_mmseg import apis
+from sclip_mmseg import apis, zoo
 from sclip_mmseg.cli.web import LARGEST
 from sclip_mmseg.web import session, style
 
@@ -118,7 +118,8 @@ def url(tmp_path):
     try:
         _wait(lambda: address in log.read_text() or server.poll() is not None, 90)
         assert server.poll() is None, log.read_text()
-        assert style.TOY_NOTICE in log.read_text().splitlines()
+        assert style.TOY_HINT in log.read_text().splitlines()
+        assert log.read_text().count(zoo.TOY) == 1
         [folder] = tmp_path.glob('sclip_web_*')
         assert folder.stat().st_mode & 0o777 == 0o700
         yield address
