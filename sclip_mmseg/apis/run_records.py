@@ -75,7 +75,8 @@ class RunRecords:
 
     def add(self, path: Path, name: PurePath, record: Record) -> None:
         """Note that a file is done."""
-        state, kept = _state_of(path), record
+        state = _state_of(path)
+        kept: Record | Path = record
         if self._store is not None:
             stored = {str(name): dict(state=state, record=asdict(record))}
             kept = self._store.append(stored)
