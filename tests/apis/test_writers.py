@@ -525,7 +525,7 @@ def test_records_are_not_held_in_memory(tmp_path, name):
     writers = {name: build_writers(name)[name]}
     tracemalloc.start()
     for number in range(20):
-        found = {name: heavy.get(name, 'A' * 300_000)}
+        found = {name: heavy.get(name), 'another': 'A' * 300_000}
         record = Record(f'{number}.png', f'{number}.png', (9, 9), [41, 40], found)
         records.add(tmp_path / record.file, PurePath(record.file), record)
     tracemalloc.reset_peak()
