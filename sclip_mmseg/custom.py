@@ -14,7 +14,7 @@ class CustomMethod(NamedTuple):
     """A method of a user's own.
 
     Attributes:
-        name: Of its class.
+        name: Name of its class.
         options: What makes it the method of a config: values by dotted keys.
     """
 

@@ -58,14 +58,14 @@ def train(
     """Learn the projection of a config's ``LearnedCSA`` on the training split.
 
     Args:
-        config: Of the benchmark, by path or by the name of a shipped one.
+        config: Config of the benchmark, by path or by the name of a shipped one.
         clip: CLIP by name or path; None for the config's own.
         out: File to write; None for the one that the config's method reads.
         images: Number of labelled images, drawn by the seed.
         epochs: Number of times that a window of each image is seen.
         batch_size: Windows per step.
         lr: Learning rate of AdamW.
-        seed: Of images, order and windows.
+        seed: Seed for images, order and windows.
         resume: Continue after the last whole epoch, if there was one.
         cfg_options: Settings that replace the config's.
 
@@ -284,7 +284,7 @@ class Training:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """What :meth:`load` goes on from."""
+        """What :meth:`load` resumes from."""
         return dict(
             weight=self.weight.detach().cpu(),
             optimizer=self.optimizer.state_dict(),

@@ -22,7 +22,7 @@ def run_script(script: str, namespace: dict[str, Any]) -> None:
 
     Args:
         script: Its path.
-        namespace: Of the main module, in which it is run: there, pickle and processes that are
+        namespace: The main module's, in which it is run: there, pickle and processes that are
             spawned look for what it defines.
     """
     sys.argv[0] = script

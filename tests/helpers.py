@@ -30,7 +30,7 @@ from paths import ROOT
 from PIL import Image
 
 from sclip_mmseg.models import View
-from sclip_mmseg.towers import DINO, VisionTransformer, build_image_tower
+from sclip_mmseg.towers import DINO, VisionTransformer, Weights, build_image_tower
 from sclip_mmseg.towers.layouts import OPENAI_IMAGE
 from sclip_mmseg.utils.compat import openai_clip
 from sclip_mmseg.visualization import OverlayVisualizer
@@ -72,7 +72,7 @@ def seeded_clip(seed=0, *, layers=3, width=128, embed_dim=32, patch_size=16, res
 
 def seeded_tower(layers, dtype=torch.float32, device='cpu'):
     """Image tower of a small CLIP."""
-    tower = build_image_tower(seeded_clip(layers=layers), OPENAI_IMAGE, 'seeded')
+    tower = build_image_tower(Weights(seeded_clip(layers=layers), OPENAI_IMAGE, 'seeded'))
     tower.set_precision(dtype)
     return tower.to(device)
 

@@ -15,6 +15,7 @@ from helpers import seeded_clip
 
 from sclip_mmseg import InputError
 from sclip_mmseg.towers import checkpoint
+from sclip_mmseg.towers.repository import Published
 from sclip_mmseg.utils import files
 from sclip_mmseg.utils.download import download
 from sclip_mmseg.utils.files import sha256_of
@@ -333,8 +334,8 @@ def test_a_clip_by_name(tmp_path, monkeypatch):
     sha256 = hashlib.sha256(content).hexdigest()
     server = Server(content)
     monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path / 'root'))
-    monkeypatch.setattr(checkpoint, 'OPENAI_CLIP', {'ViT-B/16': (sha256, 'clip.pt')})
-    monkeypatch.setattr(checkpoint, 'openai_url', lambda *args: server.url)
+    published = Published(f'{server.url}/clip.pt', sha256)
+    monkeypatch.setitem(checkpoint.CLIPS, 'ViT-B/16', published)
     assert 'visual.proj' in checkpoint.load_clip('ViT-B/16')[0]
     assert (tmp_path / 'root/clip.pt').read_bytes() == content
     server.http.shutdown()

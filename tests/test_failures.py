@@ -99,7 +99,7 @@ def test_an_evaluation_whose_disk_gets_full_goes_on(clip_path, voc_root, monkeyp
     assert result.returncode == 1 and 'Traceback' not in result.stdout
     line = result.stdout.splitlines()[-1]
     assert line.startswith('error: cannot write to ') and '(No space left on device)' in line
-    assert line.endswith('make room there. 2 of 3 images are done: go on with --resume')
+    assert line.endswith('make room there. 2 of 3 images are done: continue with --resume')
     resumed = _run(clip_path, voc_root, *flags, '--resume').stdout
     assert 'Resumed: 2 of 3 images are done' in resumed
 
@@ -116,7 +116,7 @@ def test_pictures_that_cannot_be_written(clip_path, voc_root):
     assert result.returncode == 1 and 'Traceback' not in result.stdout
     line = result.stdout.splitlines()[-1]
     assert line.startswith('error: cannot write to ') and '(No space left on device)' in line
-    assert line.endswith('make room there. 1 of 3 images are done: go on with --resume')
+    assert line.endswith('make room there. 1 of 3 images are done: continue with --resume')
 
 
 def test_pictures_that_may_not_be_written(clip_path, voc_root, monkeypatch):
@@ -148,11 +148,11 @@ def test_an_interrupted_evaluation(clip_path, voc_root, monkeypatch):
         result = _run(clip_path, voc_root, check=False)
     assert result.returncode == 130 and 'Traceback' not in result.stdout
     line = result.stdout.splitlines()[-1]
-    assert line == 'interrupted: 1 of 3 images are done: go on with --resume'
+    assert line == 'interrupted: 1 of 3 images are done: continue with --resume'
 
 
 VOC21 = config_path('sclip_vit-b16_voc21')
-GOES_ON = ': the same command goes on'
+GOES_ON = ': run the same command to resume'
 
 
 # Tool, arguments, what it calls, what it says of Ctrl-C.
@@ -166,7 +166,7 @@ TOOLS = [
     ),
     ('make_region_masks', [VOC21, '--out', '.'], 'apis.region_maps.map_in_processes', GOES_ON),
     ('extract_text_embeddings', [VOC21, 'x.npz'], 'apis.embeddings.read_config', ''),
-    ('train_projection', [VOC21], 'projection.read_config', ': go on with --resume'),
+    ('train_projection', [VOC21], 'projection.read_config', ': continue with --resume'),
     ('benchmark', ['--work-dir', '.'], 'benchmark.suite.find_pairs', GOES_ON),
     ('analysis_tools/attention_maps', ['x', '--points', '1,1'], 'apis.read_picture', ''),
     (

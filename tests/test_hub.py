@@ -39,7 +39,7 @@ def test_names():
 )
 def test_wrong_names_are_refused_before_the_network(hub, text):
     for resolve in (resolve_clip, resolve_proxy):
-        with pytest.raises(InputError, match='is no name on the Hub: write hf:ORG/NAME'):
+        with pytest.raises(InputError, match='is not a name on the Hub: write hf:ORG/NAME'):
             resolve(text)
     assert hub.requests == []
 

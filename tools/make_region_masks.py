@@ -2,7 +2,7 @@
 """Make region maps of a folder of pictures, or of the images of a config's benchmark.
 
 A map is an .npz file with the integer array `instance_mask`, named as its picture. Interrupted at
-any moment, the same command goes on; maps that are there are kept, unless they are damaged.
+any moment, run the same command to resume; maps that are there are kept, unless they are damaged.
 """
 
 if __name__ == '__main__':  # before all imports, which take seconds
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     from sclip_mmseg.utils.program import as_program
 
-    with as_program(interrupted='the same command goes on'):
+    with as_program(interrupted='run the same command to resume'):
         from sclip_mmseg.apis.region_maps import make_maps_of
 
         pattern, count, made = make_maps_of(

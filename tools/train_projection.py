@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = vars(parser.parse_intermixed_args(argv))
     from sclip_mmseg.utils.program import as_program
 
-    with as_program(interrupted='go on with --resume'):
+    with as_program(interrupted='continue with --resume'):
         from sclip_mmseg.projection import train
 
         print(f'Projection: {train(**options)}')

@@ -22,7 +22,7 @@ from .variants import NAMES, PROTOCOLS, one_protocol, plain_names
 METHODS = (
     'clip maskclip sclip clearclip naclip resclip-sclip resclip-clearclip resclip-naclip'
 ).split()
-#: Backbones that are no config's own → the CLIP that the configs of ViT-B/16 are run with.
+#: Backbones without configs of their own → the CLIP that the configs of ViT-B/16 are run with.
 CHECKPOINTS = {'vit-l14': 'ViT-L/14'}
 
 

@@ -127,7 +127,7 @@ def write_classes(folder: Path, name: str, classes: dict[str, dict[str, float | 
 
     Args:
         folder: Made if it does not exist.
-        name: Of the pair.
+        name: Name of the pair.
         classes: Class name → ``IoU`` and ``Acc`` in percent.
     """
     folder.mkdir(exist_ok=True)

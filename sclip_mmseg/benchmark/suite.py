@@ -235,7 +235,7 @@ def run_in_processes(
         folder: The work directory, made when missing. ``console.log`` in it gets warnings and
             tracebacks.
         processes: Their number.
-        arguments: Of :func:`..evaluation.evaluate`.
+        arguments: Arguments of :func:`..evaluation.evaluate`.
         function: What is called with them in each process.
 
     Returns:

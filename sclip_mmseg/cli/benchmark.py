@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from ..utils.program import as_program
 
-    with as_program(interrupted='the same command goes on'):
+    with as_program(interrupted='run the same command to resume'):
         from ..benchmark.suite import run_suite
 
         pairs = run_suite(**options)

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from ..utils.program import as_program
 
-    with as_program(interrupted='the same command goes on'):
+    with as_program(interrupted='run the same command to resume'):
         from ..datasets.preparation.prepare import prepare
 
         failed = prepare(

@@ -10,7 +10,7 @@ def ids_in_files(metainfo: Mapping[str, Any], reduce_zero_label: bool) -> np.nda
     """Ids that a dataset's label files have for its classes, int64 ``[K]``.
 
     Args:
-        metainfo: Of the dataset: ``classes``, and ``label_ids`` where the ids are stated.
+        metainfo: The dataset's: ``classes``, and ``label_ids`` where the ids are stated.
         reduce_zero_label: Whether 0 stands for no class, so that classes begin at 1.
     """
     if (stated := metainfo.get('label_ids')) is not None:

@@ -52,7 +52,7 @@ class Program:
 
         Args:
             base: Name of SCLIP's list.
-            name: Of the class, as the dataset has it.
+            name: Name of the class in the dataset.
             queries: SCLIP's.
         """
         if name in self.only:

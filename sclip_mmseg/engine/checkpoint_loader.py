@@ -10,7 +10,7 @@ from mmengine.runner.checkpoint import load_from_local as load_any_file
 from ..config import NO_CHECKPOINT, is_saved_model
 from ..models.trained import TRAINED
 from ..towers import read_tensors, resolve_clip
-from ..towers.checkpoint import META_CLIP, OPENAI_CLIP
+from ..towers.checkpoint import CLIPS
 from ..utils.errors import InputError
 from ..utils.files import find_file
 from ..utils.hub import parse_name
@@ -64,7 +64,7 @@ def load_from_local(filename: str, map_location: str | None = None) -> dict:
 
 
 def _is_name(filename: str) -> bool:
-    names = {*OPENAI_CLIP, *META_CLIP, *TRAINED}
+    names = {*CLIPS, *TRAINED}
     return filename in names or os.path.isdir(filename) or parse_name(filename) is not None
 
 

@@ -30,7 +30,7 @@ class EvaluationRunner(Runner):
     _test_dataloader: dict
 
     def take_dataset(self, dataset: BaseDataset) -> None:
-        """Test on a dataset that is built already, instead of building the config's once more."""
+        """Test on a dataset that is built already, instead of building the config's again."""
         self._test_dataloader = dict(self._test_dataloader, dataset=dataset)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:

@@ -98,7 +98,7 @@ def _fit_shared_memory(chosen: int, dataloader: Mapping[str, Any], processes: in
 
     Args:
         chosen: Number of workers.
-        dataloader: Of a config.
+        dataloader: A config's ``test_dataloader``.
         processes: How many processes share the memory, each having workers of its own.
     """
     size, free = _bytes_per_image(dataloader['dataset']), free_shared_memory()

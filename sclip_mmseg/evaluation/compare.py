@@ -216,8 +216,8 @@ def write(
         comparison: The results.
         folders: Name → work directory, where the config leads to images and label maps.
         out: Folder, made when missing.
-        title: Of the report; by default the names.
-        pictures: Of the results; found when missing.
+        title: Title of the report; by default the names.
+        pictures: Images, labels and predictions; found when missing.
 
     Returns:
         Why there are no pictures, as a line; empty where there are.

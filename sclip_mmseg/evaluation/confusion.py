@@ -18,7 +18,7 @@ class Flow:
 
     Attributes:
         label, prediction: Names of the classes.
-        share: Of the label's pixels, 0 to 1.
+        share: Share of the label's pixels, 0 to 1.
         pixels: Their number.
         images: Number of images in which there are any.
     """
@@ -41,7 +41,7 @@ def largest_flows(result: Result, count: int = 10) -> list[Flow]:
     """List the largest flows between two classes, by their share of the label's pixels.
 
     Args:
-        result: Of any number of images.
+        result: Result of any number of images.
         count: The most that are listed.
     """
     matrix, names = result.confusion(), result.class_names
@@ -68,7 +68,7 @@ def draw_confusion(result: Result, title: str = 'Confusion matrix') -> str:
     Cells below half a percent and classes without a pixel are left out.
 
     Args:
-        result: Of any number of images.
+        result: Result of any number of images.
         title: What screen readers say.
     """
     matrix = result.confusion()
@@ -110,7 +110,7 @@ def image_scores(result: Result) -> np.ndarray:
     """Mean IoU of each image over the classes that its label has, in percent, float64 ``[N]``.
 
     Args:
-        result: Of N images.
+        result: Result of N images.
 
     Returns:
         NaN where an image's label has none.

@@ -22,7 +22,7 @@ def write_contact_sheets(comparison: Comparison, pictures: Pictures, folder: Pat
 
     Args:
         comparison: The results.
-        pictures: Of these results.
+        pictures: Images, labels and predictions of these results.
         folder: Exists.
 
     Returns:
@@ -44,10 +44,10 @@ def write_contact_sheet(
     """Draw images below one another: the image, its truth, and a column per prediction.
 
     Args:
-        path: Of the JPEG.
+        path: The JPEG to write.
         pictures: What is shown.
         comparison: The results.
-        places: Of the images among those of the results.
+        places: Indices of the images among those of the results.
     """
     rows = []
     for place in places:

@@ -34,7 +34,7 @@ _WITHOUT_EFFECT = frozenset(
     'out_file resume save_interval seg_logits'.split()
 )
 # May change the last digits, but one long evaluation may need another machine or less memory.
-_SLIGHT = ('environment.', 'model.test_cfg.window_batch')
+_ROUNDING = ('environment.', 'model.test_cfg.window_batch')
 
 
 def make_fingerprint(cfg: Config, dataset: BaseDataset) -> Fingerprint:
@@ -86,15 +86,15 @@ def list_changes(old: Fingerprint, new: Fingerprint) -> tuple[list[str], list[st
         ``model.test_cfg.logit_scale was 40.0, is 50.0``.
     """
     absent = object()
-    severe: list[str] = []
-    slight: list[str] = []
+    changes: list[str] = []
+    rounding: list[str] = []
     for key in sorted({*old, *new}):
         before, after = old.get(key, absent), new.get(key, absent)
         if before != after:
             words = ['not set' if v is absent else shorten(repr(v), 120) for v in (before, after)]
-            where = slight if key.startswith(_SLIGHT) else severe
+            where = rounding if key.startswith(_ROUNDING) else changes
             where.append(f'{key} was {words[0]}, is {words[1]}')
-    return severe, slight
+    return changes, rounding
 
 
 def _flatten(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
@@ -139,8 +139,8 @@ def _to_json(key: str, value: Any) -> Any:
         return [_to_json(key, item) for item in value]
     if isinstance(value, str):
         found = _find(key, value)
-        stated = f' with {found.stated}' if found and found.stated else ''
-        return f'SHA-256 {sha256_of(found.weights)}{stated}' if found else value
+        spec = f' with {found.spec}' if found and found.spec else ''
+        return f'SHA-256 {sha256_of(found.weights)}{spec}' if found else value
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 
 

@@ -52,12 +52,12 @@ class Pictures:
         """Pictures of an image, its truth and its predictions, in a width.
 
         Args:
-            name: Of the image.
+            name: Name of the image.
             width: In pixels; smaller images keep theirs.
             class_names: K names.
 
         Returns:
-            Title → RGB, uint8 ``[h, width, 3]``; predictions are faded where the label is no
+            Title → RGB, uint8 ``[h, width, 3]``; predictions are faded where the label is not a
             class, so that they do not count. And the classes that a legend names: those of some
             pixels in one of them.
         """
@@ -76,7 +76,7 @@ class Pictures:
         return layers, _shown(maps, len(class_names))
 
     def _maps(self, name: str, num_classes: int, size: Sequence[int]) -> dict[str, np.ndarray]:
-        """Label maps of an image in width and height ``size``; ``num_classes`` is no class."""
+        """Label maps of an image, resized to ``size``; ``num_classes`` stands for no class."""
         readers = {'truth': self.label} if self.label else {}
         found = {}
         for title, read in {**readers, **self.predictions}.items():

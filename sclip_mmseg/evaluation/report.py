@@ -44,7 +44,7 @@ def write_report(
         comparison: The results.
         out: The HTML file, in a folder that exists.
         pictures: Images, labels and predictions to be shown; None for a page without.
-        title: Of the page.
+        title: Title of the page.
         note: What else to say at its top, such as why there are no pictures.
 
     Raises:
@@ -297,8 +297,8 @@ def _settings(comparison: Comparison) -> str:
     parts = ['<h2>Settings</h2>', _rows(['', *results], rows, 'settings')]
     first, *others = results.items()
     for name, result in others:
-        severe, slight = list_changes(first[1].fingerprint, result.fingerprint)
-        listed = (line for line in [*severe, *slight] if not line.startswith(_WITHOUT_EFFECT))
+        found = chain(*list_changes(first[1].fingerprint, result.fingerprint))
+        listed = (line for line in found if not line.startswith(_WITHOUT_EFFECT))
         changes = ''.join(f'<li>{escape(line)}</li>' for line in listed)
         words = f'{first[0]} → {name}: settings that differ'
         parts.append(f'<h3>{escape(words)}</h3>\n<ul>{changes or "<li>none</li>"}</ul>')

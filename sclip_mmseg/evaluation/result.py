@@ -296,7 +296,7 @@ class Result:
         """Read what :meth:`save` wrote.
 
         Raises:
-            InputError: If the file does not exist, is damaged, or is no result.
+            InputError: If the file does not exist, is damaged, or is not a result.
         """
         path = Path(path)
         if not path.is_file():

@@ -221,7 +221,7 @@ class ResumableTestLoop(TestLoop):
         of = ' of this process' if get_world_size() > 1 else ''
         saved = len((self._records.keys() - self._unsaved.keys()) & set(self._share))
         done = f'{saved} of {len(self._share)} images{of} are done'
-        done += ': go on with --resume' if saved else ''
+        done += ': continue with --resume' if saved else ''
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(done) from error
         folders = [self.runner.work_dir, self.runner.cfg.visualizer.get('save_dir')]
@@ -249,7 +249,7 @@ class ResumableTestLoop(TestLoop):
             if aside := self.store.set_aside(self.runner.timestamp):
                 self.runner.logger.warning(
                     f'Started afresh; the partial results of an interrupted run are now in {aside} '
-                    '(--resume would have gone on from them)'
+                    '(--resume would have resumed from them)'
                 )
         barrier()  # nobody writes before all have read
         for metric in self.evaluator.metrics:

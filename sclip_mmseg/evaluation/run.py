@@ -50,7 +50,7 @@ def run(cfg: Config, dataset: BaseDataset, quiet: bool = False) -> BaseLoop:
 
     Args:
         cfg: From :func:`.preparation.prepare_config`.
-        dataset: Of the config, from :func:`.preparation.check`.
+        dataset: The config's dataset, from :func:`.preparation.check`.
         quiet: See :func:`evaluate`.
 
     Returns:

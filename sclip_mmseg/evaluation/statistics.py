@@ -37,10 +37,10 @@ class Intervals:
 
     Attributes:
         overall: ``mIoU``, ``mAcc``, ``aAcc``, and ``mBIoU`` where boundaries were counted.
-        classes: Of each class's IoU, K of them.
+        classes: Intervals of the IoU of each of K classes.
         images: Number of images, N.
         resamples: Number of resamples.
-        level: Of the intervals in percent.
+        level: Confidence level in percent.
     """
 
     overall: Mapping[str, Interval]
@@ -72,10 +72,10 @@ def bootstrap(
     do not count in its means.
 
     Args:
-        result: Of N images and K classes.
+        result: Result of N images and K classes.
         resamples: Number of resamples.
-        seed: Of the draws, which are the same for all results of N images.
-        level: Of the intervals in percent.
+        seed: Seed of the draws, which are the same for all results of N images.
+        level: Confidence level in percent.
 
     Raises:
         InputError: If there is no image, or a value is out of range.
@@ -94,7 +94,7 @@ def paired_difference(
     """Percentile intervals of A less B, both on the same resamples of their images.
 
     Args:
-        a, b: Of the same images, in any order, and of the same classes and labels.
+        a, b: Results of the same images, in any order, and of the same classes and labels.
         resamples, seed, level: See :func:`bootstrap`.
 
     Raises:

@@ -103,12 +103,12 @@ class Store:
         Raises:
             InputError: If it is of another evaluation.
         """
-        severe, slight = list_changes(fingerprint, self.fingerprint)
-        if severe:
+        changes, rounding = list_changes(fingerprint, self.fingerprint)
+        if changes:
             raise InputError(
-                f'cannot resume from {self.folder.parent}, {join_first(severe)}: {self.restart}'
+                f'cannot resume from {self.folder.parent}, {join_first(changes)}: {self.restart}'
             )
-        return [f'{self.folder.parent}: {change}; last digits may differ' for change in slight]
+        return [f'{self.folder.parent}: {change}; last digits may differ' for change in rounding]
 
     def append(self, records: Records) -> Path:
         """Write records, in a file of their own.

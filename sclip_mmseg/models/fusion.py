@@ -56,7 +56,7 @@ def axis_weights(axis: WindowAxis, length: int, flip: bool, device: torch.device
         axis: The windows.
         length: Pixels of the fused map along this side.
         flip: Whether the image was mirrored along this side; the fused map is mirrored back.
-        device: Of the weights.
+        device: Device of the weights.
     """
     spans = window_spans(axis.side, axis.crop, axis.step)
     total = torch.zeros(len(spans), axis.cells, axis.side, device=device)
@@ -110,7 +110,7 @@ class RegionCells:
 
     Attributes:
         ranks: The region of each pixel, int64 ``[H, W]``.
-        values: Of the regions, ``[R, Q]``.
+        values: Values of the regions, ``[R, Q]``.
     """
 
     ranks: Tensor
@@ -343,7 +343,7 @@ def encode_windows(
     """Compute the coarse maps of images of any sizes from batches of equally large windows.
 
     Args:
-        views: Of one image each.
+        views: Windows of one image each.
         encode: Windows → coarse maps ``[n, Q, h', w']``.
         windows: How windows are cut.
         window_batch: Tells the largest number of windows of a size to encode at a time.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..regions import resize_nearest
 from ..registry import METHODS, UPSAMPLERS, type_name
 from ..towers import VisionTransformer, find_clip, load_image_tower
-from ..towers.normalisation import CLIP, Normalisation, take_images_of
+from ..towers.normalisation import CLIP, Normalisation, fold_normalisation
 from ..towers.proxy import ProxyTower
 from ..towers.repository import Checkpoint
 from ..towers.sam import SamTower
@@ -40,7 +40,7 @@ def check_precision(precision: str) -> torch.dtype:
     """The dtype of a precision.
 
     Raises:
-        InputError: If it is none of :data:`PRECISIONS`.
+        InputError: If it is not one of :data:`PRECISIONS`.
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision='{precision}' is not one of {', '.join(PRECISIONS)}")
@@ -147,11 +147,11 @@ class CLIPImageEncoder(ImageEncoder):
         return upsampler
 
     def _adapt_normalisation(self, found: Checkpoint, adapted: bool) -> Normalisation | None:
-        own = None if found.stated is None else found.stated.normalisation
+        own = None if found.spec is None else found.spec.normalisation
         if own is None:
             return None
         if not (adapted or own.is_close(CLIP)):
-            take_images_of(self.tower, CLIP, own)
+            fold_normalisation(self.tower, CLIP, own)
             mean, std = own
             print_log(f'{found.name} is given images of mean {mean} and std {std}', 'current')
         return CLIP

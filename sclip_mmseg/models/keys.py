@@ -45,7 +45,7 @@ class TowerKeys:
         """Keys of regions.
 
         Args:
-            coarse: Of :meth:`read`.
+            coarse: Map from :meth:`read`.
             ranks: The region of each pixel of the picture, int64 ``[H, W]``: 0 and so on, no gaps.
 
         Returns:

@@ -73,7 +73,7 @@ class Stitching:
     Args:
         grid: Rows and columns of the picture's cells.
         patch: Their side in pixels.
-        width: Of the patches' features.
+        width: Channel width of the patches' features.
         device: Where they are.
     """
 

@@ -24,7 +24,7 @@ class LaplacianPropagation(nn.Module):
     Args:
         cells: Rows and columns that the grid is to have: a cell has the side over it in pixels,
             rounded, and pixels beyond the last whole cell take no part.
-        steps: Of conjugate gradients.
+        steps: Number of conjugate gradient steps.
 
     Raises:
         InputError: If a value is not a positive integer.
@@ -48,7 +48,7 @@ class LaplacianPropagation(nn.Module):
         Args:
             query_map: Cosines ``[B, Q, H, W]``, each image's by itself.
             image: Normalised RGB ``[B, 3, H, W]``.
-            embeddings: Of the queries, L2-normalised, ``[Q, D]``.
+            embeddings: Embeddings of the queries, L2-normalised, ``[Q, D]``.
 
         Returns:
             ``[B, Q, H, W]``, float32.
@@ -87,8 +87,8 @@ def edge_weights(grey: Tensor, shares: Tensor, weight: Tensor, dim: int) -> Tens
 
     Args:
         grey: ``[B, 1, h, w]``.
-        shares: Of the queries, ``[B, Q, h, w]``.
-        weight: Of the queries, ``[Q, 1, 1]``.
+        shares: Shares of the queries, ``[B, Q, h, w]``.
+        weight: Weight of each query, ``[Q, 1, 1]``.
         dim: 2 for those below each other, 3 for those beside each other.
     """
     difference = grey.diff(dim=dim).abs()

@@ -285,7 +285,7 @@ class CLIPSegmentor(BaseSegmentor):
             )
 
     def _name_classes(self) -> None:
-        self.rule.num_classes(self.query_set.class_ids)  # refuses a background that is no class
+        self.rule.num_classes(self.query_set.class_ids)  # refuses a background outside the classes
         names, palette = self.query_set.class_names, self.query_set.palette
         if self.background is Background.NO_QUERY:
             names = ('background', *names)
@@ -399,7 +399,7 @@ class CLIPSegmentor(BaseSegmentor):
         """The rest of :meth:`predict` for several decision rules.
 
         Args:
-            maps: Of one image, from :meth:`encode_images`.
+            maps: Maps of one image, from :meth:`encode_images`.
             image: The same image as it was there, ``[3, H, W]``.
             sample: Its metadata.
             rules: See :func:`.decision.segment_variants`.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..registry import UPSAMPLERS
 from ..towers.layouts import StateDict
-from ..towers.repository import Checkpoint, find, published_at
+from ..towers.repository import Checkpoint, Family, Published, find
 from ..towers.tensor_files import read_tensors
 from ..utils.cache import cached_tensors
 from ..utils.errors import InputError
@@ -23,10 +23,12 @@ from .picture import AdjustedQueries, Compare
 
 #: Name → where its authors publish it, without a checksum.
 CHECKPOINTS = {
-    'xclip_jbu_one_million_aid': 'https://raw.githubusercontent.com/likyoo/SegEarth-OV/main/'
-    'simfeatup_dev/weights/xclip_jbu_one_million_aid.ckpt',
+    'xclip_jbu_one_million_aid': Published(
+        'https://raw.githubusercontent.com/likyoo/SegEarth-OV/main/simfeatup_dev/weights/'
+        'xclip_jbu_one_million_aid.ckpt'
+    ),
 }
-_FAMILY = published_at('model.image_encoder.upsampler.checkpoint', CHECKPOINTS)
+_FAMILY = Family('model.image_encoder.upsampler.checkpoint', CHECKPOINTS)
 _PREFIX = 'upsampler.'
 _CORRECTION = 0.1  # weight of what is added to kernels and features
 
@@ -146,7 +148,7 @@ class BilateralFilter(nn.Module):
     """A joint bilateral filter with learned, corrected kernels, which doubles features in size.
 
     Args:
-        tensors: Of a checkpoint.
+        tensors: Tensors of a checkpoint.
         name: What its own are called there, before a dot.
 
     Raises:
@@ -253,7 +255,7 @@ def _taps(matrix: Tensor, side: int, radius: int) -> Tensor:
         matrix: A row for each pixel of a block, a column for each of what lies around the block,
             ``[n, b², (b + 2 radius)²]``.
         side: b.
-        radius: Of the kernels.
+        radius: Radius of the kernels in pixels.
     """
     reach, count = side + 2 * radius, 2 * radius + 1
     matrix = matrix.contiguous()

@@ -10,9 +10,9 @@ def choose_window_batch(tokens: int, width: int, heads: int, device: torch.devic
     """Choose the number of windows to encode at a time.
 
     Args:
-        tokens: Of a window, the class token included.
-        width: Of the image tower.
-        heads: Of its attention.
+        tokens: Number of tokens of a window, including the class token.
+        width: Channel width of the image tower.
+        heads: Number of its attention heads.
         device: Where it runs.
 
     Returns:

@@ -92,8 +92,8 @@ class RegionFiles:
             int64 ``[H, W]``.
 
         Raises:
-            InputError: If the file is missing, cannot be read, is no map of integers or of another
-                size.
+            InputError: If the file is missing, cannot be read, is not a map of integers, or has
+                another size.
         """
         path = self.path(image_path)
         if not path.is_file():

@@ -24,9 +24,9 @@ def write(results: Sequence[SettingResult], own: Setting, title: str, folder: Pa
     """Print the table, and write table and plot.
 
     Args:
-        results: Of all settings.
+        results: Results of all settings.
         own: The config's own setting.
-        title: Of the plot.
+        title: Title of the plot.
         folder: Exists.
     """
     write_tables(results, own, folder)
@@ -107,10 +107,10 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
     The config's own setting is a dashed line, the best a star.
 
     Args:
-        results: Of all settings.
+        results: Results of all settings.
         own: The config's own setting.
         title: Above the panels.
-        path: Of the picture, whose suffix tells its format.
+        path: The image file, whose suffix tells its format.
     """
     import matplotlib
     from matplotlib.figure import Figure

@@ -1,5 +1,6 @@
 """The towers: a Vision Transformer, a text transformer, and where their weights come from."""
 
+from .building import Weights, build_image_tower, build_text_tower
 from .checkpoint import (
     count_blocks,
     find_clip,
@@ -9,7 +10,7 @@ from .checkpoint import (
     resolve_clip,
     text_options,
 )
-from .layouts import DINO, Layout, build_image_tower, build_text_tower
+from .layouts import DINO, Layout
 from .positions import Resampling, Rotary
 from .repository import find_weights
 from .tensor_files import read_tensors
@@ -29,6 +30,7 @@ __all__ = [
     'TextTower',
     'Tokens',
     'VisionTransformer',
+    'Weights',
     'attention_logits',
     'build_image_tower',
     'build_text_tower',

@@ -8,27 +8,24 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from ..utils.download import download
 from ..utils.errors import InputError
+from .building import Weights, build_image_tower, build_text_tower, check_heads
 from .layouts import (
     OPENAI_IMAGE,
     OPENAI_TEXT,
     Layout,
     StateDict,
-    build_image_tower,
-    build_text_tower,
-    check_heads,
     check_unread,
     clip_layouts,
     join_projections,
 )
-from .repository import Checkpoint, Family, download_root, find
-from .stated import (
+from .repository import Checkpoint, Family, Published, find
+from .spec import (
     OPEN_CLIP,
     TRANSFORMERS,
     WEIGHTS,
+    CheckpointSpec,
     Files,
-    Stated,
     read_clip,
     read_clip_config,
 )
@@ -36,63 +33,44 @@ from .tensor_files import read_tensors
 from .text import TextTower
 from .vit import VisionTransformer, round_matrices
 
-# name → (SHA-256, file name)
-OPENAI_CLIP = {
-    'ViT-B/32': (
-        '40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af',
-        'ViT-B-32.pt',
+
+def _openai(sha256: str, file: str) -> Published:
+    return Published(f'https://openaipublic.azureedge.net/clip/models/{sha256}/{file}', sha256)
+
+
+def _meta(sha256: str, file: str) -> Published:
+    return Published(f'https://dl.fbaipublicfiles.com/MMPT/metaclip/{file}', sha256)
+
+
+#: CLIPs by name: OpenAI's, and MetaCLIP (Xu et al., ICLR 2024), trained on 2.5 billion pairs.
+CLIPS = {
+    'ViT-B/32': _openai(
+        '40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af', 'ViT-B-32.pt'
     ),
-    'ViT-B/16': (
-        '5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f',
-        'ViT-B-16.pt',
+    'ViT-B/16': _openai(
+        '5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f', 'ViT-B-16.pt'
     ),
-    'ViT-L/14': (
-        'b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836',
-        'ViT-L-14.pt',
+    'ViT-L/14': _openai(
+        'b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836', 'ViT-L-14.pt'
     ),
-    'ViT-L/14@336px': (
-        '3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02',
-        'ViT-L-14-336px.pt',
+    'ViT-L/14@336px': _openai(
+        '3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02', 'ViT-L-14-336px.pt'
+    ),
+    'MetaCLIP-B/16': _meta(
+        '512ea0fb9f2cf88d027e96e4674247a1a91a96af18abc2e2fcdb8008c551e04b', 'b16_fullcc2.5b.pt'
+    ),
+    'MetaCLIP-L/14': _meta(
+        'ce24750710544ee288ef0abdead2016730da1893a1d07447bda3a75e1c148f97', 'l14_fullcc2.5b.pt'
     ),
 }
-# MetaCLIP (Xu et al., ICLR 2024), trained on 2.5 billion pairs; of its own, not OpenAI's, values.
-META_CLIP = {
-    'MetaCLIP-B/16': (
-        '512ea0fb9f2cf88d027e96e4674247a1a91a96af18abc2e2fcdb8008c551e04b',
-        'b16_fullcc2.5b.pt',
-    ),
-    'MetaCLIP-L/14': (
-        'ce24750710544ee288ef0abdead2016730da1893a1d07447bda3a75e1c148f97',
-        'l14_fullcc2.5b.pt',
-    ),
-}
-
-
-def _fetch(clip: str) -> Path | None:
-    """The file of a CLIP by name, downloaded if needed; None for other texts."""
-    if clip in OPENAI_CLIP:
-        sha256, filename = OPENAI_CLIP[clip]
-        return download(openai_url(sha256, filename), download_root() / filename, sha256)
-    if clip in META_CLIP:
-        sha256, filename = META_CLIP[clip]
-        url = f'https://dl.fbaipublicfiles.com/MMPT/metaclip/{filename}'
-        return download(url, download_root() / filename, sha256)
-    return None
-
-
-def _advise(clip: str) -> str:
-    resnet = 'is a ResNet CLIP, which has no patch tokens'
-    what = resnet if clip.startswith('RN') else 'is neither a file nor a CLIP by name'
-    names = ', '.join([*OPENAI_CLIP, *META_CLIP])
-    return f'{what}: use one of {names}, hf:ORG/NAME, or the path of a ViT checkpoint'
-
-
-def openai_url(sha256: str, filename: str) -> str:
-    """Where OpenAI publishes an archive."""
-    return f'https://openaipublic.azureedge.net/clip/models/{sha256}/{filename}'
-
-
-_CLIPS = Family('clip', _fetch, _advise, read_clip, lambda name: (OPEN_CLIP, TRANSFORMERS))
+_FAMILY = Family(
+    'clip',
+    CLIPS,
+    read_clip,
+    (OPEN_CLIP, TRANSFORMERS),
+    f'is neither a file nor a CLIP by name: use one of {", ".join(CLIPS)}, hf:ORG/NAME, or the '
+    'path of a checkpoint of a ViT (a ResNet CLIP has no patch tokens)',
+)
 
 
 def find_clip(clip: str | None, quick_gelu: bool | None = None) -> Checkpoint:
@@ -105,23 +83,23 @@ def find_clip(clip: str | None, quick_gelu: bool | None = None) -> Checkpoint:
     Raises:
         InputError: If there is none, or a path's checkpoint cannot be read.
     """
-    found = find(clip, _CLIPS)
+    found = find(clip, _FAMILY)
     own = [config for config, names in WEIGHTS.items() if found.weights.name in names]
-    if found.stated or not own:
+    if found.spec or not own:
         return found
     config = Files(found.weights.parent).find(*own, *WEIGHTS)  # its own library's first
     if config is None:
         return found
-    stated = problem = None
+    spec = problem = None
     if quick_gelu is not None:
         words = f'is not followed, since quick_gelu={quick_gelu} is set'
     else:
-        stated, problem = _config_beside(config.absolute(), found.weights.absolute())
+        spec, problem = _config_beside(config.absolute(), found.weights.absolute())
         words = f'is not followed, QuickGELU is assumed ({problem}): set quick_gelu to choose'
-    if stated:
-        words = f'is followed: {stated.image}, {stated.normalisation}'
+    if spec:
+        words = f'is followed: {spec.image}, {spec.normalisation}'
     _say(f"{config}, which lies beside clip='{clip}', {words}", warn=bool(problem))
-    return Checkpoint(found.weights, stated, str(config.parent.absolute()))
+    return Checkpoint(found.weights, spec, str(config.parent.absolute()))
 
 
 @lru_cache(maxsize=64)  # once
@@ -131,28 +109,28 @@ def _say(words: str, warn: bool) -> None:
 
 def resolve_clip(clip: str) -> Path:
     """The checkpoint file behind a CLIP's name or path, see :func:`find_clip`."""
-    return find(clip, _CLIPS).weights
+    return find(clip, _FAMILY).weights
 
 
 @lru_cache(maxsize=8)
-def _config_beside(config: Path, weights: Path) -> tuple[Stated | None, str]:
+def _config_beside(config: Path, weights: Path) -> tuple[CheckpointSpec | None, str]:
     """What a config states; or None, and why it is not of the checkpoint beside it."""
     found = read_tensors(weights)
     layout, _ = clip_layouts(found, str(weights))
-    width = layout.get('class_token', found, str(weights)).numel()
+    width = Weights(found, layout, str(weights)).get('class_token').numel()
     try:
-        stated = read_clip_config(Files(config.parent), config.name)
-        check_heads(width, dict(stated.image), weights.name)
+        spec = read_clip_config(Files(config.parent), config.name)
+        check_heads(width, dict(spec.image), weights.name)
     except InputError as error:
         return None, str(error)
-    return stated, ''
+    return spec, ''
 
 
 def load_clip(clip: str) -> tuple[StateDict, Layout, Layout]:
     """Load a CLIP with a ViT image tower.
 
     Args:
-        clip: A name in :data:`OPENAI_CLIP` or :data:`META_CLIP`, ``hf:ORG/NAME``, see
+        clip: A name in :data:`CLIPS`, ``hf:ORG/NAME``, see
             :mod:`.repository`, or the path of a checkpoint, see :func:`read_tensors`, in the key
             layout of OpenAI, OpenCLIP, MetaCLIP or Hugging Face's ``CLIPModel``.
 
@@ -160,7 +138,7 @@ def load_clip(clip: str) -> tuple[StateDict, Layout, Layout]:
         Its tensors, and the layouts of its image and text tower.
 
     Raises:
-        InputError: If the file is missing, truncated, a ResNet CLIP or no CLIP at all.
+        InputError: If the file is missing, truncated, a ResNet CLIP or not a CLIP.
     """
     path = resolve_clip(clip)
     found = read_tensors(path)
@@ -217,7 +195,7 @@ def _load(kind: str, clip: str, quick_gelu: bool | None, round_weights: bool | N
     layout = image if kind == 'image' else text
     build: Callable[..., VisionTransformer | TextTower]
     build = build_image_tower if kind == 'image' else build_text_tower
-    tower = build(found, layout, f"clip='{clip}'", **options)
+    tower = build(Weights(found, layout, f"clip='{clip}'"), **options)
     if round_weights is None:
         round_weights = tower.blocks[0].quick_gelu and layout in (OPENAI_IMAGE, OPENAI_TEXT)
     if round_weights and round_matrices(tower):
@@ -247,16 +225,17 @@ def text_options(
 def _options(
     kind: str, clip: str | None, quick_gelu: bool | None, round_weights: bool | None
 ) -> dict[str, Any]:
-    _, stated, name = find_clip(clip, quick_gelu)
-    if stated is None:
-        round_weights = False if round_weights is None and clip in META_CLIP else round_weights
+    _, spec, name = find_clip(clip, quick_gelu)
+    if spec is None:
+        if round_weights is None and str(clip).startswith('MetaCLIP') and clip in CLIPS:
+            round_weights = False
         return dict(quick_gelu=quick_gelu is not False, round_weights=round_weights)
-    if kind == 'text' and stated.text_problem:
-        raise InputError(stated.text_problem)
-    options = dict(stated.image if kind == 'image' else stated.text)
+    if kind == 'text' and spec.text_problem:
+        raise InputError(spec.text_problem)
+    options = dict(spec.image if kind == 'image' else spec.text)
     if quick_gelu not in (None, options['quick_gelu']):
         raise InputError(
-            f'quick_gelu={quick_gelu} contradicts {stated.config} of {name}, '
+            f'quick_gelu={quick_gelu} contradicts {spec.config} of {name}, '
             f'which states {options["quick_gelu"]}: leave quick_gelu out'
         )
     return {**options, 'round_weights': bool(round_weights)}

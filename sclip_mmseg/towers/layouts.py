@@ -1,32 +1,25 @@
 """Checkpoints' key layouts, each a table of this package's names and the file's."""
 
 import logging
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..utils.errors import InputError, join_first
 from .normalisation import CLIP, HALF, IMAGENET, Normalisation
 from .positions import Resampling, Rotary
-from .text import TextTower
-from .vit import VisionTransformer
 
 StateDict = dict[str, Tensor]
-Tower = TypeVar('Tower', bound=nn.Module)
 
 _SEPARATE = ('q_proj', 'k_proj', 'v_proj'), ('query', 'key', 'value')
 
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-VOCABULARY = 49408  # tokens of OpenAI's tokenizer
-
-# Tensors that are no weights, or of which the configs decide; poolers and classifiers.
+# Tensors that are not weights, or that the configs decide on; poolers and classifiers.
 _HARMLESS = re.compile(
     r'(^|\.)(logit_(scale|bias)|attn_mask|position_ids|input_resolution|context_length|vocab_size|'
     r'mask_token|num_batches_tracked|(pooler|classifier|head|_heads|_feature_projections)\..*)$'
@@ -45,11 +38,11 @@ class Layout:
         gated: What is added or replaced in ``parts`` where MLPs are gated (SwiGLU).
         prefix: What the names of all tensors that belong to the tower alone begin with, one or
             several.
-        ignored: Names of those that are no weights.
+        ignored: Names of tensors that are not weights.
         transposed: Our names of tensors that they store transposed.
         optional: Our names of tensors that a file may lack, and the tower does then.
         options: Arguments of the tower.
-        normalisation: Of the images, where the file does not hold its ``mean`` and ``std``.
+        normalisation: Normalisation of images, unless the file holds its ``mean`` and ``std``.
         head_widths: Width of a tower → width of its heads, where this is not 64.
         flat_patches: Whether the patch embedding is a matrix, not a convolution.
         family: What CorrCLIP v2's memory banks call the family; empty for those without.
@@ -81,70 +74,10 @@ class Layout:
         """Whether the file has one of our tensors."""
         return self.name_of(name) in found
 
-    def get(self, name: str, found: StateDict, source: str, ndim: int = 0) -> Tensor:
-        """Take one of our tensors out of the file.
-
-        Args:
-            name: Ours.
-            found: The file's tensors.
-            source: What to call the file in an error message.
-            ndim: Least number of dimensions.
-
-        Raises:
-            InputError: If it is not there, or has no elements, or fewer dimensions.
-        """
-        theirs = self.name_of(name)
-        if theirs not in found:
-            raise InputError(f"{source} is not a whole checkpoint of a ViT: it lacks '{theirs}'")
-        tensor = found[theirs]
-        if name == 'patch_embed.weight' and tensor.ndim == 2 and self.flat_patches:
-            tensor = _as_convolution(tensor)
-        if tensor.ndim < ndim or not tensor.numel():
-            expected = f'{ndim} dimensions' if tensor.numel() else 'elements'
-            raise InputError(f'{source}: {theirs} is {tuple(tensor.shape)}, expected {expected}')
-        return tensor.T if name in self.transposed else tensor
-
-    def rows(self, name: str, width: int, found: StateDict, source: str, ndim: int = 1) -> int:
-        """How many rows a table of ours has in the file; 0 where it has none and needs none.
-
-        Raises:
-            InputError: As :meth:`get`.
-        """
-        theirs = self.name_of(name)
-        absent = theirs not in found or not found[theirs].numel()
-        if name not in self.names or (name in self.optional and absent):
-            return 0
-        return self.get(name, found, source, ndim).numel() // width
-
     def owns(self, theirs: str) -> bool:
         """Whether a name of theirs is one of this tower's."""
         names = tuple(self.names.values())
         return theirs.startswith(self.prefix) or theirs.startswith(names) or theirs in self.ignored
-
-    def depth(self, found: StateDict, source: str) -> int:
-        """Number of blocks in the file.
-
-        Raises:
-            InputError: If one is missing among them.
-        """
-        before, _, after = self.block.partition('{}')
-        pattern = re.compile(f'{re.escape(before)}([0-9]{{1,4}}){re.escape(after)}')
-        numbers = {int(match.group(1)) for match in map(pattern.match, found) if match}
-        missing = set(range(max(numbers, default=-1))) - numbers
-        if missing:
-            block = self.block.format(min(missing))
-            raise InputError(
-                f'{source} is not a whole checkpoint of a ViT: it lacks the tensors '
-                f"'{block}…', but has those of block {max(numbers)}"
-            )
-        return len(numbers)
-
-
-def _as_convolution(weight: Tensor) -> Tensor:
-    """A patch embedding ``[width, 3 * side ** 2]`` as a convolution's, where it is one."""
-    side = math.isqrt(weight.shape[1] // 3)
-    fits = weight.shape[1] == 3 * side**2
-    return weight.unflatten(1, (3, side, side)) if fits else weight
 
 
 def _rename(name: str, table: Mapping[str, str]) -> str:
@@ -455,7 +388,7 @@ def clip_layouts(found: StateDict, source: str) -> tuple[Layout, Layout]:
     """Tell which layouts a CLIP's image and text tower have.
 
     Raises:
-        InputError: If the file is none of a CLIP with a ViT image tower.
+        InputError: If the file is not a CLIP with a ViT image tower.
     """
     for names, kind in _OTHER_CLIPS.items():
         if any(key.startswith(names) for key in found):
@@ -484,7 +417,7 @@ def proxy_layout(found: StateDict, source: str) -> Layout:
         source: What to call the file.
 
     Raises:
-        InputError: If it is none.
+        InputError: If it is not a known one.
     """
     for name, layout in _SECOND_TOWERS:
         gated = replace(layout, parts={**layout.parts, **layout.gated})
@@ -496,23 +429,9 @@ def proxy_layout(found: StateDict, source: str) -> Layout:
     )
 
 
-def normalisation_of(found: StateDict, layout: Layout, source: str) -> Normalisation:
-    """The normalisation of a tower's images, the file's own where it holds one.
-
-    Raises:
-        InputError: If it holds another number of values.
-    """
-    if not (layout.has('mean', found) and layout.has('std', found)):
-        return layout.normalisation
-    values = [layout.get(name, found, source).flatten().tolist() for name in ('mean', 'std')]
-    if [len(each) for each in values] != [3, 3] or not min(values[1]) > 0:
-        raise InputError(f'{source}: {layout.name_of("std")} is not of three colours')
-    return Normalisation(*map(tuple, values))
-
-
 def _first_names(found: StateDict) -> str:
     names = list(found)
-    return f'{", ".join(names[:3]) or "no tensor at all"}, …{_advise(names)}'
+    return f'{", ".join(names[:3]) or "no tensor at all"}, …{advise(names)}'
 
 
 def join_projections(found: StateDict) -> StateDict:
@@ -542,205 +461,6 @@ def join_projections(found: StateDict) -> StateDict:
     return joined
 
 
-def build_image_tower(
-    found: StateDict, layout: Layout, source: str, **options: Any
-) -> VisionTransformer:
-    """Build the image tower whose sizes the tensors tell.
-
-    Args:
-        found: A checkpoint's tensors, among them the tower's.
-        layout: How they are named.
-        source: What to call the checkpoint in an error message.
-        options: Arguments of the tower that its tensors do not tell; a ``width`` is compared with
-            theirs.
-
-    Raises:
-        InputError: If tensors are missing or of unexpected shape.
-    """
-    options = {**layout.options, **options}
-    gated = layout.has('blocks.0.gate.weight', found)
-    if options.pop('gated', gated) != gated:
-        raise InputError(
-            f'the config of {source} states use_swiglu_ffn or use_gated_mlp, and its weights '
-            'are otherwise'
-        )
-    width, _, patch_size, *_ = layout.get('patch_embed.weight', found, source, ndim=4).shape
-    head = layout.head_widths.get(width, 64)
-    if layout.has('periods', found):
-        periods = layout.get('periods', found, source, ndim=1).tolist()
-        head = 4 * len(periods)
-        options['rotary'] = options['rotary']._replace(periods=tuple(periods))
-    options.setdefault('heads', max(width // head, 1))
-    check_heads(width, options, source)
-    positions = layout.rows('positions', width, found, source, ndim=2)
-    class_tokens = layout.rows('class_token', width, found, source)
-    class_position = options.pop('class_position', class_tokens > 0)
-    if 'positions' in layout.names:
-        check_square(positions - class_position, layout, source)
-    proj = layout.get('proj', found, source, ndim=2) if 'proj' in layout.names else None
-    return fill(
-        lambda: VisionTransformer(
-            width=width,
-            depth=layout.depth(found, source),
-            hidden=len(layout.get('blocks.0.fc1.weight', found, source, ndim=2)),
-            patch_size=patch_size,
-            positions=positions,
-            output_dim=None if proj is None else proj.shape[1],
-            class_tokens=class_tokens,
-            class_position=class_position,
-            registers=layout.rows('registers', width, found, source),
-            patch_bias=layout.has('patch_embed.bias', found),
-            final_norm='norm' in layout.names
-            and ('norm' not in layout.optional or layout.has('norm.weight', found)),
-            layer_scale=layout.has('blocks.0.scale1', found),
-            gated=gated,
-            **options,
-        ),
-        found,
-        layout,
-        source,
-    )
-
-
-def build_text_tower(found: StateDict, layout: Layout, source: str, **options: Any) -> TextTower:
-    """Build the text tower; arguments as :func:`build_image_tower`.
-
-    Raises:
-        InputError: If the checkpoint has no text tower, or not a whole one.
-    """
-    if not layout.has('token_embedding.weight', found):
-        raise InputError(
-            f'{source} has no text tower to encode the class names: use a whole CLIP, or give '
-            'text_head.embeddings=FILE.npz (see tools/extract_text_embeddings.py)'
-        )
-    vocab_size, width = layout.get('token_embedding.weight', found, source, ndim=2).shape[-2:]
-    if vocab_size != VOCABULARY:
-        raise InputError(
-            f'{source}: {layout.name_of("token_embedding.weight")} has {vocab_size} rows, not one '
-            f"per token of OpenAI's tokenizer, {VOCABULARY}: its text tower is of another one, "
-            'give text_head.embeddings=FILE.npz'
-        )
-    options.setdefault('heads', max(width // 64, 1))
-    check_heads(width, options, source)
-    proj = layout.get('proj', found, source, ndim=2) if 'proj' in layout.names else None
-    return fill(
-        lambda: TextTower(
-            context_length=layout.get('positions', found, source, ndim=2).shape[-2],
-            vocab_size=vocab_size,
-            width=width,
-            depth=layout.depth(found, source),
-            hidden=len(layout.get('blocks.0.fc1.weight', found, source, ndim=2)),
-            output_dim=None if proj is None else proj.shape[1],
-            **options,
-        ),
-        found,
-        layout,
-        source,
-    )
-
-
-def check_heads(width: int, options: dict[str, Any], source: str) -> None:
-    """Refuse a config of another checkpoint.
-
-    Args:
-        width: Of the checkpoint's tower.
-        options: Of the config: ``heads``, and optionally ``width``, which is taken out.
-        source: What to call the checkpoint in an error message.
-
-    Raises:
-        InputError: If the checkpoint's tower has another width, or the heads do not divide it.
-    """
-    stated, heads = options.pop('width', None), options['heads']
-    if stated is None and width % heads:
-        raise InputError(
-            f'{source} is {width} wide, which does not divide into heads of 64, and no config '
-            'beside it states their number'
-        )
-    if stated is not None and (stated != width or not heads or width % heads):
-        raise InputError(
-            f'the config of {source} states a width of {stated} and {heads} heads, '
-            f'which do not fit the width of its weights, {width}'
-        )
-
-
-def check_square(patches: int, layout: Layout, source: str) -> None:
-    """Refuse positions that cannot be resampled to other grids.
-
-    Raises:
-        InputError: If the number of patches is not that of a square grid.
-    """
-    if patches < 1 or math.isqrt(patches) ** 2 != patches:
-        raise InputError(
-            f'{source}: {layout.name_of("positions")} has {patches} positions of patches, which '
-            'are no square grid (CLIPs for re-identification have 16×8): use a CLIP that was '
-            'trained on square images'
-        )
-
-
-def fill(make: Callable[[], Tower], found: StateDict, layout: Layout, source: str) -> Tower:
-    """Build a module without a random initialisation, and give it a file's tensors.
-
-    Args:
-        make: Builds the module.
-        found: The file's tensors.
-        layout: How they are named.
-        source: What to call the checkpoint in an error message.
-
-    Returns:
-        The module, float32, frozen.
-
-    Raises:
-        InputError: If tensors are missing, unexpected or of another shape.
-    """
-    with torch.device('meta'):
-        tower = make()
-    weights = {}
-    for name, expected in tower.state_dict().items():
-        value = layout.get(name, found, source)
-        if expected.is_floating_point():
-            value = as_float(value, layout.name_of(name), source)
-        if value.squeeze().shape == expected.squeeze().shape:
-            value = value.reshape(expected.shape)
-        if value.shape != expected.shape:
-            raise InputError(
-                f'{source}: {layout.name_of(name)} is {tuple(value.shape)}, expected '
-                f'{tuple(expected.shape)}'
-            )
-        weights[name] = value.contiguous()
-    _check_unexpected(found, {layout.name_of(name) for name in weights}, layout, source)
-    tower.load_state_dict(weights, assign=True)
-    return tower.requires_grad_(False).eval()
-
-
-def as_float(value: Tensor, name: str, source: str) -> Tensor:
-    """A tensor of a file in float32.
-
-    Raises:
-        InputError: If it holds other numbers than floating point ones, or NaN or infinity.
-    """
-    if value.dtype not in _DTYPES:
-        raise InputError(
-            f'{source}: {name} is of {value.dtype}, which is not read: save the weights in a '
-            'floating dtype of 16 to 64 bits, not quantised'
-        )
-    value = value.float()
-    if not all(extreme.isfinite() for extreme in value.aminmax()):  # in one pass, without a copy
-        raise InputError(f'{source}: {name} holds NaN or infinity: use an undamaged checkpoint')
-    return value
-
-
-def _check_unexpected(found: StateDict, used: set, layout: Layout, source: str) -> None:
-    """Refuse a file whose tower has more than ours, which would compute something else."""
-    read = *layout.optional, 'periods', 'mean', 'std'  # elsewhere, or empty
-    known = {*used, *layout.ignored, *map(layout.name_of, read)}
-    more = sorted(key for key in found if key.startswith(layout.prefix) and key not in known)
-    if more:
-        raise InputError(
-            f'{source} has {len(more)} unexpected tensors, among them {more[0]}: it is no plain '
-            f'ViT of the families that are known{_advise(more)}'
-        )
-
-
 def check_unread(rest: Iterable[str], source: str) -> None:
     """Say which of a file's tensors are not read, and refuse those that change the others' use.
 
@@ -753,7 +473,7 @@ def check_unread(rest: Iterable[str], source: str) -> None:
     """
     rest = [key for key in rest if not _HARMLESS.search(key)]
     names = join_first(rest)
-    if advice := _advise(rest):
+    if advice := advise(rest):
         raise InputError(f'{source} has tensors that are not read, {names}{advice}')
     if rest:
         _warn_once(f'{source} has {len(rest)} tensors that are not read: {names}')
@@ -764,7 +484,7 @@ def _warn_once(message: str) -> None:
     print_log(message, 'current', logging.WARNING)
 
 
-def _advise(keys: Sequence[str]) -> str:
+def advise(keys: Sequence[str]) -> str:
     """What to do about tensors that change a network."""
     if not any(map(_CHANGES.search, keys)):
         return ''

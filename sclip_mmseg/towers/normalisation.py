@@ -39,7 +39,7 @@ def renormalisation(old: Normalisation, new: Normalisation) -> tuple[Tensor, Ten
     return old_std / new_std, (old_mean - new_mean) / new_std
 
 
-def take_images_of(tower: VisionTransformer, seen: Normalisation, own: Normalisation) -> None:
+def fold_normalisation(tower: VisionTransformer, seen: Normalisation, own: Normalisation) -> None:
     """Let a tower take images of another normalisation than it was trained with.
 
     A change of normalisation before the patch embedding is a change of its weights.

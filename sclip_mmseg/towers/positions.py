@@ -112,8 +112,8 @@ def rotary_turns(
         rotary: The rule.
         grid: Patch rows and columns.
         prefix: Number of tokens in front, which are not turned.
-        width: Of a head.
-        device: Of the result.
+        width: Channel width of a head.
+        device: Device of the result.
     """
     cos, sin = _cos_and_sin(rotary, grid, prefix, width, device)
     return Turns(cos, sin, not rotary.relative)

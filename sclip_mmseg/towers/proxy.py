@@ -9,24 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layouts import (
-    StateDict,
-    build_image_tower,
-    check_unread,
-    join_projections,
-    normalisation_of,
-    proxy_layout,
-)
+from .building import Weights, build_image_tower
+from .layouts import StateDict, check_unread, join_projections, proxy_layout
 from .normalisation import CLIP, Normalisation, renormalisation
 from .positions import Resampling
-from .repository import Checkpoint, find, published_at
-from .stated import TRANSFORMERS, own_file, read_second_tower
+from .repository import Checkpoint, Family, Published, find
+from .spec import PE_WEIGHTS, TRANSFORMERS, read_second_tower
 from .tensor_files import read_tensors
 from .vit import VisionTransformer
 
 #: Name → where Meta publishes its backbone, without a checksum.
 PROXIES = {
-    name: f'https://dl.fbaipublicfiles.com/{path}'
+    name: Published(f'https://dl.fbaipublicfiles.com/{path}')
     for name, path in (
         ('dino_vits16', 'dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth'),
         ('dino_vits8', 'dino/dino_deitsmall8_pretrain/dino_deitsmall8_pretrain.pth'),
@@ -40,15 +34,8 @@ PROXIES = {
         ('dinov2_vitl14_reg', 'dinov2/dinov2_vitl14/dinov2_vitl14_reg4_pretrain.pth'),
     )
 }
-
-
 _KEY = 'model.image_encoder.proxy.checkpoint'
-_FAMILY = published_at(
-    _KEY,
-    PROXIES,
-    read_second_tower,
-    lambda name: (TRANSFORMERS, own_file(name.repository)),
-)
+_FAMILY = Family(_KEY, PROXIES, read_second_tower, (TRANSFORMERS, PE_WEIGHTS))
 
 
 def find_proxy(checkpoint: str, key: str = _KEY) -> Checkpoint:
@@ -70,11 +57,11 @@ def resolve_proxy(checkpoint: str) -> Path:
 
 
 class SecondTower(NamedTuple):
-    """An image tower that is no CLIP's.
+    """An image tower other than a CLIP's.
 
     Attributes:
         tower: float32 on the CPU, frozen.
-        normalisation: Of the images that it was trained with.
+        normalisation: Normalisation of its training images.
         family: ``'dinov2'`` (of DINO, too), ``'dinov3'``, ``'radiov3'`` or ``'pe'``.
     """
 
@@ -84,7 +71,7 @@ class SecondTower(NamedTuple):
 
 
 def load_second_tower(checkpoint: str, key: str = _KEY) -> SecondTower:
-    """Load an image tower that is no CLIP's.
+    """Load an image tower other than a CLIP's.
 
     Args:
         checkpoint: See :class:`ProxyTower`.
@@ -93,18 +80,19 @@ def load_second_tower(checkpoint: str, key: str = _KEY) -> SecondTower:
     Raises:
         InputError: If the checkpoint cannot be used.
     """
-    weights, stated, _ = find_proxy(checkpoint, key)
+    weights, spec, _ = find_proxy(checkpoint, key)
     found = join_projections(_bare(read_tensors(weights)))
     source = f"{key.removeprefix('model.image_encoder.')}='{checkpoint}'"
     layout = proxy_layout(found, source)
     check_unread([key for key in found if not layout.owns(key)], source)
-    options = {} if stated is None else dict(stated.image)
-    if layout.has('registers', found):
+    tensors = Weights(found, layout, source)
+    options = dict(spec.image) if spec else {}
+    if 'registers' in tensors:
         # DINOv2 with registers was trained to be resampled to the exact size, with antialias.
         options['resampling'] = Resampling(offset=None, antialias=True)
-    tower = build_image_tower(found, layout, source, **options)
-    own = stated and stated.normalisation
-    return SecondTower(tower, own or normalisation_of(found, layout, source), layout.family)
+    tower = build_image_tower(tensors, **options)
+    normalisation = (spec and spec.normalisation) or tensors.normalisation()
+    return SecondTower(tower, normalisation, layout.family)
 
 
 class ProxyTower(nn.Module):

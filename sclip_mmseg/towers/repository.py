@@ -1,8 +1,8 @@
-"""A checkpoint's name, path or repository on the Hub → its file, and what is stated beside it."""
+"""A checkpoint's name, path or repository on the Hub → its file, and what its config states."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,15 +14,18 @@ from ..utils.errors import InputError, join_first
 from ..utils.file_kinds import kind_of_place
 from ..utils.files import find_path
 from ..utils.hub import HubName, parse_name, pin, propose_name
-from .stated import SPLIT, WEIGHTS, Files, Stated
+from .spec import SPLIT, WEIGHTS, CheckpointSpec, Files
 
 _SUFFIXES = ('.pt', '.pth', '.bin', '.ckpt', '.safetensors')
-
-
 #: A repository's files → what its config states, and its weights.
-Reader = Callable[[Files], tuple[Stated, Path]]
-#: A repository → names of files one of which it has.
-Configs = Callable[[HubName], Sequence[str]]
+Reader = Callable[[Files], tuple[CheckpointSpec, Path]]
+
+
+class Published(NamedTuple):
+    """Where a file is published, and its SHA-256 where that is published too."""
+
+    url: str
+    sha256: str | None = None
 
 
 class Checkpoint(NamedTuple):
@@ -30,12 +33,12 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         weights: Its file.
-        stated: What a config beside it states; None where none is followed.
+        spec: What a config beside it states; None where none is followed.
         name: What to call it: its name or path, or the repository at its commit.
     """
 
     weights: Path
-    stated: Stated | None = None
+    spec: CheckpointSpec | None = None
     name: str | HubName = ''
 
 
@@ -45,41 +48,17 @@ class Family:
 
     Attributes:
         key: The key, for error messages.
-        fetch: A name of its authors' → its file, downloaded if needed; None for other texts.
-        advise: What is neither a file nor a name → what it is, and what to write instead.
-        read: A repository's files → what its config states, and its weights; None where
-            repositories are not read.
-        configs: A repository → names of files one of which it has.
+        published: Names of its authors' files.
+        read: Reads a repository; None where repositories are not read.
+        configs: Files one of which a repository has, ``{}`` standing for its name.
+        refusal: What is said of other texts; by default, that they are none of these names.
     """
 
     key: str
-    fetch: Callable[[str], Path | None]
-    advise: Callable[[str], str]
+    published: Mapping[str, Published] = field(default_factory=dict)
     read: Reader | None = None
-    configs: Configs = lambda name: ()
-
-
-def published_at(
-    key: str,
-    addresses: Mapping[str, str],
-    read: Reader | None = None,
-    configs: Configs = lambda name: (),
-) -> Family:
-    """A family with names of files that are published without checksums.
-
-    Args:
-        addresses: Name → address.
-        key, read, configs: See :class:`Family`.
-    """
-
-    def fetch(name: str) -> Path | None:
-        url = addresses.get(name)
-        if url is None:
-            return None
-        return download(url, download_root() / url.rpartition('/')[2], digest=None)
-
-    advice = f'is neither a file nor one of {", ".join(addresses)}'
-    return Family(key, fetch, lambda _: advice, read, configs)
+    configs: Sequence[str] = ()
+    refusal: str = ''
 
 
 def download_root() -> Path:
@@ -102,25 +81,27 @@ def find(checkpoint: str | None, family: Family) -> Checkpoint:
         InputError: If it is none of these, a repository is not of the family, or a download fails.
     """
     checkpoint = str(checkpoint)  # None, where a config leaves it out
-    if path := family.fetch(checkpoint):
-        return Checkpoint(path, name=checkpoint)
-    name = parse_name(checkpoint) if family.read else None
-    if family.read is not None and name is not None:
-        return _of_repository(name, family.read, family.configs)
+    if published := family.published.get(checkpoint):
+        target = download_root() / published.url.rpartition('/')[2]
+        return Checkpoint(download(published.url, target, published.sha256), name=checkpoint)
+    if family.read and (name := parse_name(checkpoint)):
+        return _of_repository(name, family.read, tuple(family.configs))
     path = find_weights(checkpoint)
     if path is None:
-        advice = f'{family.advise(checkpoint)}{propose_name(checkpoint)}'
-        raise InputError(f"{family.key}='{checkpoint}' {advice}")
+        names = ', '.join(family.published)
+        refusal = family.refusal or f'is neither a file nor one of {names}'
+        raise InputError(f"{family.key}='{checkpoint}' {refusal}{propose_name(checkpoint)}")
     return Checkpoint(path, name=checkpoint)
 
 
 @lru_cache(maxsize=16)
-def _of_repository(name: HubName, read: Reader, configs: Configs) -> Checkpoint:
-    pinned = pin(name, configs(name))
+def _of_repository(name: HubName, read: Reader, configs: tuple[str, ...]) -> Checkpoint:
+    short = name.repository.rpartition('/')[2]
+    pinned = pin(name, [config.format(short) for config in configs])
     if name != pinned:
         print_log(f'{name} is commit {pinned.revision}', 'current')
-    stated, weights = read(Files(pinned))
-    return Checkpoint(weights, stated, pinned)
+    spec, weights = read(Files(pinned))
+    return Checkpoint(weights, spec, pinned)
 
 
 def forget() -> None:

@@ -18,7 +18,7 @@ from ..utils.files import find_path
 from ..utils.hub import PREFIX, is_name
 from .normalisation import IMAGENET
 from .repository import Checkpoint, Family, find
-from .stated import TRANSFORMERS, WEIGHTS, Stated
+from .spec import TRANSFORMERS, WEIGHTS, read_weights
 from .tensor_files import read_tensors
 
 SIDE = 1024  # of SAM's input
@@ -210,19 +210,12 @@ def _output(value: Any) -> Tensor:
     return value[0] if isinstance(value, tuple) else value
 
 
-def _no_sam(checkpoint: str) -> str:
-    return (
-        "is neither a file of Meta's, nor a folder, nor a name on the Hub such as "
-        'facebook/sam-vit-base'
-    )
-
-
 _FAMILY = Family(
     'model.image_encoder.sam.checkpoint',
-    lambda name: None,
-    _no_sam,
-    lambda files: (Stated(TRANSFORMERS), files.weights()),
-    lambda name: WEIGHTS[TRANSFORMERS],
+    read=read_weights,
+    configs=WEIGHTS[TRANSFORMERS],
+    refusal="is neither a file of Meta's, nor a folder, nor a name on the Hub such as "
+    'facebook/sam-vit-base',
 )
 
 

@@ -214,7 +214,7 @@ def load(file: IO[bytes], storages: Storages) -> Any:
         storages: Gives the elements of a tensor.
 
     Raises:
-        Exception: Of any kind, if the file is no pickle or a forged one.
+        Exception: Any kind, if the file is not a pickle, or a forged one.
     """
     return Unpickler(file, storages).load()
 

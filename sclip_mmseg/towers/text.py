@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from ..utils.torch_types import module_list
 from .vit import Block, LayerNorm
 
+VOCABULARY = 49408  # tokens of OpenAI's tokenizer
+
 
 class TextEncoder(nn.Module):
     """Embeds tokenised prompts, int64 ``[B, L]`` → ``[B, D]``.
@@ -33,7 +35,7 @@ class TextTower(TextEncoder):
         context_length: Largest number of tokens of a prompt.
         vocab_size: Number of tokens known.
         width: Width of the transformer.
-        heads: Of each block's attention.
+        heads: Number of attention heads of each block.
         depth: Number of blocks.
         hidden: Width of the MLPs' hidden layers.
         output_dim: Width of the joint embedding; None for no projection.

@@ -30,13 +30,13 @@ class Block(nn.Module):
     """A pre-norm residual block of self-attention and MLP.
 
     Args:
-        width: Of the tokens.
-        heads: Of the attention.
+        width: Channel width of the tokens.
+        heads: Number of attention heads.
         hidden: Width of the MLP's hidden layer.
         quick_gelu: OpenAI's activation ``x σ(1.702 x)``; False for the exact GELU.
         gated: Whether a second layer's SiLU times the first's output stands for it (SwiGLU).
         layer_scale: Whether both branches are scaled per channel (DINOv2).
-        eps: Of LayerNorm.
+        eps: LayerNorm's epsilon.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Block(nn.Module):
         """
         q, k, v = self.project(self.norm1(x))
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.merge(x, mixed)
+        return self.residual_mlp(x, mixed)
 
     def observe(
         self,
@@ -97,7 +97,7 @@ class Block(nn.Module):
         if complete:
             weights = found.get('weights')
             attended = F.scaled_dot_product_attention(q, k, v) if weights is None else weights @ v
-            x = self.merge(x, attended)
+            x = self.residual_mlp(x, attended)
         if 'output' in wanted:
             found['output'] = x
         return x, found
@@ -114,7 +114,7 @@ class Block(nn.Module):
             ``[B, M, width]``.
         """
         q, _, _ = self.project(self.norm1(x))
-        return self.merge(x, F.scaled_dot_product_attention(q, k, v, attn_mask=seen))
+        return self.residual_mlp(x, F.scaled_dot_product_attention(q, k, v, attn_mask=seen))
 
     def project(
         self, normalised: Tensor, turns: Turns | None = None
@@ -136,15 +136,17 @@ class Block(nn.Module):
         k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
         return (k, v) if turns is None else (turns(k), v)
 
-    def join(self, mixed: Tensor) -> Tensor:
+    def project_out(self, mixed: Tensor) -> Tensor:
         """Join the heads of mixed values ``[B, heads, N, d]`` and project them, no residual."""
         return self.out(mixed.transpose(1, 2).flatten(2))
 
-    def merge(self, x: Tensor, mixed: Tensor) -> Tensor:
+    def residual_mlp(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Add mixed values ``[B, heads, N, d]`` to the block's input, then run the MLP."""
-        attended = self.join(mixed)
+        attended = self.project_out(mixed)
         attended = attended if self.scale1 is None else attended * self.scale1
         return self.add_mlp(attended.add_(x))
+
+    join, merge = project_out, residual_mlp  # their names before 0.3
 
     def add_mlp(self, x: Tensor) -> Tensor:
         """Run the MLP on ``[B, N, width]``, and add its input."""
@@ -172,8 +174,8 @@ class VisionTransformer(nn.Module):
     """Images → tokens: class tokens and registers (the prefix), then N patches, row by row.
 
     Args:
-        width: Of the tokens.
-        heads: Of each block's attention.
+        width: Channel width of the tokens.
+        heads: Number of attention heads of each block.
         depth: Number of blocks.
         hidden: Width of the MLPs' hidden layers.
         patch_size: Side of a patch in pixels.
@@ -366,7 +368,7 @@ def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
 def embed_patches(conv: nn.Conv2d, images: Tensor) -> Tensor:
     """Apply a convolution whose stride is its side, to patch tokens ``[B, N, width]``.
 
-    By a matrix product, which unlike cuDNN's is no TF32 by default.
+    By a matrix product, which unlike cuDNN's does not use TF32 by default.
     """
     side = conv.kernel_size[0]
     # [B, 3, rows, columns, side, side]

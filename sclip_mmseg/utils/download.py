@@ -125,7 +125,7 @@ class _Part:
         self.target, self.digest, self.remedy = target, digest, remedy
         self.path = target.with_name(f'{target.name}.part')
         self._version = target.with_name(f'{target.name}.part.version')
-        if self.path.is_file() and not self.range():  # nothing tells whether it goes on
+        if self.path.is_file() and not self.range():  # nothing tells whether it is the same file
             self.remove()
 
     @property
@@ -151,7 +151,7 @@ class _Part:
         except OSError as error:
             raise InputError(
                 f'cannot write to {self.path.parent} ({error.strerror}): {self.remedy}, or make '
-                'room and try again, which goes on from here'
+                'room and try again, which resumes from here'
             ) from error
 
     def remove(self) -> None:

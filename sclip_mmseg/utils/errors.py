@@ -1,4 +1,4 @@
-"""The one exception for input that a user can put right, and its words."""
+"""The exception for input that a user can correct, and helpers for messages."""
 
 import difflib
 from collections.abc import Iterable, Sequence

@@ -60,7 +60,7 @@ def parse_name(text: str) -> HubName | None:
     name = str(text)[len(PREFIX) :]
     if not is_name(name):
         raise InputError(
-            f"'{text}' is no name on the Hub: write hf:ORG/NAME or hf:ORG/NAME@REVISION"
+            f"'{text}' is not a name on the Hub: write hf:ORG/NAME or hf:ORG/NAME@REVISION"
             f'{propose_name(text)}'
         )
     repository, _, revision = name.partition('@')
@@ -68,7 +68,7 @@ def parse_name(text: str) -> HubName | None:
 
 
 def propose_name(text: str) -> str:
-    """Say which repository was probably meant by what is neither name nor file.
+    """Propose the repository that a text, neither name nor file, probably means.
 
     Returns:
         ``" (did you mean 'hf:ORG/NAME'?)"``, to be put at an error's end; empty where none was.
@@ -112,7 +112,7 @@ def pin(name: HubName, filenames: Sequence[str]) -> HubName:
         path = fetch(name, filename)
         if path is not None:
             return HubName(name.repository, path.parent.name)  # snapshots/COMMIT/FILE
-    raise InputError(f'{name} has no {" or ".join(filenames)}: it is no model of a known kind')
+    raise InputError(f'{name} has no {" or ".join(filenames)}: it is not a model of a known kind')
 
 
 def fetch_first(name: HubName, filenames: Sequence[str]) -> Path | None:

@@ -55,7 +55,7 @@ def _flush() -> None:
 def _is_closed(stream: TextIO) -> bool:
     try:
         descriptor = stream.fileno()
-    except (AttributeError, ValueError):  # there is none, or it is no file
+    except (AttributeError, ValueError):  # there is none, or it is not a file
         return False
     if not hasattr(select, 'poll'):  # Windows
         return False

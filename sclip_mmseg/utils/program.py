@@ -22,7 +22,7 @@ _LONG_FORM = warnings.formatwarning
 def as_program(interrupted: str = '') -> Iterator[None]:
     r"""What the programs in ``tools/`` run in.
 
-    It ends the program with one line for what a user can mend, for a full disk, or for Ctrl-C, and
+    It ends the program with one line for a user error, a full disk, or Ctrl-C, and
     without a word once nobody reads its output. Any other error is logged and raised. A warning for
     users is one line. Characters that the terminal lacks, or that a file's name has in place of
     bytes, are printed as Python writes them, such as ``\\u6d77``.

@@ -9,7 +9,7 @@ from .compat import openai_clip
 def encode(text: str) -> list[int]:
     """CLIP's tokens of a text, without start and end tokens.
 
-    Sooner than by the tokenizer alone: word by word where nothing is to be mended.
+    Faster than the tokenizer alone: word by word where the text needs no repair.
     """
     if not (text.isascii() and text.isprintable()) or '&' in text:
         return tokenizer().encode(text)

@@ -54,8 +54,8 @@ def draw_attention(
         out: File of the drawing.
         configs: By path or by the names of shipped ones; by default those of :data:`METHODS`.
         clip: CLIP by name or path; None for the configs' own.
-        width: Of the drawing in pixels.
-        short_side: Of the image as the tower sees it, in one piece.
+        width: Width of the drawing in pixels.
+        short_side: Short side of the image as the tower sees it, in one piece.
         cfg_options: Settings that replace those of all configs.
 
     Returns:
@@ -89,7 +89,7 @@ def parse_points(texts: Sequence[str], size: Size) -> list[Point]:
     """Read points ``'x,y'`` that lie in an image of height and width ``size``.
 
     Raises:
-        InputError: If one is no point, or lies outside.
+        InputError: If one is not a point, or lies outside.
     """
     points = []
     for text in texts:
@@ -110,7 +110,7 @@ def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side:
 
     Args:
         cfg: The config of a segmentor.
-        path: Of the image.
+        path: Path of the image.
         points: Column and row of each pixel.
         short_side: Shorter side to which the image is resized.
 
@@ -222,7 +222,7 @@ def draw(
         image: uint8 RGB ``[H, W, 3]``.
         points: Column and row of each pixel.
         maps: Name and maps ``[points, H, W]`` of each method; each is scaled to its own maximum.
-        width: Of the picture in pixels.
+        width: Width of the drawing in pixels.
 
     Returns:
         RGB, uint8.

@@ -29,7 +29,7 @@ def draw_classes(
 ) -> np.ndarray:
     """Paint classes over a picture, with outlines between them and their names.
 
-    The class called ``background`` and labels that are no class, such as 255, are left unpainted.
+    The class called ``background`` and labels other than classes, such as 255, are left unpainted.
 
     Args:
         image: RGB, uint8 ``[H, W, 3]``.
@@ -166,7 +166,7 @@ def draw_legend(
     Args:
         names: K names.
         colors: K RGB triples, 0 to 255.
-        size: Of the font in pixels.
+        size: Font size in pixels.
         height: Pixels that a column may take, if that is more than a few lines.
         width: Pixels that all columns may take, which then have as few lines as that allows.
 

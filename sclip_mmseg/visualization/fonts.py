@@ -33,7 +33,7 @@ def draw_text(
         sheet: RGB or RGBA, drawn on.
         position: Left and upper end of the line in pixels.
         text: Characters that no font has become question marks.
-        size: Of the font in pixels.
+        size: Font size in pixels.
         color: As the sheet's pixels.
 
     Warns:

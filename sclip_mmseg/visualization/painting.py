@@ -10,7 +10,7 @@ BACKGROUND = 'background'
 
 
 def class_map(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Labels in few bits: those that are no class, such as 255, become ``num_classes``.
+    """Labels in few bits: those other than classes, such as 255, become ``num_classes``.
 
     Args:
         labels: Integers ``[H, W]``.

@@ -79,8 +79,8 @@ def test_another_method_reads_no_tower(clip_path, picture, read):
 
 def test_a_shared_tower_is_adapted_once(clip_path, monkeypatch):
     """Images of another normalisation are folded into the tower, which is no second time."""
-    stated = SimpleNamespace(name='own', stated=SimpleNamespace(normalisation=IMAGENET))
-    monkeypatch.setattr(image_encoder, 'find_clip', lambda *_: stated)
+    found = SimpleNamespace(name='own', spec=SimpleNamespace(normalisation=IMAGENET))
+    monkeypatch.setattr(image_encoder, 'find_clip', lambda *_: found)
     first = _build(['cat', 'dog'], clip_path)
     before = {name: value.clone() for name, value in first.image_encoder.tower.state_dict().items()}
     second = _build(['cat', 'dog'], clip_path, method='naclip', share=first)

@@ -428,8 +428,14 @@ CONV, POSITIONS, TOKENS = (
     'token_embedding.weight',
 )
 IMAGE = {
-    'positions': (_with(POSITIONS, lambda x: x[:129].clone()), '128 positions .*no square grid'),
-    'no positions': (_with(POSITIONS, lambda x: x[:1].clone()), ' 0 positions .*no square grid'),
+    'positions': (
+        _with(POSITIONS, lambda x: x[:129].clone()),
+        '128 positions .*not a square grid',
+    ),
+    'no positions': (
+        _with(POSITIONS, lambda x: x[:1].clone()),
+        ' 0 positions .*not a square grid',
+    ),
     'one dimension': (_with(POSITIONS, lambda x: x[0].clone()), r'\(128,\), expected 2 dimensions'),
     'no pixels': (_with(CONV, lambda x: x[:, :, :0, :0]), r'\(128, 3, 0, 0\), expected elements'),
     'flat patches': (_with(CONV, lambda x: x.flatten(1)), 'conv1.weight .*expected 4 dimensions'),
@@ -512,7 +518,7 @@ def test_a_width_that_heads_do_not_divide(tmp_path):
 @pytest.mark.parametrize(
     'change, message',
     [
-        (_with('pos_embed', lambda x: x[:, :9]), '8 positions .*no square grid'),
+        (_with('pos_embed', lambda x: x[:, :9]), '8 positions .*not a square grid'),
         (_with('blocks.0.norm1.weight', lambda x: x * float('nan')), 'holds NaN'),
         (_without('blocks.0.'), "lacks the tensors 'blocks.0.…'"),
         (_with('head.weight', lambda x: torch.zeros(3)), 'unexpected tensors, among them head'),
@@ -529,7 +535,10 @@ def test_a_second_tower_that_does_not_fit(tmp_path, change, message):
 @pytest.mark.parametrize(
     'change, message',
     [
-        (_with('img_encoder.pos_embed', lambda x: x[:, :128]), '128 positions .*no square grid'),
+        (
+            _with('img_encoder.pos_embed', lambda x: x[:, :128]),
+            '128 positions .*not a square grid',
+        ),
         (_with('logit_scale', lambda x: torch.zeros(3)), 'logit_scale is .*expected a number'),
         (_with('adapter.weight', lambda x: torch.zeros(3)), 'adapter.weight, but change what'),
         (

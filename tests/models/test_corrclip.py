@@ -15,7 +15,8 @@ from sclip_mmseg.models import CLIPImageEncoder, View
 from sclip_mmseg.models.methods import CorrCLIP
 from sclip_mmseg.models.methods.corrclip import merge_regions
 from sclip_mmseg.towers import load_image_tower, resolve_clip
-from sclip_mmseg.towers.checkpoint import META_CLIP
+from sclip_mmseg.towers.checkpoint import CLIPS
+from sclip_mmseg.towers.repository import Published
 from sclip_mmseg.utils.files import sha256_of
 
 METHOD = dict(type='CorrCLIP', blocks=(2, 3))
@@ -208,7 +209,8 @@ def test_bad_arguments(clip, clip_path, dino_path):
 def test_metaclip_by_name(clip, tmp_path, monkeypatch):
     monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path))
     shutil.copy(clip, tmp_path / 'b16.pt')
-    monkeypatch.setitem(META_CLIP, 'MetaCLIP-B/16', (sha256_of(tmp_path / 'b16.pt'), 'b16.pt'))
+    published = Published('https://example.org/b16.pt', sha256_of(tmp_path / 'b16.pt'))
+    monkeypatch.setitem(CLIPS, 'MetaCLIP-B/16', published)
     assert resolve_clip('MetaCLIP-B/16') == tmp_path / 'b16.pt'
     # OpenAI's are rounded to float16, in which these are not published.
     kept, rounded = load_image_tower('MetaCLIP-B/16').proj, load_image_tower(clip).proj

@@ -214,7 +214,7 @@ def test_another_class_as_background(device):
     scores = torch.tensor([[[0.7, 0.5]], [[0.2, 0.3]], [[0.1, 0.2]]], device=device)
     assert rule.decide(scores)[1].tolist() == [[0, 2]]
     assert read_test_cfg(dict(bg_idx=2)).rule == read_test_cfg({}).rule
-    with pytest.raises(InputError, match='bg_idx=2 is no class: there are 2, from 0 to 1'):
+    with pytest.raises(InputError, match='bg_idx=2 is not a class: there are 2, from 0 to 1'):
         rule.num_classes([0, 1])
     with pytest.raises(InputError, match='bg_idx=-1 must be the number of a class, or None'):
         read_test_cfg(dict(prob_thd=0.6, bg_idx=-1))

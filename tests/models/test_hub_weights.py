@@ -304,7 +304,7 @@ def test_open_clip_s_resnets_are_refused_before_their_weights_are_fetched(hub, c
         (_config(heads='many'), "num_attention_heads='many', not a positive number"),
         (_config(heads=3), 'a width of 128 and 3 heads, which do not fit'),
         (dict(model_type='clip', vision_config=[1]), r'vision_config=\[1\], not a section'),
-        (b'{', 'config.json of hf:org/clip is no JSON'),
+        (b'{', 'config.json of hf:org/clip is not JSON'),
         (b'[]', 'config.json of hf:org/clip holds a list, not a config'),
     ],
 )
@@ -453,7 +453,7 @@ def test_what_the_user_sets_wins_over_a_config_beside_a_path(clip, tmp_path, log
     [
         ({'architecture': 'vit_base_patch16_clip_224'}, 'states model_type=None'),
         (dict(_config('gelu'), model_type='siglip'), "states model_type='siglip'"),
-        (b'{"hidden_act": ', 'is no JSON'),
+        (b'{"hidden_act": ', 'is not JSON'),
         (b'[]', 'holds a list, not a config'),
         (_config('gelu', heads=3), 'a width of 128 and 3 heads, which do not fit'),
         (
@@ -545,7 +545,7 @@ def test_images_are_renormalised_for_a_dino_trained_otherwise(hub):
 @pytest.mark.parametrize(
     'config, message',
     [
-        (dict(model_type='clip'), "model_type='clip', which is no DINO or DINOv2"),
+        (dict(model_type='clip'), "model_type='clip', which is not a DINO, DINOv2"),
         (dict(use_swiglu_ffn=True), 'use_swiglu_ffn'),
         (dict(hidden_act='relu'), "hidden_act='relu', only 'gelu'"),
         (dict(hidden_size=384), 'a width of 384 .* do not fit'),

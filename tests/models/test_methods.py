@@ -257,7 +257,7 @@ class TwoHalves(Method):
         total = 0
         for number, block in enumerate(tower.blocks):
             q, k, v = block.project(block.norm1(x))
-            x = block.merge(x, F.scaled_dot_product_attention(q, k, v))
+            x = block.residual_mlp(x, F.scaled_dot_product_attention(q, k, v))
             if number >= len(tower.blocks) - 3:
                 total = total + x
         return tower.read_out(total / 3)[:, 1:].unflatten(1, grid)

@@ -180,8 +180,8 @@ def test_a_missing_checkpoint(clip_path, no_network, tmp_path, monkeypatch):
 
 def test_a_file_that_lies_there_is_used(no_network, tmp_path, monkeypatch):
     monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path))
-    for name, url in PROXIES.items():
-        path = tmp_path / url.rpartition('/')[2]
+    for name, published in PROXIES.items():
+        path = tmp_path / published.url.rpartition('/')[2]
         path.touch()
         assert resolve_proxy(name) == path
     assert len(list(tmp_path.glob('*.pth'))) == len(PROXIES)

@@ -409,7 +409,7 @@ def test_pe_by_name(hub, load, device):
     [
         ('radio', dict(feature_normalizer_config={'name': 'x'}), 'feature_normalizer_config='),
         ('radio', dict(vitdet_window_size=16), 'vitdet_window_size=16'),
-        ('radio', dict(architectures=None), 'model_type=None, which is no DINO'),
+        ('radio', dict(architectures=None), 'model_type=None, which is not a DINO'),
         ('dinov3', dict(use_gated_mlp=True, hidden_act='silu'), 'states use_swiglu_ffn or use_gat'),
         ('dinov3', dict(use_gated_mlp=True, hidden_act='gelu'), "hidden_act='gelu', only 'silu'"),
         ('dinov3', dict(rope_theta='x'), "rope_theta='x'"),

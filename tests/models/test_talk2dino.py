@@ -123,7 +123,7 @@ def test_heads_are_known_by_the_names_of_their_files(monkeypatch, tmp_path, path
         asked.append((url, digest))
         return target
 
-    monkeypatch.setattr(talk2dino_text, 'download', download)
+    monkeypatch.setattr('sclip_mmseg.towers.repository.download', download)
     monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path))
     for name in ('vitb_mlp_infonce', 'dinov3_vitb_mlp_infonce'):
         assert talk2dino_text.find_head(name).weights == tmp_path / f'{name}.pth'

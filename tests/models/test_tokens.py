@@ -70,7 +70,7 @@ def test_what_is_asked_of_blocks(tower, images):
     count = tower.num_prefix_tokens + N
     assert two.weights.shape == (2, 2, count, count)
     _close(two.weights.sum(-1), torch.ones_like(two.weights[..., 0]))
-    _close(tower.blocks[1].merge(two.input, two.weights @ two.v), two.output)
+    _close(tower.blocks[1].residual_mlp(two.input, two.weights @ two.v), two.output)
     _close(two.output, states[2])
     _close(four.output, states[4])
     _close(tokens.x, states[4])
@@ -132,7 +132,7 @@ def test_copies_of_the_class_token_see_what_they_may(tower, images, device):
     for block, x in zip(tower.blocks, states):
         q, _, _ = block.project(block.norm1(copy))
         _, k, v = block.project(block.norm1(x[:, : prefix + 5]))
-        copy = block.merge(copy, (q @ k.transpose(-1, -2) * 64**-0.5).softmax(-1) @ v)
+        copy = block.residual_mlp(copy, (q @ k.transpose(-1, -2) * 64**-0.5).softmax(-1) @ v)
     _close(tokens.copies[0, 1], copy[0, 0])
 
 

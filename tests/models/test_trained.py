@@ -313,7 +313,9 @@ def test_a_file_that_cannot_be_fetched(monkeypatch, name):
         raise OSError('no network')
 
     monkeypatch.setattr(urllib.request.OpenerDirector, 'open', refuse)
-    with pytest.raises(InputError, match=f'{TRAINED[name]}: no network.*put it at .*pth') as caught:
+    with pytest.raises(
+        InputError, match=f'{TRAINED[name].url}: no network.*put it at .*pth'
+    ) as caught:
         resolve_trained(name)
     assert '\n' not in str(caught.value)
 

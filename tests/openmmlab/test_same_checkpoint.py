@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.registry import in_scope
+from sclip_mmseg.towers.checkpoint import CLIPS
+from sclip_mmseg.towers.repository import Published
 from sclip_mmseg.utils.errors import NotFetched
 
 CONFIG = 'sclip_vit-b16_voc20'
@@ -50,11 +52,9 @@ def checkpoint(folder, monkeypatch):
 
     def find(kind):
         if kind == 'named':
-            named = {'Test-B/16': (None, 'clip.pt')}
-            for module in ('towers.checkpoint', 'engine.checkpoint_loader'):
-                monkeypatch.setattr(f'sclip_mmseg.{module}.OPENAI_CLIP', named)
+            monkeypatch.setitem(CLIPS, 'Test-B/16', Published('https://example.org/clip.pt'))
             monkeypatch.setattr(
-                'sclip_mmseg.towers.checkpoint.download', lambda *_: folder / 'clip.pt'
+                'sclip_mmseg.towers.repository.download', lambda *_: folder / 'clip.pt'
             )
             return 'Test-B/16'
         [path] = folder.glob(f'{kind}.*')
@@ -144,7 +144,7 @@ def offline(monkeypatch):
     def fail(url, *_, **__):
         raise NotFetched(f'cannot download {url}: no network')
 
-    monkeypatch.setattr('sclip_mmseg.towers.checkpoint.download', fail)
+    monkeypatch.setattr('sclip_mmseg.towers.repository.download', fail)
     return _config('ViT-B/16')
 
 

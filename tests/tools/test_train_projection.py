@@ -92,7 +92,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(train, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.AdamW, 'step', interrupted)
         output = train(*options, f'--out={resumed}', wrong=True)
-    assert output.splitlines()[-1] == 'interrupted: go on with --resume'
+    assert output.splitlines()[-1] == 'interrupted: continue with --resume'
     assert not resumed.exists()
     output = train(*options, f'--out={resumed}', '--resume')
     assert re.findall(r'epoch (\d)', output) == ['2', '3']

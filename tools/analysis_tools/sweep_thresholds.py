@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from sclip_mmseg.utils.program import as_program
 
-    with as_program(interrupted='the same command goes on'):
+    with as_program(interrupted='run the same command to resume'):
         from sclip_mmseg.sweep import sweep
 
         sweep(values=values, **options)

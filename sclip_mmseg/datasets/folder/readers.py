@@ -36,7 +36,7 @@ class ColoredLabelError(InputError):
 
     Args:
         labels: The files in words.
-        colors: Of their pixels, most frequent first.
+        colors: Colours of their pixels, most frequent first.
     """
 
     def __init__(self, labels: str, colors: Sequence[Color]):
@@ -56,7 +56,7 @@ class LabelReader(Protocol):
         """Read the label of a sample.
 
         Args:
-            info: Of the dataset.
+            info: The dataset's record of the image.
 
         Raises:
             InputError: If it cannot be read, or is a label of another kind.

@@ -38,7 +38,7 @@ def check(
     """Check a dataset's files and print what is found.
 
     Args:
-        name: Of a benchmark; or the path of a config; or what to call ``dataset_cfg``.
+        name: Name of a benchmark, path of a config, or what to call ``dataset_cfg``.
         dataset_cfg: Config of the dataset; None for that of the benchmark or config.
         out: Folder for a contact sheet of overlays.
         limit: Number of images to check, spread over the split; None for all.

@@ -43,7 +43,7 @@ class Converter:
         Args:
             raw: The official files.
             out: The data root.
-            archives: Of images and labels, or one of both.
+            archives: Archives of images and labels, or one of both.
 
         Raises:
             InputError: If something is missing.

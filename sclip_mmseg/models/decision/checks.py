@@ -10,7 +10,7 @@ def check_number(key: str, value: Any, positive: bool = False, share: bool = Fal
     """Refuse what is not a number of its range.
 
     Args:
-        key: Of ``model.test_cfg``.
+        key: Key of ``model.test_cfg``.
         value: What it holds.
         positive: Whether it must be above 0.
         share: Whether it must lie between 0 and 1.

@@ -50,12 +50,12 @@ class Threshold(DecisionStep):
         """See :class:`.rule.DecisionRule`.
 
         Raises:
-            InputError: If the background is none of the classes.
+            InputError: If the background is not one of the classes.
         """
         count = super().num_classes(class_ids)
         if self.bg_idx is not None and self.bg_idx >= count:
             raise InputError(
-                f'test_cfg.bg_idx={self.bg_idx} is no class: there are {count}, from 0 to '
+                f'test_cfg.bg_idx={self.bg_idx} is not a class: there are {count}, from 0 to '
                 f'{count - 1}'
             )
         return count

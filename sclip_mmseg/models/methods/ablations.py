@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ...registry import METHODS
 from ...towers import VisionTransformer, find_weights, read_tensors
-from ...towers.layouts import as_float
+from ...towers.building import as_float
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
 from .base import LastBlockMethod, LastTokens, patch_distance

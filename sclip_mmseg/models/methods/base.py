@@ -23,7 +23,7 @@ class Classify(Protocol):
 
     Attributes:
         class_ids: The class of each query, int64 ``[Q]``.
-        embeddings: Of the queries, L2-normalised, float32 ``[Q, D]``.
+        embeddings: Embeddings of the queries, L2-normalised, float32 ``[Q, D]``.
     """
 
     class_ids: Tensor
@@ -222,7 +222,7 @@ class LastBlockMethod(Method):
     def read_out(self, tower: VisionTransformer, x: Tensor, tokens: LastTokens) -> Tensor:
         """Run the last block's attention and all that follows, to ``[B, h, w, D]``."""
         block, mixed = tower.blocks[-1], self.mix(tokens)
-        x = block.merge(x, mixed) if self.keep_residual else block.join(mixed)
+        x = block.residual_mlp(x, mixed) if self.keep_residual else block.project_out(mixed)
         return tower.read_out(tokens.patches_of(x)).unflatten(1, tokens.grid)
 
     def mix(self, tokens: LastTokens) -> Tensor:
@@ -292,8 +292,8 @@ def gaussian_window(grid: Grid, std: float, dtype: torch.dtype, device: torch.de
     Args:
         grid: Patch rows and columns.
         std: Standard deviation in patches.
-        dtype: Of the result.
-        device: Of the result.
+        dtype: Data type of the result.
+        device: Device of the result.
 
     Returns:
         ``[N, N]``.

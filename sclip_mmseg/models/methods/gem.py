@@ -57,7 +57,7 @@ class GEM(Method):
         added: list[Tensor] = []  # the stream, so far
 
         def join(number: int, seen: BlockTokens) -> None:
-            mixed = tower.blocks[number - 1].join(self.mix(seen, values=seen.v))
+            mixed = tower.blocks[number - 1].project_out(self.mix(seen, values=seen.v))
             added[:] = [(added[0] if added else seen.input) + mixed]
 
         tokens = self._run(tower, view, self.depth - 1, join)

@@ -90,7 +90,7 @@ class OVStitcher(WithinRegions, PictureMethod):
         normalised, x = (part.mean().to(tower.dtype)[None] for part in parts.values())
         q, k, v = tower.blocks[-1].project(normalised, tower.turns(fine, prefix=0))
         attended = F.scaled_dot_product_attention(q, k, v)
-        features = F.normalize(tower.blocks[-1].merge(x, attended)[0].float(), dim=-1)
+        features = F.normalize(tower.blocks[-1].residual_mlp(x, attended)[0].float(), dim=-1)
         cells = resize_nearest(regions, fine).flatten(1)
         return features, self.merge(cells, features[None]), fine
 
@@ -151,7 +151,7 @@ class OVStitcher(WithinRegions, PictureMethod):
         x, q, k, v = (parts[name].mean().to(tower.dtype)[None] for name in ('input', 'q', 'k', 'v'))
         scale = (tower.width // tower.heads) ** -0.5
         mixed = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=scale)
-        return tower.blocks[number - 1].merge(x, mixed)
+        return tower.blocks[number - 1].residual_mlp(x, mixed)
 
     def _rows(self, features: Tensor, regions: Tensor, mean: Tensor, rows: slice) -> Tensor:
         """Rows of the map of all heads, float32 ``[n, N]``."""

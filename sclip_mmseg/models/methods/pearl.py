@@ -21,7 +21,7 @@ class PEARL(LastBlockMethod):
 
     Args:
         alpha: α, at least 0.
-        steps: Of Newton and Schulz, which are not converged after the published 5.
+        steps: Newton-Schulz steps, which have not converged after the published 5.
 
     Raises:
         InputError: If a value is out of its range.

@@ -30,7 +30,7 @@ class ResCLIP(LastBlockMethod):
         sfr: Config of :class:`SFR`, without ``type``; None to leave it out.
 
     Raises:
-        InputError: If ``base`` is no softmax of logits.
+        InputError: If ``base`` is not a softmax of logits.
     """
 
     def __init__(self, base: dict, rcs: dict | None = None, sfr: dict | None = None):
@@ -263,7 +263,7 @@ def line_samples(
     Args:
         grid: Patch rows and columns.
         full_line: Whether to go on to the end of every line.
-        device: Of the results.
+        device: Device of the results.
 
     Yields:
         For each t the pairs tested, int32 ``[2, pairs]``, and the patch at t, int32 ``[pairs]``.

@@ -140,7 +140,7 @@ class RFCLIP(PictureMethod):
         grid = tower.grid(images)
         x, shared, inputs = self._run_blocks(tower, images, keys=True)
         mixed = total(self._mix(tower, each, shared, grid)[1] for each in inputs) / len(inputs)
-        features = tower.read_out(tower.blocks[-1].join(mixed.to(tower.dtype)))
+        features = tower.read_out(tower.blocks[-1].project_out(mixed.to(tower.dtype)))
         return features.unflatten(1, grid), self._class_features(tower, x)
 
     def _class_features(self, tower: VisionTransformer, x: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ class RFCLIP(PictureMethod):
         """Adjust the queries to windows.
 
         Args:
-            features: Of their patches, ``[B, N, D]``.
+            features: Features of their patches, ``[B, N, D]``.
             given: What the queries are compared with first, ``[B, D]``.
             groups: From :meth:`groups`.
             classify: The text head.
@@ -282,7 +282,7 @@ def denoise(x: Tensor, grid: Grid, channels: Tensor) -> Tensor:
     Args:
         x: Tokens ``[B, P + N, width]``.
         grid: Patch rows and columns.
-        channels: Of which one is strong in a sink, int64.
+        channels: Channels of which one is strong in a sink, int64.
 
     Returns:
         Tokens of the same dtype.

@@ -24,7 +24,7 @@ class SCCLIP(Method):
     Args:
         neighbours: Nearest patches that a patch's outlier factor looks at. Windows must have more
             patches.
-        share: Of the patches, how many are anomalous, 0 to below 1.
+        share: Share of the patches that are anomalous, 0 to below 1.
         similarity_block: Block whose repaired patches give the similarity of patches; 9 of 12.
         edge_block: Block whose patches give the similarity that the result is averaged by; 4 of 12.
         level_blocks: Blocks whose outputs, summed, are the second branch; 4 to 10 of 12.
@@ -173,7 +173,7 @@ class SCCLIP(Method):
 
         Args:
             tokens: The last block's input.
-            attention: Of the block before, ``[B, heads, P + N, P + N]``; None unless
+            attention: Weights of the block before, ``[B, heads, P + N, P + N]``; None unless
                 :attr:`sees_attention`.
 
         Returns:

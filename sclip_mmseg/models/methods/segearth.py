@@ -45,7 +45,7 @@ class SegEarth(LastBlockMethod):
     ) -> Tensor | WindowFeatures:
         """See :class:`.base.Method`."""
         _, tokens = self.prepare(tower, view, classify)
-        seen = tower.read_out(tower.blocks[-1].join(self.mix(tokens)))
+        seen = tower.read_out(tower.blocks[-1].project_out(self.mix(tokens)))
         features = tokens.patches_of(seen).unflatten(1, tokens.grid)
         if not self.class_weight:
             return features

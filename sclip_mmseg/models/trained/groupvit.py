@@ -31,8 +31,8 @@ def group_affinity(cosines: Tensor, mean_cosines: Tensor, scale: float) -> Tenso
     The softmax over all queries times the softmax over those that fit the window as a whole best.
 
     Args:
-        cosines: Of the segments with the queries, ``[B, G, Q]``.
-        mean_cosines: Of the window with the queries, ``[B, Q]``.
+        cosines: Cosines of the segments with the queries, ``[B, G, Q]``.
+        mean_cosines: Cosines of the window with the queries, ``[B, Q]``.
         scale: Inverse temperature.
 
     Returns:
@@ -66,7 +66,7 @@ def paint(membership: Tensor, table: Tensor, size: tuple[int, int]) -> Tensor:
     """Give each pixel the scores of the segment it belongs to most.
 
     Args:
-        membership: Of patches, ``[B, G, h, w]``, resized bilinearly before the decision.
+        membership: Segments of the patches, ``[B, G, h, w]``, resized bilinearly before deciding.
         table: Scores of the segments, ``[B, G, C]``.
         size: Height and width H, W in pixels.
 

@@ -7,15 +7,13 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ...towers import Layout, TextTower, build_text_tower, read_tensors
+from ...towers.building import Weights, check_heads
 from ...towers.layouts import (
     HUGGING_FACE_PARTS,
     HUGGING_FACE_TEXT,
     OPENAI_PARTS,
     StateDict,
-    check_heads,
-    check_square,
     check_unread,
-    fill,
     join_projections,
 )
 from ...utils.errors import InputError
@@ -138,9 +136,9 @@ class Projector(nn.Sequential):
     """Features of a tower → the joint embedding.
 
     Args:
-        width: Of the features.
-        hidden: Of the hidden layer.
-        output_dim: Of the joint embedding.
+        width: Channel width of the features.
+        hidden: Width of the hidden layer.
+        output_dim: Width of the joint embedding.
     """
 
     def __init__(self, width: int, hidden: int, output_dim: int):
@@ -164,7 +162,7 @@ class GroupViTFile:
         path: The authors' file, or Hugging Face's of a ``GroupViTModel``.
 
     Raises:
-        InputError: If it is none of both.
+        InputError: If it is neither.
     """
 
     def __init__(self, path: Path):
@@ -193,17 +191,12 @@ class GroupViTFile:
             InputError: If the file lacks tensors, or has more.
         """
         layout, stages = self._image_layout()
-        shape = layout.get('patch_embed.weight', self.found, self.source, ndim=4).shape
-        width, _, patch_size, *_ = shape
-        positions = layout.get('positions', self.found, self.source, ndim=2).shape[-2]
-        check_square(positions, layout, self.source)
+        weights = Weights(self.found, layout, self.source)
+        width, _, patch_size, *_ = weights.get('patch_embed.weight', ndim=4).shape
+        positions = weights.get('positions', ndim=2).shape[-2]
+        weights.check_square(positions)
         check_heads(width, dict(heads=max(width // 64, 1)), self.source)
-        return fill(
-            lambda: GroupViTNetwork(width, patch_size, positions, stages),
-            self.found,
-            layout,
-            self.source,
-        )
+        return weights.fill(lambda: GroupViTNetwork(width, patch_size, positions, stages))
 
     def logit_scale(self) -> float:
         """The learned scale of cosines, at most 100.
@@ -212,7 +205,7 @@ class GroupViTFile:
             InputError: If the file lacks it.
         """
         if 'logit_scale' not in self.found:
-            raise InputError(f"{self.source} is no whole GroupViT: it lacks 'logit_scale'")
+            raise InputError(f"{self.source} is not a whole GroupViT: it lacks 'logit_scale'")
         scale = self.found['logit_scale']
         if scale.numel() != 1 or not scale.is_floating_point() or not scale.isfinite():
             raise InputError(f'{self.source}: logit_scale is {scale.tolist()}, expected a number')
@@ -231,11 +224,12 @@ class GroupViTFile:
         prefix = self.family.projectors[tower]
         names = {ours: f'{prefix}{theirs}' for ours, theirs in self.family.layers.items()}
         layout = Layout(names=names, block='', parts={}, prefix=prefix)
-        hidden, width = layout.get('0.weight', self.found, self.source, ndim=2).shape[:2]
+        weights = Weights(self.found, layout, self.source)
+        hidden, width = weights.get('0.weight', ndim=2).shape[:2]
         if width != features:
             raise InputError(f'{self.source}: {prefix}* takes {width} features, not {features}')
-        output_dim = len(layout.get('3.weight', self.found, self.source, ndim=2))
-        return fill(lambda: Projector(width, hidden, output_dim), self.found, layout, self.source)
+        output_dim = len(weights.get('3.weight', ndim=2))
+        return weights.fill(lambda: Projector(width, hidden, output_dim))
 
     def text_tower(self) -> TextTower:
         """Build the text tower, without its projector.
@@ -243,7 +237,7 @@ class GroupViTFile:
         Raises:
             InputError: If the file lacks it.
         """
-        return build_text_tower(self.found, self.family.text, self.source)
+        return build_text_tower(Weights(self.found, self.family.text, self.source))
 
     def _image_layout(self) -> tuple[Layout, list[StageSizes]]:
         """The layout of the image network, and the sizes of its stages."""

@@ -45,9 +45,9 @@ class MLP(nn.Module):
     """Two layers with an exact GELU between them.
 
     Args:
-        width: Of input and, unless given, output.
-        hidden: Of the hidden layer.
-        out: Of the output.
+        width: Channel width of the input and, unless given, of the output.
+        hidden: Width of the hidden layer.
+        out: Channel width of the output.
     """
 
     def __init__(self, width: int, hidden: int, out: int | None = None):
@@ -64,8 +64,8 @@ class CrossAttention(nn.Module):
     """Projections of an attention from one set of tokens to another.
 
     Args:
-        width: Of all tokens.
-        heads: Of the attention.
+        width: Channel width of all tokens.
+        heads: Number of attention heads.
     """
 
     def __init__(self, width: int, heads: int):
@@ -79,7 +79,7 @@ class CrossAttention(nn.Module):
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in projected)
         return q, k, v
 
-    def join(self, mixed: Tensor) -> Tensor:
+    def project_out(self, mixed: Tensor) -> Tensor:
         """Join the heads of mixed values ``[B, heads, S, d]`` and project them."""
         return self.out(mixed.transpose(1, 2).flatten(2))
 
@@ -88,8 +88,8 @@ class Gather(nn.Module):
     """Lets S slots look at N tokens; normalised afterwards, not before.
 
     Args:
-        width: Of all tokens.
-        heads: Of the attention.
+        width: Channel width of all tokens.
+        heads: Number of attention heads.
     """
 
     def __init__(self, width: int, heads: int):
@@ -102,7 +102,7 @@ class Gather(nn.Module):
     def forward(self, slots: Tensor, x: Tensor) -> Tensor:
         """Update slots ``[B, S, width]`` by tokens ``[B, N, width]``."""
         mixed = F.scaled_dot_product_attention(*self.attention.project(slots, x))
-        slots = slots + self.attention.join(mixed)
+        slots = slots + self.attention.project_out(mixed)
         return self.norm_post(slots + self.mlp(self.norm(slots)))
 
 
@@ -110,8 +110,8 @@ class Grouping(nn.Module):
     """Assigns each of N tokens to one of S segments, and averages.
 
     Args:
-        width: Of all tokens.
-        heads: Of the attention by which segments look at tokens before the assignment.
+        width: Channel width of all tokens.
+        heads: Number of heads of the attention from segments to tokens before the assignment.
         tokens: Number of group tokens.
         groups: S.
     """
@@ -142,7 +142,7 @@ class Grouping(nn.Module):
         hard = F.one_hot(soft.argmax(1), soft.shape[1]).mT.to(v.dtype)
         # By one more than the members: a shrunk mean, and no division by zero.
         mean = hard / (hard.sum(-1, keepdim=True) + 1)
-        new = self.assign.join(mean[:, None] @ v) + slots
+        new = self.assign.project_out(mean[:, None] @ v) + slots
         return new + self.channel_mlp(self.norm_new(new)), soft
 
 
@@ -150,9 +150,9 @@ class Stage(nn.Module):
     """Some blocks on tokens and group tokens, then, but for the last stage, a grouping.
 
     Args:
-        width: Of all tokens.
-        heads: Of each block.
-        sizes: Of the stage.
+        width: Channel width of all tokens.
+        heads: Number of attention heads of each block.
+        sizes: Sizes of the stage.
         previous: Number of group tokens of the stage before; 0 for none.
     """
 
@@ -205,7 +205,7 @@ class GroupViTNetwork(nn.Module):
     """Images → segments.
 
     Args:
-        width: Of the tokens; there are ``width // 64`` heads.
+        width: Channel width of the tokens; there are ``width // 64`` heads.
         patch_size: Side of a patch in pixels.
         positions: Number of position embeddings.
         stages: Sizes of each stage.

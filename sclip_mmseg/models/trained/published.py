@@ -2,18 +2,20 @@
 
 from pathlib import Path
 
-from ...towers.repository import Checkpoint, find, published_at
+from ...towers.repository import Checkpoint, Family, Published, find
 
-_GITHUB = 'https://github.com/{}/releases/download/v1.0.0/{}'
-#: Name → address. None of the files has a published checksum.
+
+def _release(repository: str, file: str) -> Published:
+    return Published(f'https://github.com/{repository}/releases/download/v1.0.0/{file}')
+
+
+#: Checkpoints by name. None of the files has a published checksum.
 TRAINED = {
-    'groupvit_gcc_yfcc': _GITHUB.format('xvjiarui/GroupViT', 'group_vit_gcc_yfcc_30e-879422e0.pth'),
-    'groupvit_gcc_redcap': _GITHUB.format(
-        'xvjiarui/GroupViT-1', 'group_vit_gcc_redcap_30e-3dd09a76.pth'
-    ),
-    'tcl': _GITHUB.format('kakaobrain/tcl', 'tcl.pth'),
+    'groupvit_gcc_yfcc': _release('xvjiarui/GroupViT', 'group_vit_gcc_yfcc_30e-879422e0.pth'),
+    'groupvit_gcc_redcap': _release('xvjiarui/GroupViT-1', 'group_vit_gcc_redcap_30e-3dd09a76.pth'),
+    'tcl': _release('kakaobrain/tcl', 'tcl.pth'),
 }
-_FAMILY = published_at('model.image_encoder.checkpoint', TRAINED)
+_FAMILY = Family('model.image_encoder.checkpoint', TRAINED)
 
 
 def find_trained(checkpoint: str) -> Checkpoint:

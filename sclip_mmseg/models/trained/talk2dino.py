@@ -12,7 +12,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...towers import Tokens, attention_logits
-from ...towers.normalisation import IMAGENET, take_images_of
+from ...towers.normalisation import IMAGENET, fold_normalisation
 from ...towers.proxy import load_second_tower
 from ...towers.vit import matrices
 from ...utils.errors import InputError
@@ -107,7 +107,7 @@ class Talk2DINOEncoder(ImageEncoder):
             # Meta's files have them rounded to bfloat16, the heads were trained without.
             self.tower.rotary = self.tower.rotary._replace(periods=None)
         if not own.is_close(IMAGENET):
-            take_images_of(self.tower, IMAGENET, own)
+            fold_normalisation(self.tower, IMAGENET, own)
         self.tower.set_precision(dtype)
         self.embed_dim = self.tower.width
 

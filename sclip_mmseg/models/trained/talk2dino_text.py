@@ -7,28 +7,34 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...towers import Layout, TextEncoder, read_tensors
-from ...towers.layouts import StateDict, check_unread, fill
-from ...towers.repository import Checkpoint, Family, download_root, find
-from ...towers.stated import TRANSFORMERS, Files, Stated
-from ...utils.download import download
+from ...towers.building import Weights
+from ...towers.layouts import StateDict, check_unread
+from ...towers.repository import Checkpoint, Family, Published, find
+from ...towers.spec import TRANSFORMERS, read_weights
 from ...utils.errors import InputError
 from ...utils.files import sha256_of
 from ..text_head import CLIPTextHead
 
 _COMMIT = 'e41436f83ed4e61506c75dc129beba59f70cdab1'  # the last that changed the head of ViT-B
-_WEIGHTS = 'https://github.com/lorebianchi98/Talk2DINO/raw/{}/weights/{}.pth'
-#: Name of the authors' file → where it is published, and its SHA-256 where that is known.
+
+
+def _published(name: str, revision: str = 'main', sha256: str | None = None) -> Published:
+    folder = f'https://github.com/lorebianchi98/Talk2DINO/raw/{revision}/weights'
+    return Published(f'{folder}/{name}.pth', sha256)
+
+
+#: Heads by the names of the authors' files.
 HEADS = {
-    'vitb_mlp_infonce': (
-        _COMMIT,
+    'vitb_mlp_infonce': _published(
+        *('vitb_mlp_infonce', _COMMIT),
         '5f6efcc520f22916ecf3dfdfb01d6f57e701c1c2e1feda71a80d89e3cd752f0f',
     ),
-    'vitl_mlp_infonce': ('main', None),
-    'dinov3_vitb_mlp_infonce': (
-        'main',
+    'vitl_mlp_infonce': _published('vitl_mlp_infonce'),
+    'dinov3_vitb_mlp_infonce': _published(
+        *('dinov3_vitb_mlp_infonce', 'main'),
         '6fc5ce7a05d8f1c829c174d87b861da05399cf0bfe50de3711ac940115d85fcc',
     ),
-    'dinov3_vitl_mlp_infonce': ('main', None),
+    'dinov3_vitl_mlp_infonce': _published('dinov3_vitl_mlp_infonce'),
 }
 _PACKAGED = 'proj.'  # what names of a head's tensors begin with in the authors' packages
 _LAYOUT = Layout(
@@ -39,24 +45,7 @@ _LAYOUT = Layout(
 )
 
 
-def _fetch(name: str) -> Path | None:
-    if name not in HEADS:
-        return None
-    revision, digest = HEADS[name]
-    return download(_WEIGHTS.format(revision, name), download_root() / f'{name}.pth', digest)
-
-
-def _read(files: Files) -> tuple[Stated, Path]:
-    return Stated(TRANSFORMERS), files.weights()
-
-
-_FAMILY = Family(
-    'model.image_encoder.head',
-    _fetch,
-    lambda _: f'is neither a file nor one of {", ".join(HEADS)}',
-    _read,
-    lambda _: (TRANSFORMERS,),
-)
+_FAMILY = Family('model.image_encoder.head', HEADS, read_weights, (TRANSFORMERS,))
 
 
 def find_head(head: str) -> Checkpoint:
@@ -101,14 +90,15 @@ def load_head(head: str) -> ProjectionHead:
         key.removeprefix(_PACKAGED): x for key, x in found.items() if key.startswith(_PACKAGED)
     }
     found = _renamed(packaged or found)
-    if not _LAYOUT.has('first.weight', found):
+    weights = Weights(found, _LAYOUT, source)
+    if 'first.weight' not in weights:
         names = ', '.join(list(found)[:3])
         raise InputError(
             f"{source} is no head of Talk2DINO: it has no 'linear_layer.weight' but {names}, …"
         )
     check_unread([key for key in found if not _LAYOUT.owns(key)], source)
-    width, text_width = _LAYOUT.get('first.weight', found, source, ndim=2).shape
-    return fill(lambda: ProjectionHead(text_width, width), found, _LAYOUT, source)
+    width, text_width = weights.get('first.weight', ndim=2).shape
+    return weights.fill(lambda: ProjectionHead(text_width, width))
 
 
 def _renamed(found: StateDict) -> StateDict:

@@ -87,7 +87,7 @@ class TCLEncoder(ImageEncoder):
 
         Returns:
             Scores ``[B, Q, h, w]``, float32, 0 to 1: on four times the patch grid, or by pixels
-            where a side is no multiple of the patch size.
+            where a side is not a multiple of the patch size.
         """
         images, padding = pad_to_patches(view.images, self.patch_size)
         patches = self._last_input(images)

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...towers import Block, Layout, VisionTransformer
-from ...towers.layouts import OPENAI_PARTS, StateDict, check_unread, fill
+from ...towers.building import Weights
+from ...towers.layouts import OPENAI_PARTS, StateDict, check_unread
 from ...towers.vit import LayerNorm
 from ...utils.errors import InputError
 
@@ -21,14 +22,14 @@ def attend_to_itself(block: Block, patches: Tensor) -> Tensor:
     """Run a block whose tokens ``[B, h, w, width]`` see only themselves."""
     x = patches.flatten(1, 2)
     _, _, v = block.project(block.norm1(x))
-    return block.merge(x, v).view_as(patches)
+    return block.residual_mlp(x, v).view_as(patches)
 
 
 class GatedConv(nn.Module):
     """``x + tanh(gate) · conv(GELU(LayerNorm(x)))``.
 
     Args:
-        width: Of the map.
+        width: Channel width of the map.
     """
 
     def __init__(self, width: int):
@@ -47,10 +48,10 @@ class Masker(nn.Module):
     """Patches of CLIP's last block's input → features on a grid four times as fine.
 
     Args:
-        heads: Of the block.
+        heads: Number of attention heads of the block.
         hidden: Width of the hidden layer of its MLP.
-        width: Of the tokens.
-        output_dim: Of the features.
+        width: Channel width of the tokens.
+        output_dim: Channel width of the features.
     """
 
     def __init__(self, heads: int, hidden: int, width: int, output_dim: int):
@@ -85,7 +86,7 @@ def load_masker(found: StateDict, tower: VisionTransformer, source: str) -> Mask
         source: What to call the checkpoint in an error message.
 
     Raises:
-        InputError: If it is no TCL checkpoint, or one that was trained on another CLIP, or if
+        InputError: If it is not a TCL checkpoint, or one that was trained on another CLIP, or if
             tensors are missing or unexpected.
     """
     layout = _layout(len(tower.blocks) - 1)
@@ -95,16 +96,17 @@ def load_masker(found: StateDict, tower: VisionTransformer, source: str) -> Mask
             f"{source} is not a TCL checkpoint: it has no '{layout.prefix}…' but {keys}, …"
         )
     check_unread([key for key in found if not _KNOWN.match(key)], source)
-    proj = layout.get('proj', found, source, ndim=2)
+    weights = Weights(found, layout, source)
+    proj = weights.get('proj', ndim=2)
     fits = proj.shape == (tower.width, tower.output_dim)
-    if not fits or not layout.has('block.norm1.weight', found):
+    if not fits or 'block.norm1.weight' not in weights:
         raise InputError(
             f'{source} was trained on another CLIP than model.image_encoder.clip, which has '
             f'{len(tower.blocks)} blocks of width {tower.width}: use the one it was trained on '
             '(ViT-B/16)'
         )
-    hidden = len(layout.get('block.fc1.weight', found, source, ndim=2))
-    return fill(lambda: Masker(tower.heads, hidden, *proj.shape), found, layout, source)
+    hidden = len(weights.get('block.fc1.weight', ndim=2))
+    return weights.fill(lambda: Masker(tower.heads, hidden, *proj.shape))
 
 
 def _layout(block: int) -> Layout:

@@ -15,9 +15,9 @@ from mmengine.logging import print_log
 
 from ..utils.errors import InputError
 from ..utils.hub import HubName, NotCached, fetch_first
-from .layouts import VOCABULARY
 from .normalisation import CLIP, IMAGENET, Normalisation, Triple
 from .positions import Rotary
+from .text import VOCABULARY
 
 OPEN_CLIP, TRANSFORMERS = 'open_clip_config.json', 'config.json'
 #: Config → the weights that it is of.
@@ -25,6 +25,8 @@ WEIGHTS = {
     OPEN_CLIP: ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin'),
     TRANSFORMERS: ('model.safetensors', 'pytorch_model.bin'),
 }
+#: The weights of Meta's PE, which come without a config: the repository's name.
+PE_WEIGHTS = '{}.pt'
 SPLIT = ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
 _PREPROCESSORS = ('preprocessor_config.json', 'processor_config.json')
 #: What `transformers` calls QuickGELU and the exact GELU.
@@ -54,15 +56,15 @@ _RADIO = 'RADIOModel'  # of the programs in NVIDIA's repositories, which are not
 
 
 @dataclass(frozen=True)
-class Stated:
+class CheckpointSpec:
     """What a repository's config states.
 
     Attributes:
         config: Name of the config.
-        normalisation: Of the images that it was trained with; None where its weights tell.
-        image: Of the image tower: ``width``, ``heads``, ``eps``, and of a CLIP ``quick_gelu``; what
-            is left out, its weights tell.
-        text: Of the text tower, the same; empty where there is none.
+        normalisation: Normalisation of its training images; None where its weights tell.
+        image: Options of the image tower: ``width``, ``heads``, ``eps``, a CLIP's ``quick_gelu``;
+            its weights tell what is left out.
+        text: The same options of the text tower; empty where there is none.
         text_problem: Why the text tower cannot be used; empty if it can.
     """
 
@@ -161,7 +163,7 @@ class Files(NamedTuple):
             content = json.loads(path.read_text(encoding='utf-8'))
         except (OSError, ValueError, RecursionError) as error:
             remedy = '' if isinstance(self.place, Path) else f': delete {path}'  # to be fetched
-            raise InputError(f'{source} is no JSON ({error}){remedy}') from error
+            raise InputError(f'{source} is not JSON ({error}){remedy}') from error
         if not isinstance(content, dict):
             raise InputError(f'{source} holds a {type(content).__name__}, not a config')
         return Section(content, source)
@@ -182,11 +184,20 @@ class Files(NamedTuple):
         return path
 
 
-def read_clip(files: Files) -> tuple[Stated, Path]:
-    """What is stated of a repository's CLIP, and its weights.
+def read_weights(files: Files) -> tuple[CheckpointSpec, Path]:
+    """The weights of a repository whose tensors tell all.
 
     Raises:
-        InputError: If it is no CLIP that is known.
+        InputError: If it has none.
+    """
+    return CheckpointSpec(TRANSFORMERS), files.weights()
+
+
+def read_clip(files: Files) -> tuple[CheckpointSpec, Path]:
+    """The spec of a repository's CLIP, and its weights.
+
+    Raises:
+        InputError: If it is not a known CLIP.
     """
     if files.find(OPEN_CLIP):
         stated = read_clip_config(files, OPEN_CLIP)
@@ -198,17 +209,17 @@ def read_clip(files: Files) -> tuple[Stated, Path]:
     return read_clip_config(files, TRANSFORMERS), files.weights()
 
 
-def read_clip_config(files: Files, name: str) -> Stated:
-    """What a config states of a CLIP, :data:`OPEN_CLIP` or :data:`TRANSFORMERS`.
+def read_clip_config(files: Files, name: str) -> CheckpointSpec:
+    """The spec in a CLIP's config, :data:`OPEN_CLIP` or :data:`TRANSFORMERS`.
 
     Raises:
-        InputError: If it is of no CLIP that is known.
+        InputError: If it is not a known CLIP's.
     """
     read = {OPEN_CLIP: _open_clip, TRANSFORMERS: _transformers_clip}[name]
     return read(files, files.read(name))
 
 
-def _open_clip(files: Files, config: Section) -> Stated:
+def _open_clip(files: Files, config: Section) -> CheckpointSpec:
     source = config.source
     model = config.section('model_cfg')
     vision, text = model.section('vision_cfg'), model.section('text_cfg')
@@ -225,7 +236,7 @@ def _open_clip(files: Files, config: Section) -> Stated:
     width, shared = vision.number('width', 768), dict(eps=1e-5, quick_gelu=quick_gelu)
     unknown = text.unknown(_OPEN_CLIP_KEYS['text_cfg'])
     preprocess = Section(config.values.get('preprocess_cfg') or {}, source)
-    return Stated(
+    return CheckpointSpec(
         OPEN_CLIP,
         preprocess.normalisation('mean', 'std', CLIP),
         dict(width=width, heads=width // vision.number('head_width', 64), **shared),
@@ -234,7 +245,7 @@ def _open_clip(files: Files, config: Section) -> Stated:
     )
 
 
-def _transformers_clip(files: Files, config: Section) -> Stated:
+def _transformers_clip(files: Files, config: Section) -> CheckpointSpec:
     source, kind = config.source, config.values.get('model_type')
     if kind not in ('clip', *_CLIPS_OF_OTHER_TEXTS):
         raise InputError(
@@ -258,7 +269,7 @@ def _transformers_clip(files: Files, config: Section) -> Stated:
     problem = f'model_type={kind!r}' if kind != 'clip' else ''
     image, own = towers
     normalisation = _transformers_normalisation(files, CLIP)
-    return Stated(TRANSFORMERS, normalisation, image, own, _text_problem(text, problem))
+    return CheckpointSpec(TRANSFORMERS, normalisation, image, own, _text_problem(text, problem))
 
 
 def _sizes(config: Section, width: int, heads: int, eps: float) -> dict[str, Any]:
@@ -294,30 +305,25 @@ def _transformers_normalisation(files: Files, default: Normalisation) -> Normali
     return config.normalisation('image_mean', 'image_std', default)
 
 
-def own_file(repository: str) -> str:
-    """The weights of Meta's PE, which come without a config."""
-    return f'{repository.rpartition("/")[2]}.pt'
-
-
-def read_second_tower(files: Files) -> tuple[Stated, Path]:
-    """What is stated of a repository's image tower that is no CLIP's, and its weights.
+def read_second_tower(files: Files) -> tuple[CheckpointSpec, Path]:
+    """The spec of a repository's image tower other than a CLIP's, and its weights.
 
     Raises:
-        InputError: If it is none that is known.
+        InputError: If it is not a known tower.
     """
     config = files.read(TRANSFORMERS)
     source, kind = config.source, config.values.get('model_type')
-    own = own_file(files.place.repository) if isinstance(files.place, HubName) else ''
+    own = PE_WEIGHTS.format(str(files.place).rpartition('/')[2])
     if 'model_type' not in config.values and (weights := files.find(own)):
-        return Stated(own), weights
+        return CheckpointSpec(own), weights
     if _RADIO in (config.values.get('architectures') or ()):
         for key in ('feature_normalizer_config', 'vitdet_window_size'):
             if value := config.values.get(key):
                 raise InputError(f'{source} states {key}={value!r}, which is not built here')
-        return Stated(TRANSFORMERS), files.weights()
+        return read_weights(files)
     if kind not in _SECOND_TOWERS:
         raise InputError(
-            f'{source} states model_type={kind!r}, which is no DINO or DINOv2, DINOv3 or RADIO of '
+            f'{source} states model_type={kind!r}, which is not a DINO, DINOv2, DINOv3 or RADIO of '
             f'`transformers`: {", ".join(_SECOND_TOWERS)}'
         )
     silu = bool(config.values.get('use_gated_mlp'))
@@ -330,4 +336,4 @@ def read_second_tower(files: Files) -> tuple[Stated, Path]:
         options['rotary'] = Rotary(config.number('rope_theta', 100.0))
     # RADIO's images are normalised by values among its weights.
     normalisation = None if kind == 'radio' else _transformers_normalisation(files, IMAGENET)
-    return Stated(TRANSFORMERS, normalisation, options), files.weights()
+    return CheckpointSpec(TRANSFORMERS, normalisation, options), files.weights()
