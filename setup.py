@@ -39,7 +39,7 @@ setup(
     entry_points={'console_scripts': ['sclip = sclip_mmseg.cli:main']},
     packages=find_packages(include=['sclip_mmseg', 'sclip_mmseg.*']),
     package_data={
-        'sclip_mmseg': ['py.typed', 'datasets/*/*.txt', 'evaluation/report.html'],
+        'sclip_mmseg': ['py.typed', 'datasets/*.txt', 'datasets/*/*.txt', 'evaluation/report.html'],
     },
     cmdclass={'build_py': BuildWithMim},
     # docs/compatibility.md has what was run, the lower bounds together among it.

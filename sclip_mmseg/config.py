@@ -2,7 +2,8 @@
 
 import os.path as osp
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from mmengine.config import Config
 
@@ -71,6 +72,27 @@ def read_config(name: str) -> Config:
     cfg = Config.fromfile(find_config(name), import_custom_modules=False)
     import_customs(cfg)
     return cfg
+
+
+def merge_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
+    """Set values of a config, as ``--cfg-options`` does.
+
+    Args:
+        cfg: The config.
+        options: Dotted key → value. A ``scale`` of images may be a list, which the command line
+            makes of ``448,448``.
+
+    Raises:
+        InputError: If the config has no place for a key.
+    """
+    found = dict(options or {})
+    for key, value in found.items():
+        if key.endswith('.scale') and isinstance(value, list):
+            found[key] = tuple(value)  # which mmcv takes
+    try:
+        cfg.merge_from_dict(found)
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError(f'--cfg-options do not fit {cfg.filename}: {error}') from error
 
 
 def find_config(name: str) -> str:

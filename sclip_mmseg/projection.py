@@ -21,7 +21,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 from tqdm import tqdm
 
-from .config import read_config
+from .config import merge_options, read_config
 from .datasets.background import Background
 from .datasets.checks import (
     CheckedPipeline,
@@ -80,7 +80,7 @@ def train(
             raise InputError(f'--{name.replace("_", "-")} {value} must be positive')
     cfg = read_config(config)
     cfg.merge_from_dict(training_split(cfg.test_dataloader.dataset))
-    cfg.merge_from_dict(cfg_options or {})
+    merge_options(cfg, cfg_options)
     if clip:
         cfg.model.image_encoder.clip = clip
     target = output_path(out, cfg.model.image_encoder.method)
@@ -284,7 +284,7 @@ class Training:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """What :meth:`load` resumes from."""
+        """State that :meth:`load` resumes from."""
         return dict(
             weight=self.weight.detach().cpu(),
             optimizer=self.optimizer.state_dict(),

@@ -141,7 +141,7 @@ def test_configs_of_ones_own(tmp_path):
     assert len(find_pairs(['sclip'], ['voc20'], configs=[f'{tmp_path}/other.py'])) == 2
     with pytest.raises(InputError, match='config absent'):
         find_pairs(configs=['absent*.py'])
-    with pytest.raises(InputError, match='--names plain is for the benchmarks'):
+    with pytest.raises(InputError, match='--names plain is for the benchmarks that sclip'):
         find_pairs(configs=[f'{tmp_path}/other.py'], names=['plain'])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import read_config
+from ..config import merge_options, read_config
 from ..models.segmentor import build_text_head
 from ..models.text_embeddings import save_embeddings
 from ..models.text_head import CLIPTextHead
@@ -33,7 +33,7 @@ def extract_embeddings(
     if not osp.isdir(folder):
         raise InputError(f'folder {folder} does not exist')
     cfg = read_config(config)
-    cfg.merge_from_dict(cfg_options or {})
+    merge_options(cfg, cfg_options)
     with in_scope():
         head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)
     save_embeddings(Path(out), head.query_set, head.embeddings)

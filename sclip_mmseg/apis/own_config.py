@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..config import read_config, set_checkpoint
+from ..config import merge_options, read_config, set_checkpoint
 from ..custom import find_custom, import_customs, is_custom
 from ..datasets import QUERY_LISTS, load_queries
 from ..datasets.background import Background
@@ -124,7 +124,7 @@ def own_config(
         cfg.model.region_masks = find_generator(REGIONS if regions is None else regions)
     if (cfg.model.get('refine') or {}).get('type') == 'PAMR':
         cfg.model.refine.dilations = DILATIONS
-    cfg.merge_from_dict(cfg_options or {})
+    merge_options(cfg, cfg_options)
     import_customs(cfg)
     check_config(cfg, PLAIN_DICTS)
     memory = cfg.model.get('memory')

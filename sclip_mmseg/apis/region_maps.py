@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..config import read_config
+from ..config import merge_options, read_config
 from ..datasets.checks import load_dataset
 from ..regions import ARRAY, RegionFiles, find_generator
 from ..registry import REGION_GENERATORS, in_scope
@@ -76,7 +76,7 @@ def make_maps_of(
 def _read_benchmark(config: str, cfg_options: Mapping[str, Any]) -> tuple[list[Path], str | None]:
     """The images of a config's dataset, and where the config expects their maps."""
     cfg = read_config(config)
-    cfg.merge_from_dict(cfg_options)
+    merge_options(cfg, cfg_options)
     with in_scope():
         dataset = load_dataset(cfg.test_dataloader.dataset)
     images = [Path(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]

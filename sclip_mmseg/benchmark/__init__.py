@@ -1,1 +1,1 @@
-"""What ``tools/benchmark.py`` does: pairs of method and benchmark, and tables of their results."""
+"""The suite of ``tools/benchmark.py``: pairs of method and benchmark, and their tables."""

@@ -182,7 +182,7 @@ def evaluate_methods(
 
 
 def name_of(method: str) -> str:
-    """What a method's folder, and its row in tables, are called."""
+    """Name of a method's folder, and of its row in tables."""
     if method.endswith('.py'):
         return Path(method).stem
     return method.rpartition(':')[2]

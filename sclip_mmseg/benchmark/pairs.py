@@ -11,7 +11,7 @@ from ..config import read_config
 from ..custom import find_custom, is_custom
 from ..datasets.benchmarks import BENCHMARKS, usual_benchmarks
 from ..registry import type_name
-from ..utils.errors import InputError
+from ..utils.errors import InputError, nearest
 from ..utils.shipped import configs_dir, shipped_root
 from ..zoo import CUSTOM_BASE
 from .published import published_row
@@ -139,9 +139,11 @@ def _find_shipped(
     known = [list(dict.fromkeys(names)) for names in zip(*found)]
     known[0].sort(key=lambda name: (*METHODS, name).index(name))
     for kind, chosen, names in zip(('method', 'benchmark'), (methods, benchmarks), known):
+        command = dict(method='sclip methods', benchmark='sclip data check --help')[kind]
         for name in chosen or ():
             if name not in names:
-                raise InputError(f"no config of {kind} '{name}': use {', '.join(sorted(names))}")
+                hint = nearest(name, names) or f': {command} lists the names'
+                raise InputError(f"no config of {kind} '{name}'{hint}")
     if not methods:
         methods = METHODS if standard in backbones else known[0]
     usual = [b for b in usual_benchmarks() if any((m, b) in found for m in methods)]

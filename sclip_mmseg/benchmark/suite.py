@@ -32,7 +32,7 @@ _PATIENCE = 10.0  # seconds in which a process that is interrupted keeps what it
 
 @dataclass
 class Options:
-    """What holds for all pairs.
+    """Options for all pairs.
 
     Attributes:
         work_dir: A folder per pair is made here.
@@ -51,7 +51,7 @@ class Options:
     boundary_iou: bool = False
 
     def describe(self) -> dict[str, str]:
-        """What the tables of results say of them."""
+        """Describe them for the tables of results."""
         about = dict(checkpoint=self.checkpoint or "the configs' own")
         if self.limit:
             about['images'] = (
@@ -203,7 +203,7 @@ def is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
 
 
 def _arguments(pair: Pair, options: Options) -> dict[str, Any]:
-    """What :func:`..evaluation.evaluate` is called with."""
+    """Arguments of :func:`..evaluation.evaluate` for a pair."""
     words = [word.replace('{benchmark}', pair.benchmark) for word in options.cfg_options]
     if options.limit:
         words.append(f'test_dataloader.dataset.indices={options.limit}')
@@ -275,7 +275,7 @@ def run_in_processes(
 def _work(
     rank: int, function: Callable, world: int, port: int, log: Path, arguments: dict[str, Any]
 ) -> None:
-    """What each process does."""
+    """Run one process of an evaluation."""
     with open(log, 'ab') as file:
         os.dup2(file.fileno(), 2)
     place = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, LOCAL_WORLD_SIZE=world)

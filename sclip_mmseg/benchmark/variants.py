@@ -83,5 +83,6 @@ def one_protocol(config: str, benchmark: str) -> tuple[dict[str, Any], str]:
 def _check(config: str, benchmark: str, option: str) -> None:
     if benchmark not in BENCHMARKS:
         raise InputError(
-            f'{option} is for the benchmarks {", ".join(BENCHMARKS)}, and {config} is not of one'
+            f'{option} is for the benchmarks that sclip data check --help lists, and {config} is '
+            'not of one'
         )

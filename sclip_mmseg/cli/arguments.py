@@ -1,9 +1,12 @@
-"""What the command lines have in common."""
+"""Arguments that command lines share."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from ..datasets.benchmarks import BENCHMARKS
+from ..utils.errors import nearest
 
 
 class DictAction(argparse.Action):
@@ -67,6 +70,14 @@ def add_processes(
     parser.add_argument('--processes', default=default, help=about, **number)
     for name in earlier:
         parser.add_argument(name, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **number)
+
+
+def check_benchmarks(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """End the program with the nearest name if one is not a benchmark's, nor ``all``."""
+    for name in names:
+        if name not in (known := [*BENCHMARKS, 'all']):
+            hint = nearest(name, known) or ': sclip data check --help lists them'
+            parser.error(f"there is no benchmark '{name}'{hint}")
 
 
 def words(text: str) -> list[str]:

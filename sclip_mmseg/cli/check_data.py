@@ -8,8 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ..datasets.benchmarks import BENCHMARKS, usual_benchmarks
-from ..utils.errors import nearest
-from .arguments import add_own_images, add_processes, own_images, positive
+from .arguments import add_own_images, add_processes, check_benchmarks, own_images, positive
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,10 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.images is None and isinstance(args.classes, str):  # a flag, and a name behind it
         args.benchmark, args.classes = [args.classes, *args.benchmark], True
-    for name in args.benchmark:
-        if name not in BENCHMARKS and name != 'all' and not name.endswith('.py'):
-            hint = nearest(name, [*BENCHMARKS, 'all']) or ': sclip data check --help lists them'
-            parser.error(f"there is no benchmark '{name}'{hint}")
+    check_benchmarks(parser, [name for name in args.benchmark if not name.endswith('.py')])
     if (args.images is None) != bool(args.benchmark):
         parser.error('name benchmarks or configs, or folders by --images and --labels')
     return args

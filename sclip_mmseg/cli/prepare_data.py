@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..datasets.benchmarks import BENCHMARKS, usual_benchmarks
+from ..datasets.benchmarks import usual_benchmarks
 from ..utils.shipped import data_dir
-from .arguments import add_processes
+from .arguments import add_processes, check_benchmarks
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -21,8 +21,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'benchmark',
         nargs='+',
         metavar='NAME',
-        choices=[*sorted(BENCHMARKS), 'all'],
-        help=f'{", ".join(usual_benchmarks())}, or all',
+        help=f'{", ".join(usual_benchmarks())}, or all; or another one of sclip data check --help',
     )
     parser.add_argument(
         '--raw',
@@ -51,7 +50,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     about = 'processes that make files'
     add_processes(parser, about, os.cpu_count(), earlier=['--nproc'])
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    check_benchmarks(parser, args.benchmark)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What class 0 is."""
+"""Kinds of background."""
 
 from enum import Enum
 

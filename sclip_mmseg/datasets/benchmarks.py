@@ -31,7 +31,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What is known of a benchmark.
+    """Record of a benchmark.
 
     Attributes:
         name: As in the names of configs and in ``configs/published.yml``.

@@ -289,7 +289,7 @@ def _decoding(dataset: BaseDataset, loader: type) -> dict[str, Any]:
 
 
 def label_loader(dataset: BaseDataset) -> LoadAnnotations:
-    """What reads a dataset's labels."""
+    """The transform that reads a dataset's labels."""
     own = [step for step in _steps(dataset) if isinstance(step, FolderLabelsLoader)]
     decoding = _decoding(dataset, LoadAnnotations)
     return own[0] if own else StoredIdsLoader(dataset.ignore_index, **decoding)

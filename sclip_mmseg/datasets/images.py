@@ -100,7 +100,7 @@ def _steps(dataset: BaseDataset) -> list[Any]:
 
 
 def _image_loader(dataset: BaseDataset) -> CheckedImageLoader | None:
-    """What reads a dataset's images, where it is the usual one."""
+    """The transform that reads a dataset's images, where it is the usual one."""
     for step in _steps(dataset):
         if isinstance(step, LoadImageFromFile):
             loader = with_checked_loaders(step, dataset.ignore_index)

@@ -1,4 +1,4 @@
-"""What files that are made of images are called."""
+"""Names of files that are made of images."""
 
 import os.path as osp
 from collections.abc import Sequence

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import product
+from pathlib import Path
 
-import cv2
-import numpy as np
 from PIL import ImageColor
 
 from ..utils.errors import InputError
@@ -75,15 +73,6 @@ def choose_palette(
     return read
 
 
-_MOST = 1500  # colours that are not repeated
-# Chosen by eye on photographs: light or vivid, each unlike those before it.
-_BRIGHT = (
-    *((0, 163, 255), (255, 214, 0), (255, 72, 176), (46, 213, 86), (255, 128, 0), (150, 94, 255)),
-    *((0, 232, 232), (255, 64, 64), (186, 255, 56), (255, 168, 168), (0, 140, 122)),
-    *((255, 233, 171), (178, 34, 110), (166, 200, 255)),
-)
-
-
 def distinct_palette(class_names: Sequence[str]) -> list[list[int]]:
     """A colour per class of which no two look alike: those of :func:`bright_palette`.
 
@@ -100,9 +89,9 @@ def distinct_palette(class_names: Sequence[str]) -> list[list[int]]:
 def bright_palette(num_classes: int) -> list[list[int]]:
     """Colours that are seen on photographs: bright, and as unlike one another as may be.
 
-    The first are chosen by eye; each further one is the bright colour that is furthest from all
-    before it by CIEDE2000, in which 2 can just be seen: of 60 colours no two are nearer than 11, of
-    171 than 7. After 1500 colours they repeat.
+    The first 14 are chosen by eye on photographs; each further one is the bright colour, of levels
+    that are 15 apart, that is furthest from all before it by CIEDE2000, in which 2 can just be
+    seen: of 60 colours no two are nearer than 11, of 171 than 7. After 1500 colours they repeat.
 
     Args:
         num_classes: How many colours.
@@ -110,24 +99,11 @@ def bright_palette(num_classes: int) -> list[list[int]]:
     Returns:
         RGB triples of integers 0 to 255, without black, white and grey.
     """
-    colors = _bright_colors(min(num_classes, _MOST))
+    colors = _bright_colors()
     return [list(colors[index % len(colors)]) for index in range(num_classes)]
 
 
-@lru_cache(maxsize=8)
-def _bright_colors(count: int) -> tuple[tuple[int, int, int], ...]:
-    if count <= len(_BRIGHT):
-        return _BRIGHT[:count]
-    from skimage.color import deltaE_ciede2000  # few programs need it, and it brings SciPy
-
-    levels = range(0, 256, 15)
-    grid = [c for c in product(levels, repeat=3) if max(c) > 120 and max(c) - min(c) > 60]
-    colors = np.array([*_BRIGHT, *grid], dtype=np.uint8)
-    lab = cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    chosen = list(range(len(_BRIGHT)))
-    distances = [deltaE_ciede2000(lab, lab[:, [index]])[0] for index in chosen]
-    nearest = np.min(distances, axis=0)
-    while len(chosen) < count:
-        chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, deltaE_ciede2000(lab, lab[:, [chosen[-1]]])[0])
-    return tuple(tuple(colors[index].tolist()) for index in chosen)
+@lru_cache(maxsize=1)
+def _bright_colors() -> list[bytes]:
+    text = Path(__file__).with_name('bright_colors.txt').read_text(encoding='ascii')
+    return [bytes.fromhex(word) for word in text.split()]

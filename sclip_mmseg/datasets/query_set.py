@@ -162,7 +162,7 @@ def _read(queries: Queries) -> tuple[str, ClassList]:
 
 @lru_cache(maxsize=1 << 16)
 def tokens_of(query: str) -> tuple[int, ...]:
-    """What CLIP reads of a query: two of the same tokens are one and the same to it."""
+    """CLIP's tokens of a query: two queries of the same tokens are the same to it."""
     return tuple(encode(query))
 
 

@@ -35,7 +35,7 @@ QUERY_LISTS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Program:
-    """What a program changes in SCLIP's lists.
+    """Changes of a program to SCLIP's lists.
 
     Attributes:
         only: Classes, as the dataset names them, that have one query alone.

@@ -1,4 +1,4 @@
-"""What the package adds to mmengine's runner."""
+"""Additions to mmengine's runner."""
 
 from . import checkpoint_loader  # noqa: F401
 from .evaluation_runner import EvaluationRunner

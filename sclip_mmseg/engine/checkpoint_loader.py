@@ -1,4 +1,4 @@
-"""What CHECKPOINT means to mmengine's loader, and so to all programs of OpenMMLab."""
+"""The meaning of CHECKPOINT to mmengine's loader, and so to all programs of OpenMMLab."""
 
 import os
 from collections import OrderedDict

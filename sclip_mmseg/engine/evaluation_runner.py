@@ -4,9 +4,11 @@ import logging
 import os.path as osp
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
@@ -16,6 +18,15 @@ from mmseg.registry import RUNNERS
 
 # mmengine's remarks on every metric of mmseg, and on every model.
 _NOTHING_TO_DO = 'The prefix is not set in metric class', 'Distributed training is not used'
+
+
+class _FormattedOnce(Config):
+    """A config whose text, which mmengine asks for four times, is formatted once."""
+
+    @cached_property
+    def pretty_text(self) -> str:
+        """See :class:`mmengine.config.Config`."""
+        return super().pretty_text
 
 
 @RUNNERS.register_module()
@@ -28,6 +39,12 @@ class EvaluationRunner(Runner):
     #: Whether the terminal shows progress alone.
     quiet = False
     _test_dataloader: dict
+
+    def __init__(self, *args: Any, cfg: Config | None = None, **kwargs: Any):
+        if type(cfg) is Config:
+            plain, cfg = cfg, _FormattedOnce()
+            cfg.__setstate__(plain.__getstate__())
+        super().__init__(*args, cfg=cfg, **kwargs)
 
     def take_dataset(self, dataset: BaseDataset) -> None:
         """Test on a dataset that is built already, instead of building the config's again."""

@@ -1,4 +1,4 @@
-"""What stands in for DistributedDataParallel around a model without trainable parameters."""
+"""A stand-in for DistributedDataParallel around a model without trainable parameters."""
 
 from typing import Any
 

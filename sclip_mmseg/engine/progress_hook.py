@@ -1,4 +1,4 @@
-"""What the log says of a test run while it goes, and of where its results are."""
+"""Log messages about the progress of a test run, and about where its results are."""
 
 import os.path as osp
 from typing import Any

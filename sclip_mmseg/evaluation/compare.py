@@ -144,7 +144,7 @@ def group(results: Mapping[str, Result]) -> list[dict[str, Result]]:
 
 
 def _common_end(names: Iterable[str]) -> str:
-    """What names of pairs ``METHOD_BACKBONE_BENCHMARK`` have in common at their ends.
+    """The common end of names of pairs ``METHOD_BACKBONE_BENCHMARK``.
 
     Empty where that does not end with a benchmark, or is the whole of a name.
     """

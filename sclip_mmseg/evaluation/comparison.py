@@ -152,7 +152,7 @@ def number(value: float, signed: bool = False) -> str:
 
 
 def _describe_oracle(oracle: str, name: str, reached: Result, result: Result) -> str:
-    """What a result would reach if something were known, as a sentence; empty for others."""
+    """Describe an oracle's result as a sentence; empty for unknown oracles."""
     change = difference_of_aligned(reached, result).overall['mIoU']
     more = f'{change.value:+.2f} (95 % interval {change.low:+.2f} to {change.high:+.2f})'
     return {

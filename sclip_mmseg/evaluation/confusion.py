@@ -1,4 +1,4 @@
-"""What is taken for what: the largest flows of a confusion matrix, and its figure."""
+"""Confusions of classes: the largest flows of a confusion matrix, and its figure."""
 
 from dataclasses import dataclass
 from html import escape

@@ -95,7 +95,7 @@ class ConfusionMetric(IoUMetric):
         return sample['pred_sem_seg']['data'][0].long()
 
     def items(self, result: Result) -> list[tuple]:
-        """What ``results`` had when a result was made of it."""
+        """The items of ``results`` that a result was made of."""
         columns = [[torch.from_numpy(result.counts(i)) for i in range(len(result.images))]]
         if result.boundary is not None:
             columns.append([torch.from_numpy(each) for each in result.boundaries()])

@@ -1,4 +1,4 @@
-"""What an evaluation's numbers depend on, in words that can be compared and printed."""
+"""Fingerprint of an evaluation: all that its numbers depend on, in words to compare and print."""
 
 import hashlib
 import os

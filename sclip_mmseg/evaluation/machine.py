@@ -1,4 +1,4 @@
-"""What results were made with."""
+"""Description of the machine and the model that results were made with."""
 
 import platform
 import sys

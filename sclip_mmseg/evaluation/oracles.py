@@ -1,4 +1,4 @@
-"""What would be reached if something were known: what names cost, and what outlines."""
+"""Oracles: results if classes or outlines were known, which show the cost of both."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ class _Oracle(ConfusionMetric):
 
 @METRICS.register_module()
 class KnownClassesOracle(_Oracle):
-    """What the segmentor reaches if it is told which classes are in the image.
+    """The segmentor's result if it is told which classes are in the image.
 
     A pixel whose predicted class is not in the image's label gets the class with the highest score
     of those that are. What is missing to 100 % is not a matter of the other classes' names.
@@ -56,7 +56,7 @@ class KnownClassesOracle(_Oracle):
 
 @METRICS.register_module()
 class RegionOracle(_Oracle):
-    """What is reached if each region of an image has the most frequent class of its label.
+    """The result if each region of an image has the most frequent class of its label.
 
     What is missing to 100 % is due to outlines that regions do not follow.
 

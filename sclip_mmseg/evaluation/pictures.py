@@ -31,7 +31,7 @@ _SHOWN = 0.002  # share of an image that a class of a legend has at least
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is shown of the images of results.
+    """Images, labels and predictions of results, to be shown.
 
     Attributes:
         image: Reads an image, RGB, uint8 ``[H, W, 3]``.
@@ -159,7 +159,7 @@ class _Files:
         return sample.gt_sem_seg.data[0].numpy()
 
     def predictions(self, cfg: Config) -> Read | None:
-        """What reads the label maps that the run of a config has written; None if they lack."""
+        """A reader of the label maps that the run of a config has written; None without them."""
         metrics = (
             cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
         )

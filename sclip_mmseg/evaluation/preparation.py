@@ -1,4 +1,4 @@
-"""What comes before an evaluation: the config with all options, and checks of data and settings."""
+"""Preparation of an evaluation: the config with all options, and checks of data and settings."""
 
 import copy
 import os
@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 
-from ..config import read_config, set_checkpoint
+from ..config import merge_options, read_config, set_checkpoint
 from ..custom import import_customs
 from ..datasets.background import Background
 from ..datasets.checks import check_classes, check_files, check_ignored, check_labels, load_dataset
@@ -38,7 +38,7 @@ _IOU_METRICS = ('IoUMetric', 'ConfusionMetric')
 
 @dataclass(frozen=True)
 class Options:
-    """What an evaluation may be told beside its config.
+    """Options of an evaluation beside its config.
 
     Attributes:
         work_dir: Folder for logs and the result; ``work_dirs/NAME`` by default.
@@ -91,10 +91,7 @@ def prepare_config(
     name = Path(cfg.filename).stem if cfg.filename else 'evaluation'
     if checkpoint:
         set_checkpoint(cfg, str(checkpoint))
-    try:
-        cfg.merge_from_dict(dict(options.cfg_options or {}))
-    except (KeyError, TypeError, IndexError) as error:  # what it finds has no such place
-        raise InputError(f'--cfg-options do not fit {cfg.filename}: {error}') from error
+    merge_options(cfg, options.cfg_options)
     import_customs(cfg)
     check_config(cfg, PLAIN_DICTS)
     cfg.launcher = options.launcher

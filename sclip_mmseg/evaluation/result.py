@@ -1,4 +1,4 @@
-"""What an evaluation gives: the confusion matrix of each image, in one small file."""
+"""The result of an evaluation: the confusion matrix of each image, in one small file."""
 
 from __future__ import annotations
 

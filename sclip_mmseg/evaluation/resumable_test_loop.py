@@ -120,7 +120,7 @@ class ResumableTestLoop(TestLoop):
         return super().run()
 
     def open_store(self) -> Store:
-        """What keeps the records of this run."""
+        """The store of this run's records."""
         fingerprint = make_fingerprint(self.runner.cfg, self.dataloader.dataset)
         return Store(Path(self.runner.work_dir) / FOLDER, fingerprint, self.restart)
 
@@ -269,7 +269,7 @@ class ResumableTestLoop(TestLoop):
             self.runner.logger.info(f'Resumed: {count} of {len(self._share)} images are done')
 
     def read(self) -> Records:
-        """What is known of images: the records of unfinished runs, else a result.
+        """Read the records of images: those of unfinished runs, else of a result.
 
         Raises:
             InputError: If it is of another evaluation.

@@ -1,4 +1,4 @@
-"""What a number was measured with, in the words of its settings."""
+"""Settings that a number was measured with, in words."""
 
 import os
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _PARTS = {
 
 
 def differing_parts(a: Result, b: Result) -> str:
-    """What two results differ in, such as ``method and name list``; empty where not known."""
+    """Settings in which two results differ, such as ``method and name list``; empty if unknown."""
     keys = sorted({*a.fingerprint, *b.fingerprint})
     found = dict.fromkeys(
         next((part for start, part in _PARTS.items() if key.startswith(start)), '')

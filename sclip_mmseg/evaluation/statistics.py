@@ -1,4 +1,4 @@
-"""What results may claim: bootstrap intervals over images, and paired differences."""
+"""Statistics of results: bootstrap intervals over images, and paired differences."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ _REMEDY = 'compare results of the same benchmark'
 
 
 def _missing(first: Sequence[str], second: Sequence[str], names: Sequence[str]) -> str:
-    """What one of two lists has and the other lacks, as a phrase; empty where there is nothing."""
+    """Say which items one of two lists has and the other lacks; empty for none."""
     for mine, other, has, lacks in ((first, second, *names), (second, first, *names[::-1])):
         known = {*other}
         if rest := [text for text in mine if text not in known]:

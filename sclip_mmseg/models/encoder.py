@@ -1,4 +1,4 @@
-"""What a segmentor asks of an image encoder."""
+"""The interface of image encoders."""
 
 from collections.abc import Iterator
 from typing import Any

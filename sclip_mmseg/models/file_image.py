@@ -47,7 +47,7 @@ class FileImage:
         return np.ascontiguousarray(self._pixels[..., ::-1])
 
     def of(self, sam: SamTower, part: str, flip: Sequence[int] | None = None) -> SamImage:
-        """What SAM makes of the image, once.
+        """SAM's encoding of the image, computed once.
 
         Args:
             sam: SAM.
@@ -63,7 +63,7 @@ class FileImage:
         return self._seen[part, flip]
 
     def map_of(self, proxy: ProxyTower) -> Tensor:
-        """What a second tower makes of the image as the network sees it, once: ``[h, w, C]``."""
+        """A second tower's features of the image as the network sees it, once: ``[h, w, C]``."""
         if proxy not in self._maps:
             self._maps[proxy] = proxy.see_whole(
                 np.flip(self.pixels(), tuple(axis + 2 for axis in self.flip))

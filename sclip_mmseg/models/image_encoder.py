@@ -249,7 +249,7 @@ class CLIPImageEncoder(ImageEncoder):
         return UpsampledText(self.upsampler, text, torch.cat([view.images for view in windows]))
 
     def _see_each(self, view: View, text: Classify) -> Iterator[PictureFeatures | WindowFeatures]:
-        """What the method makes of each image in one window."""
+        """The method's output for each image in one window."""
         return (self._see(self._one_window(each), text) for each in view.split())
 
     def _see(self, picture: Picture, text: Classify) -> PictureFeatures | WindowFeatures:

@@ -1,4 +1,4 @@
-"""What refines the maps of a step that knows no texts."""
+"""Refinement of query maps."""
 
 from torch import nn
 

@@ -12,7 +12,7 @@ EMBEDDINGS = 'text_head.embeddings'
 
 
 def describe_weights(text_head: CLIPTextHead) -> dict[str, Any]:
-    """What is saved beside weights, as the metadata of a state dict."""
+    """Metadata that a state dict saves beside the weights."""
     return dict(queries=text_head.query_set.by_class, text_tower=text_head.source)
 
 

@@ -111,7 +111,7 @@ class CLIPTextHead(nn.Module):
         return torch.stack([known[query] for query in queries])
 
     def tower_options(self) -> dict[str, Any]:
-        """What the text tower's numbers depend on beside its checkpoint.
+        """Options that the text tower's numbers depend on beside its checkpoint.
 
         Raises:
             InputError: If they contradict the checkpoint's repository.

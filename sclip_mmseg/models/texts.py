@@ -1,4 +1,4 @@
-"""What a text head embeds: queries, templates, and sentences of a query's own."""
+"""Texts that a text head embeds: queries, templates, and sentences of a query's own."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from .text_embeddings import read_embeddings
 
 @dataclass(frozen=True)
 class Texts:
-    """What a text head embeds.
+    """Texts that a text head embeds.
 
     Attributes:
         query_set: The queries, and their classes.

@@ -1,4 +1,4 @@
-"""What a method sees of some windows."""
+"""Windows as a method sees them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

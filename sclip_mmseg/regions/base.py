@@ -1,4 +1,4 @@
-"""What the generators share, and what a correction of labels gets."""
+"""The base of region generators, and the input of label corrections."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from ..utils.errors import InputError, nearest
 
 
 class Decided(SimpleNamespace):
-    """What is known of an image when its labels are corrected.
+    """An image whose labels are to be corrected.
 
     It has what the correction says it needs by ``needs_regions``, ``needs_scores``, ``needs_sam``.
 

@@ -30,7 +30,7 @@ class Setting(NamedTuple):
         return read_test_cfg({**test_cfg, **self._asdict()}).rule
 
     def options(self, own: 'Setting | None' = None) -> str:
-        """What to give to ``--cfg-options``: all values, or those that differ from another's."""
+        """The setting as ``--cfg-options``: all values, or those that differ from another's."""
         chosen = {
             name: value
             for name, value in self._asdict().items()

@@ -29,7 +29,7 @@ FOLDER = 'kept'
 
 @dataclass(frozen=True)
 class SettingResult:
-    """What a setting gives."""
+    """Result of a setting."""
 
     setting: Setting
     result: Result
@@ -80,7 +80,7 @@ class ThresholdSweepLoop(ResumableTestLoop):
         self._announced = False
 
     def open_store(self) -> Store:
-        """What keeps the counts of all settings: what they depend on, besides the swept values."""
+        """The store of the counts of all settings; its fingerprint leaves the swept values out."""
         without = {f'model.test_cfg.{name}' for name in Setting._fields}
         found = make_fingerprint(self.runner.cfg, self.dataloader.dataset)
         self.maps = MapFiles(Path(self.runner.work_dir) / FOLDER / 'maps')
@@ -92,7 +92,7 @@ class ThresholdSweepLoop(ResumableTestLoop):
         return Store(self.maps.folder.parent, fingerprint, self.restart)
 
     def read(self) -> Records:
-        """What is kept of images; a result of the config's own setting is of no use."""
+        """Read the records of images; a result of the config's own setting has no use here."""
         records, warnings = self.store.read()
         for warning in warnings:
             self.runner.logger.warning(warning)

@@ -114,7 +114,7 @@ def resolve_clip(clip: str) -> Path:
 
 @lru_cache(maxsize=8)
 def _config_beside(config: Path, weights: Path) -> tuple[CheckpointSpec | None, str]:
-    """What a config states; or None, and why it is not of the checkpoint beside it."""
+    """The spec in a config; or None, and why it does not fit the checkpoint beside it."""
     found = read_tensors(weights)
     layout, _ = clip_layouts(found, str(weights))
     width = Weights(found, layout, str(weights)).get('class_token').numel()
@@ -210,7 +210,7 @@ def _load(kind: str, clip: str, quick_gelu: bool | None, round_weights: bool | N
 def text_options(
     clip: str | None, quick_gelu: bool | None = None, round_weights: bool | None = None
 ) -> dict[str, Any]:
-    """What a text tower's numbers depend on beside its tensors; as :func:`load_text_tower`.
+    """Options that a text tower's numbers depend on; arguments as :func:`load_text_tower`.
 
     Returns:
         ``quick_gelu`` and ``round_weights``, decided as far as the name tells, and what is stated

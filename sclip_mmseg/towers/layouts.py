@@ -485,7 +485,7 @@ def _warn_once(message: str) -> None:
 
 
 def advise(keys: Sequence[str]) -> str:
-    """What to do about tensors that change a network."""
+    """Advice on tensors that change a network; empty for others."""
     if not any(map(_CHANGES.search, keys)):
         return ''
     return (

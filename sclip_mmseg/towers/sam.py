@@ -58,7 +58,7 @@ _SHARED_ABOVE = 'shared_image_embedding.positional_embedding'
 
 @dataclass
 class SamImage:
-    """What SAM's image encoder makes of an image.
+    """Outputs of SAM's image encoder for an image.
 
     Attributes:
         embedding: For the mask decoder, ``[1, 256, 64, 64]``.

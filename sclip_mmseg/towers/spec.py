@@ -1,4 +1,4 @@
-"""What configs state of towers, beside their weights: of repositories of the Hub, or of folders.
+"""Specs of towers, read from the configs beside their weights: on the Hub, or in folders.
 
 Two kinds of CLIP are known: OpenCLIP's (``open_clip_config.json``) and those of ``transformers``
 (``config.json``). Where a repository is both, OpenCLIP's files are read, which are the originals.
@@ -57,7 +57,7 @@ _RADIO = 'RADIOModel'  # of the programs in NVIDIA's repositories, which are not
 
 @dataclass(frozen=True)
 class CheckpointSpec:
-    """What a repository's config states.
+    """Options of towers, as a repository's config states them.
 
     Attributes:
         config: Name of the config.

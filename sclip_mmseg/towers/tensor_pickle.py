@@ -76,7 +76,7 @@ class _Tuple(tuple):
 
 
 class _Storage(NamedTuple):
-    """What tensors share: their elements, or bytes."""
+    """Storage that tensors share: their elements, or bytes."""
 
     elements: Tensor
     typed: bool
@@ -174,7 +174,7 @@ class Unpickler(pickle._Unpickler):
         return named(f'{module}.{name}', kinds.get(module, kinds.get(module.split('.')[0], Inert)))
 
     def persistent_load(self, pid: Any) -> Any:
-        """What lies outside the pickle: storages, and the classes of modules."""
+        """Objects outside the pickle: storages, and the classes of modules."""
         if pid[0] == 'module':  # a class, with its source
             return pid[1]
         kind, dtype, key, _, numel, *view = pid

@@ -1,4 +1,4 @@
-"""What a tower makes of images: tokens, and what was kept of its blocks."""
+"""Outputs of a tower: tokens, and the values kept of its blocks."""
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ Grid = tuple[int, int]
 
 
 class BlockTokens(SimpleNamespace):
-    """What was kept of a block: it has the attributes that were asked for.
+    """Values kept of a block: it has the attributes that were asked for.
 
     Attributes:
         input: The block's input ``[B, P + N, width]``.

@@ -378,7 +378,7 @@ def embed_patches(conv: nn.Conv2d, images: Tensor) -> Tensor:
 
 
 def matrices(tower: nn.Module) -> Iterator[nn.Parameter]:
-    """What a precision is of: all but LayerNorms and positions, which are resampled first."""
+    """Tensors that a precision casts: all but LayerNorms and positions, resampled first."""
     for module in tower.modules():
         if not isinstance(module, LayerNorm):
             for name, parameter in module.named_parameters(recurse=False):

@@ -100,7 +100,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _find_fault(path: Path, suffix: str, digest: str | None) -> str:
-    """What is wrong with a file; empty if nothing is known to be."""
+    """Describe the fault of a file; empty for none that is known."""
     if digest is not None:
         found = digest_of(path, digest)
         return '' if found == digest else f'has {algorithm_of(digest)} {found}, expected {digest}'
@@ -133,7 +133,7 @@ class _Part:
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def range(self) -> dict[str, str]:
-        """What to ask the server for the rest; empty to ask for all."""
+        """Headers that ask the server for the rest; empty to ask for all."""
         version = self._version.read_text() if self._version.is_file() else ''
         if not self.size or not (self.digest or version):
             return {}

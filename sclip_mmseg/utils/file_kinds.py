@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes: to say what lies where weights were expected."""
+"""Kinds of files, told by their first bytes: to say what lies where weights were expected."""
 
 import codecs
 import lzma
@@ -112,7 +112,7 @@ _TEXT = (
 
 
 def kind_of_place(path: Path) -> str | None:
-    """What lies at a path, where that is not a regular file; None where it is, or nothing is."""
+    """Name the kind of a path that is not a regular file; None for a file, or for nothing."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

@@ -32,7 +32,7 @@ def find_file(text: str | Path) -> Path | None:
 
 
 def find_path(text: str | Path) -> Path | None:
-    """What lies at a path, ``~`` being the home directory; None where there is nothing.
+    """Expand a path, ``~`` being the home directory; None where nothing exists.
 
     Any text is allowed, such as one too long for a path.
     """

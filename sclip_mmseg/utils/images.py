@@ -1,4 +1,4 @@
-"""What is wrong with an image file that OpenCV decodes all the same, without a word or a name."""
+"""Faults of image files that OpenCV decodes without naming the file, or without a warning."""
 
 import importlib.util
 import io

@@ -1,4 +1,4 @@
-"""What the user's settings of torch may do to float32."""
+"""Protection from global settings of torch that change float32 results."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

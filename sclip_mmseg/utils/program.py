@@ -1,4 +1,4 @@
-"""What all programs of this package have in common."""
+"""Common behaviour of all programs of this package."""
 
 import gc
 import io
@@ -20,7 +20,7 @@ _LONG_FORM = warnings.formatwarning
 
 @contextmanager
 def as_program(interrupted: str = '') -> Iterator[None]:
-    r"""What the programs in ``tools/`` run in.
+    r"""Context in which the programs in ``tools/`` run.
 
     It ends the program with one line for a user error, a full disk, or Ctrl-C, and
     without a word once nobody reads its output. Any other error is logged and raised. A warning for

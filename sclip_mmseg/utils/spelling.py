@@ -119,7 +119,7 @@ def _check(value: Any, key: str, scope: str) -> None:
 
 
 def _find(name: str, key: str, scope: str) -> Callable:
-    """What any of mmengine's registries, or of this package's own, has by a name."""
+    """Find a name in mmengine's registries, or in this package's own."""
     roots = (*vars(mmengine.registry).values(), *vars(own_registries).values())
     pairs = [(each.children.get(scope, each), each) for each in roots if isinstance(each, Registry)]
     for registry, root in pairs:  # `get` tries to import what is in none, which takes long

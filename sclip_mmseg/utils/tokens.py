@@ -1,4 +1,4 @@
-"""What CLIP's tokenizer makes of a text."""
+"""Tokens of a text, as CLIP's tokenizer makes them."""
 
 from functools import lru_cache
 from typing import Any

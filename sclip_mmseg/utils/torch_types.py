@@ -1,4 +1,4 @@
-"""What torch's own types leave open."""
+"""Types that torch's own annotations leave open."""
 
 from collections.abc import Iterable, Sequence
 from functools import reduce

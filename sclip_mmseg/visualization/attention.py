@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .. import apis
-from ..config import read_config, set_checkpoint
+from ..config import merge_options, read_config, set_checkpoint
 from ..models import View
 from ..models.file_image import FileImage
 from ..models.segmentor import build_text_head
@@ -75,7 +75,7 @@ def draw_attention(
     maps = []
     for config in map(str, configs or (config_of(method, 'voc20') for method in METHODS)):
         cfg = read_config(config)
-        cfg.merge_from_dict(cfg_options or {})
+        merge_options(cfg, cfg_options)
         if clip:
             set_checkpoint(cfg, clip)
         weights = point_attention(cfg, image, places, short_side)
@@ -106,7 +106,7 @@ def parse_points(texts: Sequence[str], size: Size) -> list[Point]:
 
 @torch.no_grad()
 def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side: int) -> Tensor:
-    """What a config's last block attends to at some pixels of an image seen in one piece.
+    """Attention of a config's last block at some pixels of an image seen in one piece.
 
     Args:
         cfg: The config of a segmentor.

@@ -116,7 +116,7 @@ def _has(path: str, character: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _face(path: str) -> Any:
-    """What knows the characters of a font; None where it cannot be read."""
+    """The face of a font, which knows its characters; None where it cannot be read."""
     from matplotlib.ft2font import FT2Font
 
     try:

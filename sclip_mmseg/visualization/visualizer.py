@@ -1,4 +1,4 @@
-"""What ``--show-dir`` and mmseg's own tools draw."""
+"""The visualizer behind ``--show-dir`` and mmseg's own tools."""
 
 import os.path as osp
 from collections.abc import Mapping

@@ -1,8 +1,10 @@
 """What is drawn over pictures."""
 
 import warnings
+from itertools import product
 from unittest import mock
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -281,6 +283,19 @@ def test_no_two_colours_look_alike(count, least):
     lab = rgb2lab(np.array(bright_palette(count))[None] / 255)
     distances = deltaE_ciede2000(lab.swapaxes(0, 1), lab)
     assert distances[~np.eye(count, dtype=bool)].min() > least
+
+
+def test_each_colour_is_the_furthest_from_those_before_it():
+    """Of bright colours whose levels are 15 apart, after those that are chosen by eye."""
+    levels = product(range(0, 256, 15), repeat=3)
+    grid = [color for color in levels if max(color) > 120 and max(color) - min(color) > 60]
+    colors = np.array([*bright_palette(14), *grid], np.uint8)
+    lab = cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    nearest = np.min([deltaE_ciede2000(lab, lab[:, [index]])[0] for index in range(14)], axis=0)
+    for color in bright_palette(60)[14:]:
+        index = nearest.argmax()
+        assert colors[index].tolist() == color
+        nearest = np.minimum(nearest, deltaE_ciede2000(lab, lab[:, [index]])[0])
 
 
 def test_the_palette_of_benchmarks_is_an_option(visualizer):

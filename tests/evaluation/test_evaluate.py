@@ -12,6 +12,7 @@ from PIL import Image
 from sclip_mmseg import InputError
 from sclip_mmseg.datasets.checks import load_dataset
 from sclip_mmseg.evaluation import Result, evaluate
+from sclip_mmseg.evaluation.preparation import prepare_config
 
 CONFIG = 'sclip_vit-b16_voc21'
 SMALL = {'model.test_cfg.crop_size': 64, 'model.test_cfg.stride': 64}
@@ -88,6 +89,12 @@ def test_metrics_of_the_same_names_are_refused_beforehand(config):
     ]
     with pytest.raises(InputError, match='test_evaluator has 2 metrics that .* prefix of its own'):
         evaluate(config)
+
+
+def test_a_scale_may_be_a_list_as_the_command_line_gives_it(config):
+    key = 'test_dataloader.dataset.pipeline.1.scale'
+    cfg = prepare_config(config, cfg_options={key: [448, 448]})
+    assert cfg.test_dataloader.dataset.pipeline[1].scale == (448, 448)
 
 
 def test_options_that_do_not_fit(config):

@@ -277,7 +277,11 @@ def test_what_each_sees_is_normalised_its_way(load, name, device):
     'name, change, message',
     [
         ('radio', {'_feature_normalizer.mean': torch.zeros(WIDTH)}, r'_feature_normalizer\.mean'),
-        ('radio', {'base_model.patch_generator.pos_embed': torch.zeros(1, 60, WIDTH)}, 'no square'),
+        (
+            'radio',
+            {'base_model.patch_generator.pos_embed': torch.zeros(1, 60, WIDTH)},
+            'not a square',
+        ),
         ('radio', {'input_conditioner.norm_std': torch.zeros(3)}, 'norm_std'),
         ('radio', {'base_model.blocks.0.attn.qkv.weight': None}, "lacks 'base_model.blocks.0.attn"),
         ('dinov3', {'blocks.1.attn.qkv.bias': None}, "lacks 'blocks.1.attn.qkv.bias'"),

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import ROOT, run_tool
+from helpers import ROOT, call_tool
 from PIL import Image
 
 sys.path.insert(0, str(ROOT / 'tools'))
@@ -75,9 +75,10 @@ def test_another_number_of_images(voc_root, check):
     assert 'wrong: 3 images, the published split has 1449 (--partial accepts that)' in output
 
 
-def test_missing_folder(tmp_path):
+def test_missing_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('SCLIP_DATA_ROOT', '')  # which --data-root sets
     tool = (ROOT / 'tools/check_data.py', 'cityscapes', '--data-root', tmp_path)
-    output = run_tool(*tool, check=False).stdout
+    output = call_tool(*tool, check=False).stdout
     assert 'cityscapes: CityscapesDataset: folder' in output and 'SCLIP_DATA_ROOT' in output
 
 

@@ -39,7 +39,7 @@ def sweep(root, clip_path, tmp_path, request, monkeypatch):
         return call_tool(
             *(TOOL, config_path(config), checkpoint, *arguments, '--work-dir', tmp_path / 'work'),
             *('--cfg-options', *OPTIONS, *options),
-            **{'env': {'SCLIP_DATA_ROOT': str(root)}, **kwargs},
+            **{'env': {'SCLIP_DATA_ROOT': str(root)}, 'cwd': tmp_path, **kwargs},
         ).stdout
 
     return sweep

@@ -143,7 +143,7 @@ def test_segearth_without_its_upsampler(shared, one_tower, tmp_path, benchmark, 
         'model.image_encoder.method.type=SegEarth',
         f'model.image_encoder.method.class_weight={weight}',
         *('model.test_cfg.logit_scale=50', 'model.test_cfg.pad_multiple=16'),
-        'test_dataloader.dataset.pipeline.1.scale=(448,448)',
+        'test_dataloader.dataset.pipeline.1.scale=448,448',
         data_root=shared / 'data',
     ).stdout
     assert metrics(output)['mIoU'] == pytest.approx(miou, abs=REAL_TOWER)

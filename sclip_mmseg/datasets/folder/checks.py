@@ -1,4 +1,4 @@
-"""What is wrong with labelled images, all of it at once."""
+"""Checks of labelled images, which report all problems at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHUNK = 16
 
 @dataclass
 class Inspection:
-    """What was found in labelled images.
+    """Findings in labelled images.
 
     Attributes:
         problems: A sentence per image without label, label without image, file that cannot be read,

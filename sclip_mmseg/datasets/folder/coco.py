@@ -31,7 +31,7 @@ class CocoImage:
 
 @dataclass
 class CocoFile:
-    """What a COCO file holds.
+    """Contents of a COCO file.
 
     Attributes:
         categories: Id → name.

@@ -274,7 +274,7 @@ def _color_reader(
     ignored: Sequence[int | str],
     ignore_index: int,
 ) -> ColorReader:
-    """What reads masks of colours, by the names of a table.
+    """A reader of masks of colours, by the names of a table.
 
     Raises:
         InputError: If no name is a class, or one that is to be ignored does not exist.
@@ -300,7 +300,7 @@ def _id_reader(
     ignored: Sequence[int | str],
     ignore_index: int,
 ) -> IdReader:
-    """What reads files of ids.
+    """A reader of files of ids.
 
     Raises:
         InputError: If what is to be ignored is the id of a class, or no id.

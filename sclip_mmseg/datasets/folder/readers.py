@@ -19,7 +19,7 @@ _LISTED, _COLORS = 5, 40  # what a message lists: ids of a label, colours of all
 
 @dataclass
 class Reading:
-    """What a label says.
+    """Classes that a label holds.
 
     Attributes:
         classes: Class of each pixel, int32 ``[H, W]``: 0 to K - 1, the index that is ignored, or

@@ -1,1 +1,1 @@
-"""What lays datasets out and inspects them; evaluation needs none of it."""
+"""Preparation and inspection of datasets; evaluation needs none of it."""

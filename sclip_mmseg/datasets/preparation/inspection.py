@@ -1,4 +1,4 @@
-"""What is in a dataset's files: sizes, ids, and the usual mistakes by name."""
+"""Contents of a dataset's files: sizes, ids, and the usual mistakes by name."""
 
 import os
 import warnings
@@ -19,7 +19,7 @@ _LARGEST = 65535  # id in a label file
 
 @dataclass
 class PairReport:
-    """What was found in one image and its label.
+    """Findings in one image and its label.
 
     Attributes:
         problems: Sentences on what is wrong with the files.

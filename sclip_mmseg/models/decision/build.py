@@ -66,7 +66,7 @@ def _steps() -> dict[str, type[DecisionStep]]:
 
 
 def _further(kind: type[DecisionStep], rest: dict[str, Any]) -> dict[str, Any]:
-    """What a step's fields beside its own key get, taken from the other keys."""
+    """Values of a step's further fields, taken from the other keys."""
     return {field.name: rest.pop(field.name) for field in fields(kind)[2:] if field.name in rest}
 
 

@@ -1,4 +1,4 @@
-"""What a decision rule is, and how a map is decided piece by piece."""
+"""The interface of decision rules, and the decision of a map piece by piece."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ class DecisionRule:
 
     @property
     def background(self) -> 'Background':
-        """What class 0 is to the rule, see :class:`...datasets.background.Background`."""
+        """Kind of background, see :class:`...datasets.background.Background`."""
         return Background.NONE
 
     def finish(self, best: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:

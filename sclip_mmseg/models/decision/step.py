@@ -1,4 +1,4 @@
-"""What is added to a rule."""
+"""Steps that are added to a rule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a method is, and the base of those that change the last block's attention only."""
+"""The interface of methods, and the base of those that change the last block's attention only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -94,7 +94,7 @@ class Method(nn.Module):
     def attention_map(
         self, tower: VisionTransformer, view: Any, classify: Classify, /, *args: Any, **kwargs: Any
     ) -> Tensor:
-        """What patches attend to in the last block, for pictures; arguments as :meth:`forward`.
+        """Attention of patches in the last block, for drawings; arguments as :meth:`forward`.
 
         Returns:
             Mean over heads, float32 ``[B, h, w, h, w]``: a map of all patches for each.
@@ -136,7 +136,7 @@ class PictureMethod(Method):
 
 @dataclass
 class LastTokens(OnGrid):
-    """What the last block's attention sees: P tokens of the prefix, then N patches, row by row.
+    """Input of the last block's attention: P prefix tokens, then N patches, row by row.
 
     Attributes:
         q, k, v: The block's own queries, keys and values ``[B, heads, P + N, d]``.
@@ -158,7 +158,7 @@ class LastTokens(OnGrid):
 
     @property
     def values(self) -> Tensor:
-        """What attention mixes, ``[B, heads, P + N, d]``."""
+        """Values that attention mixes, ``[B, heads, P + N, d]``."""
         return self.v if self.replaced is None else self.replaced
 
     @property

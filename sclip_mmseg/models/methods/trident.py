@@ -124,7 +124,7 @@ class Trident(Resemblance, PictureMethod):
         return stitching.mean().unflatten(0, grid)
 
     def _see(self, picture: Picture, sam: SamTower, halves: bool = True) -> tuple[SamImage, ...]:
-        """What SAM sees: the picture, or its halves."""
+        """The images that SAM encodes: the picture, or its halves."""
         if self.halves and halves:
             return picture.file.of(sam, 'left'), picture.file.of(sam, 'right')
         return (picture.file.of(sam, 'whole'),)

@@ -29,7 +29,7 @@ class StageSizes(NamedTuple):
 
 
 class Grouped(NamedTuple):
-    """What the network makes of ``[B, 3, H, W]``.
+    """Outputs of the network for ``[B, 3, H, W]``.
 
     Attributes:
         segments: Features of the G segments, ``[B, G, width]``.
