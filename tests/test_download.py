@@ -334,8 +334,7 @@ def test_a_clip_by_name(tmp_path, monkeypatch):
     sha256 = hashlib.sha256(content).hexdigest()
     server = Server(content)
     monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path / 'root'))
-    published = Published(f'{server.url}/clip.pt', sha256)
-    monkeypatch.setitem(checkpoint.CLIPS, 'ViT-B/16', published)
+    monkeypatch.setitem(checkpoint.CLIPS, 'ViT-B/16', Published(server.url, sha256))
     assert 'visual.proj' in checkpoint.load_clip('ViT-B/16')[0]
     assert (tmp_path / 'root/clip.pt').read_bytes() == content
     server.http.shutdown()
