@@ -130,9 +130,9 @@ def load_clip(clip: str) -> tuple[StateDict, Layout, Layout]:
     """Load a CLIP with a ViT image tower.
 
     Args:
-        clip: A name in :data:`CLIPS`, ``hf:ORG/NAME``, see
-            :mod:`.repository`, or the path of a checkpoint, see :func:`read_tensors`, in the key
-            layout of OpenAI, OpenCLIP, MetaCLIP or Hugging Face's ``CLIPModel``.
+        clip: A name in :data:`CLIPS`, ``hf:ORG/NAME``, see :mod:`.repository`, or the path of a
+            checkpoint, see :func:`read_tensors`, in the key layout of OpenAI, OpenCLIP, MetaCLIP or
+            Hugging Face's ``CLIPModel``.
 
     Returns:
         Its tensors, and the layouts of its image and text tower.
@@ -153,7 +153,7 @@ def load_clip(clip: str) -> tuple[StateDict, Layout, Layout]:
 def count_blocks(clip: str) -> int:
     """Depth of the image tower of a CLIP, see :func:`load_clip`."""
     found, layout, _ = load_clip(clip)
-    return layout.depth(found, f"clip='{clip}'")
+    return Weights(found, layout, f"clip='{clip}'").depth()
 
 
 def load_image_tower(
