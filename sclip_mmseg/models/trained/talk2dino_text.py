@@ -1,6 +1,5 @@
 """Talk2DINO's text head: CLIP's text tower, and what maps its embeddings to DINO's patches."""
 
-from pathlib import Path
 from typing import Any
 
 from mmseg.registry import MODELS
