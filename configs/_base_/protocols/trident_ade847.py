@@ -1,4 +1,3 @@
-# The values of its program for ADE20K.
 _base_ = [
     '../models/trident_vit-b16.py',
     '../datasets/ade847.py',
@@ -6,11 +5,10 @@ _base_ = [
 ]
 
 model = dict(
-    image_encoder=dict(method=dict(keep_negative=False)),
     text_head=dict(queries='ade847'),
-    postprocess=dict(type='SAMRefinement', coarse_thresh=0.05),
+    postprocess=dict(type='SAMRefinement', coarse_thresh=0.2),
 )
 test_pipeline = _base_.test_pipeline
 tta_pipeline = _base_.tta_pipeline
-test_pipeline[1].scale = tta_pipeline[1].transforms[0][0].scale = (2048, 576)
+test_pipeline[1].scale = tta_pipeline[1].transforms[0][0].scale = (2048, 448)
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
