@@ -20,7 +20,7 @@ TOY = str(ROOT / 'data/toy/toy_clip.safetensors')
 #: Page and heading of blocks → the test that runs them.
 ELSEWHERE = {
     ('README.md', 'A method of your own'): 'tests/test_extension.py',
-    ('docs/differences.md', 'What is written'): 'tests/test_toy.py',
+    ('docs/differences.md', 'The report'): 'tests/test_toy.py',
     ('docs/export.md', 'What is in the file'): 'tests/test_export.py',
     ('docs/label_tools.md', 'Python'): 'tests/test_docs.py',
     ('docs/add_a_method.md', 'Add a method'): 'tests/test_extension.py',
