@@ -8,89 +8,18 @@ resizing to the original size. So it is done as one matrix per axis, see :class:
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..utils.cache import cached_tensors
 from ..utils.torch_types import height_width
+from .axes import LARGE, AnyWeights, WindowAxis, axis_weights
 from .view import View
 from .window_cfg import WindowCfg
 from .windows import Margins, Size, Window, pad_margins, window_grid, window_spans
 
 Tile = tuple[slice, slice, Tensor]
-
-
-class WindowAxis(NamedTuple):
-    """The windows along one side of an image.
-
-    Attributes:
-        side, crop, step: The side, the windows' length and their stride in pixels.
-        cells: Number of cells of a window's coarse map along this side.
-        margins: Pixels at its beginning and end that were added and are cut off the fused map.
-        align_corners: Whether the outer cells of a window lie at its corners.
-    """
-
-    side: int
-    crop: int
-    step: int
-    cells: int
-    margins: tuple[int, int] = (0, 0)
-    align_corners: bool = False
-
-    @property
-    def kept(self) -> slice:
-        """The pixels of the fused map."""
-        return slice(self.margins[0], self.side - self.margins[1])
-
-
-@cached_tensors(max_bytes=1 << 27)
-def axis_weights(axis: WindowAxis, length: int, flip: bool, device: torch.device) -> 'AxisWeights':
-    """Find what each cell of the windows along one side adds to each pixel of the fused map.
-
-    The fusion itself, bilinear resizing included, is run along one side on unit vectors.
-
-    Args:
-        axis: The windows.
-        length: Pixels of the fused map along this side.
-        flip: Whether the image was mirrored along this side; the fused map is mirrored back.
-        device: Device of the weights.
-    """
-    spans = window_spans(axis.side, axis.crop, axis.step)
-    total = torch.zeros(len(spans), axis.cells, axis.side, device=device)
-    unit = torch.eye(axis.cells, device=device)[None]
-    for number, (start, end) in enumerate(spans):
-        fine = F.interpolate(unit, end - start, mode='linear', align_corners=axis.align_corners)
-        total[number, :, start:end] = fine
-    pixel = torch.arange(axis.side, device=device)
-    count = sum(pixel.ge(start) & pixel.lt(end) for start, end in spans)
-    mean = (total.flatten(0, 1)[None] / count)[..., axis.kept]
-    mean = mean.flip(-1) if flip else mean
-    weights = F.interpolate(mean, length, mode='linear', align_corners=False)[0].T.contiguous()
-    seen = weights.ne(0)
-    first = seen.int().argmax(1).tolist()
-    last = (seen.shape[1] - seen.flip(1).int().argmax(1)).tolist()
-    return AxisWeights(weights, first, last)
-
-
-class AxisWeights(NamedTuple):
-    """Weights of the windows' cells along one side.
-
-    Attributes:
-        weights: ``[pixels, windows * cells]``; rows sum to 1.
-        first, last: For each pixel the first cell with a weight, and the one after the last.
-    """
-
-    weights: Tensor
-    first: list[int]
-    last: list[int]
-
-    def cut(self, pixels: slice) -> tuple[Tensor, slice]:
-        """Weights of some pixels, and the cells that they are for; all others have none."""
-        cells = slice(min(self.first[pixels]), max(self.last[pixels]))
-        return self.weights[pixels, cells], cells
 
 
 class QueryMap(Protocol):
@@ -162,12 +91,13 @@ class WindowMaps:
         height, width = size or (axis.side - sum(axis.margins) for axis in self.axes)
         asked, device = zip(self.axes, (height, width), flip), self.cells.device
         rows, columns = (axis_weights(*each, device) for each in asked)
-        own = FusedMap(self.cells, rows, columns)
+        is_large = max(axis.side for axis in self.axes) > LARGE
+        own = FusedMap(self.cells, rows, columns, is_large)
         if self.support is None:
             return own
         sides = height_width(self.support.ranks)
         support = spread(self.support, sides, (height, width), flip)
-        return SupportedMap(own.cells, own.rows, own.columns, support)
+        return SupportedMap(own.cells, own.rows, own.columns, is_large, support)
 
 
 def spread(
@@ -186,7 +116,7 @@ def spread(
     axes = (WindowAxis(side, side, side, count) for side, count in zip(sides, cells.shape))
     asked = zip(axes, size or sides, flip)
     rows, columns = (axis_weights(*each, cells.device) for each in asked)
-    return FusedMap(cells, rows, columns)
+    return FusedMap(cells, rows, columns, is_large=False)
 
 
 @dataclass
@@ -239,6 +169,21 @@ def cut_windows(view: View, windows: WindowCfg) -> CutImage:
     return CutImage(view, crop_size, stride, margins, window_grid(size, crop_size, stride))
 
 
+class Cells(Protocol):
+    """Coarse maps of an image's windows ``[I, J, Q]``, or what makes them where they are read."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """I, J and Q."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the values are."""
+
+    def __getitem__(self, cells: tuple[slice, slice]) -> Tensor:
+        """Values of some rows and columns."""
+
+
 @dataclass
 class FusedMap:
     """One map ``rows · cells · columnsᵀ`` ``[Q, H, W]``, computed where it is read.
@@ -246,16 +191,26 @@ class FusedMap:
     Attributes:
         cells: See :class:`WindowMaps`.
         rows, columns: The weights of the two axes.
+        is_large: Whether it is computed in small tiles, each of the cells that it sees alone: the
+            same numbers come of the whole map and of a part of it.
     """
 
-    cells: Tensor | RegionCells
-    rows: AxisWeights
-    columns: AxisWeights
+    cells: Cells
+    rows: AnyWeights
+    columns: AnyWeights
+    is_large: bool
 
     @property
     def size(self) -> Size:
         """Height and width in pixels."""
-        return len(self.rows.weights), len(self.columns.weights)
+        return self.rows.length, self.columns.length
+
+    def _tile_size(self) -> Size:
+        queries, limit = self.cells.shape[-1], tile_limit(self.cells.device)
+        if self.is_large:
+            return (small_tile(self.cells.device),) * 2
+        strip = max(limit // (2 * self.cells.shape[0] * queries), 32)
+        return max(limit // (min(strip, self.size[1]) * queries), 1), strip
 
     def whole(self) -> Tensor:
         """The whole map ``[Q, H, W]``, in memory as ``[H, W, Q]``."""
@@ -264,19 +219,39 @@ class FusedMap:
 
     def tiles(self) -> Iterator[Tile]:
         """Rows, columns and values ``[h, w, Q]`` of pieces that cover the map."""
-        queries, limit = self.cells.shape[-1], tile_limit(self.cells.device)
-        width = self.size[1]
-        strip = max(limit // (2 * len(self.cells) * queries), 32)
-        yield from self.cut(max(limit // (min(strip, width) * queries), 1), strip)
+        yield from self.tiles_of(slice(0, self.size[0]))
+
+    def tiles_of(self, pixels: slice) -> Iterator[Tile]:
+        """The pieces of :meth:`tiles` that some rows of the map lie in, cut off to these."""
+        height, width = self._tile_size()
+        last = min(-(-pixels.stop // height) * height, self.size[0])
+        whole = slice(pixels.start // height * height, last)
+        parts = [(whole, slice(0, self.cells.shape[0]))]
+        if self.is_large:
+            parts = [(rows, self.rows.cut(rows)[1]) for rows in _pieces(whole, height)]
+        for rows, seen in parts:
+            for part, columns, tile in self._cut(rows, height, width, seen):
+                kept = slice(max(part.start, pixels.start), min(part.stop, pixels.stop))
+                yield kept, columns, tile[kept.start - part.start : kept.stop - part.start]
 
     def cut(self, height: int, width: int) -> Iterator[Tile]:
         """Tiles of a largest height and width."""
-        for columns in _pieces(self.size[1], width):
+        yield from self._cut(slice(0, self.size[0]), height, width, slice(0, self.cells.shape[0]))
+
+    def _cut(self, pixels: slice, height: int, width: int, seen: slice) -> Iterator[Tile]:
+        """Tiles of some rows of pixels, which see no other rows of cells."""
+        for columns in _pieces(slice(0, self.size[1]), width):
             weights, cells = self.columns.cut(columns)
-            wide = weights @ self.cells[:, cells]  # [I, w, Q]
-            for rows in _pieces(self.size[0], height):
+            part = self.cells[seen, cells]
+            if self.is_large:  # numbers must not depend on what is stored around them
+                weights, part = weights.contiguous(), part.contiguous()
+            wide = weights @ part  # [I, w, Q]
+            for rows in _pieces(pixels, height):
                 weights, cells = self.rows.cut(rows)
-                tile = weights @ wide[cells].flatten(1)
+                if self.is_large:
+                    weights = weights.contiguous()
+                own = wide[cells.start - seen.start : cells.stop - seen.start]
+                tile = weights @ own.flatten(1)
                 yield rows, columns, tile.unflatten(1, wide.shape[1:])
 
 
@@ -292,8 +267,7 @@ class SupportedMap(FusedMap):
 
     def tiles(self) -> Iterator[Tile]:
         """See :class:`FusedMap`; in small tiles, which see few cells of the other map."""
-        side = 64 if self.cells.device.type == 'cpu' else 512
-        yield from self.cut(side, side)
+        yield from self.cut(*(small_tile(self.cells.device),) * 2)
 
     def cut(self, height: int, width: int) -> Iterator[Tile]:
         """See :class:`FusedMap`."""
@@ -320,7 +294,9 @@ class DenseMap:
     def tiles(self) -> Iterator[Tile]:
         """Rows, columns and values ``[h, w, Q]`` of pieces that cover the map."""
         queries, height, width = self.values.shape
-        for rows in _pieces(height, max(tile_limit(self.values.device) // (queries * width), 1)):
+        for rows in _pieces(
+            slice(0, height), max(tile_limit(self.values.device) // (queries * width), 1)
+        ):
             yield rows, slice(0, width), self.values[:, rows].permute(1, 2, 0)
 
 
@@ -329,8 +305,14 @@ def tile_limit(device: torch.device) -> int:
     return 1 << 20 if device.type == 'cpu' else 1 << 26
 
 
-def _pieces(length: int, step: int) -> Iterator[slice]:
-    return (slice(start, min(start + step, length)) for start in range(0, length, step))
+def small_tile(device: torch.device) -> int:
+    """Pixels of a side of a piece that sees few cells."""
+    return 64 if device.type == 'cpu' else 512
+
+
+def _pieces(pixels: slice, step: int) -> Iterator[slice]:
+    starts = range(pixels.start, pixels.stop, step)
+    return (slice(start, min(start + step, pixels.stop)) for start in starts)
 
 
 def encode_windows(

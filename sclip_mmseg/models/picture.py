@@ -10,8 +10,9 @@ from torch import Tensor
 from ..regions import rank_ids
 from ..towers import Grid
 from ..utils.torch_types import height_width
+from .axes import WindowAxis
 from .file_image import FileImage
-from .fusion import CutImage, WindowAxis, WindowMaps
+from .fusion import CutImage, WindowMaps
 from .pixel_features import PixelFeatures
 from .view import View
 from .windows import Size, Window

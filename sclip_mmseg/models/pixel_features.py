@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..towers import Grid
-from .fusion import FusedMap, WindowAxis, axis_weights, spread
+from .axes import AxisWeights, WindowAxis, axis_weights
+from .fusion import FusedMap, spread
 from .windows import Margins, Size, Window
 
 _TILE = 64  # pixels along each side of what is pooled at a time
@@ -39,6 +40,7 @@ class PixelFeatures:
         for axis, (start, end), (before, _), count in zip(
             (self.map.rows, self.map.columns), spans, margins, grid
         ):
+            assert isinstance(axis, AxisWeights)
             own = WindowAxis(end - start, end - start, end - start, end - start)
             fine = axis_weights(own, count, False, self.coarse.device).weights
             seen = fine.any(0)  # of the window's pixels those that a cell is made of

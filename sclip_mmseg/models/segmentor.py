@@ -422,14 +422,26 @@ class CLIPSegmentor(BaseSegmentor):
         """Images without their padding, with their regions."""
         check_matmul_precision()
         images = [_unpad(image, sample) for image, sample in zip(inputs, samples)]
-        patch = self.image_encoder.patch_size
         for image, sample in zip(images, samples):
-            if max(min(image.shape[-2:]), self.windows.min_size) < patch:
-                raise InputError(
-                    f'{sample.get("img_path") or "an image"} is {tuple(image.shape[-2:])} pixels '
-                    f'after resizing, smaller than a patch of {patch}×{patch}'
-                )
+            self.check_size(height_width(image), sample.get('img_path'))
         return [self._read_input(image, sample) for image, sample in zip(images, samples)]
+
+    def check_size(self, size: Size, name: str | None = None) -> None:
+        """See that an image is as large as a patch at least.
+
+        Args:
+            size: Height and width in pixels.
+            name: Its file.
+
+        Raises:
+            InputError: If it is smaller.
+        """
+        patch = self.image_encoder.patch_size
+        if max(min(size), self.windows.min_size) < patch:
+            raise InputError(
+                f'{name or "an image"} is {tuple(size)} pixels after resizing, smaller than a '
+                f'patch of {patch}×{patch}'
+            )
 
     def _read_input(
         self, image: Tensor, sample: SegDataSample, with_regions: bool = True
@@ -446,11 +458,23 @@ class CLIPSegmentor(BaseSegmentor):
             given = self._encode, self.windows, self.window_batch, self.image_encoder.align_corners
             maps = encode_windows(views, *given)
         for each, image in zip(maps, images):
-            # One pass without a mask; NaN is both the least and the largest.
-            if not torch.stack(each.cells.aminmax()).isfinite().all():
-                halved = any(each.dtype == torch.half for each in self.image_encoder.matrices())
-                raise _not_finite(image.sample, halved)
+            self.check_finite(each.cells, image.sample.get('img_path'))
         return maps
+
+    def check_finite(self, maps: Tensor, name: str | None = None) -> None:
+        """See that an image's maps are finite.
+
+        Args:
+            maps: Of any shape.
+            name: The image's file.
+
+        Raises:
+            InputError: If they are not.
+        """
+        # One pass without a mask; NaN is both the least and the largest.
+        if not torch.stack(maps.aminmax()).isfinite().all():
+            halved = any(each.dtype == torch.half for each in self.image_encoder.matrices())
+            raise _not_finite(name, halved)
 
     def pictures(self, inputs: Tensor, data_samples: list[SegDataSample]) -> list[Picture]:
         """Images with their windows, for what makes features of them; see :meth:`predict`."""
@@ -564,8 +588,8 @@ def build_text_head(
     return MODELS.build({**shared, **text_head, **more})
 
 
-def _not_finite(sample: SegDataSample, halved: bool) -> InputError:
-    where = f'the features of {sample.get("img_path") or "an image"} are not finite: '
+def _not_finite(name: str | None, halved: bool) -> InputError:
+    where = f'the features of {name or "an image"} are not finite: '
     if halved:
         return HalfOverflow(
             f"{where}model.image_encoder.precision='fp16' overflows with this checkpoint; use "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ class Raster:
     Attributes:
         grid: Where its pixels lie.
         bands: Numbers of the bands that are read, three or one.
-        stretch: The values that become 0 and 255; None where there are 8 bits as they are.
+        dtype: Of the values as they are stored.
 
     Raises:
         InputError: If the file cannot be read, its bands are not told, or an argument cannot be
@@ -59,15 +60,18 @@ class Raster:
                 raise InputError(f'{path} holds {self.dtype} values: real numbers are read')
             flags = (self._file.mask_flag_enums[band - 1] for band in self.bands)
             self._masked = any({flag.name for flag in each} != {'all_valid'} for each in flags)
-            self.stretch: tuple[float, float] | None = None
-            if asked is None and self.dtype != np.uint8:
-                asked = ('P', 2, 98)
-            if asked is not None:
-                kind, *ends = asked
-                self.stretch = self._percentiles(*ends) if kind == 'P' else (ends[0], ends[1])
+            self._asked = asked
         except BaseException:
             self._file.close()
             raise
+
+    @cached_property
+    def stretch(self) -> tuple[float, float] | None:
+        """The values that become 0 and 255; None where there are 8 bits as they are."""
+        if self._asked is None and self.dtype == np.uint8:
+            return None
+        kind, low, high = self._asked or ('P', 2.0, 98.0)
+        return self._percentiles(low, high) if kind == 'P' else (low, high)
 
     def read(
         self, block: Block | None = None, size: tuple[int, int] | None = None
@@ -96,6 +100,12 @@ class Raster:
         if not valid.all():
             image[~valid] = FILL
         return image, valid
+
+    def valid(self, block: Block) -> np.ndarray:
+        """Where a part holds data, bool ``[h, w]``; errors as of :meth:`read`."""
+        if self._masked or self.dtype.kind == 'f':
+            return self._values(block, None)[1]
+        return np.ones(block.size, bool)
 
     def _values(
         self, block: Block | None, size: tuple[int, int] | None

@@ -7,7 +7,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ..models.fusion import RegionCells, WindowAxis, WindowMaps
+from ..models.axes import WindowAxis
+from ..models.fusion import RegionCells, WindowMaps
 from ..utils.errors import InputError
 from ..utils.files import make_folder, write_atomically
 

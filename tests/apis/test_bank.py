@@ -21,7 +21,8 @@ from sclip_mmseg.memory import rows as memory_rows
 from sclip_mmseg.memory.files import INFO, PARTS, read_info, read_rows, write_part
 from sclip_mmseg.memory.index_files import read_index
 from sclip_mmseg.memory.rows import Rows
-from sclip_mmseg.models.fusion import RegionCells, WindowAxis, WindowMaps
+from sclip_mmseg.models.axes import WindowAxis
+from sclip_mmseg.models.fusion import RegionCells, WindowMaps
 from sclip_mmseg.sweep.maps import MapFiles
 
 CLI = ROOT / 'sclip_mmseg/cli/__main__.py'
