@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..models import CLIPSegmentor, View
@@ -17,6 +16,7 @@ from ..rasters.reading import Raster
 from ..rasters.resizing import ResizedRows
 from ..rasters.result import no_data_label
 from ..utils.precision import check_matmul_precision, own_precision
+from .segment import segment_array
 from .sizes import working_size
 
 #: Rows of pixels of a block, which a killed process loses at most.
@@ -52,7 +52,6 @@ class BlockSegmenter:
         model: A segmentor that takes blocks, see :func:`why_whole`.
         raster: The map.
         with_confidence: Whether the scores of the labels are asked for, too.
-        on_batch: Is told how many windows are done or left out, and of how many.
 
     Raises:
         InputError: If the map is too small once it is resized.
@@ -63,7 +62,6 @@ class BlockSegmenter:
         model: CLIPSegmentor,
         raster: Raster,
         with_confidence: bool = False,
-        on_batch: Callable[[int, int], None] = lambda done, total: None,
     ):
         self.model, self.raster, self.with_confidence = model, raster, with_confidence
         grid = raster.grid
@@ -72,7 +70,7 @@ class BlockSegmenter:
         model.check_size(size, str(raster.path))
         check_matmul_precision()
         pixels = MapPixels(raster, size, model)
-        self.maps = RollingMaps(pixels, model.windows, self._encode, model.window_batch, on_batch)
+        self.maps = RollingMaps(pixels, model.windows, self._encode, model.window_batch)
         self._fused: FusedMap | None = None
 
     def _encode(self, view: View) -> Tensor:
@@ -111,6 +109,36 @@ class BlockSegmenter:
             labels[~valid] = no_data
             if confidence is not None:
                 confidence[~valid] = 0
+        return labels, confidence
+
+
+class WholeSegmenter:
+    """Segments a map as one picture; arguments and :meth:`segment` as of :class:`BlockSegmenter`.
+
+    Raises:
+        InputError: If the map has more pixels than a picture may have.
+    """
+
+    def __init__(self, model: CLIPSegmentor, raster: Raster, with_confidence: bool = False):
+        self.model, self.raster, self.with_confidence = model, raster, with_confidence
+        pixels, limit = raster.grid.width * raster.grid.height, 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        if pixels > limit:
+            raise InputError(
+                f'{raster.path} has {pixels / 1e6:.0f} million pixels, and at most '
+                f'{limit // 10**6} are taken as one picture: {why_whole(model)}'
+            )
+
+    def segment(self, rows: slice) -> tuple[np.ndarray, np.ndarray | None]:
+        """Segment all rows."""
+        image, valid = self.raster.read()
+        no_data = no_data_label(self.model.num_classes)
+        labels = np.full(valid.shape, no_data, _dtype(no_data))
+        if not valid.any():
+            return labels, np.zeros(valid.shape, np.float16) if self.with_confidence else None
+        bgr = np.ascontiguousarray(image[..., ::-1])
+        found = segment_array(self.model, bgr, str(self.raster.path))
+        labels[valid] = found.labels[valid]
+        confidence = (found.confidence * valid).astype(np.float16) if self.with_confidence else None
         return labels, confidence
 
 

@@ -15,6 +15,7 @@ from .file_image import FileImage
 from .fusion import CutImage, WindowMaps
 from .pixel_features import PixelFeatures
 from .view import View
+from .watching import tell
 from .windows import Size, Window
 
 
@@ -64,6 +65,7 @@ class Picture:
             windows = [self.image.windows[number] for number in numbers]
             self.on_batch(windows)
             yield windows, View.join([self.image.cut(number) for number in numbers])
+            tell(numbers.stop, len(self.image))
 
 
 class Stitching:

@@ -12,6 +12,7 @@ from torch import Tensor
 from .axes import LARGE, LongAxis, WindowAxis, axis_weights
 from .fusion import FusedMap
 from .view import View
+from .watching import tell
 from .window_cfg import WindowCfg
 from .windows import Size, Window, pad_margins, window_spans
 
@@ -41,7 +42,6 @@ class RollingMaps:
         cfg: How windows are cut.
         encode: Windows → coarse maps ``[n, Q, h', w']``.
         window_batch: Tells the largest number of windows of a size to encode at a time.
-        on_batch: Is told how many windows are done or left out, and of how many.
 
     Attributes:
         encoded: Number of windows that were encoded.
@@ -53,9 +53,8 @@ class RollingMaps:
         cfg: WindowCfg,
         encode: Callable[[View], Tensor],
         window_batch: Callable[[Size], int],
-        on_batch: Callable[[int, int], None] = lambda done, total: None,
     ):
-        self.pixels, self.encode, self.on_batch = pixels, encode, on_batch
+        self.pixels, self.encode = pixels, encode
         self.margins = pad_margins(pixels.size, cfg.crop_size, cfg.pad_multiple, cfg.min_size)
         height, width = (side + sum(m) for side, m in zip(pixels.size, self.margins))
         self.sides: Size = height, width
@@ -96,7 +95,7 @@ class RollingMaps:
             for number, coarse in zip(found, self.encode(View(torch.stack(crops)))):
                 self._keep(number, coarse.permute(1, 2, 0))
             self.encoded += len(found)
-        self.on_batch(numbers.stop, self.count)
+        tell(numbers.stop, self.count)
 
     def _window(self, number: int) -> Window:
         """A window in the picture without its margins, which it may reach beyond."""

@@ -1,0 +1,91 @@
+"""Which files are maps, told without what reads them."""
+
+import importlib.util
+from contextlib import suppress
+from pathlib import Path
+
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from ..utils.errors import InputError
+
+#: Suffixes of files that are always maps.
+ONLY_MAPS = {'.vrt'}
+#: Suffixes of TIFF files.
+TIFF = {'.tif', '.tiff'}
+# Scale, tie points, matrix, keys of GeoTIFF; GDAL's value of no data.
+_TAGS = {33550, 33922, 34264, 34735, 42113}
+_MAGIC = b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'
+_BIG = b'+'
+# GeoJP2's box, and what GML in a JPEG 2000 file begins with.
+_JPEG_2000 = bytes.fromhex('b14bf8bd083d4b43a5ae8cd7d5a6ce03'), b'gml.root-instance'
+_HEAD = 1 << 16
+
+
+def reads_maps() -> bool:
+    """Whether the extra ``[maps]`` is installed."""
+    return importlib.util.find_spec('rasterio') is not None
+
+
+def has_georeference(path: str | Path) -> bool:
+    """Whether a file says where on Earth it lies, or what of it is no data, by its header.
+
+    A world file beside it counts, and so does what GDAL writes beside it.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix in ONLY_MAPS or _has_world_file(path):
+        return True
+    with suppress(OSError):
+        head = b''
+        with path.open('rb') as file:
+            head = file.read(_HEAD)
+        if head.startswith(_MAGIC):
+            return bool(_TAGS & _tags(path))
+        return suffix == '.jp2' and any(mark in head for mark in _JPEG_2000)
+    return False
+
+
+def is_map(path: str | Path, asked: bool = False) -> bool:
+    """Whether a file is read as a map: part by part, with its place and its no data.
+
+    Args:
+        path: The file.
+        asked: Whether any TIFF is to be one.
+
+    Raises:
+        InputError: If it is, and what reads it is missing.
+    """
+    if not has_georeference(path) and not (asked and Path(path).suffix.lower() in TIFF):
+        return False
+    if not reads_maps():
+        raise InputError(
+            f"{path} is a map, which is read after: pip install 'sclip_mmseg[maps]' (it has a "
+            'georeference, bands of its own, or more pixels than memory takes)'
+        )
+    return True
+
+
+def _tags(path: Path) -> set[int]:
+    """Tags of a TIFF's first image."""
+    with suppress(OSError, SyntaxError, ValueError, KeyError), path.open('rb') as file:
+        header = file.read(8)
+        if _BIG in header[2:4]:
+            header += file.read(8)
+        directory = ImageFileDirectory_v2(header)
+        file.seek(directory.next)
+        directory.load(file)
+        return {*directory}
+    return set()
+
+
+def _has_world_file(path: Path) -> bool:
+    suffix = path.suffix
+    short = f'{suffix[:2]}{suffix[-1:]}w'
+    ends = {short, f'{suffix}w', '.wld'}
+    ends |= {end.upper() for end in ends}
+    if suffix and any(path.with_suffix(end).is_file() for end in ends):
+        return True
+    with suppress(OSError):
+        text = Path(f'{path}.aux.xml').read_bytes()[:_HEAD]
+        return b'<SRS' in text or b'<GeoTransform' in text
+    return False
