@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..models import CLIPSegmentor, View
@@ -16,7 +15,7 @@ from ..rasters.reading import Raster
 from ..rasters.resizing import ResizedRows
 from ..rasters.result import no_data_label
 from ..utils.precision import check_matmul_precision, own_precision
-from .segment import segment_array
+from .segment import check_pixels, segment_array
 from .sizes import working_size
 
 #: Rows of pixels of a block, which a killed process loses at most.
@@ -70,7 +69,8 @@ class BlockSegmenter:
         model.check_size(size, str(raster.path))
         check_matmul_precision()
         pixels = MapPixels(raster, size, model)
-        self.maps = RollingMaps(pixels, model.windows, self._encode, model.window_batch)
+        given = self._encode, model.window_batch, model.image_encoder.align_corners
+        self.maps = RollingMaps(pixels, model.windows, *given)
         self._fused: FusedMap | None = None
 
     def _encode(self, view: View) -> Tensor:
@@ -121,12 +121,7 @@ class WholeSegmenter:
 
     def __init__(self, model: CLIPSegmentor, raster: Raster, with_confidence: bool = False):
         self.model, self.raster, self.with_confidence = model, raster, with_confidence
-        pixels, limit = raster.grid.width * raster.grid.height, 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        if pixels > limit:
-            raise InputError(
-                f'{raster.path} has {pixels / 1e6:.0f} million pixels, and at most '
-                f'{limit // 10**6} are taken as one picture: {why_whole(model)}'
-            )
+        check_pixels(raster, f': {why_whole(model)}')
 
     def segment(self, rows: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Segment all rows."""

@@ -4,12 +4,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
 from ..datasets.query_set import Queries
+from ..rasters.reading import Bands, Stretch, parse_bands, parse_stretch
 from ..utils.errors import InputError, join_first
 from ..utils.files import explain_full_disk, find_file, make_folder
 from ..utils.progress import Progress
@@ -27,6 +28,7 @@ from .one_file import Settings
 from .run_records import RunRecords
 from .segment import find_device
 from .shares import find_share, gate, only_run
+from .sizes import WorkingSize
 from .workers import OneProcess, SeveralProcesses
 from .writers import ClassInfo, Record, build_writers, finish_all
 from .writers.build import ALWAYS, DEFAULT, Formats
@@ -56,7 +58,7 @@ class FileResult:
     @property
     def areas(self) -> dict[str, float]:
         """Share that each class covers, 0 to 1, the largest first."""
-        total = sum(self.pixels.values())
+        total = sum(self.pixels.values()) or 1
         shares = {name: count / total for name, count in self.pixels.items()}
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
@@ -79,6 +81,9 @@ def segment_folder(
     processes: int = 1,
     resume: bool = False,
     share: str | None = None,
+    size: WorkingSize | None = None,
+    bands: Bands | None = None,
+    stretch: Stretch | None = None,
 ) -> Iterator[FileResult]:
     """Segment pictures and videos into own classes and write what was found, one after the other.
 
@@ -90,7 +95,7 @@ def segment_folder(
 
     Args:
         inputs: A picture, video or folder, or several.
-        classes, background, method, clip, device, cfg_options, regions, precision: See
+        classes, background, method, clip, device, cfg_options, regions, precision, size: See
             :func:`.segment.build_segmentor`. Class scores are not kept.
         out: Folder to write to; existing results of the same name are replaced.
         on_result: Called with each result as soon as it is written.
@@ -103,6 +108,7 @@ def segment_folder(
             settings, and that have not changed since.
         share: Part of the files, as in ``'2/8'``, for one of several processes or machines that
             write to one folder. They know what is done as with ``resume``. None for all files.
+        bands, stretch: Of maps, see :class:`..rasters.reading.Raster`.
 
     Returns:
         A result per picture or video that is segmented now, as soon as it is written; with several
@@ -125,6 +131,14 @@ def segment_folder(
         raise InputError(f'processes={processes} (--processes) segment nothing: use 1 or more')
     writers = build_writers(formats, format_options)
     find_device(device)
+    if stretch is not None:
+        parse_stretch(stretch)
+    settings = Settings(
+        *(Path(out), {}, formats, format_options),
+        resume=resume or part.count > 1,
+        bands=None if bands is None else parse_bands(bands),
+        stretch=stretch,
+    )
     given = inputs if isinstance(inputs, Iterable) and not isinstance(inputs, str) else [inputs]
     for path in given:
         check_local(path)
@@ -146,7 +160,12 @@ def segment_folder(
     mine = part.of(list(zip(files, names)))
     for path, _ in mine:
         try:
-            open_video(path) if is_video(path) else check_picture(path)
+            if is_video(path):
+                open_video(path)
+            elif settings.is_map(path):
+                settings.open_map(path).close()
+            else:
+                check_picture(path)
         except InputError as error:
             skip(path, str(error))
     usable = [pair for pair in mine if pair[0] not in errors]
@@ -177,21 +196,23 @@ def segment_folder(
         cfg_options=cfg_options,
         regions=regions,
         precision=precision,
+        size=size,
     )
-    settings = Settings(Path(out), build, formats, format_options)
+    settings = replace(settings, build=build)
     done = 0
 
     def run() -> Iterator[FileResult]:
         nonlocal done
         said = _stop_explained(settings.out, lambda: done, len(mine))
         with only_run(settings.out, part), said:
-            count = min(processes, len(usable))
+            has_maps = any(settings.is_map(path) for path, _ in usable)
+            count = processes if has_maps else min(processes, len(usable))
             workers = (
-                SeveralProcesses(settings, count)
+                SeveralProcesses(settings, count, on_progress)
                 if count > 1
                 else OneProcess(settings, on_progress)
             )
-            about = workers.describe(len(files) > 1 or resume or part.count > 1)
+            about = workers.describe(len(files) > 1 or has_maps or resume or part.count > 1)
             on_progress('precision {}: {}'.format(*about.precision))
             records = RunRecords(settings.out, about.fingerprint)
             if resume or part.count > 1:
@@ -212,6 +233,8 @@ def segment_folder(
                     records.add(path, name, outcome)
                     result = _result_of(path, outcome, about.classes, settings.out)
                     done += 1
+                    if not any(outcome.pixels):
+                        on_progress(f'{path} holds no data: nothing is classified')
                     if on_result:
                         on_result(result)
                     if progress.is_due(done - before) and done < len(usable):

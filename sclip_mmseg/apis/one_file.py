@@ -1,9 +1,11 @@
 """One file of a run: a picture or video is segmented, and its results are written."""
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any
@@ -13,14 +15,21 @@ import numpy as np
 
 from ..evaluation.fingerprint import Fingerprint, describe_settings
 from ..models import CLIPSegmentor
-from ..utils.errors import InputError
+from ..models.watching import watch
+from ..rasters.detecting import TIFF, is_map
+from ..rasters.reading import Bands, Raster, Stretch, open_raster
+from ..utils.errors import HalfOverflow, InputError
 from ..utils.files import explain_full_disk
 from ..utils.progress import Progress
 from ..version import __version__
 from .inputs import LABELS, OVERLAY, is_video
-from .media import open_video, read_frames, read_picture, video_writer
+from .maps import MapRun, Say, map_folder
+from .media import count_pixels, open_video, read_frames, read_picture, video_writer
+from .precision import in_float32
 from .segment import Segmentation, build_segmentor, classes_of, segment_array
+from .shrinking import say_progress, told_of
 from .writers import Item, Record, Writer, build_writers, write_all, write_labels
+from .writers.base import MapItem
 from .writers.build import ALWAYS, Formats, start_record
 from .writers.overlay import OverlayWriter
 
@@ -33,12 +42,31 @@ class Settings:
         out: Folder of all results.
         build: Arguments of :func:`.segment.build_segmentor`.
         formats, format_options: Of :func:`.writers.build_writers`.
+        resume: Whether blocks of maps that an earlier run did are kept.
+        bands, stretch: Of maps, see :class:`..rasters.reading.Raster`.
     """
 
     out: Path
     build: Mapping[str, Any]
     formats: Formats
     format_options: Mapping[str, Any] | None = None
+    resume: bool = False
+    bands: Bands | None = None
+    stretch: Stretch | None = None
+
+    def is_map(self, path: Path) -> bool:
+        """Whether a file is segmented as a map.
+
+        Raises:
+            InputError: If it is, and what reads maps is missing.
+        """
+        asked = self.bands is not None or self.stretch is not None
+        is_tiff = path.suffix.lower() in TIFF
+        return is_map(path, is_tiff and (asked or count_pixels(path) == math.inf))
+
+    def open_map(self, path: Path) -> Raster:
+        """Open a map; errors as of :class:`..rasters.reading.Raster`."""
+        return open_raster(path, self.bands, self.stretch)
 
 
 class FileSegmenter:
@@ -52,11 +80,11 @@ class FileSegmenter:
     """
 
     def __init__(self, settings: Settings):
-        self.out = settings.out
+        self.settings, self.out = settings, settings.out
         self.writers = build_writers(settings.formats, settings.format_options)
-        needs_scores = any(writer.needs_scores for writer in self.writers.values())
+        self.needs_scores = any(writer.needs_scores for writer in self.writers.values())
         options = {
-            'model.test_cfg.seg_logits': needs_scores,
+            'model.test_cfg.seg_logits': self.needs_scores,
             **(settings.build.get('cfg_options') or {}),
         }
         self.model = build_segmentor(**{**settings.build, 'cfg_options': options})
@@ -64,9 +92,10 @@ class FileSegmenter:
         for writer in self.writers.values():
             writer.check(self.classes)
 
-    def fingerprint(self) -> Fingerprint:
-        """What the results depend on beside the files."""
-        cfg = self.model.cfg
+    def fingerprint(self, model: CLIPSegmentor | None = None) -> Fingerprint:
+        """What the results depend on beside the files, by default of its own model."""
+        model = model or self.model
+        cfg = model.cfg
         return describe_settings(
             model=cfg.model,
             pipeline=cfg.test_pipeline,
@@ -77,10 +106,67 @@ class FileSegmenter:
             formats=sorted(self.writers),
             written={name: vars(writer) for name, writer in self.writers.items()},
             sclip_mmseg=__version__,
+            maps=dict(bands=self.settings.bands, stretch=self.settings.stretch),
         )
 
+    def map_run(self, path: Path, name: PurePath, in_full: bool = False) -> MapRun:
+        """What is done of a map, and does the rest.
+
+        Args:
+            path, name: See :meth:`__call__`.
+            in_full: Whether in float32 what overflows float16.
+
+        Raises:
+            InputError: If the map cannot be read.
+        """
+        model = self.model
+        if in_full:
+            arguments = {**model.arguments, 'precision': 'fp32'}
+            model = in_float32(model, partial(build_segmentor, **arguments, share=model))
+        folder = map_folder(self.out, name, model.precision.precision)
+        raster = self.settings.open_map(path)
+        return MapRun(raster, model, folder, self.fingerprint(model), self.needs_scores)
+
+    def finish_map(self, run: MapRun, name: PurePath) -> Record:
+        """Write the results of a map all of whose blocks are done."""
+        path = Path(run.raster.path)
+        item = MapItem(path, name, self.out, run.raster, run.result(), self.classes)
+        record = write_all(self.writers, item)
+        run.forget()
+        return record
+
+    def _segment_map(self, path: Path, name: PurePath, on_progress: Say) -> Record:
+        run = self.map_run(path, name)
+        run.describe(on_progress)
+        try:
+            run.run(run.todo(self.settings.resume), on_progress)
+        except HalfOverflow:
+            run = self.map_run(path, name, in_full=True)
+            run.run(run.todo(self.settings.resume), on_progress)
+        return self.finish_map(run, name)
+
+    def explain(self, path: Path, work: Callable[[], Any]) -> Any:
+        """Do some work on a file; why it cannot be done, where a user can tell.
+
+        Raises:
+            OSError: If the disk is full.
+            HalfOverflow: If features of a map do not fit into float16.
+        """
+        try:
+            return work()
+        except HalfOverflow:
+            raise
+        except InputError as error:
+            return str(error)
+        except MemoryError:
+            return f'{path} needs more memory than there is: make it smaller'
+        except OSError as error:
+            if explain_full_disk(error, [self.out]):
+                raise
+            return f'the results of {path} cannot be written ({error})'
+
     def __call__(
-        self, path: Path, name: PurePath, on_progress: Callable[[str], None] = lambda text: None
+        self, path: Path, name: PurePath, on_progress: Say = lambda text: None
     ) -> Record | str:
         """Segment a file.
 
@@ -95,21 +181,19 @@ class FileSegmenter:
         Raises:
             OSError: If the disk is full.
         """
-        try:
-            if is_video(path):
-                return _segment_video(self.model, path, name, self.out, self.writers, on_progress)
-            image = read_picture(path)
+        return self.explain(path, lambda: self._segment(path, name, on_progress))
+
+    def _segment(self, path: Path, name: PurePath, on_progress: Say) -> Record:
+        if is_video(path):
+            return _segment_video(self.model, path, name, self.out, self.writers, on_progress)
+        if self.settings.is_map(path):
+            return self._segment_map(path, name, on_progress)
+        image = read_picture(path)
+        progress = watch(say_progress(str(path), on_progress))
+        with told_of(self.model, image.shape[:2], str(path)), progress:
             segmentation = segment_array(self.model, image, str(path))
-            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-            return write_all(self.writers, Item(path, name, self.out, image, segmentation))
-        except InputError as error:
-            return str(error)
-        except MemoryError:
-            return f'{path} needs more memory than there is: make it smaller'
-        except OSError as error:
-            if explain_full_disk(error, [self.out]):
-                raise
-            return f'the results of {path} cannot be written ({error})'
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return write_all(self.writers, Item(path, name, self.out, image, segmentation))
 
 
 def _segment_video(

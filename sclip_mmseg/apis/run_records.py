@@ -10,7 +10,7 @@ from ..evaluation.store import Store, read_file
 from .shares import STATE
 from .writers import Record
 
-_RESTART = 'start afresh without --resume (resume) or in another --out (out)'
+RESTART = 'start afresh without --resume (resume) or in another --out (out)'
 
 
 @dataclass
@@ -18,7 +18,7 @@ class _Known:
     """What is kept in memory of a file that is done.
 
     Attributes:
-        state: See :func:`_state_of`.
+        state: See :func:`state_of`.
         files: Names of its results below the output folder.
         record: Its record, or the file of the store that has it.
     """
@@ -38,7 +38,7 @@ class RunRecords:
 
     def __init__(self, out: Path, fingerprint: Fingerprint | None):
         self._out, self._folder = out, out / STATE
-        self._store = None if fingerprint is None else Store(self._folder, fingerprint, _RESTART)
+        self._store = None if fingerprint is None else Store(self._folder, fingerprint, RESTART)
         self._known: dict[str, _Known] = {}
 
     def start_afresh(self) -> bool:
@@ -69,13 +69,13 @@ class RunRecords:
     def is_done(self, path: Path, name: PurePath) -> bool:
         """Whether a file is done, has not changed since, and its results are there."""
         known = self._known.get(str(name))
-        if known is None or known.state != _state_of(path):
+        if known is None or known.state != state_of(path):
             return False
         return all((self._out / file).exists() for file in known.files)
 
     def add(self, path: Path, name: PurePath, record: Record) -> None:
         """Note that a file is done."""
-        state = _state_of(path)
+        state = state_of(path)
         kept: Record | Path = record
         if self._store is not None:
             stored = {str(name): dict(state=state, record=asdict(record))}
@@ -101,7 +101,7 @@ class _InOrder:
             yield place
 
 
-def _state_of(path: Path) -> list[int]:
+def state_of(path: Path) -> list[int]:
     """What changes when a file does."""
     with suppress(OSError):
         found = path.stat()

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmcv import rescale_size
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.runner import load_checkpoint
@@ -19,6 +18,9 @@ from torch import Tensor
 
 from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
+from ..rasters.detecting import is_map
+from ..rasters.reading import Bands, Raster, Stretch, open_raster
+from ..rasters.result import no_data_label
 from ..regions import GeneratedRegions
 from ..registry import in_scope
 from ..utils.errors import HalfOverflow, InputError
@@ -32,6 +34,8 @@ from .media import read_picture
 from .outlines import trace
 from .own_config import own_config
 from .precision import choose_precision, in_float32
+from .shrinking import told_of
+from .sizes import WorkingSize, resize_steps, working_size
 from .writers import ClassInfo, Item, Record, build_writers, finish_all, write_all
 from .writers.build import DEFAULT, Formats
 from .writers.coco import CocoWriter, annotate, to_dataset
@@ -184,6 +188,7 @@ def build_segmentor(
     regions: str | dict | None = None,
     share: CLIPSegmentor | None = None,
     precision: str | None = None,
+    size: WorkingSize | None = None,
 ) -> CLIPSegmentor:
     """Build a segmentor for own classes.
 
@@ -211,6 +216,8 @@ def build_segmentor(
             where the device is fast at it and the method's labels hardly change, else float32, see
             :func:`.precision.choose_precision`. Pictures that overflow float16 are segmented again
             in float32.
+        size: At which pictures are looked at: pixels of the short side, ``'native'`` for their own,
+            or a factor, as in 0.5, see :func:`.sizes.resize_steps`; None for the published 336.
 
     Returns:
         The segmentor, ready for :func:`segment` and mmseg's ``inference_model``.
@@ -228,10 +235,12 @@ def build_segmentor(
         cfg_options=cfg_options,
         regions=regions,
         precision=precision,
+        size=size,
     )
     found_device = find_device(device)
     own = own_config(classes, background, method, clip, cfg_options, regions)
     cfg = own.cfg
+    cfg.test_pipeline = resize_steps(cfg.test_pipeline, size)
     choice = choose_precision(cfg.model.image_encoder, found_device, precision)
     if choice.precision != cfg.model.image_encoder.get('precision', 'fp32'):
         cfg.model.image_encoder.precision = choice.precision
@@ -290,6 +299,9 @@ def segment(
     image: str | Path | np.ndarray | Tensor | Image.Image,
     regions: np.ndarray | None = None,
     channels: str | None = None,
+    size: WorkingSize | None = None,
+    bands: Bands | None = None,
+    stretch: Stretch | None = None,
 ) -> Segmentation:
     """Segment a picture.
 
@@ -302,9 +314,12 @@ def segment(
             none; None for those that the model finds or makes, if it needs any.
         channels: Of an array or tensor the order of its channels: ``'rgb'``, or ``'bgr'`` as OpenCV
             and :func:`.media.read_picture` have it. Of others, and grey ones, None.
+        size: At which it is looked at, see :func:`build_segmentor`; None for the model's.
+        bands, stretch: Of a map, see :class:`..rasters.reading.Raster`.
 
     Returns:
-        Its segmentation, at its own size.
+        Its segmentation, at its own size. Where a map has no data, labels are
+        :func:`..rasters.result.no_data_label`.
 
     Raises:
         InputError: If the file does not exist or is no picture, if an array is another one or its
@@ -319,15 +334,45 @@ def segment(
             f'the first argument is what apis.build_segmentor returns, not {type(model).__name__}'
         )
     path = str(image) if isinstance(image, (str, Path)) else None
+    valid = None
     if path is None:
         pixels = to_bgr(image, channels)
     else:
         check_path(path, channels)
-        pixels = read_picture(path)
+        asked = bands is not None or stretch is not None
+        if is_map(path, asked):
+            with open_raster(path, bands, stretch) as raster:
+                check_pixels(raster)
+                pixels, valid = raster.read()
+            pixels = np.ascontiguousarray(pixels[..., ::-1])
+        else:
+            pixels = read_picture(path)
     clip = model.encoder_cfg.get('clip', '')
     if is_toy(clip) and not (path and Path(clip).parent.resolve() in Path(path).resolve().parents):
         warnings.warn(f'{TOY} For photographs, name another clip, such as ViT-B/16', stacklevel=2)
-    return segment_array(model, pixels, path, regions)
+    with told_of(model, pixels.shape[:2], path or 'the picture', size):
+        found = segment_array(model, pixels, path, regions, size)
+    if valid is not None:
+        found.labels[~valid] = no_data_label(model.num_classes)
+    return found
+
+
+def check_pixels(raster: Raster, why: str = '') -> None:
+    """See that a map is not larger than what is decoded as one picture.
+
+    Args:
+        raster: The map.
+        why: Why it is to be.
+
+    Raises:
+        InputError: If it is larger.
+    """
+    pixels, limit = raster.grid.width * raster.grid.height, 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    if pixels > limit:
+        raise InputError(
+            f'{raster.path} has {pixels / 1e6:.0f} million pixels, and at most {limit // 10**6} '
+            f'are taken as one picture{why}'
+        )
 
 
 @own_precision()
@@ -336,11 +381,12 @@ def segment_array(
     image: np.ndarray,
     path: str | None = None,
     regions: np.ndarray | None = None,
+    size: WorkingSize | None = None,
 ) -> Segmentation:
     """Segment a picture that has been read.
 
     Args:
-        model, regions: See :func:`segment`.
+        model, regions, size: See :func:`segment`.
         image: BGR, uint8 ``[H, W, 3]``.
         path: Its file, by whose name region maps are found; None if it has none.
 
@@ -356,13 +402,13 @@ def segment_array(
     known: np.ndarray | Tensor | None = regions
     if regions is None and isinstance(model.regions, GeneratedRegions):
         known = model.regions.make(image, image.shape[:2])
-    data = to_data(model, image, path, known)
+    data = to_data(model, image, path, known, size)
     try:
         with torch.no_grad():
             [result] = model.test_step(data)
     except HalfOverflow:
         own = partial(build_segmentor, **{**model.arguments, 'precision': 'fp32'}, share=model)
-        return segment_array(in_float32(model, own), image, path, regions)
+        return segment_array(in_float32(model, own), image, path, regions, size)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -378,26 +424,26 @@ def segment_array(
 
 
 def to_data(
-    model: CLIPSegmentor, image: np.ndarray, path: str | None, regions: np.ndarray | Tensor | None
+    model: CLIPSegmentor,
+    image: np.ndarray,
+    path: str | None,
+    regions: np.ndarray | Tensor | None,
+    size: WorkingSize | None = None,
 ) -> dict[str, Any]:
     """A picture that has been read as the model's preprocessor takes it.
 
     Args:
         model: The segmentor.
-        image, path, regions: See :func:`segment_array`; regions None for those of files.
+        image, path, regions, size: See :func:`segment_array`; regions None for those of files.
 
     Raises:
         InputError: If it is too thin to be resized.
     """
     name, (height, width) = path or 'the picture', image.shape[:2]
-    steps = [step for step in model.cfg.test_pipeline if step['type'] != 'LoadAnnotations']
-    for step in steps:
-        if (
-            step.get('keep_ratio')
-            and step.get('scale')
-            and 0 in rescale_size((width, height), step['scale'])
-        ):
-            raise InputError(f'{name} is too thin to be resized: {height}×{width} pixels')
+    steps = resize_steps(model.cfg.test_pipeline, size)
+    if 0 in working_size(steps, (height, width)):
+        raise InputError(f'{name} is too thin to be resized: {height}×{width} pixels')
+    steps = [step for step in steps if step['type'] != 'LoadAnnotations']
     steps[0] = dict(steps[0], type='LoadImageFromNDArray')
     data = pseudo_collate([Compose(steps)(dict(img=image))])
     data['data_samples'][0].set_metainfo(dict(img_path=path, regions=regions, pixels=image))

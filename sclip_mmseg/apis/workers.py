@@ -1,13 +1,15 @@
 """The processes of a run: this one alone, or several, which read a model each."""
 
 import logging
+import math
 import multiprocessing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path, PurePath
+from typing import Any
 
 import cv2
 import torch
@@ -15,8 +17,11 @@ from mmengine.logging import MMLogger, print_log
 
 from ..engine.loader_workers import count_cores
 from ..evaluation.fingerprint import Fingerprint
+from ..utils.errors import HalfOverflow
 from ..utils.processes import map_unordered, start_process
+from ..utils.progress import Progress
 from ..zoo import TOY, is_toy
+from .maps import MapRun
 from .one_file import FileSegmenter, Settings
 from .precision import Choice
 from .writers import ClassInfo, Record
@@ -26,6 +31,28 @@ File = tuple[Path, PurePath]
 #: Files in the order in which they are done: their records, or why they are skipped.
 Outcomes = Iterator[tuple[File, Record | str]]
 _segmenter: Callable[[], FileSegmenter]  # of a process that was started for it
+
+
+_PARTS = 3  # of a map, per process: those with little data are soon done
+
+
+@dataclass(frozen=True)
+class MapJob:
+    """Some blocks of a map, for a process.
+
+    Attributes:
+        file: The map.
+        in_full: Whether in float32 what overflows float16.
+        blocks: Numbers of the blocks.
+    """
+
+    file: File
+    in_full: bool
+    blocks: Sequence[int] = ()
+
+    def open(self) -> MapRun:
+        """The map in this process."""
+        return _segmenter().map_run(*self.file, self.in_full)
 
 
 @dataclass(frozen=True)
@@ -64,7 +91,8 @@ class SeveralProcesses:
     They are started anew, not forked: neither PyTorch's threads nor CUDA survive a fork.
     """
 
-    def __init__(self, settings: Settings, count: int):
+    def __init__(self, settings: Settings, count: int, on_progress: Callable[[str], None]):
+        self.settings, self.count, self.on_progress = settings, count, on_progress
         if is_toy(settings.build.get('clip')):
             print_log(TOY, 'current')
         threads = max(count_cores() // count, 1)
@@ -78,14 +106,44 @@ class SeveralProcesses:
         return about
 
     def run(self, files: Sequence[File]) -> Outcomes:
-        """Segment files."""
+        """Segment files, and then maps, each of which all processes share."""
+        maps = [file for file in files if self.settings.is_map(file[0])]
         with self._pool:
-            for file, (outcome, said) in map_unordered(
-                self._pool, _segment_there, files, self._ahead
-            ):
-                for message in said:
-                    warnings.warn(message, stacklevel=2)
-                yield file, outcome
+            pictures = [file for file in files if file not in maps]
+            yield from self._ask(_segment_there, pictures)
+            for file in maps:
+                try:
+                    yield file, self._segment_map(file, False)
+                except HalfOverflow:
+                    yield file, self._segment_map(file, True)
+
+    def _ask(self, function: Callable[[Any], tuple[Any, list[str]]], items: Sequence) -> Iterator:
+        for item, (outcome, said) in map_unordered(self._pool, function, items, self._ahead):
+            for message in said:
+                warnings.warn(message, stacklevel=3)
+            yield item, outcome
+
+    def _segment_map(self, file: File, in_full: bool) -> Record | str:
+        """Divide the blocks of a map: neighbours are one process's, which sees no window twice."""
+        job = MapJob(file, in_full)
+        [(_, opened)] = self._ask(_open_there, [job])
+        if isinstance(opened, str):
+            return opened
+        todo, notes = opened
+        for note in notes:
+            self.on_progress(note)
+        length = max(math.ceil(len(todo) / (_PARTS * self.count)), 1)
+        parts = [replace(job, blocks=todo[i : i + length]) for i in range(0, len(todo), length)]
+        progress = Progress(len(todo), 'blocks')
+        done = 0
+        for part, outcome in self._ask(_run_there, parts):
+            if outcome is not None:
+                return outcome
+            done += len(part.blocks)
+            if progress.is_due(done) and done < len(todo):
+                self.on_progress(f'{file[0]}: {progress}')
+        [(_, record)] = self._ask(_finish_there, [job])
+        return record
 
 
 def _describe(segmenter: FileSegmenter, for_resume: bool) -> Description:
@@ -108,8 +166,36 @@ def _describe_there(for_resume: bool) -> Description:
 
 def _segment_there(file: File) -> tuple[Record | str, list[str]]:
     """Segment a file; its outcome, and what is warned of."""
-    segment = _segmenter()
+    return _heard(lambda: _segmenter()(*file))
+
+
+def _open_there(job: MapJob) -> tuple[tuple[list[int], list[str]] | str, list[str]]:
+    """Tell which blocks of a map are to be done, and what is to be said of it; or what is wrong."""
+
+    def work() -> tuple[list[int], list[str]]:
+        notes: list[str] = []
+        run = job.open()
+        run.describe(notes.append)
+        return run.todo(_segmenter().settings.resume), notes
+
+    return _heard(lambda: _segmenter().explain(job.file[0], work))
+
+
+def _run_there(job: MapJob) -> tuple[str | None, list[str]]:
+    """Segment blocks of a map; what is wrong, if something is."""
+    return _heard(lambda: _segmenter().explain(job.file[0], lambda: job.open().run(job.blocks)))
+
+
+def _finish_there(job: MapJob) -> tuple[Record | str, list[str]]:
+    """Write the results of a map."""
+    segmenter = _segmenter()
+    work = partial(segmenter.finish_map, job.open(), job.file[1])
+    return _heard(lambda: segmenter.explain(job.file[0], work))
+
+
+def _heard(work: Callable[[], Any]) -> tuple[Any, list[str]]:
+    """Do some work; its outcome, and what is warned of."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always', UserWarning)
-        outcome = segment(*file)
+        outcome = work()
     return outcome, [str(each.message) for each in said if each.category is UserWarning]

@@ -55,6 +55,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='colours of the classes: distinct (default), dataset (of a shipped list), voc, or one '
         'per class, as in "#ff8000,#0080ff"',
     )
+    parser.add_argument(
+        '--size',
+        metavar='336|native|0.5',
+        help='size at which pictures are looked at: pixels of the short side, native for their '
+        'own, or a factor; default: 336, as published',
+    )
+    parser.add_argument(
+        '--bands',
+        metavar='R,G,B',
+        help='of maps, numbers of the bands that are red, green and blue, as in 4,3,2, or of one '
+        'grey band; default: as their tags say',
+    )
+    parser.add_argument(
+        '--stretch',
+        metavar='MIN,MAX|P2,P98',
+        help='of maps, values that become black and white, or percentiles; default: P2,P98 of the '
+        'whole map where it holds more than 8 bits',
+    )
     parser.add_argument('--device', help='default: the accelerator where there is one')
     parser.add_argument(
         '--precision',
@@ -115,6 +133,9 @@ def run(args: argparse.Namespace) -> None:
         processes=args.processes,
         resume=args.resume,
         share=args.share or share,
+        size=args.size,
+        bands=args.bands,
+        stretch=args.stretch,
     )
     print(f'written to {args.out.resolve()}')
 

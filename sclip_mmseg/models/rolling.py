@@ -42,6 +42,7 @@ class RollingMaps:
         cfg: How windows are cut.
         encode: Windows → coarse maps ``[n, Q, h', w']``.
         window_batch: Tells the largest number of windows of a size to encode at a time.
+        align_corners: Whether the outer cells of a window's map lie at its corners.
 
     Attributes:
         encoded: Number of windows that were encoded.
@@ -53,8 +54,9 @@ class RollingMaps:
         cfg: WindowCfg,
         encode: Callable[[View], Tensor],
         window_batch: Callable[[Size], int],
+        align_corners: bool = False,
     ):
-        self.pixels, self.encode = pixels, encode
+        self.pixels, self.encode, self._corners = pixels, encode, align_corners
         self.margins = pad_margins(pixels.size, cfg.crop_size, cfg.pad_multiple, cfg.min_size)
         height, width = (side + sum(m) for side, m in zip(pixels.size, self.margins))
         self.sides: Size = height, width
@@ -166,7 +168,8 @@ class RollingMaps:
     def fuse(self, size: Size) -> FusedMap:
         """The picture's map at a size; what is read of it must have been prepared."""
         is_large, grid = max(self.sides) > LARGE, self.like.shape
-        sides = zip(self.sides, self.crop, self.stride, grid, self.margins)
+        corners = self._corners, self._corners
+        sides = zip(self.sides, self.crop, self.stride, grid, self.margins, corners)
         rows, columns = (
             LongAxis(axis, length, self.device)
             if is_large

@@ -9,8 +9,18 @@ _listener: ContextVar[Callable[[int, int], None] | None] = ContextVar('listener'
 
 @contextmanager
 def watch(listener: Callable[[int, int], None]) -> Iterator[None]:
-    """Let a function know, in this thread, how many windows are done and of how many."""
-    token = _listener.set(listener)
+    """Let a function know, in this thread, how many windows are done, and of how many.
+
+    Those that know already are told as before.
+    """
+    outer = _listener.get()
+
+    def both(done: int, total: int) -> None:
+        listener(done, total)
+        if outer:
+            outer(done, total)
+
+    token = _listener.set(both)
     try:
         yield
     finally:

@@ -14,7 +14,6 @@ ONLY_MAPS = {'.vrt'}
 TIFF = {'.tif', '.tiff'}
 # Scale, tie points, matrix, keys of GeoTIFF; GDAL's value of no data.
 _TAGS = {33550, 33922, 34264, 34735, 42113}
-_MAGIC = b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'
 _BIG = b'+'
 # GeoJP2's box, and what GML in a JPEG 2000 file begins with.
 _JPEG_2000 = bytes.fromhex('b14bf8bd083d4b43a5ae8cd7d5a6ce03'), b'gml.root-instance'
@@ -35,13 +34,12 @@ def has_georeference(path: str | Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in ONLY_MAPS or _has_world_file(path):
         return True
-    with suppress(OSError):
-        head = b''
-        with path.open('rb') as file:
+    if suffix in TIFF:
+        return bool(_TAGS & _tags(path))
+    if suffix == '.jp2':
+        with suppress(OSError), path.open('rb') as file:
             head = file.read(_HEAD)
-        if head.startswith(_MAGIC):
-            return bool(_TAGS & _tags(path))
-        return suffix == '.jp2' and any(mark in head for mark in _JPEG_2000)
+            return any(mark in head for mark in _JPEG_2000)
     return False
 
 

@@ -73,6 +73,16 @@ class Raster:
         kind, low, high = self._asked or ('P', 2.0, 98.0)
         return self._percentiles(low, high) if kind == 'P' else (low, high)
 
+    @property
+    def stretch_words(self) -> str:
+        """Where :attr:`stretch` is from, where it was not given."""
+        kind, low, high = self._asked or ('P', 2, 98)
+        if kind != 'P':
+            return ''
+        return (
+            f', percentiles {low:g} and {high:g} of the whole map (--stretch MIN,MAX sets others)'
+        )
+
     def read(
         self, block: Block | None = None, size: tuple[int, int] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -142,6 +152,10 @@ class Raster:
         ends = np.percentile(found.astype(np.float64), [low, high]).tolist()
         return ends[0], ends[1] if ends[1] > ends[0] else ends[0] + 1
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
     def __enter__(self) -> Raster:
         """Leave it open."""
         return self
@@ -150,7 +164,7 @@ class Raster:
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the file."""
-        self._file.close()
+        self.close()
 
 
 def open_raster(

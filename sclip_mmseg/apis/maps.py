@@ -1,0 +1,155 @@
+"""Maps of a run: their blocks are segmented by one process or several, and put together."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from ..evaluation.fingerprint import Fingerprint
+from ..evaluation.store import Store
+from ..models import CLIPSegmentor
+from ..models.watching import watch
+from ..rasters.grid import Block
+from ..rasters.reading import Raster
+from ..rasters.result import SegmentedMap, no_data_label
+from .blocks import ROWS, BlockSegmenter, WholeSegmenter, why_whole
+from .run_records import RESTART, state_of
+from .shares import STATE
+from .shrinking import say_progress, told_of
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class MapRun:
+    """A map, and which of its blocks are done.
+
+    Labels lie in a file of ``classes + 1`` values, whose holes are no data, until all are there.
+
+    Attributes:
+        raster: The map.
+        model: What segments it.
+        folder: Holds what is done.
+        fingerprint: What it depends on.
+        with_confidence: Whether scores are kept, too.
+    """
+
+    raster: Raster
+    model: CLIPSegmentor
+    folder: Path
+    fingerprint: Fingerprint
+    with_confidence: bool
+
+    def __post_init__(self) -> None:
+        self.no_data = no_data_label(self.model.num_classes)
+        self.size = self.raster.grid.height, self.raster.grid.width
+        step = self.size[0] if why_whole(self.model) else ROWS
+        self.blocks = [
+            slice(top, min(top + step, self.size[0])) for top in range(0, self.size[0], step)
+        ]
+        self._dtype = np.dtype(np.uint8 if self.no_data == 255 else np.uint16)
+        path = Path(self.raster.path)
+        own = dict(stretch=self.raster.stretch, bands=self.raster.bands, state=state_of(path))
+        known = {f'map.{key}': value and [*value] for key, value in own.items()}
+        self._store = Store(self.folder, {**self.fingerprint, **known}, RESTART)
+
+    def describe(self, say: Say) -> None:
+        """Say how the map is read, where that was chosen for it."""
+        name, stretch = self.raster.path, self.raster.stretch
+        if stretch is not None:
+            how = self.raster.stretch_words
+            say(f'{name}: values from {stretch[0]:g} to {stretch[1]:g} become 0 to 255{how}')
+        if why := why_whole(self.model):
+            say(f'{name} is taken as one picture, not block by block: {why}')
+
+    def todo(self, resume: bool) -> list[int]:
+        """The blocks that are to be done.
+
+        Args:
+            resume: Whether those that are there are kept.
+
+        Raises:
+            InputError: If they are of other settings.
+        """
+        if not resume:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        done = self._counts()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path, dtype in self._files.items():
+            with path.open('ab') as file:
+                file.truncate(self.size[0] * self.size[1] * dtype.itemsize)
+        return [number for number in range(len(self.blocks)) if number not in done]
+
+    @property
+    def _files(self) -> dict[Path, np.dtype]:
+        files = {self.folder / 'labels': self._dtype}
+        if self.with_confidence:
+            files[self.folder / 'confidence'] = np.dtype(np.float16)
+        return files
+
+    def _counts(self) -> dict[int, list[int]]:
+        """Pixels of each class in the blocks that are done."""
+        return {number: record['counts'] for number, record in self._store.read()[0].items()}
+
+    @cached_property
+    def _segmenter(self) -> BlockSegmenter | WholeSegmenter:
+        kind = WholeSegmenter if why_whole(self.model) else BlockSegmenter
+        return kind(self.model, self.raster, self.with_confidence)
+
+    def run(self, numbers: Sequence[int], say: Say = lambda text: None) -> None:
+        """Segment some blocks.
+
+        Raises:
+            InputError: If the map is damaged or too small.
+            OSError: If the disk is full.
+        """
+        name = str(self.raster.path)
+        with told_of(self.model, self.size, name), watch(say_progress(name, say)):
+            for number in numbers:
+                rows = self.blocks[number]
+                labels, confidence = self._segmenter.segment(rows)
+                found = labels[labels != self.no_data]
+                if found.size:
+                    parts = [labels + self._dtype.type(1), confidence]
+                    for (path, _), part in zip(self._files.items(), parts):
+                        self._write(path, rows, part)
+                counts = np.bincount(found, minlength=self.model.num_classes).tolist()
+                self._store.append({number: dict(counts=counts)})
+
+    def _write(self, path: Path, rows: slice, values: np.ndarray | None) -> None:
+        assert values is not None
+        with path.open('r+b') as file:
+            file.seek(rows.start * self.size[1] * values.itemsize)
+            file.write(np.ascontiguousarray(values).data)
+
+    def result(self) -> SegmentedMap:
+        """What was found, once all blocks are done."""
+        total = np.sum([[0] * self.model.num_classes, *self._counts().values()], 0).tolist()
+        path = Path(self.raster.path)
+        confidence = self._confidence if self.with_confidence else None
+        return SegmentedMap(path, self.raster.grid, total, self._labels, confidence)
+
+    def _labels(self, block: Block) -> np.ndarray:
+        return self._read(self.folder / 'labels', block) - self._dtype.type(1)
+
+    def _confidence(self, block: Block) -> np.ndarray:
+        return self._read(self.folder / 'confidence', block).astype(np.float32)
+
+    def _read(self, path: Path, block: Block) -> np.ndarray:
+        # Opened for each block: pages that are mapped count as memory.
+        whole = np.memmap(path, self._files[path], 'r', shape=self.size)
+        return np.array(whole[block.top : block.bottom, block.left : block.right])
+
+    def forget(self) -> None:
+        """Remove what is kept of the blocks."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def map_folder(out: Path, name: PurePath, precision: str) -> Path:
+    """Where the blocks of a map are kept."""
+    return out / STATE / 'maps' / f'{name}.{precision}'
