@@ -50,6 +50,7 @@ def build_bank(
     processes: int = 1,
     device: str | None = None,
     cfg_options: Mapping[str, Any] | None = None,
+    second_clip: str | None = None,
 ) -> BankInfo:
     """Build a memory bank of unlabelled pictures, or go on with one.
 
@@ -70,6 +71,7 @@ def build_bank(
         processes: How many share the pictures.
         device: None for the accelerator where there is one.
         cfg_options: Further values of the config by dotted keys.
+        second_clip: A second CLIP whose features the bank holds, too, for ``model.memory.clip``.
 
     Returns:
         What the bank holds.
@@ -113,13 +115,14 @@ def build_bank(
     if tower is None:
         block = block or round(count_blocks(encoder.clip) * DEPTH)
     settings = dict(windows=dict(model.cfg.model.test_cfg), scale=model.cfg.test_pipeline[1].scale)
-    info = BankInfo(describe_makers(encoder, tower, block), generator, settings)
+    info = BankInfo(describe_makers(encoder, tower, block, second_clip), generator, settings)
     writer = BankWriter(Path(out), info)
     names: dict[str, Path] = {}
     for path in files:
         names.setdefault(sha256_of(path), path)
     todo = [item for item in names.items() if not writer.has(item[0])]
-    worker = Worker(model.method, clip, model.options, folder or generator, device, tower, block)
+    clips = clip, *([second_clip] if second_clip else [])
+    worker = Worker(model.method, clips, model.options, folder or generator, device, tower, block)
     add = partial(_add, worker, Path(out), processes)
     results = map_in_processes(add, todo, processes, desc='bank', unit='picture')
     if errors := [error for error in results if error]:
@@ -173,7 +176,8 @@ class Worker:
     """Makes the rows of pictures; it builds its model when it is first asked, in each process.
 
     Args:
-        method, clip, options, device: See :func:`.segment.build_segmentor`.
+        method, options, device: See :func:`.segment.build_segmentor`.
+        clips: The CLIP, and a second one where there is one; None for the method's own.
         regions: A generator, or the pattern of files.
         tower, block: See :func:`..models.memory.find_keys`.
     """
@@ -181,7 +185,7 @@ class Worker:
     def __init__(
         self,
         method: str,
-        clip: str | None,
+        clips: Sequence[str | None],
         options: Mapping[str, Any],
         regions: str | dict[str, Any] | None,
         device: str | None,
@@ -190,48 +194,50 @@ class Worker:
     ):
         self.files = RegionFiles(regions) if isinstance(regions, str) else None
         generator = 'felzenszwalb' if self.files else regions
-        given = (CLASSES, False, method, clip, device, dict(options), generator)
-        self.arguments = (*given, None, 'fp32')
+        more = device, dict(options), generator, None, 'fp32'
+        self.arguments = [(CLASSES, False, method, clip, *more) for clip in clips]
         self.key = dict(tower=tower, block=block)
         self.made_of = self.arguments, self.key, regions
-        self.built: tuple[CLIPSegmentor, Any] | None = None
+        self.built: tuple[list[CLIPSegmentor], Any] | None = None
 
-    def build(self) -> tuple[CLIPSegmentor, Any]:
-        """The model, and what makes keys.
+    def build(self) -> tuple[list[CLIPSegmentor], Any]:
+        """The models, one for each CLIP, and what makes keys.
 
         Raises:
             InputError: If it cannot be built.
         """
         if self.built is None:
-            model = build_segmentor(*self.arguments)
-            self.built = model, find_keys(model.image_encoder, self.key)[0]
+            models = [build_segmentor(*each) for each in self.arguments]
+            self.built = models, find_keys(models[0].image_encoder, self.key)[0]
         return self.built
 
     @torch.no_grad()
     @own_precision()
-    def pool(self, path: Path) -> tuple[Tensor, Tensor, Tensor]:
+    def pool(self, path: Path) -> list[Tensor]:
         """What a picture's regions add to the bank, see :func:`..models.memory.pool_picture`.
 
         Raises:
             InputError: If the picture or its regions cannot be used.
         """
-        model, keys = self.build()
+        models, keys = self.build()
         image = read_picture(path)
         size = image.shape[:2]
         if self.files is None:
-            assert isinstance(model.regions, GeneratedRegions)
-            maps = [model.regions.make(image, size)]
+            assert isinstance(models[0].regions, GeneratedRegions)
+            maps = [models[0].regions.make(image, size)]
         else:
             maps = read_masks(self.files.path(str(path)), size)
         ids = torch.zeros_like(maps[0])
         for number, each in enumerate(maps):  # masks are painted over earlier ones
             ids = torch.where(each != 0, each + number, ids) if number else each
-        data = model.data_preprocessor(to_data(model, image, str(path), ids.numpy()))
-        [picture] = model.pictures(data['inputs'], data['data_samples'])
-        device = picture.view.images.device
-        maps = [each.to(device) for each in maps]
-        assert isinstance(model.image_encoder, CLIPImageEncoder)
-        return pool_picture(keys, model.image_encoder, picture, model.text_head, maps, size)
+        seen = []
+        for model in models:
+            data = model.data_preprocessor(to_data(model, image, str(path), ids.numpy()))
+            [picture] = model.pictures(data['inputs'], data['data_samples'])
+            assert isinstance(model.image_encoder, CLIPImageEncoder)
+            seen.append((model.image_encoder, picture, model.text_head))
+        maps = [each.to(picture.view.images.device) for each in maps]
+        return pool_picture(keys, seen, maps, size)
 
 
 def _add(worker: Worker, folder: Path, processes: int, item: tuple[str, Path]) -> str:

@@ -32,6 +32,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='felzenszwalb, sam2 or sam, or a folder of NAME.npz',
     )
     parser.add_argument('--clip', help='CLIP by name or path; default: ViT-B/16')
+    parser.add_argument(
+        '--second-clip',
+        metavar='CLIP',
+        help='a second CLIP whose features it holds, too, for --bank with --cfg-options '
+        'model.memory.clip=CLIP',
+    )
     add_processes(parser, 'processes that share the pictures')
     parser.add_argument('--device', help='default: the accelerator where there is one')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
@@ -48,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
 
     info = build_bank(
         *(args.images, args.out, args.method, args.clip, args.proxy, args.regions, args.block),
-        *(args.processes, args.device, args.cfg_options),
+        *(args.processes, args.device, args.cfg_options, args.second_clip),
     )
     print(f'{args.out} holds {info.count} regions of {len(info.images)} pictures')
 

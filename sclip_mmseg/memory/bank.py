@@ -68,20 +68,27 @@ def open_bank(cfg: MemoryCfg, dims: Sequence[int], family: str) -> Bank:
         )
     if not (folder / INFO).is_file():
         return _read_published(folder, cfg, dims, family)
-    for key in ('name', 'index', 'clip'):
+    for key in ('name', 'index'):
         if getattr(cfg, key) is not None:
             raise InputError(
                 f"model.memory.{key} is for banks of CorrCLIP's authors: set it to None"
             )
     info = read_info(folder)
-    keys, values, areas = read_rows(folder, info)
-    if values.shape[1] != dims[0]:
+    keys, first, areas, *second = read_rows(folder, info)
+    values = [first, *second][: len(dims)]
+    if len(values) < len(dims):
         raise InputError(
-            f'{folder} holds features of {values.shape[1]} numbers, the CLIP gives {dims[0]}: name '
-            'the bank of this CLIP'
+            f'{folder} has no features of a second CLIP: set model.memory.clip to None, or build a '
+            'bank with --second-clip'
         )
+    for each, dim in zip(values, dims):
+        if each.shape[1] != dim:
+            raise InputError(
+                f'{folder} holds features of {each.shape[1]} numbers, the CLIP gives {dim}: name '
+                'the bank of this CLIP'
+            )
     index = read_lists(folder, info.count) or Rows(keys)
-    return Bank([values], index, areas, info.made_by)
+    return Bank(values, index, areas, info.made_by)
 
 
 _ENCODERS = ('metaclip', 'dfnclip')  # of the authors' banks: the first CLIP, and the second

@@ -14,8 +14,8 @@ class MemoryCfg:
         name: Of a bank in the authors' folder, e.g. ``'coco'``; None for a bank of this package.
         index: An index file of faiss, which tells the neighbours; None for an exact search over the
             bank's keys.
-        clip: A second CLIP by name or path whose features the bank has, too: its scores and the
-            first one's are averaged. None for none.
+        clip: A second CLIP by name or path whose features the bank has, too (``--second-clip``):
+            its scores and the first one's are averaged. None for none.
         proxy: The second tower that made the keys, by name or path, where it lies elsewhere than
             when the bank was made; None for where the bank says.
         neighbours: How many regions of the bank are averaged for each region of the picture.

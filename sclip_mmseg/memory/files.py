@@ -28,7 +28,7 @@ from .cfg import MemoryCfg
 from .lists import write_lists
 
 INFO, PARTS, VERSION = 'bank.json', 'parts', 2
-_NAMES = 'keys', 'values', 'areas'
+_NAMES = 'keys', 'values', 'areas', 'second'
 
 
 @dataclass
@@ -56,7 +56,7 @@ class BankInfo:
 
 
 def describe_makers(
-    encoder: Mapping[str, Any], tower: str | None, block: int | None
+    encoder: Mapping[str, Any], tower: str | None, block: int | None, second: str | None = None
 ) -> dict[str, Any]:
     """What a bank's numbers depend on, files by their SHA-256.
 
@@ -64,6 +64,7 @@ def describe_makers(
         encoder: Config of the image encoder.
         tower: Checkpoint of the second tower that makes the keys; None for ``block``.
         block: CLIP's block that makes them.
+        second: A second CLIP; None for none.
 
     Raises:
         InputError: If a file cannot be found.
@@ -78,6 +79,7 @@ def describe_makers(
         method=method,
         proxy=proxy and sha256_of(find_proxy(proxy).weights),
         keys=_describe_tower(tower) if tower else dict(block=block),
+        second=second and sha256_of(find_clip(second).weights),
     )
 
 
@@ -145,16 +147,20 @@ def bank_regions(memory: Mapping[str, Any]) -> dict[str, Any] | None:
     return read_info(folder).regions if (folder / INFO).is_file() else None
 
 
-def read_rows(folder: Path, info: BankInfo) -> tuple[Tensor, Tensor, Tensor]:
-    """Keys ``[N, C]``, values ``[N, D]`` and areas ``[N, 1]`` of a bank, float16.
+def read_rows(folder: Path, info: BankInfo) -> list[Tensor]:
+    """What a bank holds, float16.
+
+    Returns:
+        Keys ``[N, C]``, values ``[N, D]``, shares of the picture ``[N, 1]``, and where there is a
+        second CLIP its values.
 
     Raises:
         InputError: If a file is missing, damaged or too short, or there is no region at all.
     """
     if not info.count:
         raise InputError(f'{folder} holds no regions: build it of pictures that have some')
-    keys, values, areas = (torch.from_numpy(_read(folder, name, info.count)) for name in _NAMES)
-    return keys, values, areas
+    names = _NAMES if info.made_by['second'] else _NAMES[:-1]
+    return [torch.from_numpy(_read(folder, name, info.count)) for name in names]
 
 
 def _read(folder: Path, name: str, count: int) -> np.ndarray:
@@ -168,11 +174,10 @@ def _read(folder: Path, name: str, count: int) -> np.ndarray:
     return rows[:count]
 
 
-def write_part(folder: Path, digest: str, keys: Tensor, values: Tensor, areas: Tensor) -> None:
+def write_part(folder: Path, digest: str, *rows: Tensor) -> None:
     """Write what a picture adds to a bank, see :func:`read_rows`."""
-    given = zip(_NAMES, (keys, values, areas))
-    rows = {name: each.half().cpu().contiguous() for name, each in given}
-    write_atomically(_part(folder, digest), save(rows))
+    found = {name: each.half().cpu().contiguous() for name, each in zip(_NAMES, rows)}
+    write_atomically(_part(folder, digest), save(found))
 
 
 def _part(folder: Path, digest: str) -> Path:
@@ -235,7 +240,7 @@ class BankWriter:
         images += [(names[digest], digest, len(rows['keys'])) for digest, rows in found.items()]
         info = BankInfo(self.info.made_by, self.info.regions, self.info.settings, images)
         if found:
-            for name in _NAMES:
+            for name in min(found.values(), key=len):
                 self._append(name, [rows[name].numpy() for rows in found.values()])
         if info.count:
             write_lists(self.folder, _read(self.folder, 'keys', info.count))

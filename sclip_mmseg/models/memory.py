@@ -1,9 +1,11 @@
 """The memory: what unlabelled pictures of a bank say of a picture's regions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..memory import MemoryCfg, check_makers, describe_makers, find_neighbours, open_bank
@@ -54,7 +56,9 @@ class Memory(nn.Module):
         keys = self.bank.made_by.get('keys', {'tower': None})
         if self.bank.made_by:
             keys = {**keys, 'tower': cfg.proxy or _find_tower(keys, proxy)}
-            found = describe_makers(encoder_cfg, keys['tower'], keys.get('block'))
+            second = {} if cfg.clip else {'second': self.bank.made_by['second']}
+            found = describe_makers(encoder_cfg, keys['tower'], keys.get('block'), cfg.clip)
+            found |= second  # which need not be used
             check_makers(self.bank.made_by, found, cfg.bank)
         self.keys, own = find_keys(encoder, keys)
         self.tower = own  # a module, too, where it is not the encoder's
@@ -70,7 +74,7 @@ class Memory(nn.Module):
         """The picture's maps with what its regions' neighbours add."""
         maps, coarse = self.keys.read(picture, lambda: encoder.encode_picture(picture, text))
         ranks = picture.regions
-        queries = nn.functional.normalize(self.keys.pool(coarse, ranks), dim=-1)
+        queries = F.normalize(self.keys.pool(coarse, ranks), dim=-1)
         texts = [text.embeddings, *([] if self.second is None else [self.second])]
         chosen = self.cfg.neighbours, self.cfg.centred
         scores = find_neighbours(self.bank, queries, texts, *chosen)
@@ -126,39 +130,40 @@ def find_keys(
 
 def pool_picture(
     keys: TowerKeys | BlockKeys,
-    encoder: CLIPImageEncoder,
-    picture: Picture,
-    text: CLIPTextHead,
+    seen: Sequence[tuple[CLIPImageEncoder, Picture, CLIPTextHead]],
     regions: list[Tensor],
     size: Size,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> list[Tensor]:
     """Pool the regions of a picture for a bank.
 
     Args:
         keys: What makes keys.
-        encoder: The image encoder.
-        picture: The picture.
-        text: The text head, for methods that ask for it.
+        seen: An image encoder, the picture and the text head, for methods that ask for it; and the
+            same of a second CLIP where there is one.
         regions: Maps of ids, int64 ``[H, W]``, of which 0 is no region.
         size: Height and width of the file, H and W.
 
     Returns:
-        Keys ``[N, C]``, means of the features, of unit length, ``[N, D]``, and shares of the
-        picture, ``[N, 1]``; the regions of each map in order of their ids.
+        Keys ``[N, C]``, means of the features, of unit length, ``[N, D]``, shares of the picture,
+        ``[N, 1]``, and means of the second's; the regions of each map in order of their ids.
 
     Raises:
         InputError: If they are not finite.
     """
-    maps, coarse = keys.read(picture, lambda: encoder.encode_picture(picture, text, as_they_are))
-    features = maps.fuse(size)
-    found, values, areas = [], [], []
+    first, *others = [
+        partial(encoder.encode_picture, picture, text, as_they_are)
+        for encoder, picture, text in seen
+    ]
+    picture = seen[0][1]
+    maps, coarse = keys.read(picture, first)
+    features = [each.fuse(size) for each in (maps, *(encode() for encode in others))]
+    parts = []
     for ids in regions:
         present, ranks, pixels = ids.unique(return_inverse=True, return_counts=True)
-        found.append(keys.pool(coarse, ranks)[present != 0])
-        values.append(pool_regions(features, ranks)[present != 0])
-        areas.append(pixels[present != 0, None] / ids.numel())
-    unit = nn.functional.normalize(torch.cat(values), dim=-1)
-    rows = torch.cat(found), unit, torch.cat(areas)
+        values, *more = (F.normalize(pool_regions(each, ranks), dim=-1) for each in features)
+        found = keys.pool(coarse, ranks), values, pixels[:, None] / ids.numel(), *more
+        parts.append([each[present != 0] for each in found])
+    rows = [torch.cat(each) for each in zip(*parts)]
     if not all(each.isfinite().all() for each in rows):
         raise InputError(f'the features of {picture.file.path} are not finite')
     return rows

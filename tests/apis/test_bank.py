@@ -143,10 +143,10 @@ def test_another_model_or_setting_is_refused(bank, clip, pictures):
         _build([pictures], bank.parent / 'x', clip, 'resclip-sclip')
 
 
-def _segmentor(clip, method='sclip', **memory):
+def _segmentor(path, method='sclip', **memory):
     options = {f'model.memory.{key}': value for key, value in memory.items()}
     return apis.build_segmentor(
-        ['sky', 'grass'], False, method, clip, 'cpu', {**OPTIONS, **options}
+        ['sky', 'grass'], False, method, path, 'cpu', {**OPTIONS, **options}
     )
 
 
@@ -163,6 +163,31 @@ def test_scores_are_the_means_of_both(bank, clip, pictures):
     np.testing.assert_allclose(
         apis.segment(none, pictures / 'a.png').scores, scores[0], rtol=0, atol=1e-6
     )
+
+
+def test_a_second_clip(bank, clip, pictures, tmp_path):
+    second, only, both = str(tmp_path / 'second.pt'), tmp_path / 'only', tmp_path / 'both'
+    torch.save(seeded_clip(1, embed_dim=48), second)
+    _build([pictures], only, second)
+    info = _build([pictures], both, clip, second_clip=second)
+    *first, values = read_rows(both, info)
+    assert all(a.equal(b) for a, b in zip(first, read_rows(bank, read_info(bank)), strict=True))
+    assert values.equal(read_rows(only, read_info(only))[1])
+    models = [_segmentor(clip, bank=str(both), clip=each) for each in (None, second)]
+    scores = [apis.segment(model, pictures / 'a.png').scores for model in models]
+    assert np.abs(scores[0] - scores[1]).max() > 0.01
+    one, two = models[1].text_head.embeddings, models[1].memory.second
+    found = models[1].memory.bank
+    alone = [Bank([each], found.index) for each in found.values]
+    queries = torch.nn.functional.normalize(first[0][:9].float(), dim=1)
+    expected = [find_neighbours(*each, 5) for each in zip(alone, [queries] * 2, [[one], [two]])]
+    actual = find_neighbours(found, queries, [one, two], 5)
+    torch.testing.assert_close(actual, (expected[0] + expected[1]) / 2)
+    with pytest.raises(InputError, match='has no features of a second CLIP'):
+        _segmentor(clip, bank=str(bank), clip=second)
+    torch.save(seeded_clip(2, embed_dim=48), second)
+    with pytest.raises(InputError, match='whose second was'):
+        _segmentor(clip, bank=str(both), clip=second)
 
 
 def test_a_region_finds_itself(bank, clip, pictures):
