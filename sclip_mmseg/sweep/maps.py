@@ -37,7 +37,7 @@ class MapFiles:
         Raises:
             InputError: If they cannot be written.
         """
-        axes = torch.tensor([[*axis[:4], *axis.margins] for axis in maps.axes])
+        axes = torch.tensor([[*axis[:4], *axis.margins, axis.align_corners] for axis in maps.axes])
         tensors = dict(cells=maps.cells.contiguous(), axes=axes)
         if maps.support is not None:
             tensors.update(ranks=maps.support.ranks.contiguous(), values=maps.support.values)
@@ -51,7 +51,9 @@ class MapFiles:
             cells, axes = tensors['cells'], tensors['axes'].tolist()
         except (SafetensorError, KeyError, OSError):
             return None
-        rows, columns = (WindowAxis._make([*axis[:4], tuple(axis[4:])]) for axis in axes)
+        rows, columns = (
+            WindowAxis._make([*axis[:4], tuple(axis[4:6]), any(axis[6:])]) for axis in axes
+        )
         maps = WindowMaps(cells.to(device), (rows, columns))
         if 'ranks' in tensors:
             maps.support = RegionCells(tensors['ranks'].to(device), tensors['values'].to(device))

@@ -362,7 +362,7 @@ def test_an_index_of_another_bank_is_refused(tmp_path):
 
 def test_a_sweep_keeps_what_a_memory_adds(tmp_path):
     support = RegionCells(torch.tensor([[0, 1]]), torch.tensor([[0.1, 0.5], [0.2, 0.5]]))
-    axes = WindowAxis(1, 1, 1, 1), WindowAxis(2, 2, 2, 2)
+    axes = WindowAxis(1, 1, 1, 1), WindowAxis(2, 2, 2, 2, align_corners=True)
     maps, files = WindowMaps(torch.rand(1, 2, 1), axes, support), MapFiles(tmp_path / 'maps')
     files.save(0, maps)
     read = files.load(0, torch.device('cpu'))
