@@ -49,7 +49,7 @@ def place_checkpoint(encoder: dict, text_head: dict, checkpoint: str) -> None:
     """Let the configs of an image encoder and a text head name another checkpoint."""
     if 'checkpoint' in encoder:
         encoder['checkpoint'] = checkpoint
-    elif 'tower' in encoder:  # which is no CLIP's
+    elif 'tower' in encoder:  # which is not a CLIP's
         text_head['clip'] = checkpoint
     else:
         encoder['clip'] = checkpoint

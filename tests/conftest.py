@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -88,6 +89,21 @@ def _isolated(tmp_path_factory):
     places = {'SCLIP_CACHE_DIR': str(base / 'cache'), 'SCLIP_DOWNLOAD_ROOT': str(base / 'clip')}
     with mock.patch.dict(os.environ, places):
         os.environ.pop('SCLIP_DATA_ROOT', None)
+        yield
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _configs_are_read_in_memory():
+    """Keep mmengine's copies of configs off the disk, which takes most of the time of reading."""
+    import tempfile
+
+    folder = partial(tempfile.TemporaryDirectory, dir='/dev/shm')
+    if not os.path.isdir('/dev/shm'):
+        yield
+        return
+    with mock.patch(
+        'mmengine.config.config.tempfile', mock.Mock(wraps=tempfile, TemporaryDirectory=folder)
+    ):
         yield
 
 

@@ -1,5 +1,7 @@
 """Methods and configs of a user's own, name lists and protocols in `sclip benchmark`."""
 
+import copy
+import functools
 import sys
 
 import pytest
@@ -171,8 +173,15 @@ def test_name_lists():
         find_pairs(['sclip'], ['voc21'], names=['plane'])
 
 
+_read_once = functools.cache(read_config)
+
+
 @pytest.mark.parametrize('benchmark', BENCHMARKS)
-def test_the_one_protocol(benchmark):
+def test_the_one_protocol(benchmark, monkeypatch):
+    for module in ('benchmark.variants', 'evaluation.preparation'):
+        monkeypatch.setattr(
+            f'sclip_mmseg.{module}.read_config', lambda path: copy.deepcopy(_read_once(path))
+        )
     methods, group = ['sclip'], BENCHMARKS[benchmark].group
     if benchmark != 'coco_stuff10k' and not group:
         methods += ['resclip-sclip', 'proxyclip-dino-b8', 'tcl', 'talk2dino']
@@ -206,7 +215,7 @@ def test_the_one_protocol(benchmark):
 
 def test_the_one_protocol_as_a_base():
     for name in BENCHMARKS:
-        cfg = read_config(str(ROOT / f'configs/_base_/protocols/one_{name}.py'))
+        cfg = _read_once(str(ROOT / f'configs/_base_/protocols/one_{name}.py'))
         assert cfg.model.text_head.queries == BENCHMARKS[name].queries
         assert cfg.test_dataloader.dataset.type == BENCHMARKS[name].dataset
 

@@ -125,7 +125,7 @@ def read_class_file(path: Path) -> ClassList:
     """
     if path.stat().st_size > _LARGEST_FILE:
         size = f'{_LARGEST_FILE >> 20} MiB'
-        raise InputError(f'{path} is no list of classes: it has more than {size}')
+        raise InputError(f'{path} is not a list of classes: it has more than {size}')
     try:
         return parse_class_list(path.read_text(encoding='utf-8-sig'), str(path))
     except UnicodeDecodeError as error:

@@ -40,7 +40,7 @@ def choose_palette(
 
     Args:
         palette: ``'distinct'``, see :func:`distinct_palette`; ``'dataset'``, the same for classes
-            that are no dataset's; ``'voc'``, PASCAL VOC's colour map, black being the background's;
+            outside a dataset; ``'voc'``, PASCAL VOC's colour map, black being the background's;
             or K colours such as ``'#ff8000'`` or ``[255, 128, 0]``, or a text of them, separated by
             commas.
         class_names: K names.
@@ -67,7 +67,7 @@ def choose_palette(
         fit = False
     if not fit:
         raise InputError(
-            'the palette (--palette, visualizer.palette) is none of distinct, dataset, voc, nor '
+            'the palette (--palette, visualizer.palette) is neither distinct, dataset, voc, nor '
             f"{count} colours such as '#ff8000,#0080ff', one per class, background included"
         )
     return read

@@ -99,7 +99,7 @@ def load_queries(queries: Queries, warn: bool = True) -> QuerySet:
 
     Raises:
         InputError: If the list is unknown, empty or too long, has a class without a query, or a
-            query that is no text to CLIP.
+            query that is not a text to CLIP.
 
     Warns:
         UserWarning: If a query of a list of your own stands for two classes, of which only the

@@ -176,7 +176,7 @@ def _kind_of_zip(path: Path) -> Kind:
 
 
 def _as_text(head: bytes) -> str:
-    """A file's beginning as text without white space around it; empty where it is none."""
+    """A file's beginning as text without white space around it; empty where it is not text."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return head.decode('utf-16', 'replace').strip()
     text = head.decode('utf-8-sig', 'replace')

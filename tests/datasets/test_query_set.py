@@ -250,7 +250,7 @@ def test_long_lists_take_no_long_time(tmp_path):
     with pytest.raises(InputError, match='a query of 9999999 characters'):
         load_queries(str(path))
     path.write_bytes(bytes(1 << 25))
-    with pytest.raises(InputError, match='is no list of classes: it has more than 16 MiB'):
+    with pytest.raises(InputError, match='is not a list of classes: it has more than 16 MiB'):
         load_queries(str(path))
     assert load_queries([f'thing {index}' for index in range(20_000)]).num_classes == 20_000
     assert time.perf_counter() - start < 20

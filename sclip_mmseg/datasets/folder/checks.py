@@ -29,7 +29,7 @@ class Inspection:
 
     Attributes:
         problems: A sentence per image without label, label without image, file that cannot be read,
-            size that differs, or label with what is no class.
+            size that differs, or label with something outside the classes.
         pixels: Number of pixels of each class, int64 ``[K]``.
         ignored: Number of pixels that do not count.
     """

@@ -328,7 +328,7 @@ def _find_image(
 
 
 def name_unknown(info: Mapping[str, Any], unknown: Sequence[str]) -> str:
-    """Say which ids, colours or categories of a label are no class."""
+    """Say which ids, colours or categories of a label stand for no class."""
     label = info['seg_map_path']
     where = f'{label} ({info["img_path"]})' if 'segments' in info else label
     return f'label {where} has {", ".join(unknown)} without a class'

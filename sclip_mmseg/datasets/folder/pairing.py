@@ -27,7 +27,7 @@ def pair_files(
 
     A label lies in the folder of labels where its image lies in that of images; failing that,
     anywhere with the name of one image alone. What all labels have behind the names of their
-    images, such as ``_mask``, is no part of the name.
+    images, such as ``_mask``, is not part of the name.
 
     Args:
         images, labels: Folders, whose subfolders are searched too. They may be the same, or one in

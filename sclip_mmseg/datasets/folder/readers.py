@@ -23,8 +23,8 @@ class Reading:
 
     Attributes:
         classes: Class of each pixel, int32 ``[H, W]``: 0 to K - 1, the index that is ignored, or
-            -1 for what is no class.
-        unknown: What is no class, in words, such as ``id 7``.
+            -1 outside the classes.
+        unknown: What lies outside the classes, in words, such as ``id 7``.
     """
 
     classes: np.ndarray

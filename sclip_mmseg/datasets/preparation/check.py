@@ -87,7 +87,7 @@ def check(
     problems = [problem for report in reports for problem in report.problems]
     for info, report in zip(infos, reports):
         if outside := inspection.find_outside(report.histogram, dataset):
-            problems.append(f'{info["seg_map_path"]} holds ids {outside[:5]}, which are no classes')
+            problems.append(f'{info["seg_map_path"]} holds ids {outside[:5]} outside the classes')
     mistakes += inspection.name_mistakes(histogram, dataset)
     for problem in [*mistakes, *problems[:_LISTED]]:
         print(f'  wrong: {problem}')

@@ -100,8 +100,8 @@ class Talk2DINOEncoder(ImageEncoder):
         self.tower, own, family = load_second_tower(tower['checkpoint'], key)
         if family not in ('dinov2', 'dinov3'):
             raise InputError(
-                f"{key}='{tower['checkpoint']}' is no DINO: Talk2DINO's heads are of DINOv2 with "
-                'registers and of DINOv3'
+                f"{key}='{tower['checkpoint']}' is not a DINO: Talk2DINO's heads are of DINOv2 "
+                'with registers and of DINOv3'
             )
         if self.tower.rotary is not None:
             # Meta's files have them rounded to bfloat16, the heads were trained without.

@@ -93,7 +93,7 @@ def load_head(head: str) -> ProjectionHead:
     if 'first.weight' not in weights:
         names = ', '.join(list(found)[:3])
         raise InputError(
-            f"{source} is no head of Talk2DINO: it has no 'linear_layer.weight' but {names}, …"
+            f"{source} is not a head of Talk2DINO: it has no 'linear_layer.weight' but {names}, …"
         )
     check_unread([key for key in found if not _LAYOUT.owns(key)], source)
     width, text_width = weights.get('first.weight', ndim=2).shape
