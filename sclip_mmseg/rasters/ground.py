@@ -93,6 +93,14 @@ class Ground:
         (x1, y1), (x2, y2) = (right[1:] - left[:-1]).T, (left[1:] - right[:-1]).T  # diagonals
         return np.abs(x1 * y2 - y1 * x2) / 2
 
+    def pixel_side(self) -> float:
+        """Metres of the side of a square as large as a pixel of the middle row; 1 without CRS."""
+        if self.crs is None:
+            return 1
+        middle = self.grid.height // 2
+        row = Block(middle, 0, middle + 1, self.grid.width)
+        return self.pixel_areas(row).item() ** 0.5
+
     def class_areas(self, found: SegmentedMap) -> list[float] | None:
         """Square metres of each class, K; None where the map has no CRS."""
         if self.crs is None:

@@ -2,104 +2,169 @@
 
 from __future__ import annotations
 
-import tempfile
-import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain
 
 import numpy as np
 
-from .grid import Block, Grid
+from .grid import Block
 from .ground import Ground
-from .labels import write_raster
 from .result import SegmentedMap
 
-_STRIP = 256  # rows that confidences are averaged over at once
+_STRIP = 256  # rows that are traced at once
 
 
 @dataclass(frozen=True)
 class Polygons:
-    """The connected parts of the classes, pixels that touch at a corner not being connected.
+    """Connected parts of the classes, pixels that touch at a corner not being connected.
 
     Attributes:
         classes: Class of each, int64 ``[N]``.
-        shapes: shapely's, in coordinates of the map's CRS, of pixels where it has none; object
+        shapes: shapely's, in coordinates of the map's CRS, in pixels where it has none; object
             ``[N]``. Neighbours have the same vertices along the borders that they share.
-        areas: Square metres, of pixels without a CRS, float64 ``[N]``.
-        confidence: Mean score of the pixels, float64 ``[N]``; None where there are none.
+        areas: Square metres, pixels where there is no CRS, float64 ``[N]``.
+        confidence: Mean score of the pixels, float64 ``[N]``; NaN where there are no scores.
     """
 
     classes: np.ndarray
     shapes: np.ndarray
     areas: np.ndarray
-    confidence: np.ndarray | None
+    confidence: np.ndarray
 
 
-def find_polygons(found: SegmentedMap, simplify: float = 0, min_area: float = 0) -> Polygons:
-    """Trace what is found.
+def find_polygons(
+    found: SegmentedMap, simplify: float = 0, min_area: float = 0
+) -> Iterator[Polygons]:
+    """Trace what is found, strip by strip.
 
     Args:
         found: On a map.
-        simplify: Size, in metres, of what is smoothed away of the borders between classes; borders
-            to what has no data stay as they are. 0 for the edges of pixels.
-        min_area: Square metres below which polygons are left out.
-            Both count in pixels where the map has no CRS.
+        simplify: Metres within which borders between classes are smoothed, for which all polygons
+            are held in memory; those to what has no data stay as they are. 0 for the edges of
+            pixels. Metres are pixels where there is no CRS.
+        min_area: Square metres, or pixels, below which polygons are left out.
+
+    Yields:
+        Some polygons of those of the map.
     """
     import shapely
 
-    ground, whole = Ground(found.grid), found.grid.whole
-    classes, shapes = _trace(found)
-    confidence = _mean_confidence(found, shapes)
-    shapes = _match_borders(shapes)
-    if simplify and len(shapes):
-        middle = whole.bottom // 2
-        pixel = (
-            1
-            if ground.crs is None
-            else ground.pixel_areas(Block(middle, 0, middle + 1, whole.right)).item() ** 0.5
-        )
-        shapes = shapely.coverage_simplify(shapes, simplify / pixel, simplify_boundary=False)
-    shapes = shapely.transform(shapes, ground.place)
-    plane = shapes if ground.crs is None else shapely.transform(shapes, ground.equal_area)
-    areas = shapely.area(plane)
-    kept = areas >= min_area
-    return Polygons(
-        *(classes[kept], shapes[kept], areas[kept]),
-        None if confidence is None else confidence[kept],
-    )
+    ground = Ground(found.grid)
+    parts: Iterator[Polygons] | list[Polygons] = _trace_map(found)
+    if simplify:
+        parts = [_simplify(list(parts), simplify / ground.pixel_side())]
+    for part in parts:
+        shapes = shapely.transform(part.shapes, ground.place)
+        areas = part.areas
+        if ground.crs is not None:
+            areas = shapely.area(shapely.transform(shapes, ground.equal_area))
+        kept = areas >= min_area
+        yield Polygons(part.classes[kept], shapes[kept], areas[kept], part.confidence[kept])
 
 
-def _trace(found: SegmentedMap) -> tuple[np.ndarray, np.ndarray]:
-    """Classes and polygons, in pixels, by GDAL, which reads a file row by row."""
-    import rasterio
+def _simplify(parts: list[Polygons], tolerance: float) -> Polygons:
+    """All polygons in one, with smoother borders."""
     import shapely
-    from rasterio.errors import NotGeoreferencedWarning
+
+    classes, shapes, _, confidence = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ('classes', 'shapes', 'areas', 'confidence')
+    )
+    if len(shapes):
+        shapes = shapely.coverage_simplify(shapes, tolerance, simplify_boundary=False)
+    return Polygons(classes, shapes, shapely.area(shapes), confidence)
+
+
+def _trace_map(found: SegmentedMap) -> Iterator[Polygons]:
+    """Polygons in pixels: those of each strip, and at last those that go beyond one."""
+    import shapely
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from skimage.measure import label
+
+    height, width = found.grid.whole.size
+    cut: list[tuple[np.ndarray, ...]] = []  # classes, shapes and sums of scores of cut parts
+    links: list[np.ndarray] = [np.zeros((2, 0), np.int64)]
+    above, count = np.zeros((2, width), np.int64), 0
+    for top in range(0, height, _STRIP):
+        strip = Block(top, 0, min(top + _STRIP, height), width)
+        labels = found.labels(strip)
+        ids = label(labels, background=found.no_data, connectivity=1).astype(np.int32)
+        amount = int(ids.max()) + 1
+        classes = np.zeros(amount, np.int64)
+        classes[ids.ravel()] = labels.ravel()
+        sums = np.full(amount, np.nan)
+        if found.confidence is not None:
+            sums = np.bincount(ids.ravel(), found.confidence(strip).ravel())
+        shapes = _trace(ids, amount, top)
+        cut_here = np.zeros(amount, bool)
+        cut_here[ids[0]] = top > 0
+        cut_here[ids[-1]] |= strip.bottom < height
+        cut_here[0] = False  # no data
+        whole = ~cut_here
+        whole[0] = False
+        yield _in_pixels(classes[whole], shapes[whole], sums[whole])
+        cut.append((classes[cut_here], shapes[cut_here], sums[cut_here]))
+        number = np.zeros(amount, np.int64)  # of cut parts, from 1
+        number[cut_here] = np.arange(count, count + cut_here.sum()) + 1
+        count += int(cut_here.sum())
+        if top:
+            same = (above[0] == labels[0]) & (ids[0] > 0)
+            links.append(np.stack([above[1], number[ids[0]]])[:, same] - 1)
+        above = np.stack([labels[-1], number[ids[-1]]])
+    if not count:
+        return
+    classes, shapes, sums = map(np.concatenate, zip(*cut))
+    pairs = np.concatenate(links, 1)
+    graph = coo_array((np.ones(pairs.shape[1]), pairs), shape=(count, count))
+    _, member = connected_components(graph, directed=False)
+    order = np.argsort(member, kind='stable')
+    _, first = np.unique(member[order], return_index=True)
+    joined = [shapely.union_all(group) for group in np.split(shapes[order], first[1:])]
+    _, corners, (rings, parts) = shapely.to_ragged_array(joined)
+    shapes = _match_borders(corners.astype(np.int64), rings, parts)
+    yield _in_pixels(classes[order[first]], shapes, np.bincount(member, sums))
+
+
+def _in_pixels(classes: np.ndarray, shapes: np.ndarray, sums: np.ndarray) -> Polygons:
+    import shapely
+
+    areas = shapely.area(shapes)
+    return Polygons(classes, shapes, areas, sums / areas)
+
+
+def _trace(ids: np.ndarray, amount: int, top: int) -> np.ndarray:
+    """Polygons of the parts of a strip, object ``[amount]`` by id; none of 0."""
     from rasterio.features import shapes
 
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter('ignore', NotGeoreferencedWarning)
-        path = Path(folder, 'labels.tif')
-        pixels = Grid(found.grid.width, found.grid.height)
-        write_raster(path, pixels, found.labels, found.no_data, overviews=False)
-        with rasterio.open(path) as file:
-            traced = [
-                (int(value), shapely.geometry.shape(shape))
-                for shape, value in shapes(rasterio.band(file, 1))
-                if value != found.no_data
-            ]
-    polygons = np.empty(len(traced), object)
-    polygons[:] = [shape for _, shape in traced]
-    return np.array([value for value, _ in traced], np.int64), polygons
+    points: list[np.ndarray] = []
+    rings, parts, found = [0], [0], []
+    for shape, value in shapes(ids, mask=ids > 0):
+        points.append(np.array([*chain(*shape['coordinates'])], np.int64))
+        rings += map(len, shape['coordinates'])
+        parts.append(len(shape['coordinates']))
+        found.append(int(value))
+    traced = np.empty(amount, object)
+    if found:
+        corners = np.concatenate(points) + np.array([0, top])
+        traced[found] = _match_borders(corners, np.cumsum(rings), np.cumsum(parts))
+    return traced
 
 
-def _match_borders(shapes: np.ndarray) -> np.ndarray:
-    """Give polygons along pixels the corners of their neighbours that lie on their edges."""
+def _match_borders(corners: np.ndarray, rings: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Polygons along pixels, with the corners of their neighbours that lie on their edges.
+
+    Args:
+        corners: Of all rings, each closed, int64 ``[M, 2]``.
+        rings, parts: Where rings begin in ``corners``, and polygons in ``rings``; and where the
+            last one ends.
+
+    Returns:
+        Of shapely, object ``[N]``.
+    """
     import shapely
 
-    if not len(shapes):
-        return shapes
-    kind, corners, (rings, parts) = shapely.to_ragged_array(shapes)
-    corners = corners.astype(np.int64)
     ends = np.roll(corners, -1, 0)  # of the edge that begins there
     ends[rings[1:] - 1] = corners[rings[1:] - 1]  # where a ring is closed there is none
     side = corners.max() + 1
@@ -122,46 +187,4 @@ def _match_borders(shapes: np.ndarray) -> np.ndarray:
     order = np.where(nth == 0, number, first[number] + step[number] * nth)
     matched = np.concatenate(places)[order].astype(np.float64)
     rings = np.concatenate([[0], stops])[rings]
-    return shapely.from_ragged_array(kind, matched, (rings, parts))
-
-
-def _mean_confidence(found: SegmentedMap, shapes: np.ndarray) -> np.ndarray | None:
-    """Mean score of the pixels of each polygon, whose pixels are counted strip by strip."""
-    import shapely
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-    from skimage.measure import label
-
-    if found.confidence is None:
-        return None
-    if not len(shapes):
-        return np.zeros(0)
-    _, corners, (rings, parts) = shapely.to_ragged_array(shapes)
-    x, y = corners.astype(np.int64).T
-    side = found.grid.width + 1
-    # Below the leftmost of its highest corners lies a polygon's own pixel.
-    first = np.minimum.reduceat(y * side + x, rings[parts[:-1]])
-    rows, columns = np.divmod(first, side)
-    # Parts of strips, numbered from 1, are joined where they go on in the next strip.
-    part = np.zeros(len(shapes), np.int64)
-    sums: list[np.ndarray] = [np.zeros(1)]
-    links: list[np.ndarray] = [np.zeros((2, 0), np.int64)]
-    above, count = (np.zeros(0), np.zeros(0)), 0
-    for top in range(0, found.grid.height, _STRIP):
-        strip = Block(top, 0, min(top + _STRIP, found.grid.height), found.grid.width)
-        classes = found.labels(strip)
-        parts_of = label(classes, background=found.no_data, connectivity=1).astype(np.int64)
-        amount = int(parts_of.max())
-        scores = found.confidence(strip)
-        sums.append(np.bincount(parts_of.ravel(), scores.ravel(), amount + 1)[1:])
-        parts_of[parts_of > 0] += count
-        if top:
-            joined = (above[0] == classes[0]) & (parts_of[0] > 0)
-            links.append(np.stack([above[1], parts_of[0]])[:, joined])
-        here = (rows >= top) & (rows < strip.bottom)
-        part[here] = parts_of[rows[here] - top, columns[here]]
-        above, count = (classes[-1], parts_of[-1]), count + amount
-    pairs = np.concatenate(links, 1)
-    graph = coo_array((np.ones(pairs.shape[1]), pairs), shape=(count + 1,) * 2)
-    whole = connected_components(graph, directed=False)[1]
-    return np.bincount(whole, np.concatenate(sums))[whole[part]] / shapely.area(shapes)
+    return shapely.from_ragged_array(shapely.GeometryType.POLYGON, matched, (rings, parts))

@@ -114,7 +114,7 @@ def write(made, formats, **options):
 def small_blocks(monkeypatch):
     """So that small maps have several."""
     monkeypatch.setattr(label_rasters, '_BLOCK', 64)
-    monkeypatch.setattr(traced, '_STRIP', 50)
+    monkeypatch.setattr(traced, '_STRIP', 21)
 
 
 @pytest.mark.parametrize('place', PLACES)

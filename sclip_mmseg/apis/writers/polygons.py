@@ -76,23 +76,29 @@ class PolygonsWriter(Writer):
         from pyogrio.errors import DataSourceError, FeatureError
         from pyogrio.raw import write
 
-        polygons = find_polygons(found, self.simplify, self.min_area)
         crs = Ground(found.grid).crs
+        geometry, numbers, areas, confidence = (
+            np.concatenate(each)
+            for each in zip(
+                *(
+                    (shapely.to_wkb(part.shapes), part.classes, part.areas, part.confidence)
+                    for part in find_polygons(found, self.simplify, self.min_area)
+                )
+            )
+        )
         names, ids = (np.array([getattr(each, key) for each in classes]) for key in ('name', 'id'))
         fields = {
-            'class': names[polygons.classes].astype(object),
-            'id': ids[polygons.classes],
-            'pixels' if crs is None else 'area_m2': polygons.areas,
+            'class': names[numbers].astype(object),
+            'id': ids[numbers],
+            'pixels' if crs is None else 'area_m2': areas,
+            'confidence': confidence,
         }
-        if polygons.confidence is not None:
-            fields['confidence'] = polygons.confidence
         path = item.file(f'{POLYGONS}.{self.suffix}')
         try:
             with replacing(path) as part, warnings.catch_warnings():
                 warnings.filterwarnings('ignore', "'crs' was not provided")
                 write(
-                    *(part, shapely.to_wkb(polygons.shapes)),
-                    *(list(fields.values()), list(fields)),
+                    *(part, geometry, list(fields.values()), list(fields)),
                     layer=path.stem,
                     driver=self.driver,
                     geometry_type='Polygon',
