@@ -84,8 +84,8 @@ def config_of(method: str, benchmark: str) -> Path:
     from .utils.shipped import configs_dir
 
     if method not in METHODS:
-        hint = nearest(method, METHODS)
-        raise InputError(f"method='{method}' is not one of {', '.join(METHODS)}{hint}")
+        hint = nearest(method, METHODS) or ': sclip methods lists them'
+        raise InputError(f"method='{method}' is not a known method{hint}")
     path = configs_dir() / METHODS[method].format(benchmark)
     if not path.is_file():
         raise InputError(f"method='{method}' has no config for {benchmark}: {path} does not exist")

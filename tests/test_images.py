@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sclip_mmseg.utils.images import decode_image, hear_libjpeg
+from sclip_mmseg.utils.images import decode_image, libjpeg_warnings
 
 NOISE = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 
@@ -42,7 +42,7 @@ def test_damaged_data_are_told_instead_of_printed(capfd):
 
 
 def test_other_words_reach_the_standard_error(capfd):
-    with hear_libjpeg() as said:
+    with libjpeg_warnings() as said:
         os.write(2, b'before\n')
         cv2.imdecode(np.frombuffer(damaged_jpeg(), np.uint8), cv2.IMREAD_COLOR)
         os.write(2, b'after\n')
@@ -51,7 +51,7 @@ def test_other_words_reach_the_standard_error(capfd):
 
 
 def test_an_error_meanwhile_gives_the_standard_error_back(capfd):
-    with pytest.raises(KeyError), hear_libjpeg():
+    with pytest.raises(KeyError), libjpeg_warnings():
         os.write(2, b'meanwhile\n')
         raise KeyError
     os.write(2, b'afterwards\n')

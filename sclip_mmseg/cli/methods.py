@@ -35,7 +35,7 @@ def _configs(names: Sequence[str]) -> list[str]:
     lines = []
     for name in names:
         if name not in METHODS:
-            hint = nearest(name, METHODS) or f': there are {", ".join(METHODS)}'
+            hint = nearest(name, METHODS) or ': sclip methods lists them'
             sys.exit(f"error: there is no method '{name}'{hint}")
         paper = _paper(METHODS[name])
         lines += [f'{name}: {paper["Title"]}', paper['URL']]

@@ -18,7 +18,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
 from ..utils.errors import InputError
-from ..utils.images import EXTRANEOUS, find_flaw, hear_libjpeg, orientation_of
+from ..utils.images import EXTRANEOUS, find_flaw, libjpeg_warnings, orientation_of
 
 _TIFF = b'II', b'MM'  # which OpenCV and Pillow turn, whatever they are told
 
@@ -47,7 +47,7 @@ class CheckedImageLoader(LoadImageFromFile):
         """Load the image of a sample."""
         path, said = results['img_path'], []
         try:
-            with hear_libjpeg() as said:
+            with libjpeg_warnings() as said:
                 loaded = super().transform(results)
         except Exception:  # which says less than the file does
             self._check_values(path, self._read(path), said)

@@ -143,10 +143,10 @@ def cached_embeddings(
         UserWarning: If the cache cannot be written to, or another process blocks it.
     """
 
-    def encode(show_life: Callable[[], None] = lambda: None) -> Tensor:
+    def encode(heartbeat: Callable[[], None] = lambda: None) -> Tensor:
         print_log(f'Encoding {len(queries)} queries × {len(templates)} templates', 'current')
         tower = load_tower().to(get_device())
-        tower.register_forward_hook(lambda *_: show_life())
+        tower.register_forward_hook(lambda *_: heartbeat())
         embeddings = encode_queries(tower, queries, templates, normalize_prompts, sentences)
         embeddings = embeddings.cpu()
         _check_rows(embeddings, queries, path)
@@ -168,13 +168,13 @@ def cached_embeddings(
     except InputError as error:
         warnings.warn(f'query embeddings are not cached: {error}', stacklevel=2)
         return encode()
-    with lock as show_life:
+    with lock as heartbeat:
         embeddings = _read_cached(target, len(queries))
         if embeddings is None:
             if os.path.lexists(target):
                 message = f'{target} is damaged, its embeddings are made anew'
                 print_log(message, 'current', logging.WARNING)
-            embeddings = encode(show_life)
+            embeddings = encode(heartbeat)
             file = io.BytesIO()
             np.save(file, embeddings.numpy())
             try:

@@ -199,13 +199,13 @@ def lock_file(target: Path, remedy: str) -> AbstractContextManager[Callable[[], 
 
 @contextmanager
 def _working(lock: AcquireReturnProxy, part: Path) -> Iterator[Callable[[], None]]:
-    def show_life() -> None:
+    def heartbeat() -> None:
         with suppress(OSError):
             part.touch()
 
     with lock:
         try:
-            yield show_life
+            yield heartbeat
         finally:
             with suppress(OSError):
                 if not part.stat().st_size:

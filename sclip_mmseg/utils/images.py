@@ -78,7 +78,7 @@ def decode_by_pillow(path: Path) -> np.ndarray | None:
 
 
 @contextmanager
-def hear_libjpeg() -> Iterator[list[str]]:
+def libjpeg_warnings() -> Iterator[list[str]]:
     """Collect what libjpeg says of damaged data, which OpenCV lets it print without a name.
 
     Whatever else is written to the standard error meanwhile is written there afterwards.
@@ -114,7 +114,7 @@ def find_flaw(content: bytes, said: list[str]) -> str:
 
     Args:
         content: The file.
-        said: See :func:`hear_libjpeg`.
+        said: See :func:`libjpeg_warnings`.
 
     Returns:
         Words to follow the file's name; empty where nothing is wrong.
@@ -173,6 +173,6 @@ def decode_image(content: bytes) -> tuple[np.ndarray | None, str]:
     Raises:
         cv2.error: If the header is absurd.
     """
-    with hear_libjpeg() as said:
+    with libjpeg_warnings() as said:
         image = mmcv.imfrombytes(content) if content else None
     return image, find_flaw(content, said)

@@ -223,7 +223,7 @@ def test_parse_classes(tmp_path, monkeypatch):
 
 def test_methods():
     assert {'clip', 'maskclip', 'sclip', 'clearclip', 'naclip'} <= set(apis.list_methods())
-    with pytest.raises(InputError, match="method='sclap' is not one of .*sclip"):
+    with pytest.raises(InputError, match="method='sclap' is not a known .*sclip"):
         apis.build_segmentor(['cat'], method='sclap')
 
 

@@ -86,8 +86,8 @@ def _prepare(
             download(archive.url, target, digest, remedy='name another folder with --raw')
             fetched.add(archive)
     remedy = 'name another folder with --data-root'
-    with lock_file(data_root / f'.{name}', remedy) as show_life:
-        made = run_tasks(tasks, raw.digests, nproc, name, show_life)
+    with lock_file(data_root / f'.{name}', remedy) as heartbeat:
+        made = run_tasks(tasks, raw.digests, nproc, name, heartbeat)
     images = sum(task.target.suffix != '.txt' for task in tasks) // 2  # the others are labels
     print(f'{benchmark}: {images} images; {made} files made, {len(tasks) - made} were there')
     if difference := record.compare_count(images):

@@ -115,7 +115,7 @@ def run_tasks(
     digests: dict[Path, str],
     nproc: int,
     title: str,
-    show_life: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> int:
     """Make the files that do not exist.
 
@@ -124,7 +124,7 @@ def run_tasks(
         digests: MD5 or SHA-256 of archives, which are compared before one is read.
         nproc: Number of processes.
         title: Stands before the progress bar.
-        show_life: Is called after each file.
+        heartbeat: Is called after each file.
 
     Returns:
         Number of files made.
@@ -139,7 +139,7 @@ def run_tasks(
             _verify(path, digests[path])
     try:
         if todo:
-            map_in_processes(Task.run, todo, nproc, 4, show_life, desc=title, unit='file')
+            map_in_processes(Task.run, todo, nproc, 4, heartbeat, desc=title, unit='file')
     except UnknownIds:  # the others may look as if they were right
         for task in todo:
             if task.convert:
