@@ -34,8 +34,9 @@ from .own_config import own_config
 from .segment import build_segmentor, to_data
 
 CLASSES = ['region', 'picture']  # a model needs some; features do not depend on them
-# Regions of at least a patch, as the network sees the picture: its features tell no finer ones.
-REGIONS = dict(type='Felzenszwalb', min_size=114, short_side=224)
+# Of at least a patch, as the network sees the picture. Finer ones gain a little and cost time.
+REGIONS = dict(type='Felzenszwalb', min_size=128, short_side=224)
+_OF_REGIONS = 'model.region_masks.'
 DEPTH = 2 / 3  # of CLIP, where the keys come from unless a second tower gives them
 
 
@@ -89,7 +90,10 @@ def build_bank(
     folder = str(Path(regions) / '{stem}.npz') if Path(regions).is_dir() else None
     generator = None if folder else dict(find_generator(regions))
     if generator and generator['type'] == REGIONS['type']:
-        generator = REGIONS
+        generator = REGIONS.copy()
+    if generator:
+        values = (cfg_options or {}).items()
+        generator |= {k[len(_OF_REGIONS) :]: v for k, v in values if k.startswith(_OF_REGIONS)}
     if folder:
         maps = RegionFiles(folder)
         lacking = [path for path in files if not maps.path(str(path)).is_file()]

@@ -93,6 +93,14 @@ def test_two_processes_make_the_same_rows(bank, clip, pictures, tmp_path):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
+def test_regions_by_options(clip, pictures, tmp_path):
+    options = {**OPTIONS, 'model.region_masks.min_size': 2000}
+    info = _build([pictures / 'a.png'], tmp_path / 'bank', clip, cfg_options=options)
+    assert info.regions['min_size'] == 2000 and info.count < 25  # of 224 × 269 pixels
+    model = _segmentor(clip, bank=str(tmp_path / 'bank'))
+    assert model.regions.generator.options['min_size'] == 2000
+
+
 def test_damaged_pictures_are_skipped(clip, pictures, tmp_path):
     (tmp_path / 'bad.png').write_text('no picture')
     with pytest.warns(UserWarning, match=r'1 of 2 pictures are not in the bank: .*bad\.png'):
