@@ -98,7 +98,12 @@ class BlockSegmenter:
         if valid.any():
             self.maps.prepare(self.maps.seen(height, rows))
             self._fused = self._fused or self.maps.fuse(self.size)
-            for part, columns, values in self._fused.tiles_of(rows):
+
+            def wanted(part: slice, columns: slice) -> bool:
+                below = slice(max(part.start - rows.start, 0), part.stop - rows.start)
+                return bool(valid[below, columns].any())
+
+            for part, columns, values in self._fused.tiles_of(rows, wanted):
                 best, classes = self.model.rule.best(
                     values.float(), self.model.class_ids, self.with_confidence
                 )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import TypeVar
 
+from ..rasters.detecting import ONLY_MAPS, reads_maps
 from ..utils.errors import InputError, join_first
 from ..utils.images import HEIF, PICTURES, more_pictures
 
@@ -108,7 +109,7 @@ def choose(paths: Iterable[AnyPath]) -> tuple[list[AnyPath], list[AnyPath]]:
         The pictures and videos, in order; and those of kinds that cannot be read. Hidden files,
         those in hidden folders, and results of earlier runs are in neither.
     """
-    readable = PICTURES | VIDEOS | more_pictures()
+    readable = PICTURES | VIDEOS | more_pictures() | (ONLY_MAPS if reads_maps() else set())
     seen = [
         path
         for path in sorted(paths)

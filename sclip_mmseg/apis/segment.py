@@ -79,8 +79,9 @@ class Segmentation:
 
     @property
     def areas(self) -> dict[str, float]:
-        """Share of the picture that each class covers, 0 to 1."""
-        return {name: count / self.labels.size for name, count in self.pixels.items()}
+        """Share of the picture that each class covers, 0 to 1; of a map, of what has data."""
+        total = sum(self.counts) or 1
+        return {name: count / total for name, count in self.pixels.items()}
 
     @property
     def confidence(self) -> np.ndarray:
@@ -339,14 +340,7 @@ def segment(
         pixels = to_bgr(image, channels)
     else:
         check_path(path, channels)
-        asked = bands is not None or stretch is not None
-        if is_map(path, asked):
-            with open_raster(path, bands, stretch) as raster:
-                check_pixels(raster)
-                pixels, valid = raster.read()
-            pixels = np.ascontiguousarray(pixels[..., ::-1])
-        else:
-            pixels = read_picture(path)
+        pixels, valid = read_any(path, bands, stretch)
     clip = model.encoder_cfg.get('clip', '')
     if is_toy(clip) and not (path and Path(clip).parent.resolve() in Path(path).resolve().parents):
         warnings.warn(f'{TOY} For photographs, name another clip, such as ViT-B/16', stacklevel=2)
@@ -355,6 +349,32 @@ def segment(
     if valid is not None:
         found.labels[~valid] = no_data_label(model.num_classes)
     return found
+
+
+def read_any(
+    path: str | Path,
+    bands: Bands | None = None,
+    stretch: Stretch | None = None,
+    drivers: Sequence[str] | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a picture, or a map as one.
+
+    Args:
+        path: Its file.
+        bands, stretch, drivers: Of a map, see :class:`..rasters.reading.Raster`.
+
+    Returns:
+        BGR, uint8 ``[H, W, 3]``; and of a map where it has data, bool ``[H, W]``, else None.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    if not is_map(path, bands is not None or stretch is not None):
+        return read_picture(path), None
+    with open_raster(path, bands, stretch, drivers) as raster:
+        check_pixels(raster)
+        image, valid = raster.read()
+    return np.ascontiguousarray(image[..., ::-1]), valid
 
 
 def check_pixels(raster: Raster, why: str = '') -> None:

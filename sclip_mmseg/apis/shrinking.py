@@ -90,8 +90,7 @@ def describe_shrinking(
         seconds: That a window takes.
     """
     short, seen = min(size), min(working_size(model.cfg.test_pipeline, size))
-    crop, stride = model.windows.sizes(size)
-    count = math.prod(len(window_spans(*each)) for each in zip(size, crop, stride))
+    count = count_windows(model, size)
     smallest = float(f'{short / seen * model.image_encoder.patch_size:.2g}')
     takes = timedelta(seconds=max(round(count * seconds), 1))
     side = 'rows' if size[0] == short else 'columns'
@@ -100,3 +99,9 @@ def describe_shrinking(
         f'what is smaller than about {smallest:,.0f} pixels cannot be found; size native (--size '
         f'native) would take about {takes}'
     )
+
+
+def count_windows(model: CLIPSegmentor, size: tuple[int, int]) -> int:
+    """Number of windows of a picture of a height and width, once it is resized to it."""
+    crop, stride = model.windows.sizes(size)
+    return math.prod(len(window_spans(*each)) for each in zip(size, crop, stride))

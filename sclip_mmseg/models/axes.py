@@ -61,16 +61,23 @@ def _weigh(
     device: torch.device,
 ) -> Tensor:
     """Weights ``[length, windows * cells]`` of some windows, right where no others are."""
-    total = torch.zeros(len(spans), axis.cells, axis.side, device=device)
+    mean = _average(axis, spans, axis.side, device)[..., axis.kept]
+    mean = mean.flip(-1) if flip else mean
+    return F.interpolate(mean, length, mode='linear', align_corners=False)[0].T.contiguous()
+
+
+def _average(
+    axis: WindowAxis, spans: list[tuple[int, int]], side: int, device: torch.device
+) -> Tensor:
+    """Weights ``[1, windows * cells, side]`` of some windows before the side is resized."""
+    total = torch.zeros(len(spans), axis.cells, side, device=device)
     unit = torch.eye(axis.cells, device=device)[None]
     for number, (start, end) in enumerate(spans):
         fine = F.interpolate(unit, end - start, mode='linear', align_corners=axis.align_corners)
         total[number, :, start:end] = fine
-    pixel = torch.arange(axis.side, device=device)
+    pixel = torch.arange(side, device=device)
     count = sum(pixel.ge(start) & pixel.lt(end) for start, end in spans)
-    mean = (total.flatten(0, 1)[None] / count)[..., axis.kept]
-    mean = mean.flip(-1) if flip else mean
-    return F.interpolate(mean, length, mode='linear', align_corners=False)[0].T.contiguous()
+    return total.flatten(0, 1)[None] / count
 
 
 def _seen(weights: Tensor) -> tuple[list[int], list[int]]:
@@ -134,10 +141,18 @@ class LongAxis:
         pixels = slice(start, stop)
         numbers = self.windows(pixels)
         spans = self._spans[numbers.start : numbers.stop]
-        weights = _weigh(self.axis, spans, self.length, False, self.device)[pixels]
+        kept = self.axis.kept
+        if kept.stop - kept.start == self.length:  # which is not resized: a few pixels do
+            begin = spans[0][0]
+            near = [(first - begin, last - begin) for first, last in spans]
+            mean = _average(self.axis, near, near[-1][1], self.device)[0]
+            weights = mean[:, start + kept.start - begin : stop + kept.start - begin].T
+        else:
+            weights = _weigh(self.axis, spans, self.length, False, self.device)[pixels]
         firsts, lasts = _seen(weights)
         first, last, before = min(firsts), max(lasts), numbers.start * self.axis.cells
-        return weights[:, first:last].contiguous(), slice(before + first, before + last)
+        own = weights[:, first:last].clone(memory_format=torch.contiguous_format)
+        return own, slice(before + first, before + last)
 
 
 AnyWeights = AxisWeights | LongAxis

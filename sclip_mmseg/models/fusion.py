@@ -21,6 +21,7 @@ from .window_cfg import WindowCfg
 from .windows import Margins, Size, Window, pad_margins, window_grid, window_spans
 
 Tile = tuple[slice, slice, Tensor]
+Wanted = Callable[[slice, slice], bool]
 
 
 class QueryMap(Protocol):
@@ -222,8 +223,15 @@ class FusedMap:
         """Rows, columns and values ``[h, w, Q]`` of pieces that cover the map."""
         yield from self.tiles_of(slice(0, self.size[0]))
 
-    def tiles_of(self, pixels: slice) -> Iterator[Tile]:
-        """The pieces of :meth:`tiles` that some rows of the map lie in, cut off to these."""
+    def tiles_of(
+        self, pixels: slice, wanted: Wanted = lambda rows, columns: True
+    ) -> Iterator[Tile]:
+        """The pieces of :meth:`tiles` that some rows of the map lie in, cut off to these.
+
+        Args:
+            pixels: The rows.
+            wanted: Whether a piece of some rows and columns is asked for.
+        """
         height, width = self._tile_size()
         last = min(-(-pixels.stop // height) * height, self.size[0])
         whole = slice(pixels.start // height * height, last)
@@ -231,7 +239,7 @@ class FusedMap:
         if self.is_large:
             parts = [(rows, self.rows.cut(rows)[1]) for rows in _pieces(whole, height)]
         for rows, seen in parts:
-            for part, columns, tile in self._cut(rows, height, width, seen):
+            for part, columns, tile in self._cut(rows, height, width, seen, wanted):
                 kept = slice(max(part.start, pixels.start), min(part.stop, pixels.stop))
                 yield kept, columns, tile[kept.start - part.start : kept.stop - part.start]
 
@@ -239,15 +247,24 @@ class FusedMap:
         """Tiles of a largest height and width."""
         yield from self._cut(slice(0, self.size[0]), height, width, slice(0, self.cells.shape[0]))
 
-    def _cut(self, pixels: slice, height: int, width: int, seen: slice) -> Iterator[Tile]:
+    def _cut(
+        self,
+        pixels: slice,
+        height: int,
+        width: int,
+        seen: slice,
+        wanted: Wanted = lambda rows, columns: True,
+    ) -> Iterator[Tile]:
         """Tiles of some rows of pixels, which see no other rows of cells."""
         for columns in _pieces(slice(0, self.size[1]), width):
+            if not wanted(pixels, columns):
+                continue
             weights, cells = self.columns.cut(columns)
             part = self.cells[seen, cells]
             if self.is_large:  # numbers must not depend on what is stored around them
                 weights, part = weights.contiguous(), part.contiguous()
             wide = weights @ part  # [I, w, Q]
-            for rows in _pieces(pixels, height):
+            for rows in filter(lambda rows: wanted(rows, columns), _pieces(pixels, height)):
                 weights, cells = self.rows.cut(rows)
                 if self.is_large:
                     weights = weights.contiguous()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class Raster:
             in ``'4,3,2'``; None for those that its tags name.
         stretch: Values that become 0 and 255, as in ``'0,3000'``, or percentiles of the whole map,
             as in ``'P2,P98'``, which are the default for other values than 8 bits.
+        drivers: GDAL's names of the formats that may be read; None for all.
 
     Attributes:
         grid: Where its pixels lie.
@@ -47,10 +48,16 @@ class Raster:
             used.
     """
 
-    def __init__(self, path: str | Path, bands: Bands | None = None, stretch: Any = None):
+    def __init__(
+        self,
+        path: str | Path,
+        bands: Bands | None = None,
+        stretch: Stretch | None = None,
+        drivers: Sequence[str] | None = None,
+    ):
         self.path = path
         asked = None if stretch is None else parse_stretch(stretch)
-        self._file = _open(path)
+        self._file = _open(path, drivers)
         try:
             self.grid = read_grid(self._file)
             self.bands = _choose_bands(self._file, bands)
@@ -167,11 +174,7 @@ class Raster:
         self.close()
 
 
-def open_raster(
-    path: str | Path, bands: Bands | None = None, stretch: Stretch | None = None
-) -> Raster:
-    """Open a map; arguments and errors as of :class:`Raster`."""
-    return Raster(path, bands, stretch)
+open_raster = Raster
 
 
 def parse_stretch(stretch: Stretch) -> tuple[str, float, float]:
@@ -215,14 +218,14 @@ def parse_bands(bands: Bands) -> list[int]:
     return list(map(int, words))
 
 
-def _open(path: str | Path) -> DatasetReader:
+def _open(path: str | Path, drivers: Sequence[str] | None) -> DatasetReader:
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', NotGeoreferencedWarning)
-            file = rasterio.open(path)
+            file = rasterio.open(path, driver=drivers and [*drivers])
     except (RasterioError, OSError) as error:
         raise InputError(f'{path} cannot be read as a map ({_reason(error)})') from error
     if not file.count:

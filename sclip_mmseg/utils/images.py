@@ -36,6 +36,8 @@ _DAMAGE = re.compile(
     r'^(?:Corrupt JPEG data|Premature end of JPEG|Inconsistent progression|Invalid SOS).*\n?',
     re.MULTILINE,
 )
+#: Tags of TIFF files that OpenCV does not know, none of which changes pixels.
+_TAGS = re.compile(r'^.*TIFF.*Unknown field with tag.*\n?', re.MULTILINE)
 #: A few bytes that some encoders leave behind a whole image; damage may leave them as well.
 EXTRANEOUS = re.compile(r': \d\d? extraneous bytes before marker 0xd9')
 _BITS = (
@@ -106,7 +108,8 @@ def libjpeg_warnings() -> Iterator[list[str]]:
                 if text:
                     lines = text.decode(errors='surrogateescape')
                     said += (match.group().strip() for match in _DAMAGE.finditer(lines))
-                    os.write(2, _DAMAGE.sub('', lines).encode(errors='surrogateescape'))
+                    rest = _TAGS.sub('', _DAMAGE.sub('', lines))
+                    os.write(2, rest.encode(errors='surrogateescape'))
 
 
 def find_flaw(content: bytes, said: list[str]) -> str:
@@ -123,7 +126,8 @@ def find_flaw(content: bytes, said: list[str]) -> str:
         return f'holds damaged data ({said[0]}): get or save it anew'
     if not content or not may_be_dark(content):
         return ''
-    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    with hear_libjpeg():
+        stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.dtype == np.uint8:
         return ''
     if stored.dtype != np.uint16:

@@ -20,6 +20,8 @@ INTERNAL = (
     'Internal error: the terminal that serves this page tells more. The page goes on; please try '
     'something else.'
 )
+#: Sizes at which a picture is looked at.
+SIZES = [('336 pixels, as published', ''), ('672 pixels', '672'), ('its own size', 'native')]
 _HOUR = 3600  # seconds until files of a user are removed
 _LONGEST_QUEUE = 50  # questions
 
@@ -39,12 +41,13 @@ def respond(
         is_there: Whether somebody waits for the answer.
 
     Returns:
-        The answer and an empty message; or None, and in one line what is wrong. Of a bug the
-        traceback goes to the terminal.
+        The answer and what is to be known of it; or None, and in one line what is wrong. Of a bug
+        the traceback goes to the terminal.
     """
     try:
         with bounded(is_there):
-            return session.answer(question, folder), ''
+            answer = session.answer(question, folder)
+        return answer, answer.notice
     except InputError as error:
         message = one_line(error)
         if question.picture:  # known to its owner by its name, not by where the server keeps it
@@ -65,7 +68,8 @@ def describe(answer: Answer, session: Session) -> dict[str, Any]:
     areas = [
         dict(name=area.name, color=list(area.color), share=area.shares[0]) for area in answer.areas
     ]
-    return dict(method=answer.methods[0], areas=areas, notice=TOY if session.is_toy else None)
+    notice = ' '.join(filter(None, (TOY if session.is_toy else '', answer.notice)))
+    return dict(method=answer.methods[0], areas=areas, notice=notice or None)
 
 
 def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any:
@@ -156,6 +160,7 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
                     )
                 with gr.Column(scale=3, min_width=220):
                     outlines = gr.Dropdown(regions, value='', label='Outlines', elem_id='regions')
+                    size = gr.Dropdown(SIZES, value='', label='Looked at with', elem_id='size')
                 with gr.Column(scale=4, min_width=260), gr.Group():
                     background = gr.Checkbox(
                         label='Background',
@@ -204,11 +209,13 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
             others: str | None,
             score: float | None,
             kind: str,
+            looked: str,
             request: gr.Request,
         ) -> Iterator[tuple]:
             score = BACKGROUND_THD if score is None else score
             lists = names or '', others or ''  # None of a box in which nothing was written
-            question = Question(path, lists[0], name, second, wanted, lists[1], score, kind)
+            asked = path, lists[0], name, second, wanted, lists[1], score, kind, looked
+            question = Question(*asked)
             with answered(question, request) as (answer, said):
                 if answer is None:
                     shown: list = [gr.Column(visible=False), None, '', None, None]
@@ -230,11 +237,13 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
             words: str,
             threshold: float | None,
             regions: str,
+            size: str,
             request: gr.Request,
         ) -> Iterator[tuple]:
             score = BACKGROUND_THD if threshold is None else threshold
             lists = classes or '', words or ''
-            question = Question(picture, lists[0], method, '', background, lists[1], score, regions)
+            asked = picture, lists[0], method, '', background, lists[1], score, regions, size
+            question = Question(*asked)
             with answered(question, request) as (answer, said):
                 if answer is None:
                     raise gr.Error(said, print_exception=False)
@@ -243,7 +252,7 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
         # For programs: parameters have these names, and the values that the page begins with.
         gr.Button(visible=False).click(
             segment,
-            [picture, classes, method, background, words, threshold, outlines],
+            [picture, classes, method, background, words, threshold, outlines, size],
             [overlay, labels, gr.JSON(visible=False)],
             api_name='segment',
             api_description='Segment a picture: overlay, label map (PNG of class ids) and areas.',
@@ -260,11 +269,11 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
         gr.on(
             [
                 *(page.load, picture.change, button.click, classes.submit, words.submit),
-                *(method.change, other.change, outlines.change),
+                *(method.change, other.change, outlines.change, size.change),
                 *(background.change, threshold.release),
             ],
             run,
-            [picture, classes, method, other, background, words, threshold, outlines],
+            [picture, classes, method, other, background, words, threshold, outlines, size],
             [message, result, slider, areas, overlay, labels],
             trigger_mode='always_last',
             concurrency_id='segment',  # one question at a time

@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +17,17 @@ from ..apis import (
     build_segmentor,
     is_trained,
     parse_classes,
-    read_picture,
 )
 from ..apis.inputs import LABELS
 from ..apis.media import count_pixels, write_overlay
 from ..apis.own_config import BACKGROUND_THD
-from ..apis.segment import segment_array
+from ..apis.segment import read_any, segment_array
+from ..apis.shrinking import count_windows, describe_shrinking, is_shrunk
+from ..apis.sizes import resize_steps, working_size
 from ..apis.writers import write_labels
 from ..datasets.class_list import split_synonyms
 from ..models import CLIPSegmentor
+from ..rasters.result import no_data_label
 from ..utils.errors import InputError
 from ..utils.shipped import configs_dir
 from ..visualization import draw_classes, draw_overlay
@@ -33,7 +36,9 @@ from .examples import Example, drawings, photographs
 
 LARGEST = 50_000_000  # pixels of a picture that the page takes
 LARGEST_WITH_REGIONS = 12_000_000  # the same where regions are made of it: up to 6 s a million
+LARGEST_NATIVE = 4_000_000  # the same where it is looked at at its own size: a minute a million
 LONGEST = 4000  # characters of a list of classes
+_DRIVERS = ('GTiff',)  # of maps: other formats may name further files of the server
 _KEPT = 2  # segmentors, which share their towers: both sides of a comparison
 
 
@@ -50,6 +55,7 @@ class Question:
         words: Its words, separated by commas; empty for the published ones.
         threshold: Score below which a pixel is background, 0 to 1.
         regions: What makes regions, see :func:`..apis.build_segmentor`; empty for none.
+        size: At which the picture is looked at, see there; empty for the published one.
     """
 
     picture: str | None
@@ -60,6 +66,7 @@ class Question:
     words: str = ''
     threshold: float = BACKGROUND_THD
     regions: str = ''
+    size: str = ''
 
 
 class Area(NamedTuple):
@@ -81,6 +88,7 @@ class Answer:
         labels: Label map, PNG of class ids.
         areas: The classes that occur, the largest first.
         methods: The methods, in the order of the areas' shares.
+        notice: What is to be known of it; empty for nothing.
     """
 
     left: Path
@@ -89,6 +97,7 @@ class Answer:
     labels: Path
     areas: list[Area]
     methods: tuple[str, ...]
+    notice: str = ''
 
 
 class Session:
@@ -146,12 +155,25 @@ class Session:
             raise InputError('there is no picture: upload one, or choose an example')
         _check_lists(question)
         _check_size(Path(question.picture))
-        image = read_picture(question.picture)
+        if question.size:
+            resize_steps([dict(type='Resize')], question.size)
+            _check_size(Path(question.picture), LARGEST_NATIVE, f' at the size {question.size}')
+        image, valid = read_any(question.picture, drivers=_DRIVERS)
         methods = (question.method, *([question.other] if question.other else []))
         models = [self.segmentor(replace(question, method=name)) for name in methods]
         if any(model.regions is not None for model in models):
             _check_size(Path(question.picture), LARGEST_WITH_REGIONS, ' where it makes regions')
-        found = [segment_array(model, image) for model in models]
+        start, size = time.monotonic(), question.size or None
+        found = [segment_array(model, image, size=size) for model in models]
+        for each in found:
+            if valid is not None:
+                each.labels[~valid] = no_data_label(len(each.class_names))
+        notice = ''
+        if size is None and is_shrunk(models[0], image.shape[:2]):
+            seen = working_size(models[0].cfg.test_pipeline, image.shape[:2])
+            windows = len(models) * count_windows(models[0], seen)
+            seconds = (time.monotonic() - start) / windows
+            notice = describe_shrinking(models[0], image.shape[:2], 'the picture', seconds)
         result, rgb = found[0], cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         # Pictures may be called left or right, and '..jpg', whose stem is the folder itself.
         sides, files = Path(folder, 'sides'), Path(folder, 'files')
@@ -169,12 +191,13 @@ class Session:
             labels,
             list_areas(found),
             methods,
+            notice,
         )
 
     def segmentor(self, question: Question) -> CLIPSegmentor:
         """The segmentor of a question, of towers that are there already as far as possible."""
         trained = is_trained(question.method)
-        key = replace(question, picture=None, other='')
+        key = replace(question, picture=None, other='', size='')
         if trained or not question.background:
             key = replace(key, words='', threshold=BACKGROUND_THD)
         with self._lock:

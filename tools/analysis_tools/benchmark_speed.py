@@ -40,6 +40,8 @@ from torch import Tensor, nn
 
 import sclip_mmseg
 from sclip_mmseg import InputError
+from sclip_mmseg.apis.blocks import ROWS, BlockSegmenter
+from sclip_mmseg.apis.sizes import resize_steps
 from sclip_mmseg.datasets import load_queries
 from sclip_mmseg.memory import describe_makers
 from sclip_mmseg.memory.files import BankInfo
@@ -47,6 +49,7 @@ from sclip_mmseg.models import CLIPTextHead, View
 from sclip_mmseg.models.pamr import pamr
 from sclip_mmseg.models.text_embeddings import save_embeddings, tokenize
 from sclip_mmseg.models.windows import window_grid
+from sclip_mmseg.rasters.reading import open_raster
 from sclip_mmseg.towers import DINO, VisionTransformer
 from sclip_mmseg.utils.compat import openai_clip
 from sclip_mmseg.utils.program import as_program
@@ -445,8 +448,46 @@ def memory_runs(args: argparse.Namespace) -> Runs:
     return dict(memory=package(init_model(cfg, device=args.device), case), own=own)
 
 
+def map_runs(args: argparse.Namespace) -> Runs:
+    """A map at its own size, half of it without data, and the tower over the windows with data."""
+    import rasterio
+
+    case, path, side = METHODS['sclip_vit-b16'], args.folder / 'map.tif', 1232
+    cfg = read_case(case, args.clip, args.folder, args.precision)
+    cfg.test_pipeline = resize_steps(cfg.test_pipeline, 'native')
+    model = init_model(cfg, device=args.device)
+    pixels = random_photo((side, side)).clamp(min=1).numpy()
+    pixels[..., : side // 2] = 0
+    kind = dict(driver='GTiff', count=3, dtype='uint8', photometric='rgb', nodata=0)
+    with rasterio.open(path, 'w', width=side, height=side, **kind) as file:
+        file.write(pixels)
+    crop, stride = model.windows.sizes((side, side))
+    seen = [
+        window for window in window_grid((side, side), crop, stride) if window.right > side // 2
+    ]
+    batches = torch.rand(len(seen), 3, *crop, device=args.device).split(model.window_batch(crop))
+
+    def blocks():
+        with open_raster(path) as raster:
+            segmenter = BlockSegmenter(model, raster)
+            starts = range(0, side, ROWS)
+            return [segmenter.segment(slice(top, min(top + ROWS, side))) for top in starts]
+
+    @torch.no_grad()
+    def bare():
+        tower = model.image_encoder.tower
+        return [tower(batch.to(tower.dtype)) for batch in batches][-1].patches.cpu()
+
+    return dict(map=blocks, towers=bare)
+
+
 OTHERS = dict(
-    resclip=resclip_runs, memory=memory_runs, pamr=pamr_runs, text=text_runs, startup=startup_runs
+    resclip=resclip_runs,
+    memory=memory_runs,
+    map=map_runs,
+    pamr=pamr_runs,
+    text=text_runs,
+    startup=startup_runs,
 )
 
 
