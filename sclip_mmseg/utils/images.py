@@ -126,7 +126,7 @@ def find_flaw(content: bytes, said: list[str]) -> str:
         return f'holds damaged data ({said[0]}): get or save it anew'
     if not content or not may_be_dark(content):
         return ''
-    with hear_libjpeg():
+    with libjpeg_warnings():
         stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.dtype == np.uint8:
         return ''
