@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from exactness import assert_close, assert_labels_agree
+from exactness import TOLERANCES, assert_close, assert_labels_agree
 from helpers import build_model, load_config, load_images
 from paths import SHARED
 
@@ -31,7 +31,7 @@ SETTINGS = {
     'ade20k_40': ('ade20k', {}),
 }
 QUICK = {('small', 'voc21'), ('small', 'thin'), ('dinov3', 'voc21_clean')}
-SCORES = 5e-6
+SCORES = TOLERANCES['Talk2DINO'].scores
 
 
 def _cases():
