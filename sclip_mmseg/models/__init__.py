@@ -15,6 +15,8 @@ from .text_head import CLIPTextHead
 from .trained import (
     GroupViTEncoder,
     GroupViTTextHead,
+    SAM3Encoder,
+    SAM3TextHead,
     Talk2DINOEncoder,
     Talk2DINOTextHead,
     TCLEncoder,
@@ -45,6 +47,8 @@ __all__ = [
     'LastTokens',
     'Method',
     'PadSegDataPreProcessor',
+    'SAM3Encoder',
+    'SAM3TextHead',
     'SAMRefinement',
     'SimFeatUp',
     'TCLEncoder',

@@ -101,6 +101,14 @@ class WindowMaps:
         support = spread(self.support, sides, (height, width), flip)
         return SupportedMap(own.cells, own.rows, own.columns, is_large, support)
 
+    def pixels(self, size: Size, flip: Sequence[bool]) -> 'DenseMap | None':
+        """The map :meth:`fuse` makes, where the cells of an only window are its pixels already."""
+        for axis, side in zip(self.axes, size):
+            if (axis.side, axis.crop, axis.cells, axis.margins) != (side, side, side, (0, 0)):
+                return None
+        mirrored = [axis for axis in (0, 1) if flip[axis]]
+        return DenseMap(self.cells.flip(mirrored).permute(2, 0, 1))
+
 
 def spread(
     cells: 'Tensor | RegionCells',
@@ -308,6 +316,10 @@ class DenseMap:
     def size(self) -> Size:
         """Height and width in pixels."""
         return height_width(self.values)
+
+    def whole(self) -> Tensor:
+        """The whole map ``[Q, H, W]``."""
+        return self.values
 
     def tiles(self) -> Iterator[Tile]:
         """Rows, columns and values ``[h, w, Q]`` of pieces that cover the map."""

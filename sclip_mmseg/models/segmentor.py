@@ -126,7 +126,7 @@ class CLIPSegmentor(BaseSegmentor):
         self._check_sizes()
         self._check_normalisation()
         self.text_head = build_text_head(encoder_cfg, self.text_head_cfg, share and share.text_head)
-        dims = self.image_encoder.embed_dim, self.text_head.embeddings.shape[1]
+        dims = self.image_encoder.embed_dim, self.text_head.embeddings.shape[-1]
         if dims[0] != dims[1]:
             file = self.text_head_cfg.get('embeddings')
             raise InputError(
@@ -534,7 +534,8 @@ class CLIPSegmentor(BaseSegmentor):
     def _fuse(self, maps: WindowMaps, image: 'ImageInput') -> QueryMap:
         """The refined map at the original size."""
         size, axes = image.size, _flipped_axes(image.sample)
-        fused = maps.fuse(size, flip=[axis in axes for axis in (-2, -1)])
+        flip = [axis in axes for axis in (-2, -1)]
+        fused = maps.pixels(size, flip) or maps.fuse(size, flip)
         if self.refine is None:
             return fused
         guide = _resize(image.pixels.flip(axes), size)

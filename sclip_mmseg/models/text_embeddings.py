@@ -121,9 +121,7 @@ def cached_embeddings(
 ) -> Tensor:
     """Embed queries, or read them from the cache where the same ones were embedded before.
 
-    The cache lies in ``$SCLIP_CACHE_DIR``, by default ``~/.cache/sclip_mmseg``, under the SHA-256
-    of the checkpoint file and all arguments. One process encodes while others wait for it, as long
-    as it works. Encoding runs on the accelerator where there is one. A damaged file is made anew.
+    See :func:`cached_rows`. Encoding runs on the accelerator where there is one.
 
     Args:
         path: The text tower's checkpoint file.
@@ -139,11 +137,9 @@ def cached_embeddings(
     Raises:
         InputError: If the checkpoint embeds a query as zero, NaN or infinity.
 
-    Warns:
-        UserWarning: If the cache cannot be written to, or another process blocks it.
     """
 
-    def encode(heartbeat: Callable[[], None] = lambda: None) -> Tensor:
+    def encode(heartbeat: Callable[[], None]) -> Tensor:
         print_log(f'Encoding {len(queries)} queries × {len(templates)} templates', 'current')
         tower = load_tower().to(get_device())
         tower.register_forward_hook(lambda *_: heartbeat())
@@ -156,20 +152,48 @@ def cached_embeddings(
     known = sentences or {}
     own = {query: list(known[query]) for query in queries if query in known}
     options = dict(options, sentences=own) if own else options
-    content = [_CACHE_VERSION, sha256_of(path), *texts, options]
+
+    def are_whole(rows: Tensor) -> bool:
+        return rows.ndim == 2 and len(rows) == len(queries) and bool(_are_units(rows).all())
+
+    return cached_rows(path, [*texts, options], encode, are_whole)
+
+
+def cached_rows(
+    path: Path,
+    content: list,
+    encode: Callable[[Callable[[], None]], Tensor],
+    are_whole: Callable[[Tensor], bool],
+) -> Tensor:
+    """Compute an array, or read it from the cache where the same was computed before.
+
+    The cache lies in ``$SCLIP_CACHE_DIR``, by default ``~/.cache/sclip_mmseg``, under the SHA-256
+    of the checkpoint file and the content. One process computes while others wait for it, as long
+    as it works. A damaged file is made anew.
+
+    Args:
+        path: The checkpoint file.
+        content: What else the array depends on, as JSON has it.
+        encode: Computes it, float32 on the CPU, calling its argument now and then.
+        are_whole: Whether a float32 array of the cache is not damaged.
+
+    Warns:
+        UserWarning: If the cache cannot be written to, or another process blocks it.
+    """
+    content = [_CACHE_VERSION, sha256_of(path), *content]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     root = Path(os.environ.get(CACHE_DIR) or '~/.cache/sclip_mmseg').expanduser()
     target = root / f'{key}.npy'
-    embeddings = _read_cached(target, len(queries))
+    embeddings = _read_cached(target, are_whole)
     if embeddings is not None:
         return embeddings
     try:
         lock = lock_file(target, f'set {CACHE_DIR} to a folder for cached embeddings')
     except InputError as error:
         warnings.warn(f'query embeddings are not cached: {error}', stacklevel=2)
-        return encode()
+        return encode(lambda: None)
     with lock as heartbeat:
-        embeddings = _read_cached(target, len(queries))
+        embeddings = _read_cached(target, are_whole)
         if embeddings is None:
             if os.path.lexists(target):
                 message = f'{target} is damaged, its embeddings are made anew'
@@ -184,18 +208,18 @@ def cached_embeddings(
     return embeddings
 
 
-def _read_cached(target: Path, num_queries: int) -> Tensor | None:
-    """Embeddings of a file of the cache; None where it is missing or damaged."""
+def _read_cached(target: Path, are_whole: Callable[[Tensor], bool]) -> Tensor | None:
+    """The array of a file of the cache; None where it is missing or damaged."""
     if not target.is_file():
         return None
     try:
         array = np.load(target, allow_pickle=False)
     except Exception:  # a damaged file raises whatever its header leads NumPy to
         return None
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != 2:
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32:
         return None
-    embeddings = torch.from_numpy(array)
-    return embeddings if len(array) == num_queries and _are_units(embeddings).all() else None
+    rows = torch.from_numpy(array)
+    return rows if are_whole(rows) else None
 
 
 def _are_units(embeddings: Tensor) -> Tensor:

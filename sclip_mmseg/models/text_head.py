@@ -98,17 +98,26 @@ class CLIPTextHead(nn.Module):
         if share is not None and share._source == self._source:
             known = dict(zip(share.query_set.queries, share.embeddings.cpu()))
         if missing := [query for query in queries if query not in known]:
-            rows = cached_embeddings(
-                path,
-                self.load_tower,
-                missing,
-                self.templates,
-                self.normalize_prompts,
-                self.sentences,
-                **options,
-            )
-            known.update(zip(missing, rows))
+            known.update(zip(missing, self.encode(path, missing, **options)))
         return torch.stack([known[query] for query in queries])
+
+    def encode(self, path: Path, queries: list[str], **options: Any) -> Tensor:
+        """Embed queries, or read them from a cache, a row of any shape for each.
+
+        Args:
+            path: From :meth:`find_checkpoint`.
+            queries: The queries.
+            options: What else the rows depend on.
+        """
+        return cached_embeddings(
+            path,
+            self.load_tower,
+            queries,
+            self.templates,
+            self.normalize_prompts,
+            self.sentences,
+            **options,
+        )
 
     def tower_options(self) -> dict[str, Any]:
         """Options that the text tower's numbers depend on beside its checkpoint.

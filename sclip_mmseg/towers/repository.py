@@ -13,7 +13,7 @@ from ..utils.download import download
 from ..utils.errors import InputError, join_first
 from ..utils.file_kinds import kind_of_place
 from ..utils.files import find_path
-from ..utils.hub import HubName, parse_name, pin, propose_name
+from ..utils.hub import PREFIX, HubName, is_name, parse_name, pin, propose_name
 from .spec import SPLIT, WEIGHTS, CheckpointSpec, Files
 
 _SUFFIXES = ('.pt', '.pth', '.bin', '.ckpt', '.safetensors')
@@ -92,6 +92,12 @@ def find(checkpoint: str | None, family: Family) -> Checkpoint:
         refusal = family.refusal or f'is neither a file nor one of {names}'
         raise InputError(f"{family.key}='{checkpoint}' {refusal}{propose_name(checkpoint)}")
     return Checkpoint(path, name=checkpoint)
+
+
+def find_named(checkpoint: str, family: Family) -> Checkpoint:
+    """:func:`find`, where a name on the Hub may come without its ``hf:``."""
+    named = is_name(checkpoint) and find_path(checkpoint) is None
+    return find(PREFIX + checkpoint if named else checkpoint, family)
 
 
 @lru_cache(maxsize=16)

@@ -14,10 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..utils.errors import InputError
-from ..utils.files import find_path
-from ..utils.hub import PREFIX, is_name
 from .normalisation import IMAGENET
-from .repository import Checkpoint, Family, find
+from .repository import Checkpoint, Family, find_named
 from .spec import TRANSFORMERS, WEIGHTS, read_weights
 from .tensor_files import read_tensors
 
@@ -225,8 +223,7 @@ def find_sam(checkpoint: str) -> Checkpoint:
     Raises:
         InputError: If ``checkpoint`` is neither, or the download fails.
     """
-    named = is_name(checkpoint) and find_path(checkpoint) is None
-    return find(PREFIX + checkpoint if named else checkpoint, _FAMILY)
+    return find_named(checkpoint, _FAMILY)
 
 
 def _load(checkpoint: str) -> Any:

@@ -74,10 +74,15 @@ class TextTower(TextEncoder):
         Returns:
             Embeddings ``[B, D]``, not normalised.
         """
+        x = self.hidden(tokens)
+        x = self.norm(x[torch.arange(len(x), device=x.device), tokens.argmax(1)])
+        return x if self.proj is None else x @ self.proj
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """What the blocks make of each token, ``[B, L, width]``, not normalised."""
         length = tokens.shape[1]
         mask = torch.full((length, length), float('-inf'), device=tokens.device).triu(1)
         x = self.token_embedding(tokens) + self.positions[:length]
         for block in self.blocks:
             x = block(x, mask)
-        x = self.norm(x[torch.arange(len(x), device=x.device), tokens.argmax(1)])
-        return x if self.proj is None else x @ self.proj
+        return x

@@ -3,6 +3,8 @@
 from .groupvit import GroupViTEncoder
 from .groupvit_text import GroupViTTextHead
 from .published import TRAINED, find_trained, resolve_trained
+from .sam3 import SAM3Encoder
+from .sam3_text import SAM3TextHead
 from .talk2dino import Talk2DINOEncoder
 from .talk2dino_text import Talk2DINOTextHead, find_head
 from .tcl import TCLEncoder
@@ -11,6 +13,8 @@ __all__ = [
     'TRAINED',
     'GroupViTEncoder',
     'GroupViTTextHead',
+    'SAM3Encoder',
+    'SAM3TextHead',
     'TCLEncoder',
     'Talk2DINOEncoder',
     'Talk2DINOTextHead',

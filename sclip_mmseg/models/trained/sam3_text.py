@@ -1,0 +1,123 @@
+"""SAM 3's text tower: prompts → features of each of their tokens."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ...datasets.query_set import Queries
+from ...towers import TextEncoder, TextTower
+from ...utils.errors import InputError
+from ..picture import AdjustedQueries
+from ..text_embeddings import cached_rows, tokenize
+from ..text_head import CLIPTextHead
+from .sam3_layout import SAM3File, find_sam3
+
+CONTEXT = 32  # tokens of a prompt
+_BATCH = 64  # prompts encoded at a time
+
+
+class SAM3TextTower(TextEncoder):
+    """A text tower of whose tokens all are used.
+
+    Args:
+        tower: Without projection.
+        projector: Of each token.
+    """
+
+    def __init__(self, tower: TextTower, projector: nn.Linear):
+        super().__init__()
+        self.tower, self.projector = tower, projector
+        self.context_length, self.output_dim = tower.context_length, projector.out_features
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Features ``[B, L, D]`` of tokens, int64 ``[B, L]``."""
+        return self.projector(self.tower.norm(self.tower.hidden(tokens)))
+
+
+@MODELS.register_module()
+class SAM3TextHead(CLIPTextHead):
+    """Features of each query's tokens, which SAM 3's network looks for in an image.
+
+    A query is a prompt as it is, without a template. Longer ones are cut to 32 tokens.
+
+    Args:
+        queries: See :class:`..text_head.CLIPTextHead`.
+        checkpoint: See :class:`.sam3.SAM3Encoder`, whose it is by default.
+        share: See :class:`..text_head.CLIPTextHead`.
+
+    Attributes:
+        embeddings: float32 ``[Q, 32, D]``.
+        valid: Which of the tokens are there, bool ``[Q, 32]``; the others are padding.
+    """
+
+    shared_keys = ('checkpoint',)
+    valid: Tensor
+
+    def __init__(
+        self,
+        queries: Queries | None = None,
+        checkpoint: str = '',
+        share: CLIPTextHead | None = None,
+    ):
+        super().__init__(queries, templates=['{}'], clip=checkpoint, share=share)
+        tokens = self._tokens(self.query_set.queries)
+        self.register_buffer('valid', tokens.ne(0), persistent=False)
+
+    def _tokens(self, queries: tuple[str, ...] | list[str]) -> Tensor:
+        """Token ids, int64 ``[Q, 32]``, zeros behind the end token."""
+        tokens = torch.zeros(len(queries), CONTEXT, dtype=torch.int64)
+        for row, ids in zip(tokens, tokenize(queries, CONTEXT, cut=True)):
+            row[: len(ids)] = torch.tensor(ids)
+        return tokens
+
+    def tower_options(self) -> dict[str, Any]:
+        """None: the checkpoint tells all."""
+        return {}
+
+    @cached_property
+    def _path(self) -> Path:
+        if not self.clip:
+            raise InputError('text_head needs checkpoint=… (a SAM 3) to encode queries')
+        return find_sam3(self.clip).weights
+
+    def find_checkpoint(self) -> Path:
+        """See :class:`..text_head.CLIPTextHead`."""
+        return self._path
+
+    def load_tower(self) -> SAM3TextTower:
+        """See :class:`..text_head.CLIPTextHead`."""
+        return SAM3TextTower(*SAM3File(self.find_checkpoint()).text_tower())
+
+    def encode(self, path: Path, queries: list[str], **options: Any) -> Tensor:
+        """See :class:`..text_head.CLIPTextHead`; features ``[Q, 32, D]`` of all tokens."""
+
+        @torch.no_grad()
+        def run(show_life: Callable[[], None]) -> Tensor:
+            print_log(f'Encoding {len(queries)} prompts', 'current')
+            tower = self.load_tower().to(device := get_device())
+            tower.register_forward_hook(lambda *_: show_life())
+            parts = [tower(part.to(device)).cpu() for part in self._tokens(queries).split(_BATCH)]
+            features = torch.cat(parts)
+            if not features.isfinite().all():
+                raise InputError(f'{path} embeds queries as NaN or infinity: use an undamaged file')
+            return features
+
+        def fits(rows: Tensor) -> bool:
+            return rows.shape[:2] == (len(queries), CONTEXT) and bool(rows.isfinite().all())
+
+        return cached_rows(path, [queries, options], run, fits)
+
+    def forward(self, features: Tensor, adjusted: AdjustedQueries | None = None) -> Tensor:
+        """Raise, since the network itself compares images with prompts.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError("SAM 3's features are not compared with embeddings of queries")
