@@ -41,6 +41,7 @@ METHODS: dict[str, str] = {
     'tcl-pamr': 'tcl/tcl-pamr_vit-b16_{}.py',
     'talk2dino': 'talk2dino/talk2dino_vit-b14_{}.py',
     'talk2dino-pamr': 'talk2dino/talk2dino-pamr_vit-b14_{}.py',
+    'sam3': 'sam3/sam3_{}.py',
 }
 
 #: Whose configs a method of a user's own takes, but for the method.

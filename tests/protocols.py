@@ -13,6 +13,7 @@ from mmengine.fileio import load
 from mmseg.registry import DATASETS
 from torch import nn
 
+from sclip_mmseg.benchmark.published import split_name
 from sclip_mmseg.datasets import load_queries
 from sclip_mmseg.memory import MemoryCfg
 from sclip_mmseg.models.methods.rfclip import CHANNELS
@@ -49,9 +50,8 @@ def values_in_force(cfg):
     kind = encoder.pop('type')
     assert model.pop('type') == 'CLIPSegmentor'
     assert preprocessor.pop('type') == 'PadSegDataPreProcessor'
-    own = (
-        kind.removesuffix('Encoder') if kind in ('GroupViTEncoder', 'Talk2DINOEncoder') else 'CLIP'
-    )
+    own = kind.removesuffix('Encoder')
+    own = own if own in ('GroupViT', 'SAM3', 'Talk2DINO') else 'CLIP'
     assert head.pop('type') == f'{own}TextHead'
     values = {
         **_data(cfg),
@@ -70,8 +70,9 @@ def values_in_force(cfg):
         'upsampler': encoder.pop('upsampler', None),
         'mask_refine': _built(REFINERS, encoder.pop('refine', None)),
         'query_sha256': _digest(head.pop('queries')),
-        'templates': head.pop('templates'),
-        'normalize_prompts': head.pop('normalize_prompts', True),
+        'templates': head.pop('templates', None),
+        'normalize_prompts': head.pop('normalize_prompts', kind != 'SAM3Encoder' or None),
+        **_sam3(kind, encoder),
         **_windows(test_cfg),
         **_decision(test_cfg),
         'refine': _built(REFINERS, model.pop('refine', None)),
@@ -85,11 +86,13 @@ def values_in_force(cfg):
 
 
 def _data(cfg):
-    resize = cfg.test_pipeline[1]
-    others = [step for step in cfg.test_pipeline if step is not resize]
-    others += [step for steps in cfg.tta_pipeline[1].transforms[1:] for step in steps]
-    assert resize.type == 'Resize' and not any('scale' in step for step in others)
-    assert cfg.tta_pipeline[1].transforms[0] == [resize]
+    resizing = [step for step in cfg.test_pipeline[1:2] if step.type == 'Resize']
+    others = [step for step in cfg.test_pipeline if step not in resizing]
+    others += [step for s in cfg.tta_pipeline[1].transforms[len(resizing) :] for step in s]
+    assert not any('scale' in step for step in others)
+    assert cfg.tta_pipeline[1].transforms[: len(resizing)] == [resizing] * len(resizing)
+    resize = {**resizing[0]} if resizing else {}
+    longest, shortest = resize.get('scale', (None, None))
     assert cfg.test_dataloader.dataset.pipeline == cfg.test_pipeline
     dataset = copy.deepcopy(cfg.test_dataloader.dataset)
     kind, root = DATASETS.get(dataset.type), dataset.data_root
@@ -99,15 +102,25 @@ def _data(cfg):
     assert dataset.get('classes') in (None, cfg.model.text_head.queries)
     return {
         'batch_size': cfg.test_dataloader.batch_size,
-        'long_side_at_most': resize.scale[0],
-        'short_side': resize.scale[1],
-        'keep_ratio': resize.keep_ratio,
+        'long_side_at_most': longest,
+        'short_side': shortest,
+        'keep_ratio': resize.get('keep_ratio'),
         'dataset': dataset.type,
         'images': _below_data(cfg, f'{root}/{dataset.data_prefix.img_path}'),
         'labels': _below_data(cfg, f'{root}/{dataset.data_prefix.seg_map_path}'),
         'split': _below_data(cfg, split and f'{root}/{split}'),
         'ignored': ignored,
         'reduce_zero_label': dataset.get('reduce_zero_label', _default(kind, 'reduce_zero_label')),
+    }
+
+
+def _sam3(kind, encoder):
+    if kind != 'SAM3Encoder':
+        return {}
+    parts = 'use_transformer_decoder', 'use_sem_seg', 'use_presence_score'
+    return {
+        'confidence_threshold': encoder.pop('confidence_threshold'),
+        **{part: encoder.pop(part, True) for part in parts},
     }
 
 
@@ -131,10 +144,11 @@ def _digest(queries):
 
 
 def _windows(test_cfg):
-    mode, crop, stride = (test_cfg.pop(key) for key in ('mode', 'crop_size', 'stride'))
+    mode = test_cfg.pop('mode')
+    crop, stride = (test_cfg.pop(key, None) for key in ('crop_size', 'stride'))
     padding = test_cfg.pop('pad_multiple', 1)
-    assert len({*crop}) == len({*stride}) == 1
     slides = mode == 'slide'
+    assert not slides or len({*crop}) == len({*stride}) == 1
     return {
         'mode': mode,
         'crop': crop[0] if slides else None,
@@ -209,7 +223,7 @@ def _plain(value):
 
 def expected_values(name):
     """What a shipped config is to evaluate with."""
-    method, backbone, benchmark = name.removesuffix(REPAIRED).split('_', 2)
+    method, backbone, benchmark = split_name(name.removesuffix(REPAIRED))
     own = f'{method}_{backbone}'
     values = published_values(own if own in _table() else method, benchmark)
     if name.endswith(REPAIRED):
@@ -222,11 +236,16 @@ def expected_values(name):
     return values
 
 
+def config_name(row, benchmark):
+    """Name of the config that is to give a published row's number."""
+    return '_'.join(filter(None, (row.configs, row.backbone, benchmark)))
+
+
 def check_runtime(cfg):
     """Compare what is the same in all configs and changes no number."""
     assert cfg.env_cfg.dist_cfg.timeout == 7 * 24 * 3600  # a week, docs/reproducing.md
     assert cfg.env_cfg.mp_cfg.opencv_num_threads == 0  # images are loaded in processes
     assert cfg.visualizer.alpha == 0.5
     assert cfg.default_hooks.visualization.interval == 1  # --show-dir draws each image
-    flips = [(flip.type, flip.prob) for flip in cfg.tta_pipeline[1].transforms[1]]
+    flips = [(flip.type, flip.prob) for flip in cfg.tta_pipeline[1].transforms[-3]]
     assert flips == [('RandomFlip', 0), ('RandomFlip', 1)]

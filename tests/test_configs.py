@@ -10,7 +10,13 @@ import pytest
 from helpers import ROOT, load_config
 from mmengine.config import Config
 from mmengine.fileio import load
-from protocols import check_runtime, expected_values, published_values, values_in_force
+from protocols import (
+    check_runtime,
+    config_name,
+    expected_values,
+    published_values,
+    values_in_force,
+)
 
 from sclip_mmseg.benchmark.published import load_published
 from sclip_mmseg.models.test_cfg import read_test_cfg
@@ -61,7 +67,7 @@ def test_configs_hold_the_published_values(path):
 
 def test_every_published_row_is_compared():
     rows = [row for row in load_published() if row.configs]
-    names = {f'{r.configs}_{r.backbone}_{b}' for r in rows for b in r.mIoU if b != 'average'}
+    names = {config_name(row, b) for row in rows for b in row.mIoU if b != 'average'}
     assert len(names) > 100 and names <= {path.stem for path in CONFIGS}
 
 

@@ -14,7 +14,7 @@ from ..registry import type_name
 from ..utils.errors import InputError, nearest
 from ..utils.shipped import configs_dir, shipped_root
 from ..zoo import CUSTOM_BASE
-from .published import published_row
+from .published import published_row, split_name
 from .results import Pair
 from .variants import NAMES, PROTOCOLS, one_protocol, plain_names
 
@@ -118,13 +118,13 @@ def _find_shipped(
 ) -> list[Pair]:
     custom = {method: find_custom(method) for method in methods or () if is_custom(method)}
     standard = 'vit-b16'
-    # Those of GroupViT and Talk2DINO, which have no other of this size, go with the others.
-    backbones = {standard: (standard, 'vit-s16', 'vit-b14')}.get(backbone, (backbone,))
+    # Those of GroupViT, Talk2DINO and SAM 3, which have no other of this size, go with the others.
+    backbones = {standard: (standard, 'vit-s16', 'vit-b14', '')}.get(backbone, (backbone,))
     if backbone in CHECKPOINTS:
         backbones = (standard,)
     found = {}
-    for path in sorted(configs_dir().glob('*/*_*_*.py')):
-        method, own, benchmark = path.stem.split('_', 2)
+    for path in sorted(configs_dir().glob('*/*_*.py')):
+        method, own, benchmark = split_name(path.stem)
         if own in backbones and benchmark in BENCHMARKS:
             config = path.relative_to(shipped_root()).as_posix()
             row = backbone if backbone in CHECKPOINTS else own
@@ -149,8 +149,7 @@ def _find_shipped(
     usual = [b for b in usual_benchmarks() if any((m, b) in found for m in methods)]
     benchmarks = benchmarks or usual or list(BENCHMARKS)
     pairs = [found[m, b] for b in benchmarks for m in methods if (m, b) in found]
-    rows = {key: published_row(*key) for key in {(pair.method, pair.backbone) for pair in pairs}}
     for pair in pairs:
-        published = rows[pair.method, pair.backbone]
-        pair.published = published.mIoU.get(pair.benchmark) if published else None
+        row = published_row(pair.method, pair.backbone, pair.benchmark)
+        pair.published = row.mIoU[pair.benchmark] if row else None
     return pairs

@@ -1,5 +1,6 @@
 """The published numbers, all in one table."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,7 +24,7 @@ class PublishedRow:
 
     Attributes:
         name: As the README prints it.
-        backbone: As in the names of configs, ``vit-b16``.
+        backbone: As in the names of configs, ``vit-b16``; empty where they have none.
         source: Where it is published.
         mIoU: By benchmark, in percent; ``average`` is the printed one.
         IoU: By benchmark of one class and a background, of that class.
@@ -52,14 +53,25 @@ def load_published() -> tuple[PublishedRow, ...]:
     return tuple(PublishedRow(**row) for row in rows)
 
 
-def published_row(method: str, backbone: str) -> PublishedRow | None:
-    """The row that a method's configs are to give, None if there is none.
+def published_row(method: str, backbone: str, benchmark: str) -> PublishedRow | None:
+    """The row whose number a method's config for a benchmark is to give, None if there is none.
 
     Args:
         method: Name of the configs up to the backbone, such as ``resclip-naclip``.
-        backbone: ``vit-b16``, for instance.
+        backbone: ``vit-b16``, for instance; empty for a system that has an only one.
+        benchmark: Name of the benchmark.
     """
     for row in load_published():
-        if (row.configs, row.backbone) == (method, backbone):
+        if (row.configs, row.backbone) == (method, backbone) and benchmark in row.mIoU:
             return row
     return None
+
+
+_BACKBONE = re.compile(r'(vit-[^_]+|toy)_(.+)')
+
+
+def split_name(config: str) -> tuple[str, str, str]:
+    """Method, backbone (empty where there is none) and benchmark in the name of a config."""
+    method, _, rest = config.partition('_')
+    match = _BACKBONE.fullmatch(rest)
+    return (method, match[1], match[2]) if match else (method, '', rest)

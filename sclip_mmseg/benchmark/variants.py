@@ -74,9 +74,12 @@ def one_protocol(config: str, benchmark: str) -> tuple[dict[str, Any], str]:
             del values[key]
         notes.append('decision of its own')
     options = {f'model.test_cfg.{key}': value for key, value in values.items()}
-    steps = own.test_dataloader.dataset.pipeline
-    place = next(index for index, step in enumerate(steps) if step.type == 'Resize')
-    options[f'test_dataloader.dataset.pipeline.{place}.scale'] = one.test_pipeline[1].scale
+    for place, step in enumerate(own.test_dataloader.dataset.pipeline):
+        if step.type == 'Resize':
+            options[f'test_dataloader.dataset.pipeline.{place}.scale'] = one.test_pipeline[1].scale
+            break
+    else:
+        notes.append('images at the size of their files')
     return options, ', '.join(notes)
 
 

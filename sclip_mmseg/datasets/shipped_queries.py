@@ -13,6 +13,8 @@ _OTHERS = {
     'corrclip': 'voc21 voc20 context60 context59 coco_object coco_stuff cityscapes ade20k',
     'corrclip2': 'cityscapes',
     'sfp': 'voc21 voc20 cityscapes',
+    # SegEarth-OV3's for SAM 3.
+    'sam3': 'voc21 voc20 coco_stuff cityscapes ade20k loveda potsdam vaihingen',
     # GroupViT's, without the background.
     'groupvit': 'voc20 context59',
     # mmseg's names of the classes themselves, one query each; there is no file of them.
@@ -41,11 +43,14 @@ class Program:
         only: Classes, as the dataset names them, that have one query alone.
         without: Words that COCO-Object's background does not have.
         renamed: Classes whose queries begin with another word.
+        instead: By list, the queries of some classes, separated by commas; the others have their
+            name alone, without blanks. None to change SCLIP's.
     """
 
     only: Mapping[str, str] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    instead: Mapping[str, Mapping[str, str]] | None = None
 
     def edit(self, base: str, name: str, queries: list[str]) -> list[str]:
         """Change the queries of a class.
@@ -55,6 +60,8 @@ class Program:
             name: Name of the class in the dataset.
             queries: SCLIP's.
         """
+        if self.instead is not None:
+            return self.instead.get(base, {}).get(name, name.replace(' ', '')).split(', ')
         if name in self.only:
             return [self.only[name]]
         if name in self.renamed:
@@ -65,12 +72,34 @@ class Program:
 
 
 _WITHOUT = frozenset('ceiling curtain door fence lamp shelf stair wardrobe window'.split())
+_ISPRS = {'impervious_surface': 'road', 'low_vegetation': 'grass'}
 #: By the first word of their lists' names.
 PROGRAMS: dict[str, Program] = {
     'proxyclip': Program({'person': 'person', 'tvmonitor': 'tvmonitor'}, _WITHOUT),
     'corrclip': Program({'person': 'people', 'tvmonitor': 'tvmonitor'}, _WITHOUT | {'bed'}),
     'corrclip2': Program({'person': 'people, person'}),  # one query
     'sfp': Program(renamed={'person': 'people'}),
+    'sam3': Program(
+        instead={
+            'voc20': {
+                'boat': 'boat, ship',
+                'diningtable': 'table, diningtable',
+                'tvmonitor': 'television monitor, tv monitor, monitor, television, screen',
+            },
+            'voc21': {'boat': 'ship', 'diningtable': 'table'},
+            'cityscapes': {
+                'vegetation': 'tree, hedge',
+                'terrain': 'grass, horizontal vegetation, soil, sand',
+            },
+            'loveda': {
+                'building': 'building, house',
+                'barren': 'barren, bareland, soil',
+                'forest': 'forest, tree',
+            },
+            'potsdam': _ISPRS,
+            'vaihingen': _ISPRS,
+        }
+    ),
 }
 
 

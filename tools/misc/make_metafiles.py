@@ -16,7 +16,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.fileio import load
 
-from sclip_mmseg.benchmark.published import published_row
+from sclip_mmseg.benchmark.published import published_row, split_name
 from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.utils.program import as_program
 
@@ -44,6 +44,7 @@ COLLECTIONS = {
     'groupvit': ('GroupViT', 'groupvit'),
     'tcl': ('TCL', 'tcl'),
     'talk2dino': ('Talk2DINO', 'talk2dino'),
+    'sam3': ('SAM 3', 'segearth-ov3'),
     'toy': ('Toy', None),
 }
 #: As in the names of configs → as in the metafiles.
@@ -52,6 +53,7 @@ BACKBONES = {
     'vit-s16': 'GroupViT ViT-S/16',
     'vit-b14': 'DINOv2 ViT-B/14 with registers',
     'vit-l14': 'DINOv2 ViT-L/14 with registers',
+    '': 'SAM 3',
     'toy': 'toy CLIP',
 }
 TASK = 'Open-vocabulary semantic segmentation'
@@ -84,11 +86,11 @@ def make_metafile(folder: str) -> str:
     sources, unchecked, models = {}, [], []
     for path in paths:
         # The last part may end with a variant, as coco_object-repaired does.
-        method, backbone, benchmark = path.stem.split('_', 2)
+        method, backbone, benchmark = split_name(path.stem)
         dataset = BENCHMARKS[benchmark.partition('-')[0]].title
         result = {'Task': TASK, 'Dataset': 'toy benchmark' if backbone == 'toy' else dataset}
-        row = published_row(method, backbone)
-        if row and benchmark in BENCHMARKS and benchmark in row.mIoU:
+        row = published_row(method, backbone, benchmark)
+        if row:
             result['Metrics'] = {'mIoU': row.mIoU[benchmark]}
             sources[row.source.title] = None
             unchecked += [path.stem] * (benchmark in row.unchecked)

@@ -1,0 +1,16 @@
+_base_ = [
+    '../_base_/models/sam3.py',
+    '../_base_/datasets/coco_stuff164k.py',
+    '../_base_/default_runtime.py',
+]
+
+# Images at the size of their files.
+test_pipeline = _base_.test_pipeline
+tta_pipeline = _base_.tta_pipeline
+del test_pipeline[1], tta_pipeline[1].transforms[0]
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+
+model = dict(
+    image_encoder=dict(confidence_threshold=0.2),
+    text_head=dict(queries='sam3_coco_stuff'),
+)
