@@ -102,8 +102,8 @@ def test_case(shared, checkpoint, monkeypatch, file, benchmark, case, device):
     assert len(inputs) == len(seen) == len(entry['views']) and len(asked) == step * len(seen)
     for number, (pixels, (vision, geometry)) in enumerate(zip(inputs, seen)):
         outputs = asked[number * step : (number + 1) * step]
-        names = 'pred_logits', 'presence_logits', 'semantic_seg'
-        logits, presence, semantic = (torch.cat([o[name] for o in outputs]) for name in names)
+        presence = torch.cat([output.presence_logits for output in outputs])
+        semantic = torch.cat([output.semantic_seg for output in outputs])
         scores = torch.cat([encoder.rule.instance_scores(output) for output in outputs])
         best = golden[f'{benchmark}_scores'][number].argmax(1)
         queries = torch.arange(len(best)), torch.from_numpy(best)

@@ -150,6 +150,6 @@ def _find_shipped(
     benchmarks = benchmarks or usual or list(BENCHMARKS)
     pairs = [found[m, b] for b in benchmarks for m in methods if (m, b) in found]
     for pair in pairs:
-        row = published_row(pair.method, pair.backbone, pair.benchmark)
-        pair.published = row.mIoU[pair.benchmark] if row else None
+        published = published_row(pair.method, pair.backbone, pair.benchmark)
+        pair.published = published.mIoU[pair.benchmark] if published else None
     return pairs

@@ -93,7 +93,7 @@ class SAM3Encoder(ImageEncoder):
         """Scores ``[Q, H, W]`` of all prompts in one window ``[3, H, W]``."""
         if not isinstance(text, SAM3TextHead):
             raise InputError(
-                "SAM3Encoder takes prompts of its own text tower: set model.text_head.type="
+                'SAM3Encoder takes prompts of its own text tower: set model.text_head.type='
                 "'SAM3TextHead'"
             )
         size, step = height_width(image), self.prompt_batch()

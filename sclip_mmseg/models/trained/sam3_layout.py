@@ -183,7 +183,10 @@ class SAM3File:
     def _config(self) -> Any:
         """Sizes as the tensors have them; epsilons are Meta's, whatever a config states."""
         config_class, _ = import_sam3()
-        vision, heads = 'vision_encoder.backbone.', self._rows('detr_decoder.box_rpb_embed_x.layer2')
+        vision, heads = (
+            'vision_encoder.backbone.',
+            self._rows('detr_decoder.box_rpb_embed_x.layer2'),
+        )
         depth, width = self._depth(vision), self._rows(f'{vision}layer_norm')
         blocks = self.global_blocks or {n for n in range(depth) if n % 8 == 7 or n == depth - 1}
         backbone = dict(
