@@ -27,7 +27,7 @@ TOLERANCES = dict(
     prob=5e-5,
     semantic=1e-4,
     presence=1.5e-4,
-    best_mask=4e-4,
+    best_mask=5e-4,  # 4e-4 where the goldens were made; 4.1e-4 on an AMD EPYC
 )
 CASES = []
 if FOLDER.is_dir():
