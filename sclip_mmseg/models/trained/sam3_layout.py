@@ -9,18 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...towers import Layout, TextTower, build_text_tower, read_tensors
+from ...towers import Layout, TextTower, Weights, build_text_tower, read_tensors
+from ...towers.building import as_float
 from ...towers.layouts import (
     HUGGING_FACE_TEXT,
     OPENAI_TEXT,
     StateDict,
-    as_float,
     check_unread,
-    fill,
     join_projections,
 )
 from ...towers.repository import Checkpoint, Family, find_named
-from ...towers.stated import TRANSFORMERS, WEIGHTS, Stated
+from ...towers.spec import TRANSFORMERS, WEIGHTS, read_weights
 from ...utils.errors import InputError
 
 SIDE, PATCH, WINDOW = 1008, 14, 24  # pixels of the input and of a patch, patches of a window
@@ -84,19 +83,12 @@ _UNUSED = re.compile(r'sam2_convs\.|\.points_\w*project\.|\.freqs_cis$')
 _TRACKER = ('tracker.', 'tracker_model.', 'tracker_neck.')
 
 
-def _no_sam3(checkpoint: str) -> str:
-    return (
-        "is neither a file of Meta's (sam3.pt), nor a folder, nor a name on the Hub such as "
-        'facebook/sam3'
-    )
-
-
 _FAMILY = Family(
     'model.image_encoder.checkpoint',
-    lambda name: None,
-    _no_sam3,
-    lambda files: (Stated(TRANSFORMERS), files.weights()),
-    lambda name: WEIGHTS[TRANSFORMERS],
+    read=read_weights,
+    configs=WEIGHTS[TRANSFORMERS],
+    refusal="is neither a file of Meta's (sam3.pt), nor a folder, nor a name on the Hub such as "
+    'facebook/sam3',
 )
 
 
@@ -146,12 +138,12 @@ class SAM3File:
         text = {key: value for key, value in self.found.items() if key.startswith('text_')}
         text = join_projections(text)
         layout = next((each for each in _TEXTS if each.has('positions', text)), _TEXTS[0])
-        tower = build_text_tower(text, layout, self.source, quick_gelu=False)
-        width = len(layout.get('norm.weight', text, self.source))
+        tower = build_text_tower(Weights(text, layout, self.source), quick_gelu=False)
         names = {'weight': 'text_projection.weight', 'bias': 'text_projection.bias'}
         linear = Layout(names, block='', parts={}, prefix='text_projection.')
-        rows = len(linear.get('bias', text, self.source))
-        return tower, fill(lambda: nn.Linear(width, rows), text, linear, self.source)
+        weights = Weights(text, linear, self.source)
+        rows, width = weights.get('weight', ndim=2).shape
+        return tower, weights.fill(lambda: nn.Linear(width, rows))
 
     def network(self) -> Any:
         """Build a ``Sam3Model`` without its text tower, float32, frozen.
