@@ -99,10 +99,10 @@ class SAM3TextHead(CLIPTextHead):
         """See :class:`..text_head.CLIPTextHead`; features ``[Q, 32, D]`` of all tokens."""
 
         @torch.no_grad()
-        def run(show_life: Callable[[], None]) -> Tensor:
+        def run(heartbeat: Callable[[], None]) -> Tensor:
             print_log(f'Encoding {len(queries)} prompts', 'current')
             tower = self.load_tower().to(device := get_device())
-            tower.register_forward_hook(lambda *_: show_life())
+            tower.register_forward_hook(lambda *_: heartbeat())
             parts = [tower(part.to(device)).cpu() for part in self._tokens(queries).split(_BATCH)]
             features = torch.cat(parts)
             if not features.isfinite().all():
