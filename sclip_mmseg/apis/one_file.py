@@ -132,6 +132,7 @@ class FileSegmenter:
         path = Path(run.raster.path)
         item = MapItem(path, name, self.out, run.raster, run.result(), self.classes)
         record = write_all(self.writers, item)
+        record.data['map'] = dict(bands=run.raster.bands, stretch=run.raster.stretch)
         run.forget()
         return record
 

@@ -16,6 +16,8 @@ from ..models.windows import window_spans
 from ..utils.progress import Progress
 from .sizes import WorkingSize, working_size
 
+#: Words of the warning.
+SHRUNK = ' is looked at with '
 _MOST = 4  # times that a picture is shrunk without a word
 _warned: WeakSet[CLIPSegmentor] = WeakSet()
 
@@ -95,7 +97,7 @@ def describe_shrinking(
     takes = timedelta(seconds=max(round(count * seconds), 1))
     side = 'rows' if size[0] == short else 'columns'
     return (
-        f'{name} is looked at with {seen} of {short:,} {side}: '
+        f'{name}{SHRUNK}{seen} of {short:,} {side}: '
         f'what is smaller than about {smallest:,.0f} pixels cannot be found; size native (--size '
         f'native) would take about {takes}'
     )

@@ -24,6 +24,7 @@ from ..zoo import TOY, is_toy
 from .maps import MapRun
 from .one_file import FileSegmenter, Settings
 from .precision import Choice
+from .shrinking import SHRUNK
 from .writers import ClassInfo, Record
 
 #: A picture or video, and what the names of its results begin with.
@@ -93,6 +94,7 @@ class SeveralProcesses:
 
     def __init__(self, settings: Settings, count: int, on_progress: Callable[[str], None]):
         self.settings, self.count, self.on_progress = settings, count, on_progress
+        self._said: set[str] = set()
         if is_toy(settings.build.get('clip')):
             print_log(TOY, 'current')
         threads = max(count_cores() // count, 1)
@@ -120,7 +122,10 @@ class SeveralProcesses:
     def _ask(self, function: Callable[[Any], tuple[Any, list[str]]], items: Sequence) -> Iterator:
         for item, (outcome, said) in map_unordered(self._pool, function, items, self._ahead):
             for message in said:
-                warnings.warn(message, stacklevel=3)
+                kind = SHRUNK if SHRUNK in message else message  # of which each process warns once
+                if kind not in self._said:
+                    self._said.add(kind)
+                    warnings.warn(message, stacklevel=3)
             yield item, outcome
 
     def _segment_map(self, file: File, in_full: bool) -> Record | str:

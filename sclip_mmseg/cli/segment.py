@@ -59,7 +59,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--size',
         metavar='336|native|0.5',
         help='size at which pictures are looked at: pixels of the short side, native for their '
-        'own, or a factor; default: 336, as published',
+        'own, or a factor; default: as published, 336 for most methods',
     )
     parser.add_argument(
         '--bands',

@@ -26,7 +26,10 @@ _LARGEST_QUESTION = 200_000  # bytes: two lists of classes, with every character
 _API = '/gradio_api'
 _FILE, _STREAM = f'{_API}/file=', f'{_API}/queue/data'
 _CALL = f'{_API}/call/segment'
-_JSON = {f'{_API}/queue/join', f'{_API}/cancel', f'{_API}/reset', _CALL}
+_JOIN = f'{_API}/queue/join'
+# Values of a question before there was a size, its last one, which older programs leave out.
+_WITHOUT_SIZE = {_CALL: 7, _JOIN: 8}
+_JSON = {_JOIN, f'{_API}/cancel', f'{_API}/reset', _CALL}
 # What the page in the browser, and programs, ask for. Gradio offers more: other ways to run
 # functions, a proxy, a converter of videos.
 _READ = re.compile(
@@ -146,6 +149,9 @@ class Guard:
             isinstance(question, dict) and set(question) == {'data'}
         ):
             raise Refused(400, 'The body of a call is {"data": [...]}.')
+        data = question.get('data') if isinstance(question, dict) else None
+        if isinstance(data, list) and len(data) == _WITHOUT_SIZE.get(scope['path']):
+            body = json.dumps({**question, 'data': [*data, '']}).encode()
         own = {'', *_hosts(Headers(scope=scope))}
         for value in _dicts(question):
             if not self._is_harmless(value, own):

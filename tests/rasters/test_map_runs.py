@@ -14,6 +14,7 @@ from sclip_mmseg.apis.segment import to_data
 from sclip_mmseg.apis.sizes import resize_steps, working_size
 from sclip_mmseg.rasters.detecting import has_georeference, is_map
 from sclip_mmseg.rasters.reading import open_raster
+from sclip_mmseg.utils.errors import HalfOverflow
 from sclip_mmseg.utils.images import decode_image
 
 rasterio = pytest.importorskip('rasterio')
@@ -136,6 +137,22 @@ def test_a_stretch_is_chosen_once_and_said(make_map, run):
     said = run(make_map(GROUND.astype(np.uint16) * 9, RGB))[1]
     low, high = np.percentile(GROUND * 9.0, [2, 98])
     assert f'values from {low:g} to {high:g} become 0 to 255, percentiles 2 and 98' in said
+
+
+def test_what_overflows_float16_is_segmented_anew(make_map, run, monkeypatch):
+    path, models = make_map(GROUND, RGB), []
+    [expected], _ = run(path, out='whole')
+    segment = blocks.BlockSegmenter.segment
+
+    def overflow(self, rows):
+        models.append(self.model)
+        if self.model is models[0]:
+            raise HalfOverflow('of float16')
+        return segment(self, rows)
+
+    monkeypatch.setattr(blocks.BlockSegmenter, 'segment', overflow)
+    [labels], _ = run(path)
+    assert (labels == expected).all() and len(models) == 2
 
 
 @pytest.mark.slow

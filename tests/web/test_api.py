@@ -132,7 +132,7 @@ def events(server, event, seconds=60):
 
 
 def test_calls_are_checked_as_the_page_is(server, folder):
-    rest = CLASSES, 'sclip', False, '', 0.1, '', ''
+    rest = CLASSES, 'sclip', False, '', 0.1, ''
     meta = {'_type': 'gradio.FileData'}
     for path in ('/etc/passwd', str(folder / 'photo.jpg'), 'http://127.0.0.1:1/x.png'):
         assert call(server, dict(path=path, meta=meta), *rest).status_code == 403
@@ -145,7 +145,7 @@ def test_calls_are_checked_as_the_page_is(server, folder):
 def test_users_do_not_see_each_others_answers(server, folder):
     answers = []
     for classes in ('one; two', 'a; b; c'):
-        event = call(server, None, classes, 'sclip', False, '', 0.1, '', '').json()['event_id']
+        event = call(server, None, classes, 'sclip', False, '', 0.1, '').json()['event_id']
         answers.append(event)
     found = [events(server, event) for event in answers]
     assert all(each[-1][0] == 'error' for each in found)

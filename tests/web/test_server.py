@@ -21,7 +21,7 @@ PICTURE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
 META = {'_type': 'gradio.FileData'}
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of pandas in Gradio
 API = '/gradio_api'
-CHOICES = ['sclip', '', False, '', 0.5, '', '']
+CHOICES = ['sclip', '', False, '', 0.5, '']
 
 
 class Site:

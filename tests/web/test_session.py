@@ -16,6 +16,7 @@ from PIL import Image
 from sclip_mmseg import apis
 from sclip_mmseg.apis.segment import Segmentation
 from sclip_mmseg.models import image_encoder
+from sclip_mmseg.utils.errors import InputError
 from sclip_mmseg.web import Question, Session, examples, limits, session, style
 from sclip_mmseg.web.page import INTERNAL, respond
 from sclip_mmseg.zoo import default_method, is_toy
@@ -200,6 +201,21 @@ def test_pictures_whose_regions_are_made_are_smaller(toy, tmp_path, monkeypatch)
     question = replace(QUESTION, regions='felzenszwalb')
     said = respond(toy, question, str(tmp_path))[1]
     assert 'has 0 megapixels, and the page takes 0 megapixels where it makes regions' in said
+
+
+def test_the_size_is_chosen_and_much_shrinking_is_said(toy, tmp_path, monkeypatch):
+    native = toy.answer(replace(QUESTION, size='native'), tmp_path)
+    other = tmp_path / 'other'
+    other.mkdir()
+    assert toy.answer(QUESTION, other).labels.read_bytes() != native.labels.read_bytes()
+    assert not native.notice
+    monkeypatch.setattr('sclip_mmseg.apis.shrinking._MOST', 1)
+    assert 'with 336 of 375 rows' in toy.answer(QUESTION, other).notice
+    with pytest.raises(InputError, match='--size'):
+        toy.answer(replace(QUESTION, size='huge'), tmp_path)
+    monkeypatch.setattr(session, 'LARGEST_NATIVE', 1000)
+    with pytest.raises(InputError, match='at the size native'):
+        toy.answer(replace(QUESTION, size='native'), tmp_path)
 
 
 def test_a_bug_is_no_end(toy, tmp_path, monkeypatch, capsys):
