@@ -30,7 +30,7 @@ from .segment import find_device
 from .shares import find_share, gate, only_run
 from .sizes import WorkingSize
 from .workers import OneProcess, SeveralProcesses
-from .writers import ClassInfo, Record, build_writers, finish_all
+from .writers import ClassInfo, Record, build_writers, check_size, finish_all
 from .writers.build import ALWAYS, DEFAULT, Formats
 
 _LISTED = 10  # failures in the error at the end
@@ -163,7 +163,8 @@ def segment_folder(
             if is_video(path):
                 open_video(path)
             elif settings.is_map(path):
-                settings.open_map(path).close()
+                with settings.open_map(path) as raster:
+                    check_size(writers, path, raster.grid)
             else:
                 check_picture(path)
         except InputError as error:

@@ -75,9 +75,8 @@ def write_raster(
     read: Reader,
     no_data: int,
     colors: Mapping[int, tuple[int, ...]] | None = None,
-    overviews: bool = True,
 ) -> None:
-    """Write a raster of one band.
+    """Write a raster of one band with overviews.
 
     Args:
         path: A new file.
@@ -85,7 +84,6 @@ def write_raster(
         read: Gives integers that 8 bits hold, or 16 where ``no_data`` is larger.
         no_data: What stands for no data.
         colors: Value → RGBA.
-        overviews: Whether to add smaller ones of itself, of the most frequent colour or the mean.
 
     Raises:
         OSError: If it cannot be written.
@@ -122,9 +120,8 @@ def write_raster(
                 values = read(block)
                 if (values != no_data).any():
                     file.write(values, 1, window=window_of(block))
-        if overviews and factors:
-            with rasterio.open(path, 'r+') as file:
-                file.build_overviews(factors, Resampling.mode if colors else Resampling.average)
+        with rasterio.Env(SPARSE_OK_OVERVIEW=True), rasterio.open(path, 'r+') as file:
+            file.build_overviews(factors, Resampling.nearest)
 
 
 def _describe(classes: Sequence[ClassInfo], beside: Path) -> bytes:

@@ -13,11 +13,20 @@ from helpers import ROOT, call_tool
 from PIL import Image
 
 from sclip_mmseg import InputError, apis
-from sclip_mmseg.apis.writers import Item, MapItem, Record, build_writers, finish_all, write_all
+from sclip_mmseg.apis.writers import (
+    Item,
+    MapItem,
+    Record,
+    build_writers,
+    check_size,
+    finish_all,
+    write_all,
+)
 from sclip_mmseg.apis.writers import overlay as overlays
 from sclip_mmseg.apis.writers.base import ClassInfo
 from sclip_mmseg.rasters import labels as label_rasters
 from sclip_mmseg.rasters import polygons as traced
+from sclip_mmseg.rasters.grid import Grid
 from sclip_mmseg.rasters.labels import write_label_raster
 from sclip_mmseg.rasters.reading import open_raster
 from sclip_mmseg.rasters.result import SegmentedMap
@@ -274,9 +283,9 @@ def test_polygons_without_crs_are_in_pixels(tmp_path, place):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always', UserWarning)
         out = write(made, 'geopackage,geojson')
-    path = made.item.path
     assert {str(each.message) for each in said} == {
-        f'{path} has no CRS: its polygons are in pixels'
+        f'without a CRS, polygons in .{suffix} are in pixels: {made.item.path}'
+        for suffix in ('gpkg', 'geojson')
     }
     for suffix in ('gpkg', 'geojson'):
         found = geopandas.read_file(out / f'in_polygons.{suffix}')
@@ -360,8 +369,10 @@ def test_polygons_of_a_picture_are_in_pixels(tmp_path):
     image = np.full((*SIZE, 3), 120, np.uint8)
     result = apis.Segmentation(labels.astype(np.int64), scores, NAMES, [[1, 2, 3]] * 4, IDS)
     item = Item(Path('in.jpg'), PurePath('in'), tmp_path, image, result)
-    with pytest.warns(UserWarning, match='polygons of pictures without a CRS are in pixels'):
-        write_all(build_writers('fgb'), item)
+    writers = build_writers('fgb')
+    records = [write_all(writers, item)]
+    with pytest.warns(UserWarning, match=r'polygons in \.fgb are in pixels: in\.jpg'):
+        finish_all(writers, records, result.classes, tmp_path)
     found = geopandas.read_file(tmp_path / 'in_polygons.fgb')
     assert found.crs is None
     drawn = rasterize(zip(found.geometry, found['id']), SIZE, dtype='uint8')
@@ -383,3 +394,10 @@ def test_simplify_and_min_area_need_polygons(tmp_path):
         assert (
             output == f'error: {option} need --format geopackage, geojson, fgb, or some of these\n'
         )
+
+
+def test_maps_too_large_for_a_format_are_refused_first():
+    writers = build_writers('labels,overlay,confidence,masks')
+    check_size(writers, Path('a.tif'), Grid(10000, 10000))
+    with pytest.raises(InputError, match=r'b\.tif has more than 178 .* in memory for masks: leave'):
+        check_size(writers, Path('b.tif'), Grid(30000, 30000))

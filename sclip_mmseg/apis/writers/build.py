@@ -4,7 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from PIL import Image
+
 from ...custom import import_module
+from ...rasters.grid import Grid
 from ...registry import WRITERS
 from ...utils.errors import InputError, nearest
 from ...utils.spelling import arguments
@@ -63,6 +66,21 @@ def _build(name: str, config: Mapping[str, Any]) -> Writer:
             guess = nearest(key, allowed) or f': it has {", ".join(allowed) or "none"}'
             raise InputError(f"format {name} has no option '{key}'{guess}")
     return kind(**config)
+
+
+def check_size(writers: Mapping[str, Writer], path: Path, grid: Grid) -> None:
+    """See that a map can be written in all formats.
+
+    Raises:
+        InputError: If it is too large for one that holds it in memory.
+    """
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    small = [name for name, writer in writers.items() if not writer.for_maps]
+    if small and 0 < limit < grid.width * grid.height:
+        raise InputError(
+            f'{path} has more than {limit // 10**6} million pixels, and would be held in memory '
+            f'for {", ".join(small)}: leave that out of --format (formats)'
+        )
 
 
 def write_all(writers: Mapping[str, Writer], item: Item | MapItem) -> Record:

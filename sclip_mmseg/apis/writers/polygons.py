@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from math import inf
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -15,10 +16,10 @@ from ...rasters.ground import Ground
 from ...rasters.polygons import find_polygons
 from ...rasters.result import SegmentedMap
 from ...registry import WRITERS
-from ...utils.errors import InputError
+from ...utils.errors import InputError, join_first
 from ...utils.files import replacing
 from ..inputs import POLYGONS
-from .base import ClassInfo, Item, MapItem, Place, Writer
+from .base import ClassInfo, Item, MapItem, Pairs, Place, Writer
 
 _PACKAGES = 'rasterio', 'shapely', 'pyogrio', 'pyproj'
 _FORMATS = 'geopackage', 'geojson', 'fgb'
@@ -52,8 +53,8 @@ class PolygonsWriter(Writer):
             raise InputError(f'polygons need {", ".join(missing)}: pip install "sclip_mmseg[maps]"')
         self.simplify, self.min_area = simplify, min_area
 
-    def write(self, item: Item) -> None:
-        """See :class:`.base.Writer`."""
+    def write(self, item: Item) -> bool:
+        """See :class:`.base.Writer`; gives whether polygons are in pixels."""
         result = item.result
         height, width = result.labels.shape
         found = SegmentedMap(
@@ -61,17 +62,21 @@ class PolygonsWriter(Writer):
             lambda block: _cut(result.labels, block),
             lambda block: _cut(result.confidence, block),
         )
-        self._write(item, found, result.classes)
-        # The same text for all pictures, so that it is said once.
-        warnings.warn('polygons of pictures without a CRS are in pixels', stacklevel=2)
+        return self._write(item, found, result.classes)
 
-    def write_map(self, item: MapItem) -> None:
-        """See :class:`.base.Writer`."""
-        self._write(item, item.found, item.classes)
-        if Ground(item.found.grid).crs is None:
-            warnings.warn(f'{item.path} has no CRS: its polygons are in pixels', stacklevel=2)
+    def write_map(self, item: MapItem) -> bool:
+        """See :class:`.base.Writer`; gives whether polygons are in pixels."""
+        return self._write(item, item.found, item.classes)
 
-    def _write(self, item: Place, found: SegmentedMap, classes: Sequence[ClassInfo]) -> None:
+    def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
+        """Say which polygons are not on Earth."""
+        if names := [record.file for record, in_pixels in records if in_pixels]:
+            warnings.warn(
+                f'without a CRS, polygons in .{self.suffix} are in pixels: {join_first(names)}',
+                stacklevel=2,
+            )
+
+    def _write(self, item: Place, found: SegmentedMap, classes: Sequence[ClassInfo]) -> bool:
         import shapely
         from pyogrio.errors import DataSourceError, FeatureError
         from pyogrio.raw import write
@@ -107,6 +112,7 @@ class PolygonsWriter(Writer):
                 )
         except (DataSourceError, FeatureError) as error:
             raise OSError(str(error)) from error
+        return crs is None
 
     def options(self, grid: Grid) -> dict[str, str]:
         """Of GDAL's driver."""
