@@ -150,7 +150,7 @@ def _case(kind, name):
     return found, np.load(FOLDER / found['file'])
 
 
-@pytest.fixture(scope='module', params=[('small', 'voc21'), ('dinov3', 'voc21_clean')])
+@pytest.fixture(params=[('small', 'voc21'), ('dinov3', 'voc21_clean')])
 def cleaned(request, shared, weights, folder, device):
     """A case with background cleaning: its name, arrays, model and first window."""
     if not FOLDER.is_dir():

@@ -1,10 +1,11 @@
-"""``sclip methods``: the methods with their papers; of those named, their configs too."""
+"""``sclip methods``: the methods with their papers and configs, or how they compare."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..families import compare
 from ..utils.errors import nearest
 from ..utils.shipped import configs_dir
 from ..zoo import METHODS
@@ -14,8 +15,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print a line for each method; of those named, their papers and configs."""
     parser = argparse.ArgumentParser(description='The methods with their papers and configs.')
     parser.add_argument('name', nargs='*', metavar='NAME', help='list the configs of these')
-    names = parser.parse_args(argv).name
-    print('\n'.join(_configs(names) if names else _table()))
+    parser.add_argument(
+        '--compare',
+        action='store_true',
+        help='what families of methods need, reach and cannot do, as Markdown',
+    )
+    args = parser.parse_args(argv)
+    if args.compare and args.name:
+        parser.error('--compare is of all methods: leave NAME out')
+    print('\n'.join(compare() if args.compare else _configs(args.name) if args.name else _table()))
 
 
 def _table() -> list[str]:
@@ -28,6 +36,7 @@ def _table() -> list[str]:
         '',
         'sclip methods NAME lists the configs of a method; one is evaluated by',
         f'sclip test sclip_mmseg::{METHODS["sclip"].format("voc20")}',
+        'sclip methods --compare says what families of methods need and cannot do',
     ]
 
 

@@ -60,11 +60,15 @@ Runs = dict[str, Callable[[], object]]
 
 
 class Case(NamedTuple):
-    """A shipped config, and a photograph's height and width as it is and as the model sees it."""
+    """A shipped config, and a photograph's height and width as it is and as the model sees it.
+
+    Names of classes stand in place of the config's, where a list of them is given.
+    """
 
     config: str
     size: Size
     resized: Size
+    queries: str | None = None
 
 
 # Against the plain program, on each benchmark's shape.
@@ -94,6 +98,24 @@ METHODS = {
     for name in names
 }
 METHODS['segearth_vit-b16'] = Case('segearth_vit-b16_openearthmap', (1000, 1000), (448, 448))
+# What docs/which_method.md compares: a photograph of own classes, 20 and 150 of them.
+COMPARED = {
+    f'{config.partition("_")[0]}-{count}': Case(config, (375, 500), resized, queries)
+    for resized, configs in (
+        (
+            (336, 448),
+            'scclip_vit-b16_voc20 rfclip-pamr_vit-b16_voc20 proxyclip-dino-b8_vit-b16_voc20 '
+            'corrclip_vit-b16_voc20 trident_vit-b16_voc20 segearth_vit-b16_openearthmap',
+        ),
+        (
+            (448, 597),
+            'ovstitcher_vit-b16_voc20 groupvit-unified_vit-s16_voc20 tcl-pamr_vit-b16_voc20 '
+            'talk2dino_vit-b14_voc20 talk2dino-pamr_vit-b14_voc20',
+        ),
+    )
+    for config in configs.split()
+    for count, queries in ((20, 'plain_voc20'), (150, 'plain_ade20k'))
+}
 
 
 # (a) The published procedure, see the papers of SCLIP and PAMR.
@@ -235,7 +257,7 @@ def read_case(case: Case, clip: str, folder: Path, precision: str = 'fp32') -> C
     """The case's config, with random text embeddings for its queries."""
     [path] = ROOT.glob(f'configs/*/{case.config}.py')
     cfg = Config.fromfile(path)
-    query_set = load_queries(cfg.model.text_head.queries)
+    query_set = load_queries(case.queries or cfg.model.text_head.queries)
     encoder = cfg.model.image_encoder
     width = 256 if 'groupvit' in case.config else 768 if 'tower' in encoder else 512
     text = torch.randn(len(query_set.queries), width, generator=torch.Generator().manual_seed(0))
@@ -499,21 +521,25 @@ def measure(runs: Runs, repeats: int, device: str = 'cpu') -> dict:
 
     Returns:
         Median seconds and peak additional memory in bytes of each, and the ratios of each to the
-        later ones, medians over rounds.
+        later ones, medians over rounds; CPU seconds, which a busy machine changes little.
     """
     peaks = {name: peak_memory(run, device) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
+    cpu: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             run()  # ends with a copy to the CPU
             times[name].append(time.perf_counter() - start)
+            cpu[name].append(time.process_time() - used)
     ratios = {
         f'{x}/{y}': statistics.median(s / t for s, t in zip(times[x], times[y]))
         for x, y in itertools.combinations(runs, 2)
     }
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    return dict(seconds=medians, memory=peaks, ratios=ratios, all_seconds=times)
+    medians, used = (
+        {name: statistics.median(values) for name, values in each.items()} for each in (times, cpu)
+    )
+    return dict(seconds=medians, cpu_seconds=used, memory=peaks, ratios=ratios, all_seconds=times)
 
 
 def peak_memory(run: Callable[[], object], device: str) -> int | None:
@@ -592,8 +618,9 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what was asked for, print it, write it."""
     parser = new_parser(__doc__.partition('\n')[0], repeats=5)
-    known = [*CASES, *METHODS, *OTHERS]
-    default = [case for case in known if not case.startswith(('tcl', 'groupvit', 'naclip', 'res'))]
+    usual = [*CASES, *METHODS, *OTHERS]
+    known = [*usual, *COMPARED]
+    default = [case for case in usual if not case.startswith(('tcl', 'groupvit', 'naclip', 'res'))]
     parser.add_argument('--cases', nargs='+', choices=known, default=default, metavar='CASE')
     parser.add_argument(
         '--programs', nargs='+', choices='abc', default='abc', help='default: all three'
@@ -617,6 +644,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args.precision = precision
             if name in OTHERS:
                 runs = OTHERS[name](args)
+            elif name in COMPARED:
+                runs = {'package': method_runs(COMPARED[name], args)['package']}
             elif name in METHODS:
                 runs = method_runs(METHODS[name], args)
             else:

@@ -1,0 +1,44 @@
+"""The table of families, and the command and the page that have it."""
+
+import pytest
+from helpers import ROOT, call_tool, read_tables
+
+from sclip_mmseg.families import compare, load_families
+from sclip_mmseg.zoo import METHODS
+
+CLI = ROOT / 'sclip_mmseg/cli/__main__.py'
+FACTS = load_families()
+
+
+def test_each_method_is_in_one_family():
+    names = [name for family in FACTS['families'] for name in family['methods']]
+    assert sorted(names) == sorted(METHODS)
+    for family in FACTS['families']:
+        assert family['shown'] in family['methods'] and family['cannot'] and family['published']
+        assert set(family['downloads']) <= set(FACTS['downloads'])
+
+
+def test_the_page_and_the_command_have_the_table():
+    lines = list(compare())
+    page = (ROOT / 'docs/which_method.md').read_text(encoding='utf-8')
+    assert '\n'.join(lines) in page, 'write what `sclip methods --compare` prints into the page'
+    assert call_tool(CLI, 'methods', '--compare').stdout == '\n'.join(lines) + '\n'
+    wrong = call_tool(CLI, 'methods', '--compare', 'sclip', check=False)
+    assert wrong.returncode and '--compare is of all methods' in wrong.stdout
+
+
+def test_measured_numbers_are_those_of_the_notes():
+    [table] = [t for t in read_tables('docs/notes/photographs.md') if t[0][0] == 'method']
+    head, _, *lines = table
+    for family in FACTS['families']:
+        if measured := family.get('measured'):
+            [line] = [line for line in lines if line[0] == measured['method']]
+            cells = dict(zip(head, line))
+            for name, value in measured['values'].items():
+                assert cells[name].strip('*') == str(value)
+
+
+@pytest.mark.parametrize('family', FACTS['families'], ids=lambda family: family['shown'])
+def test_what_was_measured_was_measured_for_both_numbers_of_classes(family):
+    assert ('memory' in family) == ('seconds' in family)
+    assert set(family.get('seconds', {20: 1, 150: 1})) == {20, 150}
