@@ -55,6 +55,12 @@ def place_checkpoint(encoder: dict, text_head: dict, checkpoint: str) -> None:
         encoder['clip'] = checkpoint
 
 
+def named_weights(encoder: Mapping[str, Any]) -> str | None:
+    """What the weights of an image encoder are read from, by its config."""
+    tower = (encoder.get('tower') or {}).get('checkpoint')
+    return encoder.get('checkpoint') or encoder.get('clip') or tower
+
+
 def is_saved_model(tensors: Iterable[str]) -> bool:
     """Whether these are names of a segmentor's own weights, not of a CLIP's."""
     return any(name.startswith(_OWN) for name in tensors)

@@ -16,6 +16,8 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
+from ..config import named_weights
+
 # mmengine's remarks on every metric of mmseg, and on every model.
 _NOTHING_TO_DO = 'The prefix is not set in metric class', 'Distributed training is not used'
 
@@ -75,8 +77,7 @@ class EvaluationRunner(Runner):
     def _describe(self) -> Iterator[str]:
         encoder = self.cfg.model.get('module', self.cfg.model).get('image_encoder', {})
         yield f'Config: {self.cfg.filename}'
-        named = encoder.get('checkpoint') or encoder.get('clip')
-        weights = str(self.cfg.get('load_from') or named)
+        weights = str(self.cfg.get('load_from') or named_weights(encoder))
         yield f'Weights: {osp.normpath(weights) if osp.exists(weights) else weights}'
         device, world = get_device(), get_world_size()
         name = torch.cuda.get_device_name() if device == 'cuda' else device

@@ -8,6 +8,7 @@ import mmengine
 import mmseg
 import torch
 
+from ..config import named_weights
 from ..registry import type_name
 from ..utils.errors import InputError
 from ..version import __version__
@@ -36,7 +37,7 @@ def describe_model(model: dict) -> dict[str, str | None]:
     queries = head.get('embeddings') or head.get('queries')
     return dict(
         method=_kind(encoder.get('method')) or _kind(encoder),
-        weights=encoder.get('checkpoint') or encoder.get('clip'),
+        weights=named_weights(encoder),
         queries=queries if isinstance(queries, str) else None,  # else a list of the config's own
     )
 

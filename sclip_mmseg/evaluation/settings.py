@@ -10,9 +10,12 @@ from .result import Result
 STATED = 'name list', 'CLIP', 'protocol'
 #: Part of a setting's name → what a reader calls it; the first that fits.
 _PARTS = {
+    'model.text_head.clip': 'CLIP',
     'model.text_head.': 'name list',
     'model.image_encoder.clip': 'CLIP',
     'model.image_encoder.checkpoint': 'CLIP',
+    'model.image_encoder.tower.': 'CLIP',
+    'model.image_encoder.head': 'CLIP',
     'model.image_encoder.': 'method',
     'model.test_cfg.window_batch': '',
     'model.test_cfg.': 'protocol',
@@ -46,7 +49,7 @@ def describe_settings(result: Result) -> dict[str, str]:
         'CLIP': _weights(str(meta.pop('weights', ''))),
         'protocol': str(meta.pop('protocol', '')) or _protocol(result.fingerprint),
     }
-    ends = ('image_encoder.clip', 'image_encoder.checkpoint')
+    ends = ('image_encoder.clip', 'image_encoder.checkpoint', 'image_encoder.tower.checkpoint')
     if digest := next((v for key, v in result.fingerprint.items() if key.endswith(ends)), ''):
         about['weights'] = str(digest)
     images = result.fingerprint.get('images')

@@ -11,6 +11,7 @@ from trained_weights import seeded_head, write_talk2dino
 
 from sclip_mmseg import InputError
 from sclip_mmseg.config import set_checkpoint
+from sclip_mmseg.evaluation.machine import describe_model
 from sclip_mmseg.models import View
 from sclip_mmseg.models.text_embeddings import save_embeddings
 from sclip_mmseg.models.trained import talk2dino_text
@@ -181,7 +182,7 @@ def test_checkpoint_names_the_clip_of_the_texts(paths, build, tmp_path):
     'change, message',
     [
         (lambda t: t.pop('linear_layer.bias'), "lacks 'linear_layer.bias'"),
-        (lambda t: t.pop('linear_layer.weight'), 'no head of Talk2DINO.*linear_layer.bias'),
+        (lambda t: t.pop('linear_layer.weight'), 'not a head of Talk2DINO.*linear_layer.bias'),
         (lambda t: t.update({'hidden_layers.1.weight': torch.ones(1)}), 'unexpected tensors'),
         (lambda t: t.update({'hidden_layers.0.bias': torch.ones(3)}), r'is \(3,\), expected'),
         (lambda t: t['linear_layer.bias'].fill_(torch.nan), 'NaN or infinity'),
@@ -217,5 +218,10 @@ def test_parts_that_do_not_fit(build, tmp_path):
     other = _save(seeded_head(text_width=16), tmp_path / 'other.pth')
     with pytest.raises(InputError, match='maps embeddings of 16 dimensions, those .* have 32'):
         build(**{HEAD: other})
-    with pytest.raises(InputError, match='not a DINO|no DINO'):
+    with pytest.raises(InputError, match='not a DINO'):
         build(**{TOWER: _save(seeded_clip(), tmp_path / 'clip.pt')})
+
+
+def test_a_result_says_which_tower_it_is_of():
+    model = load_config(CONFIG).model
+    assert describe_model(model)['weights'] == 'dinov2_vitb14_reg'
