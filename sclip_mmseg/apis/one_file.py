@@ -64,9 +64,9 @@ class Settings:
         is_tiff = path.suffix.lower() in TIFF
         return is_map(path, is_tiff and (asked or count_pixels(path) == math.inf))
 
-    def open_map(self, path: Path) -> Raster:
-        """Open a map; errors as of :class:`..rasters.reading.Raster`."""
-        return open_raster(path, self.bands, self.stretch)
+    def open_map(self, path: Path, stretch: Stretch | None = None) -> Raster:
+        """Open a map, by default with the stretch of the settings; errors as of :class:`Raster`."""
+        return open_raster(path, self.bands, stretch or self.stretch)
 
 
 class FileSegmenter:
@@ -109,12 +109,15 @@ class FileSegmenter:
             maps=dict(bands=self.settings.bands, stretch=self.settings.stretch),
         )
 
-    def map_run(self, path: Path, name: PurePath, in_full: bool = False) -> MapRun:
+    def map_run(
+        self, path: Path, name: PurePath, in_full: bool = False, stretch: Stretch | None = None
+    ) -> MapRun:
         """What is done of a map, and does the rest.
 
         Args:
             path, name: See :meth:`__call__`.
             in_full: Whether in float32 what overflows float16.
+            stretch: Of the map, where it is known.
 
         Raises:
             InputError: If the map cannot be read.
@@ -124,7 +127,7 @@ class FileSegmenter:
             arguments = {**model.arguments, 'precision': 'fp32'}
             model = in_float32(model, partial(build_segmentor, **arguments, share=model))
         folder = map_folder(self.out, name, model.precision.precision)
-        raster = self.settings.open_map(path)
+        raster = self.settings.open_map(path, stretch)
         return MapRun(raster, model, folder, self.fingerprint(model), self.needs_scores)
 
     def finish_map(self, run: MapRun, name: PurePath) -> Record:

@@ -355,13 +355,13 @@ def read_any(
     path: str | Path,
     bands: Bands | None = None,
     stretch: Stretch | None = None,
-    drivers: Sequence[str] | None = None,
+    driver: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a picture, or a map as one.
 
     Args:
         path: Its file.
-        bands, stretch, drivers: Of a map, see :class:`..rasters.reading.Raster`.
+        bands, stretch, driver: Of a map, see :class:`..rasters.reading.Raster`.
 
     Returns:
         BGR, uint8 ``[H, W, 3]``; and of a map where it has data, bool ``[H, W]``, else None.
@@ -371,7 +371,7 @@ def read_any(
     """
     if not is_map(path, bands is not None or stretch is not None):
         return read_picture(path), None
-    with open_raster(path, bands, stretch, drivers) as raster:
+    with open_raster(path, bands, stretch, driver) as raster:
         check_pixels(raster)
         image, valid = raster.read()
     return np.ascontiguousarray(image[..., ::-1]), valid

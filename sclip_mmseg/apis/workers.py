@@ -45,15 +45,17 @@ class MapJob:
         file: The map.
         in_full: Whether in float32 what overflows float16.
         blocks: Numbers of the blocks.
+        stretch: Of the map; None where it is not known yet, or there is none.
     """
 
     file: File
     in_full: bool
     blocks: Sequence[int] = ()
+    stretch: tuple[float, float] | None = None
 
     def open(self) -> MapRun:
         """The map in this process."""
-        return _segmenter().map_run(*self.file, self.in_full)
+        return _segmenter().map_run(*self.file, self.in_full, self.stretch)
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ class SeveralProcesses:
         [(_, opened)] = self._ask(_open_there, [job])
         if isinstance(opened, str):
             return opened
-        todo, notes = opened
+        todo, notes, stretch = opened
+        job = replace(job, stretch=stretch)  # percentiles are taken once
         for note in notes:
             self.on_progress(note)
         length = max(math.ceil(len(todo) / (_PARTS * self.count)), 1)
@@ -174,14 +177,14 @@ def _segment_there(file: File) -> tuple[Record | str, list[str]]:
     return _heard(lambda: _segmenter()(*file))
 
 
-def _open_there(job: MapJob) -> tuple[tuple[list[int], list[str]] | str, list[str]]:
-    """Tell which blocks of a map are to be done, and what is to be said of it; or what is wrong."""
+def _open_there(job: MapJob) -> tuple[Any, list[str]]:
+    """Which blocks of a map are to be done, what is to be said, its stretch; or what is wrong."""
 
-    def work() -> tuple[list[int], list[str]]:
+    def work() -> tuple[list[int], list[str], tuple[float, float] | None]:
         notes: list[str] = []
         run = job.open()
         run.describe(notes.append)
-        return run.todo(_segmenter().settings.resume), notes
+        return run.todo(_segmenter().settings.resume), notes, run.raster.stretch
 
     return _heard(lambda: _segmenter().explain(job.file[0], work))
 

@@ -36,7 +36,7 @@ class Raster:
             in ``'4,3,2'``; None for those that its tags name.
         stretch: Values that become 0 and 255, as in ``'0,3000'``, or percentiles of the whole map,
             as in ``'P2,P98'``, which are the default for other values than 8 bits.
-        drivers: GDAL's names of the formats that may be read; None for all.
+        driver: GDAL's name of the only format that may be read; None for all.
 
     Attributes:
         grid: Where its pixels lie.
@@ -53,11 +53,11 @@ class Raster:
         path: str | Path,
         bands: Bands | None = None,
         stretch: Stretch | None = None,
-        drivers: Sequence[str] | None = None,
+        driver: str | None = None,
     ):
         self.path = path
         asked = None if stretch is None else parse_stretch(stretch)
-        self._file = _open(path, drivers)
+        self._file = _open(path, driver)
         try:
             self.grid = read_grid(self._file)
             self.bands = _choose_bands(self._file, bands)
@@ -218,14 +218,14 @@ def parse_bands(bands: Bands) -> list[int]:
     return list(map(int, words))
 
 
-def _open(path: str | Path, drivers: Sequence[str] | None) -> DatasetReader:
+def _open(path: str | Path, driver: str | None) -> DatasetReader:
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', NotGeoreferencedWarning)
-            file = rasterio.open(path, driver=drivers and [*drivers])
+            file = rasterio.open(path, driver=driver)
     except (RasterioError, OSError) as error:
         raise InputError(f'{path} cannot be read as a map ({_reason(error)})') from error
     if not file.count:

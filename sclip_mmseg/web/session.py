@@ -38,7 +38,7 @@ LARGEST = 50_000_000  # pixels of a picture that the page takes
 LARGEST_WITH_REGIONS = 12_000_000  # the same where regions are made of it: up to 6 s a million
 LARGEST_NATIVE = 4_000_000  # the same where it is looked at at its own size: a minute a million
 LONGEST = 4000  # characters of a list of classes
-_DRIVERS = ('GTiff',)  # of maps: other formats may name further files of the server
+_DRIVER = 'GTiff'  # of maps: other formats may name further files of the server
 _KEPT = 2  # segmentors, which share their towers: both sides of a comparison
 
 
@@ -158,7 +158,7 @@ class Session:
         if question.size:
             resize_steps([dict(type='Resize')], question.size)
             _check_size(Path(question.picture), LARGEST_NATIVE, f' at the size {question.size}')
-        image, valid = read_any(question.picture, drivers=_DRIVERS)
+        image, valid = read_any(question.picture, driver=_DRIVER)
         methods = (question.method, *([question.other] if question.other else []))
         models = [self.segmentor(replace(question, method=name)) for name in methods]
         if any(model.regions is not None for model in models):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sclip_mmseg.rasters.detecting import has_georeference
 from sclip_mmseg.rasters.grid import Block
 from sclip_mmseg.rasters.reading import FILL, open_raster, parse_bands, parse_stretch
 from sclip_mmseg.utils.errors import InputError
@@ -104,6 +105,33 @@ def test_grey_and_reordered_bands(make_map):
     assert (open_raster(path, bands=[4]).read()[0] == PIXELS[0][..., None]).all()
     with pytest.raises(InputError, match='has 4 bands, not bands=5'):
         open_raster(path, bands='5')
+
+
+@pytest.mark.parametrize(
+    ('driver', 'suffix', 'options'),
+    [
+        ('VRT', 'vrt', {}),
+        ('COG', 'tif', {}),
+        ('JP2OpenJPEG', 'jp2', dict(QUALITY=100, REVERSIBLE='YES')),
+    ],
+)
+def test_other_formats(make_map, tmp_path, driver, suffix, options):
+    import rasterio.shutil
+
+    bands = np.random.RandomState(1).randint(1, 256, (3, 70, 90)).astype(np.uint8)
+    path = tmp_path / f'other.{suffix}'
+    rasterio.shutil.copy(make_map(bands, RGB), path, driver=driver, **options)
+    assert has_georeference(path)
+    assert (open_raster(path).read()[0] == bands.transpose(1, 2, 0)).all()
+
+
+def test_only_formats_that_are_allowed_are_read(make_map, tmp_path):
+    import rasterio.shutil
+
+    disguised = tmp_path / 'other.tif'
+    rasterio.shutil.copy(make_map(PIXELS, RGB), disguised, driver='VRT')
+    with pytest.raises(InputError, match='cannot be read as a map'):
+        open_raster(disguised, driver='GTiff')
 
 
 @pytest.mark.parametrize('text', ['1', '2,1', 'P2,98', 'P-1,P5', 'a,b', '1,2,3', '0,nan', ''])

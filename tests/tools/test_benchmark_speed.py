@@ -1,5 +1,6 @@
 """`tools/analysis_tools/benchmark_speed.py` and `benchmark_scaling.py`."""
 
+import argparse
 import json
 import sys
 
@@ -140,3 +141,15 @@ def test_scaling_writes_a_plot_and_a_report(tmp_path, monkeypatch):
     assert [point['queries'] for point in report['queries']['points']] == [3, 6]
     assert 'seconds_exponent' in report['megapixels']
     assert (tmp_path / 'scaling.png').stat().st_size > 0
+
+
+def test_a_map_is_timed_by_its_windows_with_data(tmp_path, monkeypatch):
+    pytest.importorskip('rasterio')
+    monkeypatch.setattr(benchmark_speed, 'MAP_SIDE', 400)
+    _small(tmp_path / 'clip.pt')
+    clip = str(tmp_path / 'clip.pt')
+    args = argparse.Namespace(clip=clip, folder=tmp_path, precision='fp32', device='cpu')
+    runs = benchmark_speed.map_runs(args)
+    labels = np.concatenate([labels for labels, _ in runs['map']()])
+    assert (labels[:, :200] == 255).all() and (labels[:, 200:] < 59).all()
+    assert runs['towers']().shape[:1] == (3,)

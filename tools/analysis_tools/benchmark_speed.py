@@ -49,6 +49,7 @@ from sclip_mmseg.models import CLIPTextHead, View
 from sclip_mmseg.models.pamr import pamr
 from sclip_mmseg.models.text_embeddings import save_embeddings, tokenize
 from sclip_mmseg.models.windows import window_grid
+from sclip_mmseg.rasters.detecting import reads_maps
 from sclip_mmseg.rasters.reading import open_raster
 from sclip_mmseg.towers import DINO, VisionTransformer
 from sclip_mmseg.utils.compat import openai_clip
@@ -470,11 +471,14 @@ def memory_runs(args: argparse.Namespace) -> Runs:
     return dict(memory=package(init_model(cfg, device=args.device), case), own=own)
 
 
+MAP_SIDE = 1232  # pixels
+
+
 def map_runs(args: argparse.Namespace) -> Runs:
     """A map at its own size, half of it without data, and the tower over the windows with data."""
     import rasterio
 
-    case, path, side = METHODS['sclip_vit-b16'], args.folder / 'map.tif', 1232
+    case, path, side = METHODS['sclip_vit-b16'], args.folder / 'map.tif', MAP_SIDE
     cfg = read_case(case, args.clip, args.folder, args.precision)
     cfg.test_pipeline = resize_steps(cfg.test_pipeline, 'native')
     model = init_model(cfg, device=args.device)
@@ -498,7 +502,7 @@ def map_runs(args: argparse.Namespace) -> Runs:
     @torch.no_grad()
     def bare():
         tower = model.image_encoder.tower
-        return [tower(batch.to(tower.dtype)) for batch in batches][-1].patches.cpu()
+        return [tower(batch.to(tower.dtype)) for batch in batches][-1].cpu()
 
     return dict(map=blocks, towers=bare)
 
@@ -620,7 +624,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = new_parser(__doc__.partition('\n')[0], repeats=5)
     usual = [*CASES, *METHODS, *OTHERS]
     known = [*usual, *COMPARED]
-    default = [case for case in usual if not case.startswith(('tcl', 'groupvit', 'naclip', 'res'))]
+    left_out = ('tcl', 'groupvit', 'naclip', 'res', *([] if reads_maps() else ['map']))
+    default = [case for case in usual if not case.startswith(left_out)]
     parser.add_argument('--cases', nargs='+', choices=known, default=default, metavar='CASE')
     parser.add_argument(
         '--programs', nargs='+', choices='abc', default='abc', help='default: all three'
