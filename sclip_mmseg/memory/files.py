@@ -159,7 +159,7 @@ def read_rows(folder: Path, info: BankInfo) -> list[Tensor]:
     """
     if not info.count:
         raise InputError(f'{folder} holds no regions: build it of pictures that have some')
-    names = _NAMES if info.made_by['second'] else _NAMES[:-1]
+    names = _NAMES if info.made_by.get('second') else _NAMES[:-1]
     return [torch.from_numpy(_read(folder, name, info.count)) for name in names]
 
 

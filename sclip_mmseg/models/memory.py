@@ -56,7 +56,7 @@ class Memory(nn.Module):
         keys = self.bank.made_by.get('keys', {'tower': None})
         if self.bank.made_by:
             keys = {**keys, 'tower': cfg.proxy or _find_tower(keys, proxy)}
-            second = {} if cfg.clip else {'second': self.bank.made_by['second']}
+            second = {} if cfg.clip else {'second': self.bank.made_by.get('second')}
             found = describe_makers(encoder_cfg, keys['tower'], keys.get('block'), cfg.clip)
             found |= second  # which need not be used
             check_makers(self.bank.made_by, found, cfg.bank)
