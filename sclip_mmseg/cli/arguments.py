@@ -112,6 +112,22 @@ def add_own_classes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
 
 
+def add_map_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how maps become pictures."""
+    parser.add_argument(
+        '--bands',
+        metavar='R,G,B',
+        help='of maps, numbers of the bands that are red, green and blue, as in 4,3,2, or of one '
+        'grey band; default: as their tags say',
+    )
+    parser.add_argument(
+        '--stretch',
+        metavar='MIN,MAX|P2,P98',
+        help='of maps, values that become black and white, or percentiles; default: P2,P98 of the '
+        'whole map where it holds more than 8 bits',
+    )
+
+
 def add_own_images(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add the options that say where labelled images lie.
 
@@ -131,7 +147,13 @@ def add_own_images(parser: argparse.ArgumentParser, required: bool = True) -> No
         type=Path,
         metavar='DIR|FILE',
         help='folder of labels, which have the names of their images: PNG or TIFF of ids, or masks '
-        'of colours; or a COCO file of instances or panoptic segments (*.json)',
+        'of colours; or a COCO file of instances or panoptic segments (*.json); or polygons on '
+        'Earth (*.gpkg, *.fgb, *.geojson, *.shp), a file for each image or one for all',
+    )
+    parser.add_argument(
+        '--label-attribute',
+        metavar='NAME',
+        help='attribute of polygons that has names or ids of classes (default: class)',
     )
     parser.add_argument(
         '--ignore',
@@ -154,6 +176,7 @@ def add_own_images(parser: argparse.ArgumentParser, required: bool = True) -> No
         help='class 0 is a background, of these words separated by commas, by default of the 26 '
         'words of the published list',
     )
+    add_map_reading(parser)
     parser.add_argument(
         '--split', type=Path, metavar='FILE', help='only the images whose names a file lists'
     )
@@ -164,4 +187,7 @@ def own_images(args: argparse.Namespace) -> Any:
     from ..datasets.folder.layout import OwnImages
 
     ignored = args.ignore and [int(word) if word.isdecimal() else word for word in args.ignore]
-    return OwnImages(args.images, args.labels, ignored, args.colors, args.split)
+    return OwnImages(
+        *(args.images, args.labels, ignored, args.colors, args.split),
+        *(args.label_attribute, args.bands, args.stretch),
+    )

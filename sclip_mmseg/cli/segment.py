@@ -5,7 +5,7 @@ import os.path as osp
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import DictAction, add_bank, add_own_classes, add_processes
+from .arguments import DictAction, add_bank, add_map_reading, add_own_classes, add_processes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -61,18 +61,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='size at which pictures are looked at: pixels of the short side, native for their '
         'own, or a factor; default: as published, 336 for most methods',
     )
-    parser.add_argument(
-        '--bands',
-        metavar='R,G,B',
-        help='of maps, numbers of the bands that are red, green and blue, as in 4,3,2, or of one '
-        'grey band; default: as their tags say',
-    )
-    parser.add_argument(
-        '--stretch',
-        metavar='MIN,MAX|P2,P98',
-        help='of maps, values that become black and white, or percentiles; default: P2,P98 of the '
-        'whole map where it holds more than 8 bits',
-    )
+    add_map_reading(parser)
     parser.add_argument('--device', help='default: the accelerator where there is one')
     parser.add_argument(
         '--precision',

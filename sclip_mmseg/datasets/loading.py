@@ -17,6 +17,7 @@ from mmengine import fileio
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
+from ..rasters.reading import open_raster
 from ..utils.errors import InputError
 from ..utils.images import EXTRANEOUS, find_flaw, libjpeg_warnings, orientation_of
 
@@ -44,7 +45,9 @@ class CheckedImageLoader(LoadImageFromFile):
         self.reads_again = reads_again
 
     def transform(self, results: dict) -> dict | None:
-        """Load the image of a sample."""
+        """Load the image of a sample; of a map also where it has no data, bool ``[H, W]``."""
+        if 'map' in results:
+            return self._load_map(results)
         path, said = results['img_path'], []
         try:
             with libjpeg_warnings() as said:
@@ -58,6 +61,14 @@ class CheckedImageLoader(LoadImageFromFile):
             if results.get('seg_map_path'):
                 self._check_orientation(loaded, content)
         return loaded
+
+    def _load_map(self, results: dict) -> dict:
+        with open_raster(results['img_path'], **results['map']) as raster:
+            image, valid = raster.read()
+        image = np.ascontiguousarray(image[..., ::-1])
+        image = image.astype(np.float32) if self.to_float32 else image
+        results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        return {**results, 'no_data': None if valid.all() else ~valid}
 
     def _read(self, path: str) -> bytes:
         try:

@@ -17,6 +17,7 @@ from ..datasets import distinct_palette
 from ..datasets.checks import load_dataset
 from ..datasets.label_ids import ids_in_files
 from ..datasets.output_names import name_outputs
+from ..rasters.reading import open_raster
 from ..utils.errors import InputError
 from ..utils.images import UNREADABLE
 from ..visualization import draw_classes
@@ -151,8 +152,11 @@ class _Files:
         self.places = {name: place for place, name in enumerate(names)}
 
     def image(self, name: str) -> np.ndarray:
-        path = self.paths[self.places[name]]
-        return np.ascontiguousarray(mmcv.imread(path)[..., ::-1])
+        info = self.dataset.get_data_info(self.places[name])
+        if 'map' in info:
+            with open_raster(info['img_path'], **info['map']) as raster:
+                return raster.read()[0]
+        return np.ascontiguousarray(mmcv.imread(info['img_path'])[..., ::-1])
 
     def label(self, name: str) -> np.ndarray:
         sample = self.dataset[self.places[name]]['data_samples']

@@ -7,17 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from ...rasters.comparing import compare_grids, grid_of
+from ...rasters.reading import open_raster
 from ...utils.errors import InputError, one_line
 from ...utils.images import UNREADABLE, orientation_of
 from ...utils.processes import map_in_processes
 from ..loading import CheckedImageLoader
 from .color_table import Color
 from .dataset import name_unknown
+from .pairing import LABELS
 from .readers import UNKNOWN, ColoredLabelError, LabelReader
 
 _CHUNK = 16
@@ -101,6 +105,8 @@ def _inspect(reader: LabelReader, info: Mapping[str, Any]) -> _Pair:
         return _Pair(problems, colors=error.colors)
     except InputError as error:
         return _Pair([*problems, one_line(error)])
+    if 'map' in info and (differing := _compare_places(info)):
+        return _Pair([*problems, differing])
     height, width = reading.classes.shape
     if size not in (None, (width, height)):
         problems.append(
@@ -120,6 +126,16 @@ def _image_size(info: Mapping[str, Any]) -> tuple[int, int]:
         InputError: If it cannot be read, or is turned on reading and its label is not.
     """
     path = info['img_path']
+    if 'map' in info:
+        with open_raster(path, **info['map']) as raster:
+            size = raster.grid.width, raster.grid.height
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        if 0 < limit < size[0] * size[1]:
+            raise InputError(
+                f'image {path} has more than {limit // 10**6} million pixels: cut it into parts, '
+                'and its labels too'
+            )
+        return size
     try:
         with open(path, 'rb') as file:
             turned = orientation_of(file.read()) > 1
@@ -131,3 +147,12 @@ def _image_size(info: Mapping[str, Any]) -> tuple[int, int]:
         raise
     except UNREADABLE as error:
         raise InputError(f'image {path} cannot be read: {error}') from error
+
+
+def _compare_places(info: Mapping[str, Any]) -> str:
+    """Say where a label raster lies on another grid than its map."""
+    label, image = info['seg_map_path'], info['img_path']
+    if Path(label).suffix.lower() not in LABELS:
+        return ''
+    grids = compare_grids(grid_of(label), grid_of(image))
+    return grids and f'label {label} lies on another grid than its image {image}: {grids}'

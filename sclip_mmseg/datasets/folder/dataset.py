@@ -11,6 +11,8 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import DATASETS
 
+from ...rasters.detecting import is_map
+from ...rasters.reading import Bands, Stretch
 from ...utils.errors import InputError
 from ..class_list import LARGEST_ID
 from ..loading import replace_steps
@@ -19,8 +21,9 @@ from ..query_set import Queries, load_queries
 from ..split import check_split
 from .coco import CocoFile, CocoImage, panoptic_folder, read_coco
 from .color_table import Color, read_color_table
-from .pairing import list_images, pair_files
+from .pairing import LABELS, has_files, list_images, pair_files
 from .readers import ColorReader, IdReader, InstanceReader, LabelReader, PanopticReader
+from .vectors import VECTORS, VectorReader, check_vectors
 
 _BACKGROUND = 'background'
 Ignored = int | str | Sequence[int | str] | None
@@ -31,26 +34,29 @@ class FolderLabelsLoader(LoadAnnotations):
 
     Args:
         reader: Reads the labels.
+        ignore_index: What becomes of pixels where a map has no data.
 
     Raises:
         InputError: When called, if a label cannot be read or has pixels of no class.
     """
 
-    def __init__(self, reader: LabelReader):
+    def __init__(self, reader: LabelReader, ignore_index: int = 255):
         super().__init__()
-        self.reader = reader
+        self.reader, self.ignore_index = reader, ignore_index
 
     def _load_seg_map(self, results: dict) -> None:
         reading = self.reader.read(results)
         if reading.unknown:
             raise InputError(name_unknown(results, reading.unknown))
+        if (no_data := results.get('no_data')) is not None:
+            reading.classes[no_data] = self.ignore_index
         results['gt_seg_map'] = reading.classes
         results['seg_fields'].append('gt_seg_map')
 
 
 def read_labels_by(dataset: BaseSegDataset, reader: LabelReader) -> None:
     """Let a dataset's pipeline read labels by a reader in place of mmseg's loader."""
-    loader = FolderLabelsLoader(reader)
+    loader = FolderLabelsLoader(reader, dataset.ignore_index)
     dataset.pipeline.transforms = replace_steps(
         dataset.pipeline.transforms,
         lambda step: loader if type(step) is LoadAnnotations else step,
@@ -63,7 +69,8 @@ class FolderDataset(BaseSegDataset):
 
     The kind of labels is told by the files: PNG or TIFF of ids with 8 or 16 bits, with or without a
     palette; RGB masks, with ``colors``; COCO's JSON of instances or panoptic segments as
-    ``ann_file``.
+    ``ann_file``; polygons on Earth (GeoPackage, FlatGeobuf, GeoJSON, Shapefile), a file for each
+    image or one for all as ``ann_file``. Where a map has no data, nothing counts.
 
     Args:
         classes: K classes, see :func:`..query_set.load_queries`. Their ids in label files are those
@@ -79,10 +86,12 @@ class FolderDataset(BaseSegDataset):
             where there are more than 255 classes.
         data_root: Folder before all other paths.
         data_prefix: ``img_path``, the folder of images; and ``seg_map_path``, that of labels.
-        ann_file: A COCO file; or a text file of names, relative to ``img_path`` and without suffix,
-            to evaluate these alone; empty for all images.
+        ann_file: A COCO file; a file of polygons; or a text file of names, relative to ``img_path``
+            and without suffix, to evaluate these alone; empty for all images.
         img_suffix, seg_map_suffix: How names of files end; empty for any suffix.
         labelled_only: Whether images without a label are left out, not refused.
+        label_attribute: Attribute of polygons that has names or ids of classes; None for ``class``.
+        bands, stretch: Of maps, see :class:`..rasters.reading.Raster`.
         **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
 
     Attributes:
@@ -108,6 +117,9 @@ class FolderDataset(BaseSegDataset):
         img_suffix: str = '',
         seg_map_suffix: str = '',
         labelled_only: bool = False,
+        label_attribute: str | None = None,
+        bands: Bands | None = None,
+        stretch: Stretch | None = None,
         metainfo: dict | None = None,
         **kwargs: Any,
     ):
@@ -115,6 +127,12 @@ class FolderDataset(BaseSegDataset):
         self._json = Path(root, ann_file) if ann_file.lower().endswith('.json') else None
         self._colors = None if colors is None else read_color_table(Path(colors).expanduser())
         coco = read_coco(self._json) if self._json else None
+        self._maps = dict(bands=bands, stretch=stretch)
+        self._one_for_all = ann_file.lower().endswith(tuple(VECTORS))
+        labels = prefix.get('seg_map_path')
+        self._vectors = self._one_for_all or bool(
+            labels and has_files(Path(root, labels), VECTORS, without=LABELS)
+        )
         words, meta = self._name_classes(classes, background, coco)
         count = len(meta['classes'])
         if ignore_index is None:
@@ -130,6 +148,14 @@ class FolderDataset(BaseSegDataset):
             )
         elif self._colors is not None:
             self.reader = _color_reader(self._colors, words, items, ignore_index)
+        elif self._vectors:
+            check_vectors()
+            values = {str(each): index for index, each in enumerate(ids or range(count))}
+            unlabelled = 0 if background else ignore_index
+            left_out = [str(item).lower() for item in items]
+            self.reader = VectorReader(
+                {**values, **_owners(words)}, left_out, unlabelled, ignore_index, label_attribute
+            )
         else:
             self.reader = _id_reader(ids or range(count), words, ignored, items, ignore_index)
         self.problems, self.labelled_only = [], labelled_only
@@ -181,9 +207,16 @@ class FolderDataset(BaseSegDataset):
         for kind, path in (('images', images), ('labels', labels)):
             if path and not os.path.isdir(path):
                 raise InputError(f'folder of {kind} {os.path.abspath(path)} does not exist')
-        if not images or not (labels or self._json):
+        if not images or not (labels or self._json or self._vectors):
             raise InputError('FolderDataset needs data_prefix.img_path and seg_map_path')
-        if self._json:
+        if self._one_for_all:
+            files = list_images(Path(images))
+            infos = [
+                dict(img_path=path, seg_map_path=self.ann_file)
+                for name in sorted(files)
+                for path in files[name]
+            ]
+        elif self._json:
             infos, self.problems = self._list_coco(read_coco(Path(self.ann_file)), Path(images))
         else:
             names = None
@@ -194,12 +227,17 @@ class FolderDataset(BaseSegDataset):
                 with open(self.ann_file, encoding='utf-8') as file:
                     names = [line.strip() for line in file]
             options = names, self.img_suffix, self.seg_map_suffix, self.labelled_only
-            pairs, self.problems = pair_files(Path(images), Path(labels), *options)
+            suffixes = VECTORS if self._vectors else LABELS
+            pairs, self.problems = pair_files(Path(images), Path(labels), *options, suffixes)
             infos = [dict(img_path=image, seg_map_path=label) for image, label in pairs]
         if not infos:
             first = f', such as: {self.problems[0]}' if self.problems else ''
             raise InputError(f'no image below {images} has a label{first}')
         fixed = dict(label_map=None, reduce_zero_label=False)
+        asked = any(self._maps.values())
+        for info in infos:
+            if is_map(info['img_path'], asked):
+                info['map'] = self._maps
         return [dict(info, seg_fields=[], **fixed) for info in infos]
 
     def _list_coco(self, coco: CocoFile, images: Path) -> tuple[list[dict], list[str]]:

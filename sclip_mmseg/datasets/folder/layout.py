@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...rasters.reading import Bands, Stretch
 from ...utils.errors import InputError
 from .dataset import FolderDataset, Ignored
+from .vectors import VECTORS
 
 _VOC = 'JPEGImages', 'SegmentationClass'
 _VOC_SPLITS = 'ImageSets/Segmentation'
@@ -19,9 +21,10 @@ class OwnImages:
 
     Attributes:
         images: Folder of images; or of VOC's layout, with ``JPEGImages`` and ``SegmentationClass``.
-        labels: Folder of labels, or a COCO file; None for those of VOC's layout.
+        labels: Folder of labels, COCO file, or file of polygons; None for those of VOC's layout.
         ignored, colors: See :class:`.dataset.FolderDataset`.
         split: File of the names of images to evaluate; None for all, or those of VOC's layout.
+        label_attribute, bands, stretch: See :class:`.dataset.FolderDataset`.
     """
 
     images: Path
@@ -29,6 +32,9 @@ class OwnImages:
     ignored: Ignored = None
     colors: Path | None = None
     split: Path | None = None
+    label_attribute: str | None = None
+    bands: Bands | None = None
+    stretch: Stretch | None = None
 
     def __post_init__(self) -> None:
         for name in ('images', 'labels', 'colors', 'split'):
@@ -51,7 +57,7 @@ class OwnImages:
             raise InputError(
                 f'{images} has no {" and ".join(_VOC)} (the layout of VOC): name labels by --labels'
             )
-        is_file = labels.suffix.lower() == '.json'
+        is_file = labels.suffix.lower() in {'.json', *VECTORS}
         for kind, path, exists in (
             ('images', images, images.is_dir()),
             ('labels', labels, labels.is_file() if is_file else labels.is_dir()),
@@ -60,11 +66,13 @@ class OwnImages:
             if not exists:
                 what = 'file' if kind == 'names' or (kind == 'labels' and is_file) else 'folder'
                 hint = (
-                    ': --labels takes a folder or a COCO file, *.json' if kind == 'labels' else ''
+                    ': --labels takes a folder or a file, *.json of COCO or *.gpkg'
+                    if kind == 'labels'
+                    else ''
                 )
                 raise InputError(f'{what} of {kind} {path} does not exist{hint}')
         if is_file and split:
-            raise InputError('--split is for folders of labels: leave it out with a COCO file')
+            raise InputError('--split is for folders of labels: leave it out with a file')
         prefix = dict(img_path=str(images))
         cfg: dict[str, Any] = dict(type=FolderDataset.__name__, data_prefix=prefix)
         if is_file:
@@ -73,7 +81,8 @@ class OwnImages:
             prefix['seg_map_path'] = str(labels)
             cfg.update(dict(ann_file=str(split)) if split else {})
         cfg.update(dict(colors=str(colors)) if colors else {})
-        cfg.update(dict(ignored=self.ignored) if self.ignored is not None else {})
+        for key in ('ignored', 'label_attribute', 'bands', 'stretch'):
+            cfg.update({key: value} if (value := getattr(self, key)) is not None else {})
         return cfg
 
     def _voc_root(self) -> Path | None:

@@ -22,6 +22,7 @@ def pair_files(
     image_suffix: str = '',
     label_suffix: str = '',
     labelled_only: bool = False,
+    kinds: Set[str] = LABELS,
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """Find the label of each image below a folder.
 
@@ -36,6 +37,7 @@ def pair_files(
         image_suffix, label_suffix: How all names end, such as ``_leftImg8bit.png``; empty for any
             suffix.
         labelled_only: Whether images without a label are left out.
+        kinds: Suffixes of labels.
 
     Returns:
         Pairs of paths, in the order of names, and a sentence per image without label, label without
@@ -46,8 +48,8 @@ def pair_files(
     """
     same = os.path.realpath(images) == os.path.realpath(labels)
     skipped = {os.path.realpath(folder) for folder in (images, labels)}
-    found = _list(images, PICTURES - (LABELS if same else set()), image_suffix, skipped)
-    truth = _list(labels, LABELS, label_suffix, skipped)
+    found = _list(images, PICTURES - (kinds if same else set()), image_suffix, skipped)
+    truth = _list(labels, kinds, label_suffix, skipped)
     if not found:
         raise InputError(f'there is no image below {images}: name a folder of pictures')
     if not truth:
@@ -79,6 +81,11 @@ def pair_files(
     chosen = sorted(found) if names is None else names
     pairs = [(found[name][0], truth[name][0]) for name in chosen if name in found and name in truth]
     return pairs, problems
+
+
+def has_files(folder: Path, kinds: Set[str], without: Set[str]) -> bool:
+    """Whether files of some suffixes, and none of others, lie below a folder."""
+    return bool(_list(folder, kinds)) and not _list(folder, without)
 
 
 def list_images(folder: Path) -> Files:

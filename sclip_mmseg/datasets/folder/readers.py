@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -9,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from ...utils.errors import InputError
+from ...rasters.detecting import is_map
+from ...utils.errors import InputError, first_line
 from ...utils.images import UNREADABLE
 from .color_table import Color
 
@@ -80,13 +82,22 @@ class IdReader:
 
     def read(self, info: Mapping[str, Any]) -> Reading:
         """See :class:`LabelReader`."""
-        path = info['seg_map_path']
-        label = read_pixels(path)
+        path, no_data = info['seg_map_path'], None
+        if is_map(path):
+            label, no_data = _read_map(path)
+        else:
+            label = read_pixels(path)
         if label.ndim > 2:
             raise ColoredLabelError(path, list_colors(label[..., :3].reshape(-1, 3)))
         if label.dtype.kind not in 'bui':
             raise InputError(f'{path} holds {label.dtype} values, expected ids, which are integers')
-        return _look_up(label.astype(np.int64), self._table(), 'id {}'.format)
+        label, table = label.astype(np.int64), self._table()
+        if no_data is not None:
+            label[no_data] = next(iter(table))
+        reading = _look_up(label, table, 'id {}'.format)
+        if no_data is not None:
+            reading.classes[no_data] = self.ignore_index
+        return reading
 
     def _table(self) -> dict[int, int]:
         return {**dict.fromkeys(self.ignored, self.ignore_index), **self.classes}
@@ -216,6 +227,29 @@ def read_pixels(path: str, as_colors: bool = False) -> np.ndarray:
             return np.array(file.convert('RGB') if as_colors else file)
     except UNREADABLE as error:
         raise InputError(f'label {path} cannot be read: {error}') from error
+
+
+def _read_map(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of a label raster, ``[H, W]`` (or ``[H, W, C]``), and where it has no data.
+
+    Floats that are whole numbers, as GIS write them, become integers.
+    """
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', NotGeoreferencedWarning)
+            with rasterio.open(path) as file:
+                values, no_data = file.read(), (file.read_masks() == 0).all(0)
+    except rasterio.errors.RasterioError as error:
+        raise InputError(f'label {path} cannot be read: {first_line(error)}') from error
+    if values.dtype.kind == 'f':
+        no_data |= ~np.isfinite(values).all(0)
+        values[:, no_data] = 0
+        whole = values.astype(np.int64)
+        values = whole if (whole == values).all() else values
+    return (values[0] if len(values) == 1 else values.transpose(1, 2, 0)), no_data
 
 
 def list_colors(pixels: np.ndarray) -> list[Color]:

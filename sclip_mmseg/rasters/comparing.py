@@ -1,0 +1,67 @@
+"""Whether two files lie on the same grid."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from ..utils.errors import InputError, first_line
+from .grid import Grid, read_grid
+
+_NEAR = 0.01  # of a pixel
+
+
+def grid_of(path: str | Path) -> Grid:
+    """The grid of any picture or map.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', NotGeoreferencedWarning)
+            with rasterio.open(path) as file:
+                return read_grid(file)
+    except (RasterioError, OSError) as error:
+        raise InputError(f'{path} cannot be read as a map ({first_line(error)})') from error
+
+
+def compare_grids(label: Grid, image: Grid) -> str:
+    """Both grids in words where they differ, else nothing; a label without georeference fits."""
+    if label.crs is None and label.transform is None and not label.gcps:
+        return ''
+    same = label.whole == image.whole and label.crs == image.crs
+    if same and label.transform is not None and image.transform is not None:
+        corners = np.array([[0, 0, 1], [0, label.height, 1], [label.width, 0, 1]]).T
+        difference, transform = (
+            np.array(each).reshape(3, 3)[:2]
+            for each in (
+                [a - b for a, b in zip(label.transform, image.transform)],
+                image.transform,
+            )
+        )
+        side = np.abs(np.linalg.det(transform[:, :2])) ** 0.5
+        same = bool(np.abs(difference @ corners).max() < _NEAR * side)
+    elif same:
+        places = ([(p.row, p.col, p.x, p.y) for p in grid.gcps] for grid in (label, image))
+        same = label.transform == image.transform and next(places) == next(places)
+    return '' if same else f'{describe(label)}; {describe(image)}'
+
+
+def describe(grid: Grid) -> str:
+    """A grid in words."""
+    crs = grid.crs.to_string() if grid.crs else 'without CRS'
+    crs = crs if len(crs) < 40 else f'{crs[:39]}…'
+    place = ''
+    if grid.gcps:
+        place = f', {len(grid.gcps)} ground control points'
+    elif grid.transform is not None:
+        a, b, c, d, e, f, *_ = grid.transform
+        turned = f' (turned by {b:g}, {d:g})' if b or d else ''
+        place = f', pixels of {a:g}, {e:g}{turned} from {c:.10g}, {f:.10g}'
+    return f'{crs}, {grid.width}×{grid.height} pixels{place}'

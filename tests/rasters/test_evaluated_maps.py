@@ -1,0 +1,195 @@
+"""Methods are evaluated on maps: what has no data does not count, and labels lie on their map."""
+
+import numpy as np
+import pytest
+from helpers import ROOT
+from mmseg.registry import DATASETS
+from PIL import Image
+
+from sclip_mmseg.benchmark.own_images import evaluate_methods
+from sclip_mmseg.datasets.folder import find_problems
+from sclip_mmseg.datasets.folder.layout import OwnImages
+
+rasterio = pytest.importorskip('rasterio')
+geopandas = pytest.importorskip('geopandas')
+shapely = pytest.importorskip('shapely')
+shapes_of = pytest.importorskip('rasterio.features').shapes
+from_origin = pytest.importorskip('rasterio.transform').from_origin
+
+TOY = ROOT / 'data/toy'
+CLASSES = '3: sheep, lamb; 1: cow; 9: sea'
+UTM, PLACE = 'EPSG:25832', from_origin(346000.0, 5648000.0, 0.5, 0.5)
+SIZE = 60, 80
+
+
+def write_tif(path, values, crs=UTM, transform=PLACE, **more):
+    """Write bands ``[C, H, W]`` or ``[H, W]``."""
+    values = values if values.ndim == 3 else values[None]
+    path.parent.mkdir(exist_ok=True)
+    about = dict(count=len(values), dtype=values.dtype.name, crs=crs, transform=transform)
+    with rasterio.open(path, 'w', 'GTiff', *values.shape[:0:-1], **about, **more) as file:
+        file.write(values)
+
+
+@pytest.fixture
+def ids():
+    """Ids of classes, 0 being no data."""
+    ids = np.full(SIZE, 3, np.uint8)
+    ids[:, 50:], ids[30:, :20], ids[:8, :9] = 9, 1, 0
+    return ids
+
+
+@pytest.fixture
+def data(tmp_path):
+    """The folders of images and labels, with one image."""
+    image = np.random.default_rng(0).integers(1, 256, (3, *SIZE), np.uint8)
+    write_tif(tmp_path / 'images/a.tif', image, photometric='rgb')
+    return OwnImages(tmp_path / 'images', tmp_path / 'labels')
+
+
+def load(data, classes=CLASSES, **more):
+    cfg = {**data.dataset(), 'classes': classes, **more}
+    return DATASETS.build(cfg)
+
+
+def problems(data, **more):
+    return find_problems(load(data, **more)).problems
+
+
+def classes_of(data, **more):
+    dataset = load(data, **more)
+    return dataset.reader.read(dataset.get_data_info(0)).classes
+
+
+def expected(ids):
+    return np.select([ids == 3, ids == 1, ids == 9], [0, 1, 2], 255)
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'int16', 'int32', 'float32'])
+def test_no_data_of_a_label_raster_is_ignored(data, ids, dtype):
+    write_tif(data.labels / 'a.tif', ids.astype(dtype), nodata=0)
+    assert (classes_of(data) == expected(ids)).all()
+    assert problems(data) == []
+
+
+def test_labels_without_georeference_fit_by_size(data, ids):
+    data.labels.mkdir()
+    Image.fromarray(np.where(ids == 0, 255, ids)).save(data.labels / 'a.png')
+    assert problems(data) == []
+
+
+@pytest.mark.parametrize(
+    ('crs', 'transform', 'words'),
+    [
+        ('EPSG:25833', PLACE, ('EPSG:25833', 'EPSG:25832')),
+        (UTM, from_origin(346010.0, 5648000.0, 0.5, 0.5), ('from 346010, ', 'from 346000, ')),
+        (UTM, from_origin(346000.0, 5648000.0, 0.25, 0.25), ('of 0.25, -0.25', 'of 0.5, -0.5')),
+        (None, PLACE, ('without CRS', 'EPSG:25832')),
+    ],
+)
+def test_labels_on_another_grid_are_one_line(data, ids, crs, transform, words):
+    write_tif(data.labels / 'a.tif', ids, crs, transform, nodata=0)
+    [line] = problems(data)
+    assert line.startswith(f'label {data.labels / "a.tif"} lies on another grid than its image')
+    assert all(word in line for word in words)
+
+
+def test_rounding_of_a_transform_is_the_same_grid(data, ids):
+    moved = from_origin(346000.0 + 1e-5, 5648000.0, 0.5 + 1e-9, 0.5)
+    write_tif(data.labels / 'a.tif', ids, transform=moved, nodata=0)
+    assert problems(data) == []
+
+
+def polygons(ids, column='class', values=None, crs=UTM):
+    """A frame of the polygons of ids, with names of classes."""
+    shapes = shapes_of(ids, mask=ids > 0, transform=PLACE)
+    names = values or {3: 'Lamb', 1: 'cow', 9: 'sea'}
+    found = [(names[int(value)], shapely.geometry.shape(shape)) for shape, value in shapes]
+    words, geometry = zip(*found)
+    return geopandas.GeoDataFrame({column: words}, geometry=list(geometry), crs=UTM).to_crs(crs)
+
+
+@pytest.mark.parametrize('one_file', [False, True])
+@pytest.mark.parametrize('suffix', ['gpkg', 'fgb', 'geojson', 'shp'])
+def test_polygons_are_drawn_by_names(data, ids, one_file, suffix):
+    data.labels.mkdir()
+    path = data.labels / f'{"all" if one_file else "a"}.{suffix}'
+    polygons(ids).to_file(path)
+    if one_file:
+        data = OwnImages(data.images, path)
+    assert problems(data) == []
+    assert (classes_of(data) == expected(ids)).all()
+
+
+def test_polygons_are_drawn_by_ids_of_an_attribute_in_another_crs(data, ids):
+    data.labels.mkdir()
+    frame = polygons(ids, 'kind', {3: 3, 1: 1, 9: 9}, 'EPSG:4326')
+    frame.to_file(data.labels / 'a.gpkg')
+    data = OwnImages(data.images, data.labels, label_attribute='kind')
+    assert (classes_of(data) == expected(ids)).all()
+    [line] = problems(OwnImages(data.images, data.labels))
+    assert "has no attribute 'class'" in line and 'of kind' in line
+
+
+def test_polygons_of_no_class_are_one_line(data, ids):
+    data.labels.mkdir()
+    polygons(ids, values={3: 'sheep', 1: 'horse', 9: 'sea'}).to_file(data.labels / 'a.gpkg')
+    [line] = problems(data)
+    assert line == f"label {data.labels / 'a.gpkg'} has class 'horse' without a class"
+    assert problems(data, ignored=['Horse']) == []
+    assert (classes_of(data, ignored='horse')[ids == 1] == 255).all()
+
+
+def test_uncovered_pixels_are_background_on_request(data, ids):
+    data.labels.mkdir()
+    polygons(ids).to_file(data.labels / 'a.gpkg')
+    found = classes_of(data, background=True, classes='3: sheep, lamb; 1: cow; 9: sea')
+    assert (found == np.select([ids == 3, ids == 1, ids == 9], [1, 2, 3], 0)).all()
+
+
+def test_polygons_without_crs_are_one_line(data, ids):
+    data.labels.mkdir()
+    frame = polygons(ids).set_crs(None, allow_override=True)
+    frame.to_file(data.labels / 'a.gpkg')
+    [line] = problems(data)
+    assert 'has no CRS, its image' in line and 'has EPSG:25832' in line
+
+
+@pytest.fixture(scope='module')
+def toy(tmp_path_factory):
+    """A drawing with its label as PNG, and as a map that has other ids under no data."""
+    voc, folder = TOY / 'VOCdevkit/VOC2012', tmp_path_factory.mktemp('toy')
+    for kind in ('images', 'labels', 'maps', 'map_labels'):
+        (folder / kind).mkdir()
+    name = 'toy_000003'
+    image = np.asarray(Image.open(voc / f'JPEGImages/{name}.jpg').convert('RGB'))
+    ids = np.asarray(Image.open(voc / f'SegmentationClass/{name}.png')).copy()
+    inside = np.full(ids.shape, 255, np.uint8)
+    inside[:40] = inside[:, :30] = 0
+    alpha = np.concatenate([image.transpose(2, 0, 1), inside[None]])
+    write_tif(folder / f'maps/{name}.tif', alpha, photometric='rgb', alpha='yes')
+    write_tif(folder / f'map_labels/{name}.tif', ids, nodata=255)
+    filled = np.where(inside[..., None] > 0, image, np.uint8([123, 117, 104]))
+    Image.fromarray(filled).save(folder / f'images/{name}.png')
+    Image.fromarray(np.where(inside > 0, ids, 255).astype(np.uint8)).save(
+        folder / f'labels/{name}.png'
+    )
+    return folder
+
+
+def test_maps_have_the_numbers_of_their_pictures(toy, tmp_path, whole_configs):
+    """Of pictures whose no data is filled as in maps, and ignored in labels."""
+    found = [
+        evaluate_methods(
+            OwnImages(toy / images, toy / labels),
+            'voc21',
+            ['sclip'],
+            clip=str(TOY / 'toy_clip.safetensors'),
+            out=tmp_path / images,
+        )['sclip']
+        for images, labels in (('images', 'labels'), ('maps', 'map_labels'))
+    ]
+    assert found[0].mIoU == found[1].mIoU
+    for key in ('image_ptr', 'label', 'prediction', 'pixels'):
+        assert (getattr(found[0], key) == getattr(found[1], key)).all()
+    assert (tmp_path / 'maps/contact_sheet_1.jpg').is_file()
