@@ -11,7 +11,7 @@ from datetime import timedelta
 from weakref import WeakSet
 
 from ..models import CLIPSegmentor
-from ..models.watching import watch
+from ..models.watching import Listener, watch
 from ..models.windows import window_spans
 from ..utils.progress import Progress
 from .sizes import WorkingSize, working_size
@@ -22,12 +22,12 @@ _MOST = 4  # times that a picture is shrunk without a word
 _warned: WeakSet[CLIPSegmentor] = WeakSet()
 
 
-def say_progress(name: str, say: Callable[[str], None]) -> Callable[[int, int], None]:
+def say_progress(name: str, say: Callable[[str], None]) -> Listener:
     """What says every few seconds how many of a picture's windows are done."""
     progress = Progress(0, 'windows')
     before = 0
 
-    def listen(done: int, total: int) -> None:
+    def listen(done: int, total: int, encoded: int) -> None:
         nonlocal progress, before
         if progress.total != total or done < before:  # another pass
             progress = Progress(total, 'windows')
@@ -55,16 +55,16 @@ def told_of(
     """
     start, first = time.monotonic(), 0
 
-    def listen(done: int, total: int) -> None:
+    def listen(done: int, total: int, encoded: int) -> None:
         nonlocal start, first
-        if model in _warned:
+        if model in _warned or encoded == first:
             return
         now = time.monotonic()
         if not first and done < total:  # the first ones take longer
-            start, first = now, done
+            start, first = now, encoded
             return
         _warned.add(model)
-        seconds = (now - start) / max(done - first, 1)
+        seconds = (now - start) / (encoded - first) * encoded / done  # of those without data too
         warnings.warn(describe_shrinking(model, size, name, seconds), stacklevel=2)
 
     if asked is None and model not in _warned and is_shrunk(model, size):

@@ -97,7 +97,7 @@ class RollingMaps:
             for number, coarse in zip(found, self.encode(View(torch.stack(crops)))):
                 self._keep(number, coarse.permute(1, 2, 0))
             self.encoded += len(found)
-        tell(numbers.stop, self.count)
+        tell(numbers.stop, self.count, self.encoded)
 
     def _window(self, number: int) -> Window:
         """A window in the picture without its margins, which it may reach beyond."""

@@ -4,21 +4,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_listener: ContextVar[Callable[[int, int], None] | None] = ContextVar('listener', default=None)
+#: Is told how many windows are done, of how many, and how many of them were encoded.
+Listener = Callable[[int, int, int], None]
+_listener: ContextVar[Listener | None] = ContextVar('listener', default=None)
 
 
 @contextmanager
-def watch(listener: Callable[[int, int], None]) -> Iterator[None]:
-    """Let a function know, in this thread, how many windows are done, and of how many.
+def watch(listener: Listener) -> Iterator[None]:
+    """Let a function know, in this thread, how many windows are done.
 
     Those that know already are told as before.
     """
     outer = _listener.get()
 
-    def both(done: int, total: int) -> None:
-        listener(done, total)
+    def both(*counts: int) -> None:
+        listener(*counts)
         if outer:
-            outer(done, total)
+            outer(*counts)
 
     token = _listener.set(both)
     try:
@@ -27,7 +29,7 @@ def watch(listener: Callable[[int, int], None]) -> Iterator[None]:
         _listener.reset(token)
 
 
-def tell(done: int, total: int) -> None:
-    """Say that some windows are done."""
+def tell(done: int, total: int, encoded: int | None = None) -> None:
+    """Say how many windows are done and of how many; those without data were not encoded."""
     if listener := _listener.get():
-        listener(done, total)
+        listener(done, total, done if encoded is None else encoded)

@@ -76,10 +76,10 @@ def test_windows_without_data_are_not_encoded():
         *(lambda view: seen.append(len(view.images)) or encode(view), lambda size: 4),
     )
     told = []
-    with watch(lambda done, total: told.append((done, total))):
+    with watch(lambda *counts: told.append(counts)):
         maps.prepare(range(maps.count))
     assert maps.encoded == sum(row[1] > 200 for row in maps.rows) == sum(seen)
-    assert told[-1] == (maps.count, maps.count)
+    assert told[-1] == (maps.count, maps.count, maps.encoded)
 
 
 def test_a_lone_window_is_computed_as_in_a_batch():
