@@ -18,6 +18,8 @@ _PACKAGE = __package__
 LIGHT = frozenset(
     f'{_PACKAGE}.{name}'
     for name in (
+        'benchmark',
+        'benchmark.worker',
         'cli',
         'datasets',
         'datasets.benchmarks',
@@ -27,6 +29,8 @@ LIGHT = frozenset(
         'utils.errors',
         'utils.interrupt',
         'utils.pipes',
+        'utils.processes',
+        'utils.program',
         'utils.shipped',
         'version',
         'zoo',

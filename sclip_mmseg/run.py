@@ -50,7 +50,7 @@ def main(namespace: dict[str, Any]) -> None:
         sys.exit(f'error: script {script} does not exist')
     sys.path[0] = osp.dirname(osp.abspath(script))
     os.environ[_SCRIPT] = osp.abspath(script)
-    with as_program():
+    with as_program(trains=True):
         run_script(script, namespace)
 
 

@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 
 from sclip_mmseg.cli.arguments import DictAction
+from sclip_mmseg.utils.program import as_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,8 +22,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not args.out.endswith('.npz'):
         parser.error(f'{args.out} must end in .npz')
-
-    from sclip_mmseg.utils.program import as_program
 
     with as_program():
         from sclip_mmseg.apis.embeddings import extract_embeddings

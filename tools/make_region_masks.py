@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sclip_mmseg.cli.arguments import DictAction, add_processes
+from sclip_mmseg.utils.program import as_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -45,8 +46,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_processes(parser, about, None, earlier=['--nproc'])
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='as for tools/test.py')
     args = parser.parse_args(argv)
-    from sclip_mmseg.utils.program import as_program
-
     with as_program(interrupted='run the same command to resume'):
         from sclip_mmseg.apis.region_maps import make_maps_of
 

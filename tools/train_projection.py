@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 
 from sclip_mmseg.cli.arguments import DictAction
+from sclip_mmseg.utils.program import as_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,8 +37,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         'train in place of val in ann_file and data_prefix, unless they are set here',
     )
     options = vars(parser.parse_intermixed_args(argv))
-    from sclip_mmseg.utils.program import as_program
-
     with as_program(interrupted='continue with --resume'):
         from sclip_mmseg.projection import train
 

@@ -15,17 +15,17 @@ from mmengine.registry import init_default_scope
 from torch import multiprocessing
 
 from ..datasets.checks import check_files, load_dataset
-from ..evaluation import Result, evaluate, list_changes, make_fingerprint
+from ..evaluation import Result, list_changes, make_fingerprint
 from ..evaluation.machine import check_processes
 from ..evaluation.preparation import prepare_config
 from ..evaluation.resumable_test_loop import RESULT_FILE
 from ..utils.errors import InputError, join_first
 from ..utils.files import make_folder
-from ..utils.processes import end_with_parent
 from ..utils.shipped import shipped_root
 from .pairs import CHECKPOINTS, find_pairs
 from .results import Pair, to_markdown, write_classes, write_results
 from .variants import NAMES, PROTOCOLS
+from .worker import work
 
 _PATIENCE = 10.0  # seconds in which a process that is interrupted keeps what it has done
 
@@ -227,7 +227,7 @@ def _digest(fingerprint: dict[str, Any], name: str) -> str:
 
 
 def run_in_processes(
-    folder: Path, processes: int, arguments: dict[str, Any], function: Callable = evaluate
+    folder: Path, processes: int, arguments: dict[str, Any], function: Callable | None = None
 ) -> str:
     """Evaluate in processes of this machine, which end with this one.
 
@@ -236,7 +236,7 @@ def run_in_processes(
             tracebacks.
         processes: Their number.
         arguments: Arguments of :func:`..evaluation.evaluate`.
-        function: What is called with them in each process.
+        function: What is called with them in each process; None for that function.
 
     Returns:
         If it failed, why; otherwise nothing.
@@ -247,7 +247,7 @@ def run_in_processes(
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     context = multiprocessing.start_processes(
-        _work,
+        work,
         (function, processes, port, log, arguments),
         processes,
         join=False,
@@ -270,17 +270,3 @@ def run_in_processes(
         for process in context.processes:
             process.terminate()
     return '' if (folder / RESULT_FILE).is_file() else f'it ended without a result, see {log}'
-
-
-def _work(
-    rank: int, function: Callable, world: int, port: int, log: Path, arguments: dict[str, Any]
-) -> None:
-    """Run one process of an evaluation."""
-    with open(log, 'ab') as file:
-        os.dup2(file.fileno(), 2)
-    place = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, LOCAL_WORLD_SIZE=world)
-    os.environ.update({name: str(value) for name, value in place.items()})
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    end_with_parent()
-    multiprocessing.set_start_method(None, force=True)  # of a loader's workers: the config's
-    function(**arguments, quiet=True)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..utils.program import as_program
 from .arguments import add_processes, positive, words
 
 
@@ -83,8 +84,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = vars(parse_args(argv))
     # So that what this process starts ends with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-
-    from ..utils.program import as_program
 
     with as_program(interrupted='run the same command to resume'):
         from ..benchmark.suite import run_suite

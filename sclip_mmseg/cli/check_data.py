@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ..datasets.benchmarks import BENCHMARKS, usual_benchmarks
+from ..utils.program import as_program
 from .arguments import add_own_images, add_processes, check_benchmarks, own_images, positive
 
 
@@ -64,8 +65,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.environ['SCLIP_DATA_ROOT'] = args.data_root  # which the configs read
     options = {key: getattr(args, key) for key in ('out', 'limit', 'partial')}
     options['nproc'] = args.processes
-    from ..utils.program import as_program
-
     with as_program():
         from ..datasets.preparation.check import check
 

@@ -7,6 +7,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..utils.program import as_program
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
@@ -33,8 +35,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run, or say in one line what is wrong."""
     args = parse_args(argv)
-    from ..utils.program import as_program
-
     with as_program():
         from ..evaluation.compare import compare
 

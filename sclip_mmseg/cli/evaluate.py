@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..utils.program import as_program
 from .arguments import DictAction, add_bank, add_own_images, add_processes, own_images, words
 
 
@@ -96,7 +97,5 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run, or say in one line what is wrong."""
     args = parse_args(argv)
-    from ..utils.program import as_program
-
     with as_program(interrupted='the same command resumes'):
         run(args)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..utils.program import as_program
 from .arguments import add_own_classes
 
 
@@ -56,7 +57,5 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run, or say in one line what is wrong."""
     args = parse_args(argv)
-    from ..utils.program import as_program
-
     with as_program():
         run(args)

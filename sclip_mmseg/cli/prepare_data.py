@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..datasets.benchmarks import usual_benchmarks
+from ..utils.program import as_program
 from ..utils.shipped import data_dir
 from .arguments import add_processes, check_benchmarks
 
@@ -58,8 +59,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare all that is asked for; exit with 1 if anything is missing."""
     args = parse_args(argv)
-    from ..utils.program import as_program
-
     with as_program(interrupted='run the same command to resume'):
         from ..datasets.preparation.prepare import prepare
 

@@ -5,6 +5,7 @@ import os.path as osp
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..utils.program import as_program
 from .arguments import DictAction, add_bank, add_map_reading, add_own_classes, add_processes
 
 
@@ -132,10 +133,5 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run, or say in one line what is wrong."""
     args = parse_args(argv)
-    from ..utils.compat import without_training
-
-    with without_training():
-        from ..utils.program import as_program
-
     with as_program():
         run(args)

@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
+from ..utils.program import as_program
 from .arguments import DictAction
 
 
@@ -67,8 +68,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault('LOCAL_RANK', str(options.pop('local_rank')))
     if root := options.pop('download_root'):
         os.environ['SCLIP_DOWNLOAD_ROOT'] = root
-
-    from ..utils.program import as_program
 
     with as_program():
         from ..evaluation import evaluate

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from ..utils.program import as_program
+
 LARGEST = 50_000_000  # pixels of a picture, see sclip_mmseg.web.session
 
 
@@ -36,11 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit('error: Gradio is not installed: pip install -e ".[web]"')
     # The decoder's own limit, read when it is imported: a header may have two readings.
     os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'] = str(LARGEST)
-    from .. import web
-    from ..utils.program import as_program
-    from ..web.style import TOY_HINT
-
     with as_program():
+        from .. import web
+        from ..web.style import TOY_HINT
+
         host = args.host.strip('[]')
         bound = web.listen(host, args.port)
         address, port = bound.getsockname()[:2]

@@ -6,12 +6,10 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from mmengine.logging import MMLogger
-
+from .compat import without_training
 from .errors import InputError, one_line
-from .files import explain_full_disk
 from .interrupt import exit_interrupted, interruptible
 from .pipes import ends_with_its_reader
 
@@ -19,7 +17,7 @@ _LONG_FORM = warnings.formatwarning
 
 
 @contextmanager
-def as_program(interrupted: str = '') -> Iterator[None]:
+def as_program(interrupted: str = '', trains: bool = False) -> Iterator[None]:
     r"""Context in which the programs in ``tools/`` run.
 
     It ends the program with one line for a user error, a full disk, or Ctrl-C, and
@@ -29,7 +27,11 @@ def as_program(interrupted: str = '') -> Iterator[None]:
 
     Args:
         interrupted: What to say of Ctrl-C where the interrupted work says nothing.
+        trains: Whether mmengine is imported with what only training needs, which takes as long as
+            all the rest.
     """
+    with nullcontext() if trains else without_training():
+        from .files import explain_full_disk  # the first that imports mmengine
     gc.freeze()  # looking for garbage among all that is imported takes a second at the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -69,6 +71,8 @@ def log_traceback() -> None:
 
     On the terminal it appears by being raised.
     """
+    from mmengine.logging import MMLogger
+
     message = 'The run was ended by this error:'
     for logger in MMLogger._instance_dict.values():  # asking for the current one may make one
         record = logger.makeRecord(logger.name, logging.ERROR, '', 0, message, (), sys.exc_info())

@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 
 from sclip_mmseg.cli.arguments import DictAction
+from sclip_mmseg.utils.program import as_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,8 +42,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='override settings of all configs, as key=value',
     )
     options = vars(parser.parse_args(argv))
-    from sclip_mmseg.utils.program import as_program
-
     with as_program():
         from sclip_mmseg.visualization.attention import draw_attention
 

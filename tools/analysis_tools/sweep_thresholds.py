@@ -16,6 +16,7 @@ import os
 from collections.abc import Sequence
 
 from sclip_mmseg.cli.arguments import DictAction
+from sclip_mmseg.utils.program import as_program
 
 #: Option → name in model.test_cfg.
 SWEPT = ('logit_scale', 'prob_thd', 'area_thd', 'background')
@@ -70,8 +71,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if root := options.pop('download_root'):
         os.environ['SCLIP_DOWNLOAD_ROOT'] = root
     values = {name: options.pop(name) for name in SWEPT}
-
-    from sclip_mmseg.utils.program import as_program
 
     with as_program(interrupted='run the same command to resume'):
         from sclip_mmseg.sweep import sweep

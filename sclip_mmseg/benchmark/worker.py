@@ -1,0 +1,31 @@
+"""A process of an evaluation, which imports nothing that only training needs."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..utils.compat import without_training
+from ..utils.processes import end_with_parent
+
+
+def work(
+    rank: int,
+    function: Callable | None,
+    world: int,
+    port: int,
+    log: Path,
+    arguments: dict[str, Any],
+) -> None:
+    """Run one process of an evaluation; arguments as :func:`.suite.run_in_processes`."""
+    with open(log, 'ab') as file:
+        os.dup2(file.fileno(), 2)
+    place = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, LOCAL_WORLD_SIZE=world)
+    os.environ.update({name: str(value) for name, value in place.items()})
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    end_with_parent()
+    multiprocessing.set_start_method(None, force=True)  # of a loader's workers: the config's
+    with without_training():
+        from ..evaluation import evaluate
+    (function or evaluate)(**arguments, quiet=True)
