@@ -253,7 +253,7 @@ def test_torchrun_is_refused(tmp_path):
     assert [result.returncode for result in results] == [1, 0]
     assert [result.stdout.splitlines() for result in results] == [
         [
-            'error: start benchmark.py with --nproc-per-node 2, not by torchrun: it starts the '
+            'error: start benchmark.py with --processes 2, not by torchrun: it starts the '
             'processes itself'
         ],
         [],
@@ -265,7 +265,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(machine.torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(machine.torch.cuda, 'device_count', lambda: 2)
     machine.check_processes(2)
-    with pytest.raises(InputError, match='--nproc-per-node 3: use 1 to 2, the number of GPUs'):
+    with pytest.raises(InputError, match='--processes 3: use 1 to 2, the number of GPUs'):
         machine.check_processes(3)
 
 
