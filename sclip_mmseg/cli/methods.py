@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..families import compare
 from ..utils.errors import nearest
 from ..utils.shipped import configs_dir
 from ..zoo import METHODS
@@ -23,7 +22,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.compare and args.name:
         parser.error('--compare is of all methods: leave NAME out')
-    print('\n'.join(compare() if args.compare else _configs(args.name) if args.name else _table()))
+    if args.compare:
+        from ..families import compare  # which takes long to import
+
+        print('\n'.join(compare()))
+    else:
+        print('\n'.join(_configs(args.name) if args.name else _table()))
 
 
 def _table() -> list[str]:
