@@ -213,6 +213,12 @@ def test_the_one_protocol(benchmark, monkeypatch):
             assert found == (40, thd, None)
 
 
+def test_the_one_protocol_of_what_takes_images_as_they_are():
+    [pair] = find_pairs(['sam3'], ['voc21'], protocols=['one'])
+    assert pair.note == 'images at the size of their files, no windows, decision of its own'
+    assert not any('crop' in key or 'scale' in key or 'mode' in key for key in pair.options)
+
+
 def test_the_one_protocol_as_a_base():
     for name in BENCHMARKS:
         cfg = _read_once(str(ROOT / f'configs/_base_/protocols/one_{name}.py'))

@@ -14,6 +14,7 @@ CHOSEN = (
     'models/test_regions.py::test_majority_equals_a_loop_over_regions',
     'models/test_regions.py::test_correction_of_the_mean_of_views',
     'models/test_segmentor.py::test_own_classes',
+    'models/test_talk2dino.py::test_cleaning_and_refinement_are_options',
     'models/test_text_head.py::test_cosines',
     'models/test_trained.py::test_tcl_s_own_knowledge',
     'models/test_trained.py::test_groupvit_s_background_is_the_map_s_first_channel',

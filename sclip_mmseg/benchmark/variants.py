@@ -48,8 +48,9 @@ def plain_names(config: str, benchmark: str) -> dict[str, Any]:
 def one_protocol(config: str, benchmark: str) -> tuple[dict[str, Any], str]:
     """Options that evaluate a config under the one protocol.
 
-    A method whose own windows slide and are not of 224 pixels needs these, and keeps them. A system
-    that has a background of its own keeps its rule of decision.
+    A method whose own windows slide and are not of 224 pixels needs these, and keeps them; one that
+    does not resize images keeps their size, and sees them as it does. A system whose maps are
+    scores already keeps its rule of decision.
 
     Args:
         config, benchmark: See :func:`plain_names`.
@@ -64,22 +65,24 @@ def one_protocol(config: str, benchmark: str) -> tuple[dict[str, Any], str]:
     own = read_config(config)
     one = read_config(str(configs_dir() / f'_base_/protocols/one_{benchmark}.py'))
     values, notes = dict(one.model.test_cfg), []
-    test_cfg = own.model.test_cfg
+    test_cfg, steps = own.model.test_cfg, own.test_dataloader.dataset.pipeline
+    resize = next((index for index, step in enumerate(steps) if step.type == 'Resize'), None)
+    if resize is None:
+        notes.append('images at the size of their files')
     if test_cfg.mode == 'slide' and test_cfg.crop_size != values['crop_size']:
+        notes.append(f'windows of its own, {test_cfg.crop_size[0]} by {test_cfg.stride[0]}')
+    elif resize is None:
+        notes.append('no windows')
+    if notes:
         for key in _WINDOWS:
             del values[key]
-        notes.append(f'windows of its own, {test_cfg.crop_size[0]} by {test_cfg.stride[0]}')
     if test_cfg.get('activation', '') is None:
         for key in ('logit_scale', 'prob_thd', 'area_thd'):
             del values[key]
         notes.append('decision of its own')
     options = {f'model.test_cfg.{key}': value for key, value in values.items()}
-    for place, step in enumerate(own.test_dataloader.dataset.pipeline):
-        if step.type == 'Resize':
-            options[f'test_dataloader.dataset.pipeline.{place}.scale'] = one.test_pipeline[1].scale
-            break
-    else:
-        notes.append('images at the size of their files')
+    if resize is not None:
+        options[f'test_dataloader.dataset.pipeline.{resize}.scale'] = one.test_pipeline[1].scale
     return options, ', '.join(notes)
 
 
