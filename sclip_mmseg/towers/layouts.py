@@ -256,6 +256,15 @@ DINOV3 = Layout(
     normalisation=IMAGENET,
     family='dinov3',
 )
+#: DINOv3 as timm names it, without periods and biases of queries, keys and values.
+TIMM_DINOV3 = replace(
+    DINOV3,
+    names={
+        **{ours: theirs for ours, theirs in DINOV3.names.items() if ours != 'periods'},
+        'registers': 'reg_token',
+    },
+    parts={**_DINO_PARTS, 'scale1': 'gamma_1', 'scale2': 'gamma_2'},
+)
 #: DINOv3 as Hugging Face's ``DINOv3ViTModel``.
 HUGGING_FACE_DINOV3 = Layout(
     names={
@@ -370,6 +379,7 @@ _SECOND_TOWERS = (
     ('class_token', RADIO),
     ('class_token', RADIO_OF_THE_HUB),
     ('periods', DINOV3),
+    ('blocks.0.scale1', TIMM_DINOV3),
     ('patch_embed.weight', DINO),
     ('norm_pre.weight', PE_SPATIAL),
 )
@@ -453,6 +463,9 @@ def join_projections(found: StateDict) -> StateDict:
                 joined[parts[1]] = torch.zeros_like(found[key])
             if middle and all(name in joined for name in parts):
                 joined[f'{prefix}.qkv_proj.{part}'] = torch.cat([joined.pop(p) for p in parts])
+        block, middle, _ = key.partition('attn.qkv.weight')
+        if middle and f'{block}gamma_1' in found:  # timm's DINOv3
+            joined.setdefault(f'{block}attn.qkv.bias', torch.zeros(len(found[key])))
         bias = key.removesuffix('_mask')
         if key.endswith('.qkv.bias_mask') and bias in found:
             mask = joined.pop(key)

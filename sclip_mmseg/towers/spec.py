@@ -321,6 +321,8 @@ def read_second_tower(files: Files) -> tuple[CheckpointSpec, Path]:
             if value := config.values.get(key):
                 raise InputError(f'{source} states {key}={value!r}, which is not built here')
         return read_weights(files)
+    if 'dinov3' in str(config.values.get('architecture')):  # timm's
+        return read_weights(files)
     if kind not in _SECOND_TOWERS:
         raise InputError(
             f'{source} states model_type={kind!r}, which is not a DINO, DINOv2, DINOv3 or RADIO of '

@@ -169,6 +169,33 @@ def test_periods_that_a_file_rounds_are_not_taken(paths, tmp_path):
     assert maps[0].equal(maps[1])
 
 
+def test_timm_s_dinov3(paths, hub, tmp_path):
+    state = seeded_dino(patch_size=16, registers=4, scale=True)
+    del state['pos_embed']
+    timm = {k.replace('register_tokens', 'reg_token'): x for k, x in state.items()}
+    timm = {re.sub(r'ls(\d).gamma', r'gamma_\1', k): x for k, x in timm.items()}
+    timm = {k: x for k, x in timm.items() if not k.endswith('qkv.bias')}
+    hub.put(
+        'timm/vit_base_patch16_dinov3.lvd1689m',
+        config__json=dict(architecture='vit_base_patch16_dinov3'),
+        model__safetensors=to_safetensors(timm),
+    )
+    state['storage_tokens'] = state.pop('register_tokens')
+    state['rope_embed.periods'] = 100 ** (torch.arange(16) / 16)
+    state = {k: torch.zeros_like(x) if k.endswith('qkv.bias') else x for k, x in state.items()}
+    towers = (
+        _save(state, tmp_path / 'meta.pth'),
+        _save(timm, tmp_path / 'timm.pth'),
+        'hf:timm/vit_base_patch16_dinov3.lvd1689m',
+    )
+    maps = [
+        _map(build_model(load_config(CONFIG, **{**paths, **QUERIES, TOWER: tower})), 448, 448)
+        for tower in towers
+    ]
+    for found in maps[1:]:
+        torch.testing.assert_close(found, maps[0])
+
+
 def test_checkpoint_names_the_clip_of_the_texts(paths, build, tmp_path):
     cfg = load_config(CONFIG)
     set_checkpoint(cfg, 'x.pt')
