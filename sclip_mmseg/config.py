@@ -56,7 +56,7 @@ def place_checkpoint(encoder: dict, text_head: dict, checkpoint: str) -> None:
 
 
 def named_weights(encoder: Mapping[str, Any]) -> str | None:
-    """What the weights of an image encoder are read from, by its config."""
+    """Sources of the weights of an image encoder, by its config."""
     tower = (encoder.get('tower') or {}).get('checkpoint')
     return encoder.get('checkpoint') or encoder.get('clip') or tower
 

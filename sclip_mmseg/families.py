@@ -1,4 +1,4 @@
-"""What families of methods need, reach and cannot do."""
+"""Requirements, results and limits of families of methods."""
 
 from collections.abc import Iterator
 from typing import Any

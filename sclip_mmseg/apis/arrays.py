@@ -94,7 +94,7 @@ def _to_array(image: torch.Tensor) -> np.ndarray:
     """Values of a tensor, the channels behind.
 
     Raises:
-        InputError: If it is no picture.
+        InputError: If it is not a picture.
     """
     remedy = ''
     if image.layout != torch.strided or image.is_quantized or image.device.type == 'meta':
@@ -113,7 +113,7 @@ def _check_shape(what: str, size: Sequence[int], axis: int, turn: str, remedy: s
     Args:
         what: Is to be one, with its dtype.
         size: Its shape.
-        axis: Of the channels, 0 or 2.
+        axis: Axis of the channels, 0 or 2.
         turn: What brings them there from the other end.
         remedy: What is wrong besides; empty for nothing.
 

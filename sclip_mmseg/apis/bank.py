@@ -141,7 +141,7 @@ def build_bank(
 
 
 class _Model(NamedTuple):
-    """What makes the features of a bank.
+    """Makes the features of a bank.
 
     Attributes:
         method: Name of the method, or its config.
@@ -218,7 +218,7 @@ class Worker:
     @torch.no_grad()
     @own_precision()
     def pool(self, path: Path) -> list[Tensor]:
-        """What a picture's regions add to the bank, see :func:`..models.memory.pool_picture`.
+        """Entries of a picture's regions in the bank, see :func:`..models.memory.pool_picture`.
 
         Raises:
             InputError: If the picture or its regions cannot be used.

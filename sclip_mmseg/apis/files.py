@@ -40,7 +40,7 @@ P = ParamSpec('P')
 
 @dataclass
 class FileResult:
-    """What was found in a picture or video, and where it was written.
+    """The result for a picture or video, and where it was written.
 
     Attributes:
         path: The picture or video.
@@ -108,7 +108,7 @@ def segment_folder(
             settings, and that have not changed since.
         share: Part of the files, as in ``'2/8'``, for one of several processes or machines that
             write to one folder. They know what is done as with ``resume``. None for all files.
-        bands, stretch: Of maps, see :class:`..rasters.reading.Raster`.
+        bands, stretch: How maps are read, see :class:`..rasters.reading.Raster`.
 
     Returns:
         A result per picture or video that is segmented now, as soon as it is written; with several

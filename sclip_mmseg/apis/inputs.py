@@ -103,7 +103,7 @@ def choose(paths: Iterable[AnyPath]) -> tuple[list[AnyPath], list[AnyPath]]:
     """Choose the inputs among the files of a folder.
 
     Args:
-        paths: Of all files, below the folder.
+        paths: Paths of all files below the folder.
 
     Returns:
         The pictures and videos, in order; and those of kinds that cannot be read. Hidden files,

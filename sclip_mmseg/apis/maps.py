@@ -128,7 +128,7 @@ class MapRun:
             file.write(np.ascontiguousarray(values).data)
 
     def result(self) -> SegmentedMap:
-        """What was found, once all blocks are done."""
+        """The result, once all blocks are done."""
         total = np.sum([[0] * self.model.num_classes, *self._counts().values()], 0).tolist()
         path = Path(self.raster.path)
         confidence = self._confidence if self.with_confidence else None

@@ -62,7 +62,7 @@ def read_picture(path: str | Path) -> np.ndarray:
     """Read a picture, turned upright, as BGR, uint8 ``[H, W, 3]``.
 
     Raises:
-        InputError: If the file does not exist, cannot be read or is no picture; if it is larger
+        InputError: If the file does not exist, cannot be read or is not a picture; if it is larger
             than Pillow opens (``2 * PIL.Image.MAX_IMAGE_PIXELS``, 179 million pixels); or if it is
             damaged, or holds other values than 8 bits, or 16 of which all are used.
 

@@ -41,9 +41,9 @@ class Settings:
     Attributes:
         out: Folder of all results.
         build: Arguments of :func:`.segment.build_segmentor`.
-        formats, format_options: Of :func:`.writers.build_writers`.
+        formats, format_options: See :func:`.writers.build_writers`.
         resume: Whether blocks of maps that an earlier run did are kept.
-        bands, stretch: Of maps, see :class:`..rasters.reading.Raster`.
+        bands, stretch: How maps are read, see :class:`..rasters.reading.Raster`.
     """
 
     out: Path
@@ -93,7 +93,7 @@ class FileSegmenter:
             writer.check(self.classes)
 
     def fingerprint(self, model: CLIPSegmentor | None = None) -> Fingerprint:
-        """What the results depend on beside the files, by default of its own model."""
+        """Settings that the results depend on beside the files, by default of its own model."""
         model = model or self.model
         cfg = model.cfg
         return describe_settings(
@@ -112,12 +112,12 @@ class FileSegmenter:
     def map_run(
         self, path: Path, name: PurePath, in_full: bool = False, stretch: Stretch | None = None
     ) -> MapRun:
-        """What is done of a map, and does the rest.
+        """The blocks of a map that are done; does the rest.
 
         Args:
             path, name: See :meth:`__call__`.
             in_full: Whether in float32 what overflows float16.
-            stretch: Of the map, where it is known.
+            stretch: Stretch of the map's values, where it is known.
 
         Raises:
             InputError: If the map cannot be read.

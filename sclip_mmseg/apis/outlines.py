@@ -10,7 +10,7 @@ def trace(mask: np.ndarray, edges: bool = True) -> list[list[np.ndarray]]:
     """Outlines of the connected parts of a mask, pixels that touch at a corner being connected.
 
     Args:
-        mask: Of bool or 0 and 1, ``[H, W]``.
+        mask: Booleans, or 0 and 1, ``[H, W]``.
         edges: Run along the edges of the pixels, so that a polygon has the area of its pixels (but
             for a thousandth of a pixel at the right and below, so that readers which cut decimals
             off find the outer pixels); else through the centres of these, as :func:`cv2.fillPoly`
@@ -70,7 +70,7 @@ def join(rings: list[np.ndarray]) -> np.ndarray:
     Formats without holes take it.
 
     Args:
-        rings: Of :func:`trace`, each ``[N, 2]``.
+        rings: Outlines from :func:`trace`, each ``[N, 2]``.
 
     Returns:
         ``[N, 2]``.

@@ -43,7 +43,7 @@ class OwnConfig:
 
     Attributes:
         cfg: The config, whose dataset is still that of a benchmark.
-        names: Of the classes, K.
+        names: Names of the K classes.
         palette: K RGB triples.
         label_ids: Ids of the classes in label files, K; None where they are 0 to K - 1.
         synonyms: Queries of each class, K; empty for a background without words.

@@ -1,4 +1,4 @@
-"""What a run knows of the files that are done: what resumes it, and what joins its shares."""
+"""Records of the files that a run has done, which resume it and join its shares."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -15,7 +15,7 @@ RESTART = 'start afresh without --resume (resume) or in another --out (out)'
 
 @dataclass
 class _Known:
-    """What is kept in memory of a file that is done.
+    """The part of a finished file's record that is kept in memory.
 
     Attributes:
         state: See :func:`state_of`.
@@ -102,7 +102,7 @@ class _InOrder:
 
 
 def state_of(path: Path) -> list[int]:
-    """What changes when a file does."""
+    """A stamp of a file, which changes when the file does."""
     with suppress(OSError):
         found = path.stat()
         return [found.st_size, found.st_mtime_ns]

@@ -43,7 +43,7 @@ from .writers.coco import CocoWriter, annotate, to_dataset
 
 @dataclass
 class Segmentation:
-    """What was found in a picture.
+    """The segmentation of a picture.
 
     Attributes:
         labels: Class of each pixel, int64 ``[H, W]``.
@@ -124,7 +124,7 @@ class Segmentation:
         """The segmentation as COCO's dict of images, annotations and categories.
 
         Args:
-            file_name: Of the picture.
+            file_name: Name of the image file.
             per, polygons: See :class:`.writers.coco.CocoWriter`.
 
         Raises:
@@ -313,10 +313,10 @@ def segment(
             floats, 0 to 1; a fourth channel, alpha, is left out; grey ones have one or none.
         regions: Ids of the picture's regions, integers ``[H, W]``, the lowest one standing for
             none; None for those that the model finds or makes, if it needs any.
-        channels: Of an array or tensor the order of its channels: ``'rgb'``, or ``'bgr'`` as OpenCV
+        channels: Order of the channels of an array or tensor: ``'rgb'``, or ``'bgr'`` as OpenCV
             and :func:`.media.read_picture` have it. Of others, and grey ones, None.
         size: At which it is looked at, see :func:`build_segmentor`; None for the model's.
-        bands, stretch: Of a map, see :class:`..rasters.reading.Raster`.
+        bands, stretch: How a map is read, see :class:`..rasters.reading.Raster`.
 
     Returns:
         Its segmentation, at its own size. Where a map has no data, labels are
@@ -361,7 +361,7 @@ def read_any(
 
     Args:
         path: Its file.
-        bands, stretch, driver: Of a map, see :class:`..rasters.reading.Raster`.
+        bands, stretch, driver: How a map is read, see :class:`..rasters.reading.Raster`.
 
     Returns:
         BGR, uint8 ``[H, W, 3]``; and of a map where it has data, bool ``[H, W]``, else None.

@@ -25,7 +25,7 @@ class Share:
     """One of several equal parts of the files, each of which has a process of its own.
 
     Attributes:
-        number: Of this part, 1 to ``count``.
+        number: Number of this part, 1 to ``count``.
         count: Number of parts.
     """
 

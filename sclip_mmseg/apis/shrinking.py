@@ -1,4 +1,4 @@
-"""What is said while a picture is segmented: how far it is, and that little of it is seen."""
+"""Messages while a picture is segmented: how far it is, and that little of it is seen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _warned: WeakSet[CLIPSegmentor] = WeakSet()
 
 
 def say_progress(name: str, say: Callable[[str], None]) -> Listener:
-    """What says every few seconds how many of a picture's windows are done."""
+    """Says every few seconds how many of a picture's windows are done."""
     progress = Progress(0, 'windows')
     before = 0
 

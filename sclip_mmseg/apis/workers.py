@@ -45,7 +45,7 @@ class MapJob:
         file: The map.
         in_full: Whether in float32 what overflows float16.
         blocks: Numbers of the blocks.
-        stretch: Of the map; None where it is not known yet, or there is none.
+        stretch: Stretch of the map's values; None where it is not known yet, or there is none.
     """
 
     file: File
@@ -60,11 +60,11 @@ class MapJob:
 
 @dataclass(frozen=True)
 class Description:
-    """What a run knows of its model.
+    """A run's model, described.
 
     Attributes:
         classes: K classes.
-        precision: Of the image encoder, and why.
+        precision: Precision of the image encoder, and why.
         fingerprint: What the results depend on; None where nothing is to be resumed.
     """
 

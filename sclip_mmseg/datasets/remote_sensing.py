@@ -86,7 +86,7 @@ class MaskDataset(BaseSegDataset):
 
     Attributes:
         reader: Reads the masks.
-        problems: Of files that do not belong together: none, since labels are found by their names.
+        problems: Problems of pairs: none, since labels are found by the names of images.
     """
 
     def __init__(self, split: str | None = None, **kwargs: Any):

@@ -1,4 +1,4 @@
-"""What an exported model says of itself."""
+"""Metadata of an exported model."""
 
 import json
 from dataclasses import fields

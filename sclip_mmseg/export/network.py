@@ -1,4 +1,4 @@
-"""What is exported: a segmentor's part of a window."""
+"""The exported network: a segmentor's part of a window."""
 
 import torch.nn.functional as F
 from mmengine.config import Config
@@ -50,7 +50,7 @@ def find_window(cfg: Config, size: Size | None = None) -> Size:
     """The size of the windows that a segmentor's network is exported for, by its config alone.
 
     Args:
-        cfg: Of a model of :func:`..apis.build_segmentor`, or to be one.
+        cfg: Config of a model of :func:`..apis.build_segmentor`, or to be one.
         size: Height and width of whole pictures in pixels, for the methods that see these.
 
     Raises:

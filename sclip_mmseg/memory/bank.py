@@ -55,7 +55,7 @@ def open_bank(cfg: MemoryCfg, dims: Sequence[int], family: str) -> Bank:
     Args:
         cfg: Which one.
         dims: Widths of the features of the CLIPs.
-        family: Of the second tower, as the authors call it.
+        family: Family of the second tower, as the authors call it.
 
     Raises:
         InputError: If there is none, or it does not fit.
@@ -175,7 +175,7 @@ def find_neighbours(
     Args:
         bank: The bank.
         queries: Keys of the regions, of unit length, float32 ``[R, C]``.
-        embeddings: Of the text queries by each CLIP of the bank, ``[Q, D]`` each.
+        embeddings: Embeddings of the text queries by each CLIP of the bank, ``[Q, D]`` each.
         count: How many neighbours.
         centred: Whether to take off the cosines of the mean of all regions.
 

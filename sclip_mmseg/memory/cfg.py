@@ -11,7 +11,7 @@ class MemoryCfg:
 
     Attributes:
         bank: Folder of a bank, made by ``sclip bank build`` or published by CorrCLIP's authors.
-        name: Of a bank in the authors' folder, e.g. ``'coco'``; None for a bank of this package.
+        name: A bank in the authors' folder, e.g. ``'coco'``; None for a bank of this package.
         index: An index file of faiss, which tells the neighbours; None for an exact search over the
             bank's keys.
         clip: A second CLIP by name or path whose features the bank has, too (``--second-clip``):
@@ -19,7 +19,7 @@ class MemoryCfg:
         proxy: The second tower that made the keys, by name or path, where it lies elsewhere than
             when the bank was made; None for where the bank says.
         neighbours: How many regions of the bank are averaged for each region of the picture.
-        weight: Of their score, from 0 to 1; that of the picture's own is the rest. 0.5 is CorrCLIP
+        weight: Weight of their score, 0 to 1; the picture's own has the rest. 0.5 is CorrCLIP
             v2's; for banks of your own ``--bank`` sets 0.2, centred, which measured better.
         centred: Whether the mean of all regions, weighted by their areas, is taken off that of the
             neighbours, so that what is frequent in the bank does not drown what is rare. Not in

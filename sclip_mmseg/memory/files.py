@@ -33,14 +33,14 @@ _NAMES = 'keys', 'values', 'areas', 'second'
 
 @dataclass
 class BankInfo:
-    """What is known of a bank.
+    """Description of a bank.
 
     Attributes:
         made_by: See :func:`describe_makers`.
         regions: What made its regions: config of a generator; None for files.
         settings: How pictures were resized and cut into windows.
         images: Name, digest of the file and number of regions of each picture, in order of rows.
-        version: Of this format.
+        version: Version of this format.
     """
 
     made_by: dict[str, Any]
@@ -58,7 +58,7 @@ class BankInfo:
 def describe_makers(
     encoder: Mapping[str, Any], tower: str | None, block: int | None, second: str | None = None
 ) -> dict[str, Any]:
-    """What a bank's numbers depend on, files by their SHA-256.
+    """Settings that a bank's numbers depend on, files by their SHA-256.
 
     Args:
         encoder: Config of the image encoder.
@@ -122,7 +122,7 @@ def read_info(folder: Path) -> BankInfo:
     """Read what is known of a bank.
 
     Raises:
-        InputError: If the folder is no bank, or its file is damaged or of a later version.
+        InputError: If the folder is not a bank, or its file is damaged or of a later version.
     """
     path = folder / INFO
     try:
@@ -148,7 +148,7 @@ def bank_regions(memory: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def read_rows(folder: Path, info: BankInfo) -> list[Tensor]:
-    """What a bank holds, float16.
+    """Contents of a bank, float16.
 
     Returns:
         Keys ``[N, C]``, values ``[N, D]``, shares of the picture ``[N, 1]``, and where there is a

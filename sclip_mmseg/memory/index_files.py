@@ -21,7 +21,7 @@ class NumberedRows(Rows):
 
     Args:
         keys: float32 ``[n, C]``; products with them are compared.
-        numbers: Of the keys, int64 ``[n]``.
+        numbers: Numbers of the keys, int64 ``[n]``.
     """
 
     numbers: Tensor
@@ -38,13 +38,13 @@ class NumberedRows(Rows):
 
 @dataclass
 class _Codes:
-    """What an IVFPQ holds, all numbers float32.
+    """Contents of an IVFPQ, all numbers float32.
 
     Attributes:
-        centroids: Of the lists, ``[lists, d]``.
-        codebooks: Of the parts of a vector, ``[M, 256, d / M]``.
+        centroids: Centroids of the lists, ``[lists, d]``.
+        codebooks: Codebooks of the parts of a vector, ``[M, 256, d / M]``.
         codes: uint8 ``[n, M]``, list by list.
-        numbers: Of the vectors, int64 ``[n]``, in the same order.
+        numbers: Numbers of the vectors, int64 ``[n]``, in the same order.
         starts: Where each list begins and the last ends, int64 ``[lists + 1]``.
     """
 

@@ -36,7 +36,7 @@ class Rows(nn.Module):
         """The rows of largest cosine.
 
         Args:
-            queries: Of unit length, float32 ``[R, C]``.
+            queries: Vectors of unit length, float32 ``[R, C]``.
             count: How many for each.
 
         Returns:

@@ -1,4 +1,4 @@
-"""What the windows' cells along one side of an image add to its pixels."""
+"""Weights of the windows' cells along one side of an image in its pixels."""
 
 from functools import lru_cache
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What regions are looked up by in a memory bank: a map of the whole picture."""
+"""Keys by which regions are looked up in a memory bank: a map of the whole picture."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

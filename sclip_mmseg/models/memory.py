@@ -103,7 +103,7 @@ def _find_tower(keys: Mapping[str, Any], proxy: ProxyTower | None) -> str | None
 def find_keys(
     encoder: ImageEncoder, keys: Mapping[str, Any]
 ) -> tuple[TowerKeys | BlockKeys, ProxyTower | None]:
-    """What makes keys.
+    """Makes keys.
 
     Args:
         encoder: The image encoder.
@@ -140,7 +140,7 @@ def pool_picture(
         keys: What makes keys.
         seen: An image encoder, the picture and the text head, for methods that ask for it; and the
             same of a second CLIP where there is one.
-        regions: Maps of ids, int64 ``[H, W]``, of which 0 is no region.
+        regions: Maps of ids, int64 ``[H, W]``, of which 0 stands for no region.
         size: Height and width of the file, H and W.
 
     Returns:

@@ -465,7 +465,7 @@ class CLIPSegmentor(BaseSegmentor):
         """See that an image's maps are finite.
 
         Args:
-            maps: Of any shape.
+            maps: Maps of any shape.
             name: The image's file.
 
         Raises:

@@ -16,7 +16,7 @@ class Ground:
     """Where on Earth the pixels of a map lie.
 
     Args:
-        grid: Of the map.
+        grid: Grid of the map.
 
     Attributes:
         crs: Coordinate reference system; None where the map has none, or no place in it, so that
@@ -31,7 +31,7 @@ class Ground:
         """Bring points to the CRS: by the transform, or the polynomial that GDAL fits to GCPs.
 
         Args:
-            points: Of x and y in pixels, ``[N, 2]``.
+            points: x and y in pixels, ``[N, 2]``.
 
         Returns:
             float64 ``[N, 2]``, easting or longitude first; the points themselves without a CRS.
@@ -66,7 +66,7 @@ class Ground:
         those on the ellipsoid, with edges along meridians and parallels.
 
         Args:
-            coordinates: Of the CRS, ``[N, 2]``.
+            coordinates: Coordinates of the CRS, ``[N, 2]``.
 
         Returns:
             float64 ``[N, 2]``.

@@ -49,7 +49,7 @@ def write_label_raster(path: Path, grid: Grid, classes: Sequence[ClassInfo], rea
 
     Args:
         path: File to write or replace.
-        grid: Of the picture.
+        grid: Grid of the picture.
         classes: K classes.
         read: Gives classes, 0 to K - 1, or :func:`.result.no_data_label` of K.
 
@@ -125,7 +125,7 @@ def write_raster(
 
 
 def _describe(classes: Sequence[ClassInfo], beside: Path) -> bytes:
-    """What GDAL keeps beside a file: what it wrote there, and names and colours of the classes."""
+    """GDAL's file beside a file: its own content, and names and colours of the classes."""
     root = xml.parse(beside).getroot() if beside.exists() else xml.Element('PAMDataset')
     band = xml.SubElement(root, 'PAMRasterBand', band='1')
     by_id = {each.id: each for each in classes}

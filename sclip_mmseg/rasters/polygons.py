@@ -156,7 +156,7 @@ def _match_borders(corners: np.ndarray, rings: np.ndarray, parts: np.ndarray) ->
     """Polygons along pixels, with the corners of their neighbours that lie on their edges.
 
     Args:
-        corners: Of all rings, each closed, int64 ``[M, 2]``.
+        corners: Corners of all rings, each closed, int64 ``[M, 2]``.
         rings, parts: Where rings begin in ``corners``, and polygons in ``rings``; and where the
             last one ends.
 

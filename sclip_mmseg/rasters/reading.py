@@ -41,7 +41,7 @@ class Raster:
     Attributes:
         grid: Where its pixels lie.
         bands: Numbers of the bands that are read, three or one.
-        dtype: Of the values as they are stored.
+        dtype: Data type of the stored values.
 
     Raises:
         InputError: If the file cannot be read, its bands are not told, or an argument cannot be
@@ -235,7 +235,7 @@ def _open(path: str | Path, driver: str | None) -> DatasetReader:
 
 
 def _reason(error: BaseException) -> str:
-    """What GDAL says of an error, in one line."""
+    """GDAL's message of an error, in one line."""
     return first_line(error.__cause__ or error)
 
 

@@ -64,7 +64,7 @@ class ResizedRows:
 
 
 def _weigh(places: np.ndarray, own: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What pixels of a resized side are made of.
+    """Sources of the pixels of a resized side.
 
     Args:
         places: The pixels.

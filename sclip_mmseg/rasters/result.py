@@ -1,4 +1,4 @@
-"""What was found on a map, read block by block."""
+"""The result for a map, read block by block."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SegmentedMap:
 
     @property
     def no_data(self) -> int:
-        """What stands in :attr:`labels` for no data."""
+        """The value in :attr:`labels` that stands for no data."""
         return no_data_label(len(self.counts))
 
 

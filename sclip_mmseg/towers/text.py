@@ -79,7 +79,7 @@ class TextTower(TextEncoder):
         return x if self.proj is None else x @ self.proj
 
     def hidden(self, tokens: Tensor) -> Tensor:
-        """What the blocks make of each token, ``[B, L, width]``, not normalised."""
+        """Outputs of the blocks for each token, ``[B, L, width]``, not normalised."""
         length = tokens.shape[1]
         mask = torch.full((length, length), float('-inf'), device=tokens.device).triu(1)
         x = self.token_embedding(tokens) + self.positions[:length]

@@ -1,4 +1,4 @@
-"""What the page's server takes: requests of its own pages, about files that were uploaded."""
+"""The page's server takes requests of its own pages, about files that were uploaded."""
 
 import asyncio
 import json

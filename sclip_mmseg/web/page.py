@@ -64,7 +64,7 @@ def _path_of(payload: Any) -> Any:
 
 
 def describe(answer: Answer, session: Session) -> dict[str, Any]:
-    """What a program is told of an answer beside its files."""
+    """Data about an answer for programs, beside its files."""
     areas = [
         dict(name=area.name, color=list(area.color), share=area.shares[0]) for area in answer.areas
     ]

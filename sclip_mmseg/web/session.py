@@ -1,4 +1,4 @@
-"""What the page computes: a question in, pictures and areas out."""
+"""Computations of the page: a question in, pictures and areas out."""
 
 import math
 import threading
@@ -44,7 +44,7 @@ _KEPT = 2  # segmentors, which share their towers: both sides of a comparison
 
 @dataclass(frozen=True)
 class Question:
-    """What somebody asks for on the page.
+    """A question that is asked on the page.
 
     Attributes:
         picture: File; None before there is one.
@@ -79,7 +79,7 @@ class Area(NamedTuple):
 
 @dataclass
 class Answer:
-    """What was found.
+    """The answer to a question.
 
     Attributes:
         left: What the result is compared with: the picture, or the other method's result.

@@ -60,7 +60,7 @@ def _percent(share: float) -> str:
 
 
 def legend(areas: Sequence[Area], methods: Sequence[str]) -> str:
-    """What is on either side of the slider, and the classes that were found with their shares."""
+    """The images on both sides of the slider, and the classes found with their shares."""
     left = methods[1] if len(methods) > 1 else 'picture'
     sides = f'<div class="sides"><span>◀ {left}</span><span>{methods[0]} ▶</span></div>'
     rows = []

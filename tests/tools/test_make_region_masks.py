@@ -137,7 +137,7 @@ def test_a_picture_that_cannot_be_read_stops_no_other(folder, tmp_path, nproc):
         (('--generator', 'sam3'), "'sam3' makes no regions: use one of felzenszwalb, sam2, sam"),
         (
             ('--options', 'skale=2'),
-            '--options skale: Felzenszwalb takes scale, sigma, min_size (did',
+            '--options skale: Felzenszwalb takes scale, sigma, min_size, short_side (did',
         ),
         (('--options', 'scale=-2'), 'scale=-2 must be a number from 0 on'),
     ],

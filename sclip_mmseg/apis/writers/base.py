@@ -1,4 +1,4 @@
-"""What a writer is told, and what it gives back."""
+"""The interface of writers."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class MapItem(Place):
 
 @dataclass
 class Record:
-    """What a run keeps of a picture or video: JSON-able by ``dataclasses.asdict``.
+    """The record of a picture or video: JSON-able by ``dataclasses.asdict``.
 
     Attributes:
         file: Path as given.
@@ -134,7 +134,7 @@ class Pairs:
     """The records of the pictures that a writer wrote, and what its ``write`` gave of each.
 
     Attributes:
-        records: Of all pictures and videos; may be iterated over several times.
+        records: Records of all pictures and videos; may be iterated over several times.
         writer: Name of the writer.
     """
 
@@ -187,7 +187,7 @@ class Writer:
         """Write the files of a run.
 
         Args:
-            records: Of each picture that was written, its record, and what ``write`` gave. They are
+            records: The record of each picture written, and what ``write`` gave. They are
                 read from the disk one by one, each time that they are iterated over.
             classes: K classes.
             out: Folder of all results.

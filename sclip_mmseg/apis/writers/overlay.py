@@ -25,7 +25,7 @@ class OverlayWriter(Writer):
     """Writes ``NAME_overlay.jpg``; of maps larger than 4,096 pixels a reduced one.
 
     Args:
-        opacity: Of the paint, 0 to 1.
+        opacity: Opacity of the paint, 0 to 1.
         names: Write the name of each class where it is.
         legend: ``'beside'``, ``'below'``, ``'inside'``, or ``'none'``, for which the overlay has
             the picture's size.

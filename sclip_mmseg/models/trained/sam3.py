@@ -110,7 +110,7 @@ class SAM3Encoder(ImageEncoder):
 
     @torch.no_grad()
     def see(self, image: Tensor) -> tuple[Any, Tensor]:
-        """What does not depend on prompts, of one window ``[3, H, W]``.
+        """Outputs for one window ``[3, H, W]`` that do not depend on prompts.
 
         Returns:
             A ``Sam3VisionEncoderOutput``, and the geometry token ``[1, 1, D]``: a program of Meta's

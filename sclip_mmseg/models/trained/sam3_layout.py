@@ -108,7 +108,7 @@ class SAM3File:
         path: Meta's ``sam3.pt``, or the weights of a folder of ``transformers``.
 
     Raises:
-        InputError: If it is none of both.
+        InputError: If it is neither.
     """
 
     def __init__(self, path: Path):

@@ -28,7 +28,7 @@ class SAM3TextTower(TextEncoder):
 
     Args:
         tower: Without projection.
-        projector: Of each token.
+        projector: Projection of each token.
     """
 
     def __init__(self, tower: TextTower, projector: nn.Linear):

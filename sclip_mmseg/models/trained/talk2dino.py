@@ -35,7 +35,7 @@ def clean_background(masks: Tensor, fits: Tensor, attention: Tensor) -> Tensor:
     """Mix masks with what the heads of the class token's attention show of the classes.
 
     Args:
-        masks: Of windows, ``[B, Q, h, w]``.
+        masks: Masks of windows, ``[B, Q, h, w]``.
         fits: Cosines of what each head sees with the queries, ``[B, Q, M]``.
         attention: Logits of the class token for the patches, ``[B, M, h, w]``.
 
@@ -144,7 +144,7 @@ class Talk2DINOEncoder(ImageEncoder):
         return F.normalize(self._read_out(self._run(view.images)), dim=-1)
 
     def attention_map(self, view: View, text: Classify, file: FileImage | None = None) -> Tensor:
-        """What patches attend to in the tower's last block; see :class:`..encoder.ImageEncoder`."""
+        """Attention of patches in the tower's last block; see :class:`..encoder.ImageEncoder`."""
         tokens = self._run(view.images, ['weights'])
         weights = tokens.blocks[len(self.tower.blocks)].weights.float().mean(1)
         return unflatten_map(tokens.map_of(weights), tokens.grid)

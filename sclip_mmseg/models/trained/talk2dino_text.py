@@ -60,8 +60,8 @@ class ProjectionHead(nn.Module):
     """``W₂ · tanh(W₁ · x + b₁) + b₂``.
 
     Args:
-        text_width: Of CLIP's embeddings.
-        width: Of DINO's patches.
+        text_width: Channel width of CLIP's embeddings.
+        width: Channel width of DINO's patches.
     """
 
     def __init__(self, text_width: int, width: int):
