@@ -91,7 +91,7 @@ class FolderDataset(BaseSegDataset):
         img_suffix, seg_map_suffix: How names of files end; empty for any suffix.
         labelled_only: Whether images without a label are left out, not refused.
         label_attribute: Attribute of polygons that has names or ids of classes; None for ``class``.
-        bands, stretch: How maps are read, see :class:`..rasters.reading.Raster`.
+        bands, stretch: How maps are read, see :class:`...rasters.reading.Raster`.
         **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
 
     Attributes:
