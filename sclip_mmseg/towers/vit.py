@@ -409,8 +409,13 @@ def round_matrices(tower: nn.Module) -> bool:
     if (proj := getattr(tower, 'proj', None)) is not None:
         matrices.append(proj)
     changed = False
+    # New memory takes longer than the rounding, so most matrices are rounded in the same.
+    largest = max(parameter.numel() for parameter in matrices)
+    halves, floats = (torch.empty(largest, dtype=dtype) for dtype in (torch.half, torch.float))
     for parameter in matrices:
-        rounded = parameter.data.half().float()
-        changed = changed or not rounded.equal(parameter.data)
-        parameter.data = rounded
+        value, count = parameter.data, parameter.numel()
+        half = halves[:count].view_as(value).copy_(value)
+        rounded = floats[:count].view_as(value).copy_(half)
+        if not rounded.equal(value):
+            parameter.data, changed = rounded.clone(), True
     return changed
