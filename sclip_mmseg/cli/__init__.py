@@ -3,6 +3,7 @@
 Their help waits for neither PyTorch nor mmengine: what takes long is imported where it is used.
 """
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     if argv is None:
         end_at_once_if_interrupted()
+        gc.disable()  # imports leave no garbage to look for; as_program enables it again
     with ends_with_its_reader():
         _main(list(sys.argv[1:] if argv is None else argv))
 

@@ -33,6 +33,7 @@ def as_program(interrupted: str = '', trains: bool = False) -> Iterator[None]:
     with nullcontext() if trains else without_training():
         from .files import explain_full_disk  # the first that imports mmengine
     gc.freeze()  # looking for garbage among all that is imported takes a second at the end
+    gc.enable()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')
