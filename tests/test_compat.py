@@ -216,13 +216,18 @@ def test_sclip_segment_imports_nothing_of_training():
     """And whoever imports it afterwards gets it."""
     _run("""
         from sclip_mmseg.cli import segment
-        sys.argv[1:] = ['absent.png', '--classes', 'sky; sea']
+        sys.argv[1:] = ['absent.png', '--classes', 'sky; sea', '--cfg-options', 'x.y=1']
         try:
             segment.main(sys.argv[1:])
         except SystemExit as stop:
             assert 'absent.png does not exist' in str(stop), stop
         skipped = 'transformers', 'torch.distributed.fsdp', 'torch.distributed.optim'
-        assert 'mmseg' in sys.modules and not {*skipped, 'scipy.optimize'} & {*sys.modules}
+        skipped += 'scipy.optimize', 'scipy.ndimage', 'scipy.linalg', 'matplotlib', 'mmcv.ops'
+        skipped += 'mmengine._strategy', 'mmseg.models.backbones', 'mmseg.models.decode_heads'
+        assert 'mmseg' in sys.modules and not {*skipped} & {*sys.modules}
+        from mmseg.models.backbones import ResNet
+        from scipy.ndimage import label
+        assert ResNet.__module__.startswith('mmseg') and label([1, 0, 1])[1] == 2
         from scipy.optimize import linear_sum_assignment
         from torch.distributed.fsdp import FullyShardedDataParallel
         assert linear_sum_assignment.__module__.startswith('scipy')

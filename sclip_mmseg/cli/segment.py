@@ -5,6 +5,7 @@ import os.path as osp
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..utils.compat import without_training
 from ..utils.program import as_program
 from .arguments import DictAction, add_bank, add_map_reading, add_own_classes, add_processes
 
@@ -132,6 +133,8 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run, or say in one line what is wrong."""
-    args = parse_args(argv)
+    with without_training(networks=False):  # options, too, may import mmengine
+        args = parse_args(argv)
+        from ..utils import files  # noqa: F401  # the first that imports it
     with as_program():
         run(args)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from ..utils.errors import InputError, join_first
 from .result import Result
+
+if TYPE_CHECKING:
+    from scipy import sparse  # which takes long to import
 
 METRICS = 'mIoU', 'mAcc', 'aAcc'
 RESAMPLES, LEVEL = 2000, 95.0
@@ -190,9 +193,16 @@ def _per_image(
 ) -> sparse.csr_array:
     """Pixels of entries by image and class, float64 ``[N, K]``; float64 is exact to 2⁵³."""
     image = np.repeat(np.arange(len(result.images)), np.diff(result.image_ptr))
+    return _table(result, result.pixels[chosen], image[chosen], classes[chosen])
+
+
+def _table(
+    result: Result, pixels: np.ndarray, image: np.ndarray, classes: np.ndarray
+) -> sparse.csr_array:
+    from scipy import sparse
+
     shape = (len(result.images), len(result.class_names))
-    place = (image[chosen], classes[chosen])
-    return sparse.csr_array((result.pixels[chosen].astype(float), place), shape)
+    return sparse.csr_array((pixels.astype(float), (image, classes)), shape)
 
 
 def areas_by_image(result: Result) -> list[sparse.csr_array]:
@@ -213,8 +223,7 @@ def _boundaries(result: Result) -> list[sparse.csr_array]:
     if result.boundary is None:
         return []
     image, classes, *columns = result.boundary
-    shape = (len(result.images), len(result.class_names))
-    return [sparse.csr_array((each.astype(float), (image, classes)), shape) for each in columns]
+    return [_table(result, each, image, classes) for each in columns]
 
 
 def _resample(result: Result, resamples: int, seed: int) -> dict[str, np.ndarray]:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor, nn
 
 from ..regions import Decided
@@ -100,6 +99,8 @@ class SAMRefinement(nn.Module):
 
     def _prompts(self, members: np.ndarray, scores: Tensor) -> Prompts | None:
         """Prompts of the regions of a class; None if all are too small."""
+        from scipy import ndimage  # which takes long to import
+
         found, _ = ndimage.label(members, np.ones((3, 3), int))
         boxes, points = [], []
         values = scores.cpu().numpy()

@@ -67,19 +67,30 @@ _TRAINING = (
     'torch.distributed.fsdp.api',
     'torch.distributed.fsdp.fully_sharded_data_parallel',
     'scipy.optimize',
+    'mmengine._strategy',
     'mmseg.utils.tokenizer',
+)
+#: mmseg's networks, and what they and transforms for their training import.
+_NETWORKS = (
+    'scipy.ndimage',
+    *('mmcv.ops', 'mmcv.ops.multi_scale_deform_attn'),
+    *('mmseg.models.assigners', 'mmseg.models.backbones', 'mmseg.models.decode_heads'),
+    *('mmseg.models.losses', 'mmseg.models.necks', 'mmseg.models.text_encoder'),
 )
 
 
 @contextmanager
-def without_training() -> Iterator[None]:
+def without_training(networks: bool = True) -> Iterator[None]:
     """Import mmengine and mmseg without what only training and other models than ours need.
 
     For a program that does nothing but segment: their optimizers and wrappers of sharded models
     are empty classes afterwards. Whoever imports the modules themselves later gets them. Does
     nothing where mmengine is imported already.
+
+    Args:
+        networks: Whether mmseg's own networks are imported, so that its registries have them.
     """
-    names = () if 'mmengine' in sys.modules else _TRAINING
+    names = () if 'mmengine' in sys.modules else _TRAINING + (() if networks else _NETWORKS)
     stand_ins = {name: _StandIn(name) for name in names if name not in sys.modules}
     sys.modules.update(stand_ins)
     try:

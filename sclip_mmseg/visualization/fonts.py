@@ -3,6 +3,7 @@
 import unicodedata
 import warnings
 from functools import lru_cache
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -70,14 +71,16 @@ def _fonts_of(text: str) -> list[tuple[str, str | None]]:
 @lru_cache(maxsize=1)
 def _own() -> str:
     """Matplotlib's font, the same on every machine; it has Latin, Greek, Cyrillic and more."""
-    from matplotlib import get_data_path  # whose import takes long
-
-    return str(Path(get_data_path()) / 'fonts/ttf/DejaVuSans.ttf')
+    found = find_spec('matplotlib')  # which takes long to import
+    assert found and found.origin
+    return str(Path(found.origin).with_name('mpl-data') / 'fonts/ttf/DejaVuSans.ttf')
 
 
 @lru_cache(maxsize=4096)
 def find_font(character: str) -> str | None:
     """File of a font that has a character; None where there is none."""
+    if character.isascii() and character.isprintable():
+        return _own()
     return next((path for path in (_own(), *_system_fonts()) if _has(path, character)), None)
 
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from ...registry import METHODS
@@ -259,6 +257,9 @@ def group_queries(texts: np.ndarray, distance: float) -> np.ndarray:
     distances = np.clip(1 - texts @ texts.T, 0, None)
     distances[distances < 1e-6] = 0  # of equal queries, but for rounding
     np.fill_diagonal(distances, 0)
+    from scipy.cluster.hierarchy import fcluster, linkage  # which take long to import
+    from scipy.spatial.distance import squareform
+
     tree = linkage(squareform(distances, checks=False), 'complete')
     return fcluster(tree, distance, 'distance')
 
