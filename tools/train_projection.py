@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--lr', type=float, default=1e-4, help='learning rate of AdamW')
     parser.add_argument('--seed', type=int, default=0, help='of images, order and windows')
     parser.add_argument(
-        '--resume', action='store_true', help='go on after the last whole epoch, if there was one'
+        '--resume', action='store_true', help='resume after the last whole epoch, if there was one'
     )
     parser.add_argument(
         '--cfg-options',

@@ -53,7 +53,7 @@ def build_bank(
     cfg_options: Mapping[str, Any] | None = None,
     second_clip: str | None = None,
 ) -> BankInfo:
-    """Build a memory bank of unlabelled pictures, or go on with one.
+    """Build a memory bank of unlabelled pictures, or extend one.
 
     Pictures that are in the bank already, by their files' content, are left out, and damaged ones
     are skipped. Per region the bank holds the mean feature of the method, and as its key the mean

@@ -48,7 +48,7 @@ def find_share(text: str | None) -> Share:
     found = re.fullmatch(r'(\d+)/(\d+)', text.strip())
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise InputError(
-            f"share='{text}' (--share) is no part: write its number, from 1, and how many there "
+            f"share='{text}' (--share) is not a part: write its number, from 1, and how many there "
             "are, as in '2/8'"
         )
     return Share(*map(int, found.groups()))

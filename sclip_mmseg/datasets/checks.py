@@ -214,7 +214,7 @@ class CheckedPipeline:
         dataset: The dataset whose pipeline is wrapped.
         ignored: The ids that the metrics leave out, of which a label may hold one only that is
             left out by all; by default the dataset's ``ignore_index``.
-        reads_again: Whether image files are read once more, for region maps or drawings.
+        reads_again: Whether image files are read again, for region maps or drawings.
 
     Raises:
         InputError: When called, if a file cannot be read, if a label has ids outside the classes,

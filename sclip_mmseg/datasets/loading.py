@@ -28,7 +28,7 @@ class CheckedImageLoader(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile``, which refuses files whose pixels would be wrong.
 
     Args:
-        reads_again: Whether other parts read the file once more, and turn it then whatever the
+        reads_again: Whether other parts read the file again, and turn it then whatever the
             loader does.
         **kwargs: See :class:`mmcv.transforms.LoadImageFromFile`.
 

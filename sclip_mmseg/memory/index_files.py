@@ -108,7 +108,7 @@ def read_index(path: Path) -> NumberedRows | ProductQuantised:
         raise InputError(f'model.memory.index={path} cannot be read ({error.strerror})') from error
     except (struct.error, ValueError, IndexError, MemoryError) as error:
         raise InputError(
-            f'model.memory.index={path} is no index that is known (IDMap2 of IVFPQ with the L2 '
+            f'model.memory.index={path} is not a known index (IDMap2 of IVFPQ with the L2 '
             f'metric, or of Flat), or is damaged ({error}): give another one, or None to search '
             'the keys themselves'
         ) from error

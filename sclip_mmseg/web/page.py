@@ -17,7 +17,7 @@ from .limits import bounded
 from .session import LONGEST, Answer, Question, Session
 
 INTERNAL = (
-    'Internal error: the terminal that serves this page tells more. The page goes on; please try '
+    'Internal error: the terminal that serves this page tells more. The page still works; please try '
     'something else.'
 )
 #: Sizes at which a picture is looked at.

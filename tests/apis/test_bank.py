@@ -354,7 +354,7 @@ def test_index_files(tmp_path):
     assert found[0, 0] == 10 and found[0, 4:].tolist() == [-1, -1]
     for content in (b'', b'IxFI', _flat(vectors, [3, 2])[:-1], b'\0' * 200):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r'flat\.faiss is no index that is known'):
+        with pytest.raises(InputError, match=r'flat\.faiss is not a known index'):
             read_index(path)
 
 

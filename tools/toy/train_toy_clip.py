@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--layers', type=int, default=8)
     parser.add_argument('--scale', type=float, default=1.0, help='multiplies the number of steps')
     parser.add_argument('--init', type=Path, help='.safetensors file to start from')
-    parser.add_argument('--resume', action='store_true', help='go on from OUT.resume.pt')
+    parser.add_argument('--resume', action='store_true', help='resume from OUT.resume.pt')
     return parser.parse_args()
 
 

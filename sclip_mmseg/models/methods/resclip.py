@@ -262,7 +262,7 @@ def line_samples(
 
     Args:
         grid: Patch rows and columns.
-        full_line: Whether to go on to the end of every line.
+        full_line: Whether to continue to the end of every line.
         device: Device of the results.
 
     Yields:

@@ -26,7 +26,7 @@ class PromptRule:
             presence.
         use_transformer_decoder: Whether instances count.
         use_sem_seg: Whether the semantic map counts.
-        use_presence_score: Whether all is multiplied by the presence once more.
+        use_presence_score: Whether all is multiplied by the presence again.
 
     Raises:
         InputError: If the threshold is out of its range, or nothing counts.
