@@ -17,8 +17,8 @@ from .limits import bounded
 from .session import LONGEST, Answer, Question, Session
 
 INTERNAL = (
-    'Internal error: the terminal that serves this page tells more. The page still works; please try '
-    'something else.'
+    'Internal error: the terminal that serves this page tells more. The page still works; please '
+    'try something else.'
 )
 #: Sizes at which a picture is looked at.
 SIZES = [('336 pixels, as published', ''), ('672 pixels', '672'), ('its own size', 'native')]
