@@ -101,6 +101,31 @@ def write_sam(folder):
     return str(folder)
 
 
+def seeded_sam3():
+    """State dict of a small seeded SAM 3 as transformers names it, whose input is as large."""
+    from transformers import Sam3Config, Sam3Model
+
+    torch.manual_seed(0)
+    parts = dict(hidden_size=16, intermediate_size=32, num_attention_heads=2)
+    vision = dict(hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=1)
+    text = dict(hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=1)
+    config = Sam3Config(
+        vision_config=dict(
+            backbone_config=dict(vision, model_type='sam3_vit_model', global_attn_indexes=[1]),
+            fpn_hidden_size=16,
+        ),
+        text_config=dict(text, projection_dim=8, max_position_embeddings=32, hidden_act='gelu'),
+        geometry_encoder_config=dict(parts, num_layers=1),
+        detr_encoder_config=dict(parts, num_layers=1),
+        detr_decoder_config=dict(parts, num_layers=1, num_queries=4),
+        mask_decoder_config=dict(hidden_size=16, num_attention_heads=2),
+    )
+    model = Sam3Model(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model.state_dict()
+
+
 def seeded_dino(seed=0, *, width=128, depth=2, patch_size=8, side=4, registers=0, scale=False):
     """State dict of a small DINO (with registers or LayerScale DINOv2) as Meta names it."""
     torch.manual_seed(seed)

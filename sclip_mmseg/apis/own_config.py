@@ -102,9 +102,13 @@ def own_config(
     if own_background:
         cfg.merge_from_dict(own_background if background else dict.fromkeys(own_background))
     elif background:
-        words = list(background) if background is not True else _background_words(query_set.queries)
+        published, cfg.model.test_cfg.prob_thd = _published_background(method)
+        words = (
+            _background_words(query_set.queries, published)
+            if background is True
+            else list(background)
+        )
         queries.insert(0, words)
-        cfg.model.test_cfg.prob_thd = BACKGROUND_THD
     if len(names) == 1:
         raise InputError(
             f"every pixel would be '{names[0]}', the only class: semicolons separate classes (in "
@@ -237,7 +241,15 @@ def _quote(words: Sequence[str] | None) -> str:
     return f"'{', '.join(words)}'" if words else 'none'
 
 
-def _background_words(queries: Sequence[str]) -> list[str]:
+def _published_background(method: str) -> tuple[str, float]:
+    """The list whose first class has the words of a background, and the threshold below it."""
+    if method in METHODS and is_trained(method):
+        model = Config.fromfile(config_of(method, WITH_BACKGROUND)).model
+        return model.text_head.queries, model.test_cfg.prob_thd
+    return WITH_BACKGROUND, BACKGROUND_THD
+
+
+def _background_words(queries: Sequence[str], published: str) -> list[str]:
     """The published words, without those that would always win over a class of the same name."""
     taken = set(map(tokens_of, queries))
-    return [word for word in load_queries('voc21').by_class[0] if tokens_of(word) not in taken]
+    return [word for word in load_queries(published).by_class[0] if tokens_of(word) not in taken]

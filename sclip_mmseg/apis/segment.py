@@ -198,7 +198,8 @@ def build_segmentor(
             file of them, or a shipped list, see :func:`..datasets.load_queries`.
         background: Names of what is not wanted (or a text of them, separated by commas), which
             become class 0 together with all pixels whose best score is below 0.1; True for the 26
-            words of the published VOC21 list but those that are queries of a class. Trained systems
+            words of the published VOC21 list but those that are queries of a class (of SAM 3 the
+            word alone, and 0.4). Trained systems
             have a background without words: True for it, as published for VOC21.
         method: One of :func:`list_methods`; None for ``'scclip'``, with the toy CLIP ``'sclip'``.
         clip: A CLIP by name or path; None for the method's own, ViT-B/16. Of GroupViT and TCL, the
