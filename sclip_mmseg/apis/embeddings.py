@@ -36,5 +36,10 @@ def extract_embeddings(
     merge_options(cfg, cfg_options)
     with in_scope():
         head = build_text_head(cfg.model.image_encoder, cfg.model.text_head)
+    if head.embeddings.ndim != 2:
+        raise InputError(
+            f'{config}: {type(head).__name__} keeps features of the tokens of each prompt, not one '
+            'embedding, so that there is nothing to extract: its features are cached by themselves'
+        )
     save_embeddings(Path(out), head.query_set, head.embeddings)
     return head

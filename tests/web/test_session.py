@@ -46,6 +46,7 @@ LACKING.update({name: 'facebook/sam' for name in apis.list_methods() if name.sta
 LACKING.update({name: 'put it at' for name in apis.list_methods() if name.startswith('proxy')})
 LACKING.update({name: 'put it at' for name in apis.list_methods() if apis.is_trained(name)})
 LACKING['segearth'] = 'put it at'
+LACKING['sam3'] = 'is not in the cache'
 OF_THE_HUB = 'proxyclip-dinov3-b16', 'proxyclip-radiov3-b16', 'proxyclip-pe-l14'
 LACKING.update(
     dict.fromkeys((*OF_THE_HUB, 'corrclip-dinov3-b16', 'corrclip2'), 'is not in the cache')

@@ -47,6 +47,8 @@ class SAM3Encoder(ImageEncoder):
 
     normalisation = HALF
     patch_size = 1
+    #: What an export would need, see :func:`...export.network.find_window`.
+    not_exported = 'a pass of its network for each prompt'
 
     def __init__(
         self,
