@@ -318,11 +318,14 @@ class CLIPSegmentor(BaseSegmentor):
             wanted = 255 * torch.tensor(each)
             if values is None or not torch.allclose(values.flatten(), wanted, atol=0.01):
                 mean, std = ([round(255 * value, 3) for value in part] for part in expected)
-                raise InputError(
-                    f'model.data_preprocessor must have mean={mean} and std={std}: a CLIP from the '
-                    'Hub, or whose config lies beside its path, is adapted to these, whatever it '
-                    'was trained with (of a path nothing is followed once '
+                is_clip = 'clip' in self.encoder_cfg
+                why = (
+                    ': a CLIP from the Hub, or whose config lies beside its path, is adapted to '
+                    'these, whatever it was trained with (of a path nothing is followed once '
                     'model.image_encoder.quick_gelu is set)'
+                )
+                raise InputError(
+                    f'model.data_preprocessor must have mean={mean} and std={std}{why * is_clip}'
                 )
 
     def extract_feat(self, inputs: Tensor) -> Tensor:

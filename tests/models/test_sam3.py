@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import build_model, load_config, seeded_sam3
+from helpers import build_model, load_config, make_voc, metrics, run_test, seeded_sam3
 from safetensors.torch import save, save_file
 
 from sclip_mmseg import InputError
@@ -93,6 +93,22 @@ def test_bfloat16_and_features(make, device):
 def test_saved_weights(make):
     model = make()
     model.load_state_dict(model.state_dict())
+
+
+def test_images_of_another_normalisation(folder):
+    cfg = load_config('sam3_voc20')
+    cfg.model.image_encoder.checkpoint = folder
+    cfg.model.data_preprocessor.mean = [0, 0, 0]
+    with pytest.raises(InputError, match=r'must have mean=\[127.5, 127.5, 127.5\] and std=.*\]$'):
+        build_model(cfg)
+
+
+def test_evaluation(folder, tmp_path):
+    arguments = '--work-dir', tmp_path / 'work', '--cfg-options'
+    options = f'model.image_encoder.checkpoint={folder}', 'model.text_head.queries=plain_voc20'
+    root = make_voc(tmp_path / 'data', sizes=[(30, 40), (20, 30)])
+    output = run_test('sam3_voc20', *arguments, *options, data_root=root).stdout
+    assert 0 <= metrics(output)['mIoU'] <= 100
 
 
 def test_prompts_are_cut_and_encoded_once(folder, monkeypatch):

@@ -48,6 +48,7 @@ from sclip_mmseg.memory.files import BankInfo
 from sclip_mmseg.models import CLIPTextHead, View
 from sclip_mmseg.models.pamr import pamr
 from sclip_mmseg.models.text_embeddings import save_embeddings, tokenize
+from sclip_mmseg.models.trained import SAM3Encoder
 from sclip_mmseg.models.windows import window_grid
 from sclip_mmseg.rasters.detecting import reads_maps
 from sclip_mmseg.rasters.reading import open_raster
@@ -98,6 +99,7 @@ METHODS = {
     )
     for name in names
 }
+METHODS['sam3'] = Case('sam3_voc21', (375, 500), (375, 500))
 METHODS['segearth_vit-b16'] = Case('segearth_vit-b16_openearthmap', (1000, 1000), (448, 448))
 # What docs/which_method.md compares: a photograph of own classes, 20 and 150 of them.
 COMPARED = {
@@ -262,12 +264,13 @@ def read_case(case: Case, clip: str, folder: Path, precision: str = 'fp32') -> C
     encoder = cfg.model.image_encoder
     width = 256 if 'groupvit' in case.config else 768 if 'tower' in encoder else 512
     text = torch.randn(len(query_set.queries), width, generator=torch.Generator().manual_seed(0))
-    embeddings = folder / f'{case.config}.npz'
-    save_embeddings(embeddings, query_set, F.normalize(text, dim=-1))
+    if cfg.model.text_head.type != 'SAM3TextHead':  # whose features are not of whole queries
+        embeddings = folder / f'{case.config}.npz'
+        save_embeddings(embeddings, query_set, F.normalize(text, dim=-1))
+        cfg.model.text_head.embeddings = str(embeddings)
     if 'clip' in encoder:
         encoder.clip = clip
     encoder.precision = precision
-    cfg.model.text_head.embeddings = str(embeddings)
     cfg.model.test_cfg.seg_logits = False  # as tools/test.py sets it
     return cfg
 
@@ -349,9 +352,10 @@ def method_runs(case: Case, args: argparse.Namespace) -> Runs:
     cfg = read_case(case, args.clip, args.folder, args.precision)
     encoder_cfg = cfg.model.image_encoder
     if 'checkpoint' in encoder_cfg:
-        encoder_cfg.checkpoint = args.tcl if case.config.startswith('tcl') else args.groupvit
+        name = case.config.partition('_')[0].partition('-')[0]
+        encoder_cfg.checkpoint = getattr(args, name)
         if encoder_cfg.checkpoint is None:
-            raise InputError(f'{case.config} needs a checkpoint: give --groupvit or --tcl')
+            raise InputError(f'{case.config} needs a checkpoint: give --{name}')
     if encoder_cfg.get('tower'):
         encoder_cfg.tower.checkpoint = str(args.folder / 'dino.pth')
         write_seeded_dino(args.folder / 'dino.pth', 14)
@@ -375,6 +379,8 @@ def method_runs(case: Case, args: argparse.Namespace) -> Runs:
     encoder = model.image_encoder
     image, batches = crops_of(model, case)
     queries = len(model.text_head.embeddings)
+    if isinstance(encoder, SAM3Encoder):
+        return dict(package=package(model, case), towers=partial(_bare_sam3, model, image))
     if case.config.startswith('rfclip'):
         batches = image[None], *batches  # RF-CLIP encodes the whole picture too
 
@@ -395,6 +401,16 @@ def method_runs(case: Case, args: argparse.Namespace) -> Runs:
         return [run_towers(batch) for batch in batches][-1].cpu()
 
     return dict(package=package(model, case), towers=bare)
+
+
+@torch.no_grad()
+def _bare_sam3(model: nn.Module, image: Tensor) -> Tensor:
+    """The calls of transformers' ``Sam3Model`` alone, of all prompts."""
+    encoder, head = model.image_encoder, model.text_head
+    vision, geometry = encoder.see(image)
+    step = encoder.prompt_batch()
+    parts = zip(head.embeddings.split(step), head.valid.split(step))
+    return [encoder.ask(vision, geometry, *part).semantic_seg for part in parts][-1].cpu()
 
 
 def resclip_runs(args: argparse.Namespace) -> Runs:
@@ -624,7 +640,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = new_parser(__doc__.partition('\n')[0], repeats=5)
     usual = [*CASES, *METHODS, *OTHERS]
     known = [*usual, *COMPARED]
-    left_out = ('tcl', 'groupvit', 'naclip', 'res', *([] if reads_maps() else ['map']))
+    left_out = ('tcl', 'groupvit', 'sam3', 'naclip', 'res', *([] if reads_maps() else ['map']))
     default = [case for case in usual if not case.startswith(left_out)]
     parser.add_argument('--cases', nargs='+', choices=known, default=default, metavar='CASE')
     parser.add_argument(
@@ -638,6 +654,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--groupvit', help='checkpoint of GroupViT, for its cases')
     parser.add_argument('--tcl', help='checkpoint of TCL, for its cases')
+    parser.add_argument('--sam3', help='checkpoint of SAM 3, for its case')
     parser.add_argument('--out', default='benchmark_speed.json', help='JSON of all figures')
     with as_program(), tempfile.TemporaryDirectory() as folder:
         args = parse(parser, arguments)
