@@ -316,7 +316,7 @@ class CLIPSegmentor(BaseSegmentor):
         given = [getattr(self.data_preprocessor, key, None) for key in ('mean', 'std')]
         for values, each in zip(given, expected):
             wanted = 255 * torch.tensor(each)
-            if values is None or not torch.allclose(values.flatten(), wanted, atol=0.01):
+            if values is None or not torch.allclose(values.flatten().float(), wanted, atol=0.01):
                 mean, std = ([round(255 * value, 3) for value in part] for part in expected)
                 is_clip = 'clip' in self.encoder_cfg
                 why = (
