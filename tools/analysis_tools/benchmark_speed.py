@@ -487,7 +487,7 @@ def memory_runs(args: argparse.Namespace) -> Runs:
     return dict(memory=package(init_model(cfg, device=args.device), case), own=own)
 
 
-MAP_SIDE = 1232  # pixels
+MAP_SIDE = 784  # pixels
 
 
 def map_runs(args: argparse.Namespace) -> Runs:
