@@ -109,6 +109,15 @@ def test_every_page_can_be_reached():
     assert set((ROOT / 'docs').rglob('*.md')) <= reached
 
 
+#: Of the words that the pages do without: available, resumes, package layout, user errors.
+STIFF = re.compile(r'\bat hand\b|\bgo(es)? on\b|^#+ Rooms|can mend|read once more', re.M | re.I)
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_plain_words(page):
+    assert [match[0] for match in STIFF.finditer(page.read_text(encoding='utf-8'))] == []
+
+
 def test_the_site_shows_every_page():
     """Else `make docs` fails: add a new page to the `nav` of mkdocs.yml."""
     nav = (ROOT / 'mkdocs.yml').read_text(encoding='utf-8').partition('\nnav:')[2]
