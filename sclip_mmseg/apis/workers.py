@@ -3,6 +3,7 @@
 import logging
 import math
 import multiprocessing
+import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,11 +19,12 @@ from mmengine.logging import MMLogger, print_log
 from ..engine.loader_workers import count_cores
 from ..evaluation.fingerprint import Fingerprint
 from ..utils.errors import HalfOverflow
-from ..utils.processes import map_unordered, start_process
+from ..utils.processes import call_lightly, map_unordered, start_process
 from ..utils.progress import Progress
-from ..zoo import TOY, is_toy
+from ..zoo import TOY, default_method, is_toy
 from .maps import MapRun
 from .one_file import FileSegmenter, Settings
+from .own_config import own_config
 from .precision import Choice
 from .shrinking import SHRUNK
 from .writers import ClassInfo, Record
@@ -99,9 +101,14 @@ class SeveralProcesses:
         self._said: set[str] = set()
         if is_toy(settings.build.get('clip')):
             print_log(TOY, 'current')
+        build = settings.build
+        method = build['method'] or default_method(build['clip'])
+        parts = (build[key] for key in ('clip', 'cfg_options', 'regions'))
+        own_config(build['classes'], build['background'], method, *parts)  # refuses at once
         threads = max(count_cores() // count, 1)
         context = multiprocessing.get_context('spawn')
-        self._pool = ProcessPoolExecutor(count, context, _prepare, (settings, threads))
+        content = pickle.dumps((_prepare, settings, threads))
+        self._pool = ProcessPoolExecutor(count, context, call_lightly, (content,))
         self._ahead = 2 * count
 
     def describe(self, for_resume: bool) -> Description:

@@ -1,7 +1,9 @@
 """Work shared by processes that end with the one that started them."""
 
+import gc
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -14,6 +16,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from .compat import without_training
 from .errors import InputError
 
 Item = TypeVar('Item')
@@ -110,6 +113,22 @@ def start_process() -> None:
     # All processes get Ctrl-C. The first one starts no further item, and alone speaks of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
+
+
+def call_lightly(content: bytes) -> None:
+    """Call a function of modules that are imported without what segmenting does not need.
+
+    It is for processes that are spawned: unpickling is what imports there.
+
+    Args:
+        content: The function and its arguments, pickled.
+    """
+    gc.disable()
+    with without_training(networks=False):
+        function, *arguments = pickle.loads(content)
+    gc.freeze()
+    gc.enable()
+    function(*arguments)
 
 
 def end_with_parent() -> None:

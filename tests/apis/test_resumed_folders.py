@@ -3,9 +3,12 @@
 import contextlib
 import csv
 import json
+import multiprocessing
 import os
+import pickle
 import signal
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from PIL import Image
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis import one_file
 from sclip_mmseg.apis.shares import Share, find_share, place_in_torchrun
+from sclip_mmseg.utils.processes import call_lightly
 
 SMALL = {
     'model.test_cfg.crop_size': 112,
@@ -205,6 +209,22 @@ def test_two_folders_keep_their_names(run, folder, tmp_path):
 def test_no_process(run):
     with pytest.raises(InputError, match='--processes'):
         run(processes=0)
+
+
+def test_what_no_process_could_build_is_refused_before_they_start(run, monkeypatch):
+    monkeypatch.setattr('sclip_mmseg.apis.workers.ProcessPoolExecutor', None)
+    with pytest.raises(InputError, match='two classes are called'):
+        run(classes=['sky', 'sky'], processes=2)
+
+
+@pytest.mark.slow
+def test_processes_start_without_what_they_do_not_need():
+    names = {'transformers', 'mmseg', 'mmseg.models.backbones', 'scipy.ndimage'}
+    content = pickle.dumps((find_share, '1/2'))
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(1, context, call_lightly, (content,)) as pool:
+        code = f"{names} & {{*__import__('sys').modules}}"
+        assert pool.submit(eval, code).result() == {'mmseg'}
 
 
 @pytest.mark.slow
