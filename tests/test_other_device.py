@@ -13,6 +13,7 @@ CHOSEN = (
     'models/test_picture_methods.py::test_one_window_and_sides_below_a_window',
     'models/test_regions.py::test_majority_equals_a_loop_over_regions',
     'models/test_regions.py::test_correction_of_the_mean_of_views',
+    'models/test_sam3.py::test_both_ways_give_the_same',
     'models/test_segmentor.py::test_own_classes',
     'models/test_talk2dino.py::test_cleaning_and_refinement_are_options',
     'models/test_text_head.py::test_cosines',
