@@ -4,6 +4,7 @@ import argparse
 import re
 import runpy
 import shlex
+import shutil
 import sys
 
 import pytest
@@ -12,6 +13,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from sclip_mmseg import cli
+from sclip_mmseg.export import onnx_file
 
 PAGES = ('README.md', *(str(p.relative_to(ROOT)) for p in sorted((ROOT / 'docs').rglob('*.md'))))
 #: Of whose commands that segment pictures each is run.
@@ -154,3 +156,43 @@ def test_the_methods_are_listed(capsys):
     assert 'sclip methods' in SHOWN
     cli.main(['methods'])
     assert 'sclip ' in capsys.readouterr().out
+
+
+def run(command, cwd, *more):
+    path, arguments = program(command)
+    assert command in SHOWN
+    return call_tool(path, *arguments, *more, cwd=cwd).stdout
+
+
+def test_region_maps_are_made(clone):
+    (clone / 'my/pictures').mkdir(parents=True)
+    shutil.copy(ROOT / 'demo/coffee.jpg', clone / 'my/pictures/photo.jpg')
+    run('python tools/make_region_masks.py my/pictures --out my/maps --options scale=200', clone)
+    assert (clone / 'my/maps/photo.npz').is_file()
+
+
+@pytest.mark.slow
+def test_a_bank_is_built_and_used(clone):
+    (clone / 'pictures').mkdir()
+    shutil.copy(ROOT / 'demo/coffee.jpg', clone / 'pictures')
+    run('sclip bank build pictures/ --out bank', clone, '--clip', TOY)
+    assert (clone / 'bank/bank.json').is_file()
+    shown = 'sclip segment photo.jpg --classes "road; car; tree" --bank bank'
+    assert areas(run(shown, clone, '--clip', TOY)).keys() <= {'road', 'car', 'tree'}
+    assert (clone / 'segmented/photo_overlay.jpg').is_file()
+
+
+@pytest.mark.slow
+def test_a_method_is_exported(clone, monkeypatch):
+    """But for the conversion, which tests/test_export.py has."""
+    monkeypatch.setattr(onnx_file, '_convert', lambda *args: b'x')
+    monkeypatch.setattr(onnx_file, '_compare', lambda *args: None)
+    shown = 'sclip export --classes "cat, kitten; sofa; wall; window" --out model.onnx'
+    run(shown, clone, '--clip', TOY)
+    assert (clone / 'model.onnx').is_file()
+
+
+def test_families_of_methods_are_compared(capsys):
+    assert 'sclip methods --compare' in (ROOT / 'docs/which_method.md').read_text(encoding='utf-8')
+    cli.main(['methods', '--compare'])
+    assert '| SAM 3' in capsys.readouterr().out
