@@ -17,7 +17,10 @@ from sclip_mmseg.export import onnx_file
 
 PAGES = ('README.md', *(str(p.relative_to(ROOT)) for p in sorted((ROOT / 'docs').rglob('*.md'))))
 #: Of whose commands that segment pictures each is run.
-FIRST = ('README.md', 'docs/quick_start.md', 'docs/own_classes.md', 'docs/label_tools.md')
+FIRST = (
+    *('README.md', 'docs/quick_start.md', 'docs/own_classes.md', 'docs/label_tools.md'),
+    'docs/troubleshooting.md',
+)
 TOY = 'data/toy/toy_clip.safetensors'
 #: How commands begin whose words are not a program's of this package, and what runs them, or why
 #: nothing does. Of all others that are not run here, the words are parsed.
@@ -82,7 +85,8 @@ PARSED = [command for command in SHOWN if not command.startswith(tuple(ELSEWHERE
 def clone(tmp_path):
     """A folder in which the commands are typed."""
     (tmp_path / 'data').symlink_to(ROOT / 'data')
-    (tmp_path / 'photo.jpg').symlink_to(ROOT / 'demo/coffee.jpg')
+    for name in ('photo.jpg', 'picture.jpg'):
+        (tmp_path / name).symlink_to(ROOT / 'demo/coffee.jpg')
     return tmp_path
 
 
