@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..engine.loader_workers import count_cores
 from ..memory import BankWriter, describe_makers
-from ..memory.files import BankInfo, write_part
+from ..memory.files import REGIONS, BankInfo, write_part
 from ..models import CLIPSegmentor
 from ..models.image_encoder import CLIPImageEncoder
 from ..models.memory import find_keys, pool_picture
@@ -34,8 +34,6 @@ from .own_config import own_config
 from .segment import build_segmentor, to_data
 
 CLASSES = ['region', 'picture']  # a model needs some; features do not depend on them
-# Of at least a patch, as the network sees the picture. Finer ones gain a little and cost time.
-REGIONS = dict(type='Felzenszwalb', min_size=128, short_side=224)
 _OF_REGIONS = 'model.region_masks.'
 DEPTH = 2 / 3  # of CLIP, where the keys come from unless a second tower gives them
 

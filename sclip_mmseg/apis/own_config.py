@@ -133,7 +133,7 @@ def own_config(
     check_config(cfg, PLAIN_DICTS)
     memory = cfg.model.get('memory')
     if memory and not cfg.model.get('region_masks'):
-        cfg.model.region_masks = bank_regions(memory) or find_generator(REGIONS)
+        cfg.model.region_masks = bank_regions(memory)
     correction = cfg.model.get('postprocess')
     if correction and not needs_regions:
         if _needs_regions(correction):

@@ -28,6 +28,8 @@ from .cfg import MemoryCfg
 from .lists import write_lists
 
 INFO, PARTS, VERSION = 'bank.json', 'parts', 2
+# Of at least a patch, as the network sees the picture. Finer ones gain a little and cost time.
+REGIONS = dict(type='Felzenszwalb', min_size=128, short_side=224)
 _NAMES = 'keys', 'values', 'areas', 'second'
 
 
@@ -137,14 +139,15 @@ def read_info(folder: Path) -> BankInfo:
     return info
 
 
-def bank_regions(memory: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Config of what made a bank's regions; None for files, and for the authors' banks.
+def bank_regions(memory: Mapping[str, Any]) -> dict[str, Any]:
+    """Config of what made a bank's regions; of :data:`REGIONS` where files did.
 
     Raises:
         InputError: If ``model.memory`` names no bank, or it is damaged.
     """
     folder = Path(MemoryCfg(**memory).bank).expanduser()
-    return read_info(folder).regions if (folder / INFO).is_file() else None
+    found = read_info(folder).regions if (folder / INFO).is_file() else None
+    return found or REGIONS.copy()
 
 
 def read_rows(folder: Path, info: BankInfo) -> list[Tensor]:

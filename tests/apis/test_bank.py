@@ -14,7 +14,7 @@ from PIL import Image
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis.bank import build_bank
-from sclip_mmseg.memory import Bank, MemoryCfg, find_neighbours, open_bank
+from sclip_mmseg.memory import Bank, MemoryCfg, bank_regions, find_neighbours, open_bank
 from sclip_mmseg.memory import bank as memory_bank
 from sclip_mmseg.memory import lists as memory_lists
 from sclip_mmseg.memory import rows as memory_rows
@@ -119,6 +119,7 @@ def test_regions_of_a_folder(clip, pictures, tmp_path):
     with pytest.warns(UserWarning, match=r'1 of 3 pictures have no region map'):
         info = _build([pictures], tmp_path / 'bank', clip, regions=str(tmp_path / 'maps'))
     assert [count for *_, count in info.images] == [2, 2] and info.regions is None
+    assert bank_regions(dict(bank=str(tmp_path / 'bank')))['short_side'] == 224
     areas = read_rows(tmp_path / 'bank', info)[2]
     np.testing.assert_allclose(areas[:, 0], [320 / 7680, 1 / 2, 1 / 2, 3 / 4], atol=1e-3)
 
