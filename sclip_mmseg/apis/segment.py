@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -19,8 +19,10 @@ from torch import Tensor
 from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
 from ..rasters.detecting import is_map
+from ..rasters.grid import Grid
+from ..rasters.preview import HeldImage
 from ..rasters.reading import Bands, Raster, Stretch, open_raster
-from ..rasters.result import no_data_label
+from ..rasters.result import SegmentedMap, no_data_label
 from ..regions import GeneratedRegions
 from ..registry import in_scope
 from ..utils.errors import HalfOverflow, InputError
@@ -36,7 +38,7 @@ from .own_config import own_config
 from .precision import choose_precision, in_float32
 from .shrinking import told_of
 from .sizes import WorkingSize, resize_steps, working_size
-from .writers import ClassInfo, Item, Record, build_writers, finish_all, write_all
+from .writers import ClassInfo, Item, MapItem, Record, build_writers, finish_all, write_all
 from .writers.build import DEFAULT, Formats
 from .writers.coco import CocoWriter, annotate, to_dataset
 
@@ -55,6 +57,7 @@ class Segmentation:
         synonyms: The words that stand for each class, K; None for its name.
         image: The picture, RGB, uint8 ``[H, W, 3]``; None if it is not kept.
         path: Its file; None if it has none.
+        grid: Of a map, where its pixels lie; None for a picture.
     """
 
     labels: np.ndarray
@@ -65,6 +68,7 @@ class Segmentation:
     synonyms: Sequence[Sequence[str]] | None = None
     image: np.ndarray | None = None
     path: str | None = None
+    grid: Grid | None = None
 
     @property
     def counts(self) -> list[int]:
@@ -118,6 +122,18 @@ class Segmentation:
             if count and each.name != BACKGROUND:
                 yield each, self.labels == number
 
+    def as_map(self) -> SegmentedMap:
+        """What was found as that of a map, which is in pixels where the picture is none."""
+        height, width = self.labels.shape
+        grid, no_data = self.grid or Grid(width, height), no_data_label(len(self.class_names))
+        labels = self.labels.astype(np.uint8 if no_data == 255 else np.uint16)
+        confidence = cache(lambda: self.confidence)
+        return SegmentedMap(
+            *(Path(self.path or 'picture'), grid, self.counts),
+            lambda block: block.cut(labels),
+            lambda block: block.cut(confidence()),
+        )
+
     def to_coco(
         self, file_name: str = '', per: str = 'class', polygons: bool = False
     ) -> dict[str, list[dict]]:
@@ -161,7 +177,10 @@ class Segmentation:
         for writer in writers.values():
             writer.check(self.classes)
         path = Path(self.path or 'picture')
-        item = Item(path, PurePath(name or path.stem), Path(out), self.image, self)
+        place = path, PurePath(name or path.stem), Path(out)
+        item: Item | MapItem = Item(*place, self.image, self)
+        if self.grid is not None:
+            item = MapItem(*place, HeldImage(self.image), self.as_map(), self.classes)
         check_targets([item.out / item.name], [path])
         make_folder(item.out, 'name another folder (out)')
         finish_all(writers, [write_all(writers, item)], self.classes, item.out)
@@ -341,7 +360,7 @@ def segment(
         pixels = to_bgr(image, channels)
     else:
         check_path(path, channels)
-        pixels, valid = read_any(path, bands, stretch)
+        pixels, valid, grid = read_any(path, bands, stretch)
     clip = model.encoder_cfg.get('clip', '')
     if is_toy(clip) and not (path and Path(clip).parent.resolve() in Path(path).resolve().parents):
         warnings.warn(f'{TOY} For photographs, name another clip, such as ViT-B/16', stacklevel=2)
@@ -349,6 +368,7 @@ def segment(
         found = segment_array(model, pixels, path, regions, size)
     if valid is not None:
         found.labels[~valid] = no_data_label(model.num_classes)
+        found.grid = grid
     return found
 
 
@@ -357,7 +377,7 @@ def read_any(
     bands: Bands | None = None,
     stretch: Stretch | None = None,
     driver: str | None = None,
-) -> tuple[np.ndarray, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray | None, Grid | None]:
     """Read a picture, or a map as one.
 
     Args:
@@ -365,17 +385,17 @@ def read_any(
         bands, stretch, driver: How a map is read, see :class:`..rasters.reading.Raster`.
 
     Returns:
-        BGR, uint8 ``[H, W, 3]``; and of a map where it has data, bool ``[H, W]``, else None.
+        BGR, uint8 ``[H, W, 3]``; and of a map where it has data, bool ``[H, W]``, and its grid.
 
     Raises:
         InputError: If it cannot be read.
     """
     if not is_map(path, bands is not None or stretch is not None):
-        return read_picture(path), None
+        return read_picture(path), None, None
     with open_raster(path, bands, stretch, driver) as raster:
         check_pixels(raster)
         image, valid = raster.read()
-    return np.ascontiguousarray(image[..., ::-1]), valid
+    return np.ascontiguousarray(image[..., ::-1]), valid, raster.grid
 
 
 def check_pixels(raster: Raster, why: str = '') -> None:

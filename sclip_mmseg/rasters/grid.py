@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy as np
     from affine import Affine
     from rasterio.control import GroundControlPoint
     from rasterio.crs import CRS
@@ -24,6 +25,10 @@ class Block(NamedTuple):
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.bottom - self.top, self.right - self.left
+
+    def cut(self, values: np.ndarray) -> np.ndarray:
+        """The part of a map's values, ``[H, W, …]``, that it holds."""
+        return values[self.top : self.bottom, self.left : self.right]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .grid import Block
 from .labels import blocks_of
 
 if TYPE_CHECKING:
@@ -13,8 +14,33 @@ if TYPE_CHECKING:
     from .result import SegmentedMap
 
 
+class HeldImage:
+    """A map's image in memory, read as a :class:`.reading.Raster` is.
+
+    Args:
+        image: RGB, uint8 ``[H, W, 3]``.
+    """
+
+    def __init__(self, image: np.ndarray):
+        self.image = image
+
+    def read(
+        self, block: Block | None = None, size: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See :meth:`.reading.Raster.read`; all of it is valid."""
+        image = self.image if block is None else block.cut(self.image)
+        rows, columns = (_nearest(n, of) for n, of in zip(size or image.shape[:2], image.shape[:2]))
+        image = image[rows][:, columns]
+        return image, np.ones(image.shape[:2], bool)
+
+
+def _nearest(count: int, of: int) -> np.ndarray:
+    """The pixels whose centres are nearest, as GDAL takes them when it reduces."""
+    return ((np.arange(count) + 0.5) * of / count).astype(int)
+
+
 def read_reduced(
-    raster: Raster, found: SegmentedMap, longest: int | None = None
+    raster: Raster | HeldImage, found: SegmentedMap, longest: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read a map and its classes, reduced by leaving pixels out if it is larger.
 
@@ -30,8 +56,7 @@ def read_reduced(
     factor = max(full) / longest if longest and longest < max(full) else 1
     size = max(1, round(full[0] / factor)), max(1, round(full[1] / factor))
     image, _ = raster.read(size=size)
-    # Of the pixels whose centres are nearest, as GDAL takes them.
-    rows, columns = (((np.arange(n) + 0.5) * of / n).astype(int) for n, of in zip(size, full))
+    rows, columns = (_nearest(n, of) for n, of in zip(size, full))
     labels = np.empty(size, np.int64)
     for block in blocks_of(found.grid):
         down, across = (

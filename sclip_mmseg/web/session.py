@@ -158,7 +158,7 @@ class Session:
         if question.size:
             resize_steps([dict(type='Resize')], question.size)
             _check_size(Path(question.picture), LARGEST_NATIVE, f' at the size {question.size}')
-        image, valid = read_any(question.picture, driver=_DRIVER)
+        image, valid, _ = read_any(question.picture, driver=_DRIVER)
         methods = (question.method, *([question.other] if question.other else []))
         models = [self.segmentor(replace(question, method=name)) for name in methods]
         if any(model.regions is not None for model in models):

@@ -1,9 +1,11 @@
 """What is found on maps is written as other programs read it: rasterio, pyogrio and geopandas."""
 
 import csv
+import io
 import json
 import warnings
-from dataclasses import asdict, dataclass
+import zipfile
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 
 import cv2
@@ -351,8 +353,12 @@ def test_overlay_is_a_preview(tmp_path, monkeypatch, longest, size):
 
 def test_formats_of_pictures_take_maps(tmp_path):
     pytest.importorskip('pycocotools')
-    made = make_map(tmp_path, 'north up')
-    out = write(made, 'coco,masks')
+    classes = [each if each.id else replace(each, name='cow') for each in CLASSES]  # without ':'
+    made = make_map(tmp_path, 'north up', classes)
+    out = write(made, 'coco,masks,yolo,cvat,labelstudio')
+    with zipfile.ZipFile(out / 'cvat.zip') as archive:
+        mask = Image.open(io.BytesIO(archive.read('SegmentationClass/in.png'))).convert('RGB')
+    assert ((np.asarray(mask) == 0).all(-1) == (made.ids == 255)).all()
     content = json.loads((out / 'coco.json').read_text())
     areas = {each['category_id']: each['area'] for each in content['annotations']}
     for each in CLASSES:
@@ -401,3 +407,22 @@ def test_maps_too_large_for_a_format_are_refused_first():
     check_size(writers, Path('a.tif'), Grid(10000, 10000))
     with pytest.raises(InputError, match=r'b\.tif has more than 178 .* in memory for masks: leave'):
         check_size(writers, Path('b.tif'), Grid(30000, 30000))
+
+
+def test_a_map_segmented_in_python_is_saved_as_one(tmp_path):
+    made = make_map(tmp_path, 'north up')
+    write(made, 'labels,fgb,confidence')
+    scores = np.where(np.arange(4)[:, None, None] == 2, made.confidence, 0)
+    image, labels = np.full((*SIZE, 3), 120, np.uint8), blobs(4).astype(np.int64)
+    about = NAMES, [[*each.color] for each in CLASSES], IDS, None, image, 'in.tif'
+    result = apis.Segmentation(labels, scores, *about, made.item.raster.grid)
+    assert sum(result.areas.values()) == pytest.approx(1)
+    result.save(tmp_path / 'saved', 'overlay,labels,masks,fgb,confidence')
+    for name in ('in_labels.tif', 'in_confidence.tif', 'in_polygons.fgb'):
+        saved, other = (tmp_path / folder / name for folder in ('saved', 'out'))
+        if name.endswith('.fgb'):
+            assert geopandas.read_file(saved).equals(geopandas.read_file(other))
+            continue
+        with rasterio.open(saved) as one, rasterio.open(other) as two:
+            assert one.profile == two.profile
+            assert (one.read() == two.read()).all()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from ...rasters.preview import read_reduced
+from ...rasters.preview import HeldImage, read_reduced
 from ...utils.files import open_atomically
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class MapItem(Place):
         classes: K classes.
     """
 
-    raster: Raster
+    raster: Raster | HeldImage
     found: SegmentedMap
     classes: Sequence[ClassInfo]
 

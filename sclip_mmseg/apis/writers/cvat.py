@@ -39,12 +39,15 @@ class CvatWriter(Writer):
     def write(self, item: Item) -> list[str]:
         """See :class:`.base.Writer`; gives the two masks as text."""
         result = item.result
-        bare = [name == BACKGROUND for name in result.class_names]
-        colors = [(0, 0, 0) if hidden else color for hidden, color in zip(bare, result.palette)]
+        bare = [name == BACKGROUND for name in result.class_names] + [True]  # no data of a map
+        colors = [
+            (0, 0, 0) if hidden else color for hidden, color in zip(bare, [*result.palette, None])
+        ]
         objects = np.zeros((len(colors), 3), np.uint8)
-        found = [number for number in np.unique(result.labels) if not bare[number]]
+        labels = np.minimum(result.labels, len(result.palette))
+        found = [number for number in np.unique(labels) if not bare[number]]
         objects[found] = voc_palette(len(found) + 1)[1:]
-        return [_to_text(np.asarray(each, np.uint8)[result.labels]) for each in (colors, objects)]
+        return [_to_text(np.asarray(each, np.uint8)[labels]) for each in (colors, objects)]
 
     def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
         """See :class:`.base.Writer`."""

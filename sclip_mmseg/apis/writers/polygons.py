@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...rasters.grid import Block, Grid
+from ...rasters.grid import Grid
 from ...rasters.ground import Ground
 from ...rasters.polygons import find_polygons
 from ...rasters.result import SegmentedMap
@@ -55,14 +55,7 @@ class PolygonsWriter(Writer):
 
     def write(self, item: Item) -> bool:
         """See :class:`.base.Writer`; gives whether polygons are in pixels."""
-        result = item.result
-        height, width = result.labels.shape
-        found = SegmentedMap(
-            *(item.path, Grid(width, height), result.counts),
-            lambda block: _cut(result.labels, block),
-            lambda block: _cut(result.confidence, block),
-        )
-        return self._write(item, found, result.classes)
+        return self._write(item, item.result.as_map(), item.result.classes)
 
     def write_map(self, item: MapItem) -> bool:
         """See :class:`.base.Writer`; gives whether polygons are in pixels."""
@@ -145,10 +138,6 @@ class GeoJSONWriter(PolygonsWriter):
         if Ground(grid).crs is None:
             return numbers
         return dict(numbers, RFC7946='YES', COORDINATE_PRECISION=str(_DECIMALS))
-
-
-def _cut(values: np.ndarray, block: Block) -> np.ndarray:
-    return values[block.top : block.bottom, block.left : block.right]
 
 
 def polygon_options(formats: str, options: Mapping[str, float | None]) -> dict[str, float]:
