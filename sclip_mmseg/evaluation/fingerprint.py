@@ -109,8 +109,10 @@ def _flatten(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
         value = {str(index): item for index, item in enumerate(value)}
     if isinstance(value, dict):
         for child, item in value.items():
-            if child == 'queries' and value.get('embeddings'):
-                continue  # which come with queries of their own
+            if child in ('queries', 'clip') and value.get('embeddings'):
+                continue  # which come with queries of their own, and need no text tower
+            if child == 'image_encoder' and value.get('text_head', {}).get('embeddings'):
+                item = {name: each for name, each in item.items() if name != 'head'}
             yield from _flatten(item, f'{key}.{child}' if key else child)
     else:
         yield key, _to_json(key, value)

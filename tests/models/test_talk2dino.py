@@ -11,6 +11,7 @@ from trained_weights import seeded_head, write_talk2dino
 
 from sclip_mmseg import InputError
 from sclip_mmseg.config import set_checkpoint
+from sclip_mmseg.evaluation.fingerprint import describe_settings
 from sclip_mmseg.evaluation.machine import describe_model
 from sclip_mmseg.models import View
 from sclip_mmseg.models.text_embeddings import save_embeddings
@@ -140,6 +141,15 @@ def test_given_embeddings_need_no_head(build, tmp_path):
     options = {'model.text_head.embeddings': str(path), 'model.text_head.clip': 'nowhere.pt'}
     found = build(**options, **{HEAD: 'nowhere.pth'})
     torch.testing.assert_close(_map(found, 448, 448), _map(model, 448, 448))
+
+
+def test_given_embeddings_are_all_that_a_fingerprint_has_of_texts(paths, tmp_path):
+    (tmp_path / 'texts.npz').write_bytes(b'x')
+    options = {'model.text_head.embeddings': str(tmp_path / 'texts.npz'), HEAD: 'nowhere.pth'}
+    model = load_config(CONFIG, **{**paths, **options, 'model.text_head.clip': 'nowhere.pt'}).model
+    keys = set(describe_settings(model=model))
+    assert {TOWER, 'model.text_head.embeddings'} <= keys
+    assert not {HEAD, 'model.text_head.clip'} & keys
 
 
 def test_another_head_makes_other_embeddings(build, tmp_path):
