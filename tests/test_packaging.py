@@ -189,6 +189,11 @@ def test_the_oldest_python_is_the_same_everywhere(declared):
     assert f'Python ≥ {oldest}' in _read('docs/compatibility.md')
 
 
+def test_the_page_names_each_extra(declared):
+    named = re.findall(r'^\| `(\w+)` \|', _read('docs/installation.md'), re.M)
+    assert sorted(named) == sorted(declared['extras_require'])
+
+
 def test_the_tested_versions_are_in_the_ranges_on_every_python(declared):
     lines = _read('requirements.txt').splitlines()
     pins = [Requirement(re.sub(' *#.*', '', line)) for line in lines if line[0] not in '#-']
