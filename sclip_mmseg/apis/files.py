@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial, wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -261,6 +262,8 @@ def _at_once(stream: Callable[P, Iterator[FileResult]]) -> Callable[P, list[File
         return list(stream(*args, **kwargs))
 
     segment_files.__name__ = segment_files.__qualname__ = 'segment_files'
+    shown = signature(stream).replace(return_annotation=list[FileResult])
+    segment_files.__signature__ = shown  # type: ignore[attr-defined]
     return segment_files
 
 

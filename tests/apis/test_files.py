@@ -1,6 +1,8 @@
 """Pictures, folders and videos in one call."""
 
 import csv
+import inspect
+import pickle
 import re
 
 import cv2
@@ -155,3 +157,11 @@ def test_a_shortened_video(run, video):
     video.write_bytes(data[: chunks[1]])
     with pytest.raises(InputError, match=r'clip\.avi has no frame that can be read'):
         run(video)
+
+
+def test_what_is_shown_of_segment_files():
+    """It has the arguments of segment_folder, which are written down once."""
+    ours, theirs = map(inspect.signature, (apis.segment_files, apis.segment_folder))
+    assert list(ours.parameters) == list(theirs.parameters)
+    assert ours.return_annotation == list[apis.FileResult]
+    assert pickle.loads(pickle.dumps(apis.segment_files)) is apis.segment_files
