@@ -218,11 +218,11 @@ def build_segmentor(
         background: Names of what is not wanted (or a text of them, separated by commas), which
             become class 0 together with all pixels whose best score is below 0.1; True for the 26
             words of the published VOC21 list but those that are queries of a class (of SAM 3 the
-            word alone, and 0.4). Trained systems
-            have a background without words: True for it, as published for VOC21.
+            word ``background`` alone, and below 0.4). Other trained systems have a background
+            without words: True for it, as published for VOC21.
         method: One of :func:`list_methods`; None for ``'scclip'``, with the toy CLIP ``'sclip'``.
-        clip: A CLIP by name or path; None for the method's own, ViT-B/16. Of GroupViT and TCL, the
-            checkpoint of the trained system; of Talk2DINO, the CLIP that reads texts.
+        clip: A CLIP by name or path; None for the method's own, ViT-B/16. Of GroupViT, TCL
+            and SAM 3, the checkpoint of the system; of Talk2DINO, the CLIP that reads texts.
         device: None for the accelerator where there is one.
         cfg_options: Further values of the config by dotted keys. The classes of
             ``model.text_head.embeddings`` must be those asked for, with the same synonyms.

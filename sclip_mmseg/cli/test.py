@@ -17,8 +17,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='CLIP by name (ViT-B/16, hf:ORG/NAME, ...) or path, or for GroupViT and TCL their own '
-        'file, for Talk2DINO the CLIP of the texts; without it, or as the word none: the one of '
+        help='CLIP by name (ViT-B/16, hf:ORG/NAME, ...) or path, or of GroupViT, TCL and SAM 3 '
+        'their file, for Talk2DINO the CLIP of the texts; without it, or as the word none: that of '
         'the config',
     )
     parser.add_argument('--work-dir', help='folder for logs and results')

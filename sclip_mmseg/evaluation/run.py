@@ -26,7 +26,7 @@ def evaluate(
     Args:
         config: A config, its path, or a shipped one as ``sclip_mmseg::sclip/NAME.py``. It stays as
             it is.
-        checkpoint: CLIP by name or path, or for GroupViT and TCL their own file; None or
+        checkpoint: CLIP by name or path, or of GroupViT, TCL and SAM 3 their file; None or
             ``'none'`` for the config's.
         quiet: Whether the terminal shows progress alone; the log file has everything.
         **options: See :class:`.preparation.Options`.
