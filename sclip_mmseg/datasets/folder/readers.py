@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from ...rasters.detecting import is_map
+from ...rasters.detecting import is_map, reads_maps
 from ...utils.errors import InputError, first_line
 from ...utils.images import UNREADABLE
 from .color_table import Color
@@ -83,7 +83,7 @@ class IdReader:
     def read(self, info: Mapping[str, Any]) -> Reading:
         """See :class:`LabelReader`."""
         path, no_data = info['seg_map_path'], None
-        if is_map(path):
+        if reads_maps() and is_map(path):
             label, no_data = _read_map(path)
         else:
             label = read_pixels(path)
