@@ -77,13 +77,12 @@ def _tags(path: Path) -> set[int]:
 
 
 def _has_world_file(path: Path) -> bool:
-    suffix = path.suffix
-    short = f'{suffix[:2]}{suffix[-1:]}w'
-    ends = {short, f'{suffix}w', '.wld'}
+    suffix = path.suffix.lower()
+    ends = {f'{suffix[:2]}{suffix[-1:]}w', f'{suffix}w', '.wld'}
     ends |= {end.upper() for end in ends}
     if suffix and any(path.with_suffix(end).is_file() for end in ends):
         return True
     with suppress(OSError):
         text = Path(f'{path}.aux.xml').read_bytes()[:_HEAD]
-        return b'<SRS' in text or b'<GeoTransform' in text
+        return any(mark in text for mark in (b'<SRS', b'<GeoTransform', b'<GCPList'))
     return False

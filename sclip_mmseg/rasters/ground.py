@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .grid import Block, Grid
 from .labels import blocks_of
 from .result import SegmentedMap
+
+if TYPE_CHECKING:
+    from rasterio.transform import GCPTransformer
 
 
 class Ground:
@@ -19,13 +22,13 @@ class Ground:
         grid: Grid of the map.
 
     Attributes:
-        crs: Coordinate reference system; None where the map has none, or no place in it, so that
-            points stay in pixels.
+        crs: Coordinate reference system; None where the map has none, or no place in it (also by
+            ground control points that are too few, or on one line), so that points stay in pixels.
     """
 
     def __init__(self, grid: Grid):
         self.grid = grid
-        self.crs = grid.crs if grid.gcps or grid.transform is not None else None
+        self.crs = grid.crs if is_placed(grid) else None
 
     def place(self, points: np.ndarray) -> np.ndarray:
         """Bring points to the CRS: by the transform, or the polynomial that GDAL fits to GCPs.
@@ -40,9 +43,7 @@ class Ground:
         if self.crs is None:
             return points
         if self.grid.gcps:
-            from rasterio.transform import GCPTransformer
-
-            with GCPTransformer(self.grid.gcps) as fitted:
+            with _fit(self.grid) as fitted:
                 return np.stack(fitted.xy(*points.T[::-1], offset='ul'), 1)
         assert self.grid.transform is not None
         a, b, c, d, e, f, *_ = self.grid.transform
@@ -54,9 +55,15 @@ class Ground:
         from pyproj import CRS
 
         crs = CRS.from_user_input(self.crs)
+        crs = crs.sub_crs_list[0] if crs.is_compound else crs  # without heights
         operation = crs.coordinate_operation
         stretched = operation is not None and 'Pseudo' in operation.method_name
         return crs, not (crs.is_geographic or stretched)
+
+    @property
+    def has_degrees(self) -> bool:
+        """Whether coordinates can be brought to degrees, not so without a CRS or in a local one."""
+        return self.crs is not None and self._projected[0].geodetic_crs is not None
 
     def equal_area(self, coordinates: np.ndarray) -> np.ndarray:
         """Bring coordinates to a plane in which areas are square metres.
@@ -80,7 +87,9 @@ class Ground:
             to_degrees = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
             coordinates = np.stack(to_degrees.transform(*coordinates.T), 1)
         axes = dict(a=crs.ellipsoid.semi_major_metre, b=crs.ellipsoid.semi_minor_metre)
-        return np.stack(Proj(proj='cea', **axes)(*coordinates.T), 1)
+        # A map may cross the antimeridian, and reach beyond a pole, where there is no area.
+        flat = Proj(proj='cea', over=True, **axes)
+        return np.stack(flat(coordinates[:, 0], coordinates[:, 1].clip(-90, 90)), 1)
 
     def pixel_areas(self, block: Block) -> np.ndarray:
         """Square metres of a pixel of each row of a block, ``[h]``: of its middle column."""
@@ -116,3 +125,23 @@ class Ground:
                 pixels = np.bincount(labels.ravel(), minlength=len(labels) * (count + 1))
                 areas += self.pixel_areas(block) @ pixels.reshape(-1, count + 1)[:, :-1]
         return areas.tolist()
+
+
+def is_placed(grid: Grid) -> bool:
+    """Whether pixels have coordinates: by a transform, or points that a polynomial fits to."""
+    if not grid.gcps:
+        return grid.transform is not None
+    from rasterio import Env
+    from rasterio._err import CPLE_BaseError
+
+    try:
+        with Env(), _fit(grid):  # without which GDAL prints its errors
+            return True
+    except CPLE_BaseError:
+        return False
+
+
+def _fit(grid: Grid) -> GCPTransformer:
+    from rasterio.transform import GCPTransformer
+
+    return GCPTransformer(grid.gcps)

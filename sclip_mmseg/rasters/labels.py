@@ -89,12 +89,13 @@ def write_raster(
         OSError: If it cannot be written.
     """
     import rasterio
+    from rasterio.crs import CRS
     from rasterio.enums import Resampling
     from rasterio.errors import NotGeoreferencedWarning
 
     place: dict[str, Any] = dict(crs=grid.crs)
     if grid.gcps:
-        place['gcps'] = grid.gcps
+        place = dict(gcps=grid.gcps, crs=grid.crs or CRS())
     elif grid.transform is not None:
         place['transform'] = grid.transform
     side = max(grid.width, grid.height)

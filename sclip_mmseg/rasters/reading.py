@@ -62,7 +62,13 @@ class Raster:
             self.grid = read_grid(self._file)
             self.bands = _choose_bands(self._file, bands)
             self._colours = _read_colours(self._file, self.bands)
-            self.dtype = np.dtype(self._file.dtypes[self.bands[0] - 1])
+            kinds = [self._file.dtypes[band - 1] for band in self.bands]
+            self.dtype = np.dtype(kinds[0])
+            if len({*kinds}) > 1:
+                raise InputError(
+                    f'{path} has bands of several types: bring those that are read '
+                    f'({", ".join(kinds)}) to one'
+                )
             if self.dtype.kind not in 'uif':
                 raise InputError(f'{path} holds {self.dtype} values: real numbers are read')
             flags = (self._file.mask_flag_enums[band - 1] for band in self.bands)

@@ -126,10 +126,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """Let a library write a file whose folder exists: as a whole, or not at all.
 
     Yields:
-        What to write in its place, of the same name in a hidden folder beside it.
+        What to write in its place, of the same suffix in a hidden folder beside it, and of a name
+        that no library takes for an address.
     """
     with tempfile.TemporaryDirectory(prefix='.', dir=path.parent) as folder:
-        part = Path(folder, path.name)
+        part = Path(folder, f'part{path.suffix}')
         yield part
         os.replace(part, path)
 

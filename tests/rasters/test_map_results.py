@@ -61,6 +61,7 @@ PLACES = {
     'nowhere': {},
 }
 ON_EARTH = [name for name in PLACES if name not in ('no crs', 'nowhere')]
+VECTORS = 'gpkg', 'geojson', 'fgb'
 NAMES, IDS = ('sheep', 'cow: brown/white', 'naïve café', 'grass'), (7, 0, 200, 30)
 CLASSES = [
     ClassInfo(each, name, [name], (each, 10 * n, 99))
@@ -296,6 +297,64 @@ def test_polygons_without_crs_are_in_pixels(tmp_path, place):
         assert (drawn == made.ids).all()
         assert found['pixels'].sum() == (made.ids != 255).sum()
     assert 'area_m2' not in (out / 'areas.csv').read_text()
+
+
+@pytest.mark.parametrize(
+    'place',
+    [
+        dict(crs='EPSG:4326', transform=from_origin(179.9996, 50.96, 7e-6, 4.5e-6)),
+        dict(crs='EPSG:3857+5773', transform=from_origin(760000.0, 6600000.0, 1.0, 1.0)),
+        dict(crs='EPSG:4326', transform=from_origin(6.81, 90.3, 0.01, 0.01)),
+    ],
+    ids=['antimeridian', 'heights', 'pole'],
+)
+def test_areas_at_odd_places(tmp_path, place, monkeypatch):
+    monkeypatch.setitem(PLACES, 'odd', place)
+    made = make_map(tmp_path, 'odd')
+    out = write(made, 'geopackage')
+    _, _, _, (areas,) = pyogrio.raw.read(out / 'in_polygons.gpkg', columns=['area_m2'])
+    with open(out / 'areas.csv', newline='', encoding='utf-8') as file:
+        total = sum(float(row['area_m2']) for row in csv.DictReader(file))
+    assert areas.sum() == pytest.approx(total, rel=1e-6)
+    if '3857' in place['crs']:  # which stretches by 1.59 there
+        assert total / (made.ids != 255).sum() == pytest.approx(1 / 1.59**2, rel=0.01)
+
+
+def test_ground_control_points_that_place_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(PLACES, 'odd', dict(gcps=CORNERS[:2], crs=UTM))
+    made = make_map(tmp_path, 'odd')
+    with pytest.warns(UserWarning, match='are in pixels'):
+        out = write(made, 'labels,geopackage')
+    with rasterio.open(out / 'in_labels.tif') as file:
+        assert len(file.gcps[0]) == 2
+    assert 'pixels' in pyogrio.read_info(out / 'in_polygons.gpkg')['fields']
+
+
+def test_ground_control_points_without_crs_are_kept(tmp_path):
+    path = tmp_path / 'labels.tif'
+    made = make_map(tmp_path, 'nowhere')
+    write_label_raster(
+        path, replace(made.item.found.grid, gcps=(*CORNERS,)), CLASSES, made.item.found.labels
+    )
+    with rasterio.open(path) as file:
+        assert len(file.gcps[0]) == 4
+
+
+def test_polygons_of_a_local_crs(tmp_path, monkeypatch):
+    local = 'LOCAL_CS["site",UNIT["metre",1]]'
+    monkeypatch.setitem(PLACES, 'odd', dict(crs=local, transform=NORTH_UP))
+    out = write(make_map(tmp_path, 'odd'), 'geopackage,geojson')
+    [feature, *_] = json.loads((out / 'in_polygons.geojson').read_text())['features']
+    assert feature['geometry']['coordinates'][0][0][0] > 346000
+
+
+@pytest.mark.parametrize('name', ['a;b', "it's [x] 100%", 'a?b', 'a#b=c', 'zip', 'ü {}'])
+def test_results_of_odd_names(tmp_path, name):
+    made = make_map(tmp_path, 'north up')
+    made.item = replace(made.item, name=PurePath(name))
+    out = write(made, 'labels,geopackage,geojson,fgb,confidence,overlay')
+    ends = 'labels.tif', 'confidence.tif', 'overlay.jpg', *(f'polygons.{each}' for each in VECTORS)
+    assert all((out / f'{name}_{end}').is_file() for end in ends)
 
 
 def test_geojson_follows_its_standard(tmp_path):

@@ -196,6 +196,12 @@ def test_maps_are_told_by_their_headers(make_map, tmp_path):
     (tmp_path / 'drawn.pgw').write_text('1\n0\n0\n-1\n0\n0\n')
     assert has_georeference(drawn)
     assert not has_georeference(tmp_path / 'missing.tif')
+    loud = tmp_path / 'LOUD.JPG'
+    assert not has_georeference(loud)
+    for beside, text in (('LOUD.jgw', '1\n0'), ('LOUD.JPG.aux.xml', '<PAMDataset><GCPList/>')):
+        (tmp_path / beside).write_text(text)
+        assert has_georeference(loud)
+        (tmp_path / beside).unlink()
 
 
 def test_without_the_extra_a_map_names_it(make_map, run, monkeypatch):

@@ -149,3 +149,15 @@ def test_bands_are_checked(text):
 def test_values_that_are_not_real_are_refused(make_map):
     with pytest.raises(InputError, match='complex64'):
         open_raster(make_map(PIXELS[:1].astype(np.complex64)))
+
+
+def test_bands_of_several_types_are_refused(make_map, tmp_path):
+    import rasterio.shutil
+
+    path = tmp_path / 'mixed.vrt'
+    rasterio.shutil.copy(make_map(PIXELS, RGB), path, driver='VRT')
+    text = path.read_text()
+    path.write_text(text.replace('dataType="Byte" band="2"', 'dataType="UInt16" band="2"'))
+    with pytest.raises(InputError, match='several types.*uint8, uint16, uint8'):
+        open_raster(path)
+    assert open_raster(path, bands='1').read()[0].shape == IMAGE.shape

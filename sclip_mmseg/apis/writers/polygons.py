@@ -71,7 +71,7 @@ class PolygonsWriter(Writer):
 
     def _write(self, item: Place, found: SegmentedMap, classes: Sequence[ClassInfo]) -> bool:
         import shapely
-        from pyogrio.errors import DataSourceError, FeatureError
+        from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
         from pyogrio.raw import write
 
         crs = Ground(found.grid).crs
@@ -103,7 +103,7 @@ class PolygonsWriter(Writer):
                     crs=crs and crs.to_wkt(),
                     layer_options=self.options(found.grid),
                 )
-        except (DataSourceError, FeatureError) as error:
+        except (DataLayerError, DataSourceError, FeatureError) as error:
             raise OSError(str(error)) from error
         return crs is None
 
@@ -128,14 +128,14 @@ class FlatGeobufWriter(PolygonsWriter):
 
 @WRITERS.register_module('geojson')
 class GeoJSONWriter(PolygonsWriter):
-    """Writes ``NAME_polygons.geojson``, in WGS 84 as RFC 7946 asks for, where there is a CRS."""
+    """Writes ``NAME_polygons.geojson``, in WGS 84 (RFC 7946) if the CRS is of the Earth."""
 
     driver, suffix = 'GeoJSON', 'geojson'
 
     def options(self, grid: Grid) -> dict[str, str]:
         """See :class:`PolygonsWriter`."""
         numbers = dict(ID_GENERATE='YES')  # else readers take those of classes for them
-        if Ground(grid).crs is None:
+        if not Ground(grid).has_degrees:
             return numbers
         return dict(numbers, RFC7946='YES', COORDINATE_PRECISION=str(_DECIMALS))
 
