@@ -70,7 +70,13 @@ setup(
         'onnx': ['onnx>=1.17', 'onnxscript>=0.3', 'onnxruntime>=1.20'],
         'coco': ['pycocotools>=2.0.7'],
         'heic': ['pillow-heif>=0.16'],
-        'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.7,<10', 'mkdocstrings[python]>=1.0,<2'],
+        'docs': [
+            'mkdocs>=1.6,<2',
+            'mkdocs-material>=9.7,<10',
+            'mkdocstrings[python]>=1.0,<2',
+            # The newest mkdocstrings for Python 3.10 cannot use later ones.
+            'pymdown-extensions<12.2; python_version < "3.11"',
+        ],
         'maps': ['rasterio>=1.4', 'pyogrio>=0.10', 'shapely>=2.1', 'pyproj>=3.6'],
         'bank': ['faiss-cpu>=1.8'],
     },

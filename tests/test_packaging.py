@@ -1,6 +1,8 @@
 """Shipped configs are found in a clone, in a wheel, and in a checkout without symbolic links."""
 
 import ast
+import contextlib
+import importlib.metadata
 import os
 import re
 import runpy
@@ -13,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from helpers import ROOT, require
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from sclip_mmseg import InputError
@@ -194,15 +197,33 @@ def test_the_page_names_each_extra(declared):
     assert sorted(named) == sorted(declared['extras_require'])
 
 
-def test_the_tested_versions_are_in_the_ranges_on_every_python(declared):
+def _pins(python):
+    """The pins of requirements.txt for a Python."""
     lines = _read('requirements.txt').splitlines()
     pins = [Requirement(re.sub(' *#.*', '', line)) for line in lines if line[0] not in '#-']
+    return [
+        pin for pin in pins if not pin.marker or pin.marker.evaluate({'python_version': python})
+    ]
+
+
+def test_the_oldest_python_has_the_tested_versions(declared):
+    """As far as what is installed here tells."""
+    oldest = declared['python_requires'].removeprefix('>=')
+    newer = []
+    for pin in _pins(oldest):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found = importlib.metadata.metadata(pin.name)
+            if found['Version'] in pin.specifier and found['Requires-Python']:
+                if oldest not in SpecifierSet(found['Requires-Python']):
+                    newer.append(str(pin))
+    assert newer == []
+
+
+def test_the_tested_versions_are_in_the_ranges_on_every_python(declared):
     required = [*declared['install_requires'], *declared['extras_require']['lite']]
     oldest = declared['python_requires'].removeprefix('>=')
     for python in (oldest, '3.11', '3.14'):
-        chosen = [
-            pin for pin in pins if not pin.marker or pin.marker.evaluate({'python_version': python})
-        ]
+        chosen = _pins(python)
         versions = {pin.name: str(pin.specifier).removeprefix('==') for pin in chosen}
         assert len(versions) == len(chosen)
         for requirement in map(Requirement, required):
