@@ -35,7 +35,9 @@ TOLERANCES = {
     'CorrCLIP': Tolerance(excused=2e-4, largest=1e-3),
     'CorrCLIPv2': Tolerance(1e-4, excused=0.01, largest=2e-4),
     'RFCLIP': Tolerance(1e-4),
+    'Trident': Tolerance(1e-4, excused=5e-5, largest=1e-3),
     'Talk2DINO': Tolerance(5e-6),
+    'SAM 3': Tolerance(5e-5),
     'GroupViT': Tolerance(5e-5, excused=1e-3, largest=math.inf, labels=0.999),
 }
 #: Of mIoU and aAcc, in percent, with the real image tower on photographs.
