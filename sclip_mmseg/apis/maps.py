@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from ..evaluation.fingerprint import Fingerprint
 from ..evaluation.store import Store
 from ..models import CLIPSegmentor
+from ..models.image_encoder import PRECISIONS
 from ..models.watching import watch
 from ..rasters.grid import Block
 from ..rasters.reading import Raster
@@ -76,13 +78,16 @@ class MapRun:
         Raises:
             InputError: If they are of other settings.
         """
-        if not resume:
+        done = self._counts() if resume else {}
+        sizes = {path: math.prod(self.size) * kind.itemsize for path, kind in self._files.items()}
+        if not all(path.is_file() and path.stat().st_size == n for path, n in sizes.items()):
+            done = {}  # of files that are gone, as where a run ended while it removed them
+        if not done:
             shutil.rmtree(self.folder, ignore_errors=True)
-        done = self._counts()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for path, dtype in self._files.items():
+            self.folder.mkdir(parents=True)
+        for path, size in sizes.items():
             with path.open('ab') as file:
-                file.truncate(self.size[0] * self.size[1] * dtype.itemsize)
+                file.truncate(size)
         return [number for number in range(len(self.blocks)) if number not in done]
 
     @property
@@ -145,11 +150,13 @@ class MapRun:
         whole = np.memmap(path, self._files[path], 'r', shape=self.size)
         return np.array(whole[block.top : block.bottom, block.left : block.right])
 
-    def forget(self) -> None:
-        """Remove what is kept of the blocks."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
 
 def map_folder(out: Path, name: PurePath, precision: str) -> Path:
     """Where the blocks of a map are kept."""
     return out / STATE / 'maps' / f'{name}.{precision}'
+
+
+def forget_map(out: Path, name: PurePath) -> None:
+    """Remove what is kept of the blocks of a map, also in a precision that it overflowed."""
+    for precision in PRECISIONS:
+        shutil.rmtree(map_folder(out, name, precision), ignore_errors=True)

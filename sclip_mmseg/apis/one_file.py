@@ -23,7 +23,7 @@ from ..utils.files import explain_full_disk
 from ..utils.progress import Progress
 from ..version import __version__
 from .inputs import LABELS, OVERLAY, is_video
-from .maps import MapRun, Say, map_folder
+from .maps import MapRun, Say, forget_map, map_folder
 from .media import count_pixels, open_video, read_frames, read_picture, video_writer
 from .precision import in_float32
 from .segment import Segmentation, build_segmentor, classes_of, segment_array
@@ -136,7 +136,7 @@ class FileSegmenter:
         item = MapItem(path, name, self.out, run.raster, run.result(), self.classes)
         record = write_all(self.writers, item)
         record.data['map'] = dict(bands=run.raster.bands, stretch=run.raster.stretch)
-        run.forget()
+        forget_map(self.out, name)
         return record
 
     def _segment_map(self, path: Path, name: PurePath, on_progress: Say) -> Record:

@@ -41,7 +41,13 @@ def blocks_of(grid: Grid) -> Iterator[Block]:
             yield Block(top, left, min(top + _BLOCK, grid.height), min(left + _BLOCK, grid.width))
 
 
-def write_label_raster(path: Path, grid: Grid, classes: Sequence[ClassInfo], read: Reader) -> None:
+def write_label_raster(
+    path: Path,
+    grid: Grid,
+    classes: Sequence[ClassInfo],
+    read: Reader,
+    tags: Mapping[str, str] | None = None,
+) -> None:
     """Write a label map as a GeoTIFF that shows colours and names in a GIS.
 
     It has the ids of the classes, in 8 bits or, for large ids, 16; tiles, overviews, and no data
@@ -52,6 +58,7 @@ def write_label_raster(path: Path, grid: Grid, classes: Sequence[ClassInfo], rea
         grid: Grid of the picture.
         classes: K classes.
         read: Gives classes, 0 to K - 1, or :func:`.result.no_data_label` of K.
+        tags: Metadata, such as how the picture was read.
 
     Raises:
         OSError: If it cannot be written.
@@ -62,9 +69,8 @@ def write_label_raster(path: Path, grid: Grid, classes: Sequence[ClassInfo], rea
     table[: len(ids)] = ids
     colors = {each.id: (*each.color, 255) for each in classes}
     with replacing(path) as part:
-        write_raster(
-            part, grid, lambda block: table[read(block)], no_data, {**colors, no_data: (0,) * 4}
-        )
+        colors[no_data] = (0,) * 4
+        write_raster(part, grid, lambda block: table[read(block)], no_data, colors, tags)
         written = Path(f'{part}.aux.xml')  # by GDAL, what TIFF has no place for
         write_atomically(Path(f'{path}.aux.xml'), _describe(classes, written))
 
@@ -75,6 +81,7 @@ def write_raster(
     read: Reader,
     no_data: int,
     colors: Mapping[int, tuple[int, ...]] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> None:
     """Write a raster of one band with overviews.
 
@@ -84,6 +91,7 @@ def write_raster(
         read: Gives integers that 8 bits hold, or 16 where ``no_data`` is larger.
         no_data: What stands for no data.
         colors: Value → RGBA.
+        tags: Metadata.
 
     Raises:
         OSError: If it cannot be written.
@@ -115,6 +123,7 @@ def write_raster(
             **({'photometric': 'palette'} if colors else {}),
             **place,
         ) as file:
+            file.update_tags(**(tags or {}))
             if colors:
                 file.write_colormap(1, colors)
             for block in blocks_of(grid):

@@ -23,6 +23,7 @@ class HeldImage:
 
     def __init__(self, image: np.ndarray):
         self.image = image
+        self.tags: dict[str, str] = {}
 
     def read(
         self, block: Block | None = None, size: tuple[int, int] | None = None

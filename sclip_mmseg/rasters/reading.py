@@ -96,6 +96,12 @@ class Raster:
             f', percentiles {low:g} and {high:g} of the whole map (--stretch MIN,MAX sets others)'
         )
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """How it is read, as the metadata of its label map say it."""
+        tags = dict(SCLIP_BANDS=self.bands, SCLIP_STRETCH=self.stretch)
+        return {key: ','.join(map(str, values)) for key, values in tags.items() if values}
+
     def read(
         self, block: Block | None = None, size: tuple[int, int] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -25,6 +25,7 @@ from sclip_mmseg.apis.writers import (
     write_all,
 )
 from sclip_mmseg.apis.writers import overlay as overlays
+from sclip_mmseg.apis.writers import polygons as polygon_writers
 from sclip_mmseg.apis.writers.base import ClassInfo
 from sclip_mmseg.rasters import labels as label_rasters
 from sclip_mmseg.rasters import polygons as traced
@@ -383,6 +384,27 @@ def test_map_without_any_data(tmp_path):
     assert {(row['pixels'], float(row['share']), float(row['area_m2'])) for row in rows} == {
         ('0', 0, 0)
     }
+
+
+def test_label_raster_says_how_its_map_was_read(tmp_path):
+    made = make_map(tmp_path, 'north up')
+    raster = open_raster(made.item.path, bands='3,2,1', stretch='5,200.5')
+    made.item = replace(made.item, raster=raster)
+    with rasterio.open(write(made, 'labels') / 'in_labels.tif') as file:
+        tags = file.tags()
+    assert (tags['SCLIP_BANDS'], tags['SCLIP_STRETCH']) == ('3,2,1', '5.0,200.5')
+
+
+def test_several_formats_of_polygons_are_traced_once(tmp_path, monkeypatch):
+    calls, find = [], polygon_writers.find_polygons
+    monkeypatch.setattr(
+        polygon_writers, 'find_polygons', lambda *given: calls.append(given) or find(*given)
+    )
+    made = make_map(tmp_path, 'north up')
+    out = write(made, 'geopackage,geojson,fgb', **{'fgb.min_area': 5})
+    assert [given[1:] for given in calls] == [(0, 0), (0, 5)]
+    found = [geopandas.read_file(out / f'in_polygons.{suffix}') for suffix in VECTORS]
+    assert len(found[0]) == len(found[1]) > len(found[2])
 
 
 def test_confidence_raster(tmp_path):

@@ -10,6 +10,7 @@ from test_reading import ARGUMENTS, SAME
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis import blocks, maps, shrinking
+from sclip_mmseg.apis.one_file import FileSegmenter
 from sclip_mmseg.apis.segment import to_data
 from sclip_mmseg.apis.sizes import resize_steps, working_size
 from sclip_mmseg.rasters.detecting import has_georeference, is_map
@@ -92,6 +93,18 @@ def test_a_stopped_run_is_resumed_by_blocks(make_map, run, monkeypatch):
     assert [rows.start for rows in seen[10:]] == [128, 192]
 
 
+def test_a_map_whose_blocks_are_gone_is_segmented_anew(make_map, run, monkeypatch, tmp_path):
+    path = make_map(GROUND, RGB)
+    monkeypatch.setattr(FileSegmenter, 'finish_map', lambda *given: 'stopped')
+    with pytest.raises(InputError, match='stopped'):
+        run(path, resume=True)
+    [blocks_of_map] = (tmp_path / 'out/.sclip/maps').iterdir()
+    (blocks_of_map / 'labels').unlink()  # as where a run ended while it removed them
+    monkeypatch.undo()
+    [labels], _ = run(path, resume=True)
+    assert (labels < 3).all()
+
+
 def test_all_kinds_of_maps_give_the_same_labels(shared_maps, model):
     reference = apis.segment(model, shared_maps / 'rgb8.tif', size=112).labels
     for stem in SAME:
@@ -134,7 +147,7 @@ def test_a_stretch_is_chosen_once_and_said(make_map, run):
     assert f'values from {low:g} to {high:g} become 0 to 255, percentiles 2 and 98' in said
 
 
-def test_what_overflows_float16_is_segmented_anew(make_map, run, monkeypatch):
+def test_what_overflows_float16_is_segmented_anew(make_map, run, monkeypatch, tmp_path):
     path, models = make_map(GROUND, RGB), []
     [expected], _ = run(path, out='whole')
     segment = blocks.BlockSegmenter.segment
@@ -146,8 +159,9 @@ def test_what_overflows_float16_is_segmented_anew(make_map, run, monkeypatch):
         return segment(self, rows)
 
     monkeypatch.setattr(blocks.BlockSegmenter, 'segment', overflow)
-    [labels], _ = run(path)
+    [labels], _ = run(path, precision='fp16')
     assert (labels == expected).all() and len(models) == 2
+    assert not [*tmp_path.glob('out/.sclip/maps/*')]
 
 
 @pytest.mark.slow

@@ -47,12 +47,14 @@ class Place:
         name: What the names of its results begin with, relative to ``out``.
         out: Folder of all results.
         made: Names below ``out`` of the files that :meth:`file` gave.
+        shared: What several writers need, once one has made it.
     """
 
     path: Path
     name: PurePath
     out: Path
     made: list[str] = field(default_factory=list, kw_only=True)
+    shared: dict[Any, Any] = field(default_factory=dict, kw_only=True)
 
     def file(self, end: str, *folders: str) -> Path:
         """The file of a result, whose name ends so, in folders below ``out``; its folder exists.

@@ -39,7 +39,8 @@ class LabelsWriter(Writer):
     def write_map(self, item: MapItem) -> str:
         """See :class:`.base.Writer`; gives the file."""
         path = item.file(f'{LABELS}.tif')
-        write_label_raster(path, item.found.grid, item.classes, item.found.labels)
+        found = item.found
+        write_label_raster(path, found.grid, item.classes, found.labels, item.raster.tags)
         return item.relative(path)
 
     def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:

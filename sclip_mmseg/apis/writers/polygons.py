@@ -75,15 +75,14 @@ class PolygonsWriter(Writer):
         from pyogrio.raw import write
 
         crs = Ground(found.grid).crs
-        geometry, numbers, areas, confidence = (
-            np.concatenate(each)
-            for each in zip(
-                *(
-                    (shapely.to_wkb(part.shapes), part.classes, part.areas, part.confidence)
-                    for part in find_polygons(found, self.simplify, self.min_area)
-                )
+        key = 'polygons', self.simplify, self.min_area
+        if key not in item.shared:
+            parts = (
+                (shapely.to_wkb(part.shapes), part.classes, part.areas, part.confidence)
+                for part in find_polygons(found, self.simplify, self.min_area)
             )
-        )
+            item.shared[key] = [np.concatenate(each) for each in zip(*parts)]
+        geometry, numbers, areas, confidence = item.shared[key]
         names, ids = (np.array([getattr(each, key) for each in classes]) for key in ('name', 'id'))
         fields = {
             'class': names[numbers].astype(object),
