@@ -284,3 +284,17 @@ def test_the_toy_clip_is_known_by_its_name_and_by_its_content(toy, tmp_path, cli
     for clip in (clip_path, 'ViT-B/16', 'hf:a/b', 'x' * 5000, 'a\0', None):
         assert not is_toy(clip)
     assert default_method(clip_path) == 'scclip'
+
+
+def test_what_has_no_data_on_a_map_is_no_class(toy, tmp_path):
+    rasterio = pytest.importorskip('rasterio')
+    bands = np.asarray(Image.open(PICTURE)).transpose(2, 0, 1).copy()
+    bands[:, :60] = 0
+    path, (count, height, width) = tmp_path / 'map.tif', bands.shape
+    kind = dict(dtype='uint8', photometric='rgb', crs='EPSG:25832', nodata=0)
+    place = rasterio.transform.from_origin(346000, 5648000, 1, 1)
+    with rasterio.open(path, 'w', 'GTiff', width, height, count, transform=place, **kind) as file:
+        file.write(bands)
+    answer = toy.answer(replace(QUESTION, picture=str(path)), tmp_path)
+    labels = np.asarray(Image.open(answer.labels))
+    assert (labels[:60] == 255).all() and (labels[60:] < 2).mean() > 0.9

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ...rasters.labels import write_label_raster
+from ...rasters.result import no_data_label
 from ...registry import WRITERS
 from ...utils.files import write_atomically
 from ..inputs import LABELS
@@ -53,14 +54,16 @@ def write_labels(result: Segmentation, path: Path) -> None:
     """Write the class of each pixel as a PNG of ids.
 
     Of 8 bits, with the classes' colours as its palette; or of 16 for large ids, which PNGs have
-    without a palette. Where the list of classes states ids, these are written. 255 of 8 bits stands
-    for no class, as everywhere in OpenMMLab.
+    without a palette. Where the list of classes states ids, these are written. 255 of 8 bits, 65535
+    of 16, stands for no class, as everywhere in OpenMMLab, and for what has no data.
     """
     ids = [each.id for each in result.classes]
-    if max(ids) >= 255:
-        Image.fromarray(np.asarray(ids, np.uint16)[result.labels]).save(path)
+    no_data = no_data_label(max(ids) + 1)
+    table = np.array([*ids, no_data], np.min_scalar_type(no_data))
+    image = Image.fromarray(table[np.minimum(result.labels, len(ids))])
+    if no_data > 255:
+        image.save(path)
         return
-    image = Image.fromarray(np.asarray(ids, np.uint8)[result.labels])
     palette = np.zeros((256, 3), np.uint8)
     palette[ids] = [each.color for each in result.classes]
     image.putpalette(palette.tobytes())
