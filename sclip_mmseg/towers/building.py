@@ -277,13 +277,15 @@ def as_float(value: Tensor, name: str, source: str) -> Tensor:
     """A tensor of a file in float32.
 
     Raises:
-        InputError: If it holds other numbers than floating point ones, or NaN or infinity.
+        InputError: If it holds other numbers than floating point ones, or NaN or infinity, or none.
     """
     if value.dtype not in _DTYPES:
         raise InputError(
             f'{source}: {name} is of {value.dtype}, which is not read: save the weights in a '
             'floating dtype of 16 to 64 bits, not quantised'
         )
+    if not value.numel():
+        raise InputError(f'{source}: {name} is {tuple(value.shape)}, expected elements')
     value = value.float()
     if not all(extreme.isfinite() for extreme in value.aminmax()):  # in one pass, without a copy
         raise InputError(f'{source}: {name} holds NaN or infinity: use an undamaged checkpoint')

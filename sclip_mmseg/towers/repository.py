@@ -95,8 +95,9 @@ def find(checkpoint: str | None, family: Family) -> Checkpoint:
 
 
 def find_named(checkpoint: str, family: Family) -> Checkpoint:
-    """:func:`find`, where a name on the Hub may come without its ``hf:``."""
-    named = is_name(checkpoint) and find_path(checkpoint) is None
+    """:func:`find`, where a name on the Hub, unless it ends as a file's, may lack its ``hf:``."""
+    checkpoint = str(checkpoint)
+    named = is_name(checkpoint) and propose_name(checkpoint) and find_path(checkpoint) is None
     return find(PREFIX + checkpoint if named else checkpoint, family)
 
 

@@ -151,6 +151,7 @@ def test_the_rule():
         (dict(confidence_threshold=1.5), 'confidence_threshold=1.5 must be a number between 0'),
         (dict(confidence_threshold='much'), "confidence_threshold='much' must be a number"),
         (dict(use_transformer_decoder=False, use_sem_seg=False), 'neither instances nor'),
+        (dict(use_sem_seg='no'), "use_sem_seg='no' is neither True nor False"),
         (dict(precision='int8'), "precision='int8' is not one of"),
     ],
 )
@@ -160,14 +161,28 @@ def test_values_are_checked_before_files(options, message):
 
 
 def test_what_is_not_sam3(tmp_path, tensors):
-    with pytest.raises(InputError, match="'nowhere' is neither a file of Meta's .sam3.pt."):
-        SAM3Encoder('nowhere')
+    for path in ('nowhere', 'weights/sam3.pt', tmp_path / 'sam3.pt', 'ViT-B/16', 5, None):
+        with pytest.raises(InputError, match=f"'{path}' is neither a file of Meta's .sam3.pt."):
+            SAM3Encoder(path)
     torch.save(dict(weight=torch.ones(3)), tmp_path / 'x.pt')
     with pytest.raises(InputError, match='x.pt is not a SAM 3 of Meta.* but weight'):
         SAM3Encoder(str(tmp_path / 'x.pt'))
-    name = 'geometry_encoder.final_proj.weight'
-    save_file({k: v for k, v in tensors.items() if k != name}, tmp_path / 'x.safetensors')
-    with pytest.raises(InputError, match=f'not a whole SAM 3: .*it lacks {name}'):
+
+
+@pytest.mark.parametrize(
+    'name, value, message',
+    [
+        ('geometry_encoder.final_proj.weight', None, 'not a whole SAM 3: .*it lacks geom.*weight'),
+        ('vision_encoder.', None, "not a whole SAM 3: 'vision_encoder.*'"),
+        ('mask_decoder.instance_projection.weight', torch.tensor(1.0), 'not a whole SAM 3: .*dim'),
+        ('detr_decoder.query_embed.weight', torch.ones(0, 16), r'is \(0, 16\), expected elements'),
+        ('detr_encoder.layers.9999.norm', torch.ones(1), "'detr_encoder.layers.1.…', but has .*99"),
+    ],
+)
+def test_what_is_not_whole(tmp_path, tensors, name, value, message):
+    found = {k: v for k, v in tensors.items() if not k.startswith(name)}
+    save_file(found if value is None else {**found, name: value}, tmp_path / 'x.safetensors')
+    with pytest.raises(InputError, match=message):
         SAM3Encoder(str(tmp_path / 'x.safetensors'))
 
 

@@ -214,11 +214,11 @@ class SAM3File:
         )
 
     def _rows(self, name: str) -> int:
-        return len(self.found[f'{name}.weight'])
+        return self.found[f'{name}.weight'].size(0)
 
     def _depth(self, prefix: str) -> int:
-        pattern = re.compile(rf'{re.escape(prefix)}layers\.(\d+)\.')
-        return 1 + max(int(match[1]) for match in map(pattern.match, self.found) if match)
+        layout = Layout({}, block=f'{prefix}layers.{{}}.', parts={}, prefix=prefix)
+        return Weights(self.found, layout, self.source).depth()
 
 
 def import_sam3() -> tuple[Any, Any]:

@@ -44,6 +44,9 @@ class PromptRule:
                 f'model.image_encoder.confidence_threshold={value!r} must be a number between 0 '
                 'and 1'
             )
+        for name in ('use_transformer_decoder', 'use_sem_seg', 'use_presence_score'):
+            if not isinstance(flag := getattr(self, name), bool):
+                raise InputError(f'model.image_encoder.{name}={flag!r} is neither True nor False')
         if not (self.use_transformer_decoder or self.use_sem_seg):
             raise InputError(
                 'model.image_encoder has neither instances nor a semantic map: set '
