@@ -14,10 +14,14 @@ def build_refiner_of_images(cfg: dict, key: str) -> nn.Module:
         key: Where it stands in the whole config.
 
     Raises:
-        InputError: If it needs the embeddings too.
+        InputError: If it is not a config, or needs the embeddings too.
     """
+    if not isinstance(cfg, dict):
+        raise InputError(f"{key}={cfg!r} is not a config: write dict(type='PAMR')")
     refiner: nn.Module = REFINERS.build(cfg)
     if getattr(refiner, 'needs_text', False):
         name = type(refiner).__name__
-        raise InputError(f"{name} needs the texts, set it as model.refine: {key} may be 'PAMR'")
+        raise InputError(
+            f"{name} needs the texts, set it as model.refine: {key} may be dict(type='PAMR')"
+        )
     return refiner

@@ -240,6 +240,9 @@ def test_broken_heads(tmp_path, change, message):
         ({HEAD: None}, 'model.image_encoder.head is needed'),
         ({TOWER: 'no.pth'}, "model.image_encoder.tower.checkpoint='no.pth' is neither a file"),
         ({'model.image_encoder.tower': dict(name='x')}, 'tower has one key'),
+        ({'model.image_encoder.tower': None}, 'tower has one key'),
+        ({'model.image_encoder.clean_background': 'no'}, "'no' is neither True nor False"),
+        ({'model.image_encoder.refine': 'PAMR'}, r"refine='PAMR' is not .* dict.type='PAMR'."),
         ({'model.image_encoder.precision': 'fp8'}, "precision='fp8' is not one of"),
     ],
 )
@@ -257,6 +260,10 @@ def test_parts_that_do_not_fit(build, tmp_path):
         build(**{HEAD: other})
     with pytest.raises(InputError, match='not a DINO'):
         build(**{TOWER: _save(seeded_clip(), tmp_path / 'clip.pt')})
+    for scale in (False, True):  # DINO, and DINOv2 without registers
+        plain = _save(seeded_dino(patch_size=16, scale=scale), tmp_path / 'plain.pth')
+        with pytest.raises(InputError, match='not a DINO with registers: .* dinov2_vitb14_reg,'):
+            build(**{TOWER: plain})
 
 
 def test_a_result_says_which_tower_it_is_of():

@@ -89,19 +89,24 @@ class Talk2DINOEncoder(ImageEncoder):
     ):
         super().__init__()
         dtype = check_precision(precision)
-        if set(tower) != {'checkpoint'}:
+        if not isinstance(tower, Mapping) or set(tower) != {'checkpoint'}:
             raise InputError(
                 'model.image_encoder.tower has one key: write tower=dict(checkpoint=NAME or PATH)'
+            )
+        if clean_background not in (True, False, None):
+            raise InputError(
+                f'model.image_encoder.clean_background={clean_background!r} is neither True nor '
+                'False'
             )
         key = 'model.image_encoder.refine'
         self.refine = build_refiner_of_images(refine, key) if refine else None
         self.precision, self.clean_background = precision, clean_background
         key = 'model.image_encoder.tower.checkpoint'
         self.tower, own, family = load_second_tower(tower['checkpoint'], key)
-        if family not in ('dinov2', 'dinov3'):
+        if family not in ('dinov2', 'dinov3') or self.tower.registers is None:
             raise InputError(
-                f"{key}='{tower['checkpoint']}' is not a DINO: Talk2DINO's heads are of DINOv2 "
-                'with registers and of DINOv3'
+                f"{key}='{tower['checkpoint']}' is not a DINO with registers: Talk2DINO's heads "
+                'are of dinov2_vitb14_reg, dinov2_vitl14_reg and DINOv3'
             )
         if self.tower.rotary is not None:
             # Meta's files have them rounded to bfloat16, the heads were trained without.
