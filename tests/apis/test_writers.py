@@ -520,7 +520,7 @@ def test_palettes():
 def test_records_are_not_held_in_memory(tmp_path, name):
     """However many pictures a folder has: each is read, and written, alone."""
     rle = dict(category_id=1, segmentation=dict(size=[9, 9], counts='1' * 300_000))
-    heavy = dict(coco=[rle], cvat=['A' * 300_000] * 2, labelstudio=[dict(rle=[1] * 100_000)])
+    heavy = dict(coco=[rle], cvat=['A' * 300_000] * 2, labelstudio=[dict(rle='1' * 300_000)])
     records = RunRecords(tmp_path, dict(some='settings'))
     writers = {name: build_writers(name)[name]}
     tracemalloc.start()
