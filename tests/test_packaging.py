@@ -16,6 +16,7 @@ import pytest
 from helpers import ROOT, require
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from sclip_mmseg import InputError
@@ -24,6 +25,7 @@ from sclip_mmseg.config import find_config
 NAME = 'sclip_mmseg::sclip/sclip_vit-b16_voc20.py'
 FILES = ('setup.py pyproject.toml MANIFEST.in README.md LICENSE NOTICE model-index.yml').split()
 FOLDERS = 'sclip_mmseg configs tools'.split()
+_OPENCV = {'opencv-python', 'opencv-python-headless'}  # of which `make` puts one for the other
 
 
 @pytest.fixture(scope='module')
@@ -217,6 +219,19 @@ def test_the_oldest_python_has_the_tested_versions(declared):
                 if oldest not in SpecifierSet(found['Requires-Python']):
                     newer.append(str(pin))
     assert newer == []
+
+
+def test_what_tests_are_skipped_without_is_installed():
+    """Or `make test` and CI would skip them for ever."""
+    pinned = {canonicalize_name(pin.name) for pin in _pins('3.11')}
+    found = importlib.metadata.packages_distributions()
+    names = {
+        name
+        for path in (ROOT / 'tests').rglob('*.py')
+        for name in re.findall(r"importorskip\('(\w+)", path.read_text(encoding='utf-8'))
+    }
+    installed = {canonicalize_name(each) for name in names for each in found.get(name, ())}
+    assert installed - pinned - {'fsspec'} - _OPENCV == set()  # fsspec comes with the Hub's client
 
 
 def test_the_tested_versions_are_in_the_ranges_on_every_python(declared):
