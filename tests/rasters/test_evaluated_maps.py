@@ -131,6 +131,15 @@ def test_polygons_are_drawn_by_ids_of_an_attribute_in_another_crs(data, ids):
     assert "has no attribute 'class'" in line and 'of kind' in line
 
 
+@pytest.mark.parametrize('three, left', [(3.0, float('nan')), ('3', None), (' LAMB ', '')])
+def test_whole_numbers_are_ids_and_polygons_without_a_value_do_not_count(data, ids, three, left):
+    data.labels.mkdir()
+    polygons(ids, values={3: three, 1: left, 9: three}).to_file(data.labels / 'a.gpkg')
+    assert problems(data) == []
+    shown = np.where((ids == 3) | (ids == 9), 0, 255)
+    assert (classes_of(data) == shown).all()
+
+
 def test_polygons_of_no_class_are_one_line(data, ids):
     data.labels.mkdir()
     polygons(ids, values={3: 'sheep', 1: 'horse', 9: 'sea'}).to_file(data.labels / 'a.gpkg')

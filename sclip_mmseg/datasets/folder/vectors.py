@@ -54,8 +54,8 @@ class VectorReader:
 
         grid = grid_of(info['img_path'])
         values, shapes = self._polygons(info['seg_map_path'], grid, info['img_path'])
-        table = {**dict.fromkeys(self.ignored, self.ignore_index), **self.classes}
-        words = {value: str(value).lower() for value in values}
+        table = {**dict.fromkeys(['', *self.ignored], self.ignore_index), **self.classes}
+        words = {value: _word(value) for value in values}
         unknown = [value for value, word in words.items() if word not in table]
         if not len(shapes):
             return Reading(np.full(grid.whole.size, self.unlabelled, np.int32))
@@ -105,6 +105,14 @@ class VectorReader:
             if shape is not None and not shape.is_empty
         ]
         return [values[number] for number in kept], shapes[kept]
+
+
+def _word(value: Any) -> str:
+    """The value of an attribute as a list of classes has it; empty where there is none."""
+    if value is None or value != value:  # null of texts, or of numbers
+        return ''
+    whole = isinstance(value, float) and value.is_integer()  # as GIS and nulls make ids
+    return str(int(value) if whole else value).strip().lower()
 
 
 def _transform(grid: Grid) -> Any:
