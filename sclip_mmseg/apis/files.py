@@ -124,7 +124,8 @@ def segment_folder(
 
     Warns:
         UserWarning: If a video ends before the number of frames that it states; if the toy CLIP is
-            to segment other pictures than those beside it; or as :func:`.inputs.find_media` and
+            to segment other pictures than those beside it; if ``bands`` or ``stretch`` is given
+            for pictures that are no maps; or as :func:`.inputs.find_media` and
             :func:`.media.read_picture` do.
     """
     part = find_share(share)
@@ -159,6 +160,7 @@ def segment_folder(
         on_progress(f'skipped: {errors[path]}')
 
     mine = part.of(list(zip(files, names)))
+    plain: list[str] = []  # pictures that are not read as maps
     for path, _ in mine:
         try:
             if is_video(path):
@@ -168,11 +170,18 @@ def segment_folder(
                     check_size(writers, path, raster.grid)
             else:
                 check_picture(path)
+                plain.append(str(path))
         except InputError as error:
             skip(path, str(error))
     usable = [pair for pair in mine if pair[0] not in errors]
     if not usable:
         _raise_errors(errors, len(mine))
+    if plain and not (bands is None and stretch is None):
+        warnings.warn(
+            'bands and stretch (--bands, --stretch) are for maps and TIFF files, and change '
+            f'nothing for {join_first(plain)}',
+            stacklevel=2,
+        )
     if (
         clip is not None
         and is_toy(clip)

@@ -225,6 +225,13 @@ def test_without_the_extra_a_map_names_it(make_map, run, monkeypatch):
         run(path)
 
 
+def test_bands_that_change_nothing_are_said(make_map, run, tmp_path):
+    plain = tmp_path / 'plain.png'
+    Image.fromarray(GROUND[0]).save(plain)
+    with pytest.warns(UserWarning, match=r'--bands.* change nothing for .*plain\.png$'):
+        apis.segment_folder([plain, make_map(GROUND, RGB)], CLASSES, out=tmp_path, bands='3,2,1')
+
+
 def test_opencv_is_silent_about_unknown_tags(tmp_path, capfd):
     path = tmp_path / 'odd.tif'
     Image.fromarray(GROUND[0]).save(path, tiffinfo={65000: 'hello'})
