@@ -49,6 +49,12 @@ class Ground:
         a, b, c, d, e, f, *_ = self.grid.transform
         return points @ np.array([[a, d], [b, e]]) + (c, f)
 
+    def pixels(self, coordinates: np.ndarray) -> np.ndarray:
+        """Bring coordinates to pixels by ground control points, ``[N, 2]``, as GDAL does."""
+        with _fit(self.grid) as fitted:
+            rows, columns = fitted.rowcol(*coordinates.T, op=np.positive)
+        return np.stack([columns, rows], 1)
+
     @cached_property
     def _projected(self) -> Any:
         """The CRS for pyproj, and whether its plane is that of a map of true areas, nearly."""

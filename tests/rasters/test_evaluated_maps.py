@@ -202,3 +202,24 @@ def test_maps_have_the_numbers_of_their_pictures(toy, tmp_path, whole_configs):
     for key in ('image_ptr', 'label', 'prediction', 'pixels'):
         assert (getattr(found[0], key) == getattr(found[1], key)).all()
     assert (tmp_path / 'maps/contact_sheet_1.jpg').is_file()
+
+
+@pytest.mark.parametrize('bend', [0, 2e-3])
+def test_polygons_are_drawn_by_ground_control_points(tmp_path, ids, bend):
+    point, height = rasterio.control.GroundControlPoint, SIZE[0]
+    points = [
+        point(row, column, 346000 + column + bend * row**2, 5648000 - row)
+        for row in (0, height / 2, height)
+        for column in (0, 40, 80)
+    ]
+    image = np.full((3, *SIZE), 99, np.uint8)
+    write_tif(tmp_path / 'images/a.tif', image, transform=None, gcps=points, photometric='rgb')
+    data = OwnImages(tmp_path / 'images', tmp_path / 'labels.gpkg')
+    left, right = (
+        [(346000 + column + bend * row**2, 5648000 - row) for row in range(height + 1)]
+        for column in (0, 50)
+    )
+    shape = shapely.Polygon([*left, *right[::-1]])
+    geopandas.GeoDataFrame({'class': ['cow']}, geometry=[shape], crs=UTM).to_file(data.labels)
+    classes = classes_of(data)
+    assert (classes[:, :50] == 1).mean() > 0.98 and (classes[:, 51:] == 255).all()

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...rasters.comparing import grid_of
 from ...rasters.grid import Grid
+from ...rasters.ground import Ground
 from ...utils.errors import InputError, first_line
 from .readers import UNKNOWN, Reading
 
@@ -69,7 +70,7 @@ class VectorReader:
         return Reading(classes, [f'{self.attribute or _USUAL} {value!r}' for value in unknown])
 
     def _polygons(self, path: str, grid: Grid, image: str) -> tuple[list[Any], np.ndarray]:
-        """Values of the attribute and polygons in coordinates of the image."""
+        """Values of the attribute and polygons in coordinates of the image; pixels by points."""
         import pyogrio
         import shapely
         from pyproj import CRS, Transformer
@@ -99,6 +100,13 @@ class VectorReader:
         if grid.crs is not None and CRS.from_user_input(grid.crs) != CRS(about['crs']):
             change = Transformer.from_crs(about['crs'], grid.crs.to_wkt(), always_xy=True)
             shapes = shapely.transform(shapes, lambda xy: np.stack(change.transform(*xy.T), 1))
+        if grid.crs is not None and grid.gcps:
+            ground = Ground(grid)
+            if ground.crs is None:
+                raise InputError(
+                    f'{image} has too few ground control points to draw {path} by them'
+                )
+            shapes = shapely.transform(shapes, ground.pixels)
         kept = [
             number
             for number, (value, shape) in enumerate(zip(values, shapes))
@@ -117,8 +125,7 @@ def _word(value: Any) -> str:
 
 def _transform(grid: Grid) -> Any:
     from rasterio import Affine
-    from rasterio.transform import from_gcps
 
-    if grid.crs is None:
-        return Affine.identity()  # polygons are in pixels, as this package writes them
-    return from_gcps(grid.gcps) if grid.gcps else grid.transform or Affine.identity()
+    if grid.crs is None or grid.gcps:
+        return Affine.identity()  # polygons are in pixels, by points or as this package writes them
+    return grid.transform or Affine.identity()
