@@ -204,7 +204,7 @@ def test_maps_have_the_numbers_of_their_pictures(toy, tmp_path, whole_configs):
     assert (tmp_path / 'maps/contact_sheet_1.jpg').is_file()
 
 
-@pytest.mark.parametrize('bend', [0, 2e-3])
+@pytest.mark.parametrize('bend', [0, 0.01])
 def test_polygons_are_drawn_by_ground_control_points(tmp_path, ids, bend):
     point, height = rasterio.control.GroundControlPoint, SIZE[0]
     points = [
