@@ -72,6 +72,12 @@ class Raster:
             if self.dtype.kind not in 'uif':
                 raise InputError(f'{path} holds {self.dtype} values: real numbers are read')
             flags = (self._file.mask_flag_enums[band - 1] for band in self.bands)
+            places = 0, self.bands[0]  # of the file, and of a band
+            self._structure = {
+                key: value
+                for place in places
+                for key, value in self._file.tags(place, ns='IMAGE_STRUCTURE').items()
+            }
             self._masked = any({flag.name for flag in each} != {'all_valid'} for each in flags)
             self._asked = asked
         except BaseException:
@@ -82,7 +88,8 @@ class Raster:
     def stretch(self) -> tuple[float, float] | None:
         """The values that become 0 and 255; None where there are 8 bits as they are."""
         if self._asked is None and self.dtype == np.uint8:
-            return None
+            bits = int(self._structure.get('NBITS', 8))
+            return None if bits == 8 or self._colours is not None else (0.0, 2.0**bits - 1)
         kind, low, high = self._asked or ('P', 2.0, 98.0)
         return self._percentiles(low, high) if kind == 'P' else (low, high)
 
@@ -90,7 +97,7 @@ class Raster:
     def stretch_words(self) -> str:
         """Where :attr:`stretch` is from, where it was not given."""
         kind, low, high = self._asked or ('P', 2, 98)
-        if kind != 'P':
+        if kind != 'P' or (self._asked is None and self.dtype == np.uint8):
             return ''
         return (
             f', percentiles {low:g} and {high:g} of the whole map (--stretch MIN,MAX sets others)'
@@ -124,6 +131,8 @@ class Raster:
         else:
             if self.stretch is not None:
                 values = _to_bytes(values, *self.stretch)
+            if self._structure.get('MINISWHITE') == 'YES':
+                values = 255 - values
             image = np.repeat(values, 3, 0) if len(values) == 1 else values
             image = np.ascontiguousarray(image.transpose(1, 2, 0))
         if not valid.all():
@@ -169,7 +178,7 @@ class Raster:
         if not found.size:
             return 0.0, 1.0
         ends = np.percentile(found.astype(np.float64), [low, high]).tolist()
-        return ends[0], ends[1] if ends[1] > ends[0] else ends[0] + 1
+        return ends[0], ends[1] if ends[1] > ends[0] else ends[0] + max(1, abs(ends[0]))
 
     def close(self) -> None:
         """Close the file."""

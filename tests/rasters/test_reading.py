@@ -161,3 +161,17 @@ def test_bands_of_several_types_are_refused(make_map, tmp_path):
     with pytest.raises(InputError, match='several types.*uint8, uint16, uint8'):
         open_raster(path)
     assert open_raster(path, bands='1').read()[0].shape == IMAGE.shape
+
+
+def test_grey_may_have_few_bits_or_be_inverted(make_map):
+    raster = open_raster(make_map(PIXELS[:1] // 16, nbits=4))
+    assert (raster.read()[0] == (PIXELS[0] // 16 * 17)[..., None]).all()
+    assert raster.stretch_words == ''
+    image = open_raster(make_map(PIXELS[:1], photometric='miniswhite')).read()[0]
+    assert (image == 255 - PIXELS[0][..., None]).all()
+
+
+@pytest.mark.parametrize('value', [7, -1e30])
+def test_one_value_alone_is_black(make_map, value):
+    image, valid = open_raster(make_map(np.full((3, 9, 14), value, np.float32))).read()
+    assert valid.all() and not image.any()
