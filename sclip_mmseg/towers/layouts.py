@@ -24,7 +24,11 @@ _HARMLESS = re.compile(
     r'(^|\.)(logit_(scale|bias)|attn_mask|position_ids|input_resolution|context_length|vocab_size|'
     r'mask_token|num_batches_tracked|(pooler|classifier|head|_heads|_feature_projections)\..*)$'
 )
-_CHANGES = re.compile(r'lora_|adapter|prompt|(^|\.)ctx$|\bia3_|positional_embedding_res')
+# Prompts are learned, but for the inputs of a Segment Anything.
+_CHANGES = re.compile(
+    r'lora_|adapter|(?<!attend_)prompt(?!_(cross|encoder|layer|mlp|proj))|(^|\.)ctx$|\bia3_|'
+    r'positional_embedding_res'
+)
 
 
 @dataclass(frozen=True)

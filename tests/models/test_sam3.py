@@ -17,6 +17,8 @@ from sclip_mmseg.models.trained import SAM3Encoder, SAM3TextHead
 from sclip_mmseg.models.trained.sam3_layout import SAM3File
 from sclip_mmseg.models.trained.sam3_rule import PromptRule, enlarge
 from sclip_mmseg.models.view import View
+from sclip_mmseg.towers import load_image_tower
+from sclip_mmseg.towers.proxy import load_second_tower
 
 pytest.importorskip('transformers')
 
@@ -167,6 +169,12 @@ def test_what_is_not_sam3(tmp_path, tensors):
     torch.save(dict(weight=torch.ones(3)), tmp_path / 'x.pt')
     with pytest.raises(InputError, match='x.pt is not a SAM 3 of Meta.* but weight'):
         SAM3Encoder(str(tmp_path / 'x.pt'))
+
+
+def test_sam3_in_place_of_others(folder):
+    for load in (load_image_tower, load_second_tower):
+        with pytest.raises(InputError, match=r'not a (CLIP|DINO).*, …$'):
+            load(folder)
 
 
 @pytest.mark.parametrize(
