@@ -14,6 +14,9 @@ from .result import SegmentedMap
 if TYPE_CHECKING:
     from rasterio.transform import GCPTransformer
 
+#: Projections whose scale is right at one latitude alone, by the names of their methods.
+_MERCATOR = 'Mercator', 'Popular Visualisation Pseudo Mercator'
+
 
 class Ground:
     """Where on Earth the pixels of a map lie.
@@ -63,7 +66,7 @@ class Ground:
         crs = CRS.from_user_input(self.crs)
         crs = crs.sub_crs_list[0] if crs.is_compound else crs  # without heights
         operation = crs.coordinate_operation
-        stretched = operation is not None and 'Pseudo' in operation.method_name
+        stretched = operation is not None and operation.method_name.startswith(_MERCATOR)
         return crs, not (crs.is_geographic or stretched)
 
     @property
@@ -74,7 +77,7 @@ class Ground:
     def equal_area(self, coordinates: np.ndarray) -> np.ndarray:
         """Bring coordinates to a plane in which areas are square metres.
 
-        Of a projection it is its own plane. Where the CRS is in degrees, and of Web Mercator, whose
+        Of a projection it is its own plane. Where the CRS is in degrees, and of Mercator's, whose
         plane is stretched, it is the cylindrical equal-area projection of its ellipsoid: areas are
         those on the ellipsoid, with edges along meridians and parallels.
 
