@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Lay four toy pictures out as a small map with labels: GeoTIFFs with georeference and no data."""
 
+if __name__ == '__main__':  # before all imports, which take seconds
+    from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
+
+    end_at_once_if_interrupted()
+
 from pathlib import Path
 
 import numpy as np
