@@ -60,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--size',
         metavar='336|native|0.5',
-        help='size at which pictures are looked at: pixels of the short side, native for their '
+        help='working size of pictures: pixels of the short side, native for their '
         'own, or a factor; default: as published, 336 for most methods',
     )
     add_map_reading(parser)

@@ -20,7 +20,7 @@ INTERNAL = (
     'Internal error: the terminal that serves this page tells more. The page still works; please '
     'try something else.'
 )
-#: Sizes at which a picture is looked at.
+#: Working sizes of a picture.
 SIZES = [('336 pixels, as published', ''), ('672 pixels', '672'), ('its own size', 'native')]
 _HOUR = 3600  # seconds until files of a user are removed
 _LONGEST_QUEUE = 50  # questions
@@ -160,7 +160,7 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
                     )
                 with gr.Column(scale=3, min_width=220):
                     outlines = gr.Dropdown(regions, value='', label='Outlines', elem_id='regions')
-                    size = gr.Dropdown(SIZES, value='', label='Looked at with', elem_id='size')
+                    size = gr.Dropdown(SIZES, value='', label='Working size', elem_id='size')
                 with gr.Column(scale=4, min_width=260), gr.Group():
                     background = gr.Checkbox(
                         label='Background',

@@ -479,9 +479,7 @@ def test_simplify_and_min_area_need_polygons(tmp_path):
     for option in ('--simplify', '--min-area'):
         words = picture, '--classes', 'a; b', option, 2, '--format', 'labels', '--out', tmp_path
         output = call_tool(ROOT / 'tools/demo.py', *words, check=False).stdout
-        assert (
-            output == f'error: {option} need --format geopackage, geojson, fgb, or some of these\n'
-        )
+        assert output == f'error: {option}: add one of geopackage, geojson, fgb to --format\n'
 
 
 def test_maps_too_large_for_a_format_are_refused_first():

@@ -61,7 +61,12 @@ def test_commands_of_the_page(clone, whole_configs):
     with open(clone / 'segmented/areas.csv', newline='', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
     assert {row['class'] for row in rows} == {
-        'background', 'sheep', 'bottle', 'cow', 'television', 'sofa'
+        'background',
+        'sheep',
+        'bottle',
+        'cow',
+        'television',
+        'sofa',
     }
     assert all(float(row['area_m2']) == int(row['pixels']) / 4 for row in rows)
     assert 'become 0 to 255' in outputs[1]

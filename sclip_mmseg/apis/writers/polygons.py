@@ -153,5 +153,5 @@ def polygon_options(formats: str, options: Mapping[str, float | None]) -> dict[s
     names = {*_FORMATS}.intersection(name.strip() for name in formats.split(','))
     if given and not names:
         listed = ' and '.join(f'--{key.replace("_", "-")}' for key in given)
-        raise InputError(f'{listed} need --format {", ".join(_FORMATS)}, or some of these')
+        raise InputError(f'{listed}: add one of {", ".join(_FORMATS)} to --format')
     return {f'{name}.{key}': value for name in names for key, value in given.items()}
