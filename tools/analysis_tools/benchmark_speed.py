@@ -115,6 +115,7 @@ COMPARED = {
             'ovstitcher_vit-b16_voc20 groupvit-unified_vit-s16_voc20 tcl-pamr_vit-b16_voc20 '
             'talk2dino_vit-b14_voc20 talk2dino-pamr_vit-b14_voc20',
         ),
+        ((375, 500), 'sam3_voc20'),
     )
     for config in configs.split()
     for count, queries in ((20, 'plain_voc20'), (150, 'plain_ade20k'))
@@ -260,7 +261,8 @@ def read_case(case: Case, clip: str, folder: Path, precision: str = 'fp32') -> C
     """The case's config, with random text embeddings for its queries."""
     [path] = ROOT.glob(f'configs/*/{case.config}.py')
     cfg = Config.fromfile(path)
-    query_set = load_queries(case.queries or cfg.model.text_head.queries)
+    cfg.model.text_head.queries = case.queries or cfg.model.text_head.queries
+    query_set = load_queries(cfg.model.text_head.queries)
     encoder = cfg.model.image_encoder
     width = 256 if 'groupvit' in case.config else 768 if 'tower' in encoder else 512
     text = torch.randn(len(query_set.queries), width, generator=torch.Generator().manual_seed(0))

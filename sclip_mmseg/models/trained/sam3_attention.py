@@ -1,0 +1,58 @@
+"""Attention of SAM 3's queries to an image's patches, summed in parts."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_PART = 512  # patches
+
+
+class SummedInParts(nn.Module):
+    """An attention whose sum over many keys is taken in parts.
+
+    A sum of 5184 terms in float32 depends on its order, and so do masks made of it: by 5e-4 of their
+    logits on some CPUs, a tenth of that where sums of parts are added up.
+
+    Args:
+        attention: A ``Sam3Attention``.
+    """
+
+    def __init__(self, attention: Any):
+        super().__init__()
+        self.attention = attention
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, **options: Any
+    ) -> tuple[Tensor, None]:
+        """Attend to keys.
+
+        Args:
+            query: ``[N, q, D]``.
+            key, value: ``[N, k, D]``.
+            attention_mask: What is added to the logits, ``[N, heads, q, k]``.
+            options: Not used.
+
+        Returns:
+            ``[N, q, D]``, and no weights, as fused attention has none.
+        """
+        inner = self.attention
+        q, k, v = (
+            projection(x).unflatten(-1, (inner.num_attention_heads, -1)).transpose(1, 2)
+            for projection, x in (
+                (inner.q_proj, query),
+                (inner.k_proj, key),
+                (inner.v_proj, value),
+            )
+        )
+        weights = torch.matmul(q * inner.scaling, k.mT).add_(attention_mask).softmax(-1)
+        out = torch.zeros_like(q)
+        for part, values in zip(weights.split(_PART, -1), v.split(_PART, -2)):
+            out += part @ values
+        return inner.o_proj(out.transpose(1, 2).flatten(2)), None
+
+
+def sum_in_parts(decoder: Any) -> None:
+    """Let a ``Sam3DetrDecoder`` sum over patches in parts."""
+    for layer in decoder.layers:
+        layer.vision_cross_attn = SummedInParts(layer.vision_cross_attn)
