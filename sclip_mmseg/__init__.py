@@ -1,7 +1,7 @@
 """Open-vocabulary segmentation with a frozen CLIP, for MMSegmentation.
 
 Importing the package registers its models, datasets, hooks and visualizer with mmseg
-(:mod:`.registration`): at once where mmengine is imported already, else as soon as it is.
+(:mod:`.registration`): immediately if mmengine is already imported, otherwise once it is.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Configs by path, or by the name of a shipped one."""
+"""Configs, by path or by the name of a shipped config."""
 
 import os.path as osp
 import re
@@ -13,64 +13,64 @@ from .utils.files import find_file
 from .utils.shipped import configs_dir
 
 SCOPE = 'sclip_mmseg::'
-#: The CHECKPOINT that stands for the config's own.
+#: The CHECKPOINT argument that keeps the config's own checkpoint.
 NO_CHECKPOINT = 'none'
-_OWN = 'image_encoder.'  # the part of a segmentor whose weights are saved
-# In a file; wrapped, as DistributedDataParallel does, too. TCL's names have it further inside.
-_STARTS_WITH_OWN = re.compile(rb'(?<![\w.])(?:module\.)?image_encoder\.')
+_PREFIX = 'image_encoder.'  # the part of a segmentor whose weights are saved
+# In a file, possibly below DistributedDataParallel's 'module.'. TCL's names have it further inside.
+_STARTS_WITH_PREFIX = re.compile(rb'(?<![\w.])(?:module\.)?image_encoder\.')
 
 
 def set_checkpoint(cfg: Config, checkpoint: str) -> None:
-    """Let a config's model read another checkpoint.
+    """Set the checkpoint that a config's model reads.
 
     Args:
-        cfg: The config.
-        checkpoint: By name or path, a trained system where the config is of one
-            (``model.image_encoder.checkpoint``), else a CLIP (``model.image_encoder.clip``; of
-            Talk2DINO, whose CLIP only reads texts, ``model.text_head.clip``), or a file of a whole
-            model's weights (``load_from``); ``'none'``, for programs that ask for one
-            (``mim test``), leaves the config's own.
+        cfg: The config, modified in place.
+        checkpoint: Name or path of the checkpoint. For a trained system it sets
+            ``model.image_encoder.checkpoint``, otherwise it is a CLIP and sets
+            ``model.image_encoder.clip`` (``model.text_head.clip`` for Talk2DINO, whose CLIP only
+            encodes text). A file with the weights of a whole model sets ``load_from``. ``'none'``
+            keeps the config's own, for programs that require a checkpoint (``mim test``).
     """
     if checkpoint == NO_CHECKPOINT:
         return
     path = find_file(checkpoint)
     if path is not None:
-        with open(path, 'rb') as file:  # all formats have the names of tensors before their numbers
+        with open(path, 'rb') as file:  # all formats store tensor names before the data
             head = file.read(1 << 22)
-            # Most do not have the name at all, which `in` finds a hundred times faster.
-            if _OWN.encode() in head and _STARTS_WITH_OWN.search(head):
+            # Most files lack the name entirely, which `in` detects a hundred times faster.
+            if _PREFIX.encode() in head and _STARTS_WITH_PREFIX.search(head):
                 cfg.load_from = str(path)
                 return
-    model = cfg.model.get('module', cfg.model)  # of test-time augmentation's, too
+    model = cfg.model.get('module', cfg.model)  # test-time augmentation wraps the model
     place_checkpoint(model.image_encoder, model.text_head, checkpoint)
 
 
 def place_checkpoint(encoder: dict, text_head: dict, checkpoint: str) -> None:
-    """Let the configs of an image encoder and a text head name another checkpoint."""
+    """Set the checkpoint in the configs of an image encoder and a text head."""
     if 'checkpoint' in encoder:
         encoder['checkpoint'] = checkpoint
-    elif 'tower' in encoder:  # which is not a CLIP's
+    elif 'tower' in encoder:  # not a CLIP tower
         text_head['clip'] = checkpoint
     else:
         encoder['clip'] = checkpoint
 
 
 def named_weights(encoder: Mapping[str, Any]) -> str | None:
-    """Sources of the weights of an image encoder, by its config."""
+    """Name or path of an image encoder's weights, from its config."""
     tower = (encoder.get('tower') or {}).get('checkpoint')
     return encoder.get('checkpoint') or encoder.get('clip') or tower
 
 
 def is_saved_model(tensors: Iterable[str]) -> bool:
-    """Whether these are names of a segmentor's own weights, not of a CLIP's."""
-    return any(name.startswith(_OWN) for name in tensors)
+    """Whether these are the tensor names of a whole segmentor rather than of a CLIP."""
+    return any(name.startswith(_PREFIX) for name in tensors)
 
 
 def read_config(name: str) -> Config:
     """Read a config.
 
     Args:
-        name: A path, or a shipped config as ``sclip_mmseg::sclip/NAME.py``.
+        name: A path, or a shipped config such as ``sclip_mmseg::sclip/NAME.py``.
 
     Raises:
         InputError: If there is no such config, or a module that it imports does not exist.
@@ -85,16 +85,16 @@ def merge_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
 
     Args:
         cfg: The config.
-        options: Dotted key → value. A ``scale`` of images may be a list, which the command line
-            makes of ``448,448``.
+        options: Dotted key → value. An image ``scale`` may be a list, which is how the command
+            line parses ``448,448``.
 
     Raises:
-        InputError: If the config has no place for a key.
+        InputError: If a key does not exist in the config.
     """
     found = dict(options or {})
     for key, value in found.items():
         if key.endswith('.scale') and isinstance(value, list):
-            found[key] = tuple(value)  # which mmcv takes
+            found[key] = tuple(value)  # mmcv requires a tuple
     try:
         cfg.merge_from_dict(found)
     except (KeyError, TypeError, IndexError) as error:

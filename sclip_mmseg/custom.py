@@ -1,4 +1,4 @@
-"""Methods of a user's own, named by module and class, and the modules that configs import."""
+"""User-defined methods, named by module and class, and the modules that configs import."""
 
 import importlib
 import os
@@ -11,11 +11,11 @@ from .utils.errors import InputError
 
 
 class CustomMethod(NamedTuple):
-    """A method of a user's own.
+    """A user-defined method.
 
     Attributes:
-        name: Name of its class.
-        options: What makes it the method of a config: values by dotted keys.
+        name: Class name.
+        options: Config values, by dotted keys, that select the method.
     """
 
     name: str
@@ -23,15 +23,15 @@ class CustomMethod(NamedTuple):
 
 
 def is_custom(method: str) -> bool:
-    """Whether a method is named as ``package.module:Class``."""
+    """Whether a method is written as ``package.module:Class``."""
     return ':' in method
 
 
 def find_custom(method: str) -> CustomMethod:
-    """Import a method of a user's own.
+    """Import a user-defined method.
 
     Args:
-        method: ``package.module:Class``. The module lies on ``PYTHONPATH`` or in the current
+        method: ``package.module:Class``. The module must be on ``PYTHONPATH`` or in the current
             folder.
 
     Raises:
@@ -41,7 +41,7 @@ def find_custom(method: str) -> CustomMethod:
 
     module, _, name = method.partition(':')
     if not all(map(str.isidentifier, [*module.split('.'), name])):
-        raise InputError(f"method='{method}' is not as in my_package.my_module:MyMethod")
+        raise InputError(f"method='{method}' must have the form my_package.my_module:MyMethod")
     found = getattr(import_module(module), name, None)
     if not isinstance(found, type):
         raise InputError(f"method='{method}': module {module} has no class {name}")
@@ -57,7 +57,7 @@ def find_custom(method: str) -> CustomMethod:
 
 
 def import_customs(cfg: Config) -> None:
-    """Import what a config's ``custom_imports`` name, which options may have added.
+    """Import the modules in a config's ``custom_imports``, including those set by options.
 
     Raises:
         InputError: If a module does not exist.
@@ -67,7 +67,7 @@ def import_customs(cfg: Config) -> None:
     if imports is None:
         if wanted:
             raise InputError(
-                f"custom_imports={wanted!r} must be as in dict(imports=['my_package.my_module'])"
+                f"custom_imports={wanted!r} must look like dict(imports=['my_package.my_module'])"
             )
         return
     for module in [imports] if isinstance(imports, str) else imports:
@@ -79,20 +79,20 @@ def import_customs(cfg: Config) -> None:
 
 
 def import_module(name: str) -> Any:
-    """Import a module of a user's, from the current folder too.
+    """Import a user's module, also from the current folder.
 
     Raises:
-        InputError: If it does not exist. What else it raises is passed on.
+        InputError: If it does not exist. Other errors in the module propagate.
     """
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # as Python does for scripts, not for the command sclip
+        sys.path.append(os.getcwd())  # Python does so for scripts, but not for the sclip command
         importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if not error.name or not f'{name}.'.startswith(f'{error.name}.'):
-            raise  # which the module itself imports
+            raise  # the module itself imports something missing
         raise InputError(
-            f'module {name} does not exist on PYTHONPATH or in {os.getcwd()}: write its name as in '
-            'an import, without .py'
+            f'module {name} does not exist on PYTHONPATH or in {os.getcwd()}: write the name as in '
+            'an import statement, without .py'
         ) from error

@@ -14,7 +14,7 @@ def load_families() -> dict[str, Any]:
 
 
 def compare() -> Iterator[str]:
-    """Lines of Markdown: a table of the families, then what each needs and cannot do."""
+    """Yield lines of Markdown: a table of the families, then requirements and limits of each."""
     facts, published = load_families(), _read('published.yml')
     rows = {row['name']: row for row in published['rows']}
     yield from _row(_COLUMNS)
@@ -34,8 +34,8 @@ def compare() -> Iterator[str]:
             ]
         )
     yield ''
-    yield f'{facts["machine"]}. Published: the best average below, of the eight benchmarks but for'
-    yield 'remote sensing.'
+    yield f'{facts["machine"]}. Published mIoU: the best average listed below, over the eight'
+    yield 'benchmarks except for remote sensing.'
     for family in facts['families']:
         yield from ('', f'## {family["name"]}', '')
         methods = ', '.join(f'`{name}`' for name in family['methods'])

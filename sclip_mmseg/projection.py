@@ -1,7 +1,7 @@
 """Learn the projection of SCLIP's ablation from a few labelled images; all else stays frozen.
 
-The last block's attention becomes ``softmax(x W Wᵀ xᵀ / √d) v``. W starts as the block's own W_q
-and alone is trained, by the cross-entropy of each pixel's class (an ablation of SCLIP, arXiv
+The last block's attention becomes ``softmax(x W Wᵀ xᵀ / √d) v``. Only W is trained, with a
+cross-entropy loss per pixel, starting from the block's own W_q (an ablation of SCLIP, arXiv
 2312.01597).
 """
 
@@ -58,22 +58,22 @@ def train(
     """Learn the projection of a config's ``LearnedCSA`` on the training split.
 
     Args:
-        config: Config of the benchmark, by path or by the name of a shipped one.
+        config: Config of the benchmark: a path or the name of a shipped config.
         clip: CLIP by name or path; None for the config's own.
-        out: File to write; None for the one that the config's method reads.
-        images: Number of labelled images, drawn by the seed.
-        epochs: Number of times that a window of each image is seen.
+        out: Output file; None for the file that the config's method reads.
+        images: Number of labelled images to draw.
+        epochs: Number of epochs; each sees one window per image.
         batch_size: Windows per step.
         lr: Learning rate of AdamW.
         seed: Seed for images, order and windows.
-        resume: Continue after the last whole epoch, if there was one.
-        cfg_options: Settings that replace the config's.
+        resume: Whether to continue after the last complete epoch, if any.
+        cfg_options: Settings that override the config's.
 
     Returns:
-        The file.
+        Path of the written file.
 
     Raises:
-        InputError: If something given cannot be used.
+        InputError: If an argument cannot be used.
     """
     for name, value in dict(images=images, epochs=epochs, batch_size=batch_size, lr=lr).items():
         if not value > 0:
@@ -93,8 +93,8 @@ def train(
         training.load(checkpoint)
         if training.epoch > epochs:
             raise InputError(
-                f'{checkpoint} has {training.epoch} epochs behind it, more than --epochs {epochs}: '
-                'leave out --resume to start anew'
+                f'{checkpoint} was trained for {training.epoch} epochs, more than --epochs '
+                f'{epochs}: leave out --resume to start from the beginning'
             )
     target.parent.mkdir(parents=True, exist_ok=True)
     steps = math.ceil(len(drawn) / batch_size)
@@ -111,7 +111,7 @@ def train(
 
 
 def training_split(dataset: dict) -> dict[str, str]:
-    """Options that turn a dataset's ``ann_file`` and ``data_prefix`` to the training split."""
+    """Options that point a dataset's ``ann_file`` and ``data_prefix`` to the training split."""
     values = {f'data_prefix.{key}': value for key, value in dataset.get('data_prefix', {}).items()}
     values['ann_file'] = dataset.get('ann_file', '')
     for old, new in (('validation', 'training'), ('val', 'train'), ('test', 'train')):
@@ -120,27 +120,27 @@ def training_split(dataset: dict) -> dict[str, str]:
 
 
 def output_path(out: str | None, method: dict) -> Path:
-    """Where the projection goes: ``--out``, or the file that the config reads it from.
+    """Output path of the projection: ``--out``, or the file that the config reads.
 
     Raises:
-        InputError: If there is neither, or it is a folder.
+        InputError: If neither is given, or the path is a folder.
     """
     path = out or method.get('projection')
     if not path:
         raise InputError(
-            "give --out FILE.pt, or a config whose method is dict(type='LearnedCSA', "
-            'projection=FILE.pt) as those of configs/ablations'
+            "give --out FILE.pt, or a config with method=dict(type='LearnedCSA', "
+            'projection=FILE.pt), such as those in configs/ablations'
         )
     path = Path(osp.normpath(osp.expanduser(path)))
     if path.is_dir():
-        raise InputError(f'--out {path} is a folder, write a file')
+        raise InputError(f'--out {path} is a folder: give a file')
     return path
 
 
 def build_model(cfg: Config) -> CLIPSegmentor:
-    """Build the config's segmentor with a trainable projection, W_q at first, and nothing else."""
+    """Build the config's segmentor; only its projection, initialised to W_q, is trainable."""
     cfg.model.image_encoder.method = dict(type='IdentityCSA')
-    model = MODELS.build(cfg.model).eval()  # frozen as a whole
+    model = MODELS.build(cfg.model).eval()  # frozen
     tower = model.image_encoder.tower
     method = METHODS.build(dict(type='LearnedCSA', width=tower.width))
     method.weight.data.copy_(tower.blocks[-1].qkv.weight[: tower.width].T)
@@ -152,11 +152,11 @@ def load_images(cfg: Config, count: int, generator: torch.Generator) -> list[dic
     """Draw images from the training split and run the config's pipeline on them.
 
     Returns:
-        For each image its ``path``, ``image`` (uint8 ``[3, h, w]``) and ``label`` (int64 ``[h,
+        A dict for each image: ``path``, ``image`` (uint8 ``[3, h, w]``) and ``label`` (int64 ``[h,
         w]``, resized to the image).
 
     Raises:
-        InputError: If data are missing or do not fit, or the split has fewer images.
+        InputError: If data are missing or invalid, or the split has fewer images.
     """
     dataset = load_dataset(cfg.test_dataloader.dataset)
     check_files(dataset)
@@ -166,7 +166,7 @@ def load_images(cfg: Config, count: int, generator: torch.Generator) -> list[dic
         raise InputError(f'--images {count}: the training split has only {len(dataset)}')
     dataset.pipeline = CheckedPipeline(dataset)
     drawn = torch.randperm(len(dataset), generator=generator)[:count].tolist()
-    with tqdm(drawn, desc='images', leave=False) as bar:  # gone before an error is shown
+    with tqdm(drawn, desc='images', leave=False) as bar:  # cleared before an error is shown
         return [_load_image(dataset, index) for index in bar]
 
 
@@ -179,7 +179,7 @@ def _load_image(dataset: BaseDataset, index: int) -> dict:
 
 
 def random_window(size: Size, crop: Size | None, generator: torch.Generator) -> Window:
-    """A window at a random place of an image; all of it along a side that is shorter, or None."""
+    """A window at a random position; it spans a side that is shorter, or whose crop is None."""
     ends = []
     for side, length in zip(size, crop or size):
         length = min(side, length)
@@ -195,16 +195,16 @@ def segmentation_loss(
     class_ids: Sequence[int],
     logit_scale: float,
 ) -> Tensor:
-    """Mean cross-entropy over the labelled pixels, a class having the maximum of its queries.
+    """Mean cross-entropy over the labelled pixels; a class scores the maximum of its queries.
 
     Args:
-        cosines: ``[Q, h, w]`` of each window.
-        labels: int64 ``[h, w]`` of each window, 0 to K - 1, or 255 for a pixel without label.
-        class_ids: The class of each query.
+        cosines: Query maps ``[Q, h, w]``, one per window.
+        labels: Labels, int64 ``[h, w]``, one per window: 0 to K - 1, or 255 if unlabelled.
+        class_ids: Class index of each query.
         logit_scale: Factor on the cosines.
 
     Returns:
-        A scalar; 0 if no pixel has a label.
+        Scalar loss; 0 if no pixel is labelled.
     """
     logits = [class_scores(c * logit_scale, class_ids).flatten(1).T for c in cosines]
     target = torch.cat([label.flatten() for label in labels])
@@ -217,8 +217,8 @@ class Training:
 
     Args:
         model: The segmentor, see :func:`build_model`.
-        images: See :func:`load_images`.
-        generator: Draws order and windows.
+        images: Images from :func:`load_images`.
+        generator: Random generator for order and windows.
         lr: Learning rate.
         batch_size: Windows per step.
     """
@@ -236,7 +236,9 @@ class Training:
         [self.weight] = (each for each in model.parameters() if each.requires_grad)
         scoring = model.rule.scoring
         if not isinstance(scoring, SoftmaxScores | SigmoidScores):
-            raise InputError("the loss needs scores of cosines: set test_cfg.activation='softmax'")
+            raise InputError(
+                "the loss needs scores computed from cosines: set test_cfg.activation='softmax'"
+            )
         self.logit_scale = scoring.logit_scale
         self.optimizer = torch.optim.AdamW([self.weight], lr=lr)
         self.epoch = 0
@@ -248,7 +250,7 @@ class Training:
         )
 
     def run_epoch(self) -> Iterator[float]:
-        """See a window of each image once; yield the loss of each step.
+        """Train on one window of each image; yield the loss of each step.
 
         Raises:
             InputError: If the loss is not finite.
@@ -257,7 +259,7 @@ class Training:
         for batch in order.split(self.batch_size):
             loss = self._loss([self.images[index] for index in batch.tolist()])
             if not loss.isfinite():
-                raise InputError(f'the loss is {loss.item()}: give a smaller --lr')
+                raise InputError(f'the loss is {loss.item()}: set a smaller --lr')
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -284,7 +286,7 @@ class Training:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """State that :meth:`load` resumes from."""
+        """The state that :meth:`load` restores."""
         return dict(
             weight=self.weight.detach().cpu(),
             optimizer=self.optimizer.state_dict(),
@@ -294,26 +296,26 @@ class Training:
         )
 
     def load(self, path: Path) -> None:
-        """Read a file of :meth:`to_dict`.
+        """Restore the state of :meth:`to_dict` from a file.
 
         Raises:
-            InputError: If the file cannot be read or belongs to another training.
+            InputError: If the file cannot be read or belongs to a different training.
         """
-        useless = InputError(
-            f'{path} cannot be resumed from, it is damaged or no checkpoint: leave out --resume'
+        unusable = InputError(
+            f'{path} is damaged or not a checkpoint of a training: leave out --resume'
         )
         try:
             state = torch.load(path, map_location='cpu', weights_only=True)
-        except Exception as error:  # any, since it takes a file's bytes for instructions
-            raise useless from error
+        except Exception as error:  # unpickling a damaged file can raise anything
+            raise unusable from error
         if not isinstance(state, dict) or 'settings' not in state:
-            raise useless
+            raise unusable
         settings = state['settings']
         differing = [key for key, value in self.settings.items() if settings.get(key) != value]
         if differing:
             raise InputError(
-                f'{path} belongs to a training with other {", ".join(differing)}: use the same '
-                'ones, or leave out --resume'
+                f'{path} belongs to a training with different {", ".join(differing)}: use the same '
+                'values, or leave out --resume'
             )
         self.weight.data.copy_(state['weight'])
         self.optimizer.load_state_dict(state['optimizer'])

@@ -1,9 +1,9 @@
-"""Registers what the package has: not before it is needed, and always before it is asked for.
+"""Lazy registration of the package's classes in mmseg's registries.
 
-Whoever asks a registry has imported mmengine. So where mmengine is imported already, as by all
-programs of OpenMMLab and where a config has ``custom_imports=['sclip_mmseg']``, importing this
-package registers at once. Otherwise it is done by the next import of mmengine, mmcv, mmseg, or a
-module of this package that may import these. ``sclip --help`` imports none of them.
+Registries can only be used after mmengine is imported. If it already is, as in all OpenMMLab
+programs and in configs with ``custom_imports=['sclip_mmseg']``, importing this package registers
+its classes immediately. Otherwise the next import of mmengine, mmcv, mmseg, or a module of this
+package that may import these does so. ``sclip --help`` imports none of them.
 """
 
 import sys
@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 _PACKAGE = __package__
-#: Modules of this package that import nothing of OpenMMLab, nor PyTorch.
+#: Modules of this package that import neither OpenMMLab's packages nor PyTorch.
 LIGHT = frozenset(
     f'{_PACKAGE}.{name}'
     for name in (
@@ -36,7 +36,7 @@ LIGHT = frozenset(
         'zoo',
     )
 )
-# Whose import registers.
+# Modules whose import registers classes.
 _REGISTERING = (
     *('datasets.coco_object', 'datasets.folder', 'datasets.remote_sensing', 'datasets.voc20'),
     *('engine', 'evaluation', 'models', 'regions', 'visualization'),
@@ -44,7 +44,7 @@ _REGISTERING = (
 
 
 def register_once_needed() -> None:
-    """Register now if mmengine is imported, else before anything can ask for it."""
+    """Register now if mmengine is imported, otherwise when it is first imported."""
     if 'mmengine' in sys.modules:
         register()
     else:
@@ -52,10 +52,10 @@ def register_once_needed() -> None:
 
 
 def register() -> None:
-    """Import whatever registers itself, after mending what that needs.
+    """Apply the compatibility fixes, then import all modules that register classes.
 
     Raises:
-        ImportError: If OpenCV or mmcv is missing or unfit; it says what to install.
+        ImportError: If OpenCV or mmcv is missing or incompatible; it says what to install.
     """
     from .utils import compat
 
@@ -67,7 +67,7 @@ def register() -> None:
 
 
 def _prepare(of_mmcv: bool) -> None:
-    """Mend what mmengine needs; and what of mmcv mmseg and this package need, which imports it."""
+    """Apply the fixes that mmengine needs and, with ``of_mmcv``, those of mmcv (imports it)."""
     from .utils import compat
 
     compat.check_opencv()
@@ -78,10 +78,10 @@ def _prepare(of_mmcv: bool) -> None:
 
 
 class _RegisterAfterImport(MetaPathFinder):
-    """Lets the first import of a module that could ask a registry end by registering."""
+    """Registers after the first import of a module that could use a registry."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Find such a module as the other finders do; None for all others."""
+        """Find such a module by the other finders; None for all other modules."""
         root = name.partition('.')[0]
         is_light = name in LIGHT or name.startswith(f'{_PACKAGE}.cli.')
         if root not in (_PACKAGE, 'mmengine', 'mmcv', 'mmseg') or is_light:
@@ -98,7 +98,7 @@ class _RegisterAfterImport(MetaPathFinder):
 
         def execute_and_register(module: ModuleType) -> None:
             first = self in sys.meta_path
-            if first:  # what it imports in turn is part of it
+            if first:  # nested imports are part of this one
                 sys.meta_path.remove(self)
                 _prepare(of_mmcv=root in (_PACKAGE, 'mmseg'))
             execute(module)

@@ -1,6 +1,6 @@
 """Run a script that imports mmseg: ``python -m sclip_mmseg.run SCRIPT [ARGUMENTS ...]``.
 
-Importing this package first lets mmseg run on mmcv-lite, and registers all that configs name.
+Importing this package first lets mmseg run on mmcv-lite, and registers the classes of the configs.
 """
 
 import os
@@ -12,18 +12,18 @@ from sclip_mmseg.utils.program import as_program
 
 _USAGE = """usage: python -m sclip_mmseg.run SCRIPT [ARGUMENTS ...]
 
-Run a script of MMSegmentation (tools/test.py, demo/image_demo.py, ...) or of your own, after
-sclip_mmseg was imported."""
-_SCRIPT = 'SCLIP_RUN_SCRIPT'  # by which processes that are spawned know the script
+Import sclip_mmseg, then run a script of MMSegmentation (tools/test.py, demo/image_demo.py, ...) or
+your own."""
+_SCRIPT = 'SCLIP_RUN_SCRIPT'  # tells spawned processes which script to run
 
 
 def run_script(script: str, namespace: dict[str, Any]) -> None:
-    """Run a script as Python itself would run it.
+    """Run a script as Python itself would.
 
     Args:
-        script: Its path.
-        namespace: The main module's, in which it is run: there, pickle and processes that are
-            spawned look for what it defines.
+        script: Path of the script.
+        namespace: Namespace of the main module, in which the script runs: pickle and spawned
+            processes look up its definitions there.
     """
     sys.argv[0] = script
     with open(script, 'rb') as file:
@@ -33,13 +33,13 @@ def run_script(script: str, namespace: dict[str, Any]) -> None:
 
 
 def main(namespace: dict[str, Any]) -> None:
-    """Run the script that the command line names.
+    """Run the script given on the command line.
 
     Args:
         namespace: See :func:`run_script`.
 
     Raises:
-        SystemExit: As the script does; with one line where there is no such script.
+        SystemExit: If the script raises it, or, with a one-line message, does not exist.
     """
     del sys.argv[0]
     if not sys.argv or sys.argv[0] in ('-h', '--help'):

@@ -1,8 +1,8 @@
-"""The shipped methods by name, and where their configs are."""
+"""The shipped methods by name, and the paths of their configs."""
 
 from pathlib import Path
 
-#: Name → its configs below the folder of configs, a file per benchmark.
+#: Name → its config files, one per benchmark, relative to the folder of configs.
 METHODS: dict[str, str] = {
     'clip': 'clip/clip_vit-b16_{}.py',
     'clip-resclip-protocol': 'clip/clip-resclip-protocol_vit-b16_{}.py',
@@ -44,25 +44,26 @@ METHODS: dict[str, str] = {
     'sam3': 'sam3/sam3_{}.py',
 }
 
-#: Whose configs a method of a user's own takes, but for the method.
+#: Method whose configs serve user-defined methods, with the method replaced.
 CUSTOM_BASE = 'sclip'
-#: For own pictures: the best on photographs that needs CLIP alone (docs/notes/photographs.md).
+#: Default for own images: the best on photographs among those that only need CLIP
+#: (docs/notes/photographs.md).
 DEFAULT_METHOD = 'scclip'
-#: The same with the toy CLIP, of which SC-CLIP makes one class.
+#: Default with the toy CLIP, with which SC-CLIP predicts a single class.
 TOY_METHOD = 'sclip'
-TOY = 'This is the toy CLIP. It only knows drawings: what it says of photographs is wrong.'
+TOY = 'This is the toy CLIP. It only knows drawings: its results on photographs are wrong.'
 _TOY_FILE, _TOY_BYTES = 'toy_clip.safetensors', 19_864_914
 _TOY_SHA256 = 'b790ad83f8986c485bb124c391ac7e58a72c064f4d65d51c4a55d3dfc803d0b7'
 
 
 def is_toy(clip: str | Path | None) -> bool:
-    """Whether a CLIP is the toy CLIP of a clone, by its file's name or, if renamed, its content."""
+    """Whether a CLIP is the toy CLIP, by its file name or, if renamed, its content."""
     if clip is None or Path(clip).name == _TOY_FILE:
         return clip is not None
     try:
         if Path(clip).stat().st_size != _TOY_BYTES:
             return False
-    except (OSError, ValueError):  # a name, or what cannot be a path
+    except (OSError, ValueError):  # a name, or not a valid path
         return False
     from .utils.files import sha256_of
 
@@ -70,7 +71,7 @@ def is_toy(clip: str | Path | None) -> bool:
 
 
 def default_method(clip: str | None) -> str:
-    """The method for own pictures where none is asked for."""
+    """The method for own images if none is given."""
     return TOY_METHOD if is_toy(clip) else DEFAULT_METHOD
 
 
@@ -78,9 +79,9 @@ def config_of(method: str, benchmark: str) -> Path:
     """The config of a method for a benchmark.
 
     Raises:
-        InputError: If there is no such method, or it has no config for the benchmark.
+        InputError: If the method does not exist or has no config for the benchmark.
     """
-    # Here, because `sclip methods` reads this file without what these import, such as PyTorch.
+    # Imported here because `sclip methods` must not import PyTorch.
     from .utils.errors import InputError, nearest
     from .utils.shipped import configs_dir
 

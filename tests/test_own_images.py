@@ -336,7 +336,7 @@ def test_all_problems_are_listed_before_weights_are_read(images, planted, tmp_pa
         (dict(method='no_module:Method'), 'module no_module does not exist on PYTHONPATH'),
         (dict(method='json:JSONDecoder'), 'is not in the registry of methods'),
         (dict(method='json:Nothing'), 'module json has no class Nothing'),
-        (dict(method='my module:X'), 'is not as in my_package.my_module:MyMethod'),
+        (dict(method='my module:X'), 'must have the form my_package.my_module:MyMethod'),
         (dict(method='absent.py'), 'config absent.py does not exist'),
         (dict(classes='cat: 1'), 'write 1: cat'),
     ],
