@@ -7,7 +7,7 @@ Importing the package registers its models, datasets, hooks and visualizer with 
 from importlib import import_module
 from typing import Any
 
-from . import registration
+from . import old_names, registration  # noqa: F401
 from .utils.errors import InputError
 from .version import __version__
 

@@ -23,6 +23,7 @@ LIGHT = frozenset(
         'cli',
         'datasets',
         'datasets.benchmarks',
+        'old_names',
         'registration',
         'utils',
         'utils.compat',

@@ -18,7 +18,7 @@ from paths import SHARED
 from sclip_mmseg.models import View
 from sclip_mmseg.models.fusion import cut_windows
 from sclip_mmseg.models.methods import rfclip
-from sclip_mmseg.models.picture import Picture
+from sclip_mmseg.models.windowed_image import WindowedImage
 from sclip_mmseg.models.windows import Window
 from sclip_mmseg.registry import METHODS
 
@@ -118,12 +118,14 @@ def _check_rfclip(model, image, golden, prefix, monkeypatch):
 
 
 def _check_adjustment(model, data, golden, prefix):
-    """The queries of the first window as the whole picture has them adjusted."""
+    """The queries of the first window as the whole image has them adjusted."""
     inputs = model.data_preprocessor(data)
     [image] = model._read_inputs(inputs['inputs'], inputs['data_samples'])
-    picture = Picture(cut_windows(image.view(), model.windows), image.size, model.window_batch)
+    windowed = WindowedImage(
+        cut_windows(image.view(), model.windows), image.size, model.window_batch
+    )
     encoder = model.image_encoder
-    adjusted = encoder.method(encoder.tower, picture, model.text_head).adjusted
+    adjusted = encoder.method(encoder.tower, windowed, model.text_head).adjusted
     weight = encoder.method.global_weight
     assert_close(adjusted.offsets[0] / weight, golden[f'{prefix}_win0_global'], 1e-5)
     found = (adjusted.embeddings[0] / (1 - weight)).cpu().numpy()

@@ -19,7 +19,7 @@ from paths import SHARED
 
 from sclip_mmseg.models import memory
 from sclip_mmseg.models.fusion import cut_windows
-from sclip_mmseg.models.picture import Picture
+from sclip_mmseg.models.windowed_image import WindowedImage
 
 pytestmark = pytest.mark.golden
 
@@ -96,7 +96,7 @@ def _golden(case):
 def _check_windows(model, data, case, golden):
     inputs = model.data_preprocessor(data)
     [image] = model._read_inputs(inputs['inputs'], inputs['data_samples'])
-    picture = Picture(
+    windowed = WindowedImage(
         cut_windows(image.view(), model.windows), image.size, model.window_batch, image.file
     )
     encoder, cells = model.image_encoder, golden['vfm_features']
@@ -105,7 +105,7 @@ def _check_windows(model, data, case, golden):
     step = 4 if -(-case['vfm_grid'][1] // 4) == cells.shape[1] else 8
     found = coarse[:, ::step, ::step]
     assert_close(found, cells, 1e-5 * np.abs(cells).max())
-    values = encoder.method(encoder.tower, picture, model.text_head, proxy=encoder.proxy).values
+    values = encoder.method(encoder.tower, windowed, model.text_head, proxy=encoder.proxy).values
     for number, features in enumerate(values.flatten(1, 2)):
         name = f's{case["short_side"]}_win{number}_features'
         if name in golden:

@@ -10,7 +10,7 @@ from helpers import build_model, load_config, load_images
 from paths import SHARED
 
 from sclip_mmseg.models.fusion import cut_windows
-from sclip_mmseg.models.picture import Picture
+from sclip_mmseg.models.windowed_image import WindowedImage
 
 pytestmark = pytest.mark.golden
 
@@ -66,16 +66,16 @@ def _check_features(model, data, case, golden):
     cut = cut_windows(image.view(), model.windows)
     boxes = [[w.top, w.left, w.bottom, w.right] for w in cut.windows]
     assert boxes == case['window_boxes']
-    picture = Picture(cut, image.size, model.window_batch)
+    windowed = WindowedImage(cut, image.size, model.window_batch)
     encoder = model.image_encoder
     method = encoder.method
-    found = method(encoder.tower, picture, model.text_head, proxy=encoder.proxy)
+    found = method(encoder.tower, windowed, model.text_head, proxy=encoder.proxy)
     features = found.features.flatten(0, 1)[::12].cpu().numpy()
     expected, largest = golden['features'], np.abs(golden['features']).max()
     unsure = np.isin(np.arange(0, found.features.flatten(0, 1).shape[0], 12), golden['unsure_rows'])
     np.testing.assert_allclose(features[~unsure], expected[~unsure], rtol=0, atol=1e-5 * largest)
     np.testing.assert_allclose(features[unsure], expected[unsure], rtol=0, atol=2e-3)
-    _, regions, grid = method._see(picture, encoder.proxy)
+    _, regions, grid = method._see(windowed, encoder.proxy)
     assert grid == tuple(case['grid'])
     _assert_same_regions(regions[0].cpu().numpy(), golden['regions'].flatten())
 

@@ -12,8 +12,8 @@ from helpers import build_model, load_config, load_images
 from paths import SHARED
 
 from sclip_mmseg.models.fusion import cut_windows
-from sclip_mmseg.models.picture import WindowFeatures
 from sclip_mmseg.models.simfeatup import BilateralFilter, SimFeatUp, UpsampledText
+from sclip_mmseg.models.windowed_image import WindowFeatures
 
 pytestmark = pytest.mark.golden
 

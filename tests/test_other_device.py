@@ -10,7 +10,7 @@ CHOSEN = (
     'test_other_device.py::test_devices_do_not_mix',
     'models/test_methods.py::test_maps_for_pictures_sum_to_what_the_patches_get',
     'models/test_pamr.py::test_a_batch_is_refined_image_by_image',
-    'models/test_picture_methods.py::test_one_window_and_sides_below_a_window',
+    'models/test_whole_image_methods.py::test_one_window_and_sides_below_a_window',
     'models/test_regions.py::test_majority_equals_a_loop_over_regions',
     'models/test_regions.py::test_correction_of_the_mean_of_views',
     'models/test_sam3.py::test_both_ways_give_the_same',

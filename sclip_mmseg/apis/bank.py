@@ -19,7 +19,7 @@ from ..memory import BankWriter, describe_makers
 from ..memory.files import REGIONS, BankInfo, write_part
 from ..models import CLIPSegmentor
 from ..models.image_encoder import CLIPImageEncoder
-from ..models.memory import find_keys, pool_picture
+from ..models.memory import find_keys, pool_image
 from ..regions import ARRAY, GeneratedRegions, RegionFiles, check_regions, find_generator
 from ..towers import count_blocks
 from ..utils.arrays import read_arrays
@@ -216,7 +216,7 @@ class Worker:
     @torch.no_grad()
     @own_precision()
     def pool(self, path: Path) -> list[Tensor]:
-        """Entries of a picture's regions in the bank, see :func:`..models.memory.pool_picture`.
+        """Entries of a picture's regions in the bank, see :func:`..models.memory.pool_image`.
 
         Raises:
             InputError: If the picture or its regions cannot be used.
@@ -235,11 +235,11 @@ class Worker:
         seen = []
         for model in models:
             data = model.data_preprocessor(to_data(model, image, str(path), ids.numpy()))
-            [picture] = model.pictures(data['inputs'], data['data_samples'])
+            [windowed] = model.windowed_images(data['inputs'], data['data_samples'])
             assert isinstance(model.image_encoder, CLIPImageEncoder)
-            seen.append((model.image_encoder, picture, model.text_head))
-        maps = [each.to(picture.view.images.device) for each in maps]
-        return pool_picture(keys, seen, maps, size)
+            seen.append((model.image_encoder, windowed, model.text_head))
+        maps = [each.to(windowed.view.images.device) for each in maps]
+        return pool_image(keys, seen, maps, size)
 
 
 def _add(worker: Worker, folder: Path, processes: int, item: tuple[str, Path]) -> str:

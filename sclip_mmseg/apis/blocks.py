@@ -25,7 +25,7 @@ _STEPS = {'LoadImageFromFile', 'Resize', 'LoadAnnotations', 'PackSegInputs'}
 
 def why_whole(model: CLIPSegmentor) -> str:
     """Why a segmentor needs a picture as a whole; empty where it takes blocks."""
-    if model.image_encoder.sees_picture:
+    if model.image_encoder.sees_whole_image:
         return 'the method sees all windows of a picture together'
     if model.memory_cfg is not None or model.regions is not None:
         return 'regions are made of a whole picture'

@@ -41,7 +41,7 @@ class InputCheckHook(Hook):
         draws = any(hook.draw for hook in hooks)
         reads_again = (
             draws
-            or model.image_encoder.sees_picture
+            or model.image_encoder.sees_whole_image
             or model.regions is not None
             or model.postprocess is not None
         )

@@ -63,7 +63,7 @@ def find_window(cfg: Config, size: Size | None = None) -> Size:
     refine = model.get('refine')
     needs = {
         'a region map of each picture': method.needs_regions or model.get('region_masks'),
-        'all windows of a picture together': method.sees_picture,
+        'all windows of a picture together': method.sees_whole_image,
         f'the picture at its own size (model.refine, {refine and type_name(refine)})': refine,
         'the picture that its labels are corrected by (model.postprocess)': model.get(
             'postprocess'

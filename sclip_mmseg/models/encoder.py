@@ -5,26 +5,27 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..old_names import OldAttribute, RefusesOldOverrides
 from ..towers.normalisation import Normalisation
 from ..towers.sam import SamTower
 from ..utils.errors import NotFetched
 from .file_image import FileImage
 from .fusion import WindowMaps
 from .methods import Classify
-from .picture import Picture
 from .view import View
 from .window_cfg import WindowCfg
+from .windowed_image import WindowedImage
 
 
-class ImageEncoder(nn.Module):
-    """Maps images to queries: windows by a call, or all windows of a picture together.
+class ImageEncoder(RefusesOldOverrides, nn.Module):
+    """Maps images to queries: windows by a call, or all windows of an image together.
 
     Attributes:
         patch_size: Least side of a window in pixels.
         min_size: Sides of an image below so many pixels are padded before windows are cut.
         embed_dim: Width of the features that the text head compares with its queries.
         needs_regions: Whether views must have regions.
-        sees_picture: Whether :meth:`encode_picture` is called, in place of a call per window.
+        sees_whole_image: Whether :meth:`encode_image` is called, in place of a call per window.
         align_corners: Whether the outer cells of a window's map lie at its corners when it is
             resized to the window, as ``torch.nn.functional.interpolate`` has it.
         one_source: What embeddings of another width than the features' have wrong.
@@ -37,7 +38,9 @@ class ImageEncoder(nn.Module):
     embed_dim: int
     min_size: int = 1
     needs_regions: bool = False
-    sees_picture: bool = False
+    sees_whole_image: bool = False
+    sees_picture = OldAttribute('sees_whole_image')
+    encode_picture = OldAttribute('encode_image')
     align_corners: bool = False
     one_source: str = 'image_encoder.clip and text_head must come from the same CLIP'
     sam: SamTower | None
@@ -55,8 +58,8 @@ class ImageEncoder(nn.Module):
         """Resize an image before its windows are cut; most encoders leave it as it is."""
         return view
 
-    def encode_picture(self, picture: Picture, text: Classify) -> WindowMaps:
-        """Maps of the queries of a picture."""
+    def encode_image(self, image: WindowedImage, text: Classify) -> WindowMaps:
+        """Maps of the queries of an image."""
         raise NotImplementedError
 
     def features(self, view: View, text: Classify) -> Tensor:

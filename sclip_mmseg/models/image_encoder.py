@@ -26,11 +26,11 @@ from .encoder import ImageEncoder
 from .file_image import FileImage
 from .fusion import CutImage, WindowMaps
 from .methods import Classify, Method
-from .picture import Compare, Picture, PictureFeatures, WindowFeatures
 from .simfeatup import SimFeatUp, UpsampledText
 from .view import View
 from .window_batch import choose_window_batch
 from .window_cfg import WindowCfg
+from .windowed_image import Compare, ImageFeatures, WindowedImage, WindowFeatures
 from .windows import Window
 
 PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
@@ -120,7 +120,7 @@ class CLIPImageEncoder(ImageEncoder):
         self.patch_size = max(tower.patch_size for tower in self._towers)
         self.embed_dim = self.tower.output_dim
         self.needs_regions = self.method.needs_regions
-        self.sees_picture = self.method.sees_picture
+        self.sees_whole_image = self.method.sees_whole_image
 
     def _build_upsampler(self, cfg: dict) -> SimFeatUp:
         name = type_name(cfg)
@@ -175,7 +175,7 @@ class CLIPImageEncoder(ImageEncoder):
         Returns:
             Cosines ``[B, Q, h, w]``, float32, on the method's grid.
         """
-        if self.sees_picture:
+        if self.sees_whole_image:
             seen = zip(view.split(), self._see_each(view, text))
             return torch.cat([each.scores(self._compare(text, [one])) for one, each in seen])
         return self._see_windows(view, text).scores(self._compare(text, [view]))
@@ -183,31 +183,31 @@ class CLIPImageEncoder(ImageEncoder):
     def resize(self, view: View, windows: WindowCfg) -> View:
         """See :class:`.encoder.ImageEncoder`."""
         size = height_width(view.images)
-        chosen = self.method.picture_size(self.tower, size, windows.sizes(size)[0])
+        chosen = self.method.working_size(self.tower, size, windows.sizes(size)[0])
         if chosen == size:
             return view
         images = F.interpolate(view.images, chosen, mode='bilinear', align_corners=False)
         regions = None if view.regions is None else resize_nearest(view.regions, chosen)
         return View(images, regions)
 
-    def encode_picture(
-        self, picture: Picture, text: Classify, compare: Compare | None = None
+    def encode_image(
+        self, image: WindowedImage, text: Classify, compare: Compare | None = None
     ) -> WindowMaps:
         """See :class:`.encoder.ImageEncoder`; cosines, or the scores that a method makes itself.
 
         Args:
-            picture: The picture.
+            image: The image.
             text: The text head.
             compare: What is made of features in place of cosines; None for the text head's.
         """
-        if self.sees_picture:
-            windows = (picture.image.cut(number) for number in range(len(picture.image)))
-            return self._see(picture, text).maps(picture, compare or self._compare(text, windows))
+        if self.sees_whole_image:
+            windows = (image.windows.cut(number) for number in range(len(image.windows)))
+            return self._see(image, text).maps(image, compare or self._compare(text, windows))
         maps = [
             self._see_windows(view, text).scores(compare) if compare else self(view, text)
-            for _, view in picture.batches()
+            for _, view in image.batches()
         ]
-        return picture.image.arrange(list(torch.cat(maps).permute(0, 2, 3, 1)))
+        return image.windows.arrange(list(torch.cat(maps).permute(0, 2, 3, 1)))
 
     def features(self, view: View, text: Classify) -> Tensor:
         """L2-normalised features ``[B, h, w, D]``, float32; arguments as :meth:`forward`."""
@@ -225,16 +225,16 @@ class CLIPImageEncoder(ImageEncoder):
             file: The image as in its file, for the methods that see it, of a view of one image;
                 None for one that the view's pixels stand for.
         """
-        if not self.sees_picture:
+        if not self.sees_whole_image:
             return self.method.attention_map(self.tower, view, text, **self._second_tower)
         maps = [
-            self.method.attention_map(self.tower, picture, text, **self._second_tower)
-            for picture in (self._one_window(each, file) for each in view.split())
+            self.method.attention_map(self.tower, image, text, **self._second_tower)
+            for image in (self._one_window(each, file) for each in view.split())
         ]
         return torch.cat(maps)
 
     def _run(self, view: View, text: Classify) -> Tensor:
-        if not self.sees_picture:
+        if not self.sees_whole_image:
             return self._see_windows(view, text).values
         return torch.stack([seen.features for seen in self._see_each(view, text)])
 
@@ -248,20 +248,20 @@ class CLIPImageEncoder(ImageEncoder):
             return text
         return UpsampledText(self.upsampler, text, torch.cat([view.images for view in windows]))
 
-    def _see_each(self, view: View, text: Classify) -> Iterator[PictureFeatures | WindowFeatures]:
+    def _see_each(self, view: View, text: Classify) -> Iterator[ImageFeatures | WindowFeatures]:
         """The method's output for each image in one window."""
         return (self._see(self._one_window(each), text) for each in view.split())
 
-    def _see(self, picture: Picture, text: Classify) -> PictureFeatures | WindowFeatures:
-        return self.method(self.tower, picture, text, **self._second_tower)
+    def _see(self, image: WindowedImage, text: Classify) -> ImageFeatures | WindowFeatures:
+        return self.method(self.tower, image, text, **self._second_tower)
 
-    def _one_window(self, view: View, file: FileImage | None = None) -> Picture:
-        """A view of one image as a picture of one window."""
+    def _one_window(self, view: View, file: FileImage | None = None) -> WindowedImage:
+        """Make a view of one image an image with a single window."""
         size = height_width(view.images)
-        image = CutImage(view, size, size, ((0, 0), (0, 0)), [Window(0, 0, *size)])
+        windows = CutImage(view, size, size, ((0, 0), (0, 0)), [Window(0, 0, *size)])
         if file is None:
             file = FileImage(None, to_pixels(view.images[0]))
-        return Picture(image, size, self.choose_batch, file)
+        return WindowedImage(windows, size, self.choose_batch, file)
 
     @property
     def _second_tower(self) -> dict:

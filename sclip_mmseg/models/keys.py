@@ -1,4 +1,4 @@
-"""Keys by which regions are looked up in a memory bank: a map of the whole picture."""
+"""Keys by which regions are looked up in a memory bank: a map of the whole image."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,15 +12,15 @@ from ..towers import VisionTransformer
 from ..towers.proxy import ProxyTower
 from ..utils.errors import InputError
 from ..utils.torch_types import height_width
-from .picture import Picture, Stitching
 from .pixel_features import PixelFeatures, pool_regions
+from .windowed_image import Stitching, WindowedImage
 from .windows import Window
 
 Result = TypeVar('Result')
 
 
 class TowerKeys:
-    """A second tower's patches of the picture as in its file.
+    """A second tower's patches of the image as in its file.
 
     Args:
         proxy: The tower.
@@ -29,24 +29,24 @@ class TowerKeys:
     def __init__(self, proxy: ProxyTower):
         self.proxy, self.width = proxy, proxy.tower.width
 
-    def read(self, picture: Picture, encode: Callable[[], Result]) -> tuple[Result, Tensor]:
-        """Encode a picture.
+    def read(self, image: WindowedImage, encode: Callable[[], Result]) -> tuple[Result, Tensor]:
+        """Encode an image.
 
         Args:
-            picture: The picture.
+            image: The image.
             encode: What runs CLIP on its windows.
 
         Returns:
-            What that gives, and the map ``[h, w, C]``, float32, which covers the picture.
+            What that gives, and the map ``[h, w, C]``, float32, which covers the image.
         """
-        return encode(), picture.file.map_of(self.proxy)
+        return encode(), image.file.map_of(self.proxy)
 
     def pool(self, coarse: Tensor, ranks: Tensor) -> Tensor:
         """Keys of regions.
 
         Args:
             coarse: Map from :meth:`read`.
-            ranks: The region of each pixel of the picture, int64 ``[H, W]``: 0 and so on, no gaps.
+            ranks: The region of each pixel of the image, int64 ``[H, W]``: 0 and so on, no gaps.
 
         Returns:
             ``[R, C]``: means over pixels, to which the map is resized, each of unit length.
@@ -73,26 +73,26 @@ class BlockKeys:
             )
         self.tower, self.block, self.width = tower, block, tower.width
 
-    def read(self, picture: Picture, encode: Callable[[], Result]) -> tuple[Result, Tensor]:
+    def read(self, image: WindowedImage, encode: Callable[[], Result]) -> tuple[Result, Tensor]:
         """See :meth:`TowerKeys.read`."""
         tower, patch = self.tower, self.tower.patch_size
-        grid = tower.grid(picture.view.images)
+        grid = tower.grid(image.view.images)
         cells = Stitching(grid, patch, self.width, tower.device)
         windows: list[Window] = []
 
         def look(module: Any, args: tuple[Tensor]) -> None:
             [x] = args
-            rows, columns = (side // patch for side in picture.image.size)
+            rows, columns = (side // patch for side in image.windows.size)
             if not windows or x.shape[:2] != (
                 len(windows),
                 tower.num_prefix_tokens + rows * columns,
             ):
-                return  # copies of the class token, or a picture seen as a whole
+                return  # copies of the class token, or an image seen as a whole
             patches = F.normalize(x[:, tower.num_prefix_tokens :].float(), dim=-1)
             cells.add(windows, patches.unflatten(1, (rows, columns)))
             windows.clear()
 
-        picture.on_batch = windows.extend
+        image.on_batch = windows.extend
         # The output of a block is what the next one normalises.
         handle = tower.blocks[self.block].norm1.register_forward_pre_hook(look)
         try:
@@ -104,7 +104,7 @@ class BlockKeys:
                 "the method does not run CLIP's blocks on all windows: take keys of a second "
                 'tower, --proxy'
             )
-        return result, _crop(cells.mean().unflatten(0, grid), picture, patch)
+        return result, _crop(cells.mean().unflatten(0, grid), image, patch)
 
     def pool(self, coarse: Tensor, ranks: Tensor) -> Tensor:
         """See :meth:`TowerKeys.pool`; each pixel has the output of the patch that it lies in."""
@@ -117,11 +117,11 @@ class BlockKeys:
         return shares @ coarse.flatten(0, 1) / shares.sum(1, keepdim=True)
 
 
-def _crop(coarse: Tensor, picture: Picture, patch: int) -> Tensor:
-    """The cells of a picture without its padding, to half a patch."""
+def _crop(coarse: Tensor, image: WindowedImage, patch: int) -> Tensor:
+    """The cells of an image without its padding, to half a patch."""
     kept = (
         slice(round(before / patch), count - round(after / patch))
-        for (before, after), count in zip(picture.image.margins, height_width(coarse[..., 0]))
+        for (before, after), count in zip(image.windows.margins, height_width(coarse[..., 0]))
     )
     rows, columns = kept
     return coarse[rows, columns]

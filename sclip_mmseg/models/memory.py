@@ -1,4 +1,4 @@
-"""The memory: what unlabelled pictures of a bank say of a picture's regions."""
+"""The memory: what unlabelled images of a bank say of an image's regions."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..memory import MemoryCfg, check_makers, describe_makers, find_neighbours, open_bank
+from ..old_names import keep_old_names
 from ..towers.proxy import ProxyTower, find_proxy
 from ..utils.errors import InputError
 from ..utils.files import sha256_of
@@ -16,17 +17,19 @@ from .encoder import ImageEncoder
 from .fusion import RegionCells, WindowMaps
 from .image_encoder import CLIPImageEncoder
 from .keys import BlockKeys, TowerKeys, as_they_are
-from .picture import Picture
 from .pixel_features import pool_regions
 from .text_head import CLIPTextHead
+from .windowed_image import WindowedImage
 from .windows import Size
+
+keep_old_names(__name__, pool_picture='pool_image')
 
 
 class Memory(nn.Module):
-    """Gives each region of a picture the mean score of its neighbours in a bank.
+    """Gives each region of an image the mean score of its neighbours in a bank.
 
     The score is added before the map is resized to the file's size; a region without neighbours
-    keeps the picture's own.
+    keeps the image's own.
 
     Args:
         cfg: Which bank, and how it is used.
@@ -70,10 +73,10 @@ class Memory(nn.Module):
         embeddings = [head.embeddings for head in heads[1:]]
         self.register_buffer('second', torch.cat(embeddings) if embeddings else None, False)
 
-    def encode(self, encoder: ImageEncoder, picture: Picture, text: CLIPTextHead) -> WindowMaps:
-        """The picture's maps with what its regions' neighbours add."""
-        maps, coarse = self.keys.read(picture, lambda: encoder.encode_picture(picture, text))
-        ranks = picture.regions
+    def encode(self, encoder: ImageEncoder, image: WindowedImage, text: CLIPTextHead) -> WindowMaps:
+        """The image's maps with what its regions' neighbours add."""
+        maps, coarse = self.keys.read(image, lambda: encoder.encode_image(image, text))
+        ranks = image.regions
         queries = F.normalize(self.keys.pool(coarse, ranks), dim=-1)
         texts = [text.embeddings, *([] if self.second is None else [self.second])]
         chosen = self.cfg.neighbours, self.cfg.centred
@@ -128,34 +131,33 @@ def find_keys(
     return TowerKeys(other), other
 
 
-def pool_picture(
+def pool_image(
     keys: TowerKeys | BlockKeys,
-    seen: Sequence[tuple[CLIPImageEncoder, Picture, CLIPTextHead]],
+    seen: Sequence[tuple[CLIPImageEncoder, WindowedImage, CLIPTextHead]],
     regions: list[Tensor],
     size: Size,
 ) -> list[Tensor]:
-    """Pool the regions of a picture for a bank.
+    """Pool the regions of an image for a bank.
 
     Args:
         keys: What makes keys.
-        seen: An image encoder, the picture and the text head, for methods that ask for it; and the
+        seen: An image encoder, the image and the text head, for methods that ask for it; and the
             same of a second CLIP where there is one.
         regions: Maps of ids, int64 ``[H, W]``, of which 0 stands for no region.
         size: Height and width of the file, H and W.
 
     Returns:
-        Keys ``[N, C]``, means of the features, of unit length, ``[N, D]``, shares of the picture,
+        Keys ``[N, C]``, means of the features, of unit length, ``[N, D]``, shares of the image,
         ``[N, 1]``, and means of the second's; the regions of each map in order of their ids.
 
     Raises:
         InputError: If they are not finite.
     """
     first, *others = [
-        partial(encoder.encode_picture, picture, text, as_they_are)
-        for encoder, picture, text in seen
+        partial(encoder.encode_image, image, text, as_they_are) for encoder, image, text in seen
     ]
-    picture = seen[0][1]
-    maps, coarse = keys.read(picture, first)
+    image = seen[0][1]
+    maps, coarse = keys.read(image, first)
     features = [each.fuse(size) for each in (maps, *(encode() for encode in others))]
     parts = []
     for ids in regions:
@@ -165,5 +167,5 @@ def pool_picture(
         parts.append([each[present != 0] for each in found])
     rows = [torch.cat(each) for each in zip(*parts)]
     if not all(each.isfinite().all() for each in rows):
-        raise InputError(f'the features of {picture.file.path} are not finite')
+        raise InputError(f'the features of {image.file.path} are not finite')
     return rows

@@ -1,4 +1,4 @@
-"""Features of a whole picture at each of its pixels, made where they are read."""
+"""Features of a whole image at each of its pixels, made where they are read."""
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +13,11 @@ _TILE = 64  # pixels along each side of what is pooled at a time
 
 
 class PixelFeatures:
-    """A coarse map of a picture, resized bilinearly to its pixels, each of unit length.
+    """A coarse map of an image, resized bilinearly to its pixels, each of unit length.
 
     Args:
         coarse: ``[h, w, C]``, float32.
-        size: Height and width of the picture in pixels.
+        size: Height and width of the image in pixels.
     """
 
     def __init__(self, coarse: Tensor, size: Size):
@@ -28,8 +28,8 @@ class PixelFeatures:
         """Resize the pixels of a window to a grid, bilinearly without antialias.
 
         Args:
-            window: Where it lies in the padded picture.
-            margins: What the picture is padded by; its border is repeated there.
+            window: Where it lies in the padded image.
+            margins: What the image is padded by; its border is repeated there.
             grid: Rows and columns.
 
         Returns:

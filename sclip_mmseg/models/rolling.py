@@ -1,4 +1,4 @@
-"""Windows of pictures that may be larger than memory, encoded row by row as they are needed."""
+"""Windows of images that may be larger than memory, encoded row by row as they are needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .windows import Size, Window, pad_margins, window_spans
 
 
 class Pixels(Protocol):
-    """A picture at the size at which windows are cut from it, read part by part."""
+    """An image at the size at which windows are cut from it, read part by part."""
 
     @property
     def size(self) -> Size:
@@ -32,13 +32,13 @@ class Pixels(Protocol):
 
 
 class RollingMaps:
-    """Coarse maps of a picture's windows, of which the rows needed last are kept.
+    """Coarse maps of an image's windows, of which the rows needed last are kept.
 
-    Windows are encoded in the batches in which those of a whole picture are, wherever one begins,
+    Windows are encoded in the batches in which those of a whole image are, wherever one begins,
     without those that have no data.
 
     Args:
-        pixels: The picture.
+        pixels: The image.
         cfg: How windows are cut.
         encode: Windows → coarse maps ``[n, Q, h', w']``.
         window_batch: Tells the largest number of windows of a size to encode at a time.
@@ -100,7 +100,7 @@ class RollingMaps:
         tell(numbers.stop, self.count, self.encoded)
 
     def _window(self, number: int) -> Window:
-        """A window in the picture without its margins, which it may reach beyond."""
+        """A window in the image without its margins, which it may reach beyond."""
         row, column = divmod(number, len(self.columns))
         (top, bottom), (left, right) = self.rows[row], self.columns[column]
         (above, _), (before, _) = self.margins
@@ -136,7 +136,7 @@ class RollingMaps:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of all maps as they lie in the picture, see :class:`.fusion.WindowMaps`."""
+        """Of all maps as they lie in the image, see :class:`.fusion.WindowMaps`."""
         height, width, queries = self.like.shape
         return len(self.rows) * height, len(self.columns) * width, queries
 
@@ -166,7 +166,7 @@ class RollingMaps:
         return LongAxis(axis, length, torch.device('cpu')).windows(pixels)
 
     def fuse(self, size: Size) -> FusedMap:
-        """The picture's map at a size; what is read of it must have been prepared."""
+        """The image's map at a size; what is read of it must have been prepared."""
         is_large, grid = max(self.sides) > LARGE, self.like.shape
         corners = self._corners, self._corners
         sides = zip(self.sides, self.crop, self.stride, grid, self.margins, corners)

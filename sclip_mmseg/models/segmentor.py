@@ -19,6 +19,7 @@ from ..config import NO_CHECKPOINT, is_saved_model, place_checkpoint
 from ..datasets import voc_palette
 from ..datasets.background import Background
 from ..memory import MemoryCfg
+from ..old_names import OldAttribute
 from ..regions import Decided, build_regions, check_regions, resize_nearest
 from ..registry import POSTPROCESSORS, REFINERS, in_scope, type_name
 from ..utils.errors import HalfOverflow, InputError, NotFetched
@@ -30,13 +31,13 @@ from .file_image import FileImage
 from .fusion import DenseMap, QueryMap, WindowMaps, cut_windows, encode_windows
 from .image_encoder import build_encoder
 from .memory import Memory
-from .picture import Picture
 from .saved_weights import adapt_embeddings, check_weights, describe_weights
 from .test_cfg import read_test_cfg
 from .text_head import CLIPTextHead
 from .texts import read_texts
 from .view import View
 from .window_cfg import WindowCfg
+from .windowed_image import WindowedImage
 from .windows import Size
 
 
@@ -56,7 +57,7 @@ class CLIPSegmentor(BaseSegmentor):
             corrections that need one.
         postprocess: Config of a module that corrects labels at the end, e.g.
             :class:`..regions.RegionMajority`; None for none.
-        memory: A bank of other pictures that regions are looked up in, see
+        memory: A bank of other images that regions are looked up in, see
             :class:`..memory.MemoryCfg`; None for none.
         test_cfg: See :func:`.test_cfg.read_test_cfg`.
         data_preprocessor: Config of the preprocessor, :class:`.PadSegDataPreProcessor`.
@@ -75,6 +76,7 @@ class CLIPSegmentor(BaseSegmentor):
     text_head: CLIPTextHead
     class_ids: Tensor
     num_classes: int
+    pictures = OldAttribute('windowed_images')
 
     @in_scope()
     @own_precision()
@@ -454,8 +456,8 @@ class CLIPSegmentor(BaseSegmentor):
         return ImageInput(image, sample, file, regions)
 
     def _encode_images(self, images: list['ImageInput']) -> list[WindowMaps]:
-        if self.image_encoder.sees_picture or self.memory is not None:
-            maps = [self._encode_picture(image) for image in images]
+        if self.image_encoder.sees_whole_image or self.memory is not None:
+            maps = [self._encode_image(image) for image in images]
         else:
             views = [image.view() for image in images]
             given = self._encode, self.windows, self.window_batch, self.image_encoder.align_corners
@@ -479,19 +481,21 @@ class CLIPSegmentor(BaseSegmentor):
             halved = any(each.dtype == torch.half for each in self.image_encoder.matrices())
             raise _not_finite(name, halved)
 
-    def pictures(self, inputs: Tensor, data_samples: list[SegDataSample]) -> list[Picture]:
+    def windowed_images(
+        self, inputs: Tensor, data_samples: list[SegDataSample]
+    ) -> list[WindowedImage]:
         """Images with their windows, for what makes features of them; see :meth:`predict`."""
-        return [self._picture(image) for image in self._read_inputs(inputs, data_samples)]
+        return [self._windowed_image(image) for image in self._read_inputs(inputs, data_samples)]
 
-    def _picture(self, image: 'ImageInput') -> Picture:
+    def _windowed_image(self, image: 'ImageInput') -> WindowedImage:
         cut = cut_windows(self.image_encoder.resize(image.view(), self.windows), self.windows)
-        return Picture(cut, image.size, self.window_batch, image.file)
+        return WindowedImage(cut, image.size, self.window_batch, image.file)
 
-    def _encode_picture(self, image: 'ImageInput') -> WindowMaps:
-        picture = self._picture(image)
+    def _encode_image(self, image: 'ImageInput') -> WindowMaps:
+        windowed = self._windowed_image(image)
         if self.memory is not None:
-            return self.memory.encode(self.image_encoder, picture, self.text_head)
-        return self.image_encoder.encode_picture(picture, self.text_head)
+            return self.memory.encode(self.image_encoder, windowed, self.text_head)
+        return self.image_encoder.encode_image(windowed, self.text_head)
 
     def correct(self, classes: Tensor, scores: Tensor, sample: SegDataSample) -> Tensor:
         """Correct the classes ``[H, W]``, of scores ``[K, H, W]``, as ``postprocess`` says."""

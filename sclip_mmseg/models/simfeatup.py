@@ -19,7 +19,7 @@ from ..towers.tensor_files import read_tensors
 from ..utils.cache import cached_tensors
 from ..utils.errors import InputError
 from .fusion import tile_limit
-from .picture import AdjustedQueries, Compare
+from .windowed_image import AdjustedQueries, Compare
 
 #: Name → where its authors publish it, without a checksum.
 CHECKPOINTS = {
@@ -284,7 +284,7 @@ class UpsampledText:
         self.upsampler, self.text, self.images = upsampler, text, images
 
     def __call__(self, features: Tensor, adjusted: AdjustedQueries | None = None) -> Tensor:
-        """See :class:`.picture.Compare`; scores are of the upsampled size."""
+        """See :class:`.windowed_image.Compare`; scores are of the upsampled size."""
         parts = []
         for number, (window, image) in enumerate(zip(features, self.images, strict=True)):
             own = () if adjusted is None else (adjusted.of(number),)

@@ -14,9 +14,9 @@ from ..datasets.query_set import Queries
 from ..towers import TextEncoder, load_text_tower, resolve_clip, text_options
 from ..utils.errors import InputError
 from ..utils.files import sha256_of
-from .picture import AdjustedQueries
 from .text_embeddings import cached_embeddings
 from .texts import read_texts
+from .windowed_image import AdjustedQueries
 
 
 @MODELS.register_module()

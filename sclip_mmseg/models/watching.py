@@ -1,4 +1,4 @@
-"""How far a picture is, told while its windows are encoded."""
+"""How far an image is, told while its windows are encoded."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -7,8 +7,8 @@ from helpers import build_model, load_config, load_images, seeded_images, seeded
 from sclip_mmseg import InputError
 from sclip_mmseg.models import View
 from sclip_mmseg.models.methods.rfclip import CHANNELS, RFCLIP, denoise, group_queries, key_map
-from sclip_mmseg.models.picture import AdjustedQueries
 from sclip_mmseg.models.text_head import CLIPTextHead
+from sclip_mmseg.models.windowed_image import AdjustedQueries
 
 STRONG = [3, 50, 90]
 

@@ -172,7 +172,7 @@ def _method(name):
 def _names():
     ours = METHODS.module_dict.items()
     ours = [(name, cls) for name, cls in ours if cls.__module__.startswith('sclip_mmseg')]
-    return [name for name, cls in ours if not cls.needs_proxy and not cls.sees_picture]
+    return [name for name, cls in ours if not cls.needs_proxy and not cls.sees_whole_image]
 
 
 @pytest.mark.parametrize('name', _names())

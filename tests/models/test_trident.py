@@ -120,7 +120,7 @@ def test_what_is_missing_is_one_line(config, monkeypatch):
 )
 def test_pictures_are_of_whole_patches(size, expected):
     tower = type('Tower', (), dict(patch_size=16))
-    assert Trident().picture_size(tower, size, (336, 336)) == expected
+    assert Trident().working_size(tower, size, (336, 336)) == expected
 
 
 def test_pictures_of_a_batch_do_not_mix(config, paths, device):

@@ -1,5 +1,6 @@
 """The methods, a file per paper. Their names in configs are those of their classes."""
 
+from ...old_names import keep_old_names
 from .ablations import (
     EarlierBlock,
     IdentityCSA,
@@ -9,7 +10,7 @@ from .ablations import (
     SharpenedCLIP,
     SingleCSA,
 )
-from .base import Classify, LastBlockMethod, LastTokens, Method, PictureMethod
+from .base import Classify, LastBlockMethod, LastTokens, Method, WholeImageMethod
 from .clearclip import ClearCLIP
 from .clip import CLIP
 from .corrclip import CorrCLIP, CorrCLIPv2
@@ -27,6 +28,7 @@ from .segearth import SegEarth
 from .sfp import SFP
 from .trident import Trident
 
+keep_old_names(__name__, PictureMethod='WholeImageMethod')
 __all__ = [
     'CLIP',
     'GEM',
@@ -51,7 +53,6 @@ __all__ = [
     'MaskCLIP',
     'Method',
     'OVStitcher',
-    'PictureMethod',
     'ProxyCLIP',
     'RandomCSA',
     'ResCLIP',
@@ -59,4 +60,5 @@ __all__ = [
     'SharpenedCLIP',
     'SingleCSA',
     'Trident',
+    'WholeImageMethod',
 ]

@@ -8,14 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...old_names import OldAttribute, RefusesOldOverrides, keep_old_names
 from ...towers import Grid, VisionTransformer
 from ...towers.tokens import OnGrid
 from ...utils.cache import cached_tensors
 from ...utils.errors import InputError
 from ...utils.torch_types import total
-from ..picture import AdjustedQueries, Picture, PictureFeatures, WindowFeatures
 from ..view import View
+from ..windowed_image import AdjustedQueries, ImageFeatures, WindowedImage, WindowFeatures
 from ..windows import Size
+
+keep_old_names(__name__, PictureMethod='WholeImageMethod')
 
 
 class Classify(Protocol):
@@ -38,7 +41,7 @@ class Classify(Protocol):
         """
 
 
-class Method(nn.Module):
+class Method(RefusesOldOverrides, nn.Module):
     """Makes patch features of windows. A method overrides :meth:`forward`.
 
     It may run the tower's blocks as it likes, and give features on any grid.
@@ -52,8 +55,10 @@ class Method(nn.Module):
     needs_regions: bool = False
     #: Whether it gives features of windows, which an upsampler can make finer.
     on_windows: bool = True
-    #: Whether it gets all windows of one picture together, see :class:`PictureMethod`.
-    sees_picture: bool = False
+    #: Whether it gets all windows of one image together, see :class:`WholeImageMethod`.
+    sees_whole_image: bool = False
+    sees_picture = OldAttribute('sees_whole_image')
+    picture_size = OldAttribute('working_size')
     #: What it needs that an exported model does not have; empty for nothing beside the above.
     not_exported: str = ''
 
@@ -66,12 +71,12 @@ class Method(nn.Module):
 
     def forward(
         self, tower: VisionTransformer, view: Any, classify: Classify, /, *args: Any, **kwargs: Any
-    ) -> Tensor | PictureFeatures | WindowFeatures:
+    ) -> Tensor | ImageFeatures | WindowFeatures:
         """Make patch features.
 
         Args:
             tower: CLIP's image tower.
-            view: The windows, a ``View``; see :class:`PictureMethod` for another argument.
+            view: The windows, a ``View``; see :class:`WholeImageMethod` for another argument.
             classify: For methods that need a first segmentation.
             args, kwargs: The towers ``proxy`` and ``sam``, as far as the method needs them.
 
@@ -81,8 +86,8 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
-    def picture_size(self, tower: VisionTransformer, size: Size, crop_size: Size) -> Size:
-        """Choose the size of a picture before its windows are cut.
+    def working_size(self, tower: VisionTransformer, size: Size, crop_size: Size) -> Size:
+        """Choose the size of an image before its windows are cut.
 
         Args:
             tower: CLIP's image tower.
@@ -105,29 +110,29 @@ class Method(nn.Module):
         raise NotImplementedError
 
 
-class PictureMethod(Method):
-    """Makes features of all windows of one picture together.
+class WholeImageMethod(Method):
+    """Makes features of all windows of one image together.
 
-    Windows come in batches that fit into memory (:meth:`..picture.Picture.batches`), as often as
-    the method asks for them. Nothing is ever shared between pictures.
+    Windows come in batches that fit into memory (:meth:`..windowed_image.WindowedImage.batches`),
+    as often as the method asks for them. Nothing is shared between images.
     """
 
-    sees_picture = True
+    sees_whole_image = True
 
     def forward(
         self,
         tower: VisionTransformer,
-        picture: Picture,
+        image: WindowedImage,
         classify: Classify,
         /,
         *args: Any,
         **kwargs: Any,
-    ) -> PictureFeatures | WindowFeatures:
-        """Make features of a picture, or of its windows; arguments else as :meth:`Method.forward`.
+    ) -> ImageFeatures | WindowFeatures:
+        """Make features of an image, or of its windows; arguments else as :meth:`Method.forward`.
 
         Args:
             tower: CLIP's image tower.
-            picture: The picture and its windows.
+            image: The image and its windows.
             classify: For methods that need a first segmentation.
             args, kwargs: See :meth:`Method.forward`.
         """

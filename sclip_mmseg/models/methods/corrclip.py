@@ -12,8 +12,8 @@ from ...towers import Grid, VisionTransformer
 from ...towers.proxy import ProxyTower
 from ...utils.errors import InputError
 from ...utils.torch_types import is_exporting
-from ..picture import Picture, WindowFeatures
 from ..view import View
+from ..windowed_image import WindowedImage, WindowFeatures
 from .base import Classify, Method, unflatten_map
 from .proxyclip import mix_values, pairwise_cosines
 
@@ -216,37 +216,37 @@ class CorrCLIP(WithinRegions):
 
 @METHODS.register_module()
 class CorrCLIPv2(CorrCLIP):
-    """Version 2: the second model sees the whole picture once, at its file's size.
+    """Version 2: the second model sees the whole image once, at its file's size.
 
-    What it sees is resized to the picture as its windows are cut, and to twice CLIP's grid of each
+    What it sees is resized to the image as its windows are cut, and to twice CLIP's grid of each
     window. The published configs merge no regions.
 
     Args: See :class:`WithinRegions`.
     """
 
-    sees_picture = True
+    sees_whole_image = True
 
-    def forward(  # type: ignore[override]  # a picture in place of a view
-        self, tower: VisionTransformer, picture: Picture, classify: Classify, proxy: ProxyTower
+    def forward(  # type: ignore[override]  # an image in place of a view
+        self, tower: VisionTransformer, image: WindowedImage, classify: Classify, proxy: ProxyTower
     ) -> WindowFeatures:
-        """See :class:`.base.PictureMethod`."""
-        parts = [self.mix(tower, *each) for each in self._weigh_each(tower, picture, proxy)]
+        """See :class:`.base.WholeImageMethod`."""
+        parts = [self.mix(tower, *each) for each in self._weigh_each(tower, image, proxy)]
         return WindowFeatures(torch.cat(parts))
 
     def attention_map(  # type: ignore[override]
-        self, tower: VisionTransformer, picture: Picture, classify: Classify, proxy: ProxyTower
+        self, tower: VisionTransformer, image: WindowedImage, classify: Classify, proxy: ProxyTower
     ) -> Tensor:
         """See :class:`.base.Method`; on twice CLIP's grid of an only window."""
-        [(_, weights, _, grid)] = self._weigh_each(tower, picture, proxy)
+        [(_, weights, _, grid)] = self._weigh_each(tower, image, proxy)
         return unflatten_map(weights, grid)
 
     def _weigh_each(
-        self, tower: VisionTransformer, picture: Picture, proxy: ProxyTower
+        self, tower: VisionTransformer, image: WindowedImage, proxy: ProxyTower
     ) -> Iterator[tuple[View, Tensor, Tensor, Grid]]:
         """Batches of windows, the map of all heads, the regions ``[B, N]``, and the grid of N."""
-        seen = picture.spread(picture.file.map_of(proxy))
-        margins = picture.image.margins
-        for windows, view in picture.batches():
+        seen = image.spread(image.file.map_of(proxy))
+        margins = image.windows.margins
+        for windows, view in image.batches():
             rows, columns = tower.grid(view.images)
             fine = 2 * rows, 2 * columns
             cells = torch.stack([seen.cells(window, margins, fine) for window in windows])

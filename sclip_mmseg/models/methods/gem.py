@@ -88,7 +88,8 @@ class GEM(Method):
 
         Args:
             seen: What the block's own attention sees.
-            values: What is mixed, ``[B, heads, P + N, e]``: v, but for pictures of the weights.
+            values: Values to mix, ``[B, heads, P + N, e]``: v, or an identity for the weights
+                themselves.
 
         Returns:
             Like ``values``.

@@ -1,4 +1,4 @@
-"""OV-Stitcher (CVPR 2026 Findings, arXiv 2604.08110): CorrCLIP once per picture."""
+"""OV-Stitcher (CVPR 2026 Findings, arXiv 2604.08110): CorrCLIP once per image."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,27 +13,27 @@ from ...towers import Grid, VisionTransformer
 from ...towers.proxy import ProxyTower
 from ...towers.tokens import BlockTokens, OnGrid
 from ...utils.torch_types import height_width, total
-from ..picture import Picture, PictureFeatures, Stitching
+from ..windowed_image import ImageFeatures, Stitching, WindowedImage
 from ..windows import Window
-from .base import Classify, PictureMethod, unflatten_map
+from .base import Classify, WholeImageMethod, unflatten_map
 from .corrclip import WithinRegions
 
-_ENTRIES = 1 << 24  # of a piece of the picture's map of weights
+_ENTRIES = 1 << 24  # of a piece of the image's map of weights
 
 
 @METHODS.register_module()
-class OVStitcher(WithinRegions, PictureMethod):
-    """CorrCLIP whose last block sees the whole picture, stitched from its windows.
+class OVStitcher(WithinRegions, WholeImageMethod):
+    """CorrCLIP whose last block sees the whole image, stitched from its windows.
 
-    The second tower's last block runs over all its cells of the picture, and its output tells how
+    The second tower's last block runs over all its cells of the image, and its output tells how
     cells resemble each other; regions are merged, and the mean of the resemblance is taken, once
-    per picture. The branches of :class:`.corrclip.CorrCLIP` become, on the second tower's grid:
+    per image. The branches of :class:`.corrclip.CorrCLIP` become, on the second tower's grid:
 
     - main: the last block's values, stitched;
     - spatial: the mean of earlier blocks that are run again on their stitched queries, keys and
       values, with one head over all channels and the scale of a single head;
     - semantic: stitched from the windows' copies of the class token, one for each region of the
-      picture in each window.
+      image in each window.
 
     Weights are computed in pieces, so that memory grows with the cells, not with their square.
 
@@ -43,11 +43,11 @@ class OVStitcher(WithinRegions, PictureMethod):
     on_windows = False
 
     def forward(
-        self, tower: VisionTransformer, picture: Picture, classify: Classify, proxy: ProxyTower
-    ) -> PictureFeatures:
-        """See :class:`.base.PictureMethod`; features are on the second tower's grid."""
-        features, regions, fine = self._see(picture, proxy)
-        values, semantic = self._encode(tower, picture, regions.unflatten(1, fine), proxy)
+        self, tower: VisionTransformer, image: WindowedImage, classify: Classify, proxy: ProxyTower
+    ) -> ImageFeatures:
+        """See :class:`.base.WholeImageMethod`; features are on the second tower's grid."""
+        features, regions, fine = self._see(image, proxy)
+        values, semantic = self._encode(tower, image, regions.unflatten(1, fine), proxy)
         width, last = tower.width, tower.blocks[-1]
         mean = mean_similarity(features)
         read = torch.empty(len(features), tower.output_dim, device=features.device)
@@ -58,28 +58,28 @@ class OVStitcher(WithinRegions, PictureMethod):
             read[rows] = total(
                 factor * tower.read_out(branch) for branch, factor in branches
             ).float()
-        return PictureFeatures(read.unflatten(0, fine))
+        return ImageFeatures(read.unflatten(0, fine))
 
     def attention_map(
-        self, tower: VisionTransformer, picture: Picture, classify: Classify, proxy: ProxyTower
+        self, tower: VisionTransformer, image: WindowedImage, classify: Classify, proxy: ProxyTower
     ) -> Tensor:
-        """See :class:`.base.Method`; on the second tower's grid of the picture."""
-        features, regions, fine = self._see(picture, proxy)
+        """See :class:`.base.Method`; on the second tower's grid of the image."""
+        features, regions, fine = self._see(image, proxy)
         everything = slice(0, len(features))
         weights = self._rows(features, regions, mean_similarity(features), everything)
         return unflatten_map(weights[None], fine)
 
-    def _see(self, picture: Picture, proxy: ProxyTower) -> tuple[Tensor, Tensor, Grid]:
+    def _see(self, image: WindowedImage, proxy: ProxyTower) -> tuple[Tensor, Tensor, Grid]:
         """Normalised cells of the second tower, float32 ``[N, C]``, their merged regions, grid."""
-        regions = self.regions_of(picture.view)
+        regions = self.regions_of(image.view)
         tower = proxy.tower
-        fine = tower.grid(picture.view.images)
+        fine = tower.grid(image.view.images)
         number = len(tower.blocks)
         parts = {
             name: Stitching(fine, tower.patch_size, tower.width, tower.device)
             for name in ('normalised', 'input')
         }
-        for windows, view in picture.batches():
+        for windows, view in image.batches():
             tokens = tower.run(proxy.normalise(view.images), {number: list(parts)})
             block = tokens.blocks[number]
             # The program normalises the residual, too.
@@ -95,13 +95,13 @@ class OVStitcher(WithinRegions, PictureMethod):
         return features, self.merge(cells, features[None]), fine
 
     def _encode(
-        self, tower: VisionTransformer, picture: Picture, regions: Tensor, proxy: ProxyTower
+        self, tower: VisionTransformer, image: WindowedImage, regions: Tensor, proxy: ProxyTower
     ) -> tuple[Tensor, Tensor]:
         """Run CLIP on the windows.
 
         Args:
             tower: CLIP's image tower.
-            picture: The picture.
+            image: The image.
             regions: Merged regions on the second tower's grid, ``[1, rows, columns]``.
             proxy: The second tower.
 
@@ -111,7 +111,7 @@ class OVStitcher(WithinRegions, PictureMethod):
             tower's grid.
         """
         fine = height_width(regions)
-        coarse = tower.grid(picture.view.images)
+        coarse = tower.grid(image.view.images)
         depth = len(tower.blocks)
         asked: dict[int, Sequence[str]]
         asked = {number: ('input', 'q', 'k', 'v') for number in self._averaged(depth)}
@@ -126,8 +126,8 @@ class OVStitcher(WithinRegions, PictureMethod):
         semantic = Stitching(fine, proxy.tower.patch_size, tower.width, tower.device)
         ranks = rank_ids(regions.flatten(1)).unflatten(1, fine)
         numbers = torch.arange(int(ranks.max()) + 1, device=ranks.device)
-        whole = resize_nearest(ranks, height_width(picture.view.images))
-        for windows, view in picture.batches():
+        whole = resize_nearest(ranks, height_width(image.view.images))
+        for windows, view in image.batches():
             grid = tower.grid(view.images)
             seen = torch.cat([whole[:, w.top : w.bottom, w.left : w.right] for w in windows])
             cells = resize_nearest(seen, grid).flatten(1)
@@ -147,7 +147,7 @@ class OVStitcher(WithinRegions, PictureMethod):
         return values[0].flatten(1).T, semantic.mean().to(tower.dtype)
 
     def _again(self, tower: VisionTransformer, number: int, parts: dict) -> Tensor:
-        """Output of a block, run again on the stitched picture, ``[1, N, width]``."""
+        """Output of a block, run again on the stitched image, ``[1, N, width]``."""
         x, q, k, v = (parts[name].mean().to(tower.dtype)[None] for name in ('input', 'q', 'k', 'v'))
         scale = (tower.width // tower.heads) ** -0.5
         mixed = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=scale)

@@ -11,8 +11,8 @@ from ...registry import METHODS
 from ...towers import Grid, VisionTransformer, attention_logits
 from ...utils.errors import InputError
 from ...utils.torch_types import total
-from ..picture import AdjustedQueries, Picture, WindowFeatures
-from .base import Classify, PictureMethod, unflatten_map
+from ..windowed_image import AdjustedQueries, WindowedImage, WindowFeatures
+from .base import Classify, WholeImageMethod, unflatten_map
 from .scclip import cosines, sum_around
 
 #: Width and patch size of a tower → channels in which its sinks are strong, counted from 0.
@@ -25,7 +25,7 @@ _KEPT = 0.6  # of a sink
 
 
 @METHODS.register_module()
-class RFCLIP(PictureMethod):
+class RFCLIP(WholeImageMethod):
     """Denoises patches after each block, mixes them by the keys of all blocks, and adjusts texts.
 
     1. After each block, a *sink*, a patch in which one of the ``channels`` is more than five times
@@ -35,7 +35,7 @@ class RFCLIP(PictureMethod):
        the last attention sees the last block's input and G, both with patches multiplied by S. Its
        map is the mean over blocks of ``softmax(k kᵀ / √d)``; there is no residual and no MLP.
     3. Queries at most ``group_distance`` from each other (complete linkage) are a group. In each
-       window the query of a group that is nearest to the picture's class token moves by
+       window the query of a group that is nearest to the image's class token moves by
        ``patch_weight`` towards the mean of the two patches nearest to it.
     4. A patch's score is ``1 - global_weight`` of its cosine with the query so moved, and
        ``global_weight`` of the class token's with the query.
@@ -108,15 +108,15 @@ class RFCLIP(PictureMethod):
         self.channels_of(tower)
 
     def forward(
-        self, tower: VisionTransformer, picture: Picture, classify: Classify
+        self, tower: VisionTransformer, image: WindowedImage, classify: Classify
     ) -> WindowFeatures:
-        """See :class:`.base.PictureMethod`."""
+        """See :class:`.base.WholeImageMethod`."""
         whole = None
-        if self.global_from == 'image' and len(picture.image) > 1:
-            whole = self._class_features(tower, self._run_blocks(tower, picture.view.images)[0])
+        if self.global_from == 'image' and len(image.windows) > 1:
+            whole = self._class_features(tower, self._run_blocks(tower, image.view.images)[0])
         groups = self.groups(classify.embeddings)
         features, adjusted = [], []
-        for _, view in picture.batches():
+        for _, view in image.batches():
             found, own = self._encode(tower, view.images)
             given = own if whole is None else whole.expand(len(own), -1)
             features.append(found)
@@ -124,10 +124,10 @@ class RFCLIP(PictureMethod):
         return WindowFeatures(torch.cat(features), adjusted=AdjustedQueries.join(adjusted))
 
     def attention_map(
-        self, tower: VisionTransformer, picture: Picture, classify: Classify
+        self, tower: VisionTransformer, image: WindowedImage, classify: Classify
     ) -> Tensor:
         """See :class:`.base.Method`; the map for the last block's input."""
-        [(_, view)] = picture.batches()
+        [(_, view)] = image.batches()
         grid = tower.grid(view.images)
         _, shared, inputs = self._run_blocks(tower, view.images, keys=True)
         weights, _ = self._mix(tower, inputs[0], shared, grid)

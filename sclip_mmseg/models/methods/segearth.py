@@ -6,8 +6,8 @@ from torch import Tensor
 from ...registry import METHODS
 from ...towers import VisionTransformer
 from ...utils.errors import InputError
-from ..picture import AdjustedQueries, WindowFeatures
 from ..view import View
+from ..windowed_image import AdjustedQueries, WindowFeatures
 from .base import Classify, LastBlockMethod, LastTokens
 
 

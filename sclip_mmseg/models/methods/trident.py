@@ -9,9 +9,9 @@ from ...towers import VisionTransformer
 from ...towers.proxy import ProxyTower
 from ...towers.sam import PATCH, SIDE, SamImage, SamTower
 from ...utils.errors import InputError
-from ..picture import Picture, PictureFeatures, Stitching
+from ..windowed_image import ImageFeatures, Stitching, WindowedImage
 from ..windows import Size
-from .base import Classify, PictureMethod, unflatten_map
+from .base import Classify, WholeImageMethod, unflatten_map
 from .proxyclip import Resemblance, mix_values
 
 _REPLACED, _LARGEST = 0.6, 0.9  # thresholds
@@ -19,12 +19,12 @@ _ROWS = 512  # of the guidance, made at a time
 
 
 @METHODS.register_module()
-class Trident(Resemblance, PictureMethod):
-    """ProxyCLIP's features of the windows, spliced and mixed by SAM's attention over the picture.
+class Trident(Resemblance, WholeImageMethod):
+    """ProxyCLIP's features of the windows, spliced and mixed by SAM's attention over the image.
 
     1. Windows as in :class:`.proxyclip.ProxyCLIP`, but the mean of the cosines is that of all
-       windows of the picture. Features before the final norm are laid on one grid.
-    2. SAM's last attention of the whole picture, cut to the tokens within it, without the pairs
+       windows of the image. Features before the final norm are laid on one grid.
+    2. SAM's last attention of the whole image, cut to the tokens within it, without the pairs
        whose values resemble each other less than a token's threshold, is the mean over heads that
        mixes them on SAM's grid; rows sum to 1. The threshold is ``cos_fac`` times the token's mean
        cosine over heads and tokens, at most 0.9.
@@ -33,7 +33,7 @@ class Trident(Resemblance, PictureMethod):
         beta, gamma: See :class:`.proxyclip.Resemblance`.
         cos_fac: Factor of the threshold.
         keep_negative: Whether a negative threshold stays; else it becomes 0.6.
-        halves: Whether SAM sees the left and the right half of the picture apart (Cityscapes).
+        halves: Whether SAM sees the left and the right half of the image apart (Cityscapes).
 
     Raises:
         InputError: If an argument is negative.
@@ -55,7 +55,7 @@ class Trident(Resemblance, PictureMethod):
             raise InputError(f'model.image_encoder.method.cos_fac={cos_fac} must not be negative')
         self.cos_fac, self.keep_negative, self.halves = cos_fac, keep_negative, halves
 
-    def picture_size(self, tower: VisionTransformer, size: Size, crop_size: Size) -> Size:
+    def working_size(self, tower: VisionTransformer, size: Size, crop_size: Size) -> Size:
         """See :class:`.base.Method`: whole patches, and at least a window."""
         patch, longest = tower.patch_size, max(size)
         if all(s % patch == 0 and s >= crop for s, crop in zip(size, crop_size)):
@@ -70,49 +70,49 @@ class Trident(Resemblance, PictureMethod):
     def forward(
         self,
         tower: VisionTransformer,
-        picture: Picture,
+        image: WindowedImage,
         classify: Classify,
         proxy: ProxyTower,
         sam: SamTower,
-    ) -> PictureFeatures:
-        """See :class:`.base.PictureMethod`; features are on SAM's grid."""
-        canvas = self._splice(tower, picture, proxy)
+    ) -> ImageFeatures:
+        """See :class:`.base.WholeImageMethod`; features are on SAM's grid."""
+        canvas = self._splice(tower, image, proxy)
         parts = canvas.tensor_split([canvas.shape[1] // 2], 1) if self.halves else [canvas]
         mixed = []
-        for image, part in zip(self._see(picture, sam), parts):
+        for encoded, part in zip(self._see(image, sam), parts):
             coarse = part.permute(2, 0, 1)[None].float()
-            values = F.interpolate(coarse, image.grid, mode='bilinear', align_corners=False)
+            values = F.interpolate(coarse, encoded.grid, mode='bilinear', align_corners=False)
             values = values[0].flatten(1).T
             count = len(values)
             rows = torch.arange(count, device=values.device).split(_ROWS)
-            guided = torch.cat([self.guidance(sam, image, each) @ values for each in rows])
-            mixed.append(guided.unflatten(0, image.grid))
+            guided = torch.cat([self.guidance(sam, encoded, each) @ values for each in rows])
+            mixed.append(guided.unflatten(0, encoded.grid))
         features = torch.cat(mixed, 1).to(tower.dtype)
-        return PictureFeatures(tower.read_out(features), direct=True)
+        return ImageFeatures(tower.read_out(features), direct=True)
 
     def attention_map(
         self,
         tower: VisionTransformer,
-        picture: Picture,
+        image: WindowedImage,
         classify: Classify,
         proxy: ProxyTower,
         sam: SamTower,
     ) -> Tensor:
         """See :class:`.base.Method`; the guidance, on SAM's grid."""
-        [image] = self._see(picture, sam, halves=False)
-        rows = torch.arange(image.grid[0] * image.grid[1], device=sam.device).split(_ROWS)
-        weights = torch.cat([self.guidance(sam, image, each) for each in rows])
-        return unflatten_map(weights[None], image.grid)
+        [encoded] = self._see(image, sam, halves=False)
+        rows = torch.arange(encoded.grid[0] * encoded.grid[1], device=sam.device).split(_ROWS)
+        weights = torch.cat([self.guidance(sam, encoded, each) for each in rows])
+        return unflatten_map(weights[None], encoded.grid)
 
-    def _splice(self, tower: VisionTransformer, picture: Picture, proxy: ProxyTower) -> Tensor:
-        """Mean of the windows' features on the picture's grid of patches, ``[h, w, width]``."""
-        seen = [proxy(view.images).flatten(1, 2) for _, view in picture.batches()]
+    def _splice(self, tower: VisionTransformer, image: WindowedImage, proxy: ProxyTower) -> Tensor:
+        """Mean of the windows' features on the image's grid of patches, ``[h, w, width]``."""
+        seen = [proxy(view.images).flatten(1, 2) for _, view in image.batches()]
         unit = F.normalize(torch.cat(seen).double(), dim=-1)
         mean = (unit.sum(1).square().sum(1) / unit.shape[1] ** 2).mean()  # of all pairs
-        grid = tower.grid(picture.view.images)
+        grid = tower.grid(image.view.images)
         stitching = Stitching(grid, tower.patch_size, tower.width, tower.device)
         depth, last = len(tower.blocks), tower.blocks[-1]
-        for (windows, view), features in zip(picture.batches(), seen):
+        for (windows, view), features in zip(image.batches(), seen):
             weights = self.weights(features, mean.float())
             tokens = tower.run(view.images, {depth: ('input',)})
             fine = proxy.tower.grid(view.images)
@@ -123,27 +123,29 @@ class Trident(Resemblance, PictureMethod):
             stitching.add(windows, maps.permute(0, 2, 3, 1))
         return stitching.mean().unflatten(0, grid)
 
-    def _see(self, picture: Picture, sam: SamTower, halves: bool = True) -> tuple[SamImage, ...]:
-        """The images that SAM encodes: the picture, or its halves."""
+    def _see(
+        self, image: WindowedImage, sam: SamTower, halves: bool = True
+    ) -> tuple[SamImage, ...]:
+        """The images that SAM encodes: the image, or its halves."""
         if self.halves and halves:
-            return picture.file.of(sam, 'left'), picture.file.of(sam, 'right')
-        return (picture.file.of(sam, 'whole'),)
+            return image.file.of(sam, 'left'), image.file.of(sam, 'right')
+        return (image.file.of(sam, 'whole'),)
 
-    def guidance(self, sam: SamTower, image: SamImage, rows: Tensor) -> Tensor:
+    def guidance(self, sam: SamTower, encoded: SamImage, rows: Tensor) -> Tensor:
         """Rows of the map that mixes features on SAM's grid.
 
         Args:
             sam: SAM.
-            image: What it made of the picture.
+            encoded: SAM's encoding of the image.
             rows: Numbers of tokens of the grid of N, row by row.
 
         Returns:
             float32 ``[n, N]``; rows sum to 1.
         """
-        height, width = image.grid
+        height, width = encoded.grid
         valid = torch.arange(height, device=rows.device)[:, None] * (SIDE // PATCH)
         valid = (valid + torch.arange(width, device=rows.device)).flatten()
-        values = F.normalize(image.v[:, valid], dim=-1)
+        values = F.normalize(encoded.v[:, valid], dim=-1)
         own = values[:, rows]
         threshold = self.cos_fac * (own * values.mean(1, keepdim=True)).sum(-1).mean(0)
         if not self.keep_negative:
@@ -151,7 +153,7 @@ class Trident(Resemblance, PictureMethod):
         threshold = threshold.clamp_max(_LARGEST)[:, None]
         total = torch.zeros(len(rows), len(valid), device=rows.device)
         for head in range(len(values)):
-            weights = sam.attention(image, head, valid[rows])[:, valid]
+            weights = sam.attention(encoded, head, valid[rows])[:, valid]
             total += weights.masked_fill_(own[head] @ values[head].T <= threshold, 0)
         return total / total.sum(1, keepdim=True)
 

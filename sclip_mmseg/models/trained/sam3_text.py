@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ...datasets.query_set import Queries
 from ...towers import TextEncoder, TextTower
 from ...utils.errors import InputError
-from ..picture import AdjustedQueries
 from ..text_embeddings import cached_rows, tokenize
 from ..text_head import CLIPTextHead
+from ..windowed_image import AdjustedQueries
 from .sam3_layout import SAM3File, find_sam3
 
 CONTEXT = 32  # tokens of a prompt

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..old_names import OldAttribute, keep_old_names
 from ..regions import rank_ids
 from ..towers import Grid
 from ..utils.torch_types import height_width
@@ -18,63 +19,67 @@ from .view import View
 from .watching import tell
 from .windows import Size, Window
 
+keep_old_names(__name__, Picture='WindowedImage', PictureFeatures='ImageFeatures')
+
 
 @dataclass
-class Picture:
+class WindowedImage:
     """One image with its windows.
 
     Attributes:
-        image: The image as it is cut, ``image.view`` with its regions, and where its windows lie.
+        windows: Its windows, and the view they are cut from, with its regions.
         size: Height and width of the image as in its file, in pixels.
         window_batch: Tells the largest number of windows of a size to encode at a time.
         file: The image as in its file; by default none, and methods that see it refuse that.
         on_batch: Is told which windows are encoded next.
     """
 
-    image: CutImage
+    windows: CutImage
     size: Size
     window_batch: Callable[[Size], int]
     file: FileImage = field(default_factory=lambda: FileImage(None))
     on_batch: Callable[[list[Window]], None] = lambda windows: None
 
+    image = OldAttribute('windows')
+
     @property
     def view(self) -> View:
         """The whole image as one view."""
-        return self.image.view
+        return self.windows.view
 
     @property
     def regions(self) -> Tensor:
         """The regions of :attr:`view` without its padding, numbered from 0 on, ``[H, W]``."""
         assert self.view.regions is not None
-        [ids], ((above, below), (left, right)) = self.view.regions, self.image.margins
+        [ids], ((above, below), (left, right)) = self.view.regions, self.windows.margins
         height, width = ids.shape
         ids = ids[above : height - below, left : width - right]
         return rank_ids(ids.reshape(1, -1)).view(ids.shape)
 
     def spread(self, coarse: Tensor) -> PixelFeatures:
         """A map ``[h, w, C]`` of the whole image, at the pixels of :attr:`view`."""
-        rows, columns = self.image.margins
+        rows, columns = self.windows.margins
         height, width = height_width(self.view.images)
         return PixelFeatures(coarse, (height - sum(rows), width - sum(columns)))
 
     def batches(self) -> Iterator[tuple[list[Window], View]]:
         """The windows, row by row, in batches that fit into memory, and where they lie."""
-        step = self.window_batch(self.image.size)
-        for start in range(0, len(self.image), step):
-            numbers = range(start, min(start + step, len(self.image)))
-            windows = [self.image.windows[number] for number in numbers]
+        step = self.window_batch(self.windows.size)
+        for start in range(0, len(self.windows), step):
+            numbers = range(start, min(start + step, len(self.windows)))
+            windows = [self.windows.windows[number] for number in numbers]
             self.on_batch(windows)
-            yield windows, View.join([self.image.cut(number) for number in numbers])
-            tell(numbers.stop, len(self.image))
+            yield windows, View.join([self.windows.cut(number) for number in numbers])
+            tell(numbers.stop, len(self.windows))
 
 
 class Stitching:
-    """Patches of windows laid on one grid of the picture; a cell is the mean of what lies on it.
+    """Patches of windows laid on one grid of the image; a cell is the mean of what lies on it.
 
     A window that does not begin at a multiple of a patch is laid at the cell before.
 
     Args:
-        grid: Rows and columns of the picture's cells.
+        grid: Rows and columns of the image's cells.
         patch: Their side in pixels.
         width: Channel width of the patches' features.
         device: Where they are.
@@ -138,8 +143,8 @@ class Compare(Protocol):
 
 
 @dataclass
-class PictureFeatures:
-    """Features on a grid of the picture.
+class ImageFeatures:
+    """Features on a grid of the image.
 
     Attributes:
         features: ``[h, w, D]``, of any length.
@@ -154,19 +159,19 @@ class PictureFeatures:
         """Compare with text queries, to ``[1, Q, h, w]``."""
         return text(self.features[None])
 
-    def maps(self, picture: Picture, text: Compare) -> WindowMaps:
+    def maps(self, image: WindowedImage, text: Compare) -> WindowMaps:
         """Lay the scores of the queries out as they lie in the image."""
         cells = self.scores(text)[0].permute(1, 2, 0)
-        sides, margins = height_width(picture.view.images), picture.image.margins
+        sides, margins = height_width(image.view.images), image.windows.margins
         if self.direct:
-            sides, margins = picture.size, ((0, 0), (0, 0))
+            sides, margins = image.size, ((0, 0), (0, 0))
         rows, columns = map(WindowAxis, sides, sides, sides, cells.shape, margins)
         return WindowMaps(cells, (rows, columns))
 
 
 @dataclass
 class WindowFeatures:
-    """Features, or scores of the queries, of the picture's windows.
+    """Features, or scores of the queries, of the image's windows.
 
     Attributes:
         values: ``[W, h, w, D]`` of any length, or scores ``[W, h, w, Q]``, float32.
@@ -197,6 +202,6 @@ class WindowFeatures:
             return self.values.permute(0, 3, 1, 2)
         return text(self.values) if self.adjusted is None else text(self.values, self.adjusted)
 
-    def maps(self, picture: Picture, text: Compare) -> WindowMaps:
-        """See :meth:`PictureFeatures.maps`."""
-        return picture.image.arrange(list(self.scores(text).permute(0, 2, 3, 1)))
+    def maps(self, image: WindowedImage, text: Compare) -> WindowMaps:
+        """See :meth:`ImageFeatures.maps`."""
+        return image.windows.arrange(list(self.scores(text).permute(0, 2, 3, 1)))

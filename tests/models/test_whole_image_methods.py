@@ -1,4 +1,4 @@
-"""Methods that see all windows of a picture."""
+"""Methods that see all windows of an image."""
 
 import numpy as np
 import pytest
@@ -11,9 +11,14 @@ from second_weights import seeded_dinov3
 from sclip_mmseg import InputError
 from sclip_mmseg.models import View
 from sclip_mmseg.models.fusion import cut_windows
-from sclip_mmseg.models.methods import SCLIP, OVStitcher, PictureMethod
-from sclip_mmseg.models.picture import Picture, PictureFeatures, Stitching, WindowFeatures
+from sclip_mmseg.models.methods import SCLIP, OVStitcher, WholeImageMethod
 from sclip_mmseg.models.window_cfg import WindowCfg
+from sclip_mmseg.models.windowed_image import (
+    ImageFeatures,
+    Stitching,
+    WindowedImage,
+    WindowFeatures,
+)
 from sclip_mmseg.models.windows import Window
 from sclip_mmseg.registry import METHODS
 from sclip_mmseg.towers.positions import rotary_turns
@@ -48,18 +53,16 @@ def stitcher(clip_path, dino_path, voc_root, paths, tmp_path):
 
 @pytest.fixture
 def window_wise():
-    """A picture method that gives what SCLIP gives of each window."""
+    """A whole-image method that gives what SCLIP gives of each window."""
 
     @METHODS.register_module()
-    class WindowWise(PictureMethod):
+    class WindowWise(WholeImageMethod):
         def __init__(self, scored):
             super().__init__()
             self.scored, self.method = scored, SCLIP()
 
-        def forward(self, tower, picture, classify):
-            values = torch.cat(
-                [self.method(tower, view, classify) for _, view in picture.batches()]
-            )
+        def forward(self, tower, image, classify):
+            values = torch.cat([self.method(tower, view, classify) for _, view in image.batches()])
             if self.scored:
                 values = classify(values).permute(0, 2, 3, 1)
             return WindowFeatures(values, self.scored)
@@ -69,7 +72,7 @@ def window_wise():
 
 
 @pytest.mark.parametrize('scored', [False, True])
-def test_a_window_method_is_a_picture_method(clip_path, paths, window_wise, scored, device):
+def test_a_window_method_is_a_whole_image_method(clip_path, paths, window_wise, scored, device):
     plain = build_model(_config(clip_path, 'sclip_vit-b16_voc20'), device)
     expected = plain.test_step(load_images(_config(clip_path, 'sclip_vit-b16_voc20'), paths))
     cfg = _config(clip_path, 'sclip_vit-b16_voc20')
@@ -82,9 +85,9 @@ def test_a_window_method_is_a_picture_method(clip_path, paths, window_wise, scor
 @pytest.mark.parametrize('direct', [False, True])
 def test_features_on_a_grid_are_resized_in_one_step_or_in_two(direct):
     cut = cut_windows(View(torch.zeros(1, 3, 14, 21)), WindowCfg(crop_size=8, stride=4))
-    picture = Picture(cut, (31, 40), lambda size: 1)
+    image = WindowedImage(cut, (31, 40), lambda size: 1)
     features = torch.rand(3, 5, 2)
-    maps = PictureFeatures(features, direct).maps(picture, lambda x: x.permute(0, 3, 1, 2))
+    maps = ImageFeatures(features, direct).maps(image, lambda x: x.permute(0, 3, 1, 2))
     expected = features.permute(2, 0, 1)[None]
     for size in [(31, 40)] if direct else [(14, 21), (31, 40)]:
         expected = F.interpolate(expected, size, mode='bilinear')
@@ -98,7 +101,7 @@ def test_stitching_is_the_mean_of_what_lies_on_a_cell():
     assert stitching.mean().flatten().tolist() == [1, 2, 3, 1, 2, 3]
 
 
-def test_pictures_of_a_batch_do_not_mix_and_windows_come_in_any_batches(stitcher, paths, device):
+def test_images_of_a_batch_do_not_mix_and_windows_come_in_any_batches(stitcher, paths, device):
     together = build_model(stitcher, device).test_step(load_images(stitcher, paths))
     stitcher.model.test_cfg.window_batch = 1
     model = build_model(stitcher, device)
@@ -124,7 +127,7 @@ def test_bfloat16_is_near(stitcher, paths, device):
     assert (near.seg_logits.data - exact.seg_logits.data).abs().mean() < 0.02
 
 
-def test_its_attention_map_is_of_the_whole_picture(stitcher, paths, device):
+def test_its_attention_map_is_of_the_whole_image(stitcher, paths, device):
     model = build_model(stitcher, device)
     images = torch.randn(1, 3, 112, 128, device=device)
     view = View(images, torch.ones(1, 112, 128, dtype=torch.int64, device=device))
@@ -163,7 +166,7 @@ def test_sentences_change_the_queries_that_have_some(stitcher, tmp_path):
     assert [q for q, row in zip(plain.query_set.queries, rows) if row] == ['cat']
 
 
-def test_rotary_positions_are_those_of_the_picture(stitcher, paths, tmp_path, monkeypatch, device):
+def test_rotary_positions_are_those_of_the_image(stitcher, paths, tmp_path, monkeypatch, device):
     torch.save(seeded_dinov3(), tmp_path / 'dinov3.pth')
     stitcher.model.image_encoder.proxy.checkpoint = str(tmp_path / 'dinov3.pth')
     model, seen, see = build_model(stitcher, device), [], OVStitcher._see
@@ -171,11 +174,11 @@ def test_rotary_positions_are_those_of_the_picture(stitcher, paths, tmp_path, mo
         OVStitcher, '_see', lambda *args: seen.append((args, see(*args))) or seen[-1][1]
     )
     model.test_step(load_images(stitcher, paths[:1]))
-    [((_, picture, proxy), (features, _, grid))] = seen
-    assert len(picture.image) > 1
+    [((_, image, proxy), (features, _, grid))] = seen
+    assert len(image.windows) > 1
     tower, last = proxy.tower, proxy.tower.blocks[-1]
     parts = {name: Stitching(grid, 16, tower.width, tower.device) for name in ('normalised', 'x')}
-    for windows, view in picture.batches():
+    for windows, view in image.batches():
         tokens = tower.run(proxy.normalise(view.images), {len(tower.blocks): ['normalised']})
         normalised = tokens.patches_of(tokens.blocks[len(tower.blocks)].normalised)
         parts['normalised'].add(windows, normalised.unflatten(1, tokens.grid))
