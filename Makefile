@@ -7,18 +7,20 @@ BIN := $(VENV)/bin
 install: $(VENV)/installed
 
 # opencv-python, which mmengine and mmcv-lite require by name, needs libraries of a desktop system;
-# the same version without windows does not. Few of all modules are ever imported: none is compiled
-# ahead.
+# the same version without windows does not. It is installed over it: both write the same folder,
+# and pip, which still lists opencv-python, does not bring it back with an extra. Few of all modules
+# are ever imported: none is compiled ahead. setuptools warns of every editable installation.
 $(VENV)/installed: requirements.txt setup.py
 	@$(PYTHON) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
 		{ echo 'error: $(PYTHON) is not Python 3.10 or newer with venv: apt install python3-venv,' \
 		'or name another one, as in: make demo PYTHON=python3.12' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --no-compile -r requirements.txt
-	$(BIN)/pip uninstall --quiet --yes opencv-python
+	@echo 'Installing PyTorch, MMSegmentation and what they need: minutes, and some GB.'
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --no-compile -r requirements.txt
 	$(BIN)/pip install --quiet --no-compile --no-deps --force-reinstall \
 		"$$(sed -n 's/^opencv-python==/opencv-python-headless==/p' requirements.txt)"
+	rm -rf $(VENV)/lib/python3*/site-packages/opencv_python.libs
 	touch $@
 
 lint: install

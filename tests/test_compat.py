@@ -122,8 +122,8 @@ def test_an_opencv_that_cannot_be_loaded_says_what_to_install(monkeypatch, error
     with pytest.raises(ImportError) as raised:
         compat.check_opencv()
     assert str(raised.value) == (
-        f'OpenCV cannot be imported ({error}): pip uninstall opencv-python opencv-python-headless, '
-        'then pip install opencv-python-headless, which needs no system libraries'
+        f'OpenCV cannot be imported ({error}): pip install --force-reinstall --no-deps '
+        'opencv-python-headless, which needs no system libraries'
     )
     assert raised.value.__suppress_context__
 
@@ -137,7 +137,7 @@ def test_the_package_asks_for_opencv_before_what_needs_it(tmp_path):
         except ImportError as error:
             print(error)
     """
-    assert _run(code).startswith('OpenCV cannot be imported (libGL.so.1: cannot open): pip unins')
+    assert _run(code).startswith('OpenCV cannot be imported (libGL.so.1: cannot open): pip instal')
 
 
 def test_find_loader_is_restored_where_python_lacks_it(monkeypatch):

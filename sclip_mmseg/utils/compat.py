@@ -110,9 +110,8 @@ def check_opencv() -> None:
         import cv2  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f'OpenCV cannot be imported ({error}): pip uninstall opencv-python '
-            'opencv-python-headless, then pip install opencv-python-headless, which needs no '
-            'system libraries'
+            f'OpenCV cannot be imported ({error}): pip install --force-reinstall --no-deps '
+            'opencv-python-headless, which needs no system libraries'
         ) from None
 
 

@@ -99,8 +99,8 @@ def check(session):
     """Evaluate, test, and record."""
     code = 'from importlib.metadata import version as v; print(v("opencv-python"))'
     version = session.run('python', '-c', code, silent=True).strip()
-    session.run('uv', 'pip', 'uninstall', 'opencv-python', external=True)  # as the Makefile
-    session.install('--no-deps', f'opencv-python-headless=={version}')
+    # As the Makefile: over opencv-python, whose folder it shares.
+    session.install('--no-deps', '--reinstall', f'opencv-python-headless=={version}')
     session.install('pytest')
     work = session.create_tmp()
     results = []
