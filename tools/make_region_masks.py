@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--generator',
         default='felzenszwalb',
-        help='felzenszwalb (default), sam2 or sam; the latter two need pip install -e ".[sam]"',
+        help='felzenszwalb (default), sam2 or sam; the latter two need: pip install '
+        '"sclip_mmseg[regions]"',
     )
     parser.add_argument(
         '--options',

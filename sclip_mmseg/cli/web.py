@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Serve, or say in one line what is wrong."""
     args = parse_args(argv)
     if find_spec('gradio') is None:
-        sys.exit('error: Gradio is not installed: pip install -e ".[web]"')
+        sys.exit('error: Gradio is not installed: pip install "sclip_mmseg[web]"')
     # The decoder's own limit, read when it is imported: a header may have two readings.
     os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'] = str(LARGEST)
     with as_program():

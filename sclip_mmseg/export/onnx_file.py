@@ -38,8 +38,7 @@ def check_packages() -> None:
     missing = [name for name in ('onnx', 'onnxscript', 'onnxruntime') if find_spec(name) is None]
     if missing:
         raise InputError(
-            f'sclip export needs {" and ".join(missing)}: pip install "sclip_mmseg[onnx]", in a '
-            'clone pip install -e ".[onnx]"'
+            f'sclip export needs {" and ".join(missing)}: pip install "sclip_mmseg[onnx]"'
         )
     if 'dynamo' not in inspect.signature(torch.onnx.export).parameters:
         raise InputError(f'sclip export needs PyTorch 2.6 or newer, this is {torch.__version__}')

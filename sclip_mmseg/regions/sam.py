@@ -82,7 +82,7 @@ def _load(checkpoint: str, multimask: bool, device: str) -> Any:
         from transformers import MaskGenerationPipeline, pipeline
     except ImportError as error:
         raise InputError(
-            'SAM and SAM 2 need transformers and torchvision: pip install -e ".[regions]" '
+            'SAM and SAM 2 need transformers and torchvision: pip install "sclip_mmseg[regions]" '
             f'({str(error).strip().splitlines()[0]})'
         ) from error
 

@@ -232,7 +232,7 @@ def _load(checkpoint: str) -> Any:
         from transformers import SamConfig, SamModel
     except ImportError as error:
         raise InputError(
-            f'Segment Anything needs transformers: pip install -e ".[sam]" ({error})'
+            f'Segment Anything needs transformers: pip install "sclip_mmseg[sam]" ({error})'
         ) from error
     path = find_sam(checkpoint).weights
     found = read_tensors(path)
