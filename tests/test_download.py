@@ -135,7 +135,7 @@ def test_a_damaged_file_is_fetched_again(server, tmp_path):
 
 
 def test_missing_on_the_server_is_not_tried_again(server, tmp_path):
-    with pytest.raises(InputError, match=r'404.*put it at .*clip.pt'):
+    with pytest.raises(InputError, match=r'404.*save it as .*clip.pt'):
         download(server.url.replace('clip', 'other'), tmp_path / 'clip.pt', SHA256)
     assert len(server.requests) == 1
 
@@ -163,10 +163,10 @@ def test_without_a_checksum(server, tmp_path):
 
 @pytest.mark.parametrize('url', ['http://example.com/clip.pt', 'ftp://example.com/x', 'file:///x'])
 def test_only_what_is_encrypted_is_fetched(tmp_path, server, url):
-    with pytest.raises(InputError, match=rf'^{url} is not fetched, since it is not encrypted'):
+    with pytest.raises(InputError, match=rf'^{url} is not downloaded because it does not'):
         download(url, tmp_path / 'clip.pt', SHA256)
     server.redirect = url
-    with pytest.raises(InputError, match=f'^{server.url} leads to {url} is not fetched'):
+    with pytest.raises(InputError, match=f'^{server.url} redirects to {url} is not downloaded'):
         download(server.url, tmp_path / 'clip.pt', SHA256)
     assert len(server.requests) == 1 and _kept(tmp_path) == []
 
@@ -178,7 +178,7 @@ PAGE = b'<html><body>Please sign in to the network</body></html>'
 @pytest.mark.parametrize('content_type', ['text/html; charset=utf-8', None])
 def test_a_page_of_the_network_is_not_kept(server, tmp_path, digest, content_type):
     server.content, server.headers = PAGE, {'Content-Type': content_type}
-    message = 'answers with a web page' if content_type else 'is a web page|has SHA-256'
+    message = 'returned a web page' if content_type else 'is a web page|has SHA-256'
     with pytest.raises(InputError, match=f'{server.url} ({message}).*clip.pt$'):
         download(server.url, tmp_path / 'clip.pt', digest)
     assert _kept(tmp_path) == []
@@ -236,7 +236,9 @@ def test_a_length_that_is_wrong(server, tmp_path, length):
 
 def test_a_file_that_the_disk_has_no_room_for(server, tmp_path):
     server.headers = {'Content-Length': str(1 << 60)}
-    with pytest.raises(InputError, match=r'has 1073741824.0 GiB, the disk of .* name another'):
+    with pytest.raises(
+        InputError, match=r'has 1073741824.0 GiB, but only .* free in .* name another'
+    ):
         download(server.url, tmp_path / 'clip.pt', SHA256)
     assert len(server.requests) == 1
 
@@ -261,7 +263,7 @@ def test_an_archive_without_a_checksum(server, tmp_path, content):
         archive.writestr('a.png', bytes(100))
     url = server.url.replace('.pt', '.zip')
     server.content = content
-    with pytest.raises(InputError, match=f'the file from {url} is .* not a whole zip archive'):
+    with pytest.raises(InputError, match=f'the file from {url} is .* not a complete zip archive'):
         download(url, tmp_path / 'clip.zip', None)
     server.content = buffer.getvalue()
     assert download(url, tmp_path / 'clip.zip', None).read_bytes() == buffer.getvalue()
@@ -282,8 +284,8 @@ def test_ctrl_c_leaves_a_part_to_go_on_from(server, tmp_path, monkeypatch):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(files, '_LOCK_PATIENCE', 0.3)
-    monkeypatch.setattr(files, '_LOCK_TOLD', 0.05)
+    monkeypatch.setattr(files, '_LOCK_TIMEOUT', 0.3)
+    monkeypatch.setattr(files, '_LOCK_REPORTED', 0.05)
     said = []
     monkeypatch.setattr(files, 'print_log', lambda message, *_: said.append(message))
     return said
@@ -295,7 +297,7 @@ def test_a_lock_that_stays_taken_is_said_and_ended(server, tmp_path, impatient):
             InputError, match=r'clip.pt.lock has been held by another process for 0 s'
         ):
             download(server.url, tmp_path / 'clip.pt', SHA256)
-    assert impatient == [f'Waiting for another process, which holds {tmp_path / "clip.pt.lock"}']
+    assert impatient == [f'Waiting for another process that holds {tmp_path / "clip.pt.lock"}']
     assert server.requests == []
 
 

@@ -99,7 +99,7 @@ def test_an_evaluation_whose_disk_gets_full_goes_on(clip_path, voc_root, monkeyp
     assert result.returncode == 1 and 'Traceback' not in result.stdout
     line = result.stdout.splitlines()[-1]
     assert line.startswith('error: cannot write to ') and '(No space left on device)' in line
-    assert line.endswith('make room there. 2 of 3 images are done: continue with --resume')
+    assert line.endswith('free disk space there. 2 of 3 images are done: continue with --resume')
     resumed = _run(clip_path, voc_root, *flags, '--resume').stdout
     assert 'Resumed: 2 of 3 images are done' in resumed
 
@@ -116,7 +116,7 @@ def test_pictures_that_cannot_be_written(clip_path, voc_root):
     assert result.returncode == 1 and 'Traceback' not in result.stdout
     line = result.stdout.splitlines()[-1]
     assert line.startswith('error: cannot write to ') and '(No space left on device)' in line
-    assert line.endswith('make room there. 1 of 3 images are done: continue with --resume')
+    assert line.endswith('free disk space there. 1 of 3 images are done: continue with --resume')
 
 
 def test_pictures_that_may_not_be_written(clip_path, voc_root, monkeypatch):
@@ -138,7 +138,7 @@ def test_partial_results_that_cannot_be_saved(clip_path, voc_root, monkeypatch):
     line = result.stdout.splitlines()[-1]
     assert 'Traceback' not in result.stdout
     assert line.startswith(f'error: {voc_root}/work/{store.FOLDER}/')
-    assert line.endswith('make room there. 0 of 3 images are done')
+    assert line.endswith('free disk space there. 0 of 3 images are done')
     assert not list((voc_root / 'work' / store.FOLDER).iterdir())
 
 

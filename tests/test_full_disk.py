@@ -58,7 +58,7 @@ def test_whatever_a_program_writes(name, place):
         raise OSError(errno.ENOSPC, 'No space left on device', name)
     assert (
         stop.value.code
-        == f'error: cannot write to {place} (No space left on device): make room there'
+        == f'error: cannot write to {place} (No space left on device): free disk space there'
     )
 
 

@@ -108,7 +108,7 @@ def test_no_such_repository(hub, name):
 def test_gated_repository(hub, monkeypatch):
     hub.put('org/gated', config__json={})
     hub.gated.add('org/gated')
-    message = f'^hf:org/gated is gated: ask for access at {hub.url}/org/gated.*HF_TOKEN$'
+    message = f'^hf:org/gated is gated: request access at {hub.url}/org/gated.*HF_TOKEN$'
     with pytest.raises(InputError, match=message):
         fetch(HubName('org/gated'), 'config.json')
     monkeypatch.setenv('HF_TOKEN', 'hf_secret')  # the client's own means
@@ -123,7 +123,7 @@ def test_offline_mode(hub, monkeypatch):
     assert fetch(HubName('org/name'), 'config.json') == path
     with pytest.raises(NotCached, match='^config.json of hf:org/other is not in the cache .*hub, '):
         fetch(HubName('org/other'), 'config.json')
-    with pytest.raises(InputError, match='HF_HUB_OFFLINE forbids to fetch it'):
+    with pytest.raises(InputError, match='HF_HUB_OFFLINE forbids downloading it'):
         resolve_clip('hf:org/other')
     assert hub.requests == before
 
@@ -143,7 +143,7 @@ def test_no_network(hub, impatient):
         fetch(HubName('org/name'), 'other.json')
     message = str(caught.value)
     assert message.startswith('other.json of hf:org/name is not in the cache')
-    assert f'asking {hub.url} failed' in message and 'HF_ENDPOINT' in message
+    assert f'the request to {hub.url} failed' in message and 'HF_ENDPOINT' in message
     assert '\n' not in message
 
 
@@ -168,14 +168,14 @@ def test_a_cache_that_cannot_be_written_to(hub, monkeypatch, tmp_path):
 def test_a_hub_that_fails(hub, impatient):
     hub.put('org/name', config__json={})
     hub.failing = True
-    with pytest.raises(InputError, match=f'asking {hub.url} failed .*500'):
+    with pytest.raises(InputError, match=f'the request to {hub.url} failed .*500'):
         fetch(HubName('org/name'), 'config.json')
 
 
 def test_another_process_that_blocks_a_repository(hub, monkeypatch, tmp_path):
     said = []
-    monkeypatch.setattr(files, '_LOCK_PATIENCE', 0.3)
-    monkeypatch.setattr(files, '_LOCK_TOLD', 0.05)
+    monkeypatch.setattr(files, '_LOCK_TIMEOUT', 0.3)
+    monkeypatch.setattr(files, '_LOCK_REPORTED', 0.05)
     monkeypatch.setattr(files, 'print_log', lambda message, *_: said.append(message))
     hub.put('org/name', config__json={'a': 1}, other__json={'b': 1})
     known = fetch(HubName('org/name'), 'config.json')

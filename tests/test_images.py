@@ -37,7 +37,7 @@ def test_a_whole_image_is_what_mmcv_reads(suffix, tmp_path, capfd):
 def test_damaged_data_are_told_instead_of_printed(capfd):
     image, flaw = decode_image(damaged_jpeg())
     assert image.shape == NOISE.shape
-    assert flaw.startswith('holds damaged data (Corrupt JPEG data: ')
+    assert flaw.startswith('contains damaged data (Corrupt JPEG data: ')
     assert capfd.readouterr().err == ''
 
 
@@ -69,7 +69,9 @@ def test_few_bits_in_sixteen(suffix, bits):
     image = NOISE.astype(np.uint16) << 8 >> (16 - bits)
     image[0, 0] = 2**bits - 1
     flaw = decode_image(encode(image, suffix))[1]
-    assert flaw.startswith(f'holds 16 bits per value but uses {bits} ') if bits < 15 else flaw == ''
+    assert (
+        flaw.startswith(f'has 16 bits per value but only uses {bits} ') if bits < 15 else flaw == ''
+    )
 
 
 def test_a_black_image_of_sixteen_bits():

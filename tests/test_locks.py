@@ -11,8 +11,8 @@ from sclip_mmseg.utils import files
 
 @pytest.fixture
 def waits(monkeypatch):
-    monkeypatch.setattr(files, '_LOCK_TOLD', 0.02)
-    monkeypatch.setattr(files, '_LOCK_PATIENCE', 0.1)
+    monkeypatch.setattr(files, '_LOCK_REPORTED', 0.02)
+    monkeypatch.setattr(files, '_LOCK_TIMEOUT', 0.1)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_a_lock_that_stays_taken(tmp_path, waits, told):
     with FileLock(tmp_path / 'x.lock', is_singleton=False):
         with pytest.raises(InputError, match=r'x.lock has been held by another process for 0 sec'):
             files.lock_file(tmp_path / 'x', 'remedy')
-    assert told == [f'Waiting for another process, which holds {tmp_path / "x.lock"}']
+    assert told == [f'Waiting for another process that holds {tmp_path / "x.lock"}']
     with files.lock_file(tmp_path / 'x', 'remedy'):
         assert len(told) == 1
 

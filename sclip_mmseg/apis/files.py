@@ -313,5 +313,5 @@ def _stop_explained(out: Path, count: Callable[[], int], total: int) -> Iterator
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(done) from error
         if place := explain_full_disk(error, [out]):
-            raise InputError(f'{place}; make room there. {done}') from error
+            raise InputError(f'{place}; free disk space there. {done}') from error
         raise

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from ..rasters.detecting import ONLY_MAPS, reads_maps
 from ..utils.errors import InputError, join_first
-from ..utils.images import HEIF, PICTURES, more_pictures
+from ..utils.images import HEIF, IMAGE_SUFFIXES, pillow_only_suffixes
 
 VIDEOS = {
     *('.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm', '.mpg', '.mpeg', '.gif'),
@@ -109,7 +109,8 @@ def choose(paths: Iterable[AnyPath]) -> tuple[list[AnyPath], list[AnyPath]]:
         The pictures and videos, in order; and those of kinds that cannot be read. Hidden files,
         those in hidden folders, and results of earlier runs are in neither.
     """
-    readable = PICTURES | VIDEOS | more_pictures() | (ONLY_MAPS if reads_maps() else set())
+    readable = IMAGE_SUFFIXES | VIDEOS | pillow_only_suffixes()
+    readable |= ONLY_MAPS if reads_maps() else set()
     seen = [
         path
         for path in sorted(paths)

@@ -228,7 +228,7 @@ class ResumableTestLoop(TestLoop):
         folders += [getattr(metric, 'output_dir', None) for metric in self.evaluator.metrics]
         existing = [folder for folder in folders if folder and os.path.isdir(folder)]
         if isinstance(error, OSError) and (place := explain_full_disk(error, existing)):
-            full = f'{place}; make room there'
+            full = f'{place}; free disk space there'
         if str(error).startswith('DataLoader worker'):  # as PyTorch says it
             full = (
                 f'a process that loads images was ended by the system ({error}): free memory, set '

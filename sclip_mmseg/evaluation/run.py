@@ -66,6 +66,6 @@ def run(cfg: Config, dataset: BaseDataset, quiet: bool = False) -> BaseLoop:
         runner.test()
     except OSError as error:
         if place := explain_full_disk(error, [cfg.work_dir]):
-            raise InputError(f'{place}: make room there') from error
+            raise InputError(f'{place}: free disk space there') from error
         raise
     return runner.test_loop

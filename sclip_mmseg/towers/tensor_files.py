@@ -74,7 +74,7 @@ def _read(path: Path) -> Any:
     except OSError as error:
         raise InputError(f'{path} cannot be read ({error.strerror})') from error
     if kind not in _READERS:
-        raise InputError(f'{path} is {kind.words}, not a checkpoint: {kind.remedy}')
+        raise InputError(f'{path} is {kind.description}, not a checkpoint: {kind.remedy}')
     try:
         content = _READERS[kind](path)
     except InputError:

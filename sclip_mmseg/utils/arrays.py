@@ -1,4 +1,4 @@
-"""Arrays of NumPy's ``.npz`` files, whatever a file of that name is."""
+"""Arrays in NumPy's ``.npz`` files, which may be damaged or of another kind."""
 
 import io
 import zipfile
@@ -15,20 +15,22 @@ _LARGEST = 1 << 31  # bytes
 
 
 def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, np.ndarray]:
-    """Read arrays of an ``.npz`` file, in this machine's order of bytes.
+    """Read arrays of an ``.npz`` file, in native byte order.
 
     Args:
-        path: A regular file.
-        names: The arrays.
-        what: What to call the file in an error message.
+        path: Path of a regular file.
+        names: Names of the arrays.
+        what: Description of the file for error messages.
 
     Raises:
-        InputError: If it is of another kind, damaged or forged, or lacks an array.
+        InputError: If the file is of another kind, damaged or forged, or lacks an array.
     """
     try:
         kind = kind_of(path)
         if kind is not NPZ:
-            raise InputError(f'{what} is not an .npz file with {_list(names)}, but {kind.words}')
+            raise InputError(
+                f'{what} is not an .npz file with {_list(names)}, but {kind.description}'
+            )
         with zipfile.ZipFile(path) as archive:
             members = {name: f'{name}.npy' for name in names}
             if missing := [name for name in names if members[name] not in archive.namelist()]:
@@ -36,7 +38,7 @@ def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, np.nda
             size = sum(archive.getinfo(member).file_size for member in members.values())
             if size > _LARGEST:
                 raise InputError(
-                    f'{what} claims {size / 2**30:.1f} GiB of arrays, at most '
+                    f'{what} claims to hold arrays of {size / 2**30:.1f} GiB, at most '
                     f'{_LARGEST >> 30} GiB are read'
                 )
             return {name: _read(archive.read(member)) for name, member in members.items()}
@@ -47,7 +49,7 @@ def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, np.nda
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The content of a compressed ``.npz`` file of arrays."""
+    """The content of a compressed ``.npz`` file with the given arrays."""
     content, members = io.BytesIO(), dict[str, Any](arrays)
     np.savez_compressed(content, **members)
     return content.getvalue()

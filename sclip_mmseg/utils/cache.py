@@ -1,4 +1,4 @@
-"""A cache of tensors that knows how many bytes it holds."""
+"""A cache of tensors, bounded in bytes."""
 
 import threading
 from collections import OrderedDict
@@ -11,11 +11,11 @@ from torch import Tensor
 
 
 def cached_tensors(max_bytes: int) -> Callable:
-    """Decorate a function of hashable arguments whose result is, or holds, tensors.
+    """Cache the results of a function with hashable arguments that returns tensors.
 
-    The results used last are kept as long as all together take at most ``max_bytes``; a larger one
-    is not kept at all. They are made outside inference mode, so that autograd may use them too.
-    While a program is traced, such as by ``torch.export``, nothing is kept or taken from the cache.
+    The least recently used results are dropped once all together exceed ``max_bytes``; a larger
+    result is not cached at all. Results are computed outside inference mode, so that autograd can
+    use them. The cache is bypassed while a program is traced, for example by ``torch.export``.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -44,7 +44,7 @@ def cached_tensors(max_bytes: int) -> Callable:
 
 
 def _is_traced() -> bool:
-    """Whether tensors made now stand for others, or a trace records them: both are of one trace."""
+    """Whether new tensors are fake or recorded by a trace, and so only valid within it."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return True
     probe = torch.empty(0)
@@ -52,7 +52,7 @@ def _is_traced() -> bool:
 
 
 def size_of(value: Any) -> int:
-    """Bytes of the tensors in a value, nested lists and tuples included."""
+    """Size in bytes of the tensors in a value, including nested lists and tuples."""
     return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(value))
 
 

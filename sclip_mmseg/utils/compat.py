@@ -1,14 +1,15 @@
-"""Quirks of third-party packages, all in this file.
+"""All workarounds for third-party packages.
 
 * opencv-python, which mmengine and mmcv-lite require by name, needs libraries of a desktop system.
 * mmengine and mmcv call ``pkgutil.find_loader``, which Python 3.14 removed.
-* mmseg refuses versions of mmcv, and asks for one that may be installed already.
+* mmseg refuses some versions of mmcv with a message that does not say which one to install.
 * mmseg imports ``mmcv.ops``, which needs an extension that mmcv-lite does not have.
-* ``import clip`` needs ``pkg_resources`` and torchvision, its model and tokenizer do not.
-* mmengine reads ``package::config`` of a closed list of packages only, and finds packages by
+* ``import clip`` needs ``pkg_resources`` and torchvision; its model and tokenizer do not.
+* mmengine reads ``package::config`` only from a fixed list of packages, and locates packages with
   ``pkg_resources``, which setuptools 82 removed.
-* Workers that are spawned, not forked, import mmseg's dataset before this package.
-* mmengine and mmseg import what only training and other models need, as long as PyTorch takes.
+* Spawned workers, unlike forked ones, import mmseg's dataset before this package.
+* mmengine and mmseg import modules that only training and other models need, which takes as long
+  as importing PyTorch.
 """
 
 import importlib.machinery
@@ -26,11 +27,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-MMCV = '2.0.0', '2.2.0'  # the versions that mmseg 1.2 takes, the last one excluded
+MMCV = '2.0.0', '2.2.0'  # the range that mmseg 1.2 supports, end excluded
 
 
 class _MissingExtension(ModuleType):
-    """Stands in for ``mmcv._ext``: every op exists and raises when it is called."""
+    """Stand-in for ``mmcv._ext``: every op exists and raises when it is called."""
 
     def __getattr__(self, name: str) -> Callable:
         if name.startswith('__'):
@@ -46,7 +47,7 @@ class _MissingExtension(ModuleType):
 
 
 class _StandIn(ModuleType):
-    """A module that is not imported: whatever is imported from it is an empty class."""
+    """Stand-in for a module that is not imported: each of its names is an empty class."""
 
     def __init__(self, name: str):
         super().__init__(name)
@@ -58,7 +59,7 @@ class _StandIn(ModuleType):
         return type(name, (), {'__module__': self.__name__})
 
 
-#: What mmengine and mmseg import and segmenting does not need: optimizers, sharded training, the
+#: Modules that mmengine and mmseg import but inference does not need: optimizers, sharded training,
 #: matching of DETR's queries, a second CLIP tokenizer.
 _TRAINING = (
     'transformers',
@@ -70,7 +71,7 @@ _TRAINING = (
     'mmengine._strategy',
     'mmseg.utils.tokenizer',
 )
-#: mmseg's networks, and what they and transforms for their training import.
+#: mmseg's networks, and modules that they and the training transforms import.
 _NETWORKS = (
     'scipy.ndimage',
     *('mmcv.ops', 'mmcv.ops.multi_scale_deform_attn'),
@@ -81,14 +82,14 @@ _NETWORKS = (
 
 @contextmanager
 def without_training(networks: bool = True) -> Iterator[None]:
-    """Import mmengine and mmseg without what only training and other models than ours need.
+    """Import mmengine and mmseg without modules that only training and other models need.
 
-    For a program that does nothing but segment: their optimizers and wrappers of sharded models
-    are empty classes afterwards. Whoever imports the modules themselves later gets them. Does
-    nothing where mmengine is imported already.
+    For inference-only programs: optimizers and wrappers of sharded models are empty classes
+    afterwards. The modules themselves can still be imported later. Does nothing if mmengine is
+    already imported.
 
     Args:
-        networks: Whether mmseg's own networks are imported, so that its registries have them.
+        networks: Whether mmseg's own networks are imported and thereby registered.
     """
     names = () if 'mmengine' in sys.modules else _TRAINING + (() if networks else _NETWORKS)
     stand_ins = {name: _StandIn(name) for name in names if name not in sys.modules}
@@ -101,7 +102,7 @@ def without_training(networks: bool = True) -> Iterator[None]:
 
 
 def check_opencv() -> None:
-    """Say what to install where OpenCV is missing or cannot be loaded.
+    """Say what to install if OpenCV is missing or cannot be loaded.
 
     Raises:
         ImportError: If ``cv2`` cannot be imported.
@@ -116,7 +117,7 @@ def check_opencv() -> None:
 
 
 def restore_find_loader() -> None:
-    """Give ``pkgutil`` its function ``find_loader`` where Python has removed it."""
+    """Restore ``pkgutil.find_loader`` if this Python version lacks it."""
     if not hasattr(pkgutil, 'find_loader'):
         pkgutil.find_loader = _find_loader
 
@@ -127,10 +128,10 @@ def _find_loader(fullname: str) -> Loader | None:
 
 
 def check_mmcv() -> None:
-    """Say what to install where mmcv is missing, or of a version that mmseg refuses.
+    """Say what to install if mmcv is missing or has a version that mmseg does not support.
 
     Raises:
-        ImportError: If neither mmcv nor mmcv-lite is installed, or another version is.
+        ImportError: If neither mmcv nor mmcv-lite is installed in a supported version.
     """
     if importlib.util.find_spec('mmcv') is None:
         raise ImportError(
@@ -149,7 +150,7 @@ def check_mmcv() -> None:
 
 
 def provide_mmcv_ext() -> None:
-    """Let ``mmcv.ops`` be imported where mmcv has no compiled extension; else do nothing."""
+    """Make ``mmcv.ops`` importable if mmcv has no compiled extension."""
     if 'mmcv._ext' in sys.modules or importlib.util.find_spec('mmcv._ext') is not None:
         return
     extension = _MissingExtension('mmcv._ext')
@@ -181,12 +182,12 @@ def openai_clip(module: str) -> ModuleType:
 
 
 def register_config_scope() -> None:
-    """Let mmengine read ``sclip_mmseg::sclip/NAME.py``, as a config, as its base and by its hub.
+    """Let mmengine read ``sclip_mmseg::sclip/NAME.py``: as a config, as a base, and from its hub.
 
-    Three of mmengine's functions do this, of which two know a closed list of packages and a folder
-    ``.mim``: ``Config._get_cfg_path`` resolves an entry of ``_base_``, for which there is no other
-    hook; ``mmengine.hub.get_config`` and ``Config.fromfile`` are what users of OpenMMLab and its
-    programs call (who import them after this package). Other names reach them as ever.
+    This replaces three functions of mmengine that only know a fixed list of packages with a folder
+    ``.mim``, or no packages: ``Config._get_cfg_path``, which resolves entries of ``_base_`` and has
+    no other hook, ``mmengine.hub.get_config`` and ``Config.fromfile``. Other names are passed on
+    unchanged.
     """
     import mmengine.hub.hub
     from mmengine.config import Config
@@ -198,7 +199,7 @@ def register_config_scope() -> None:
 
     def get_cfg_path_here(cfg_path: str, filename: str) -> tuple[str, str | None]:
         if cfg_path.startswith(SCOPE):
-            return find_config(cfg_path), 'mmseg'  # whose registries our modules are in
+            return find_config(cfg_path), 'mmseg'  # the scope that our classes are registered in
         return get_cfg_path(cfg_path, filename)
 
     def get_config_here(cfg_path: str, pretrained: bool = False) -> Config:
@@ -218,9 +219,9 @@ def register_config_scope() -> None:
 
 
 def restore_package_lookup() -> None:
-    """Let mmengine find packages by the standard library, with any setuptools or none.
+    """Let mmengine locate packages with the standard library instead of ``pkg_resources``.
 
-    It asks ``pkg_resources`` for the folder of a package, as in ``_base_ = 'mmseg::…'``.
+    It needs the folder of a package for ``_base_ = 'mmseg::…'``.
     """
     import mmengine.config.config
     import mmengine.hub.hub
@@ -241,7 +242,7 @@ def restore_package_lookup() -> None:
 
 
 def _is_installed(package: str) -> bool:
-    """Whether there is a package or a distribution of this name."""
+    """Whether a package or distribution of this name is installed."""
     try:
         return bool(_find_package(package))
     except (ModuleNotFoundError, RuntimeError, ValueError):
@@ -249,12 +250,12 @@ def _is_installed(package: str) -> bool:
 
 
 def _find_package(package: str) -> str:
-    """Folder of a package, by its name or by its distribution's."""
+    """Folder of a package, given its name or the name of its distribution."""
     spec = importlib.util.find_spec(package)
     if spec is None:
         spec = importlib.util.find_spec(_module_of(package))
     if spec is None or spec.origin is None:
-        raise RuntimeError(f'{package} is a namespace package, which has no folder of its own')
+        raise RuntimeError(f'{package} is a namespace package, which has no single folder')
     return osp.dirname(spec.origin)
 
 
@@ -267,20 +268,22 @@ def _module_of(package: str) -> str:
 
 
 def let_workers_import_this_package(dataset: object) -> None:
-    """Let a process that is not forked import this package before the dataset's own.
+    """Let spawned workers import this package before the module of the dataset.
 
-    With mmcv-lite, mmseg's datasets cannot be imported otherwise (:func:`provide_mmcv_ext`). A
-    pickled object names its module first, so the dataset is pickled as a call of this module.
+    With mmcv-lite, mmseg's datasets cannot be imported otherwise (:func:`provide_mmcv_ext`).
+    Unpickling imports an object's module first, so the dataset is pickled as a call of a function
+    of this module.
 
     Args:
-        dataset: What is handed to workers; all of its type are pickled so, by multiprocessing only.
+        dataset: A dataset that is passed to workers; affects all objects of its type, and only how
+            multiprocessing pickles them.
     """
     ForkingPickler.register(type(dataset), _reduce)
 
 
 def _reduce(dataset: object) -> tuple:
     reduced = dataset.__reduce_ex__(2)
-    assert not isinstance(reduced, str)  # only a global is its own name
+    assert not isinstance(reduced, str)  # only globals are pickled by name
     function, args, *state = reduced
     return (_call, (function, *args), *state)
 

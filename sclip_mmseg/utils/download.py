@@ -1,4 +1,4 @@
-"""Fetch a file over HTTPS once: resumable, verified, safe for many processes at a time."""
+"""Downloads over HTTPS: resumable, verified, and safe with several processes."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from .files import algorithm_of, digest_of, lock_file
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
-_HERE = ('127.0.0.1', '::1', 'localhost')  # where nobody is on the way
+_LOOPBACK = ('127.0.0.1', '::1', 'localhost')
 _WEIGHTS = (SAFETENSORS, TORCH_ZIP, TORCHSCRIPT, TORCH_LEGACY)
 
 
@@ -32,24 +32,27 @@ def download(
     retries: int = 5,
     remedy: str = 'name another folder by SCLIP_DOWNLOAD_ROOT',
 ) -> Path:
-    """Make sure that ``target`` holds the file behind ``url`` and return it.
+    """Download a file unless it exists and is valid.
 
-    A broken transfer leaves ``<target>.part``, which the next attempt continues where the server
-    supports ranges and still has the same file, and starts again where it does not. ``target``
-    itself appears by an atomic rename, only once it is right: by its digest; without one, by the
-    length that the server states, and as a checkpoint or, named ``.zip``, a whole archive. A lock
-    file lets concurrent processes wait for one download.
+    An interrupted transfer leaves ``<target>.part``. The next attempt resumes it if the server
+    supports ranges and still has the same file, and otherwise starts again. ``target`` is created
+    by an atomic rename once the file is verified: by its digest, or, without one, by the length
+    that the server states and by its kind (a checkpoint or, if named ``.zip``, a complete archive).
+    Concurrent processes wait for one download with a lock file.
 
     Args:
-        url: Address of the file, by HTTPS or on this machine; so must be those it is redirected to.
-        target: Where the file shall lie. Its folder is made when missing.
-        digest: Expected MD5, SHA-1 or SHA-256, in hexadecimal digits; None where none is published.
-        retries: Attempts in all before giving up on a connection that breaks.
-        remedy: What to do where the folder cannot be written to.
+        url: Address of the file, over HTTPS or on this machine; the same holds for redirects.
+        target: Output path. Its folder is created if missing.
+        digest: Expected MD5, SHA-1 or SHA-256 in hexadecimal digits; None if none is published.
+        retries: Maximum number of attempts if the connection breaks.
+        remedy: Advice for the error message if the folder is not writable.
+
+    Returns:
+        ``target``.
 
     Raises:
-        InputError: If the server cannot be reached or sends something else, or its file has another
-            digest, or it cannot be written.
+        InputError: If the server cannot be reached or sends something else, the digest is wrong,
+            or the file cannot be written.
     """
     _check_address(url)
     if target.is_file() and not _find_old_fault(target, digest):
@@ -59,73 +62,77 @@ def download(
             fault = _find_old_fault(target, digest)
             if not fault:
                 return target
-            print_log(f'{target} {fault}: it is downloaded again', 'current')
+            print_log(f'{target} {fault}: downloading it again', 'current')
         part = _Part(target, digest, remedy)
         begun = part.size > 0
         _transfer(url, part, retries)
         fault = _find_fault(part.path, target.suffix, digest)
-        if fault and begun:  # maybe by another version of the file
+        if fault and begun:  # the first part may be of another version of the file
             part.remove()
             _transfer(url, part, retries)
             fault = _find_fault(part.path, target.suffix, digest)
         if fault:
             part.remove()
             raise InputError(
-                f'the file from {url} {fault}: it was changed on its way or on the server. Put the '
-                f'right one at {target}'
+                f'the file from {url} {fault}: it was changed in transit or on the server. Save '
+                f'the correct file as {target}'
             )
         part.finish()
     return target
 
 
 def _check_address(url: str, origin: str = '') -> None:
-    """Refuse what can be read and changed on its way."""
+    """Refuse addresses without encryption, except on this machine."""
     parts = urlsplit(url)
-    if parts.scheme != 'https' and (parts.scheme != 'http' or parts.hostname not in _HERE):
+    if parts.scheme != 'https' and (parts.scheme != 'http' or parts.hostname not in _LOOPBACK):
         raise InputError(
-            f'{origin}{url} is not fetched, since it is not encrypted (https): fetch it by other '
-            'means, if you trust the network'
+            f'{origin}{url} is not downloaded because it does not use https: download it by other '
+            'means if you trust the network'
         )
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirections to addresses that are as good."""
+    """Follows redirects to addresses that :func:`_check_address` accepts."""
 
     def http_error_302(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any) -> Any:
         if location := headers.get('Location'):
-            _check_address(urljoin(req.full_url, location), f'{req.full_url} leads to ')
+            _check_address(urljoin(req.full_url, location), f'{req.full_url} redirects to ')
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 def _find_fault(path: Path, suffix: str, digest: str | None) -> str:
-    """Describe the fault of a file; empty for none that is known."""
+    """Describe what is wrong with a file; empty if nothing is."""
     if digest is not None:
         found = digest_of(path, digest)
         return '' if found == digest else f'has {algorithm_of(digest)} {found}, expected {digest}'
     kind = kind_of(path)
     if zipfile.is_zipfile(path) if suffix == '.zip' else kind in _WEIGHTS:
         return ''
-    return f'is {kind.words}, not {"a whole zip archive" if suffix == ".zip" else "a checkpoint"}'
+    expected = 'a complete zip archive' if suffix == '.zip' else 'a checkpoint'
+    return f'is {kind.description}, not {expected}'
 
 
 def _find_old_fault(path: Path, digest: str | None) -> str:
-    """The same of a file that lies there: without a digest, it may have been put there by hand."""
+    """The same for an existing file: without a digest, only a web page is refused.
+
+    A user may have saved a file of any other kind there.
+    """
     if digest is None:
         kind = kind_of(path)
-        return f'is {kind.words}' if kind == HTML else ''
+        return f'is {kind.description}' if kind == HTML else ''
     return _find_fault(path, path.suffix, digest)
 
 
 class _Part:
-    """The part of a file that has come, and what the server calls the version that it is of."""
+    """A partially downloaded file, and the server's identifier (ETag) of its version."""
 
     def __init__(self, target: Path, digest: str | None, remedy: str):
         self.target, self.digest, self.remedy = target, digest, remedy
         self.path = target.with_name(f'{target.name}.part')
         self._version = target.with_name(f'{target.name}.part.version')
-        if self.path.is_file() and not self.range():  # nothing tells whether it is the same file
+        if self.path.is_file() and not self.range():  # its version is unknown
             self.remove()
 
     @property
@@ -133,7 +140,7 @@ class _Part:
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def range(self) -> dict[str, str]:
-        """Headers that ask the server for the rest; empty to ask for all."""
+        """Headers that request the rest of the file; empty to request all of it."""
         version = self._version.read_text() if self._version.is_file() else ''
         if not self.size or not (self.digest or version):
             return {}
@@ -150,8 +157,8 @@ class _Part:
             yield
         except OSError as error:
             raise InputError(
-                f'cannot write to {self.path.parent} ({error.strerror}): {self.remedy}, or make '
-                'room and try again, which resumes from here'
+                f'cannot write to {self.path.parent} ({error.strerror}): {self.remedy}, or free '
+                'disk space and try again, which resumes the download'
             ) from error
 
     def remove(self) -> None:
@@ -166,7 +173,7 @@ class _Part:
 
 
 def _transfer(url: str, part: _Part, retries: int) -> None:
-    """Fetch a file to its part; again where the connection breaks."""
+    """Download a file to its part; try again if the connection breaks."""
     for attempt in range(1, retries + 1):
         try:
             return _fetch(url, part)
@@ -174,8 +181,8 @@ def _transfer(url: str, part: _Part, retries: int) -> None:
             refused = isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500
             if attempt == retries or refused:
                 raise NotFetched(
-                    f'cannot download {url}: {error}. Check the network, or fetch the file '
-                    f'by other means and put it at {part.target}'
+                    f'cannot download {url}: {error}. Check the network, or download the file by '
+                    f'other means and save it as {part.target}'
                 ) from error
 
 
@@ -187,7 +194,7 @@ def _fetch(url: str, part: _Part) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        # The part is at least as long as the file: its digest decides, or it starts over.
+        # The part is at least as long as the file: verify it if equal, otherwise start again.
         if error.headers.get('Content-Range', '').rpartition('/')[2] != str(have):
             part.remove()
             raise ConnectionError('the partial file is longer than the file itself') from error
@@ -199,7 +206,7 @@ def _fetch(url: str, part: _Part) -> None:
             part.begin(response.headers.get('ETag') or response.headers.get('Last-Modified') or '')
         elif not _continues(response, have, part.digest is not None):
             part.remove()
-            raise ConnectionError('the server sent another part than it was asked for')
+            raise ConnectionError('the server sent a different range than requested')
         total = None if response.length is None else have + response.length
         name = os.path.basename(url)
         with (
@@ -217,27 +224,27 @@ def _fetch(url: str, part: _Part) -> None:
 
 
 def _continues(response: HTTPResponse, have: int, verified: bool) -> bool:
-    """Whether an answer is of the rest of a file; some servers do not say."""
+    """Whether a response holds the rest of a file; some servers do not say."""
     stated = response.headers.get('Content-Range')
     return verified if stated is None else stated.startswith(f'bytes {have}-')
 
 
 def _check_answer(response: HTTPResponse, url: str, part: _Part) -> None:
-    """Refuse what cannot be the file, before anything of it is written."""
+    """Refuse a response that cannot be the file, before anything is written."""
     kind = response.headers.get_content_type()
     if kind in ('text/html', 'application/xhtml+xml'):
         raise InputError(
-            f'{url} answers with a web page ({kind}) in place of the file: open it in a browser, '
-            f'log in to the network if it asks for that, or put the file at {part.target}'
+            f'{url} returned a web page ({kind}) instead of the file: open it in a browser, log in '
+            f'to the network if it asks for that, or save the file as {part.target}'
         )
     if part.digest is None and response.length is None and not response.chunked:
         raise InputError(
-            f'{url} states neither a length nor a checksum, so that nothing tells whether the file '
-            f'is whole: fetch it by other means and put it at {part.target}'
+            f'{url} states neither a length nor a checksum, so the file cannot be verified: '
+            f'download it by other means and save it as {part.target}'
         )
     free = shutil.disk_usage(part.path.parent).free
     if response.length is not None and response.length > free:
         raise InputError(
-            f'{url} has {response.length / 2**30:.1f} GiB, the disk of {part.path.parent} has room '
-            f'for {free / 2**30:.1f} GiB: {part.remedy}'
+            f'{url} has {response.length / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are '
+            f'free in {part.path.parent}: {part.remedy}'
         )

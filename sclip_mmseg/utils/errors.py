@@ -1,29 +1,29 @@
-"""The exception for input that a user can correct, and helpers for messages."""
+"""Exceptions for user errors, and helpers for their messages."""
 
 import difflib
 from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
-    """A configuration value, a file or a folder given by the user cannot be used.
+    """A config value, file or folder given by the user cannot be used.
 
     The message is one sentence that names the value or path and says what to write instead.
-    ``tools/test.py`` prints it without a traceback.
+    Command-line programs print it without a traceback.
     """
 
 
 class NotFetched(InputError):
-    """The file that a name stands for is not here, and cannot be fetched."""
+    """A file given by name is neither available locally nor can it be downloaded."""
 
 
 class HalfOverflow(InputError):
-    """An image has features beyond float16, in which they are computed."""
+    """Features of an image exceed the range of float16, in which they are computed."""
 
 
 def one_line(error: InputError) -> str:
-    """The message of an error; of one that a worker of a data loader raised, too.
+    """The message of an error, including one raised in a data loader's worker.
 
-    PyTorch raises the latter anew, with the worker's traceback before the message.
+    PyTorch raises the latter again with the worker's traceback in front of the message.
     """
     message = str(error)
     if message.startswith('Caught '):
@@ -32,31 +32,31 @@ def one_line(error: InputError) -> str:
 
 
 def join_first(texts: Sequence[str], limit: int = 3) -> str:
-    """Join some texts for a message: the first ones, and how many more there are."""
+    """Join the first texts for a message, and say how many more there are."""
     more = f' (and {len(texts) - limit} more)' if len(texts) > limit else ''
     return '; '.join(texts[:limit]) + more
 
 
 def shorten(text: str, length: int = 60) -> str:
-    """A text of at most so many characters."""
+    """Shorten a text to at most ``length`` characters."""
     return text if len(text) <= length else f'{text[: length - 1]}…'
 
 
 def first_line(error: BaseException | None) -> str:
-    """The first line of an error's message, or its kind where it has none."""
+    """The first line of an error's message, or its class name if the message is empty."""
     return (str(error or '').strip().splitlines() or [type(error).__name__])[0]
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Say which of some names was probably meant.
+    """Suggest the most similar of the known names.
 
     Args:
-        name: What was written.
-        known: What could be written.
-        cutoff: Likeness from which on a name is proposed, 0 to 1.
+        name: The misspelt name.
+        known: Valid names.
+        cutoff: Minimum similarity of a suggestion, 0 to 1.
 
     Returns:
-        ``" (did you mean 'NAME'?)"``, to be put at an error's end; empty where none is alike.
+        ``" (did you mean 'NAME'?)"``, to be appended to an error message; empty if none is similar.
     """
     by_lower = {word.lower(): word for word in known}
     found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)

@@ -1,4 +1,4 @@
-"""Kinds of files, told by their first bytes: to say what lies where weights were expected."""
+"""Kinds of files, recognised by their first bytes, for error messages about wrong files."""
 
 import codecs
 import lzma
@@ -14,16 +14,16 @@ from typing import NamedTuple
 
 from .errors import shorten
 
-#: What damaged and forged files lead Python's readers of archives and pickles to, and NumPy's.
+#: Exceptions that damaged and forged files cause in readers of archives, pickles and arrays.
 DAMAGED = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError),
     *(OSError, RecursionError, RuntimeError, SyntaxError, TypeError, ValueError, AssertionError),
     *(pickle.UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
-_HEAD = 4096  # bytes that are looked at
-_AGAIN = 'fetch it again'
-_ITSELF = 'fetch the file itself'
-_UNPACK = 'unpack it and give the file in it'
+_HEAD = 4096  # bytes that are examined
+_AGAIN = 'download it again'
+_ITSELF = 'download the file itself'
+_UNPACK = 'unpack it and give the file inside'
 _CONVERT = 'convert it to PyTorch'
 
 
@@ -31,11 +31,11 @@ class Kind(NamedTuple):
     """A kind of file.
 
     Attributes:
-        words: What to call it, with an article.
-        remedy: What to do where weights were expected.
+        description: Noun phrase with an article.
+        remedy: What to do if weights were expected.
     """
 
-    words: str
+    description: str
     remedy: str = 'give a file of torch.save or a .safetensors file'
 
 
@@ -47,18 +47,18 @@ NPZ = Kind('an .npz file of NumPy')
 CUT_ZIP = Kind('a zip archive that is truncated or damaged', _AGAIN)
 TAR = Kind('a tar archive', _UNPACK)
 GZIP = Kind('a gzip archive', _UNPACK)
-JSON = Kind('a JSON text', 'give the weights')
+JSON = Kind('a JSON file', 'give the weights')
 HTML = Kind('a web page (HTML)', f'open its address in a browser to see why, and {_ITSELF}')
 EMPTY = Kind('empty', _AGAIN)
 PICKLE = Kind(
-    'a pickle that torch.save did not write',
-    'it is not loaded, since unpickling runs code: use torch.save(model.state_dict(), PATH)',
+    'a pickle not written by torch.save',
+    'it is not loaded because unpickling runs code: use torch.save(model.state_dict(), PATH)',
 )
-_TABLE = Kind('a checkpoint of TensorFlow', _CONVERT)
+_TABLE = Kind('a TensorFlow checkpoint', _CONVERT)
 
 _BINARY = (
-    (rb'.{4}\0{4}\{', SAFETENSORS),  # the length of a JSON, and that
-    # Before PyTorch 1.6, torch.save began with a number.
+    (rb'.{4}\0{4}\{', SAFETENSORS),  # the length of a JSON header, then the header
+    # Before PyTorch 1.6, files of torch.save began with a magic number.
     (rb'\x80[\x02-\x05].{0,16}\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19', TORCH_LEGACY),
     (rb'\x80[\x02-\x05]', PICKLE),
     (rb'.{257}ustar', TAR),
@@ -71,10 +71,10 @@ _BINARY = (
     (rb'\x93NUMPY', Kind('an .npy array of NumPy')),
     (rb'GGUF|ggjt|lmgg|tjgg', Kind('a GGUF file, as of llama.cpp')),
     (rb'\x89HDF\r\n\x1a\n', Kind('an HDF5 file, as Keras writes', _CONVERT)),
-    (rb'.{4}TFL3', Kind('a model of TensorFlow Lite', _CONVERT)),
-    # A map whose first key is a word.
+    (rb'.{4}TFL3', Kind('a TensorFlow Lite model', _CONVERT)),
+    # A map whose first key is a string.
     (rb'[\x81-\x8f](\xd9.|[\xa1-\xbf])\w', Kind('a msgpack file, as Flax writes', _CONVERT)),
-    # The version of the format, and who wrote it.
+    # The version of the format, and its producer.
     (
         rb'\x08[\x01-\x20]\x12([\x01-\x40])[\x20-\x7e]',
         Kind('an ONNX model', 'give the checkpoint that it was exported from'),
@@ -92,26 +92,26 @@ _BINARY = (
 _TEXT = (
     (
         r'version https://(git-lfs\.github|hawser\.github)\.com/spec',
-        Kind('a Git LFS pointer, which stands for the file', f'{_ITSELF} by git lfs pull'),
+        Kind('a Git LFS pointer instead of the file', f'{_ITSELF} with git lfs pull'),
     ),
     (
         r'\S*/annex/objects/',
-        Kind('a git-annex pointer, which stands for the file', f'{_ITSELF} by git annex get'),
+        Kind('a git-annex pointer instead of the file', f'{_ITSELF} with git annex get'),
     ),
-    (r'# xet version', Kind('a pointer of the Hub, which stands for the file', _ITSELF)),
-    (r'\[InternetShortcut\]|\w+://', Kind('a text with an address', 'fetch what it points to')),
+    (r'# xet version', Kind('a pointer of the Hub instead of the file', _ITSELF)),
+    (r'\[InternetShortcut\]|\w+://', Kind('a text with a URL', 'download what it points to')),
     (r'(<!--.*?-->|<\?xml.*?>|\s)*<(!doctype\s+html|html|head|body|script|meta)\b', HTML),
-    (r'<', Kind('an XML text', f'open its address in a browser to see why, and {_ITSELF}')),
+    (r'<', Kind('an XML file', f'open its address in a browser to see why, and {_ITSELF}')),
     (
         r'\{.*"weight_map"',
-        Kind('the index of split weights', 'join them: save the state dict as one file'),
+        Kind('the index of sharded weights', 'save the state dict as one file'),
     ),
     (r'[\[{]\s*["\[\]{}\d-]', JSON),
 )
 
 
 def kind_of_place(path: Path) -> str | None:
-    """Name the kind of a path that is not a regular file; None for a file, or for nothing."""
+    """Describe a path that is not a regular file; None for a regular or missing file."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -126,10 +126,10 @@ def kind_of_place(path: Path) -> str | None:
 
 
 def kind_of(path: Path) -> Kind:
-    """Tell what a regular file is.
+    """Recognise the kind of a regular file.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If the file cannot be read.
     """
     with open(path, 'rb') as file:
         head = file.read(_HEAD)
@@ -146,15 +146,15 @@ def kind_of(path: Path) -> Kind:
         for expression, kind in _TEXT:
             if re.match(expression, text, re.DOTALL | re.IGNORECASE):
                 return kind
-        return Kind(f'a text that begins {_quote(text)}', _ITSELF)
+        return Kind(f'a text that begins with {_quote(text)}', _ITSELF)
     if not any(head) and not any(tail):
-        return Kind('filled with zeros, as a download that broke off may be', _AGAIN)
-    # A table of TensorFlow's ends with a number, its data have a name.
+        return Kind('filled with zeros, probably by an interrupted download', _AGAIN)
+    # The index of a TensorFlow checkpoint ends with a magic number, its data have this name.
     if tail.hex() == '57fb808b247547db' or re.search(r'\.data-\d{5}-of-\d{5}$', path.name):
         return _TABLE
-    if head[8:9] == b'{':  # of a length that is absurd
+    if head[8:9] == b'{':  # the length of the header is absurd
         return SAFETENSORS
-    return Kind(f'a file of an unknown kind, which begins {head[:8].hex(" ")}')
+    return Kind(f'a file of an unknown kind, which begins with the bytes {head[:8].hex(" ")}')
 
 
 def _kind_of_zip(path: Path) -> Kind:
@@ -170,12 +170,12 @@ def _kind_of_zip(path: Path) -> Kind:
     if names and all(name.endswith('.npy') for name in names):
         return NPZ
     if 'model.weights.h5' in names:
-        return Kind('a model of Keras', _CONVERT)
+        return Kind('a Keras model', _CONVERT)
     return Kind(f'a zip archive of {_quote(", ".join(names[:3]))}', _UNPACK)
 
 
 def _as_text(head: bytes) -> str:
-    """A file's beginning as text without white space around it; empty where it is not text."""
+    """The beginning of a file as stripped text; empty if it is not text."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return head.decode('utf-16', 'replace').strip()
     text = head.decode('utf-8-sig', 'replace')

@@ -1,4 +1,4 @@
-"""Files: found by any text, told apart by digest, made by one process at a time."""
+"""Helpers for files: paths, digests, atomic writes and locks."""
 
 import csv
 import errno
@@ -19,22 +19,22 @@ from mmengine.logging import print_log
 from .errors import InputError
 
 _CHUNK = 1 << 20
-_LOCK_TOLD, _LOCK_PATIENCE = 3.0, 60.0  # seconds until a wait is told, and until it ends
-# A full disk, a quota that is reached, and a disk that the system made read-only.
+_LOCK_REPORTED, _LOCK_TIMEOUT = 3.0, 60.0  # seconds until a wait is reported, and until it ends
+# A full disk, an exceeded quota, and a disk that the system has made read-only.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _ALGORITHMS = {32: 'MD5', 40: 'SHA-1', 64: 'SHA-256'}  # by the number of hexadecimal digits
 
 
 def find_file(text: str | Path) -> Path | None:
-    """The file at a path; otherwise as :func:`find_path`."""
+    """:func:`find_path`, restricted to files."""
     path = find_path(text)
     return path if path is not None and os.path.isfile(path) else None
 
 
 def find_path(text: str | Path) -> Path | None:
-    """Expand a path, ``~`` being the home directory; None where nothing exists.
+    """Expand ``~`` in a path; None if nothing exists there.
 
-    Any text is allowed, such as one too long for a path.
+    Any text is allowed, also one that is too long for a path.
     """
     try:
         path = Path(text).expanduser()
@@ -44,17 +44,17 @@ def find_path(text: str | Path) -> Path | None:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits; computed once while the file stays the same."""
+    """SHA-256 of a file in 64 hexadecimal digits; cached while the file does not change."""
     return _digest_of(path, 'SHA-256')
 
 
 def digest_of(path: Path, like: str) -> str:
-    """Digest of a file by the algorithm, such as SHA-256, that another digest's length tells."""
+    """Digest of a file, by the algorithm that the length of another digest implies."""
     return _digest_of(path, algorithm_of(like))
 
 
 def algorithm_of(digest: str) -> str:
-    """MD5, SHA-1 or SHA-256, whichever a digest of so many hexadecimal digits is of."""
+    """Algorithm (MD5, SHA-1 or SHA-256) of a digest, from its number of hexadecimal digits."""
     return _ALGORITHMS[len(digest)]
 
 
@@ -73,14 +73,14 @@ def _hash(path: Path, algorithm: str, size: int, modified: int) -> str:
 
 
 def make_folder(folder: Path, remedy: str) -> None:
-    """Make a folder when missing, and see that it can be written to.
+    """Create a folder if missing, and check that it is writable.
 
     Args:
         folder: The folder.
-        remedy: What to do where it cannot.
+        remedy: Advice for the error message.
 
     Raises:
-        InputError: If it cannot be made or written to.
+        InputError: If the folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,20 +92,23 @@ def make_folder(folder: Path, remedy: str) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file as :func:`open_atomically` does."""
+    """Write a file atomically, see :func:`open_atomically`."""
     with open_atomically(path) as file:
         file.write(content)
 
 
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Write a file whose folder exists: as a whole, on the disk when this ends, or not at all.
+    """Write a file completely or not at all; it is on the disk when the context ends.
+
+    Args:
+        path: Output path, in an existing folder.
 
     Yields:
-        What is written to.
+        A binary file to write to.
 
     Raises:
-        InputError: If it cannot be written.
+        InputError: If the file cannot be written.
     """
     temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
     try:
@@ -116,18 +119,21 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise InputError(f'{path} cannot be written ({error}): make room there') from error
+        raise InputError(f'{path} cannot be written ({error}): free disk space there') from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Let a library write a file whose folder exists: as a whole, or not at all.
+    """Let a library write a file completely or not at all.
+
+    Args:
+        path: Output path, in an existing folder.
 
     Yields:
-        What to write in its place, of the same suffix in a hidden folder beside it, and of a name
-        that no library takes for an address.
+        Path of a temporary file with the same suffix in a hidden folder beside ``path``; its name
+        cannot be mistaken for a URL.
     """
     with tempfile.TemporaryDirectory(prefix='.', dir=path.parent) as folder:
         part = Path(folder, f'part{path.suffix}')
@@ -136,7 +142,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a table, whose columns are the keys of all rows."""
+    """Write a CSV table whose columns are the keys of all rows."""
     with open(path, 'w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, dict.fromkeys(key for row in rows for key in row))
         writer.writeheader()
@@ -144,7 +150,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the names of a folder's files on the disk; only POSIX opens folders."""
+    """Flush a folder's entries to the disk; only POSIX systems can open folders."""
     if os.name == 'posix':
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -154,46 +160,44 @@ def _sync_folder(folder: Path) -> None:
 
 
 def explain_full_disk(error: OSError, folders: Iterable[str | Path]) -> str:
-    """Say which folder cannot be written to any more.
+    """Say which path is on a full disk.
 
     Args:
-        error: What was raised by writing.
-        folders: Existing ones that were written to, one of which is on the disk at fault; none
-            where they are not known.
+        error: Exception raised by writing.
+        folders: Existing output folders, one of which is on the full disk; may be empty.
 
     Returns:
-        Words such as ``cannot write to /out (No space left on device)``; empty where the error is
-        another one.
+        Text such as ``cannot write to /out (No space left on device)``; empty for other errors.
     """
     if error.errno not in _FULL:
         return ''
-    # Only opening a file tells which one it was.
+    # The error has a filename only if opening the file failed.
     by_room = sorted(folders, key=lambda folder: shutil.disk_usage(folder).free)
     place = error.filename or next(iter(by_room), 'a disk')
     return f'cannot write to {place} ({error.strerror})'
 
 
 def lock_file(target: Path, remedy: str) -> AbstractContextManager[Callable[[], None]]:
-    """Wait until no other process works on a file, whose folder is made when missing.
+    """Wait until no other process works on a file; its folder is created if missing.
 
-    A wait of some seconds is told, and ends when nothing changed for a minute.
+    A wait of more than a few seconds is reported. It ends with an error after a minute without
+    progress of the other process.
 
     Args:
-        target: The file to be made.
-        remedy: What to do where its folder cannot be written to.
+        target: The file to be written.
+        remedy: Advice for the error message if the folder is not writable.
 
     Returns:
-        A context at whose end the file is free again. It gives what shows others that this process
-        works: to be called at times, unless ``target.part`` is written to.
+        A context that holds the lock. It gives a heartbeat function, to be called regularly unless
+        ``target.part`` is written to, so that waiting processes see progress.
 
     Raises:
-        InputError: If the folder cannot be written to, or if the other process neither ends nor
-            shows that it works.
+        InputError: If the folder is not writable, or the other process makes no progress.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = wait_for_lock(Path(f'{target}.lock'), target)
-    except (OSError, NotImplementedError) as error:  # the latter of file systems without locks
+    except (OSError, NotImplementedError) as error:  # the latter on file systems without locks
         raise InputError(f'cannot write to {target.parent} ({error}): {remedy}') from error
     return _working(lock, target.with_name(f'{target.name}.part'))
 
@@ -214,42 +218,43 @@ def _working(lock: AcquireReturnProxy, part: Path) -> Iterator[Callable[[], None
 
 
 def wait_for_lock(path: Path, target: Path) -> AcquireReturnProxy:
-    """Take a lock; where another process has it, say so, and wait as long as that one works.
+    """Acquire a lock; if another process holds it, report that and wait while it makes progress.
 
     Args:
-        path: The lock's file.
-        target: What the names of the files begin with that the other process writes to.
+        path: The lock file.
+        target: Path whose name is a prefix of the files that the other process writes to.
 
     Returns:
-        A context at whose end the lock is free again.
+        A context that holds the lock.
 
     Raises:
-        InputError: If the other process neither ends nor shows that it works.
+        InputError: If the other process makes no progress.
         OSError, NotImplementedError: If the file cannot be locked.
     """
     lock, seen, since = FileLock(path), None, time.monotonic()
     while True:
         try:
-            return lock.acquire(timeout=_LOCK_TOLD)
+            return lock.acquire(timeout=_LOCK_REPORTED)
         except Timeout as error:
             if seen is None:
-                print_log(f'Waiting for another process, which holds {path}', 'current')
+                print_log(f'Waiting for another process that holds {path}', 'current')
             if (written := _written(target)) != seen:
                 seen, since = written, time.monotonic()
-            elif time.monotonic() - since > _LOCK_PATIENCE:
+            elif time.monotonic() - since > _LOCK_TIMEOUT:
                 raise InputError(
-                    f'{path} has been held by another process for {_LOCK_PATIENCE:.0f} seconds, in '
-                    'which nothing was written: end that process, and run again'
+                    f'{path} has been held by another process for {_LOCK_TIMEOUT:.0f} seconds '
+                    'without progress: end that process, then run the command again'
                 ) from error
 
 
 def _written(target: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of a file and of its parts."""
+    """Names, sizes and modification times of a file and its parts."""
     found = []
     with suppress(OSError):
         for path in target.parent.iterdir():
-            if path.name.startswith(target.name) and path.suffix != '.lock':  # waiting changes it
-                with suppress(OSError):  # renamed meanwhile
+            # Waiting touches the lock file.
+            if path.name.startswith(target.name) and path.suffix != '.lock':
+                with suppress(OSError):  # renamed in the meantime
                     status = path.stat()
                     found.append((path.name, status.st_size, status.st_mtime_ns))
     return sorted(found)

@@ -1,8 +1,8 @@
-"""Files of repositories on the Hugging Face Hub, fetched by its own client.
+"""Files of repositories on the Hugging Face Hub, downloaded by ``huggingface_hub``.
 
-Cache (``HF_HOME``, ``HF_HUB_CACHE``), mirrors (``HF_ENDPOINT``), offline mode (``HF_HUB_OFFLINE``)
-and tokens (``HF_TOKEN``, ``hf auth login``) are the client's. Files are asked for one by one,
-not as a snapshot, which would need a list of the repository: caches that others filled have none.
+Its settings apply: cache (``HF_HOME``, ``HF_HUB_CACHE``), mirrors (``HF_ENDPOINT``), offline mode
+(``HF_HUB_OFFLINE``) and tokens (``HF_TOKEN``, ``hf auth login``). Files are requested one by one
+rather than as a snapshot, which needs a file list that caches filled by other programs lack.
 """
 
 import re
@@ -18,19 +18,19 @@ PREFIX = 'hf:'
 _WORD = r'[A-Za-z0-9_](?:[\w.-]*[A-Za-z0-9_])?'
 _REPOSITORY = re.compile(rf'{_WORD}/{_WORD}', re.ASCII)
 _REVISION = re.compile(r'[\w.-]+(?:/[\w.-]+)*', re.ASCII)
-# What people write in place of the prefix: other programs', an address, another case.
+# Other prefixes that users write: those of other programs, URLs, another case.
 _MISSPELT = re.compile(
     r'(?:https?://)?(?:www\.)?(?:hf|hf-hub|hub|hugging[-_]?face|huggingface\.co|hf\.co)[:/]+(.+)',
     re.IGNORECASE,
 )
-# What else looks like ORG/NAME: CLIPs by name, and paths of checkpoints.
+# Texts that look like ORG/NAME but are not: CLIPs by name, and paths of checkpoints.
 _NOT_ON_THE_HUB = re.compile(
     r'(?:ViT-|MetaCLIP-|RN|\.).*|.*\.(?:pth?|bin|ckpt|npz|safetensors)', re.IGNORECASE
 )
 
 
 class NotCached(NotFetched):
-    """A file is not in the cache, and the Hub cannot be asked for it."""
+    """A file is not in the cache, and the Hub cannot be reached."""
 
 
 class HubName(NamedTuple):
@@ -50,10 +50,10 @@ class HubName(NamedTuple):
 
 
 def parse_name(text: str) -> HubName | None:
-    """Read ``hf:ORG/NAME`` or ``hf:ORG/NAME@REVISION``; None where the prefix is not there.
+    """Parse ``hf:ORG/NAME`` or ``hf:ORG/NAME@REVISION``; None without the prefix.
 
     Raises:
-        InputError: If the prefix is there, but no such name behind it.
+        InputError: If the prefix is not followed by such a name.
     """
     if not str(text).startswith(PREFIX):
         return None
@@ -68,15 +68,16 @@ def parse_name(text: str) -> HubName | None:
 
 
 def propose_name(text: str) -> str:
-    """Propose the repository that a text, neither name nor file, probably means.
+    """Suggest a repository for a text that is neither a known name nor a file.
 
     Returns:
-        ``" (did you mean 'hf:ORG/NAME'?)"``, to be put at an error's end; empty where none was.
+        ``" (did you mean 'hf:ORG/NAME'?)"``, to be appended to an error message; empty if the text
+        does not look like a repository.
     """
     misspelt = _MISSPELT.fullmatch(str(text))
     meant = misspelt.group(1) if misspelt else str(text)
     if misspelt and text.lower().startswith('http'):
-        meant = '/'.join(meant.split('/')[:2])  # less /tree/main and the like
+        meant = '/'.join(meant.split('/')[:2])  # without /tree/main etc.
     if not is_name(meant) or (not misspelt and _NOT_ON_THE_HUB.fullmatch(meant.split('@')[0])):
         return ''
     return f" (did you mean '{PREFIX}{meant}'?)"
@@ -91,14 +92,14 @@ def is_name(text: str) -> bool:
 
 
 def pin(name: HubName, filenames: Sequence[str]) -> HubName:
-    """Find the commit that a revision stands for, so that all files are of the same one.
+    """Resolve a revision to its commit, so that all files come from the same commit.
 
     Args:
         name: The repository.
-        filenames: Files one of which it should have.
+        filenames: File names, at least one of which the repository should have.
 
     Raises:
-        InputError: If it has none of them, or cannot be reached.
+        InputError: If the repository has none of them, or cannot be reached.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -106,8 +107,8 @@ def pin(name: HubName, filenames: Sequence[str]) -> HubName:
         found = try_to_load_from_cache(name.repository, filename, revision=name.revision)
         return not isinstance(found, str)
 
-    # Without a network, the client waits long for a file that is not in the cache: so this is
-    # asked for last, and if the first is not there, none is.
+    # Offline, the client waits long for a file that is not in the cache, so these come last: an
+    # error on the first file means that none is cached.
     for filename in sorted(filenames, key=is_missing):
         path = fetch(name, filename)
         if path is not None:
@@ -116,10 +117,10 @@ def pin(name: HubName, filenames: Sequence[str]) -> HubName:
 
 
 def fetch_first(name: HubName, filenames: Sequence[str]) -> Path | None:
-    """The first of some files that a repository has; None where it has none.
+    """The first of several files that a repository has; None if it has none of them.
 
     Raises:
-        NotCached: If none was found, and one is neither in the cache nor can be asked for.
+        NotCached: If none was found, and one is not cached and the Hub cannot be reached.
         InputError: See :func:`fetch`.
     """
     unknown = None
@@ -137,42 +138,42 @@ def fetch_first(name: HubName, filenames: Sequence[str]) -> Path | None:
 
 
 def fetch(name: HubName, filename: str) -> Path | None:
-    """The file in the cache, downloaded if needed; None where the repository has no such file.
+    """Path of a file in the cache, downloaded if needed; None if the repository lacks the file.
 
     Raises:
-        NotCached: If it is not in the cache, and the Hub cannot be asked for it.
-        InputError: If there is no such repository or revision, or no access, or the download fails
-            or is blocked.
+        NotCached: If the file is not cached, and the Hub cannot be reached.
+        InputError: If the repository or revision does not exist, access is denied, or the download
+            fails or is blocked.
     """
     from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
 
-    if name.is_commit:  # of which what is known stays true
+    if name.is_commit:  # commits never change, so cached answers stay valid
         known = try_to_load_from_cache(name.repository, filename, revision=name.revision)
         if known is not None and not isinstance(known, str):
-            return None  # the client's mark of a file that does not exist
+            return None  # the client's marker of a missing file
     _wait_for_others(name, filename)
     try:
         return Path(hf_hub_download(name.repository, filename, revision=name.revision))
     except errors.GatedRepoError as error:
         raise InputError(
-            f'{name} is gated: ask for access at {constants.ENDPOINT}/{name.repository}, then log '
-            'in by `hf auth login` or set HF_TOKEN'
+            f'{name} is gated: request access at {constants.ENDPOINT}/{name.repository}, then log '
+            'in with `hf auth login` or set HF_TOKEN'
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise InputError(
-            f'{name}: {constants.ENDPOINT} has no such repository, or a private one, for which log '
-            'in by `hf auth login` or set HF_TOKEN'
+            f'{name}: {constants.ENDPOINT} has no such repository, or it is private: in that case '
+            'log in with `hf auth login` or set HF_TOKEN'
         ) from error
     except errors.RevisionNotFoundError as error:
         raise InputError(
-            f"{name.repository} on the Hub has no revision '{name.revision}': name a branch, a tag "
+            f"{name.repository} on the Hub has no revision '{name.revision}': give a branch, a tag "
             'or a commit'
         ) from error
     except errors.LocalEntryNotFoundError as error:
         raise NotCached(_unreachable(name, filename, error.__cause__)) from error
     except errors.EntryNotFoundError:
         return None
-    except _bases(errors.HfHubHTTPError) as error:  # OSError, and the HTTP client's own
+    except _bases(errors.HfHubHTTPError) as error:  # OSError, and the HTTP client's exception
         raise NotFetched(
             f'cannot download {filename} of {name} from {constants.ENDPOINT} '
             f'({first_line(error)}): try again, or give the path of a file'
@@ -184,14 +185,14 @@ def _bases(error: type[OSError]) -> tuple[type[Exception], ...]:
 
 
 def _wait_for_others(name: HubName, filename: str) -> None:
-    """Wait for downloads of other processes, for which the client would wait without a word."""
+    """Wait for downloads of other processes and report it; the client would wait silently."""
     from huggingface_hub import constants, try_to_load_from_cache
 
     if try_to_load_from_cache(name.repository, filename, revision=name.revision) is not None:
         return
     cache, folder = Path(constants.HF_HUB_CACHE), f'models--{name.repository.replace("/", "--")}'
     for lock in sorted((cache / '.locks' / folder).glob('*.lock')):
-        with suppress(OSError, NotImplementedError):  # of which the client speaks
+        with suppress(OSError, NotImplementedError):  # the client reports these
             wait_for_lock(lock, cache / folder / 'blobs' / lock.stem).lock.release()
 
 
@@ -200,8 +201,8 @@ def _unreachable(name: HubName, filename: str, cause: BaseException | None) -> s
 
     where = f'{filename} of {name} is not in the cache {constants.HF_HUB_CACHE}'
     if constants.HF_HUB_OFFLINE:
-        return f'{where}, and HF_HUB_OFFLINE forbids to fetch it: unset it, or give a path'
+        return f'{where}, and HF_HUB_OFFLINE forbids downloading it: unset it, or give a path'
     return (
-        f'{where}, and asking {constants.ENDPOINT} failed ({first_line(cause)}): check the '
-        'network, name a mirror by HF_ENDPOINT, or give the path of a file'
+        f'{where}, and the request to {constants.ENDPOINT} failed ({first_line(cause)}): check '
+        'the network, set HF_ENDPOINT to a mirror, or give the path of a file'
     )

@@ -1,4 +1,4 @@
-"""Faults of image files that OpenCV decodes without naming the file, or without a warning."""
+"""Decoding of images, and damage that OpenCV ignores or reports without the file's name."""
 
 import importlib.util
 import io
@@ -17,39 +17,38 @@ import mmcv
 import numpy as np
 from PIL import Image, ImageOps
 
-#: What OpenCV reads, and folders are searched for, by suffix.
-PICTURES = {
+#: Suffixes of images that OpenCV reads, for which folders are searched.
+IMAGE_SUFFIXES = {
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.bmp', '.dib', '.webp', '.tif', '.tiff'),
     *('.avif', '.jp2', '.ppm', '.pgm', '.pbm', '.pnm', '.pam', '.ras', '.sr'),
 }
-#: What Pillow reads by the package pillow-heif.
+#: Suffixes of images that Pillow reads with the package pillow-heif.
 HEIF = {'.heic', '.heif', '.hif'}
-#: What Pillow reads.
+#: Suffixes of images for which Pillow is tried.
 _BY_PILLOW = {'.tga', *HEIF, '.avif', '.jp2', '.apng'}
-#: What Pillow, OpenCV and mmcv raise on a file that is missing, cut off, damaged or not an image.
+#: Exceptions of Pillow, OpenCV and mmcv for missing, truncated and damaged files, and non-images.
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, EOFError, AssertionError),
     *(cv2.error, Image.DecompressionBombError),
 )
-#: Messages of libjpeg on data that it cannot decode as they were encoded.
+#: Messages of libjpeg about damaged data.
 _DAMAGE = re.compile(
     r'^(?:Corrupt JPEG data|Premature end of JPEG|Inconsistent progression|Invalid SOS).*\n?',
     re.MULTILINE,
 )
-#: Tags of TIFF files that OpenCV does not know, none of which changes pixels.
+#: Warnings about TIFF tags that OpenCV does not know; they do not affect pixels.
 _TAGS = re.compile(r'^.*TIFF.*Unknown field with tag.*\n?', re.MULTILINE)
-#: A few bytes that some encoders leave behind a whole image; damage may leave them as well.
+#: A few bytes that some encoders append to a complete image; damage may cause them as well.
 EXTRANEOUS = re.compile(r': \d\d? extraneous bytes before marker 0xd9')
-_BITS = (
-    14  # of 16; values that use no more are those of a sensor, and less than a quarter as bright
-)
-_ORIENTATION = 0x0112  # tag of EXIF
+# Values of 16-bit images that need at most 14 bits are raw sensor values, which look nearly black.
+_BITS = 14
+_ORIENTATION = 0x0112  # EXIF tag
 _lock = threading.Lock()  # the process has one standard error
 
 
 @cache
 def reads_heif() -> bool:
-    """Whether pillow-heif is installed; Pillow reads such files afterwards."""
+    """Whether pillow-heif is installed; registers it with Pillow."""
     if importlib.util.find_spec('pillow_heif') is None:
         return False
     import pillow_heif
@@ -58,16 +57,16 @@ def reads_heif() -> bool:
     return True
 
 
-def more_pictures() -> set[str]:
-    """Suffixes of what Pillow reads and OpenCV does not, as far as it is installed."""
+def pillow_only_suffixes() -> set[str]:
+    """Suffixes of images that the installed Pillow reads but OpenCV does not."""
     return {'.tga', *(HEIF if reads_heif() else ())}
 
 
 def decode_by_pillow(path: Path) -> np.ndarray | None:
-    """Decode a picture of a kind that OpenCV lacks, or may lack, as :func:`decode_image` does.
+    """Decode an image of a format that OpenCV may lack; the result is as in :func:`decode_image`.
 
     Returns:
-        None where Pillow cannot decode it either, or it is of another kind.
+        The image; None for other formats, or if Pillow cannot decode it either.
     """
     suffix = path.suffix.lower()
     if suffix not in _BY_PILLOW or (suffix in HEIF and not reads_heif()):
@@ -81,19 +80,19 @@ def decode_by_pillow(path: Path) -> np.ndarray | None:
 
 @contextmanager
 def libjpeg_warnings() -> Iterator[list[str]]:
-    """Collect what libjpeg says of damaged data, which OpenCV lets it print without a name.
+    """Capture libjpeg's warnings about damaged data, which it prints without a file name.
 
-    Whatever else is written to the standard error meanwhile is written there afterwards.
+    Other output to standard error is delayed until the context ends.
 
     Yields:
-        A list that is filled at the end; empty where all is well.
+        A list that is filled when the context ends; empty if there were no warnings.
     """
     said: list[str] = []
     with _lock:
         try:
             sys.stderr.flush()
             saved = os.dup(2)
-        except (AttributeError, OSError, ValueError):  # there is none
+        except (AttributeError, OSError, ValueError):  # no standard error
             yield said
             return
         with tempfile.TemporaryFile() as heard:
@@ -113,17 +112,17 @@ def libjpeg_warnings() -> Iterator[list[str]]:
 
 
 def find_flaw(content: bytes, said: list[str]) -> str:
-    """Say why the pixels that OpenCV decodes are not those that were encoded.
+    """Say why the pixels that OpenCV decodes differ from the encoded ones.
 
     Args:
-        content: The file.
-        said: See :func:`libjpeg_warnings`.
+        content: Content of the file.
+        said: Warnings from :func:`libjpeg_warnings`.
 
     Returns:
-        Words to follow the file's name; empty where nothing is wrong.
+        A predicate that follows the file's name; empty if nothing is wrong.
     """
     if said:
-        return f'holds damaged data ({said[0]}): get or save it anew'
+        return f'contains damaged data ({said[0]}): download or save it again'
     if not content or not may_be_dark(content):
         return ''
     with libjpeg_warnings():
@@ -131,18 +130,18 @@ def find_flaw(content: bytes, said: list[str]) -> str:
     if stored is None or stored.dtype == np.uint8:
         return ''
     if stored.dtype != np.uint16:
-        return f'holds {stored.dtype} values: save it with 8 bits per value, 0 to 255'
+        return f'contains {stored.dtype} values: save it with 8 bits per value, 0 to 255'
     bits = int(stored.max()).bit_length()
     if 0 < bits <= _BITS:
         return (
-            f'holds 16 bits per value but uses {bits} (its highest value is {stored.max()}), which '
-            'makes it nearly black: scale its values, or save it with 8 bits'
+            f'has 16 bits per value but only uses {bits} (its highest value is {stored.max()}), '
+            'which makes it nearly black: scale its values, or save it with 8 bits'
         )
     return ''
 
 
 def may_be_dark(content: bytes) -> bool:
-    """Whether a file may hold more than 8 bits per value, for all that its first bytes tell."""
+    """Whether a file may have more than 8 bits per value, judging by its first bytes."""
     if content.startswith(b'\x89PNG'):
         return content[24:25] == b'\x10'
     has_bytes = content.startswith((b'\xff\xd8', b'BM', b'RIFF', b'GIF8'))
@@ -150,13 +149,13 @@ def may_be_dark(content: bytes) -> bool:
 
 
 def orientation_of(content: bytes) -> int:
-    """How an image is to be turned or mirrored by its EXIF data: 2 to 8, or 1 for not at all.
+    """EXIF orientation of an image: 2 to 8 if it is rotated or mirrored, otherwise 1.
 
     Args:
-        content: The file.
+        content: Content of the file.
     """
     if content.startswith(b'\x89PNG') and b'eXIf' not in content:
-        return 1  # else Pillow would decode it to look behind the pixels
+        return 1  # Pillow would decode the pixels to search for EXIF data after them
     try:
         with Image.open(io.BytesIO(content)) as image:
             value = image.getexif().get(_ORIENTATION, 1)
@@ -166,16 +165,16 @@ def orientation_of(content: bytes) -> int:
 
 
 def decode_image(content: bytes) -> tuple[np.ndarray | None, str]:
-    """Decode an image as mmcv does by default: turned upright, BGR, uint8 ``[H, W, 3]``.
+    """Decode an image as mmcv does by default: upright, BGR, uint8 ``[H, W, 3]``.
 
     Args:
-        content: The file.
+        content: Content of the file.
 
     Returns:
-        The image, None where OpenCV cannot decode it, and what :func:`find_flaw` says.
+        The image, or None if OpenCV cannot decode it; and the result of :func:`find_flaw`.
 
     Raises:
-        cv2.error: If the header is absurd.
+        cv2.error: If the header is invalid.
     """
     with libjpeg_warnings() as said:
         image = mmcv.imfrombytes(content) if content else None

@@ -1,6 +1,6 @@
-"""Ctrl-C ends a program with one line, also while it is importing.
+"""Handling of Ctrl-C: a program ends with one line, also during imports.
 
-Programs import this file first: it imports nothing that takes long.
+Programs import this module first: it imports nothing that takes long.
 """
 
 import os
@@ -9,13 +9,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-INTERRUPTED = 130  # the exit code by which shells know it
+INTERRUPTED = 130  # exit code of shells: 128 and the number of SIGINT
 
 
 def end_at_once_if_interrupted() -> None:
-    """From here on Ctrl-C ends the process, where it would raise ``KeyboardInterrupt``.
+    """Let Ctrl-C end the process instead of raising ``KeyboardInterrupt``.
 
-    That is lost in extension modules that are being imported, or becomes an ``ImportError``.
+    During imports of extension modules, the exception is lost or becomes an ``ImportError``.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end_at_once)
@@ -23,7 +23,7 @@ def end_at_once_if_interrupted() -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C raise ``KeyboardInterrupt`` again during some work."""
+    """Let Ctrl-C raise ``KeyboardInterrupt`` within this context."""
     ends = getattr(signal.getsignal(signal.SIGINT), '__name__', '') == _end_at_once.__name__
     if ends:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -34,20 +34,24 @@ def interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, _end_at_once)
 
 
-def exit_interrupted(words: str) -> None:
-    """End the program after Ctrl-C, with one line: what it was interrupted at, if that is known.
+def exit_interrupted(message: str) -> None:
+    """End the program after Ctrl-C with one line.
 
-    Of several processes of an evaluation, only the first one speaks.
+    If an evaluation has several processes, only the first one prints it.
+
+    Args:
+        message: What was interrupted; may be empty.
     """
-    _speak(words)
+    _report(message)
     sys.exit(INTERRUPTED)
 
 
 def _end_at_once(*_: object) -> None:
-    _speak('')
+    _report('')
     os._exit(INTERRUPTED)
 
 
-def _speak(words: str) -> None:
+def _report(message: str) -> None:
     if os.environ.get('RANK', '0') == '0':
-        print(f'interrupted: {words}' if words else 'interrupted', file=sys.stderr, flush=True)
+        line = f'interrupted: {message}' if message else 'interrupted'
+        print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""A program whose output nobody reads any longer ends without a word, as in ``sclip … | head``."""
+"""Silent end of a program once the reader of its output has gone, as in ``sclip … | head``."""
 
 import logging
 import os
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-CLOSED = 141  # the exit code by which shells know it: 128 and the number of SIGPIPE
+CLOSED = 141  # exit code of shells: 128 and the number of SIGPIPE
 
 _print_error = logging.Handler.handleError
 
 
 @contextmanager
 def ends_with_its_reader() -> Iterator[None]:
-    """End the program once standard output or error is a pipe whose reader has gone.
+    """End the program once standard output or error is a pipe without a reader.
 
-    The signal SIGPIPE would do so, but also for connections to servers and to workers.
+    The default action of SIGPIPE would do so too, but also for connections to servers and workers.
     """
     logging.Handler.handleError = _raise_or_print  # type: ignore[method-assign] # in all handlers
     try:
@@ -32,7 +32,7 @@ def ends_with_its_reader() -> Iterator[None]:
         if not closed:
             raise
         with open(os.devnull, 'wb') as nowhere:
-            for stream in closed:  # else Python speaks of what it cannot write at the end
+            for stream in closed:  # else Python reports the failed flush at exit
                 os.dup2(nowhere.fileno(), stream.fileno())
         sys.exit(CLOSED)
     finally:
@@ -40,7 +40,7 @@ def ends_with_its_reader() -> Iterator[None]:
 
 
 def _raise_or_print(self: logging.Handler, record: logging.LogRecord) -> None:
-    """Let go of a closed pipe, which logging would print a traceback of for each message."""
+    """Raise ``BrokenPipeError``, for which logging would print a traceback per message."""
     if isinstance(error := sys.exc_info()[1], BrokenPipeError):
         raise error
     _print_error(self, record)
@@ -55,7 +55,7 @@ def _flush() -> None:
 def _is_closed(stream: TextIO) -> bool:
     try:
         descriptor = stream.fileno()
-    except (AttributeError, ValueError):  # there is none, or it is not a file
+    except (AttributeError, ValueError):  # None, or not a file
         return False
     if not hasattr(select, 'poll'):  # Windows
         return False

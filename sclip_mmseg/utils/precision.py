@@ -1,4 +1,4 @@
-"""Protection from global settings of torch that change float32 results."""
+"""Protection from global settings of PyTorch that change float32 results."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,8 +14,8 @@ _AUTOCASTING = 'cpu', 'cuda', 'mps', 'xpu'
 def own_precision() -> Iterator[None]:
     """Compute in the model's own precision, whatever the caller has set.
 
-    A caller's ``torch.autocast`` or default dtype would change cosines, and so classes, without a
-    word. Where neither is set, which is all but always, nothing is done.
+    A caller's ``torch.autocast`` or default dtype would silently change cosines, and so classes.
+    Does nothing if neither is set.
     """
     default = torch.get_default_dtype()
     with ExitStack() as stack:
@@ -36,12 +36,12 @@ def _is_autocast(kind: str) -> bool:
 
 
 def check_matmul_precision() -> None:
-    """Refuse products of float32 matrices that are computed in fewer bits.
+    """Refuse reduced precision in products of float32 matrices.
 
-    Cosines differ by less than that between classes, and decisions are to be float32's.
+    Cosines of different classes may differ by less than its rounding errors.
 
     Raises:
-        InputError: If TF32 or bfloat16 is allowed for them.
+        InputError: If TF32 or bfloat16 is allowed in float32 matrix products.
     """
     backends = torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, 'matmul', None)
     new = [getattr(backend, 'fp32_precision', None) for backend in backends]  # torch >= 2.9

@@ -1,4 +1,4 @@
-"""Work shared by processes that end with the one that started them."""
+"""Parallel maps over processes, which end when their parent ends."""
 
 import gc
 import multiprocessing
@@ -34,18 +34,18 @@ def map_in_processes(
     """Call a function on all items in several processes, with a progress bar.
 
     Args:
-        function: Can be pickled, as its arguments and results can.
-        items: Its arguments.
-        nproc: Number of processes; 1 for this one alone.
-        chunksize: Number of items that a process gets at a time.
-        after_each: Is called in this process after each result.
-        **progress: Arguments of the bar.
+        function: Function that can be pickled, like its arguments and results.
+        items: Arguments of the calls.
+        nproc: Number of processes; 1 to run in this process.
+        chunksize: Number of items sent to a process at a time.
+        after_each: Callback in this process after each result.
+        **progress: Arguments of the progress bar.
 
     Returns:
         The results, in order.
 
     Raises:
-        InputError: If a process is killed, such as for memory, or crashes.
+        InputError: If a process crashes or is killed, for example when memory runs out.
     """
     if nproc == 1:
         results = []
@@ -53,7 +53,8 @@ def map_in_processes(
             results.append(function(item))
             after_each()
         return results
-    # As configs start workers: the default differs by Python, and forkserver imports all anew.
+    # As in the configs: the default depends on the Python version, and forkserver imports
+    # everything again.
     context = multiprocessing.get_context('fork' if sys.platform == 'linux' else 'spawn')
     with ProcessPoolExecutor(nproc, context, initializer=start_process) as pool:
         results = []
@@ -65,8 +66,8 @@ def map_in_processes(
         except BrokenProcessPool as error:
             item = str(items[len(results)])[:300]
             raise InputError(
-                f'a process was killed, or crashed, at {item} or soon after it: there is too '
-                'little memory, or a file is damaged (one process alone ends at it)'
+                f'a process was killed or crashed at {item} or soon after it: there is too little '
+                'memory, or a file is damaged (run a single process to find out which)'
             ) from error
         return results
 
@@ -74,19 +75,19 @@ def map_in_processes(
 def map_unordered(
     pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[tuple[Item, Result]]:
-    """Call a function on all items in a pool, and give each result as soon as it is there.
+    """Call a function on all items in a pool, and yield each result as soon as it is available.
 
     Args:
-        pool: Its processes.
-        function: Can be pickled, as its arguments and results can.
-        items: Its arguments.
-        ahead: Number of items that the pool has at a time, at least one per process.
+        pool: Pool of processes.
+        function: Function that can be pickled, like its arguments and results.
+        items: Arguments of the calls.
+        ahead: Maximum number of submitted items, at least one per process.
 
     Yields:
-        Items and their results.
+        Pairs of an item and its result.
 
     Raises:
-        InputError: If a process is killed, such as for memory, or crashes.
+        InputError: If a process crashes or is killed, for example when memory runs out.
     """
     rest = iter(items)
     running: dict[Future[Result], Item] = {}
@@ -100,8 +101,8 @@ def map_unordered(
                 yield running.pop(future), future.result()
     except BrokenProcessPool as error:
         raise InputError(
-            'a process was killed, or crashed: there is too little memory for so many, or a file '
-            'is damaged (one process alone ends at it)'
+            'a process was killed or crashed: there is too little memory for so many, or a file '
+            'is damaged (run a single process to find out which)'
         ) from error
     finally:
         for future in running:
@@ -109,19 +110,19 @@ def map_unordered(
 
 
 def start_process() -> None:
-    """Begin a process that works for another one, and ends with it."""
-    # All processes get Ctrl-C. The first one starts no further item, and alone speaks of it.
+    """Initialise a worker process, which ends with its parent."""
+    # All processes receive Ctrl-C; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
 
 
 def call_lightly(content: bytes) -> None:
-    """Call a function of modules that are imported without what segmenting does not need.
+    """Call a pickled function in a spawned process, importing only what inference needs.
 
-    It is for processes that are spawned: unpickling is what imports there.
+    Unpickling imports the function's modules.
 
     Args:
-        content: The function and its arguments, pickled.
+        content: Pickled tuple of the function and its arguments.
     """
     gc.disable()
     with without_training(networks=False):
@@ -132,7 +133,7 @@ def call_lightly(content: bytes) -> None:
 
 
 def end_with_parent() -> None:
-    """Let this process end when its parent does, which would leave it waiting if it was killed."""
+    """End this process when its parent ends; it would wait forever if the parent was killed."""
 
     def watch(parent: BaseProcess) -> None:
         parent.join()

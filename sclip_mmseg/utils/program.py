@@ -1,4 +1,4 @@
-"""Common behaviour of all programs of this package."""
+"""Common behaviour of all command-line programs of this package."""
 
 import gc
 import io
@@ -18,21 +18,21 @@ _LONG_FORM = warnings.formatwarning
 
 @contextmanager
 def as_program(interrupted: str = '', trains: bool = False) -> Iterator[None]:
-    r"""Context in which the programs in ``tools/`` run.
+    r"""Context in which all programs run.
 
-    It ends the program with one line for a user error, a full disk, or Ctrl-C, and
-    without a word once nobody reads its output. Any other error is logged and raised. A warning for
-    users is one line. Characters that the terminal lacks, or that a file's name has in place of
-    bytes, are printed as Python writes them, such as ``\\u6d77``.
+    User errors, a full disk and Ctrl-C end the program with one line, a closed pipe ends it
+    silently. Other errors are logged and raised. A ``UserWarning`` is printed as one line.
+    Characters that the terminal's encoding lacks, and undecodable bytes in file names, are printed
+    as Python escapes, such as ``\\u6d77``.
 
     Args:
-        interrupted: What to say of Ctrl-C where the interrupted work says nothing.
-        trains: Whether mmengine is imported with what only training needs, which takes as long as
-            all the rest.
+        interrupted: Message after Ctrl-C, unless the interrupted code has its own.
+        trains: Whether to import mmengine with the modules that only training needs, which takes
+            as long as everything else.
     """
     with nullcontext() if trains else without_training():
-        from .files import explain_full_disk  # the first that imports mmengine
-    gc.freeze()  # looking for garbage among all that is imported takes a second at the end
+        from .files import explain_full_disk  # the first module that imports mmengine
+    gc.freeze()  # a garbage collection of all imported modules takes a second at exit
     gc.enable()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -47,7 +47,7 @@ def as_program(interrupted: str = '', trains: bool = False) -> Iterator[None]:
         exit_interrupted(str(stop) or interrupted)
     except Exception as error:
         if isinstance(error, OSError) and (place := explain_full_disk(error, [])):
-            sys.exit(f'error: {place}: make room there')
+            sys.exit(f'error: {place}: free disk space there')
         log_traceback()
         raise
     finally:
@@ -61,21 +61,21 @@ def _brief(
     lineno: int,
     line: str | None = None,
 ) -> str:
-    """A warning for users without the line of code that gave it."""
+    """Format a ``UserWarning`` without the line of code that caused it."""
     if category is UserWarning:
         return f'warning: {" ".join(str(message).split())}\n'
     return _LONG_FORM(message, category, filename, lineno, line)
 
 
 def log_traceback() -> None:
-    """Write the exception being handled to the log file of the run, once there is one.
+    """Write the current exception to the run's log file, if there is one.
 
-    On the terminal it appears by being raised.
+    On the terminal it appears because it is raised.
     """
     from mmengine.logging import MMLogger
 
     message = 'The run was ended by this error:'
-    for logger in MMLogger._instance_dict.values():  # asking for the current one may make one
+    for logger in MMLogger._instance_dict.values():  # get_current_instance() may create one
         record = logger.makeRecord(logger.name, logging.ERROR, '', 0, message, (), sys.exc_info())
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):

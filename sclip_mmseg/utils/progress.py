@@ -1,4 +1,4 @@
-"""How far some work is, said every few seconds."""
+"""Progress messages every few seconds."""
 
 import time
 from collections.abc import Callable
@@ -8,13 +8,13 @@ INTERVAL = 10.0  # seconds
 
 
 class Progress:
-    """Tells when to speak of some work, by time and not by its steps, and how fast it is.
+    """Decides when to report progress, by time rather than by steps, and measures the rate.
 
     Args:
-        total: Number of items of the work; 0 where it is not known.
-        unit: What they are, in the plural.
-        interval: Seconds within which something is to be said, if the steps are that short.
-        clock: What tells the time in seconds.
+        total: Number of items; 0 if unknown.
+        unit: Name of the items, in the plural.
+        interval: Maximum seconds between reports, if the steps are short enough.
+        clock: Function that returns the time in seconds.
     """
 
     def __init__(
@@ -27,31 +27,33 @@ class Progress:
         self.total, self.unit, self.interval = total, unit, interval
         self._clock = clock
         self._done = self._first = 0
-        self._spoken = self._last = self._start = clock()
+        self._reported = self._last = self._start = clock()
 
     def is_due(self, done: int) -> bool:
-        """Note how many items are done, and say whether to speak, as after the next it is too late.
+        """Update the number of finished items, and say whether to report now.
+
+        A report is due if the next step would end after the interval.
 
         Args:
-            done: Number of items, more than at the last call.
+            done: Number of finished items, larger than at the last call.
         """
         now = self._clock()
         step, self._last, self._done = now - self._last, now, done
-        if not self._first:  # which waited for files and memory: it tells nothing of the others
+        if not self._first:  # the first step includes start-up, so the rate leaves it out
             self._first, self._start = done, now
-        if now - self._spoken + step < self.interval:
+        if now - self._reported + step < self.interval:
             return False
-        self._spoken = now
+        self._reported = now
         return True
 
     @property
     def rate(self) -> float | None:
-        """Items per second since the first step; None before the second."""
+        """Items per second since the first step; None before the second step."""
         seconds = self._last - self._start
         return (self._done - self._first) / seconds if seconds > 0 else None
 
     def __str__(self) -> str:
-        """As in ``12 of 1449 images, 2.1 images/s, eta 0:11:24``."""
+        """Format as ``12 of 1449 images, 2.1 images/s, eta 0:11:24``."""
         of = f' of {self.total}' if self.total else ''
         parts = [f'{self._done}{of} {self.unit}']
         if self.rate:

@@ -1,6 +1,6 @@
-"""Where the files are that ship beside the package: configs, tools, the model index.
+"""Paths of the files that ship with the package: configs, tools, the model index.
 
-A wheel holds them in ``sclip_mmseg/.mim``, as OpenMMLab's packages do (``setup.py`` copies them
+A wheel contains them in ``sclip_mmseg/.mim``, like OpenMMLab's packages (``setup.py`` copies them
 there); a clone has them in its root.
 """
 
@@ -22,9 +22,10 @@ def configs_dir() -> Path:
 
 
 def data_dir() -> Path:
-    """The folder of all datasets, as the configs have it (``_base_/datasets/benchmark.py``).
+    """The folder of all datasets, as in the configs (``_base_/datasets/benchmark.py``).
 
-    ``SCLIP_DATA_ROOT``, else ``data`` of the clone, or where there is none of the current folder.
+    ``SCLIP_DATA_ROOT`` if set, otherwise ``data`` of the clone, or, without a clone, of the current
+    folder.
     """
     if root := os.environ.get('SCLIP_DATA_ROOT'):
         return Path(root)

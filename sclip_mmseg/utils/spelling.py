@@ -1,4 +1,4 @@
-"""A misspelt name in a config is answered with the nearest valid one."""
+"""Detection of misspelt names in a config, with a suggestion."""
 
 import difflib
 import inspect
@@ -16,12 +16,12 @@ from torch.utils.data import DataLoader
 from .. import registry as own_registries
 from .errors import InputError, nearest
 
-# What a runner reads and builds.
+# Sections that a runner reads and builds.
 _SECTIONS = (
     *('model', 'tta_model', 'tta_pipeline', 'test_dataloader', 'test_evaluator', 'test_cfg'),
     *('default_hooks', 'custom_hooks', 'visualizer', 'model_wrapper_cfg', 'log_processor'),
 )
-# Names that a runner reads, besides those of DataLoader; of the last two it allows others too.
+# Keys that a runner reads besides those of DataLoader; env_cfg and default_hooks may have others.
 _LOADER_KEYS = ('num_batch_per_epoch', 'disable_subprocess_warning')
 _ENV_KEYS = ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit')
 _HOOK_KEYS = (
@@ -35,15 +35,15 @@ def check_config(
     plain: Mapping[str, Callable] | None = None,
     needed: Sequence[str] = ('model', 'test_dataloader', 'test_evaluator', 'test_cfg'),
 ) -> None:
-    """Look for misspelt keys and types in all that a test run builds from a config.
+    """Check the keys and types of all objects that a test run builds from a config.
 
-    Keys at the top, where a config may keep variables of its own, are refused only where they look
-    like one that has an effect. Nothing is built.
+    Top-level keys may be variables of the config, so they are refused only if they resemble a key
+    that has an effect. Nothing is built.
 
     Args:
         cfg: The config.
-        plain: Dotted key of a dict without ``type`` → the class that takes its keys as arguments.
-        needed: Keys that must be there.
+        plain: Dotted key of a dict without ``type`` → class whose arguments are its keys.
+        needed: Required top-level keys.
 
     Raises:
         InputError: If a key is unknown or missing, or a ``type`` is not registered.
@@ -74,11 +74,11 @@ def check_config(
 
 @cache
 def arguments(builder: Callable) -> tuple[list[str], bool]:
-    """Names of a class's or function's arguments.
+    """Names of the arguments of a class or function.
 
     Returns:
-        The names, those of base classes included where the class passes ``**kwargs`` on; and
-        whether these are all, which they are not where ``**kwargs`` goes elsewhere.
+        The names, including those of base classes if the class passes ``**kwargs`` to them; and
+        whether they are complete, which is not the case if ``**kwargs`` is used otherwise.
     """
     names: list[str] = []
     for function in _constructors(builder):
@@ -113,21 +113,21 @@ def _check(value: Any, key: str, scope: str) -> None:
         if meant := difflib.get_close_matches('type', words, cutoff=0.7):
             raise InputError(f"{key}.{meant[0]}: did you mean 'type'?")
     for child, item in value.items():
-        # Whoever builds `norm_cfg`, `init_cfg` and the like may take or add arguments.
+        # Builders of `norm_cfg`, `init_cfg` etc. may remove or add arguments.
         if not child.endswith('_cfg'):
             _check(item, f'{key}.{child}', scope)
 
 
 def _find(name: str, key: str, scope: str) -> Callable:
-    """Find a name in mmengine's registries, or in this package's own."""
+    """Look up a name in mmengine's registries and this package's own."""
     roots = (*vars(mmengine.registry).values(), *vars(own_registries).values())
     pairs = [(each.children.get(scope, each), each) for each in roots if isinstance(each, Registry)]
-    for registry, root in pairs:  # `get` tries to import what is in none, which takes long
+    for registry, root in pairs:  # first without `get`, which imports modules for unknown names
         if builder := registry.module_dict.get(name) or root.module_dict.get(name):
             return builder
     known: list[str] = []
     for registry, root in pairs:
-        with suppress(RuntimeError):  # of a dotted name of nothing
+        with suppress(RuntimeError):  # for a dotted name without such a module
             if (builder := registry.get(name)) is not None:
                 return builder
         known += [*registry.module_dict, *root.module_dict]

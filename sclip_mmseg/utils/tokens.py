@@ -1,4 +1,4 @@
-"""Tokens of a text, as CLIP's tokenizer makes them."""
+"""Tokens of CLIP's tokenizer."""
 
 from functools import lru_cache
 from typing import Any
@@ -7,9 +7,9 @@ from .compat import openai_clip
 
 
 def encode(text: str) -> list[int]:
-    """CLIP's tokens of a text, without start and end tokens.
+    """Encode a text as CLIP's tokens, without start and end tokens.
 
-    Faster than the tokenizer alone: word by word where the text needs no repair.
+    Faster than the tokenizer itself: text that needs no cleaning is encoded word by word.
     """
     if not (text.isascii() and text.isprintable()) or '&' in text:
         return tokenizer().encode(text)
@@ -24,7 +24,7 @@ def _encode_word(word: str) -> list[int]:
 
 @lru_cache(maxsize=1)
 def tokenizer() -> Any:
-    """OpenAI's tokenizer, with its table of tokens as ``encoder``."""
+    """OpenAI's tokenizer; its vocabulary is the attribute ``encoder``."""
     return openai_clip('simple_tokenizer').SimpleTokenizer()
 
 

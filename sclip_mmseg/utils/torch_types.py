@@ -1,4 +1,4 @@
-"""Types that torch's own annotations leave open."""
+"""Helpers with more precise types than PyTorch's own annotations."""
 
 from collections.abc import Iterable, Sequence
 from functools import reduce
@@ -11,20 +11,20 @@ Module = TypeVar('Module', bound=nn.Module)
 
 
 def module_list(modules: Iterable[Module]) -> Sequence[Module]:
-    """An :class:`torch.nn.ModuleList`, whose items are of a known class."""
+    """A :class:`torch.nn.ModuleList` whose items have a known class."""
     return cast(Sequence[Module], nn.ModuleList(modules))
 
 
 def total(tensors: Iterable[Tensor]) -> Tensor:
-    """Their sum, which ``sum`` would begin with the integer 0."""
+    """The sum of tensors; ``sum`` would start with the integer 0."""
     return reduce(torch.add, tensors)
 
 
 def height_width(maps: Tensor) -> tuple[int, int]:
-    """The last two sides of maps ``[..., H, W]``; ``shape[-2:]`` may be of any length to a type."""
+    """H and W of maps ``[..., H, W]``; type checkers do not know the length of ``shape[-2:]``."""
     return maps.shape[-2], maps.shape[-1]
 
 
 def is_exporting() -> bool:
-    """Whether ``torch.export`` is at work, which PyTorch can tell from version 2.7 on."""
+    """Whether ``torch.export`` is running; False before PyTorch 2.7, which cannot tell."""
     return getattr(torch.compiler, 'is_exporting', bool)()

@@ -142,7 +142,7 @@ def test_bytes_behind_a_whole_jpeg_are_warned_of(folder):
     """Some encoders leave them; a damaged file may have them as well."""
     whole = (folder / 'z.jpg').read_bytes()
     (folder / 'z.jpg').write_bytes(whole[:-2] + b'abcd' + whole[-2:])
-    with pytest.warns(UserWarning, match=r'z\.jpg holds damaged data .*extraneous bytes before'):
+    with pytest.warns(UserWarning, match=r'z\.jpg contains damaged data .*extraneous bytes before'):
         assert apis.read_picture(folder / 'z.jpg').shape == (90, 120, 3)
 
 

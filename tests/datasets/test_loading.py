@@ -174,7 +174,7 @@ def test_a_damaged_image_is_named(tmp_path, capfd, damage, said):
     content = bytearray(cv2.imencode('.jpg', NOISE)[1].tobytes())
     content[1500 : 1500 + len(damage)] = damage
     path.write_bytes(content)
-    with pytest.raises(InputError, match=rf'image.jpg holds damaged data .*{said}'):
+    with pytest.raises(InputError, match=rf'image.jpg contains damaged data .*{said}'):
         load_image(path)
     assert capfd.readouterr().err == ''
 
@@ -183,7 +183,7 @@ def test_bytes_behind_the_image_are_said_of_it(tmp_path):
     path = tmp_path / 'image.jpg'
     content = cv2.imencode('.jpg', NOISE)[1].tobytes()
     path.write_bytes(content[:-2] + b'\x12\x34\x56' + content[-2:])
-    with pytest.warns(UserWarning, match=r'image.jpg holds damaged data .* extraneous bytes'):
+    with pytest.warns(UserWarning, match=r'image.jpg contains damaged data .* extraneous bytes'):
         assert load_image(path).shape == NOISE.shape
 
 
@@ -191,7 +191,7 @@ def test_images_of_other_depths_are_named(tmp_path):
     dark, floats = tmp_path / 'dark.png', tmp_path / 'floats.tif'
     cv2.imwrite(str(dark), NOISE.astype(np.uint16) << 4)
     write(NOISE[..., 0] / np.float32(255), floats)
-    with pytest.raises(InputError, match=r'dark.png holds 16 bits per value but uses 12 '):
+    with pytest.raises(InputError, match=r'dark.png has 16 bits per value but only uses 12 '):
         load_image(dark)
     with pytest.raises(InputError, match=r'floats.tif holds float32 values'):
         load_image(floats)

@@ -163,7 +163,7 @@ def test_shared_memory_that_is_full_ends_the_run(config, monkeypatch):
 
     monkeypatch.setattr(torch.Tensor, 'share_memory_', refuse)  # the workers are forked
     config.test_dataloader.num_workers = 1
-    with pytest.raises(InputError, match=r'/dev/shm has no room .*num_workers=0, .*--shm-size'):
+    with pytest.raises(InputError, match=r'/dev/shm is too small .*num_workers=0, .*--shm-size'):
         Runner.from_cfg(config).test()
     config.test_dataloader.num_workers = 0
     Runner.from_cfg(config).test()

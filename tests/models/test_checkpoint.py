@@ -130,7 +130,7 @@ def test_truncated_file(clip, tmp_path, suffix):
 def test_empty_file(tmp_path):
     path = tmp_path / 'empty.pt'
     path.touch()
-    with pytest.raises(InputError, match='empty.pt is empty, not a checkpoint: fetch it again'):
+    with pytest.raises(InputError, match='empty.pt is empty, not a checkpoint: download it again'):
         load_clip(str(path))
 
 

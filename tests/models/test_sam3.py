@@ -214,7 +214,7 @@ def test_blocks_that_see_all_patches(tmp_path):
 def test_by_name(hub, tensors, monkeypatch):
     hub.put('facebook/sam3', config__json={}, model__safetensors=save(tensors))
     hub.gated.add('facebook/sam3')
-    message = f'facebook/sam3 is gated: ask for access at {hub.url}/facebook/sam3, then log in'
+    message = f'facebook/sam3 is gated: request access at {hub.url}/facebook/sam3, then log in'
     with pytest.raises(InputError, match=message):
         build_segmentor('cat; dog', method='sam3')
     assert hub.downloads() == []

@@ -137,8 +137,8 @@ def test_a_full_disk(cached, clip_path, monkeypatch):
 def test_another_process_that_blocks_the_cache(cached, clip_path, monkeypatch):
     expected, path = cached
     path.unlink()
-    monkeypatch.setattr(files, '_LOCK_PATIENCE', 0.3)
-    monkeypatch.setattr(files, '_LOCK_TOLD', 0.05)
+    monkeypatch.setattr(files, '_LOCK_TIMEOUT', 0.3)
+    monkeypatch.setattr(files, '_LOCK_REPORTED', 0.05)
     with FileLock(f'{path}.lock'):
         with pytest.warns(
             UserWarning, match='not cached: .*.lock has been held by another process'
@@ -270,7 +270,7 @@ def test_embeddings_of_a_machine_of_other_byte_order(tmp_path):
 def test_embeddings_that_unpack_to_much_more(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / 'bomb.npz', **_arrays(embeddings=np.zeros((2, 1 << 20))))
     monkeypatch.setattr(utils_arrays, '_LARGEST', 1 << 22)
-    with pytest.raises(InputError, match='bomb.npz claims 0.0 GiB of arrays, at most 0 GiB are'):
+    with pytest.raises(InputError, match='bomb.npz claims to hold arrays of 0.0 GiB, at most'):
         read_embeddings(tmp_path / 'bomb.npz')
 
 

@@ -314,7 +314,7 @@ def test_a_file_that_cannot_be_fetched(monkeypatch, name):
 
     monkeypatch.setattr(urllib.request.OpenerDirector, 'open', refuse)
     with pytest.raises(
-        InputError, match=f'{TRAINED[name].url}: no network.*put it at .*pth'
+        InputError, match=f'{TRAINED[name].url}: no network.*save it as .*pth'
     ) as caught:
         resolve_trained(name)
     assert '\n' not in str(caught.value)

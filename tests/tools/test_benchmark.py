@@ -151,10 +151,10 @@ def offline(monkeypatch):
 @pytest.mark.parametrize(
     ('backbone', 'method', 'arguments', 'message'),
     [
-        ('vit-b16', 'proxyclip-dino-b8', ['--checkpoint', 'CLIP'], 'put it at .*dino_vitbase8'),
-        ('vit-s16', 'groupvit-unified', [], 'put it at .*group_vit_gcc_redcap'),
+        ('vit-b16', 'proxyclip-dino-b8', ['--checkpoint', 'CLIP'], 'save it as .*dino_vitbase8'),
+        ('vit-s16', 'groupvit-unified', [], 'save it as .*group_vit_gcc_redcap'),
         ('vit-s16', 'groupvit-unified', ['--checkpoint', 'no.pth'], "'no.pth' is neither a file"),
-        ('vit-b16', 'tcl', ['--cfg-options', 'ITS_CLIP'], 'put it at .*tcl.pth'),
+        ('vit-b16', 'tcl', ['--cfg-options', 'ITS_CLIP'], 'save it as .*tcl.pth'),
         ('vit-b16', 'sclip', ['--checkpoint', 'no.pt'], "'no.pt' is neither"),
         (
             *('vit-b16', 'corrclip', ['--checkpoint', 'CLIP', '--cfg-options', 'PROXY']),

@@ -180,9 +180,9 @@ def test_damaged_and_dark_images(voc_root, voc, check):
     content = longer.read_bytes()
     longer.write_bytes(content[:-2] + bytes(30) + content[-2:])
     output = check(voc_root, 'voc21')
-    assert 'image_0.jpg holds 16 bits per value but uses 12' in output
-    assert 'image_1.jpg holds damaged data (Corrupt JPEG data: premature' in output
-    assert 'image_2.jpg holds damaged data (Corrupt JPEG data: ' in output
+    assert 'image_0.jpg has 16 bits per value but only uses 12' in output
+    assert 'image_1.jpg contains damaged data (Corrupt JPEG data: premature' in output
+    assert 'image_2.jpg contains damaged data (Corrupt JPEG data: ' in output
 
 
 def test_what_is_no_file_is_not_opened(voc_root, voc, check):

@@ -389,7 +389,7 @@ def _save_dark(path):
     'damage, words',
     [
         (_cut, ''),
-        (_save_dark, 'holds 16 bits per value but uses 12'),
+        (_save_dark, 'has 16 bits per value but only uses 12'),
         (lambda path: path.write_bytes(b''), 'cannot load'),
         (lambda path: path.write_text('<html></html>'), 'cannot load'),
     ],

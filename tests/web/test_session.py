@@ -43,9 +43,9 @@ def offline(monkeypatch):
 DINO = ('corrclip', 'ovstitcher', 'ovstitcher-metaclip')
 LACKING = dict.fromkeys(DINO, 'dino_vitbase8_pretrain.pth')
 LACKING.update({name: 'facebook/sam' for name in apis.list_methods() if name.startswith('trident')})
-LACKING.update({name: 'put it at' for name in apis.list_methods() if name.startswith('proxy')})
-LACKING.update({name: 'put it at' for name in apis.list_methods() if apis.is_trained(name)})
-LACKING['segearth'] = 'put it at'
+LACKING.update({name: 'save it as' for name in apis.list_methods() if name.startswith('proxy')})
+LACKING.update({name: 'save it as' for name in apis.list_methods() if apis.is_trained(name)})
+LACKING['segearth'] = 'save it as'
 LACKING['sam3'] = 'is not in the cache'
 OF_THE_HUB = 'proxyclip-dinov3-b16', 'proxyclip-radiov3-b16', 'proxyclip-pe-l14'
 LACKING.update(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 
 from ...utils.errors import InputError
-from ...utils.images import PICTURES
+from ...utils.images import IMAGE_SUFFIXES
 
 #: Of label files, none of which changes values as JPEG does.
 LABELS = frozenset(('.png', '.tif', '.tiff', '.bmp'))
@@ -48,12 +48,12 @@ def pair_files(
     """
     same = os.path.realpath(images) == os.path.realpath(labels)
     skipped = {os.path.realpath(folder) for folder in (images, labels)}
-    found = _list(images, PICTURES - (kinds if same else set()), image_suffix, skipped)
+    found = _list(images, IMAGE_SUFFIXES - (kinds if same else set()), image_suffix, skipped)
     truth = _list(labels, kinds, label_suffix, skipped)
     if not found:
         raise InputError(f'there is no image below {images}: name a folder of pictures')
     if not truth:
-        hint = ' (of JPEG files the values are not exact)' if _list(labels, PICTURES) else ''
+        hint = ' (of JPEG files the values are not exact)' if _list(labels, IMAGE_SUFFIXES) else ''
         raise InputError(f'there is no PNG or TIFF below {labels}: name a folder of labels{hint}')
     truth = _rename(truth, found)
     problems = [
@@ -90,7 +90,7 @@ def has_files(folder: Path, kinds: Set[str], without: Set[str]) -> bool:
 
 def list_images(folder: Path) -> Files:
     """The images below a folder, by their paths without suffix."""
-    return _list(folder, PICTURES)
+    return _list(folder, IMAGE_SUFFIXES)
 
 
 def _list(
