@@ -82,7 +82,7 @@ def test_float_values():
     buffer = io.BytesIO()
     Image.fromarray(NOISE[..., 0] / np.float32(255)).save(buffer, 'TIFF')
     image, flaw = decode_image(buffer.getvalue())
-    assert image is None and flaw.startswith('holds float32 values')
+    assert image is None and flaw.startswith('contains float32 values')
 
 
 @pytest.mark.parametrize('content', [b'', b'no image', b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'])

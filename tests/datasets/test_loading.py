@@ -193,7 +193,7 @@ def test_images_of_other_depths_are_named(tmp_path):
     write(NOISE[..., 0] / np.float32(255), floats)
     with pytest.raises(InputError, match=r'dark.png has 16 bits per value but only uses 12 '):
         load_image(dark)
-    with pytest.raises(InputError, match=r'floats.tif holds float32 values'):
+    with pytest.raises(InputError, match=r'floats.tif contains float32 values'):
         load_image(floats)
 
 
