@@ -1,36 +1,91 @@
-"""Names of earlier versions. They keep working, with a warning that gives the present name."""
+"""Names of earlier versions. They keep working, with a warning that gives the present name.
+
+Those that have no successor are refused, with what to do instead. Wherever a present name is
+given, a sentence may stand: whatever has a space in it is one.
+"""
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from .utils.errors import InputError
 
-#: Old module → present module, below the package.
-MODULES = {'models.picture': 'models.windowed_image'}
+_Function = TypeVar('_Function', bound=Callable)
+
+#: Old module → present module, below the package, or what to do instead.
+MODULES = {
+    'models.picture': 'models.windowed_image',
+    'towers.stated': 'towers.spec',
+}
+#: Module → present name by old name, as :func:`keep_old_names` got them.
+KEPT: dict[str, dict[str, str]] = {}
 
 
 def keep_old_names(module: str, **names: str) -> None:
     """Let old names be imported from a module.
 
     Args:
-        module: The module's ``__name__``.
-        names: Present name by old name.
+        module: The module's ``__name__``. Its own ``__getattr__``, if any, gets all other names.
+        names: Old name → present name: in the module, or with its module, below the package; or
+            what to do instead, which an ``ImportError`` says.
     """
+    members = vars(sys.modules[module])
+    get_other = members.get('__getattr__', _unknown(module))
+    KEPT[module] = names
 
     def get(name: str) -> Any:
         if name not in names:
-            raise AttributeError(f'module {module!r} has no attribute {name!r}')
-        _warn(f'{module}.{name}', names[name])
-        return getattr(sys.modules[module], names[name])
+            return get_other(name)
+        new = names[name]
+        if ' ' in new:
+            raise ImportError(f'{module}.{name} was removed: {new}')
+        _warn(f'{module}.{name}', f'{__package__}.{new}' if '.' in new else new)
+        below, _, new = new.rpartition('.')
+        return getattr(
+            import_module(f'{__package__}.{below}') if below else sys.modules[module], new
+        )
 
     # Not a `def __getattr__` in the module itself, after which type checkers accept any name.
-    vars(sys.modules[module])['__getattr__'] = get
+    members['__getattr__'] = get
+
+
+def _unknown(module: str) -> Callable[[str], Any]:
+    def refuse(name: str) -> Any:
+        raise AttributeError(f'module {module!r} has no attribute {name!r}')
+
+    return refuse
+
+
+def old_arguments(**names: str) -> Callable[[_Function], _Function]:
+    """Let a function take keyword arguments by their old names, too.
+
+    Args:
+        names: Old name → present name, or what to do instead, which a ``TypeError`` says.
+
+    Returns:
+        A decorator.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            for old in names.keys() & kwargs.keys():
+                new, owner = names[old], function.__qualname__.removesuffix('.__init__')
+                if ' ' in new:
+                    raise TypeError(f"{owner} takes no '{old}': {new}")
+                _warn(f"{owner}'s argument {old}", new)
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
 
 
 class OldAttribute:
@@ -84,7 +139,10 @@ class _OldModules(MetaPathFinder):
         package, _, old = name.partition('.')
         if package != __package__ or old not in MODULES:
             return None
-        return ModuleSpec(name, _OldModule(f'{package}.{MODULES[old]}'))
+        if ' ' in MODULES[old]:
+            raise ImportError(f'{name} was removed: {MODULES[old]}')
+        # As a package: modules below it may be of the table, too.
+        return ModuleSpec(name, _OldModule(f'{package}.{MODULES[old]}'), is_package=True)
 
 
 class _OldModule(Loader):

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 
+from ..old_names import keep_old_names
 from ..utils.errors import InputError
 from .building import Weights, build_image_tower, build_text_tower, check_heads
 from .layouts import (
@@ -32,6 +33,9 @@ from .spec import (
 from .tensor_files import read_tensors
 from .text import TextTower
 from .vit import VisionTransformer, round_matrices
+
+_CLIPS_BY_NAME = 'CLIPS has the addresses and checksums of all CLIPs by name'
+keep_old_names(__name__, OPENAI_CLIP=_CLIPS_BY_NAME, META_CLIP=_CLIPS_BY_NAME)
 
 
 def _openai(sha256: str, file: str) -> Published:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from mmengine.logging import print_log
 
+from ..old_names import keep_old_names
 from ..utils.download import download
 from ..utils.errors import InputError, join_first
 from ..utils.file_kinds import kind_of_place
@@ -16,6 +17,10 @@ from ..utils.files import find_path
 from ..utils.hub import PREFIX, HubName, is_name, parse_name, pin, propose_name
 from .spec import SPLIT, WEIGHTS, CheckpointSpec, Files
 
+keep_old_names(
+    __name__,
+    published_at='use Family(key, published={name: Published(address)})',
+)
 _SUFFIXES = ('.pt', '.pth', '.bin', '.ckpt', '.safetensors')
 #: A repository's files → what its config states, and its weights.
 Reader = Callable[[Files], tuple[CheckpointSpec, Path]]

@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 
+from ..old_names import keep_old_names
 from ..utils.errors import InputError
 from ..utils.hub import HubName, NotCached, fetch_first
 from .normalisation import CLIP, IMAGENET, Normalisation, Triple
 from .positions import Rotary
 from .text import VOCABULARY
+
+keep_old_names(__name__, Stated='CheckpointSpec')
 
 OPEN_CLIP, TRANSFORMERS = 'open_clip_config.json', 'config.json'
 #: Config → the weights that it is of.
