@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from .datasets.benchmarks import BENCHMARKS
 from .utils.shipped import configs_dir
 
 _COLUMNS = 'family', 'parameters', 'memory', '20 classes', '150 classes', 'published mIoU'
@@ -34,22 +35,33 @@ def compare() -> Iterator[str]:
             ]
         )
     yield ''
-    yield f'{facts["machine"]}. Published mIoU: the best average listed below, over the eight'
-    yield 'benchmarks except for remote sensing.'
+    yield f'{facts["machine"]}.'
+    yield ''
+    yield 'Published mIoU is the best average listed below, over the eight usual benchmarks or over'
+    yield 'those of remote sensing.'
     for family in facts['families']:
         yield from ('', f'## {family["name"]}', '')
         methods = ', '.join(f'`{name}`' for name in family['methods'])
-        yield f'- **Methods**: {methods}; in the table `{family["shown"]}`.'
+        yield f'- **Methods**: {methods}; the table above is for `{family["shown"]}`.'
         needs = [_describe(facts['downloads'][key]) for key in family['downloads']]
         yield f'- **Needs**: {"; ".join(needs)}.'
-        for name in family['published']:
-            source = published['sources'][rows[name]['source']]
-            numbers = ', '.join(f'{key} {value}' for key, value in rows[name]['mIoU'].items())
-            yield f'- **Published**, {name}: {numbers} ([{source["title"]}]({source["url"]})).'
         if measured := family.get('measured'):
             numbers = ', '.join(f'{key} {value}' for key, value in measured['values'].items())
-            yield f'- **Measured** on few photographs, {measured["method"]}: {numbers}.'
+            yield f'- **Measured** on a few photographs, {measured["method"]}: {numbers}.'
         yield f'- **Cannot**: {family["cannot"]}'
+        yield ''
+        yield from _published([rows[name] for name in family['published']], published['sources'])
+
+
+def _published(rows: list[dict[str, Any]], sources: dict[str, dict[str, str]]) -> Iterator[str]:
+    """Table of published numbers, a row per method and a column per benchmark."""
+    keys = list(dict.fromkeys(key for row in rows for key in row['mIoU']))
+    titles = [BENCHMARKS[key].column if key in BENCHMARKS else key for key in keys]
+    yield from _row(['published mIoU', *titles])
+    yield from _row(['---'] * (1 + len(keys)))
+    for row in rows:
+        cells = [str(row['mIoU'].get(key, '–')) for key in keys]
+        yield from _row([f'[{row["name"]}]({sources[row["source"]]["url"]})', *cells])
 
 
 def _read(name: str) -> dict[str, Any]:
