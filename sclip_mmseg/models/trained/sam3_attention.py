@@ -45,10 +45,12 @@ class SummedInParts(nn.Module):
                 (inner.v_proj, value),
             )
         )
-        weights = torch.matmul(q * inner.scaling, k.mT).add_(attention_mask).softmax(-1)
         out = torch.zeros_like(q)
-        for part, values in zip(weights.split(_PART, -1), v.split(_PART, -2)):
-            out += part @ values
+        # One prompt at a time, whose weights are small enough to stay in a CPU's cache.
+        for sums, queries, keys, values, bias in zip(out, q, k, v, attention_mask):
+            logits = torch.baddbmm(bias, queries, keys.mT, alpha=inner.scaling)
+            for part, rows in zip(logits.softmax(-1).split(_PART, -1), values.split(_PART, -2)):
+                sums += part @ rows
         return inner.o_proj(out.transpose(1, 2).flatten(2)), None
 
 
