@@ -315,7 +315,7 @@ def test_all_problems_are_listed_before_weights_are_read(images, planted, tmp_pa
     assert lines == [
         f'image {images}/deep/b.jpg has no label',
         f'label {labels}/deep/c.png has no image',
-        f'label {labels}/a.png has id 9 without a class',
+        f'label {labels}/a.png has id 9 without a class: add it to the classes or to --ignore',
         'error: 3 problems with images and labels, listed above',
     ]
     assert not (tmp_path / 'evaluated').exists()

@@ -125,7 +125,8 @@ def test_masks_of_colours(folder, text, mode):
     (folder / 'labelmap.txt').write_text(text)
     _check(_dataset(folder, colors=str(folder / 'labelmap.txt'), ignored='unlabelled'))
     problems = find_problems(_dataset(folder, colors=str(folder / 'labelmap.txt'))).problems
-    assert [line.partition(' has ')[2] for line in problems] == ['colour 9,9,9 without a class'] * 2
+    unknown = "colour 9,9,9 ('unlabelled') without a class: add it to the classes or to --ignore"
+    assert [line.partition(' has ')[2] for line in problems] == [unknown] * 2
     Image.new('RGB', (4, 3), (1, 2, 3)).save(folder / 'labels/deep/b.png')
     [line] = find_problems(_dataset(folder)).problems  # without a table: it asks for one, once
     assert line.startswith(f'colours instead of ids in {folder}/labels/a.png and 1 more (')
@@ -285,7 +286,7 @@ def test_all_problems_at_once(folder):
         'image images/without.png has no label',
         'label labels/lost.png has no image',
         'label labels/c.png is 4×3 pixels, its image images/c.png is 3×3',
-        'label labels/d.png has id 9, id 10 without a class',
+        'label labels/d.png has id 9, id 10 without a class: add it to the classes or to --ignore',
         "label labels/e.png cannot be read: cannot identify image file 'labels/e.png'",
     ]
     with pytest.raises(InputError, match=r'has no label \(and 1 more: sclip data check'):

@@ -272,10 +272,11 @@ def test_folders_of_ones_own(tmp_path, check):
     assert (tmp_path / 'sheets/images.png').is_file()
     (tmp_path / 'labels/1.png').unlink()
     lines = check(tmp_path, *words, '5: cat; 1: dog').splitlines()
+    advice = ': add it to the classes or to --ignore'
     assert lines[1:4] == [
         f'  wrong: image {tmp_path}/images/1.png has no label',
-        f'  wrong: label {tmp_path}/labels/0.png has id 0 without a class',
-        f'  wrong: label {tmp_path}/labels/2.png has id 0 without a class',
+        f'  wrong: label {tmp_path}/labels/0.png has id 0 without a class{advice}',
+        f'  wrong: label {tmp_path}/labels/2.png has id 0 without a class{advice}',
     ]
 
 

@@ -328,7 +328,10 @@ def _color_reader(
         if name not in by_name:
             raise InputError(f"the table of colours has no '{name}' to ignore: it has {listed}")
         classes.pop(by_name[name], None)
-    return ColorReader(classes, [by_name[name] for name in names], ignore_index)
+    ignored_colors = [by_name[name] for name in names]
+    return ColorReader(
+        classes, ignored_colors, ignore_index, {color: name for name, color in table.items()}
+    )
 
 
 def _id_reader(
@@ -369,4 +372,5 @@ def name_unknown(info: Mapping[str, Any], unknown: Sequence[str]) -> str:
     """Say which ids, colours or categories of a label stand for no class."""
     label = info['seg_map_path']
     where = f'{label} ({info["img_path"]})' if 'segments' in info else label
-    return f'label {where} has {", ".join(unknown)} without a class'
+    found = ', '.join(unknown)
+    return f'label {where} has {found} without a class: add it to the classes or to --ignore'

@@ -111,11 +111,13 @@ class ColorReader:
         classes: Colour → class.
         ignored: Colours of pixels that do not count.
         ignore_index: What becomes of them.
+        names: Colour → name in the table, for messages.
     """
 
     classes: Mapping[Color, int]
     ignored: Collection[Color]
     ignore_index: int
+    names: Mapping[Color, str] = field(default_factory=dict)
 
     def read(self, info: Mapping[str, Any]) -> Reading:
         """See :class:`LabelReader`."""
@@ -123,8 +125,12 @@ class ColorReader:
         codes = _code(pixels.transpose(2, 0, 1))
         table = {_code(color): self.ignore_index for color in self.ignored}
         table.update({_code(color): index for color, index in self.classes.items()})
-        name = lambda code: f'colour {code >> 16},{code >> 8 & 255},{code & 255}'  # noqa: E731
-        return _look_up(codes, table, name)
+        return _look_up(codes, table, self._name)
+
+    def _name(self, code: int) -> str:
+        color = (code >> 16, code >> 8 & 255, code & 255)
+        named = f" ('{self.names[color]}')" if color in self.names else ''
+        return f'colour {",".join(map(str, color))}{named}'
 
 
 @dataclass(frozen=True)
