@@ -149,6 +149,11 @@ def test_an_interrupted_evaluation(clip_path, voc_root, monkeypatch):
     assert result.returncode == 130 and 'Traceback' not in result.stdout
     line = result.stdout.splitlines()[-1]
     assert line == 'interrupted: 1 of 3 images are done: continue with --resume'
+    with monkeypatch.context() as patch:
+        _raise_at(patch, ConfusionMetric, 'process', 2, KeyboardInterrupt())
+        result = _run(clip_path, voc_root, '--resume', check=False)
+    line = result.stdout.splitlines()[-1]
+    assert line == 'interrupted: 2 of 3 images are done: run the same command to resume'
 
 
 VOC21 = config_path('sclip_vit-b16_voc21')

@@ -221,7 +221,8 @@ class ResumableTestLoop(TestLoop):
         of = ' of this process' if get_world_size() > 1 else ''
         saved = len((self._records.keys() - self._unsaved.keys()) & set(self._share))
         done = f'{saved} of {len(self._share)} images{of} are done'
-        done += ': continue with --resume' if saved else ''
+        again = 'run the same command to resume' if self.resume else 'continue with --resume'
+        done += f': {again}' if saved else ''
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(done) from error
         folders = [self.runner.work_dir, self.runner.cfg.visualizer.get('save_dir')]

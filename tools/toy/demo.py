@@ -85,10 +85,14 @@ def main() -> None:
     scores: dict[str, list[float]] = {}
     for title, config in METHODS.items():
         scores[title] = []
-        for name in BENCHMARKS.values():
+        for benchmark, name in BENCHMARKS.items():
+            print(f'{title} on the drawn {benchmark}', flush=True)
             out = args.out / f'{config}_{name}'
             options = dict(work_dir=out, out=out / 'labels', quiet=True)
-            result = evaluate(CONFIGS / f'{config}_{name}.py', **options)
+            try:
+                result = evaluate(CONFIGS / f'{config}_{name}.py', **options)
+            except KeyboardInterrupt:  # whose words name an option that this program lacks
+                raise KeyboardInterrupt from None
             scores[title].append(result.metrics()['mIoU'])
     folders = {
         title: args.out / f'{config}_{BENCHMARKS[DRAWN]}' / 'labels'
