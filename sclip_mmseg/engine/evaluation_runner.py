@@ -1,9 +1,11 @@
 """A runner that is brief on the terminal."""
 
 import logging
+import os
 import os.path as osp
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -69,6 +71,11 @@ class EvaluationRunner(Runner):
             logger.info(line)
         return logger
 
+    def _log_env(self, env_cfg: dict) -> None:
+        # It asks the compiler for its version; where there is none, the shell says so.
+        with _silent_programs():
+            super()._log_env(env_cfg)
+
     def test(self) -> dict:
         """See :class:`mmengine.runner.Runner`."""
         self._brief.starting = False
@@ -90,6 +97,20 @@ class QuietRunner(EvaluationRunner):
     """A runner of which the terminal shows progress alone."""
 
     quiet = True
+
+
+@contextmanager
+def _silent_programs() -> Iterator[None]:
+    """Discard what programs that are started meanwhile write to standard error."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with open(os.devnull, 'wb') as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 class WarnOnce:

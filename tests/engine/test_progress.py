@@ -1,10 +1,12 @@
 """What a user sees of a run while it goes, and at its end."""
 
 import re
+import subprocess
 
 import pytest
 from helpers import build_model, call_tool, config_path, load_config, make_voc, metrics, run_test
 
+from sclip_mmseg.engine import evaluation_runner
 from sclip_mmseg.evaluation import evaluate
 from sclip_mmseg.utils.progress import Progress
 
@@ -129,3 +131,11 @@ def test_own_pictures_report_by_time(clip_path, tmp_path, monkeypatch):
     assert output[0] == '3 pictures; reading weights'
     assert [line for line in output if line.startswith('2 of 3 files, ')]
     assert output[-1] == f'written to {tmp_path}/out'
+
+
+def test_programs_that_are_asked_for_their_version_are_silent(capfd):
+    """As the compiler is, whose absence is no news."""
+    with evaluation_runner._silent_programs():
+        subprocess.run('no-such-compiler --version', shell=True)
+    subprocess.run('echo shown >&2', shell=True)
+    assert capfd.readouterr().err == 'shown\n'
