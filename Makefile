@@ -43,6 +43,7 @@ test-all: lint
 # To work_dirs/site. Dead links, anchors and references fail.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo 'Open work_dirs/site/index.html'
 
 demo: install
 	$(BIN)/python tools/toy/demo.py
