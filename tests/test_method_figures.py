@@ -1,4 +1,4 @@
-"""The schematics of the methods: as the table says, legible, and on their pages."""
+"""The pages of the methods have one structure, and schematics that are legible and up to date."""
 
 import re
 import sys
@@ -41,6 +41,18 @@ def test_each_page_shows_its_figure(page):
     name = 'last_block' if page.stem == 'index' else page.stem
     shown = re.findall(r'!\[([^]]*)\]\(\.\./images/methods/(\w+)\.svg\)', page.read_text('utf-8'))
     assert shown == [(TABLE[name].title, name)]
+
+
+@pytest.mark.parametrize(
+    'page',
+    [page for page in PAGES if page.stem not in ('index', 'ablations')],
+    ids=lambda p: p.stem,
+)
+def test_pages_have_one_structure(page):
+    headings = re.findall('^## (.*)', page.read_text('utf-8'), re.M)
+    differences = "Differences from the authors' program"
+    expected = ['Formula', 'Config and command', differences, 'Numbers', 'Limits', 'Licence']
+    assert [name for name in headings if name != 'Weights'] == expected
 
 
 def test_each_figure_is_of_a_page():
