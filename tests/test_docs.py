@@ -6,8 +6,14 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+import torch
+from filelock import FileLock
 from helpers import ROOT
 from markdown_it import MarkdownIt
+
+from sclip_mmseg import InputError
+from sclip_mmseg.towers import read_tensors
+from sclip_mmseg.utils import compat, files
 
 PAGES = [
     page
@@ -173,6 +179,43 @@ def test_python_of_troubleshooting_runs(run_python):
     assert names['cosines'].shape == (2, 2, 14, 20)
     encoder = names['model'].image_encoder
     assert all(parameter.grad is not None for parameter in encoder.parameters())
+
+
+#: Texts in italics in docs/troubleshooting.md that are not messages of this package.
+THIRD_PARTY = (
+    *('cannot open shared object file', 'No module named', 'WeightsUnpickler error'),
+    *('CLIPSegmentor is not in the', 'mmengine::model', 'mmdet::model', 'Invalid generic resource'),
+    *('original', 'files'),
+)
+
+
+def test_troubleshooting_quotes_the_messages(tmp_path, monkeypatch):
+    """The page quotes each message as the package prints it; … and numbers stand for anything."""
+    tokens = list(walk(parse(ROOT / 'docs/troubleshooting.md')))
+    starts = [i for i, token in enumerate(tokens) if token.type == 'em_open']
+    quotes = [tokens[i + 1].content for i in starts]
+    patterns = {
+        re.sub(r'\d+', r'\\d+', re.escape(quote)).replace('…', '.*')
+        for quote in quotes
+        if not quote.startswith(THIRD_PARTY)
+    }
+    messages = []
+    with pytest.raises(ImportError) as error:
+        compat._MissingExtension('mmcv._ext').nms()
+    messages.append(str(error.value))
+    torch.save(torch.nn.Linear(2, 2), tmp_path / 'model.pt')
+    with pytest.raises(InputError) as error:
+        read_tensors(tmp_path / 'model.pt')
+    messages.append(str(error.value))
+    monkeypatch.setattr(files, '_LOCK_REPORTED', 0.01)
+    monkeypatch.setattr(files, '_LOCK_TIMEOUT', 0.0)
+    path = tmp_path / 'clip.lock'
+    with FileLock(path), pytest.raises(InputError) as error:
+        files.wait_for_lock(path, tmp_path / 'clip')
+    messages.append(str(error.value))
+    assert len(patterns) == len(messages)
+    for message in messages:
+        assert [pattern for pattern in patterns if re.search(pattern, message)], message
 
 
 @pytest.mark.parametrize(
