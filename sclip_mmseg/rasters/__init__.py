@@ -1,4 +1,4 @@
-"""Maps: pictures with georeference, of any size, read and written block by block.
+"""Maps: georeferenced images of any size, read and written block by block.
 
-rasterio and what else the extra ``[maps]`` installs are imported only once a map is opened.
+rasterio and the other packages of the extra ``[maps]`` are only imported when a map is opened.
 """

@@ -1,4 +1,4 @@
-"""Whether two files lie on the same grid."""
+"""Comparison of the grids of two files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NEAR = 0.01  # of a pixel
 
 
 def grid_of(path: str | Path) -> Grid:
-    """The grid of any picture or map.
+    """The grid of an image or map.
 
     Raises:
-        InputError: If it cannot be read.
+        InputError: If the file cannot be read.
     """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -32,7 +32,10 @@ def grid_of(path: str | Path) -> Grid:
 
 
 def compare_grids(label: Grid, image: Grid) -> str:
-    """Both grids in words where they differ, else nothing; a label without georeference fits."""
+    """Describe both grids if they differ, otherwise return an empty string.
+
+    A label without georeference fits every image.
+    """
     if label.crs is None and label.transform is None and not label.gcps:
         return ''
     same = label.whole == image.whole and label.crs == image.crs
@@ -54,14 +57,14 @@ def compare_grids(label: Grid, image: Grid) -> str:
 
 
 def describe(grid: Grid) -> str:
-    """A grid in words."""
-    crs = grid.crs.to_string() if grid.crs else 'without CRS'
+    """Describe a grid."""
+    crs = grid.crs.to_string() if grid.crs else 'no CRS'
     crs = crs if len(crs) < 40 else f'{crs[:39]}…'
     place = ''
     if grid.gcps:
         place = f', {len(grid.gcps)} ground control points'
     elif grid.transform is not None:
         a, b, c, d, e, f, *_ = grid.transform
-        turned = f' (turned by {b:g}, {d:g})' if b or d else ''
-        place = f', pixels of {a:g}, {e:g}{turned} from {c:.10g}, {f:.10g}'
+        rotated = f' (rotated by {b:g}, {d:g})' if b or d else ''
+        place = f', pixels of {a:g}, {e:g}{rotated}, origin {c:.10g}, {f:.10g}'
     return f'{crs}, {grid.width}×{grid.height} pixels{place}'

@@ -1,4 +1,4 @@
-"""Which files are maps, told without what reads them."""
+"""Detection of maps without rasterio."""
 
 import importlib.util
 from contextlib import suppress
@@ -12,10 +12,10 @@ from ..utils.errors import InputError
 ONLY_MAPS = {'.vrt'}
 #: Suffixes of TIFF files.
 TIFF = {'.tif', '.tiff'}
-# Scale, tie points, matrix, keys of GeoTIFF; GDAL's value of no data.
+# Tags of GeoTIFF: scale, tie points, matrix, keys; GDAL's no-data value.
 _TAGS = {33550, 33922, 34264, 34735, 42113}
 _BIG = b'+'
-# GeoJP2's box, and what GML in a JPEG 2000 file begins with.
+# UUID of GeoJP2's box, and the beginning of GML in a JPEG 2000 file.
 _JPEG_2000 = bytes.fromhex('b14bf8bd083d4b43a5ae8cd7d5a6ce03'), b'gml.root-instance'
 _HEAD = 1 << 16
 
@@ -26,9 +26,9 @@ def reads_maps() -> bool:
 
 
 def has_georeference(path: str | Path) -> bool:
-    """Whether a file says where on Earth it lies, or what of it is no data, by its header.
+    """Whether a file's header has a georeference or a no-data value.
 
-    A world file beside it counts, and so does what GDAL writes beside it.
+    A world file or GDAL's ``.aux.xml`` beside the file counts as well.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -44,27 +44,27 @@ def has_georeference(path: str | Path) -> bool:
 
 
 def is_map(path: str | Path, asked: bool = False) -> bool:
-    """Whether a file is read as a map: part by part, with its place and its no data.
+    """Whether a file is read as a map: block by block, with georeference and no-data values.
 
     Args:
         path: The file.
-        asked: Whether any TIFF is to be one.
+        asked: Whether every TIFF is treated as a map.
 
     Raises:
-        InputError: If it is, and what reads it is missing.
+        InputError: If the file is a map, but the extra ``[maps]`` is not installed.
     """
     if not has_georeference(path) and not (asked and Path(path).suffix.lower() in TIFF):
         return False
     if not reads_maps():
         raise InputError(
-            f"{path} is a map, which is read after: pip install 'sclip_mmseg[maps]' (it has a "
-            'georeference, bands of its own, or more pixels than memory takes)'
+            f"{path} is a map, for which you need: pip install 'sclip_mmseg[maps]' (it has a "
+            'georeference, other bands than RGB, or too many pixels for the memory)'
         )
     return True
 
 
 def _tags(path: Path) -> set[int]:
-    """Tags of a TIFF's first image."""
+    """Tags of the first image in a TIFF file."""
     with suppress(OSError, SyntaxError, ValueError, KeyError), path.open('rb') as file:
         header = file.read(8)
         if _BIG in header[2:4]:

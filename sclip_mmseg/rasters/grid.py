@@ -1,4 +1,4 @@
-"""Where the pixels of a map lie on Earth."""
+"""Pixel grids of maps and their georeference."""
 
 from __future__ import annotations
 
@@ -27,20 +27,19 @@ class Block(NamedTuple):
         return self.bottom - self.top, self.right - self.left
 
     def cut(self, values: np.ndarray) -> np.ndarray:
-        """The part of a map's values, ``[H, W, …]``, that it holds."""
+        """The block's part of a map's values ``[H, W, …]``."""
         return values[self.top : self.bottom, self.left : self.right]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The pixels of a map.
+    """The pixel grid of a map.
 
     Attributes:
-        width, height: In pixels.
-        crs: Coordinate reference system, of the ground control points where there are some; None
-            for none.
-        transform: From column and row to coordinates; None for none.
-        gcps: Ground control points; empty for none.
+        width, height: Size in pixels.
+        crs: Coordinate reference system (of the ground control points, if any); None if unknown.
+        transform: Affine transform from column and row to coordinates; None if unknown.
+        gcps: Ground control points; may be empty.
     """
 
     width: int
@@ -51,7 +50,7 @@ class Grid:
 
     @property
     def whole(self) -> Block:
-        """All pixels."""
+        """The block of all pixels."""
         return Block(0, 0, self.height, self.width)
 
 

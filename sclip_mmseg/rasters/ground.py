@@ -1,4 +1,4 @@
-"""Places and areas on Earth of what is found in pixels."""
+"""Coordinates and areas on the ground of what is found in pixels."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from .result import SegmentedMap
 if TYPE_CHECKING:
     from rasterio.transform import GCPTransformer
 
-#: Projections whose scale is right at one latitude alone, by the names of their methods.
+#: Methods of projections whose scale is correct at one latitude only.
 _MERCATOR = 'Mercator', 'Popular Visualisation Pseudo Mercator'
 
 
 class Ground:
-    """Where on Earth the pixels of a map lie.
+    """Conversion from the pixels of a map to coordinates and areas.
 
     Args:
         grid: Grid of the map.
 
     Attributes:
-        crs: Coordinate reference system; None where the map has none, or no place in it (also by
-            ground control points that are too few, or on one line), so that points stay in pixels.
+        crs: Coordinate reference system; None if the map has no CRS or no usable georeference, for
+            example with too few or collinear ground control points. Points then stay in pixels.
     """
 
     def __init__(self, grid: Grid):
@@ -34,13 +34,14 @@ class Ground:
         self.crs = grid.crs if is_placed(grid) else None
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Bring points to the CRS: by the transform, or the polynomial that GDAL fits to GCPs.
+        """Convert pixels to the CRS, by the transform or the polynomial that GDAL fits to GCPs.
 
         Args:
             points: x and y in pixels, ``[N, 2]``.
 
         Returns:
-            float64 ``[N, 2]``, easting or longitude first; the points themselves without a CRS.
+            Coordinates, float64 ``[N, 2]``, easting or longitude first; without a CRS, the points
+            themselves.
         """
         points = np.asarray(points, np.float64)
         if self.crs is None:
@@ -53,14 +54,14 @@ class Ground:
         return points @ np.array([[a, d], [b, e]]) + (c, f)
 
     def pixels(self, coordinates: np.ndarray) -> np.ndarray:
-        """Bring coordinates to pixels by ground control points, ``[N, 2]``, as GDAL does."""
+        """Convert coordinates to pixels ``[N, 2]`` by ground control points, like GDAL."""
         with _fit(self.grid) as fitted:
             rows, columns = fitted.rowcol(*coordinates.T, op=np.positive)
         return np.stack([columns, rows], 1)
 
     @cached_property
     def _projected(self) -> Any:
-        """The CRS for pyproj, and whether its plane is that of a map of true areas, nearly."""
+        """The CRS for pyproj, and whether areas in its plane are true (up to the map scale)."""
         from pyproj import CRS
 
         crs = CRS.from_user_input(self.crs)
@@ -71,21 +72,21 @@ class Ground:
 
     @property
     def has_degrees(self) -> bool:
-        """Whether coordinates can be brought to degrees, not so without a CRS or in a local one."""
+        """Whether coordinates can be converted to degrees: not without a CRS, or in a local one."""
         return self.crs is not None and self._projected[0].geodetic_crs is not None
 
     def equal_area(self, coordinates: np.ndarray) -> np.ndarray:
-        """Bring coordinates to a plane in which areas are square metres.
+        """Convert coordinates to a plane in which areas are square metres.
 
-        Of a projection it is its own plane. Where the CRS is in degrees, and of Mercator's, whose
-        plane is stretched, it is the cylindrical equal-area projection of its ellipsoid: areas are
-        those on the ellipsoid, with edges along meridians and parallels.
+        For a projected CRS this is its own plane. For a CRS in degrees, and for Mercator
+        projections, which are stretched, it is the cylindrical equal-area projection of the
+        ellipsoid: areas are those on the ellipsoid, with edges along meridians and parallels.
 
         Args:
-            coordinates: Coordinates of the CRS, ``[N, 2]``.
+            coordinates: Coordinates in the CRS, ``[N, 2]``.
 
         Returns:
-            float64 ``[N, 2]``.
+            Coordinates in metres, float64 ``[N, 2]``.
         """
         from pyproj import Proj, Transformer
 
@@ -96,12 +97,12 @@ class Ground:
             to_degrees = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
             coordinates = np.stack(to_degrees.transform(*coordinates.T), 1)
         axes = dict(a=crs.ellipsoid.semi_major_metre, b=crs.ellipsoid.semi_minor_metre)
-        # A map may cross the antimeridian, and reach beyond a pole, where there is no area.
+        # A map may cross the antimeridian, or extend beyond a pole, where the area is 0.
         flat = Proj(proj='cea', over=True, **axes)
         return np.stack(flat(coordinates[:, 0], coordinates[:, 1].clip(-90, 90)), 1)
 
     def pixel_areas(self, block: Block) -> np.ndarray:
-        """Square metres of a pixel of each row of a block, ``[h]``: of its middle column."""
+        """Square metres of a pixel in each row of a block, ``[h]``, in the middle column."""
         rows = np.arange(block.top, block.bottom + 1)
         middle = (block.left + block.right) // 2
         left, right = (
@@ -112,7 +113,7 @@ class Ground:
         return np.abs(x1 * y2 - y1 * x2) / 2
 
     def pixel_side(self) -> float:
-        """Metres of the side of a square as large as a pixel of the middle row; 1 without CRS."""
+        """Side in metres of a square with the area of a pixel in the middle row; 1 without CRS."""
         if self.crs is None:
             return 1
         middle = self.grid.height // 2
@@ -120,7 +121,7 @@ class Ground:
         return self.pixel_areas(row).item() ** 0.5
 
     def class_areas(self, found: SegmentedMap) -> list[float] | None:
-        """Square metres of each class, K; None where the map has no CRS."""
+        """Area of each of K classes in square metres; None if the map has no CRS."""
         if self.crs is None:
             return None
         if self._projected[1] and not self.grid.gcps:
@@ -137,14 +138,14 @@ class Ground:
 
 
 def is_placed(grid: Grid) -> bool:
-    """Whether pixels have coordinates: by a transform, or points that a polynomial fits to."""
+    """Whether pixels have coordinates: by a transform, or by usable ground control points."""
     if not grid.gcps:
         return grid.transform is not None
     from rasterio import Env
     from rasterio._err import CPLE_BaseError
 
     try:
-        with Env(), _fit(grid):  # without which GDAL prints its errors
+        with Env(), _fit(grid):  # without Env, GDAL prints its errors
             return True
     except CPLE_BaseError:
         return False

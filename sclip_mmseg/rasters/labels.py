@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from ..apis.writers.base import ClassInfo
 
-_TILE = 512  # pixels of a side, within the file
-_BLOCK = 4 * _TILE  # of what is read at once
-_SMALLEST = 256  # pixels of a side, of the smallest overview
-_CACHE = 128  # MiB of GDAL's
-_NAME, _EXACT, _RED = 2, 5, 6  # GDAL's usages of a column of attributes
+_TILE = 512  # side of a tile in the file, in pixels
+_BLOCK = 4 * _TILE  # side of a block that is read at once, in pixels
+_SMALLEST = 256  # side of the smallest overview, in pixels
+_CACHE = 128  # MiB of GDAL's cache
+_NAME, _EXACT, _RED = 2, 5, 6  # GDAL's usages of an attribute column
 
 
 def window_of(block: Block) -> Window:
-    """A block as rasterio names it."""
+    """Convert a block to rasterio's window."""
     from rasterio.windows import Window
 
     height, width = block.size
@@ -48,20 +48,21 @@ def write_label_raster(
     read: Reader,
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a label map as a GeoTIFF that shows colours and names in a GIS.
+    """Write a label map as a tiled GeoTIFF that shows colours and names in a GIS.
 
-    It has the ids of the classes, in 8 bits or, for large ids, 16; tiles, overviews, and no data
-    (255 or 65535) where nothing was found, which takes no room. Names are in ``PATH.aux.xml``.
+    It contains the ids of the classes in 8 bits or, for large ids, 16, and overviews. Pixels
+    without a class have the no-data value 255 or 65535; empty tiles are not stored. Names are in
+    ``PATH.aux.xml``.
 
     Args:
         path: File to write or replace.
-        grid: Grid of the picture.
-        classes: K classes.
-        read: Gives classes, 0 to K - 1, or :func:`.result.no_data_label` of K.
-        tags: Metadata, such as how the picture was read.
+        grid: Grid of the map.
+        classes: The K classes.
+        read: Function that reads classes, 0 to K - 1, or :func:`.result.no_data_label` of K.
+        tags: Metadata, such as how the map was read.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     ids = [each.id for each in classes]
     no_data = no_data_label(max(ids) + 1)
@@ -71,7 +72,7 @@ def write_label_raster(
     with replacing(path) as part:
         colors[no_data] = (0,) * 4
         write_raster(part, grid, lambda block: table[read(block)], no_data, colors, tags)
-        written = Path(f'{part}.aux.xml')  # by GDAL, what TIFF has no place for
+        written = Path(f'{part}.aux.xml')  # GDAL's metadata that TIFF cannot store
         write_atomically(Path(f'{path}.aux.xml'), _describe(classes, written))
 
 
@@ -83,18 +84,18 @@ def write_raster(
     colors: Mapping[int, tuple[int, ...]] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a raster of one band with overviews.
+    """Write a raster with one band and overviews.
 
     Args:
-        path: A new file.
-        grid: Its size, and where it lies.
-        read: Gives integers that 8 bits hold, or 16 where ``no_data`` is larger.
-        no_data: What stands for no data.
+        path: Path of the new file.
+        grid: Its size and georeference.
+        read: Function that reads integers of 8 bits, or 16 if ``no_data`` is larger.
+        no_data: The no-data value.
         colors: Value → RGBA.
         tags: Metadata.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     import rasterio
     from rasterio.crs import CRS
@@ -135,7 +136,7 @@ def write_raster(
 
 
 def _describe(classes: Sequence[ClassInfo], beside: Path) -> bytes:
-    """GDAL's file beside a file: its own content, and names and colours of the classes."""
+    """Content of the ``.aux.xml``: what GDAL wrote, and the names and colours of the classes."""
     root = xml.parse(beside).getroot() if beside.exists() else xml.Element('PAMDataset')
     band = xml.SubElement(root, 'PAMRasterBand', band='1')
     by_id = {each.id: each for each in classes}

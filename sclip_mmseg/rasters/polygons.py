@@ -1,4 +1,4 @@
-"""Polygons of what is found, with the borders that neighbours share."""
+"""Polygons of the classes, with shared borders between neighbours."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from .grid import Block
 from .ground import Ground
 from .result import SegmentedMap
 
-_STRIP = 256  # rows that are traced at once
+_STRIP = 256  # number of rows that are traced at once
 
 
 @dataclass(frozen=True)
 class Polygons:
-    """Connected parts of the classes, pixels that touch at a corner not being connected.
+    """Connected components of the classes; pixels that touch at a corner are not connected.
 
     Attributes:
-        classes: Class of each, int64 ``[N]``.
-        shapes: shapely's, in coordinates of the map's CRS, in pixels where it has none; object
-            ``[N]``. Neighbours have the same vertices along the borders that they share.
-        areas: Square metres, pixels where there is no CRS, float64 ``[N]``.
-        confidence: Mean score of the pixels, float64 ``[N]``; NaN where there are no scores.
+        classes: Class of each component, int64 ``[N]``.
+        shapes: shapely polygons in the map's CRS, or in pixels without a CRS, object ``[N]``.
+            Neighbours have the same vertices along their common borders.
+        areas: Areas in square metres, or in pixels without a CRS, float64 ``[N]``.
+        confidence: Mean score of the pixels, float64 ``[N]``; NaN without scores.
     """
 
     classes: np.ndarray
@@ -36,17 +36,17 @@ class Polygons:
 def find_polygons(
     found: SegmentedMap, simplify: float = 0, min_area: float = 0
 ) -> Iterator[Polygons]:
-    """Trace what is found, strip by strip.
+    """Trace the polygons of a segmented map, strip by strip.
 
     Args:
-        found: On a map.
-        simplify: Metres within which borders between classes are smoothed, for which all polygons
-            are held in memory; those to what has no data stay as they are. 0 for the edges of
-            pixels. Metres are pixels where there is no CRS.
-        min_area: Square metres, or pixels, below which polygons are left out.
+        found: The segmented map.
+        simplify: Tolerance in metres (pixels without a CRS) for simplifying borders between
+            classes, for which all polygons are kept in memory; borders to no data stay unchanged. 0
+            to follow the pixel edges.
+        min_area: Minimum area of a polygon in square metres (pixels without a CRS).
 
     Yields:
-        Some polygons of those of the map.
+        Parts of the map's polygons.
     """
     import shapely
 
@@ -64,7 +64,7 @@ def find_polygons(
 
 
 def _simplify(parts: list[Polygons], tolerance: float) -> Polygons:
-    """All polygons in one, with smoother borders."""
+    """All parts in one, with simplified borders."""
     import shapely
 
     classes, shapes, _, confidence = (
@@ -77,14 +77,14 @@ def _simplify(parts: list[Polygons], tolerance: float) -> Polygons:
 
 
 def _trace_map(found: SegmentedMap) -> Iterator[Polygons]:
-    """Polygons in pixels: those of each strip, and at last those that go beyond one."""
+    """Polygons in pixels: those within each strip, and finally those that cross strips."""
     import shapely
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from skimage.measure import label
 
     height, width = found.grid.whole.size
-    cut: list[tuple[np.ndarray, ...]] = []  # classes, shapes and sums of scores of cut parts
+    cut: list[tuple[np.ndarray, ...]] = []  # classes, shapes and score sums of parts cut by strips
     links: list[np.ndarray] = [np.zeros((2, 0), np.int64)]
     above, count = np.zeros((2, width), np.int64), 0
     for top in range(0, height, _STRIP):
@@ -106,7 +106,7 @@ def _trace_map(found: SegmentedMap) -> Iterator[Polygons]:
         whole[0] = False
         yield _in_pixels(classes[whole], shapes[whole], sums[whole])
         cut.append((classes[cut_here], shapes[cut_here], sums[cut_here]))
-        number = np.zeros(amount, np.int64)  # of cut parts, from 1
+        number = np.zeros(amount, np.int64)  # number of each cut part, from 1
         number[cut_here] = np.arange(count, count + cut_here.sum()) + 1
         count += int(cut_here.sum())
         if top:
@@ -135,7 +135,7 @@ def _in_pixels(classes: np.ndarray, shapes: np.ndarray, sums: np.ndarray) -> Pol
 
 
 def _trace(ids: np.ndarray, amount: int, top: int) -> np.ndarray:
-    """Polygons of the parts of a strip, object ``[amount]`` by id; none of 0."""
+    """Polygons of the parts of a strip by id, object ``[amount]``; None for id 0."""
     from rasterio.features import shapes
 
     points: list[np.ndarray] = []
@@ -153,20 +153,20 @@ def _trace(ids: np.ndarray, amount: int, top: int) -> np.ndarray:
 
 
 def _match_borders(corners: np.ndarray, rings: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Polygons along pixels, with the corners of their neighbours that lie on their edges.
+    """Build polygons along pixel edges, with their neighbours' corners inserted on their edges.
 
     Args:
         corners: Corners of all rings, each closed, int64 ``[M, 2]``.
-        rings, parts: Where rings begin in ``corners``, and polygons in ``rings``; and where the
-            last one ends.
+        rings, parts: Offsets of the rings in ``corners`` and of the polygons in ``rings``,
+            including the end of the last one.
 
     Returns:
-        Of shapely, object ``[N]``.
+        shapely polygons, object ``[N]``.
     """
     import shapely
 
-    ends = np.roll(corners, -1, 0)  # of the edge that begins there
-    ends[rings[1:] - 1] = corners[rings[1:] - 1]  # where a ring is closed there is none
+    ends = np.roll(corners, -1, 0)  # end of the edge that begins at each corner
+    ends[rings[1:] - 1] = corners[rings[1:] - 1]  # no edge after the last corner of a ring
     side = corners.max() + 1
     first, step, between = np.zeros((3, len(corners)), np.int64)
     places = [corners]

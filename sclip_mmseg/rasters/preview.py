@@ -1,4 +1,4 @@
-"""A map in memory, smaller than it is."""
+"""Reduced maps in memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class HeldImage:
-    """A map's image in memory, read as a :class:`.reading.Raster` is.
+    """An image in memory with the interface of :class:`.reading.Raster`.
 
     Args:
-        image: RGB, uint8 ``[H, W, 3]``.
+        image: RGB image, uint8 ``[H, W, 3]``.
     """
 
     def __init__(self, image: np.ndarray):
@@ -28,7 +28,7 @@ class HeldImage:
     def read(
         self, block: Block | None = None, size: tuple[int, int] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """See :meth:`.reading.Raster.read`; all of it is valid."""
+        """Read a part, see :meth:`.reading.Raster.read`; all pixels are valid."""
         image = self.image if block is None else block.cut(self.image)
         rows, columns = (_nearest(n, of) for n, of in zip(size or image.shape[:2], image.shape[:2]))
         image = image[rows][:, columns]
@@ -36,22 +36,22 @@ class HeldImage:
 
 
 def _nearest(count: int, of: int) -> np.ndarray:
-    """The pixels whose centres are nearest, as GDAL takes them when it reduces."""
+    """Source pixels with the nearest centres, as in GDAL's reduction."""
     return ((np.arange(count) + 0.5) * of / count).astype(int)
 
 
 def read_reduced(
     raster: Raster | HeldImage, found: SegmentedMap, longest: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read a map and its classes, reduced by leaving pixels out if it is larger.
+    """Read a map and its classes, reduced by nearest neighbour if it is larger than ``longest``.
 
     Args:
         raster: The map.
-        found: On it.
-        longest: Pixels of the longer side; None for all.
+        found: Its segmentation.
+        longest: Maximum length of the longer side in pixels; None for the full size.
 
     Returns:
-        RGB, uint8 ``[h, w, 3]``, and classes, int64 ``[h, w]``.
+        RGB image, uint8 ``[h, w, 3]``, and classes, int64 ``[h, w]``.
     """
     full = found.grid.whole.size
     factor = max(full) / longest if longest and longest < max(full) else 1

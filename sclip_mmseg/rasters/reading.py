@@ -1,4 +1,4 @@
-"""Maps read part by part, as RGB of 8 bits."""
+"""Reading of maps block by block, as 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .grid import Block, read_grid
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-#: What stands where a map has no data: the mean colour of CLIP's images.
+#: Colour of pixels without data: the mean colour in CLIP's normalisation.
 FILL = 123, 117, 104
-_CACHE = 256  # MB that GDAL keeps of what it has decoded
-_LONGEST = 1024  # side of the reduced read that percentiles are taken from
+_CACHE = 256  # MB of GDAL's cache of decoded blocks
+_LONGEST = 1024  # longer side of the reduced map from which percentiles are computed
 _PLAIN = {'gray', 'undefined'}
 Bands = str | Sequence[int]
 Stretch = str | tuple[float, float]
@@ -31,21 +31,20 @@ class Raster:
     """An open map.
 
     Args:
-        path: Its file.
-        bands: Numbers from 1 on of those that are red, green and blue, or of one that is grey, as
-            in ``'4,3,2'``; None for those that its tags name.
-        stretch: Values that become 0 and 255, as in ``'0,3000'``, or percentiles of the whole map,
-            as in ``'P2,P98'``, which are the default for other values than 8 bits.
-        driver: GDAL's name of the only format that may be read; None for all.
+        path: Path of the file.
+        bands: Numbers, from 1, of the red, green and blue band, such as ``'4,3,2'``, or of a single
+            grey band; None to use the file's colour tags.
+        stretch: Values that are mapped to 0 and 255, such as ``'0,3000'``, or percentiles of the
+            whole map, such as ``'P2,P98'``, the default unless values have 8 bits.
+        driver: GDAL's name of the only permitted format; None for all formats.
 
     Attributes:
-        grid: Where its pixels lie.
+        grid: Pixel grid of the map.
         bands: Numbers of the bands that are read, three or one.
         dtype: Data type of the stored values.
 
     Raises:
-        InputError: If the file cannot be read, its bands are not told, or an argument cannot be
-            used.
+        InputError: If the file cannot be read, its bands are ambiguous, or an argument is invalid.
     """
 
     def __init__(
@@ -66,13 +65,13 @@ class Raster:
             self.dtype = np.dtype(kinds[0])
             if len({*kinds}) > 1:
                 raise InputError(
-                    f'{path} has bands of several types: bring those that are read '
-                    f'({", ".join(kinds)}) to one'
+                    f'{path} has bands of different types ({", ".join(kinds)}): convert them to '
+                    'the same type'
                 )
             if self.dtype.kind not in 'uif':
-                raise InputError(f'{path} holds {self.dtype} values: real numbers are read')
+                raise InputError(f'{path} contains {self.dtype} values: only real numbers are read')
             flags = (self._file.mask_flag_enums[band - 1] for band in self.bands)
-            places = 0, self.bands[0]  # of the file, and of a band
+            places = 0, self.bands[0]  # the file and a band
             self._structure = {
                 key: value
                 for place in places
@@ -86,7 +85,7 @@ class Raster:
 
     @cached_property
     def stretch(self) -> tuple[float, float] | None:
-        """The values that become 0 and 255; None where there are 8 bits as they are."""
+        """Values that are mapped to 0 and 255; None for unchanged 8-bit values."""
         if self._asked is None and self.dtype == np.uint8:
             bits = int(self._structure.get('NBITS', 8))
             return None if bits == 8 or self._colours is not None else (0.0, 2.0**bits - 1)
@@ -95,35 +94,33 @@ class Raster:
 
     @property
     def stretch_words(self) -> str:
-        """Where :attr:`stretch` is from, where it was not given."""
+        """Explanation of :attr:`stretch` for messages; empty if it was given as two values."""
         kind, low, high = self._asked or ('P', 2, 98)
         if kind != 'P' or (self._asked is None and self.dtype == np.uint8):
             return ''
-        return (
-            f', percentiles {low:g} and {high:g} of the whole map (--stretch MIN,MAX sets others)'
-        )
+        return f', percentiles {low:g} and {high:g} of the whole map (--stretch MIN,MAX overrides)'
 
     @property
     def tags(self) -> dict[str, str]:
-        """How it is read, as the metadata of its label map say it."""
+        """How the map is read, for the metadata of its label map."""
         tags = dict(SCLIP_BANDS=self.bands, SCLIP_STRETCH=self.stretch)
         return {key: ','.join(map(str, values)) for key, values in tags.items() if values}
 
     def read(
         self, block: Block | None = None, size: tuple[int, int] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read a part.
+        """Read a block.
 
         Args:
-            block: Its place; None for the whole map.
-            size: Height and width to which it is reduced, by leaving pixels out; None for its own.
+            block: The block; None for the whole map.
+            size: Height and width to which it is reduced by nearest neighbour; None for full size.
 
         Returns:
-            RGB, uint8 ``[h, w, 3]``, :data:`FILL` where there is no data; and where there is some,
-            bool ``[h, w]``.
+            RGB image, uint8 ``[h, w, 3]``, with :data:`FILL` for pixels without data; and the mask
+            of pixels with data, bool ``[h, w]``.
 
         Raises:
-            InputError: If the file is damaged there.
+            InputError: If the file is damaged.
         """
         values, valid = self._values(block, size)
         if self._colours is not None:
@@ -140,7 +137,7 @@ class Raster:
         return image, valid
 
     def valid(self, block: Block) -> np.ndarray:
-        """Where a part holds data, bool ``[h, w]``; errors as of :meth:`read`."""
+        """Mask of the pixels of a block with data, bool ``[h, w]``; raises as :meth:`read`."""
         if self._masked or self.dtype.kind == 'f':
             return self._values(block, None)[1]
         return np.ones(block.size, bool)
@@ -148,7 +145,7 @@ class Raster:
     def _values(
         self, block: Block | None, size: tuple[int, int] | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The bands as they are stored, ``[1 or 3, h, w]``, and where they hold data."""
+        """The stored values of the bands, ``[1 or 3, h, w]``, and the mask of pixels with data."""
         from rasterio import Env
         from rasterio.errors import RasterioError
         from rasterio.windows import Window
@@ -164,13 +161,15 @@ class Raster:
                     masks = self._file.read_masks(self.bands, window=place, out_shape=shape)
                     valid = (masks != 0).any(0)
         except (RasterioError, OSError) as error:
-            raise InputError(f'{self.path} is damaged ({_reason(error)}): get it anew') from error
+            raise InputError(
+                f'{self.path} is damaged ({_reason(error)}): download or export it again'
+            ) from error
         if values.dtype.kind == 'f':
             valid &= np.isfinite(values).all(0)
         return values, valid
 
     def _percentiles(self, low: float, high: float) -> tuple[float, float]:
-        """Percentiles of all bands together, from a reduced read of the whole map."""
+        """Percentiles over all bands, from a reduced version of the whole map."""
         height, width = self.grid.height, self.grid.width
         step = max(max(height, width) / _LONGEST, 1)
         values, valid = self._values(None, (round(height / step) or 1, round(width / step) or 1))
@@ -185,7 +184,7 @@ class Raster:
         self._file.close()
 
     def __enter__(self) -> Raster:
-        """Leave it open."""
+        """Return the open map."""
         return self
 
     def __exit__(
@@ -199,10 +198,10 @@ open_raster = Raster
 
 
 def parse_stretch(stretch: Stretch) -> tuple[str, float, float]:
-    """Read ``'MIN,MAX'``, two numbers, or percentiles as in ``'P2,P98'``.
+    """Parse ``'MIN,MAX'``, two numbers, or percentiles such as ``'P2,P98'``.
 
     Returns:
-        ``'P'`` for percentiles, else nothing, and the two ends.
+        ``'P'`` for percentiles or an empty string; and the two ends.
 
     Raises:
         InputError: If it is anything else.
@@ -224,10 +223,10 @@ def parse_stretch(stretch: Stretch) -> tuple[str, float, float]:
 
 
 def parse_bands(bands: Bands) -> list[int]:
-    """Read the numbers of three bands, or of one.
+    """Parse the numbers of three bands, or of one.
 
     Raises:
-        InputError: If they are anything else.
+        InputError: If ``bands`` is anything else.
     """
     listed = bands.split(',') if isinstance(bands, str) else list(bands)
     words = [str(each).strip() for each in listed]
@@ -251,22 +250,23 @@ def _open(path: str | Path, driver: str | None) -> DatasetReader:
         raise InputError(f'{path} cannot be read as a map ({_reason(error)})') from error
     if not file.count:
         file.close()
-        raise InputError(f'{path} has no bands of its own: name one of its subdatasets as a file')
+        raise InputError(f'{path} has no bands: convert one of its subdatasets to a file')
     return file
 
 
 def _reason(error: BaseException) -> str:
-    """GDAL's message of an error, in one line."""
+    """GDAL's error message in one line."""
     return first_line(error.__cause__ or error)
 
 
 def _choose_bands(file: DatasetReader, asked: Bands | None) -> list[int]:
-    """The bands that are red, green and blue, or one for grey or a palette."""
+    """Numbers of the red, green and blue band, or of a single band with grey or palette values."""
     if asked is not None:
         bands = parse_bands(asked)
         if max(bands) > file.count:
             raise InputError(
-                f'{file.name} has {file.count} bands, not bands={asked} (--bands): {_list(file)}'
+                f'bands={asked} (--bands) is out of range: {file.name} has {file.count} bands, '
+                f'{_list(file)}'
             )
         return bands
     tags = [tag.name for tag in file.colorinterp]
@@ -278,13 +278,13 @@ def _choose_bands(file: DatasetReader, asked: Bands | None) -> list[int]:
     if len(rest) == 1 or (len(rest) == 3 and plain):
         return rest
     raise InputError(
-        f'{file.name} does not tell which of its bands are red, green and blue: name them, as in '
-        f"bands='3,2,1' (--bands), or one for grey. It has {_list(file)}"
+        f'{file.name} does not state which of its bands are red, green and blue: give them as in '
+        f"bands='3,2,1' (--bands), or a single grey band. It has {_list(file)}"
     )
 
 
 def _list(file: DatasetReader) -> str:
-    """The bands with their tags, descriptions and types."""
+    """List the bands with their tags, descriptions and types."""
     parts = zip(file.colorinterp, file.descriptions, file.dtypes)
     return ', '.join(
         f'{number} {tag.name}{f" {text!r}" if text else ""} {dtype}'
@@ -293,15 +293,14 @@ def _list(file: DatasetReader) -> str:
 
 
 def _read_colours(file: DatasetReader, bands: list[int]) -> np.ndarray | None:
-    """RGB of each value of a palette, uint8 ``[values, 3]``; None where there is none."""
+    """RGB of each value of a palette, uint8 ``[values, 3]``; None without a palette."""
     if len(bands) > 1 or file.colorinterp[bands[0] - 1].name != 'palette':
         return None
     try:
         table = file.colormap(bands[0])
     except ValueError as error:
         raise InputError(
-            f'{file.name} says that its values are those of a palette, and has none: save it with '
-            'its colours'
+            f'{file.name} has palette values but no palette: save it with its colours'
         ) from error
     colours = np.zeros((np.iinfo(file.dtypes[bands[0] - 1]).max + 1, 3), np.uint8)
     colours[list(table)] = [colour[:3] for colour in table.values()]
@@ -309,7 +308,7 @@ def _read_colours(file: DatasetReader, bands: list[int]) -> np.ndarray | None:
 
 
 def _to_bytes(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Bring values from ``low`` to ``high`` to 0 to 255, uint8; those beyond to the ends."""
+    """Map values from ``low`` … ``high`` linearly to 0 … 255, uint8, with clipping."""
     real = values.astype(np.result_type(values, np.float32))
     real -= low
     real *= 255 / (high - low)

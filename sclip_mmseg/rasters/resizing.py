@@ -1,4 +1,4 @@
-"""Maps at the size at which windows are cut from them, read by rows."""
+"""Maps resized to the size at which windows are cut from them, read row by row."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import numpy as np
 from .grid import Block
 from .reading import Raster
 
-_READ = 1 << 26  # bytes of a map's pixels that are read at a time
-_BITS = 11  # of a weight, as OpenCV has them
+_READ = 1 << 26  # bytes of pixels that are read at a time
+_BITS = 11  # of an interpolation weight, as in OpenCV
 
 
 class ResizedRows:
-    """A map as ``cv2.resize`` makes it, bilinearly without antialias, of rows as they are read.
+    """A map resized row by row, identical to bilinear ``cv2.resize`` (without antialiasing).
 
     Args:
         raster: The map.
-        size: Height and width that it is resized to.
+        size: Height and width after resizing.
     """
 
     def __init__(self, raster: Raster, size: tuple[int, int]):
@@ -24,10 +24,10 @@ class ResizedRows:
         self.own = raster.grid.height, raster.grid.width
 
     def read(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
-        """Read some rows.
+        """Read the rows from ``top`` to ``bottom`` (excluded) of the resized map.
 
         Returns:
-            RGB, uint8 ``[n, w, 3]``; and whether there is any data within a pixel, bool ``[n, w]``.
+            RGB image, uint8 ``[n, w, 3]``; and whether a pixel contains any data, bool ``[n, w]``.
         """
         width = self.own[1]
         if self.size == self.own:
@@ -49,7 +49,7 @@ class ResizedRows:
         downs = rows * own_height // height - first
         acrosses = np.arange(width) * own_width // width
         seen = np.logical_or.reduceat(np.logical_or.reduceat(valid, acrosses, 1), downs, 0)
-        if self.own == (2 * height, 2 * width):  # as OpenCV takes the mean of four
+        if self.own == (2 * height, 2 * width):  # OpenCV averages four pixels in this case
             inner = image[2 * top - first : 2 * bottom - first].astype(np.uint16)
             total = inner[::2, ::2] + inner[1::2, ::2] + inner[::2, 1::2] + inner[1::2, 1::2]
             return ((total + 2) >> 2).astype(np.uint8), seen
@@ -64,15 +64,15 @@ class ResizedRows:
 
 
 def _weigh(places: np.ndarray, own: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sources of the pixels of a resized side.
+    """Source pixels and weights for resizing one side.
 
     Args:
-        places: The pixels.
-        own, size: Lengths of the side before and after.
+        places: Pixel indices in the resized side.
+        own, size: Length of the side before and after resizing.
 
     Returns:
-        The pixels before and behind of the side as it was, and the weight of the latter in
-        ``1 << 11`` parts, as OpenCV rounds it.
+        The two source pixels of each, and the weight of the second in units of ``1 / (1 << 11)``,
+        rounded like OpenCV.
     """
     real = ((places + 0.5) * (own / size) - 0.5).astype(np.float32)
     floor = np.floor(real)

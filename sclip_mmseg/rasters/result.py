@@ -1,4 +1,4 @@
-"""The result for a map, read block by block."""
+"""Segmentation of a map, read block by block."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ class SegmentedMap:
     """The classes of a map's pixels.
 
     Attributes:
-        path: The map's file.
-        grid: Where its pixels lie.
-        counts: Number of pixels of each class, K; those without data are in none.
-        labels: Reads classes, 0 to K - 1 or :attr:`no_data`, uint8, or uint16 of more than 255.
-        confidence: Reads the score of each pixel's class, float32, 0 to 1; None where it was not
-            asked for.
+        path: Path of the map.
+        grid: Pixel grid of the map.
+        counts: Number of pixels of each of the K classes; pixels without data are not counted.
+        labels: Reader of classes, 0 to K - 1 or :attr:`no_data`; uint8, or uint16 for more than 255
+            classes.
+        confidence: Reader of the score of each pixel's class, float32, 0 to 1; None if not
+            requested.
     """
 
     path: Path
@@ -35,10 +36,10 @@ class SegmentedMap:
 
     @property
     def no_data(self) -> int:
-        """The value in :attr:`labels` that stands for no data."""
+        """The no-data value in :attr:`labels`."""
         return no_data_label(len(self.counts))
 
 
 def no_data_label(classes: int) -> int:
-    """The label of no data beside so many classes: the largest of 8 or 16 bits."""
+    """No-data value for a number of classes: the largest value of 8 or 16 bits."""
     return 255 if classes <= 255 else 65535

@@ -1,8 +1,8 @@
-"""Maps of regions: read from files or made from pictures, and used to correct labels.
+"""Region maps: read from files or generated from images, and used to correct labels.
 
-A generator is called with a picture, RGB, uint8 ``[H, W, 3]``, and returns the ids of its regions,
-int32 ``[H, W]``: 1 and so on, and 0 for pixels in no region. Ids rise with the area, so that the
-lowest one, which its readers take for "in no region", is the smallest where no pixel is left out.
+A generator is called with an image, RGB, uint8 ``[H, W, 3]``, and returns the region ids, int32
+``[H, W]``, starting at 1, with 0 for pixels in no region. Ids increase with the area: consumers
+treat the lowest id as "in no region", which is the smallest region if no pixel is 0.
 """
 
 from .base import Decided, find_generator, paint_masks, rank_by_area

@@ -1,4 +1,4 @@
-"""The base of region generators, and the input of label corrections."""
+"""Helpers of region generators, and the input of label corrections."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -12,14 +12,15 @@ from ..utils.errors import InputError, nearest
 
 
 class Decided(SimpleNamespace):
-    """An image whose labels are to be corrected.
+    """Inputs of a label correction for an image.
 
-    It has what the correction says it needs by ``needs_regions``, ``needs_scores``, ``needs_sam``.
+    ``regions``, ``scores`` and ``sam`` exist only if the correction requests them with
+    ``needs_regions``, ``needs_scores`` and ``needs_sam``.
 
     Attributes:
-        regions: Ids of its regions, int64 ``[H, W]``.
+        regions: Region ids, int64 ``[H, W]``.
         scores: Class scores, float32 ``[K, H, W]``.
-        file: The image as in its file, a ``FileImage``.
+        file: The image as stored in its file, a ``FileImage``.
         sam: Segment Anything, a ``SamTower``.
     """
 
@@ -30,17 +31,17 @@ class Decided(SimpleNamespace):
 
 
 def find_generator(name: str | dict) -> dict:
-    """The config of a generator that is called by its name, in letters of any case.
+    """The config of a generator, given its name, ignoring case; a config is returned unchanged.
 
     Raises:
-        InputError: If there is none of that name.
+        InputError: If there is no generator of that name.
     """
     if isinstance(name, dict):
         return name
     known = {kind.lower(): kind for kind in REGION_GENERATORS.module_dict}
     if name.lower() not in known:
         hint = nearest(name, known)
-        raise InputError(f"'{name}' makes no regions: use one of {', '.join(known)}{hint}")
+        raise InputError(f"'{name}' is not a region generator: use one of {', '.join(known)}{hint}")
     return dict(type=known[name.lower()])
 
 
@@ -48,10 +49,10 @@ def rank_by_area(labels: np.ndarray) -> np.ndarray:
     """Number regions by their area.
 
     Args:
-        labels: Integers ``[H, W]``, a value per region.
+        labels: Integers ``[H, W]``, one value per region.
 
     Returns:
-        int32 ``[H, W]``: 1 for the smallest region, and so on without gaps.
+        Ids, int32 ``[H, W]``: consecutive, from 1 for the smallest region.
     """
     _, index, areas = np.unique(labels, return_inverse=True, return_counts=True)
     ids = np.empty(len(areas), np.int32)
@@ -60,15 +61,15 @@ def rank_by_area(labels: np.ndarray) -> np.ndarray:
 
 
 def paint_masks(masks: Sequence[np.ndarray], size: Sequence[int]) -> np.ndarray:
-    """Paint overlapping masks into one map, as CorrCLIP's program does.
+    """Paint overlapping masks into one map, like CorrCLIP's program.
 
     Args:
-        masks: Booleans ``[H, W]`` each.
+        masks: Boolean masks ``[H, W]``.
         size: H and W.
 
     Returns:
-        int32 ``[H, W]``: masks in order of ascending area are 1, 2 and so on, each painted over
-        what is there, so that a large one hides the small ones inside it; 0 where there is none.
+        Ids, int32 ``[H, W]``: masks are numbered from 1 and painted in order of ascending area, so
+        that a large mask hides smaller ones inside it; 0 for pixels in no mask.
     """
     ids = np.zeros(tuple(size), np.int32)
     for number, mask in enumerate(sorted(masks, key=np.count_nonzero), 1):

@@ -1,4 +1,4 @@
-"""Regions of even colour, without a network or weights."""
+"""Regions of similar colour, without a network or weights."""
 
 import cv2
 import numpy as np
@@ -15,17 +15,17 @@ class Felzenszwalb:
     Every pixel is in a region. The segmentation is scikit-image's.
 
     Args:
-        scale: The larger, the larger the regions.
-        sigma: Standard deviation of the Gaussian that smooths the picture first, in pixels.
-        min_size: Pixels of the smallest region.
-        short_side: Pixels of the short side to which the picture is resized first, for regions no
-            finer than a network sees; None for the picture's own.
+        scale: Scale of observation; larger values give larger regions.
+        sigma: Standard deviation of the Gaussian that smooths the image first, in pixels.
+        min_size: Minimum size of a region in pixels.
+        short_side: Short side in pixels to which the image is resized first, so that regions are
+            not finer than a network can resolve; None for the original size.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value is out of range.
     """
 
-    #: Whether several processes may make maps at a time.
+    #: Whether several processes may generate maps in parallel.
     parallel = True
 
     def __init__(
@@ -38,13 +38,13 @@ class Felzenszwalb:
         values = dict(scale=scale, sigma=sigma, min_size=min_size, short_side=short_side or 0)
         for name, value in values.items():
             if not isinstance(value, (int, float)) or value < 0:
-                raise InputError(f'region_masks.{name}={value!r} must be a number from 0 on')
+                raise InputError(f'region_masks.{name}={value!r} must be a number, at least 0')
         self.short_side = short_side
         self.options = dict(scale=scale, sigma=sigma, min_size=int(min_size))
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Make the map of a picture, RGB, uint8 ``[H, W, 3]``: int32 ``[H, W]``, from 1 on."""
-        from skimage.segmentation import felzenszwalb  # which takes a second to import
+        """Generate the map of an image, RGB, uint8 ``[H, W, 3]``: int32 ``[H, W]``, from 1."""
+        from skimage.segmentation import felzenszwalb  # takes a second to import
 
         height, width = image.shape[:2]
         if self.short_side:

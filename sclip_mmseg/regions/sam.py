@@ -1,4 +1,4 @@
-"""Regions of Segment Anything, SAM and SAM 2, through Hugging Face's transformers."""
+"""Regions of Segment Anything (SAM and SAM 2), with Hugging Face's transformers."""
 
 from typing import Any
 
@@ -13,24 +13,25 @@ from .base import paint_masks
 
 @REGION_GENERATORS.register_module()
 class SAM2:
-    """Masks of SAM 2 around a grid of points, painted into one map.
+    """Masks of SAM 2 for a grid of points, painted into one map.
 
     Ravi et al., *SAM 2: Segment Anything in Images and Videos*, 2024. The defaults are those of
     CorrCLIP's program. Pixels without a mask are in no region.
 
     Args:
-        checkpoint: Name on the Hugging Face Hub, or folder of a model in its layout.
-        points_per_side: Points along each side of the picture.
-        iou_threshold: Quality that the model must expect of a mask, 0 to 1.
-        stability_threshold: Share of a mask that must stay when its logits are moved by 1, 0 to 1.
+        checkpoint: Name on the Hugging Face Hub, or folder with a model in its layout.
+        points_per_side: Number of points along each side of the image.
+        iou_threshold: Minimum predicted IoU of a mask, 0 to 1.
+        stability_threshold: Minimum stability score, 0 to 1: the IoU of the masks with the logits
+            shifted up and down by 1.
         multimask: Whether a point gives three masks (whole, part, subpart) instead of one.
-        device: None for the accelerator where there is one.
+        device: Device of the model; None for an accelerator if available.
 
     Raises:
         InputError: If transformers is not installed, or the model or a value cannot be used.
     """
 
-    parallel = False  # each process would hold the model
+    parallel = False  # each process would load the model
 
     def __init__(
         self,
@@ -57,18 +58,18 @@ class SAM2:
         self._generate = _load(checkpoint, multimask, device or get_device())
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Make the map of a picture, RGB, uint8 ``[H, W, 3]``: int32 ``[H, W]``, 0 for none."""
+        """Generate the map of an image, RGB, uint8 ``[H, W, 3]``: int32 ``[H, W]``, 0 for none."""
         masks = self._generate(Image.fromarray(image), **self.options)['masks']
         return paint_masks([np.asarray(mask) for mask in masks], image.shape[:2])
 
 
 @REGION_GENERATORS.register_module()
 class SAM(SAM2):
-    """The same of the first SAM, Kirillov et al., *Segment Anything*, ICCV 2023.
+    """Masks of the first SAM, Kirillov et al., *Segment Anything*, ICCV 2023.
 
     Args:
-        checkpoint: Name on the Hugging Face Hub, or folder of a model in its layout.
-        **kwargs: See :class:`SAM2`.
+        checkpoint: Name on the Hugging Face Hub, or folder with a model in its layout.
+        **kwargs: Other arguments of :class:`SAM2`.
     """
 
     def __init__(self, checkpoint: str = 'facebook/sam-vit-huge', **kwargs: Any):
@@ -76,9 +77,9 @@ class SAM(SAM2):
 
 
 def _load(checkpoint: str, multimask: bool, device: str) -> Any:
-    """Build transformers' pipeline: PIL image → dict of ``masks``."""
+    """Build the pipeline of transformers: PIL image → dict with ``masks``."""
     try:
-        import torchvision  # noqa: F401 - which its masks are resized and sifted by
+        import torchvision  # noqa: F401 - resizes and filters the masks
         from transformers import MaskGenerationPipeline, pipeline
     except ImportError as error:
         raise InputError(
@@ -87,7 +88,7 @@ def _load(checkpoint: str, multimask: bool, device: str) -> Any:
         ) from error
 
     class Pipeline(MaskGenerationPipeline):
-        # The mask generation of transformers overrides its own base's in the same way.
+        # The base class overrides its own base's signature in the same way.
         def _forward(self, model_inputs: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
             model_inputs['multimask_output'] = multimask
             return super()._forward(model_inputs, *args, **kwargs)
@@ -96,7 +97,7 @@ def _load(checkpoint: str, multimask: bool, device: str) -> Any:
         return pipeline('mask-generation', checkpoint, device=device, pipeline_class=Pipeline)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"region_masks.checkpoint='{checkpoint}' cannot be loaded by transformers: name a "
-            'model of the Hugging Face Hub, or a folder that holds one '
+            f"region_masks.checkpoint='{checkpoint}' cannot be loaded by transformers: give a "
+            'model on the Hugging Face Hub, or a folder with one '
             f'({str(error).strip().splitlines()[0]})'
         ) from error

@@ -1,4 +1,4 @@
-"""The towers: a Vision Transformer, a text transformer, and where their weights come from."""
+"""Towers (Vision Transformer and text transformer) and the loading of their weights."""
 
 from .building import Weights, build_image_tower, build_text_tower
 from .checkpoint import (

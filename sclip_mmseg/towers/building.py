@@ -1,4 +1,4 @@
-"""A checkpoint's tensors → a tower."""
+"""Towers built from a checkpoint's tensors."""
 
 import math
 import re
@@ -22,12 +22,12 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint's tensors, by this package's names.
+    """A checkpoint's tensors, accessed by this package's names.
 
     Attributes:
-        tensors: By the file's names.
-        layout: How they are named.
-        source: What to call the checkpoint in an error message.
+        tensors: The tensors by the file's names.
+        layout: Mapping between both naming schemes.
+        source: Name of the checkpoint for error messages.
     """
 
     tensors: StateDict
@@ -38,15 +38,15 @@ class Weights:
         return self.layout.has(name, self.tensors)
 
     def get(self, name: str, ndim: int = 0) -> Tensor:
-        """Take a tensor, which has at least ``ndim`` dimensions.
+        """Get a tensor with at least ``ndim`` dimensions.
 
         Raises:
-            InputError: If it is not there, or has no elements, or fewer dimensions.
+            InputError: If the tensor is missing, is empty, or has fewer dimensions.
         """
         theirs = self.layout.name_of(name)
         if theirs not in self.tensors:
             raise InputError(
-                f"{self.source} is not a whole checkpoint of a ViT: it lacks '{theirs}'"
+                f"{self.source} is not a complete checkpoint of a ViT: it lacks '{theirs}'"
             )
         tensor = self.tensors[theirs]
         if name == 'patch_embed.weight' and tensor.ndim == 2 and self.layout.flat_patches:
@@ -61,10 +61,10 @@ class Weights:
         return tensor.T if name in self.layout.transposed else tensor
 
     def rows(self, name: str, width: int, ndim: int = 1) -> int:
-        """How many rows a table has; 0 where the file has none and needs none.
+        """Number of rows of a table; 0 if the table is optional and missing.
 
         Raises:
-            InputError: As :meth:`get`.
+            InputError: See :meth:`get`.
         """
         optional = name in self.layout.optional
         absent = name not in self or not self.tensors[self.layout.name_of(name)].numel()
@@ -76,7 +76,7 @@ class Weights:
         """Number of blocks.
 
         Raises:
-            InputError: If one is missing among them.
+            InputError: If a block in between is missing.
         """
         before, _, after = self.layout.block.partition('{}')
         pattern = re.compile(f'{re.escape(before)}([0-9]{{1,4}}){re.escape(after)}')
@@ -85,52 +85,55 @@ class Weights:
         if missing:
             block = self.layout.block.format(min(missing))
             raise InputError(
-                f'{self.source} is not a whole checkpoint of a ViT: it lacks the tensors '
+                f'{self.source} is not a complete checkpoint of a ViT: it lacks the tensors '
                 f"'{block}…', but has those of block {max(numbers)}"
             )
         return len(numbers)
 
     def proj(self) -> int | None:
-        """Width of the joint embedding; None where the layout has no projection to one."""
+        """Width of the joint embedding; None if the layout has no projection."""
         return self.get('proj', ndim=2).shape[1] if 'proj' in self.layout.names else None
 
     def normalisation(self) -> Normalisation:
-        """The normalisation of the tower's images, the file's own where it holds one.
+        """Normalisation of the tower's images: from the file if stored there, else the layout's.
 
         Raises:
-            InputError: If it holds another number of values.
+            InputError: If the file's values are not three per statistic.
         """
         if 'mean' not in self or 'std' not in self:
             return self.layout.normalisation
         values = [self.get(name).flatten().tolist() for name in ('mean', 'std')]
         if [len(each) for each in values] != [3, 3] or not min(values[1]) > 0:
-            raise InputError(f'{self.source}: {self.layout.name_of("std")} is not of three colours')
+            raise InputError(
+                f'{self.source}: {self.layout.name_of("mean")} and {self.layout.name_of("std")} '
+                'must have three values, deviations larger than 0'
+            )
         return Normalisation(*map(tuple, values))
 
     def check_square(self, patches: int) -> None:
         """Refuse positions that cannot be resampled to other grids.
 
         Raises:
-            InputError: If the number of patches is not that of a square grid.
+            InputError: If the number of patches is not a square number.
         """
         if patches < 1 or math.isqrt(patches) ** 2 != patches:
             raise InputError(
-                f'{self.source}: {self.layout.name_of("positions")} has {patches} positions of '
-                'patches, not a square grid (CLIPs for re-identification have 16×8): use a CLIP '
-                'that was trained on square images'
+                f'{self.source}: {self.layout.name_of("positions")} has {patches} patch positions, '
+                'not a square grid (CLIPs for re-identification have 16×8): use a CLIP that was '
+                'trained on square images'
             )
 
     def fill(self, make: Callable[[], Tower]) -> Tower:
-        """Build a module without a random initialisation, and give it the tensors.
+        """Build a module without random initialisation, and load the tensors into it.
 
         Args:
-            make: Builds the module.
+            make: Function that builds the module.
 
         Returns:
-            The module, float32, frozen.
+            The module: float32, frozen, in evaluation mode.
 
         Raises:
-            InputError: If tensors are missing, unexpected or of another shape.
+            InputError: If tensors are missing, unexpected, or have the wrong shape.
         """
         with torch.device('meta'):
             tower = make()
@@ -152,35 +155,35 @@ class Weights:
         return tower.requires_grad_(False).eval()
 
     def _check_unexpected(self, used: StateDict) -> None:
-        """Refuse a file whose tower has more than ours, which would compute something else."""
+        """Refuse a file with additional tensors of the tower, which would change its output."""
         elsewhere = *self.layout.optional, 'periods', 'mean', 'std'  # read elsewhere, or empty
         known = {*self.layout.ignored, *map(self.layout.name_of, (*used, *elsewhere))}
         keys = filter(lambda key: key.startswith(self.layout.prefix), self.tensors)
         if more := sorted({*keys} - known):
             raise InputError(
-                f'{self.source} has {len(more)} unexpected tensors, among them {more[0]}: it is '
-                f'not a plain ViT of a known family{advise(more)}'
+                f'{self.source} has {len(more)} unexpected tensors, such as {more[0]}: it is not '
+                f'a plain ViT of a known family{advise(more)}'
             )
 
 
 def build_image_tower(weights: Weights, **options: Any) -> VisionTransformer:
-    """Build the image tower whose sizes the tensors tell.
+    """Build an image tower; its sizes are inferred from the tensors.
 
     Args:
-        weights: A checkpoint's tensors, among them the tower's.
-        options: Arguments of the tower that its tensors do not tell; a ``width`` is compared with
-            theirs.
+        weights: A checkpoint's tensors, including the tower's.
+        options: Arguments of the tower that cannot be inferred; ``width`` is compared with the
+            tensors.
 
     Raises:
-        InputError: If tensors are missing or of unexpected shape.
+        InputError: If tensors are missing or have unexpected shapes.
     """
     layout = weights.layout
     options = {**layout.options, **options}
     gated = 'blocks.0.gate.weight' in weights
     if options.pop('gated', gated) != gated:
         raise InputError(
-            f'the config of {weights.source} states use_swiglu_ffn or use_gated_mlp, and its '
-            'weights are otherwise'
+            f'use_swiglu_ffn or use_gated_mlp in the config of {weights.source} contradicts its '
+            'weights'
         )
     width, _, patch_size, *_ = weights.get('patch_embed.weight', ndim=4).shape
     head = layout.head_widths.get(width, 64)
@@ -217,22 +220,22 @@ def build_image_tower(weights: Weights, **options: Any) -> VisionTransformer:
 
 
 def build_text_tower(weights: Weights, **options: Any) -> TextTower:
-    """Build the text tower; arguments as :func:`build_image_tower`.
+    """Build a text tower; for the arguments see :func:`build_image_tower`.
 
     Raises:
-        InputError: If the checkpoint has no text tower, or not a whole one.
+        InputError: If the checkpoint has no text tower, or an incomplete one.
     """
     if 'token_embedding.weight' not in weights:
         raise InputError(
-            f'{weights.source} has no text tower to encode the class names: use a whole CLIP, or '
-            'give text_head.embeddings=FILE.npz (see tools/extract_text_embeddings.py)'
+            f'{weights.source} has no text tower to encode the class names: use a complete CLIP, '
+            'or set text_head.embeddings=FILE.npz (see tools/extract_text_embeddings.py)'
         )
     vocab_size, width = weights.get('token_embedding.weight', ndim=2).shape[-2:]
     if vocab_size != VOCABULARY:
         raise InputError(
             f'{weights.source}: {weights.layout.name_of("token_embedding.weight")} has '
-            f"{vocab_size} rows, not one per token of OpenAI's tokenizer, {VOCABULARY}: its text "
-            'tower is of another one, give text_head.embeddings=FILE.npz'
+            f"{vocab_size} rows instead of the {VOCABULARY} tokens of OpenAI's tokenizer: its text "
+            'tower uses another tokenizer, set text_head.embeddings=FILE.npz'
         )
     options.setdefault('heads', max(width // 64, 1))
     check_heads(width, options, weights.source)
@@ -250,43 +253,43 @@ def build_text_tower(weights: Weights, **options: Any) -> TextTower:
 
 
 def check_heads(width: int, options: dict[str, Any], source: str) -> None:
-    """Refuse a config of another checkpoint.
+    """Check that a config and a checkpoint fit together.
 
     Args:
         width: Channel width of the checkpoint's tower.
-        options: The config's ``heads``, and optionally ``width``, which is taken out.
-        source: What to call the checkpoint in an error message.
+        options: The config's ``heads`` and optionally ``width``, which is removed.
+        source: Name of the checkpoint for error messages.
 
     Raises:
-        InputError: If the checkpoint's tower has another width, or the heads do not divide it.
+        InputError: If the widths differ, or the number of heads does not divide the width.
     """
     stated, heads = options.pop('width', None), options['heads']
     if stated is None and width % heads:
         raise InputError(
-            f'{source} is {width} wide, which does not divide into heads of 64, and no config '
-            'beside it states their number'
+            f'{source} has a width of {width}, which is not divisible by 64, the width of a head, '
+            'and no config beside it states the number of heads'
         )
     if stated is not None and (stated != width or not heads or width % heads):
         raise InputError(
             f'the config of {source} states a width of {stated} and {heads} heads, '
-            f'which do not fit the width of its weights, {width}'
+            f'which do not match the width of its weights, {width}'
         )
 
 
 def as_float(value: Tensor, name: str, source: str) -> Tensor:
-    """A tensor of a file in float32.
+    """Convert a tensor of a file to float32.
 
     Raises:
-        InputError: If it holds other numbers than floating point ones, or NaN or infinity, or none.
+        InputError: If its dtype is not floating point, or it is empty or contains NaN or infinity.
     """
     if value.dtype not in _DTYPES:
         raise InputError(
-            f'{source}: {name} is of {value.dtype}, which is not read: save the weights in a '
-            'floating dtype of 16 to 64 bits, not quantised'
+            f'{source}: {name} has dtype {value.dtype}, which is not supported: save the weights '
+            'in a floating dtype of 16 to 64 bits, not quantised'
         )
     if not value.numel():
         raise InputError(f'{source}: {name} is {tuple(value.shape)}, expected elements')
     value = value.float()
     if not all(extreme.isfinite() for extreme in value.aminmax()):  # in one pass, without a copy
-        raise InputError(f'{source}: {name} holds NaN or infinity: use an undamaged checkpoint')
+        raise InputError(f'{source}: {name} contains NaN or infinity: use an undamaged checkpoint')
     return value

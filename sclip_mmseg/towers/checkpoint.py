@@ -1,4 +1,4 @@
-"""A checkpoint's name or path → its tensors, or a tower."""
+"""CLIP checkpoints by name or path: their tensors and towers."""
 
 import logging
 from collections.abc import Callable
@@ -81,44 +81,45 @@ def find_clip(clip: str | None, quick_gelu: bool | None = None) -> Checkpoint:
     """Find a CLIP, see :func:`.repository.find`.
 
     Args:
-        clip: See :func:`load_clip`.
-        quick_gelu: What the user has set, in place of all that a config beside a path states.
+        clip: Name or path, see :func:`load_clip`.
+        quick_gelu: The user's setting; unless None, a config beside the path is ignored.
 
     Raises:
-        InputError: If there is none, or a path's checkpoint cannot be read.
+        InputError: If there is no such CLIP, or the checkpoint at a path cannot be read.
     """
     found = find(clip, _FAMILY)
     own = [config for config, names in WEIGHTS.items() if found.weights.name in names]
     if found.spec or not own:
         return found
-    config = Files(found.weights.parent).find(*own, *WEIGHTS)  # its own library's first
+    # Prefer the config of the library that names its weights this way.
+    config = Files(found.weights.parent).find(*own, *WEIGHTS)
     if config is None:
         return found
     spec = problem = None
     if quick_gelu is not None:
-        words = f'is not followed, since quick_gelu={quick_gelu} is set'
+        outcome = f'is ignored because quick_gelu={quick_gelu} is set'
     else:
         spec, problem = _config_beside(config.absolute(), found.weights.absolute())
-        words = f'is not followed, QuickGELU is assumed ({problem}): set quick_gelu to choose'
+        outcome = f'is ignored, QuickGELU is assumed ({problem}): set quick_gelu to choose'
     if spec:
-        words = f'is followed: {spec.image}, {spec.normalisation}'
-    _say(f"{config}, which lies beside clip='{clip}', {words}", warn=bool(problem))
+        outcome = f'is used: {spec.image}, {spec.normalisation}'
+    _log_once(f"{config} beside clip='{clip}' {outcome}", warn=bool(problem))
     return Checkpoint(found.weights, spec, str(config.parent.absolute()))
 
 
-@lru_cache(maxsize=64)  # once
-def _say(words: str, warn: bool) -> None:
-    print_log(words, 'current', logging.WARNING if warn else logging.INFO)
+@lru_cache(maxsize=64)
+def _log_once(message: str, warn: bool) -> None:
+    print_log(message, 'current', logging.WARNING if warn else logging.INFO)
 
 
 def resolve_clip(clip: str) -> Path:
-    """The checkpoint file behind a CLIP's name or path, see :func:`find_clip`."""
+    """Path of the checkpoint file of a CLIP given by name or path, see :func:`find_clip`."""
     return find(clip, _FAMILY).weights
 
 
 @lru_cache(maxsize=8)
 def _config_beside(config: Path, weights: Path) -> tuple[CheckpointSpec | None, str]:
-    """The spec in a config; or None, and why it does not fit the checkpoint beside it."""
+    """The spec in a config; or None, and why the config does not fit the checkpoint."""
     found = read_tensors(weights)
     layout, _ = clip_layouts(found, str(weights))
     width = Weights(found, layout, str(weights)).get('class_token').numel()
@@ -134,19 +135,19 @@ def load_clip(clip: str) -> tuple[StateDict, Layout, Layout]:
     """Load a CLIP with a ViT image tower.
 
     Args:
-        clip: A name in :data:`CLIPS`, ``hf:ORG/NAME``, see :mod:`.repository`, or the path of a
-            checkpoint, see :func:`read_tensors`, in the key layout of OpenAI, OpenCLIP, MetaCLIP or
-            Hugging Face's ``CLIPModel``.
+        clip: A name in :data:`CLIPS`; ``hf:ORG/NAME``, see :mod:`.repository`; or the path of a
+            checkpoint, see :func:`read_tensors`, with the key layout of OpenAI, OpenCLIP, MetaCLIP
+            or Hugging Face's ``CLIPModel``.
 
     Returns:
-        Its tensors, and the layouts of its image and text tower.
+        The tensors, and the layouts of the image tower and the text tower.
 
     Raises:
-        InputError: If the file is missing, truncated, a ResNet CLIP or not a CLIP.
+        InputError: If the file is missing, truncated, a ResNet CLIP, or not a CLIP.
     """
     path = resolve_clip(clip)
     found = read_tensors(path)
-    # OpenCLIP's CustomTextCLIP keeps the text tower below 'text.'.
+    # OpenCLIP's CustomTextCLIP stores the text tower below 'text.'.
     found = {key.removeprefix('text.'): value for key, value in found.items()}
     found = join_projections(found)
     layouts = clip_layouts(found, str(path))
@@ -155,7 +156,7 @@ def load_clip(clip: str) -> tuple[StateDict, Layout, Layout]:
 
 
 def count_blocks(clip: str) -> int:
-    """Depth of the image tower of a CLIP, see :func:`load_clip`."""
+    """Number of blocks of a CLIP's image tower, see :func:`load_clip`."""
     found, layout, _ = load_clip(clip)
     return Weights(found, layout, f"clip='{clip}'").depth()
 
@@ -165,15 +166,17 @@ def load_image_tower(
 ) -> VisionTransformer:
     """Load a CLIP's image tower, float32 on the CPU.
 
-    OpenAI publishes CLIP in float16, and the published programs round any checkpoint so. Here those
-    are rounded that may be OpenAI's, and the log says so where it changes a value.
+    OpenAI publishes CLIP in float16, and the published programs round any checkpoint to it. By
+    default, only checkpoints that may be OpenAI's are rounded here, which is logged if it changes a
+    value.
 
     Args:
-        clip: See :func:`load_clip`.
-        quick_gelu: OpenAI's activation; False for the exact GELU of most OpenCLIP checkpoints. None
-            for what a repository of the Hub or a config beside a path states, else OpenAI's.
-        round_weights: Whether matrices are rounded to float16; None for those with OpenAI's names
-            and activation, but not MetaCLIP by name, nor where a config is followed.
+        clip: Name or path, see :func:`load_clip`.
+        quick_gelu: Whether the activation is OpenAI's QuickGELU; False for the exact GELU of most
+            OpenCLIP checkpoints. None for the value in the config of a Hub repository or beside a
+            path, or QuickGELU without a config.
+        round_weights: Whether matrices are rounded to float16. None for checkpoints with OpenAI's
+            tensor names and activation, except MetaCLIP by name and those with a config.
 
     Raises:
         InputError: If the checkpoint cannot be used, or ``quick_gelu`` contradicts its repository.
@@ -184,7 +187,7 @@ def load_image_tower(
 def load_text_tower(
     clip: str, quick_gelu: bool | None = None, round_weights: bool | None = None
 ) -> TextTower:
-    """Load a CLIP's text tower; arguments as :func:`load_image_tower`.
+    """Load a CLIP's text tower; for the arguments see :func:`load_image_tower`.
 
     Raises:
         InputError: If the checkpoint cannot be used or has no text tower.
@@ -204,8 +207,8 @@ def _load(kind: str, clip: str, quick_gelu: bool | None, round_weights: bool | N
         round_weights = tower.blocks[0].quick_gelu and layout in (OPENAI_IMAGE, OPENAI_TEXT)
     if round_weights and round_matrices(tower):
         print_log(
-            f"The matrices of clip='{clip}' were rounded to float16, as OpenAI's are: "
-            'round_weights=False keeps them (right for OpenCLIP and MetaCLIP)',
+            f"The matrices of clip='{clip}' were rounded to float16, like OpenAI's: "
+            'round_weights=False keeps them (correct for OpenCLIP and MetaCLIP)',
             'current',
         )
     return tower
@@ -214,14 +217,14 @@ def _load(kind: str, clip: str, quick_gelu: bool | None, round_weights: bool | N
 def text_options(
     clip: str | None, quick_gelu: bool | None = None, round_weights: bool | None = None
 ) -> dict[str, Any]:
-    """Options that a text tower's numbers depend on; arguments as :func:`load_text_tower`.
+    """Options that a text tower's output depends on; arguments as :func:`load_text_tower`.
 
     Returns:
-        ``quick_gelu`` and ``round_weights``, decided as far as the name tells, and what is stated
-        of it.
+        ``quick_gelu``, ``round_weights`` (None if it depends on the tensors), and the options
+        stated in a config.
 
     Raises:
-        InputError: If the repository cannot be fetched or used, or is contradicted.
+        InputError: If the repository cannot be downloaded or used, or contradicts ``quick_gelu``.
     """
     return _options('text', clip, quick_gelu, round_weights)
 

@@ -1,4 +1,4 @@
-"""Checkpoints' key layouts, each a table of this package's names and the file's."""
+"""Key layouts of checkpoints: tables that map this package's tensor names to a file's."""
 
 import logging
 import re
@@ -19,12 +19,12 @@ StateDict = dict[str, Tensor]
 
 _SEPARATE = ('q_proj', 'k_proj', 'v_proj'), ('query', 'key', 'value')
 
-# Tensors that are not weights, or that the configs decide on; poolers and classifiers.
+# Tensors that are not weights, or that the config sets; poolers and classifiers.
 _HARMLESS = re.compile(
     r'(^|\.)(logit_(scale|bias)|attn_mask|position_ids|input_resolution|context_length|vocab_size|'
     r'mask_token|num_batches_tracked|(pooler|classifier|head|_heads|_feature_projections)\..*)$'
 )
-# Prompts are learned, but for the inputs of a Segment Anything.
+# Adapters and learned prompts, except for the prompt inputs of Segment Anything.
 _CHANGES = re.compile(
     r'lora_|adapter|(?<!attend_)prompt(?!_(cross|encoder|layer|mlp|proj))|(^|\.)ctx$|\bia3_|'
     r'positional_embedding_res'
@@ -33,23 +33,22 @@ _CHANGES = re.compile(
 
 @dataclass(frozen=True)
 class Layout:
-    """How a family of checkpoints names one tower's tensors.
+    """How a family of checkpoints names the tensors of one tower.
 
     Attributes:
         names: Tensors outside the blocks: our name, with or without its last part → theirs.
-        block: What their names of a block's tensors begin with, ``{}`` standing for its number.
+        block: Prefix of their names of a block's tensors; ``{}`` stands for the block's number.
         parts: Tensors of a block: our name, with or without its last part → theirs.
-        gated: What is added or replaced in ``parts`` where MLPs are gated (SwiGLU).
-        prefix: What the names of all tensors that belong to the tower alone begin with, one or
-            several.
-        ignored: Names of tensors that are not weights.
+        gated: Entries added to or replaced in ``parts`` for gated MLPs (SwiGLU).
+        prefix: One or several prefixes that only names of this tower's tensors have.
+        ignored: Their names of tensors that are not weights.
         transposed: Our names of tensors that they store transposed.
-        optional: Our names of tensors that a file may lack, and the tower does then.
+        optional: Our names of tensors that a file, and so the tower, may lack.
         options: Arguments of the tower.
-        normalisation: Normalisation of images, unless the file holds its ``mean`` and ``std``.
-        head_widths: Width of a tower → width of its heads, where this is not 64.
-        flat_patches: Whether the patch embedding is a matrix, not a convolution.
-        family: What CorrCLIP v2's memory banks call the family; empty for those without.
+        normalisation: Normalisation of images, unless the file has its own ``mean`` and ``std``.
+        head_widths: Width of a tower → width of its heads, if not 64.
+        flat_patches: Whether the patch embedding is stored as a matrix rather than a convolution.
+        family: Name of the family in CorrCLIP v2's memory banks; empty if it has none.
     """
 
     names: Mapping[str, str]
@@ -62,24 +61,24 @@ class Layout:
     optional: Sequence[str] = ('registers',)
     options: Mapping[str, Any] = field(default_factory=dict)
     normalisation: Normalisation = CLIP
-    # OpenCLIP's ViT-H, g and bigG; RADIO's ViT-H is as wide as the first.
+    # OpenCLIP's ViT-H, g and bigG; RADIO's ViT-H has the width of OpenCLIP's.
     head_widths: Mapping[int, int] = field(default_factory={1280: 80, 1408: 88, 1664: 104}.copy)
     flat_patches: bool = False
     family: str = ''
 
     def name_of(self, name: str) -> str:
-        """Their name of one of our tensors."""
+        """Their name of a tensor, given our name."""
         if not name.startswith('blocks.'):
             return _rename(name, self.names)
         _, number, part = name.split('.', 2)
         return self.block.format(number) + _rename(part, self.parts)
 
     def has(self, name: str, found: StateDict) -> bool:
-        """Whether the file has one of our tensors."""
+        """Whether the file has a tensor, given our name."""
         return self.name_of(name) in found
 
     def owns(self, theirs: str) -> bool:
-        """Whether a name of theirs is one of this tower's."""
+        """Whether one of their names belongs to this tower."""
         names = tuple(self.names.values())
         return theirs.startswith(self.prefix) or theirs.startswith(names) or theirs in self.ignored
 
@@ -100,7 +99,7 @@ OPENAI_PARTS = {
     'fc1': 'mlp.c_fc',
     'fc2': 'mlp.c_proj',
 }
-#: OpenAI's CLIPs, OpenCLIP's and MetaCLIP's.
+#: CLIPs of OpenAI, OpenCLIP and MetaCLIP.
 OPENAI_IMAGE = Layout(
     names={
         'class_token': 'visual.class_embedding',
@@ -164,7 +163,7 @@ HUGGING_FACE_TEXT = Layout(
     transposed=('proj',),
 )
 
-# Of towers with pre-norm blocks of exact GELU and no norm before them.
+# Pre-norm blocks with exact GELU, and no norm before the first block.
 _DINO_OPTIONS = dict(pre_norm=False, quick_gelu=False, eps=1e-6)
 _DINO_GATED = {'gate': 'mlp.w1', 'fc1': 'mlp.w2', 'fc2': 'mlp.w3'}  # see join_projections
 _DINO_PARTS = {
@@ -177,7 +176,7 @@ _DINO_PARTS = {
     'fc2': 'mlp.fc2',
     'scale2': 'ls2.gamma',
 }
-#: DINO and DINOv2, as Meta publishes their backbones.
+#: DINO and DINOv2 backbones as published by Meta.
 DINO = Layout(
     names={
         'class_token': 'cls_token',
@@ -241,7 +240,7 @@ HUGGING_FACE_DINOV2 = _transformers_layout(
 
 
 _DINOV3_OPTIONS = dict(_DINO_OPTIONS, eps=1e-5, rotary=Rotary(base=100.0))
-#: DINOv3, as Meta publishes its backbones.
+#: DINOv3 backbones as published by Meta.
 DINOV3 = Layout(
     names={
         'class_token': 'cls_token',
@@ -254,13 +253,13 @@ DINOV3 = Layout(
     parts=_DINO_PARTS,
     gated=_DINO_GATED,
     prefix='',
-    # The norm of the class token is for a training on crops.
+    # The separate norm of the class token is only used in training, for local crops.
     ignored=('mask_token', 'local_cls_norm.weight', 'local_cls_norm.bias'),
     options=_DINOV3_OPTIONS,
     normalisation=IMAGENET,
     family='dinov3',
 )
-#: DINOv3 as timm names it, without periods and biases of queries, keys and values.
+#: DINOv3 with timm's names, without periods and biases of queries, keys and values.
 TIMM_DINOV3 = replace(
     DINOV3,
     names={
@@ -309,8 +308,8 @@ _radio_layout = partial(
         resampling=Resampling(offset=None, mode='bilinear', crop=True),
     ),
 )
-#: RADIO, C-RADIO and their like, as NVIDIA publishes them. Their class tokens, one per teacher, and
-#: registers are one table.
+#: RADIO and C-RADIO as published by NVIDIA. One table holds the class tokens, one per teacher, and
+#: the registers.
 RADIO = _radio_layout(
     names={
         'class_token': 'base_model.patch_generator.cls_token.token',
@@ -323,7 +322,7 @@ RADIO = _radio_layout(
     parts=_DINO_PARTS,
     prefix=('base_model.', '_feature_normalizer.'),
 )
-#: The same with the names of the Hub's repositories, which come with programs of their own.
+#: RADIO with the names in NVIDIA's repositories on the Hub, which contain their own code.
 RADIO_OF_THE_HUB = replace(
     RADIO,
     names={
@@ -351,7 +350,7 @@ HUGGING_FACE_RADIO = _radio_layout(
     ignored=('embeddings.video_patch_projection.weight',),
 )
 
-#: The Perception Encoder's spatial towers, as Meta publishes them.
+#: The spatial towers of the Perception Encoder as published by Meta.
 PE_SPATIAL = Layout(
     names={
         'class_token': 'class_embedding',
@@ -373,7 +372,7 @@ PE_SPATIAL = Layout(
     family='pe',
 )
 
-#: Second towers, by a tensor that no other family has.
+#: Layouts of second towers, each with a tensor that identifies it; the first match counts.
 _SECOND_TOWERS = (
     ('class_token', HUGGING_FACE_RADIO),
     ('blocks.0.scale1', HUGGING_FACE_DINOV2),
@@ -389,17 +388,17 @@ _SECOND_TOWERS = (
 )
 
 
-#: What names begin with of CLIPs that are not built.
+#: Prefixes of tensor names of unsupported CLIPs.
 _OTHER_CLIPS = {
     ('visual.layer1.', 'visual.attnpool.'): 'a ResNet CLIP, which has no patch tokens',
-    ('vision_model.head.',): 'a SigLIP, whose attention pooling is not built here',
-    ('visual.blocks.',): 'an EVA-CLIP, which is not built here',
-    ('visual.attn_pool.',): 'a CLIP or PE-Core with attention pooling, which is not built here',
+    ('vision_model.head.',): 'a SigLIP, whose attention pooling is not supported',
+    ('visual.blocks.',): 'an EVA-CLIP, which is not supported',
+    ('visual.attn_pool.',): 'a CLIP or PE-Core with attention pooling, which is not supported',
 }
 
 
 def clip_layouts(found: StateDict, source: str) -> tuple[Layout, Layout]:
-    """Tell which layouts a CLIP's image and text tower have.
+    """Determine the layouts of a CLIP's image tower and text tower.
 
     Raises:
         InputError: If the file is not a CLIP with a ViT image tower.
@@ -414,44 +413,44 @@ def clip_layouts(found: StateDict, source: str) -> tuple[Layout, Layout]:
     inner = [key for key in found if key.endswith('.visual.conv1.weight')]
     if inner:
         raise InputError(
-            f"{source} is not a CLIP alone: its tensors are such as '{inner[0]}', save those that "
-            "begin so, from 'visual.' on"
+            f"{source} contains a CLIP inside a larger model: it has the tensor '{inner[0]}'. Save "
+            "the CLIP's tensors with names that begin with 'visual.'"
         )
     raise InputError(
-        f"{source} is not a CLIP checkpoint with a ViT image tower: it has no 'visual.conv1."
-        f"weight' but {_first_names(found)}"
+        f"{source} is not a CLIP checkpoint with a ViT image tower: it lacks 'visual.conv1."
+        f"weight', but has {_first_names(found)}"
     )
 
 
 def proxy_layout(found: StateDict, source: str) -> Layout:
-    """Tell which layout a second tower has.
+    """Determine the layout of a second tower.
 
     Args:
         found: The file's tensors, after :func:`join_projections`.
-        source: What to call the file.
+        source: Name of the file for error messages.
 
     Raises:
-        InputError: If it is not a known one.
+        InputError: If the layout is unknown.
     """
     for name, layout in _SECOND_TOWERS:
         gated = replace(layout, parts={**layout.parts, **layout.gated})
         if layout.has(name, found):
             return gated if gated.has('blocks.0.gate.weight', found) else layout
     raise InputError(
-        f'{source} is not a DINO, DINOv2, DINOv3, RADIO or PE-Spatial that is known: it lacks '
+        f'{source} is not a supported DINO, DINOv2, DINOv3, RADIO or PE-Spatial: it lacks '
         f"'patch_embed.proj.weight', but has {_first_names(found)}"
     )
 
 
 def _first_names(found: StateDict) -> str:
     names = list(found)
-    return f'{", ".join(names[:3]) or "no tensor at all"}, …{advise(names)}'
+    return f'{", ".join(names[:3]) or "no tensors"}, …{advise(names)}'
 
 
 def join_projections(found: StateDict) -> StateDict:
-    """Stack separate query, key and value projections, and part what else is joined otherwise.
+    """Stack separate query, key and value projections, and split the joined layers of gated MLPs.
 
-    Biases that a mask hides (DINOv3) are dropped, and the two layers of gated MLPs parted (DINOv2).
+    Biases that a mask disables (DINOv3) become zero.
     """
     joined = dict(found)
     for key in found:
@@ -479,21 +478,21 @@ def join_projections(found: StateDict) -> StateDict:
 
 
 def check_unread(rest: Iterable[str], source: str) -> None:
-    """Say which of a file's tensors are not read, and refuse those that change the others' use.
+    """Warn about unused tensors of a file, and refuse adapters and learned prompts.
 
     Args:
-        rest: Names of the tensors that are not read.
-        source: What to call the file.
+        rest: Names of the unused tensors.
+        source: Name of the file for messages.
 
     Raises:
-        InputError: If there are adapters or learned prompts.
+        InputError: If there are adapters or learned prompts, which would change the results.
     """
     rest = [key for key in rest if not _HARMLESS.search(key)]
     names = join_first(rest)
     if advice := advise(rest):
-        raise InputError(f'{source} has tensors that are not read, {names}{advice}')
+        raise InputError(f'{source} has unused tensors, {names}{advice}')
     if rest:
-        _warn_once(f'{source} has {len(rest)} tensors that are not read: {names}')
+        _warn_once(f'{source} has {len(rest)} unused tensors: {names}')
 
 
 @lru_cache(maxsize=64)
@@ -502,10 +501,10 @@ def _warn_once(message: str) -> None:
 
 
 def advise(keys: Sequence[str]) -> str:
-    """Advice on tensors that change a network; empty for others."""
+    """Advice if some tensors are adapters or learned prompts; otherwise empty."""
     if not any(map(_CHANGES.search, keys)):
         return ''
     return (
-        ', but change what the others compute: merge adapters (LoRA: merge_and_unload) or '
-        'learned prompts into its weights, and save those'
+        ', which change the results: merge adapters (LoRA: merge_and_unload) or learned prompts '
+        'into the weights, and save those'
     )

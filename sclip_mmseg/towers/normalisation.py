@@ -1,4 +1,4 @@
-"""How pixels are normalised, and how to go from one normalisation to another."""
+"""Normalisation of pixels, and conversion from one normalisation to another."""
 
 from typing import NamedTuple
 
@@ -11,18 +11,18 @@ Triple = tuple[float, float, float]
 
 
 class Normalisation(NamedTuple):
-    """``(pixel - mean) / std`` per channel of RGB, pixels from 0 to 1."""
+    """``(pixel - mean) / std`` per RGB channel, with pixels from 0 to 1."""
 
     mean: Triple
     std: Triple
 
     def is_close(self, other: 'Normalisation') -> bool:
-        """Whether both are the same but for the digits that people leave out."""
+        """Whether both are equal up to rounding."""
         pairs = zip((*self.mean, *self.std), (*other.mean, *other.std))
         return all(abs(one - two) < 1e-4 for one, two in pairs)
 
 
-#: Of the images that encoders get, see ``configs/_base_/models``.
+#: Normalisation of the encoders' inputs, see ``configs/_base_/models``.
 CLIP = Normalisation(
     (0.48145466, 0.4578275, 0.40821073),
     (0.26862954, 0.26130258, 0.27577711),
@@ -32,7 +32,7 @@ HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def renormalisation(old: Normalisation, new: Normalisation) -> tuple[Tensor, Tensor]:
-    """Scale and shift ``[3, 1, 1]`` that turn pixels of one normalisation into another's."""
+    """Scale and shift ``[3, 1, 1]`` that convert pixels from one normalisation to another."""
     old_mean, old_std, new_mean, new_std = (
         torch.tensor(values)[:, None, None] for values in (*old, *new)
     )
@@ -40,14 +40,14 @@ def renormalisation(old: Normalisation, new: Normalisation) -> tuple[Tensor, Ten
 
 
 def fold_normalisation(tower: VisionTransformer, seen: Normalisation, own: Normalisation) -> None:
-    """Let a tower take images of another normalisation than it was trained with.
+    """Let a tower take images with another normalisation than it was trained with.
 
-    A change of normalisation before the patch embedding is a change of its weights.
+    The change of normalisation is folded into the weights of the patch embedding.
 
     Args:
-        tower: The tower, in float32.
-        seen: Normalisation of the images that it will get.
-        own: Normalisation that it was trained with.
+        tower: The tower, in float32, modified in place.
+        seen: Normalisation of the images that the tower will be given.
+        own: Normalisation that the tower was trained with.
     """
     conv = tower.patch_embed
     scale, shift = renormalisation(seen, own)

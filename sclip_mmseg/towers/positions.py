@@ -1,4 +1,4 @@
-"""Where patches are: position embeddings fitted to other grids, and rotary positions."""
+"""Positions of patches: resampling of position embeddings, and rotary positions."""
 
 import math
 from typing import NamedTuple
@@ -12,15 +12,15 @@ from .tokens import Grid
 
 
 class Resampling(NamedTuple):
-    """How a position embedding is fitted to another patch grid.
+    """How a position embedding is resampled to another patch grid.
 
     Attributes:
-        offset: DINO's scale factor ``(n + offset) / √N``, wherever the number of patches differs;
-            None to resample to the exact size, wherever the grid differs.
-        antialias: Whether to low-pass where the grid shrinks.
+        offset: Offset in DINO's scale factor ``(n + offset) / √N``, applied if the number of
+            patches differs; None to resample to the exact size if the grid differs.
+        antialias: Whether to low-pass filter when the grid shrinks.
         mode: ``'bicubic'`` or ``'bilinear'``.
-        crop: Whether to resample to a square of the longer side, of which the upper left part is
-            used (RADIO).
+        crop: Whether to resample to a square of the longer side and crop its upper left part
+            (RADIO).
     """
 
     offset: float | None = 0.1
@@ -32,13 +32,13 @@ class Resampling(NamedTuple):
 def resample_positions(
     positions: Tensor, grid: Grid, resampling: Resampling, prefix: int = 1
 ) -> Tensor:
-    """Fit a position embedding to a patch grid.
+    """Resample a position embedding to a patch grid.
 
     Args:
-        positions: ``[prefix + N, D]``, the class token's first, N a square.
-        grid: Patch rows and columns wanted.
-        resampling: The rule.
-        prefix: How many are not of patches.
+        positions: Position embedding ``[prefix + N, D]``, where N is a square number.
+        grid: Patch rows and columns of the result.
+        resampling: Resampling rule.
+        prefix: Number of leading positions that are not of patches, such as the class token's.
 
     Returns:
         ``[prefix + rows * columns, D]``.
@@ -48,7 +48,7 @@ def resample_positions(
 
 
 def resample_patches(positions: Tensor, grid: Grid, resampling: Resampling) -> Tensor:
-    """Fit the position embedding ``[N, D]`` of patches alone; see :func:`resample_positions`."""
+    """Resample a position embedding ``[N, D]`` of patches only, see :func:`resample_positions`."""
     rows, columns = grid
     side = math.isqrt(len(positions))
     offset = resampling.offset
@@ -67,17 +67,18 @@ def resample_patches(positions: Tensor, grid: Grid, resampling: Resampling) -> T
 
 
 class Rotary(NamedTuple):
-    """How queries and keys are turned by where their patch is, the other tokens not at all.
+    """How queries and keys of patches are rotated by their position; other tokens are not.
 
-    Half of a head's channels are turned by the row, half by the column: pairs of channels by the
-    angle ``place / period``.
+    Half of a head's channels are rotated by the row, half by the column: each pair of channels by
+    the angle ``position / period``.
 
     Attributes:
-        base: Largest period; they fall geometrically to 1.
-        relative: DINOv3's way. A place is the centre of its patch, ``-2π`` to ``2π`` over the
-            image, and a channel's partner is half a head away; rows come first. Else PE's: patches
-            are counted from 1, partners are neighbours, and columns come first.
-        periods: A checkpoint's own, a quarter as many as a head has channels.
+        base: Largest period; the periods fall geometrically to 1.
+        relative: Whether to follow DINOv3: the position of a patch is its centre, from ``-2π`` to
+            ``2π`` over the image; channels are paired half a head apart; rows come first. False
+            for PE: patches are counted from 1, adjacent channels are paired, and columns come
+            first.
+        periods: The checkpoint's own periods, a quarter as many as a head has channels.
     """
 
     base: float
@@ -86,14 +87,19 @@ class Rotary(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """Cosines and sines of the angles of each token, float32 ``[P + N, d]``, and the partners."""
+    """Rotations of each token.
+
+    Attributes:
+        cos, sin: Cosines and sines of the angles, float32 ``[P + N, d]``.
+        neighbours: Whether adjacent channels are paired, rather than channels half a head apart.
+    """
 
     cos: Tensor
     sin: Tensor
     neighbours: bool
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Turn queries or keys ``[..., P + N, d]``."""
+        """Rotate queries or keys ``[..., P + N, d]``."""
         if self.neighbours:
             first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
             partners = torch.stack([-second, first], -1).flatten(-2)
@@ -106,12 +112,12 @@ class Turns(NamedTuple):
 def rotary_turns(
     rotary: Rotary, grid: Grid, prefix: int, width: int, device: torch.device
 ) -> Turns:
-    """The angles of a grid's tokens.
+    """The rotations of the tokens of a grid.
 
     Args:
         rotary: The rule.
         grid: Patch rows and columns.
-        prefix: Number of tokens in front, which are not turned.
+        prefix: Number of prefix tokens, which are not rotated.
         width: Channel width of a head.
         device: Device of the result.
     """
@@ -123,7 +129,7 @@ def rotary_turns(
 def _cos_and_sin(
     rotary: Rotary, grid: Grid, prefix: int, width: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """See :func:`rotary_turns`; computed on the CPU, so that they are the same on every device."""
+    """See :func:`rotary_turns`; computed on the CPU to be identical on all devices."""
     count = width // 4
     exponents = torch.arange(count, dtype=torch.float32) / count
     periods = rotary.base**exponents if rotary.periods is None else torch.tensor(rotary.periods)

@@ -18,7 +18,7 @@ from .spec import PE_WEIGHTS, TRANSFORMERS, read_second_tower
 from .tensor_files import read_tensors
 from .vit import VisionTransformer
 
-#: Name → where Meta publishes its backbone, without a checksum.
+#: Name → URL of the backbone published by Meta, which has no checksum.
 PROXIES = {
     name: Published(f'https://dl.fbaipublicfiles.com/{path}')
     for name, path in (
@@ -39,11 +39,11 @@ _FAMILY = Family(_KEY, PROXIES, read_second_tower, (TRANSFORMERS, PE_WEIGHTS))
 
 
 def find_proxy(checkpoint: str, key: str = _KEY) -> Checkpoint:
-    """Find what a name in :data:`PROXIES`, a name on the Hub or a path stands for.
+    """Find the checkpoint of a second tower.
 
     Args:
-        checkpoint: Any of these.
-        key: Where it stands in the config, for error messages.
+        checkpoint: A name in :data:`PROXIES`, a name on the Hub, or a path.
+        key: Its key in the config, for error messages.
 
     Raises:
         InputError: If ``checkpoint`` is none of these, or the download fails.
@@ -52,17 +52,17 @@ def find_proxy(checkpoint: str, key: str = _KEY) -> Checkpoint:
 
 
 def resolve_proxy(checkpoint: str) -> Path:
-    """The file of :func:`find_proxy`."""
+    """Path of the checkpoint file, see :func:`find_proxy`."""
     return find_proxy(checkpoint).weights
 
 
 class SecondTower(NamedTuple):
-    """An image tower other than a CLIP's.
+    """An image tower other than CLIP's.
 
     Attributes:
-        tower: float32 on the CPU, frozen.
+        tower: The tower, frozen, in float32 on the CPU.
         normalisation: Normalisation of its training images.
-        family: ``'dinov2'`` (of DINO, too), ``'dinov3'``, ``'radiov3'`` or ``'pe'``.
+        family: ``'dinov2'`` (also for DINO), ``'dinov3'``, ``'radiov3'`` or ``'pe'``.
     """
 
     tower: VisionTransformer
@@ -71,11 +71,11 @@ class SecondTower(NamedTuple):
 
 
 def load_second_tower(checkpoint: str, key: str = _KEY) -> SecondTower:
-    """Load an image tower other than a CLIP's.
+    """Load an image tower other than CLIP's.
 
     Args:
-        checkpoint: See :class:`ProxyTower`.
-        key: Where it stands in the config, for error messages.
+        checkpoint: Name or path, see :class:`ProxyTower`.
+        key: Its key in the config, for error messages.
 
     Raises:
         InputError: If the checkpoint cannot be used.
@@ -88,7 +88,7 @@ def load_second_tower(checkpoint: str, key: str = _KEY) -> SecondTower:
     tensors = Weights(found, layout, source)
     options = dict(spec.image) if spec else {}
     if 'registers' in tensors:
-        # DINOv2 with registers was trained to be resampled to the exact size, with antialias.
+        # DINOv2 with registers resamples positions to the exact size, with antialiasing.
         options['resampling'] = Resampling(offset=None, antialias=True)
     tower = build_image_tower(tensors, **options)
     normalisation = (spec and spec.normalisation) or tensors.normalisation()
@@ -96,11 +96,11 @@ def load_second_tower(checkpoint: str, key: str = _KEY) -> SecondTower:
 
 
 class ProxyTower(nn.Module):
-    """A frozen vision model, which sees what CLIP sees.
+    """A frozen vision model that takes CLIP's input images.
 
     Args:
-        checkpoint: A name in :data:`PROXIES`, ``hf:ORG/NAME``, see :mod:`.repository`, or the path
-            of a backbone with the names of its authors or of Hugging Face.
+        checkpoint: A name in :data:`PROXIES`; ``hf:ORG/NAME``, see :mod:`.repository`; or the path
+            of a backbone with tensor names of its authors or of Hugging Face.
 
     Raises:
         InputError: If the checkpoint cannot be used.
@@ -111,7 +111,7 @@ class ProxyTower(nn.Module):
 
     def __init__(self, checkpoint: str):
         super().__init__()
-        #: The family is what the memory banks of CorrCLIP v2 call it.
+        #: The family is its name in the memory banks of CorrCLIP v2.
         self.tower, own, self.family = load_second_tower(checkpoint)
         self.checkpoint = checkpoint
         scale, shift = renormalisation(CLIP, own)
@@ -119,30 +119,30 @@ class ProxyTower(nn.Module):
         self.register_buffer('shift', shift, persistent=False)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Change ``[B, 3, H, W]`` from CLIP's normalisation to this tower's own."""
+        """Convert images ``[B, 3, H, W]`` from CLIP's normalisation to this tower's."""
         return images * self.scale + self.shift
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features of the patches, after the final norm where there is one.
+        """Compute patch features, after the final norm if the tower has one.
 
         Args:
-            images: ``[B, 3, H, W]``, normalised for CLIP.
+            images: Images ``[B, 3, H, W]``, normalised for CLIP.
 
         Returns:
-            ``[B, h, w, width]``, on this tower's own grid.
+            Features ``[B, h, w, width]`` on this tower's grid.
         """
         tokens = self.tower.run(self.normalise(images))
         return self.tower.read_out(tokens.patches).unflatten(1, tokens.grid)
 
     def see_whole(self, pixels: np.ndarray) -> Tensor:
-        """Features of the patches of a whole image, as CorrCLIP v2 takes them.
+        """Compute patch features of a whole image, as in CorrCLIP v2.
 
         Args:
-            pixels: RGB, uint8 ``[H, W, 3]``. They are resized to whole patches, but for PE, whose
-                patches leave a rest out.
+            pixels: Image, RGB, uint8 ``[H, W, 3]``. It is resized to a multiple of the patch size,
+                except for PE, which ignores the remainder.
 
         Returns:
-            float32 ``[h, w, width]``.
+            Features, float32 ``[h, w, width]``.
         """
         mean, std = (torch.tensor(values, device=self.scale.device) for values in CLIP)
         images = torch.tensor(np.ascontiguousarray(pixels), device=self.scale.device)
@@ -154,9 +154,9 @@ class ProxyTower(nn.Module):
         return self(images)[0].float()
 
     def queries_and_keys(self, images: Tensor) -> Tensor:
-        """Sum of the last block's queries and keys, all heads side by side; else as a call.
+        """Sum of the last block's queries and keys, heads concatenated; otherwise as a call.
 
-        Without rotary positions, so that they resemble each other by what they show.
+        Rotary positions are left out, so that similarity depends on the content only.
         """
         last = len(self.tower.blocks)
         tokens = self.tower.run(self.normalise(images), {last: ['normalised']})
@@ -166,6 +166,6 @@ class ProxyTower(nn.Module):
 
 
 def _bare(found: StateDict) -> StateDict:
-    """Tensors without the ``visual.`` of a larger model, where all have it (PE)."""
+    """Remove the prefix ``visual.`` of a larger model if all tensors have it (PE)."""
     prefix = 'visual.' * all(key.startswith('visual.') for key in found)
     return {key.removeprefix(prefix): value for key, value in found.items()}

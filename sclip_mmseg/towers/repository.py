@@ -1,4 +1,4 @@
-"""A checkpoint's name, path or repository on the Hub → its file, and what its config states."""
+"""Checkpoints by name, path or Hub repository: their files, and the specs in their configs."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -22,24 +22,24 @@ keep_old_names(
     published_at='use Family(key, published={name: Published(address)})',
 )
 _SUFFIXES = ('.pt', '.pth', '.bin', '.ckpt', '.safetensors')
-#: A repository's files → what its config states, and its weights.
+#: Reads the spec and the path of the weights from a repository's files.
 Reader = Callable[[Files], tuple[CheckpointSpec, Path]]
 
 
 class Published(NamedTuple):
-    """Where a file is published, and its SHA-256 where that is published too."""
+    """URL of a published file, and its SHA-256 if that is published too."""
 
     url: str
     sha256: str | None = None
 
 
 class Checkpoint(NamedTuple):
-    """Where a checkpoint lies.
+    """A checkpoint that was found.
 
     Attributes:
-        weights: Its file.
-        spec: What a config beside it states; None where none is followed.
-        name: What to call it: its name or path, or the repository at its commit.
+        weights: Path of the weights.
+        spec: Spec from the config beside the weights; None if there is none or it is ignored.
+        name: Name for messages: the given name or path, or the repository at its commit.
     """
 
     weights: Path
@@ -49,14 +49,14 @@ class Checkpoint(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """Checkpoints that may stand at a key of the config.
+    """Checkpoints that a key of the config accepts.
 
     Attributes:
         key: The key, for error messages.
-        published: Names of its authors' files.
-        read: Reads a repository; None where repositories are not read.
-        configs: Files one of which a repository has, ``{}`` standing for its name.
-        refusal: What is said of other texts; by default, that they are none of these names.
+        published: The authors' files by name.
+        read: Function that reads a repository; None if repositories are not supported.
+        configs: File names, at least one of which a repository has; ``{}`` stands for its name.
+        refusal: Error message for other texts; by default, it lists the names.
     """
 
     key: str
@@ -74,18 +74,18 @@ def download_root() -> Path:
 def find(checkpoint: str | None, family: Family) -> Checkpoint:
     """Find a checkpoint, downloading it if needed.
 
-    Downloads go to ``$SCLIP_DOWNLOAD_ROOT``, by default ``~/.cache/clip`` as openai-clip's do;
-    those from the Hub to its own cache, see :mod:`..utils.hub`, once per process, so that all
-    towers are of one commit.
+    Files are downloaded to ``$SCLIP_DOWNLOAD_ROOT``, by default ``~/.cache/clip`` like
+    openai-clip's, and those of the Hub to its own cache, see :mod:`..utils.hub`. A Hub revision is
+    resolved once per process, so that all towers come from one commit.
 
     Args:
         checkpoint: A name, ``hf:ORG/NAME``, or the path of a file or of a folder with one.
-        family: What it should be.
+        family: The expected family.
 
     Raises:
         InputError: If it is none of these, a repository is not of the family, or a download fails.
     """
-    checkpoint = str(checkpoint)  # None, where a config leaves it out
+    checkpoint = str(checkpoint)  # may be None if the config leaves it out
     if published := family.published.get(checkpoint):
         target = download_root() / published.url.rpartition('/')[2]
         return Checkpoint(download(published.url, target, published.sha256), name=checkpoint)
@@ -100,7 +100,7 @@ def find(checkpoint: str | None, family: Family) -> Checkpoint:
 
 
 def find_named(checkpoint: str, family: Family) -> Checkpoint:
-    """:func:`find`, where a name on the Hub, unless it ends as a file's, may lack its ``hf:``."""
+    """:func:`find`, but the ``hf:`` of a Hub name is optional unless it looks like a file name."""
     checkpoint = str(checkpoint)
     named = is_name(checkpoint) and propose_name(checkpoint) and find_path(checkpoint) is None
     return find(PREFIX + checkpoint if named else checkpoint, family)
@@ -117,15 +117,15 @@ def _of_repository(name: HubName, read: Reader, configs: tuple[str, ...]) -> Che
 
 
 def forget() -> None:
-    """Ask the Hub anew, as a new process would."""
+    """Clear the cache of resolved revisions, so that the Hub is asked again."""
     _of_repository.cache_clear()
 
 
 def find_weights(text: str | Path) -> Path | None:
-    """The file of weights at a path, or the one in a folder; None where there is nothing.
+    """The weights file at a path or in a folder; None if the path does not exist.
 
     Raises:
-        InputError: If there is something else.
+        InputError: If the path is neither a file nor a folder with one checkpoint.
     """
     path = find_path(text)
     if path is None:
@@ -139,19 +139,24 @@ def find_weights(text: str | Path) -> Path | None:
 
 
 def _weights_in(folder: Path) -> Path:
-    """The file of weights in a folder: that of a repository of the Hub, or the only one."""
+    """The weights file in a folder: the one of a Hub repository, or the only checkpoint."""
     inside = Files(folder)
     for names in WEIGHTS.values():
         if found := inside.find(*names):
             return found
     if inside.find(*SPLIT):
-        raise InputError(f'the weights in {folder} are split into several files, which is not read')
+        raise InputError(
+            f'the weights in {folder} are sharded into several files, which is not supported: save '
+            'them as one file'
+        )
     files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
     if len(files) == 1:
         return files[0]
     if files:
         listed = join_first([path.name for path in files], limit=5)
-        raise InputError(f'{folder} is a folder of several checkpoints, give one of them: {listed}')
+        raise InputError(
+            f'{folder} is a folder with several checkpoints, give one of them: {listed}'
+        )
     what = 'an unpacked file of torch.save' if inside.find('data.pkl') else 'a folder'
     raise InputError(
         f'{folder} is {what} without a checkpoint ({", ".join(_SUFFIXES)}): give the path of one'

@@ -1,4 +1,4 @@
-"""Segment Anything's image encoder, prompts and mask decoder, by ``transformers``' ``SamModel``."""
+"""Segment Anything's image encoder, prompt encoder and mask decoder, from ``transformers``."""
 
 import math
 import re
@@ -19,11 +19,11 @@ from .repository import Checkpoint, Family, find_named
 from .spec import TRANSFORMERS, WEIGHTS, read_weights
 from .tensor_files import read_tensors
 
-SIDE = 1024  # of SAM's input
+SIDE = 1024  # of SAM's input, in pixels
 PATCH = 16
 LOW = 256  # side of mask prompts and of the decoder's masks
 
-# Meta's names → transformers', in this order.
+# Meta's names → transformers', applied in this order.
 _NAMES = (
     (r'^image_encoder\.', 'vision_encoder.'),
     (r'^vision_encoder\.blocks\.', 'vision_encoder.layers.'),
@@ -49,19 +49,19 @@ _NAMES = (
     (r'(output_hypernetworks_mlps\.\d+|iou_prediction_head)\.layers\.1\.', r'\1.layers.0.'),
     (r'(output_hypernetworks_mlps\.\d+|iou_prediction_head)\.layers\.2\.', r'\1.proj_out.'),
 )
-# One tensor, which has two names.
+# One tensor with two names.
 _SHARED = 'prompt_encoder.shared_embedding.positional_embedding'
 _SHARED_ABOVE = 'shared_image_embedding.positional_embedding'
 
 
 @dataclass
 class SamImage:
-    """Outputs of SAM's image encoder for an image.
+    """Outputs of SAM's image encoder for one image.
 
     Attributes:
-        embedding: For the mask decoder, ``[1, 256, 64, 64]``.
+        embedding: Input of the mask decoder, ``[1, 256, 64, 64]``.
         q, k, v: Queries, keys and values of the last block, ``[heads, 64 * 64, d]``.
-        size: Height and width of the image within SAM's input, in pixels.
+        size: Height and width of the image within SAM's padded input, in pixels.
     """
 
     embedding: Tensor
@@ -72,7 +72,7 @@ class SamImage:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of the tokens that lie within the image."""
+        """Rows and columns of the tokens inside the image."""
         return self.size[0] // PATCH, self.size[1] // PATCH
 
 
@@ -80,8 +80,8 @@ class SamTower(nn.Module):
     """Segment Anything (Kirillov et al., ICCV 2023), frozen, in float32.
 
     Args:
-        checkpoint: Meta's file (``sam_vit_b_01ec64.pth``) by path; a folder in ``transformers``'
-            layout, or a name on the Hugging Face Hub, ``facebook/sam-vit-base``.
+        checkpoint: Path of Meta's file (``sam_vit_b_01ec64.pth``) or of a folder in the layout of
+            ``transformers``, or a name on the Hugging Face Hub, such as ``facebook/sam-vit-base``.
 
     Raises:
         InputError: If ``transformers`` is not installed or the checkpoint cannot be used.
@@ -89,21 +89,21 @@ class SamTower(nn.Module):
 
     def __init__(self, checkpoint: str):
         super().__init__()
-        #: A ``SamModel``, of whose parts torch's types know no more than that they are modules.
+        #: A ``SamModel``; Any, as torch's types only know its parts as modules.
         self.model: Any = _load(checkpoint).float().eval()
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """Device of the model."""
         return self.model.shared_image_embedding.positional_embedding.device
 
-    @torch.no_grad()  # of pixels; and its thresholds shall not depend on what wants gradients
+    @torch.no_grad()  # results must not depend on whether gradients are enabled
     def encode(self, pixels: np.ndarray) -> SamImage:
-        """Run the image encoder on RGB, uint8 ``[H, W, 3]``, resized to sides of at most 1024."""
+        """Run the image encoder on an image, RGB, uint8 ``[H, W, 3]``, resized to fit its input."""
         size = resized(pixels.shape[:2], SIDE)
-        picture = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR)
+        image = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR)
         mean, std = (torch.tensor(values, device=self.device) * 255 for values in IMAGENET)
-        x = torch.from_numpy(np.array(picture)).to(self.device).float()
+        x = torch.from_numpy(np.array(image)).to(self.device).float()
         x = ((x - mean) / std).permute(2, 0, 1)[None]
         x = F.pad(x, (0, SIDE - size[1], 0, SIDE - size[0]))
         encoder = self.model.vision_encoder
@@ -119,12 +119,12 @@ class SamTower(nn.Module):
 
     @torch.no_grad()
     def attention(self, image: SamImage, head: int, rows: Tensor) -> Tensor:
-        """Attention of some tokens of the last block to all, float32 ``[n, 64 * 64]``.
+        """Attention of some tokens to all tokens in the last block, float32 ``[n, 64 * 64]``.
 
         Args:
-            image: From :meth:`encode`.
-            head: Which head.
-            rows: Numbers of the tokens, row by row of 64.
+            image: Result of :meth:`encode`.
+            head: Index of the attention head.
+            rows: Indices of the n tokens, row by row of 64.
         """
         attn = self.model.vision_encoder.layers[-1].attn
         side = SIDE // PATCH
@@ -140,16 +140,16 @@ class SamTower(nn.Module):
     def masks(
         self, image: SamImage, points: Tensor, boxes: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Run prompts and mask decoder, a mask for each region.
+        """Predict a mask for each of P regions.
 
         Args:
-            image: From :meth:`encode`.
-            points: A pixel of each of P regions, x and y in SAM's input, ``[P, 2]``.
-            boxes: x1, y1, x2, y2 of each, ``[P, 4]``.
-            mask: One prompt for all of them, ``[256, 256]``.
+            image: Result of :meth:`encode`.
+            points: Prompt point of each region, x and y in pixels of SAM's input, ``[P, 2]``.
+            boxes: Prompt box of each region, x1, y1, x2, y2, ``[P, 4]``.
+            mask: Mask prompt for all regions, ``[256, 256]``.
 
         Returns:
-            Logits ``[P, 256, 256]``, and the qualities ``[P]`` that the decoder expects.
+            Mask logits ``[P, 256, 256]``, and their predicted IoU ``[P]``.
         """
         encoder = self.model.prompt_encoder
         labels = torch.ones(1, len(points), 1, dtype=torch.int, device=points.device)
@@ -165,18 +165,18 @@ class SamTower(nn.Module):
 
 
 def embed_mask(embedding: Any, mask: Tensor) -> Tensor:
-    """Embed a mask prompt as Trident's program does.
+    """Embed a mask prompt like Trident's program.
 
-    It hands SAM a mask ``[1, 256, 256]`` without a batch, so that both LayerNorms of the embedding
-    normalise over the rows of each column and channel instead of over channels. The published
-    numbers come from that.
+    It passes SAM a mask ``[1, 256, 256]`` without a batch dimension, so both LayerNorms of the
+    embedding normalise over the rows of each column and channel instead of over the channels. The
+    published numbers depend on this.
 
     Args:
-        embedding: ``transformers``' ``SamMaskEmbedding``.
-        mask: ``[1, H, W]``.
+        embedding: A ``SamMaskEmbedding`` of ``transformers``.
+        mask: Mask prompt ``[1, H, W]``.
 
     Returns:
-        ``[256, H / 4, W / 4]``.
+        Embedding ``[256, H / 4, W / 4]``.
     """
     x = mask
     for conv, norm in (
@@ -191,20 +191,20 @@ def embed_mask(embedding: Any, mask: Tensor) -> Tensor:
 
 
 def resized(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Height and width of which the larger is ``longest``, each rounded half up."""
+    """Height and width scaled so that the larger is ``longest``, each rounded half up."""
     scale = longest / max(size)
     height, width = (math.floor(side * scale + 0.5) for side in size)
     return height, width
 
 
 def to_multiples(pixels: np.ndarray, multiple: int = PATCH) -> np.ndarray:
-    """Enlarge a picture ``[H, W, 3]`` to the next multiples of a patch, as OpenCV does."""
+    """Enlarge an image ``[H, W, 3]`` to the next multiples of the patch size with OpenCV."""
     height, width = (-(-side // multiple) * multiple for side in pixels.shape[:2])
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _output(value: Any) -> Tensor:
-    """A layer's tokens; versions of ``transformers`` differ in what they return beside them."""
+    """The tokens in a layer's output; some versions of ``transformers`` return more."""
     return value[0] if isinstance(value, tuple) else value
 
 
@@ -212,13 +212,13 @@ _FAMILY = Family(
     'model.image_encoder.sam.checkpoint',
     read=read_weights,
     configs=WEIGHTS[TRANSFORMERS],
-    refusal="is neither a file of Meta's, nor a folder, nor a name on the Hub such as "
+    refusal="is neither Meta's file, nor a folder, nor a name on the Hub such as "
     'facebook/sam-vit-base',
 )
 
 
 def find_sam(checkpoint: str) -> Checkpoint:
-    """Find what a path or a name on the Hub, with or without its ``hf:``, stands for.
+    """Find a SAM by path or by its name on the Hub, with or without ``hf:``.
 
     Raises:
         InputError: If ``checkpoint`` is neither, or the download fails.
@@ -227,7 +227,7 @@ def find_sam(checkpoint: str) -> Checkpoint:
 
 
 def _load(checkpoint: str) -> Any:
-    """A model whose sizes are read from its tensors."""
+    """Load a model; its sizes are inferred from the tensors."""
     try:
         from transformers import SamConfig, SamModel
     except ImportError as error:
@@ -253,7 +253,7 @@ def _load(checkpoint: str) -> Any:
             mlp_dim=len(found['vision_encoder.layers.0.mlp.lin1.bias']),
             global_attn_indexes=[n for n, span in enumerate(spans) if len(span) == 2 * side - 1],
         )
-        # The decoder's epsilon is Meta's, whatever a config states.
+        # Meta's epsilon of the decoder, whatever a config states.
         config = SamConfig(vision_config=vision, mask_decoder_config=dict(layer_norm_eps=1e-5))
         model = SamModel(config)
         if _SHARED_ABOVE in found:
@@ -263,8 +263,8 @@ def _load(checkpoint: str) -> Any:
     except (KeyError, IndexError, RuntimeError) as error:
         reason = ' '.join(str(error).split())[:200]
         raise InputError(
-            f"{path} is not a SAM of Meta's (such as sam_vit_b_01ec64.pth) or of transformers: "
-            f'{reason}'
+            f'{path} is not a SAM in the layout of Meta (such as sam_vit_b_01ec64.pth) or of '
+            f'transformers: {reason}'
         ) from error
     return model
 

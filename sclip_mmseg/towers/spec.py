@@ -1,8 +1,8 @@
 """Specs of towers, read from the configs beside their weights: on the Hub, or in folders.
 
-Two kinds of CLIP are known: OpenCLIP's (``open_clip_config.json``) and those of ``transformers``
-(``config.json``). Where a repository is both, OpenCLIP's files are read, which are the originals.
-What a config leaves out is what the library that reads it takes then.
+Two kinds of CLIP are supported: OpenCLIP's (``open_clip_config.json``) and those of
+``transformers`` (``config.json``). If a repository has both, OpenCLIP's files are read, which are
+the originals. Missing values default to those of the respective library.
 """
 
 import json
@@ -23,20 +23,20 @@ from .text import VOCABULARY
 keep_old_names(__name__, Stated='CheckpointSpec')
 
 OPEN_CLIP, TRANSFORMERS = 'open_clip_config.json', 'config.json'
-#: Config → the weights that it is of.
+#: Config → file names of its weights.
 WEIGHTS = {
     OPEN_CLIP: ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin'),
     TRANSFORMERS: ('model.safetensors', 'pytorch_model.bin'),
 }
-#: The weights of Meta's PE, which come without a config: the repository's name.
+#: File name of the weights of Meta's PE, which have no config; ``{}`` is the repository's name.
 PE_WEIGHTS = '{}.pt'
 SPLIT = ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
 _PREPROCESSORS = ('preprocessor_config.json', 'processor_config.json')
-#: What `transformers` calls QuickGELU and the exact GELU.
+#: Names in `transformers` of QuickGELU and the exact GELU.
 _QUICK = {'quick_gelu': True, 'gelu': False}
 
-# Keys of OpenCLIP's towers that are read, or that the tensors tell, or without effect here. Others
-# are of architectures that are not built here, unless they switch something off.
+# Keys of OpenCLIP's towers that are read, can be inferred from the tensors, or have no effect here.
+# Other keys belong to unsupported architectures, unless they switch something off.
 _OPEN_CLIP_KEYS = {
     'model_cfg': 'embed_dim vision_cfg text_cfg quick_gelu custom_text init_logit_scale'.split(),
     'vision_cfg': (
@@ -45,9 +45,9 @@ _OPEN_CLIP_KEYS = {
     'text_cfg': 'context_length vocab_size width heads layers mlp_ratio'.split(),
 }
 _WITHOUT_EFFECT = {'pool_type': ('tok', 'argmax'), 'pos_embed_type': ('learnable',)}
-# CLIPs of `transformers` whose image towers are CLIP's, and whose text towers are others.
+# CLIPs of `transformers` with CLIP's image tower and another text tower.
 _CLIPS_OF_OTHER_TEXTS = ('metaclip_2', 'chinese_clip')
-# model_type → width, heads and LayerNorm's eps where they are not stated
+# model_type → default width, heads and LayerNorm's eps
 _SECOND_TOWERS = {
     'vit': (768, 12, 1e-12),
     'dinov2': (768, 12, 1e-6),
@@ -55,20 +55,20 @@ _SECOND_TOWERS = {
     'dinov3_vit': (384, 6, 1e-5),
     'radio': (1280, 16, 1e-6),
 }
-_RADIO = 'RADIOModel'  # of the programs in NVIDIA's repositories, which are not run
+_RADIO = 'RADIOModel'  # class in the code of NVIDIA's repositories, which is not run
 
 
 @dataclass(frozen=True)
 class CheckpointSpec:
-    """Options of towers, as a repository's config states them.
+    """Options of towers, as stated in a repository's config.
 
     Attributes:
-        config: Name of the config.
-        normalisation: Normalisation of its training images; None where its weights tell.
-        image: Options of the image tower: ``width``, ``heads``, ``eps``, a CLIP's ``quick_gelu``;
-            its weights tell what is left out.
-        text: The same options of the text tower; empty where there is none.
-        text_problem: Why the text tower cannot be used; empty if it can.
+        config: File name of the config.
+        normalisation: Normalisation of the training images; None if it follows from the weights.
+        image: Options of the image tower: ``width``, ``heads``, ``eps``, and ``quick_gelu`` of a
+            CLIP; missing ones are inferred from the weights.
+        text: The same options of the text tower; empty without a text tower.
+        text_problem: Reason why the text tower cannot be used; empty if it can.
     """
 
     config: str
@@ -79,20 +79,20 @@ class CheckpointSpec:
 
 
 class Section(NamedTuple):
-    """Values of a config, and what to call it in an error message."""
+    """Values of a config or one of its sections, and its name for error messages."""
 
     values: dict[str, Any]
     source: str
 
     def section(self, key: str) -> 'Section':
-        """The values below a key, none where it is not there."""
+        """The section at a key; empty if it is missing."""
         value = self.values.get(key) or {}
         if not isinstance(value, dict):
             raise InputError(f'{self.source} states {key}={value!r}, not a section of values')
         return Section(value, self.source)
 
     def number(self, key: str, default: float) -> Any:
-        """A positive number, whole where the default is."""
+        """A positive number; an integer if the default is one."""
         value = self.values.get(key, default)
         whole = not isinstance(default, float)
         if not _is_number(value) or value <= 0 or (whole and isinstance(value, float)):
@@ -100,10 +100,10 @@ class Section(NamedTuple):
         return value
 
     def normalisation(self, mean: str, std: str, default: Normalisation) -> Normalisation:
-        """Read mean and standard deviation, or say that they are not stated."""
+        """Read mean and standard deviation; if missing, log that the default is used."""
         if self.values.get(mean) is None and self.values.get(std) is None:
-            words = f'states no {mean} and {std}: taken as {tuple(default)}'
-            print_log(f'{self.source} {words}', 'current')
+            message = f'does not state {mean} and {std}: {tuple(default)} is assumed'
+            print_log(f'{self.source} {message}', 'current')
             return default
         found = Normalisation(self._triple(mean), self._triple(std))
         if min(found.std) <= 0:
@@ -119,7 +119,7 @@ class Section(NamedTuple):
         return red, green, blue
 
     def unknown(self, known: Sequence[str]) -> str:
-        """The first key, with its value, that is of another architecture; empty for none."""
+        """The first key, with its value, of an unsupported architecture; empty if none."""
         for key, value in self.values.items():
             if key not in known and value and value not in _WITHOUT_EFFECT.get(key, ()):
                 return f'{key}={value!r}'
@@ -136,12 +136,12 @@ class Files(NamedTuple):
     place: HubName | Path
 
     def find(self, *filenames: str, needed: bool = False) -> Path | None:
-        """The first file there is.
+        """The first of several files that exists.
 
         Args:
-            filenames: Names.
-            needed: Whether a cache without them is an error where the Hub cannot be asked; else it
-                is taken as a repository without them.
+            filenames: File names, in order of preference.
+            needed: Whether it is an error if none is cached and the Hub cannot be reached;
+                otherwise the repository is assumed to lack them.
         """
         if isinstance(self.place, Path):
             return next(filter(Path.is_file, map(self.place.joinpath, filenames)), None)
@@ -153,10 +153,10 @@ class Files(NamedTuple):
             return None
 
     def read(self, *filenames: str) -> Section:
-        """The config in the first file there is, empty where there is none.
+        """The config in the first of several files that exists; empty if none exists.
 
         Raises:
-            InputError: If it holds something else.
+            InputError: If the file is not a JSON object.
         """
         path = self.find(*filenames)
         source = f'{path.name if path else filenames[0]} of {self.place}'
@@ -165,22 +165,24 @@ class Files(NamedTuple):
         try:
             content = json.loads(path.read_text(encoding='utf-8'))
         except (OSError, ValueError, RecursionError) as error:
-            remedy = '' if isinstance(self.place, Path) else f': delete {path}'  # to be fetched
+            # Deleting a cached file downloads it again.
+            remedy = '' if isinstance(self.place, Path) else f': delete {path}'
             raise InputError(f'{source} is not JSON ({error}){remedy}') from error
         if not isinstance(content, dict):
-            raise InputError(f'{source} holds a {type(content).__name__}, not a config')
+            raise InputError(f'{source} contains a {type(content).__name__}, not a config')
         return Section(content, source)
 
     def weights(self, config: str = TRANSFORMERS) -> Path:
-        """The weights that a config is of.
+        """Path of the weights that belong to a config.
 
         Raises:
-            InputError: If there are none, or they are split.
+            InputError: If the weights are missing or sharded.
         """
         path = self.find(*WEIGHTS[config], needed=True)
         if path is None and self.find(*SPLIT):
             raise InputError(
-                f'the weights of {self.place} are split into several files, which is not read'
+                f'the weights of {self.place} are sharded into several files, which is not '
+                'supported: save them as one file'
             )
         if path is None:
             raise InputError(f'{self.place} has no weights: none of {", ".join(WEIGHTS[config])}')
@@ -188,19 +190,19 @@ class Files(NamedTuple):
 
 
 def read_weights(files: Files) -> tuple[CheckpointSpec, Path]:
-    """The weights of a repository whose tensors tell all.
+    """An empty spec, and the weights, of a repository whose options all follow from the tensors.
 
     Raises:
-        InputError: If it has none.
+        InputError: If the repository has no weights.
     """
     return CheckpointSpec(TRANSFORMERS), files.weights()
 
 
 def read_clip(files: Files) -> tuple[CheckpointSpec, Path]:
-    """The spec of a repository's CLIP, and its weights.
+    """The spec and the weights of a repository with a CLIP.
 
     Raises:
-        InputError: If it is not a known CLIP.
+        InputError: If it is not a supported CLIP.
     """
     if files.find(OPEN_CLIP):
         stated = read_clip_config(files, OPEN_CLIP)
@@ -216,7 +218,7 @@ def read_clip_config(files: Files, name: str) -> CheckpointSpec:
     """The spec in a CLIP's config, :data:`OPEN_CLIP` or :data:`TRANSFORMERS`.
 
     Raises:
-        InputError: If it is not a known CLIP's.
+        InputError: If it is not the config of a supported CLIP.
     """
     read = {OPEN_CLIP: _open_clip, TRANSFORMERS: _transformers_clip}[name]
     return read(files, files.read(name))
@@ -229,7 +231,7 @@ def _open_clip(files: Files, config: Section) -> CheckpointSpec:
     for key, part in (('model_cfg', model), ('vision_cfg', vision)):
         if unknown := part.unknown(_OPEN_CLIP_KEYS[key]):
             raise InputError(
-                f'{source} states {key}.{unknown}, which is not built here: use a plain ViT CLIP'
+                f'{source} states {key}.{unknown}, which is not supported: use a plain ViT CLIP'
             )
     if isinstance(vision.values.get('layers'), list):
         raise InputError(f'{source} is of a ResNet CLIP, which has no patch tokens: use a ViT CLIP')
@@ -253,11 +255,12 @@ def _transformers_clip(files: Files, config: Section) -> CheckpointSpec:
     if kind not in ('clip', *_CLIPS_OF_OTHER_TEXTS):
         raise InputError(
             f'{source} states model_type={kind!r}, and {files.place} has no {OPEN_CLIP}: only '
-            f"CLIPs ('clip', and the image towers of {', '.join(_CLIPS_OF_OTHER_TEXTS)}) are known"
+            f"CLIPs ('clip', and the image towers of {', '.join(_CLIPS_OF_OTHER_TEXTS)}) are "
+            'supported'
         )
     towers, text = [], config
-    for part, width, heads in (('vision', 768, 12), ('text', 512, 8)):  # where they are not stated
-        # Of these two the first wins in `transformers`.
+    for part, width, heads in (('vision', 768, 12), ('text', 512, 8)):  # defaults
+        # If both exist, `transformers` uses the first.
         key = (
             f'{part}_config_dict' if config.values.get(f'{part}_config_dict') else f'{part}_config'
         )
@@ -266,7 +269,7 @@ def _transformers_clip(files: Files, config: Section) -> CheckpointSpec:
         if activation not in _QUICK:
             raise InputError(
                 f'{source} states {part}_config.hidden_act={activation!r}, only '
-                f'{" and ".join(_QUICK)} are known'
+                f'{" and ".join(_QUICK)} are supported'
             )
         towers.append(dict(_sizes(text, width, heads, 1e-5), quick_gelu=_QUICK[activation]))
     problem = f'model_type={kind!r}' if kind != 'clip' else ''
@@ -290,7 +293,7 @@ def _text_problem(text: Section, unknown: str) -> str:
     if not unknown:
         return ''
     return (
-        f'{text.source} states {unknown}: its text tower is not built here, give '
+        f'{text.source} states {unknown}: its text tower is not supported, set '
         'text_head.embeddings=FILE.npz'
     )
 
@@ -303,16 +306,16 @@ def _transformers_normalisation(files: Files, default: Normalisation) -> Normali
     if not values.get('do_normalize', True) or abs(factor * 255 - 1) > 1e-3:
         raise InputError(
             f'{config.source} states do_normalize={values.get("do_normalize")} and rescale_factor='
-            f'{factor}: only images that are normalised from 0 to 1 are known'
+            f'{factor}: only normalisation of pixels from 0 to 1 is supported'
         )
     return config.normalisation('image_mean', 'image_std', default)
 
 
 def read_second_tower(files: Files) -> tuple[CheckpointSpec, Path]:
-    """The spec of a repository's image tower other than a CLIP's, and its weights.
+    """The spec and the weights of a repository with an image tower other than CLIP's.
 
     Raises:
-        InputError: If it is not a known tower.
+        InputError: If it is not a supported tower.
     """
     config = files.read(TRANSFORMERS)
     source, kind = config.source, config.values.get('model_type')
@@ -322,7 +325,7 @@ def read_second_tower(files: Files) -> tuple[CheckpointSpec, Path]:
     if _RADIO in (config.values.get('architectures') or ()):
         for key in ('feature_normalizer_config', 'vitdet_window_size'):
             if value := config.values.get(key):
-                raise InputError(f'{source} states {key}={value!r}, which is not built here')
+                raise InputError(f'{source} states {key}={value!r}, which is not supported')
         return read_weights(files)
     if 'dinov3' in str(config.values.get('architecture')):  # timm's
         return read_weights(files)
@@ -334,11 +337,11 @@ def read_second_tower(files: Files) -> tuple[CheckpointSpec, Path]:
     silu = bool(config.values.get('use_gated_mlp'))
     activation, known = config.values.get('hidden_act', 'gelu'), 'silu' if silu else 'gelu'
     if activation != known:
-        raise InputError(f'{source} states hidden_act={activation!r}, only {known!r} is known')
+        raise InputError(f'{source} states hidden_act={activation!r}, only {known!r} is supported')
     options = _sizes(config, *_SECOND_TOWERS[kind])
     options['gated'] = silu or bool(config.values.get('use_swiglu_ffn'))
     if kind == 'dinov3_vit':
         options['rotary'] = Rotary(config.number('rope_theta', 100.0))
-    # RADIO's images are normalised by values among its weights.
+    # RADIO's checkpoint contains its normalisation.
     normalisation = None if kind == 'radio' else _transformers_normalisation(files, IMAGENET)
     return CheckpointSpec(TRANSFORMERS, normalisation, options), files.weights()

@@ -1,4 +1,4 @@
-"""A checkpoint's file → its tensors, running none of its code."""
+"""Reading of the tensors in checkpoint files, without running any code in them."""
 
 import re
 from collections.abc import Callable
@@ -24,26 +24,26 @@ from . import tensor_pickle
 from .layouts import StateDict
 from .torch_files import check_size, read_archive, read_legacy
 
-# Entries in which trainings keep the weights, in the order in which they are looked for.
+# Entries in which training frameworks store the weights, in order of preference.
 _ENTRIES = ('state_dict_ema', 'state_dict', 'model_state_dict', 'model', 'module', 'weights')
 _LONGEST_NAME = 500
-# What wraps a module in a training, and stands before its tensors' names.
+# Prefixes of tensor names added by wrappers used in training.
 _WRAPPERS = re.compile(
     r'(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.'
 )
 
 
 def read_tensors(path: Path) -> StateDict:
-    """Read the tensors of a checkpoint, running none of its code.
+    """Read the tensors of a checkpoint without running any code in it.
 
     Args:
-        path: OpenAI's TorchScript archive; a state dict of ``torch.save``, alone or as an entry
-            (``state_dict``, ``model``, …) beside whatever else a training saves; or a safetensors
-            file. Its name does not matter.
+        path: A TorchScript archive such as OpenAI's; a state dict of ``torch.save``, or a training
+            checkpoint with one as an entry (``state_dict``, ``model``, …); or a safetensors file.
+            The file's name does not matter.
 
     Returns:
-        On the CPU, by the file's names, without the ``module.`` of a distributed training and the
-        like.
+        The tensors on the CPU by the file's names, without prefixes of wrappers such as
+        ``module.``.
 
     Raises:
         InputError: If the file is of another kind, damaged, or forged.
@@ -56,14 +56,14 @@ def read_tensors(path: Path) -> StateDict:
 
 
 def read_tensor(path: Path) -> Tensor:
-    """Read a file of torch.save that holds one tensor, running none of its code.
+    """Read a single tensor from a file of torch.save without running any code in it.
 
     Raises:
-        InputError: If the file holds something else, is damaged, or forged.
+        InputError: If the file contains something else, is damaged, or forged.
     """
     content = _read(path)
     if not isinstance(content, Tensor):
-        raise InputError(f'{path} holds {_describe(content)}, not one tensor')
+        raise InputError(f'{path} contains {_describe(content)}, not a single tensor')
     check_size(content.numel() * content.element_size(), path)
     return content
 
@@ -82,7 +82,7 @@ def _read(path: Path) -> Any:
     except (*DAMAGED, SafetensorError) as error:
         raise InputError(
             f'{path} cannot be read as a checkpoint ({first_line(error)}): it is truncated, '
-            'damaged or of another format. Fetch it again'
+            'damaged or of another format. Download it again'
         ) from error
     return content
 
@@ -90,39 +90,42 @@ def _read(path: Path) -> Any:
 _READERS: dict[Kind, Callable[[Path], Any]] = {
     SAFETENSORS: load_file,
     TORCH_ZIP: read_archive,
-    CUT_ZIP: read_archive,  # which says how
+    CUT_ZIP: read_archive,  # raises an error that says what is wrong
     TORCHSCRIPT: read_archive,
     TORCH_LEGACY: read_legacy,
 }
 
 
 def _state_dict(content: Any, path: Path) -> StateDict:
-    """The tensors of a file's content, or of the state dict in it."""
+    """The tensors in a file's content, or in a state dict inside it."""
     if not isinstance(content, dict):
-        raise InputError(f'{path} holds {_describe(content)}, not a state dict. {_SAVE}')
+        raise InputError(f'{path} contains {_describe(content)}, not a state dict. {_SAVE}')
     dicts = _dicts_of_tensors(content)
     if len(dicts) > 1:
         names = join_first(list(map(_quote, dicts)), limit=5)
-        raise InputError(f'{path} holds several state dicts, {names}: save one of them alone')
+        raise InputError(f'{path} contains several state dicts, {names}: save only one of them')
     if not dicts:
         entries = join_first([f'{_quote(key)} ({_describe(content[key])})' for key in content])
-        raise InputError(f'{path} holds no tensor at all{entries and f", but {entries}"}. {_SAVE}')
+        raise InputError(f'{path} contains no tensors{entries and f", but {entries}"}. {_SAVE}')
     [found] = dicts.values()
     for key, value in found.items():
         if isinstance(value, tensor_pickle.OddTensor):
             raise InputError(
                 f'{path}: {_quote(key)} is not a plain dense tensor ({value.name[:80]!r}): save it '
-                'as one'
+                'as a dense tensor'
             )
     tensors = {key: value for key, value in found.items() if _is_weight(key, value)}
     for key in tensors:
         if len(key) > _LONGEST_NAME or not key.isprintable():
-            raise InputError(f'{path}: no tensor is called {_quote(key)}, it is damaged or forged')
+            raise InputError(
+                f'{path}: {_quote(key)} is not a valid name of a tensor, the file is damaged or '
+                'forged'
+            )
     return tensors
 
 
 _SAVE = (
-    'Objects are not loaded, since unpickling runs code. Save the state dict alone: '
+    'Objects are not loaded because unpickling runs code. Save only the state dict: '
     'torch.save(model.state_dict(), PATH)'
 )
 
@@ -136,7 +139,7 @@ def _count(content: dict) -> int:
 
 
 def _dicts_of_tensors(content: dict, levels: int = 2) -> dict[str, dict]:
-    """The dicts that directly hold tensors, by where they are; the usual entry alone, if any."""
+    """Dicts that directly contain tensors, by their keys; only the usual entry if there is one."""
     dicts: dict[str, dict] = {}
     entries = [key for key in _ENTRIES if isinstance(content.get(key), dict)]
     for key in [*entries, *content] if levels else []:
@@ -150,7 +153,7 @@ def _dicts_of_tensors(content: dict, levels: int = 2) -> dict[str, dict]:
 
 
 def _without_wrappers(found: StateDict) -> StateDict:
-    """Leave out what a training wraps a model in, where the names stay different without it."""
+    """Remove the prefixes of training wrappers, unless names would then coincide."""
     names = {key: _WRAPPERS.sub('', key) for key in found}
     if all(name.startswith('model.') for name in names.values()):
         names = {key: name[len('model.') :] for key, name in names.items()}

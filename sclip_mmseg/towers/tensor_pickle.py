@@ -1,8 +1,8 @@
-"""An unpickler that knows tensors and containers, and runs nothing that a file names.
+"""A restricted unpickler for tensors and containers, which runs no code of a file.
 
-Checkpoints of a training hold its optimiser, its config and the like beside the weights. Unpickling
-them would import and call what the file names; here all of that becomes an :class:`Inert` object.
-Modules of TorchScript become :class:`Module`, which keeps their attributes.
+Training checkpoints contain an optimiser, a config and other objects beside the weights. Unpickling
+these would import and call whatever the file names; here they become :class:`Inert` objects.
+TorchScript modules become :class:`Module`, which keeps their attributes.
 """
 
 import pickle
@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 import torch
 from torch import Tensor
 
-# (dtype, key, number of elements) → a vector of them
+# (dtype, key, number of elements) → 1D tensor
 Storages = Callable[[torch.dtype, str, int], Tensor]
 
 _DTYPES = {
@@ -34,10 +34,10 @@ _DTYPES = {
 
 
 class Inert:
-    """Takes whatever a pickle does to an object, and does nothing.
+    """Placeholder that ignores everything that a pickle does to an object.
 
     Attributes:
-        name: What the file calls its class or function.
+        name: Name of its class or function in the file.
     """
 
     name = ''
@@ -55,35 +55,35 @@ class Inert:
 
 
 class OddTensor(Inert):
-    """A tensor that is not dense: sparse, quantised, without data and the like."""
+    """Placeholder for a tensor that is not dense: sparse, quantised, without data, etc."""
 
 
 class Module(Inert):
-    """A module of TorchScript, whose code is not run.
+    """A TorchScript module, whose code is not run.
 
     Attributes:
-        state: What the file says of it: its attributes by name, unless it has code to read them.
+        state: The module's attributes by name, unless it sets them by code.
     """
 
     state: Any = None
 
 
 class _Tuple(tuple):
-    """A tuple that is compared by identity: Python hashes nested ones without end, or crashes."""
+    """A tuple compared by identity: hashing deeply nested tuples takes forever or crashes."""
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
 
 class _Storage(NamedTuple):
-    """Storage that tensors share: their elements, or bytes."""
+    """Storage shared by tensors: typed elements, or bytes."""
 
     elements: Tensor
     typed: bool
 
 
 def named(name: str, kind: type = Inert) -> type:
-    """A class of objects that stand for what a file calls so."""
+    """Create a placeholder class for a name in a file."""
     return type('Named', (kind,), {'name': name})
 
 
@@ -104,7 +104,7 @@ def _rebuild_typed_tensor(
     dtype: Any,
     extra: Any = None,
 ) -> Any:
-    """``torch._utils._rebuild_tensor_v3``, of bytes."""
+    """``torch._utils._rebuild_tensor_v3``, for storages of bytes."""
     storage = storage._replace(elements=storage.elements.view(dtype))
     return _rebuild(storage, offset, size, stride, extra=extra)
 
@@ -120,8 +120,8 @@ def _rebuild(
 ) -> Any:
     if isinstance(storage, Inert):
         return storage
-    if extra:  # a view that conjugates or negates, by this mark alone
-        return named('a view that negates', OddTensor)()
+    if extra:  # a lazily conjugated or negated view
+        return named('a conjugated or negated view', OddTensor)()
     return storage.elements.as_strided(size, stride, offset)
 
 
@@ -130,11 +130,11 @@ def _rebuild_parameter(data: Any, *_: object) -> Any:
 
 
 def _rebuild_from_type(function: Any, kind: Any, args: Any, state: Any) -> Any:
-    """``torch._tensor._rebuild_from_type_v2``, of a tensor that had attributes."""
+    """``torch._tensor._rebuild_from_type_v2``, for tensors with attributes."""
     return function(*args)
 
 
-# All that a file may name, besides storages and dtypes.
+# All names that a file may use, besides storages and dtypes.
 _ALLOWED = {
     ('collections', 'OrderedDict'): OrderedDict,
     ('torch._utils', '_rebuild_tensor'): _rebuild_tensor,
@@ -146,13 +146,13 @@ _ALLOWED = {
 }
 
 
-# Python's own in Python: the one in C can be told to take any amount of memory.
+# The pure-Python base class: a file can make the one in C allocate any amount of memory.
 class Unpickler(pickle._Unpickler):
-    """Answers every name that is not one of a tensor's by :class:`Inert`, importing nothing.
+    """Resolves names that tensors need, and all others to :class:`Inert`; imports nothing.
 
     Args:
         file: The pickle.
-        storages: Gives the elements of a tensor.
+        storages: Function that returns the elements of a storage.
     """
 
     stack: list  # of the base class
@@ -163,7 +163,7 @@ class Unpickler(pickle._Unpickler):
         self.storages = storages
 
     def find_class(self, module: str, name: str) -> Any:
-        """The object that a file names."""
+        """Resolve a name in the file."""
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
         if module.partition('.')[0] == 'torch' and name in _DTYPES:
@@ -174,8 +174,8 @@ class Unpickler(pickle._Unpickler):
         return named(f'{module}.{name}', kinds.get(module, kinds.get(module.split('.')[0], Inert)))
 
     def persistent_load(self, pid: Any) -> Any:
-        """Objects outside the pickle: storages, and the classes of modules."""
-        if pid[0] == 'module':  # a class, with its source
+        """Resolve objects outside the pickle: storages, and classes of modules."""
+        if pid[0] == 'module':  # a class with its source code
             return pid[1]
         kind, dtype, key, _, numel, *view = pid
         if kind != 'storage' or any(view):
@@ -210,15 +210,15 @@ def load(file: IO[bytes], storages: Storages) -> Any:
     """Read one pickle.
 
     Args:
-        file: The pickle. What follows it is not read.
-        storages: Gives the elements of a tensor.
+        file: The pickle; bytes after it are not read.
+        storages: Function that returns the elements of a storage.
 
     Raises:
-        Exception: Any kind, if the file is not a pickle, or a forged one.
+        Exception: Any exception, if the file is not a pickle, or is forged.
     """
     return Unpickler(file, storages).load()
 
 
 def no_storages(dtype: torch.dtype, key: str, numel: int) -> Tensor:
-    """For pickles that have no tensors."""
+    """Argument ``storages`` for pickles without tensors."""
     raise pickle.UnpicklingError('a tensor where none should be')

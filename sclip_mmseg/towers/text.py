@@ -6,34 +6,34 @@ from torch import Tensor, nn
 from ..utils.torch_types import module_list
 from .vit import Block, LayerNorm
 
-VOCABULARY = 49408  # tokens of OpenAI's tokenizer
+VOCABULARY = 49408  # number of tokens of OpenAI's tokenizer
 
 
 class TextEncoder(nn.Module):
     """Embeds tokenised prompts, int64 ``[B, L]`` → ``[B, D]``.
 
     Attributes:
-        context_length: Largest number of tokens of a prompt.
-        output_dim: D.
+        context_length: Maximum number of tokens of a prompt.
+        output_dim: Embedding width D.
     """
 
     context_length: int
     output_dim: int
 
     def finish(self, means: Tensor) -> Tensor:
-        """Make embeddings of the means ``[Q, D]`` of prompts, before they are normalised."""
+        """Map the mean embeddings ``[Q, D]`` of a query's prompts, before their normalisation."""
         return means
 
 
 class TextTower(TextEncoder):
     """Embeds prompts of any length up to the checkpoint's context length.
 
-    Under the causal mask, tokens behind the end-of-text token change nothing before it, so prompts
-    may be cut after the longest one.
+    Because of the causal mask, padding after the end-of-text token has no effect, so prompts may be
+    truncated to the longest one.
 
     Args:
-        context_length: Largest number of tokens of a prompt.
-        vocab_size: Number of tokens known.
+        context_length: Maximum number of tokens of a prompt.
+        vocab_size: Number of tokens in the vocabulary.
         width: Width of the transformer.
         heads: Number of attention heads of each block.
         depth: Number of blocks.
@@ -56,7 +56,7 @@ class TextTower(TextEncoder):
     ):
         super().__init__()
         self.context_length, self.output_dim = context_length, output_dim or width
-        # Not initialised: drawing it on the meta device would import torch's compiler, a second.
+        # Not initialised: on the meta device that would import torch's compiler, which takes 1 s.
         self.token_embedding = nn.Embedding.from_pretrained(torch.empty(vocab_size, width))
         self.positions = nn.Parameter(torch.empty(context_length, width))
         self.blocks = module_list(
@@ -69,7 +69,7 @@ class TextTower(TextEncoder):
         """Encode tokenised prompts.
 
         Args:
-            tokens: int64 ``[B, L]``, zeros behind each end-of-text token, which has the largest id.
+            tokens: int64 ``[B, L]``, zeros after the end-of-text token, which has the largest id.
 
         Returns:
             Embeddings ``[B, D]``, not normalised.
@@ -79,7 +79,7 @@ class TextTower(TextEncoder):
         return x if self.proj is None else x @ self.proj
 
     def hidden(self, tokens: Tensor) -> Tensor:
-        """Outputs of the blocks for each token, ``[B, L, width]``, not normalised."""
+        """Output of the last block for each token, ``[B, L, width]``, not normalised."""
         length = tokens.shape[1]
         mask = torch.full((length, length), float('-inf'), device=tokens.device).triu(1)
         x = self.token_embedding(tokens) + self.positions[:length]

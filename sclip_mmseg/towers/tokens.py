@@ -1,4 +1,4 @@
-"""Outputs of a tower: tokens, and the values kept of its blocks."""
+"""Outputs of a tower: tokens, and intermediate values of its blocks."""
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -9,14 +9,14 @@ Grid = tuple[int, int]
 
 
 class BlockTokens(SimpleNamespace):
-    """Values kept of a block: it has the attributes that were asked for.
+    """Intermediate values of a block; only the requested attributes exist.
 
     Attributes:
         input: The block's input ``[B, P + N, width]``.
-        normalised: The same after its first norm, of which q, k and v are projections.
-        q, k, v: What its attention sees ``[B, heads, P + N, d]``, rotary positions included.
-        weights: Its attention ``[B, heads, P + N, P + N]``; rows sum to 1.
-        output: Its output ``[B, P + N, width]``.
+        normalised: The input after the first norm, from which q, k and v are projected.
+        q, k, v: Queries, keys and values ``[B, heads, P + N, d]``, after rotary positions.
+        weights: Attention weights ``[B, heads, P + N, P + N]``; rows sum to 1.
+        output: The block's output ``[B, P + N, width]``.
     """
 
     input: Tensor
@@ -29,7 +29,7 @@ class BlockTokens(SimpleNamespace):
 
 
 class OnGrid:
-    """Splits tokens: P in front, the prefix, and the N patches of :attr:`grid`, row by row."""
+    """Splits tokens into P prefix tokens and the N patches of :attr:`grid`, in row-major order."""
 
     grid: Grid
 
@@ -38,7 +38,7 @@ class OnGrid:
 
     @property
     def num_patches(self) -> int:
-        """N."""
+        """Number of patches N."""
         return self.grid[0] * self.grid[1]
 
     def patches_of(self, x: Tensor) -> Tensor:
@@ -50,20 +50,20 @@ class OnGrid:
         return x[..., : -self.num_patches, :]
 
     def map_of(self, weights: Tensor) -> Tensor:
-        """The patches' part ``[..., N, N]`` of weights ``[..., P + N, P + N]``."""
+        """The patch-to-patch part ``[..., N, N]`` of weights ``[..., P + N, P + N]``."""
         return weights[..., -self.num_patches :, -self.num_patches :]
 
 
 @dataclass
 class Tokens(OnGrid):
-    """Tokens of B images, where a run of :meth:`.vit.VisionTransformer.run` ended.
+    """Tokens of B images, the result of :meth:`.vit.VisionTransformer.run`.
 
     Attributes:
         x: All tokens ``[B, P + N, width]``: the prefix (class token, registers), then N patches.
-        grid: Patch rows and columns, whose product is N.
-        blocks: What was kept, by the blocks' numbers, counted from 1.
-        sums: Sums over blocks, float32, by the name of what was summed.
-        copies: The copies of the class token ``[B, R, width]``; only with a scope.
+        grid: Patch rows and columns; their product is N.
+        blocks: Kept values by block number, counted from 1.
+        sums: Sums over blocks, float32, by the name of the summed value.
+        copies: Copies of the class token ``[B, R, width]``; only with a scope.
     """
 
     x: Tensor
@@ -74,10 +74,10 @@ class Tokens(OnGrid):
 
     @property
     def prefix(self) -> Tensor:
-        """``[B, P, width]``."""
+        """Prefix tokens ``[B, P, width]``."""
         return self.prefix_of(self.x)
 
     @property
     def patches(self) -> Tensor:
-        """``[B, N, width]``."""
+        """Patch tokens ``[B, N, width]``."""
         return self.patches_of(self.x)

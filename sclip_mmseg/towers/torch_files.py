@@ -1,6 +1,6 @@
-"""Files of torch.save and torch.jit.save → what they hold, running none of their code.
+"""Reading of files of torch.save and torch.jit.save, without running any code in them.
 
-They are read without ``torch.load`` and ``torch.jit.load``, both of which run what a file names.
+``torch.load`` and ``torch.jit.load`` are not used, as both can run code in a file.
 """
 
 import io
@@ -16,16 +16,16 @@ from ..utils.errors import InputError
 from . import tensor_pickle
 from .layouts import StateDict
 
-# Neither weights nor TorchScript's code shrink as far; less is not worth a refusal.
+# Neither weights nor TorchScript code compress that well; sizes below _SMALL are always allowed.
 _LARGEST_RATIO, _SMALL = 8, 1 << 28
-_DEEPEST, _MOST = 64, 100_000  # modules of TorchScript in one another, and their tensors
+_DEEPEST, _MOST = 64, 100_000  # nesting of TorchScript modules, and their number
 _CLASS = re.compile(
     r'^class (\w+)\(Module\):\n((?:  __(?:parameters|buffers)__ = .*\n)*)', re.MULTILINE
 )
 
 
 def read_archive(path: Path) -> Any:
-    """Read what torch.save writes, or torch.jit.save."""
+    """Read an archive of torch.save or torch.jit.save."""
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
         check_size(sum(info.file_size for info in infos), path)
@@ -55,22 +55,23 @@ def read_archive(path: Path) -> Any:
 
 
 def _state_of_module(module: tensor_pickle.Module, code: dict[str, str], path: Path) -> StateDict:
-    """A TorchScript module's tensors as its ``state_dict`` has them.
+    """The tensors in the ``state_dict`` of a TorchScript module.
 
     Args:
         module: The module.
-        code: Its code by the names of Python's modules. It is searched, not run.
-        path: The archive, for an error message.
+        code: Its code by names of Python modules. It is searched, not run.
+        path: The archive, for error messages.
 
     Raises:
-        InputError: If the tensors are made by code, or the archive is forged.
+        InputError: If the tensors are set by code.
+        ValueError: If the archive is forged.
     """
-    kept = {}  # class → its parameters and buffers; other tensors are not of the state
+    kept = {}  # class → its parameters and buffers; other tensors are not in the state dict
     for place, text in code.items():
         if 'def __setstate__' in text:
             raise InputError(
                 f'{path} is a TorchScript archive that sets its tensors by code (__setstate__ of '
-                f'{place[:80]!r}), which is not run: save the state dict alone'
+                f'{place[:80]!r}), which is not run: save only the state dict'
             )
         for name, lists in _CLASS.findall(text):
             kept[f'{place}.{name}'] = set(re.findall(r'"(.*?)"', lists))
@@ -94,7 +95,7 @@ def _check_order(is_little: bool) -> None:
 
 
 def read_legacy(path: Path) -> Any:
-    """Read what torch.save wrote before PyTorch 1.6: pickles, the storages behind them."""
+    """Read a file of torch.save before PyTorch 1.6: pickles, followed by the storages."""
     rest = path.stat().st_size
     storages: dict[str, Tensor] = {}
 
@@ -104,7 +105,7 @@ def read_legacy(path: Path) -> Any:
             nbytes = numel * dtype.itemsize
             rest -= nbytes
             if nbytes < 0 or rest < 0:
-                raise ValueError('it holds less than it claims to')
+                raise ValueError('it contains less data than it claims')
             storages[key] = torch.zeros(nbytes, dtype=torch.uint8)
         return storages[key].view(dtype)
 
@@ -114,7 +115,7 @@ def read_legacy(path: Path) -> Any:
         content = tensor_pickle.load(file, storage)
         keys = tensor_pickle.load(file, tensor_pickle.no_storages)
         if set(keys) != set(storages):
-            raise ValueError('it lacks data of its tensors')
+            raise ValueError('it lacks the data of its tensors')
         for key in keys:
             file.read(8)  # the number of elements
             if file.readinto(storages[key].numpy().data) < len(storages[key]):
@@ -123,14 +124,15 @@ def read_legacy(path: Path) -> Any:
 
 
 def check_size(claimed: int, path: Path) -> None:
-    """Refuse a bomb: a small file that claims to hold much.
+    """Refuse a decompression bomb: a small file that claims to contain a lot of data.
 
     Raises:
-        InputError: If the file claims to hold so many bytes.
+        InputError: If ``claimed``, in bytes, is too large for the file.
     """
     size = path.stat().st_size
     if claimed > max(_LARGEST_RATIO * size, _SMALL):
         raise InputError(
-            f'{path} claims {claimed / 2**30:.1f} GiB of tensors in {size / 2**20:.1f} MiB, '
-            f'more than {_LARGEST_RATIO} times its size: it is damaged or forged'
+            f'{path} claims to contain {claimed / 2**30:.1f} GiB of tensors in '
+            f'{size / 2**20:.1f} MiB, more than {_LARGEST_RATIO} times its size: it is damaged or '
+            'forged'
         )

@@ -1,9 +1,9 @@
-"""The Vision Transformer of CLIPs, DINOs, RADIO and PE-Spatial, in plain PyTorch.
+"""The Vision Transformer of CLIP, DINO, RADIO and PE-Spatial, in plain PyTorch.
 
-:mod:`.layouts` maps each family's checkpoints into it. A method (:mod:`..models.methods`) may run
-the blocks itself: :meth:`VisionTransformer.embed`, then each :class:`Block` as a whole or in its
-three steps, then :meth:`VisionTransformer.read_out`. Most ask :meth:`VisionTransformer.run` instead
-for what they need of which block.
+:mod:`.layouts` maps the checkpoints of each family to it. A method (:mod:`..models.methods`) may
+run the blocks itself: :meth:`VisionTransformer.embed`, then each :class:`Block` as a whole or in
+its three steps, then :meth:`VisionTransformer.read_out`. Most methods instead request the
+intermediate values they need from :meth:`VisionTransformer.run`.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -22,7 +22,7 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``[..., width]``."""
-        weight, bias = self.weight.float(), self.bias.float()  # which a cast of all may have cast
+        weight, bias = self.weight.float(), self.bias.float()  # the whole model may have been cast
         return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
 
 
@@ -33,10 +33,11 @@ class Block(nn.Module):
         width: Channel width of the tokens.
         heads: Number of attention heads.
         hidden: Width of the MLP's hidden layer.
-        quick_gelu: OpenAI's activation ``x σ(1.702 x)``; False for the exact GELU.
-        gated: Whether a second layer's SiLU times the first's output stands for it (SwiGLU).
+        quick_gelu: Whether the activation is OpenAI's ``x σ(1.702 x)``; False for the exact GELU.
         layer_scale: Whether both branches are scaled per channel (DINOv2).
-        eps: LayerNorm's epsilon.
+        eps: Epsilon of the LayerNorms.
+        gated: Whether the MLP is a SwiGLU, in which the SiLU of a second layer's output times the
+            first layer's output replaces the activation.
     """
 
     def __init__(
@@ -63,9 +64,11 @@ class Block(nn.Module):
         self.scale2 = nn.Parameter(torch.empty(width)) if layer_scale else None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Run the block on ``[B, N, width]``; ``mask`` ``[N, N]`` is added to the logits.
+        """Run the block on tokens ``[B, N, width]``, without rotary positions.
 
-        Not for towers with rotary positions.
+        Args:
+            x: Tokens ``[B, N, width]``.
+            mask: Values ``[N, N]`` that are added to the attention logits.
         """
         q, k, v = self.project(self.norm1(x))
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -78,19 +81,19 @@ class Block(nn.Module):
         turns: Turns | None = None,
         complete: bool = True,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Run the block, and return what is wanted of it too.
+        """Run the block, and also return intermediate values.
 
         Args:
-            x: ``[B, N, width]``.
-            wanted: Names of attributes of :class:`.tokens.BlockTokens`.
-            turns: See :meth:`project`.
-            complete: Whether to run the block; else its input is returned, and what can be had
-                without the output.
+            x: Tokens ``[B, N, width]``.
+            wanted: Names of the values, attributes of :class:`.tokens.BlockTokens`.
+            turns: Rotary positions, see :meth:`project`.
+            complete: Whether to compute the output; if not, the block's input is returned instead,
+                and the values that do not need the output.
         """
         normalised = self.norm1(x)
         q, k, v = self.project(normalised, turns)
         found = dict(input=x, normalised=normalised, q=q, k=k, v=v)
-        del normalised  # not to be held any longer than it is needed
+        del normalised  # free its memory
         if 'weights' in wanted:
             found['weights'] = attention_logits(q, k).softmax(-1)
         found = {name: value for name, value in found.items() if name in wanted}
@@ -103,12 +106,12 @@ class Block(nn.Module):
         return x, found
 
     def attend(self, x: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
-        """Run the block on tokens that see others, but not each other.
+        """Run the block on tokens that attend to other tokens, but not to each other.
 
         Args:
             x: The tokens ``[B, M, width]``.
-            k, v: Keys and values of the others, ``[B, heads, N, d]``.
-            seen: Which of them each token sees, bool ``[B, 1, M, N]``.
+            k, v: Keys and values of the other tokens, ``[B, heads, N, d]``.
+            seen: Attention mask, bool ``[B, 1, M, N]``: True where a token attends to another.
 
         Returns:
             ``[B, M, width]``.
@@ -122,7 +125,7 @@ class Block(nn.Module):
         """Queries, keys and values ``[B, heads, N, d]`` of the normalised input.
 
         Args:
-            normalised: ``[B, N, width]``.
+            normalised: Output of ``norm1``, ``[B, N, width]``.
             turns: Rotary positions of the N tokens; None to leave them out.
         """
         qkv = self.qkv(normalised).unflatten(-1, (3, self.heads, -1))
@@ -130,14 +133,14 @@ class Block(nn.Module):
         return (q, k, v) if turns is None else (turns(q), turns(k), v)
 
     def project_kv(self, normalised: Tensor, turns: Turns | None = None) -> tuple[Tensor, Tensor]:
-        """Keys and values alone, see :meth:`project`."""
+        """Keys and values only, see :meth:`project`."""
         width = normalised.shape[-1]
         kv = F.linear(normalised, self.qkv.weight[width:], self.qkv.bias[width:])
         k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
         return (k, v) if turns is None else (turns(k), v)
 
     def project_out(self, mixed: Tensor) -> Tensor:
-        """Join the heads of mixed values ``[B, heads, N, d]`` and project them, no residual."""
+        """Concatenate the heads of mixed values ``[B, heads, N, d]`` and project; no residual."""
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def residual_mlp(self, x: Tensor, mixed: Tensor) -> Tensor:
@@ -149,13 +152,13 @@ class Block(nn.Module):
     join, merge = project_out, residual_mlp  # their names before 0.3
 
     def add_mlp(self, x: Tensor) -> Tensor:
-        """Run the MLP on ``[B, N, width]``, and add its input."""
+        """Run the MLP on tokens ``[B, N, width]``, and add its input."""
         normalised = self.norm2(x)
         hidden = self.fc1(normalised)
         if self.gate is not None:
             hidden = F.silu(self.gate(normalised)) * hidden
         elif self.quick_gelu:
-            # As a SiLU, in place unless autograd needs its input.
+            # Computed as a SiLU, in place unless autograd needs its input.
             scaled = hidden.mul_(1.702)
             hidden = F.silu(scaled, inplace=not scaled.requires_grad).div_(1.702)
         else:
@@ -166,12 +169,12 @@ class Block(nn.Module):
 
 
 def attention_logits(q: Tensor, k: Tensor) -> Tensor:
-    """``q kᵀ / √d`` of ``[..., N, d]``, scaled before the product, which float16 would overflow."""
+    """``q kᵀ / √d`` of ``[..., N, d]``, scaled before the product to avoid float16 overflow."""
     return (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
 
 
 class VisionTransformer(nn.Module):
-    """Images → tokens: class tokens and registers (the prefix), then N patches, row by row.
+    """Maps images to tokens: class tokens and registers (the prefix), then N patches, row by row.
 
     Args:
         width: Channel width of the tokens.
@@ -179,17 +182,17 @@ class VisionTransformer(nn.Module):
         depth: Number of blocks.
         hidden: Width of the MLPs' hidden layers.
         patch_size: Side of a patch in pixels.
-        positions: Number of position embeddings, the class token's included; 0 for none.
-        output_dim: Width of the projection at the end; None for none (DINO).
+        positions: Number of position embeddings, including the class token's; 0 for none.
+        output_dim: Width of the final projection; None for no projection (DINO).
         class_tokens: Number of class tokens.
-        class_position: Whether the class token has a position, as the first one.
+        class_position: Whether the class token has a position embedding, the first one.
         registers: Number of register tokens.
         patch_bias: Whether the patch embedding has a bias.
         pre_norm: Whether tokens are normalised before the first block (CLIP).
-        final_norm: Whether they are after the last one.
-        resampling: How positions are fitted to other grids.
-        rotary: Rotary positions, with or without other ones; None for none.
-        quick_gelu, layer_scale, eps, gated: See :class:`Block`.
+        final_norm: Whether tokens are normalised after the last block.
+        resampling: How position embeddings are resampled to other grids.
+        rotary: Rotary positions, with or without position embeddings; None for none.
+        quick_gelu, layer_scale, eps, gated: Options of the blocks, see :class:`Block`.
     """
 
     def __init__(
@@ -235,7 +238,7 @@ class VisionTransformer(nn.Module):
         self.proj = nn.Parameter(torch.empty(width, output_dim)) if output_dim else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Run the whole tower on ``[B, 3, H, W]``; see :meth:`read_out` for the result."""
+        """Run the whole tower on images ``[B, 3, H, W]``; for the result see :meth:`read_out`."""
         return self.read_out(self.run(images).x)
 
     def run(
@@ -247,22 +250,21 @@ class VisionTransformer(nn.Module):
         each: Callable[[int, BlockTokens], None] | None = None,
         resampling: Resampling | None = None,
     ) -> Tokens:
-        """Run the blocks as far as something is asked of them, else all.
+        """Run the blocks up to the last one from which values are requested, or all of them.
 
-        Of the last block that is asked for, no more is run than is asked for: without its
-        ``output``, the tokens returned are its input.
+        The last requested block is only run as far as needed: unless its ``output`` is requested,
+        the returned tokens are its input.
 
         Args:
-            images: ``[B, 3, H, W]``, normalised as the tower was trained.
-            keep: Block, counted from 1 → what to keep of it, names of attributes of
+            images: Images ``[B, 3, H, W]``, normalised as in the tower's training.
+            keep: Block number, counted from 1 → names of the values to keep, attributes of
                 :class:`.tokens.BlockTokens`.
-            sums: Such a name → the blocks whose values are summed.
-            scope: For copies of the class token that run beside the other tokens, unseen by them
-                and by each other: which patches each of them sees in all blocks, besides the
-                prefix, bool ``[B, R, N]``.
-            each: What is called with each block of ``keep`` and what would be kept of it, in place
-                of keeping it.
-            resampling: Another rule than the tower's.
+            sums: Name of such a value → blocks over which it is summed.
+            scope: Runs R copies of the class token beside the other tokens, which do not attend to
+                them, nor they to each other. Patches that each copy attends to in all blocks,
+                besides the prefix, bool ``[B, R, N]``.
+            each: Called with each block number in ``keep`` and its values instead of keeping them.
+            resampling: Resampling rule that overrides the tower's.
         """
         x, grid = self.embed(images, resampling)
         tokens, turns = Tokens(x, grid), self.turns(grid)
@@ -287,7 +289,7 @@ class VisionTransformer(nn.Module):
                 each(number, BlockTokens(**{name: found[name] for name in kept}))
             for name in summed:
                 _add(tokens.sums, name, found[name])
-            del found  # not to be held while the next block runs
+            del found  # free its memory before the next block
         tokens.x = x
         if beside is not None:
             tokens.copies, _ = beside
@@ -295,25 +297,25 @@ class VisionTransformer(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the tower is."""
+        """Device of the tower."""
         return self.patch_embed.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the matrices, see :meth:`set_precision`."""
+        """Dtype of the matrices, see :meth:`set_precision`."""
         return self.patch_embed.weight.dtype
 
     def grid(self, images: Tensor) -> Grid:
-        """Rows and columns of patches of ``[..., H, W]``; a rest at the border is not seen."""
+        """Rows and columns of the patches of images ``[..., H, W]``; a remainder is ignored."""
         height, width = images.shape[-2:]
         return height // self.patch_size, width // self.patch_size
 
     def embed(self, images: Tensor, resampling: Resampling | None = None) -> tuple[Tensor, Grid]:
-        """Make the input of the first block.
+        """Compute the input of the first block.
 
         Args:
-            images: ``[B, 3, H, W]``, normalised as the tower was trained.
-            resampling: Another rule than the tower's.
+            images: Images ``[B, 3, H, W]``, normalised as in the tower's training.
+            resampling: Resampling rule that overrides the tower's.
 
         Returns:
             Tokens ``[B, prefix + N, width]``, and the grid's rows and columns.
@@ -333,11 +335,11 @@ class VisionTransformer(nn.Module):
         return self.norm_pre(torch.cat([*prefix, x], 1)), grid
 
     def turns(self, grid: Grid, prefix: int | None = None) -> Turns | None:
-        """Rotary positions for :meth:`Block.project`; None for a tower without.
+        """Rotary positions for :meth:`Block.project`; None if the tower has none.
 
         Args:
             grid: Patch rows and columns.
-            prefix: Number of tokens in front of the patches; None for the tower's.
+            prefix: Number of prefix tokens; None for the tower's.
         """
         if self.rotary is None:
             return None
@@ -348,12 +350,12 @@ class VisionTransformer(nn.Module):
         return rotary_turns(self.rotary, grid, prefix, head, self.device)
 
     def read_out(self, x: Tensor) -> Tensor:
-        """Final norm and projection of ``[..., width]``, to ``[..., output_dim]``."""
+        """Apply the final norm and projection, ``[..., width]`` → ``[..., output_dim]``."""
         x = self.norm(x)
         return x if self.proj is None else x @ self.proj
 
     def set_precision(self, dtype: torch.dtype) -> None:
-        """See :func:`cast_matrices`."""
+        """Cast the matrices, see :func:`cast_matrices`."""
         cast_matrices(self, dtype)
 
 
@@ -366,9 +368,9 @@ def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
 
 
 def embed_patches(conv: nn.Conv2d, images: Tensor) -> Tensor:
-    """Apply a convolution whose stride is its side, to patch tokens ``[B, N, width]``.
+    """Apply a convolution whose stride is its kernel size, giving patch tokens ``[B, N, width]``.
 
-    By a matrix product, which unlike cuDNN's does not use TF32 by default.
+    Computed as a matrix product, which unlike cuDNN's convolution does not use TF32 by default.
     """
     side = conv.kernel_size[0]
     # [B, 3, rows, columns, side, side]
@@ -378,7 +380,10 @@ def embed_patches(conv: nn.Conv2d, images: Tensor) -> Tensor:
 
 
 def matrices(tower: nn.Module) -> Iterator[nn.Parameter]:
-    """Tensors that a precision casts: all but LayerNorms and positions, resampled first."""
+    """Parameters that a precision casts: all except LayerNorms and positions.
+
+    Positions are resampled in float32 before they are cast.
+    """
     for module in tower.modules():
         if not isinstance(module, LayerNorm):
             for name, parameter in module.named_parameters(recurse=False):
@@ -387,18 +392,18 @@ def matrices(tower: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def cast_matrices(tower: nn.Module, dtype: torch.dtype) -> None:
-    """Cast the :func:`matrices`."""
+    """Cast the :func:`matrices` of a tower in place."""
     for parameter in matrices(tower):
         parameter.data = parameter.data.to(dtype)
 
 
 def round_matrices(tower: nn.Module) -> bool:
-    """Round a tower's matrices and their biases through float16, in which OpenAI publishes CLIP.
+    """Round a tower's matrices and biases to float16, in which OpenAI publishes CLIP.
 
-    Class token, positions, token embedding and LayerNorms stay, as in openai-clip.
+    Class token, positions, token embedding and LayerNorms are not rounded, as in openai-clip.
 
     Returns:
-        Whether a value changed.
+        Whether any value changed.
     """
     matrices = [
         parameter
@@ -409,7 +414,7 @@ def round_matrices(tower: nn.Module) -> bool:
     if (proj := getattr(tower, 'proj', None)) is not None:
         matrices.append(proj)
     changed = False
-    # New memory takes longer than the rounding, so most matrices are rounded in the same.
+    # Allocation takes longer than rounding, so the buffers are reused for all matrices.
     largest = max(parameter.numel() for parameter in matrices)
     halves, floats = (torch.empty(largest, dtype=dtype) for dtype in (torch.half, torch.float))
     for parameter in matrices:

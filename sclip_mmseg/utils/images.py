@@ -17,6 +17,10 @@ import mmcv
 import numpy as np
 from PIL import Image, ImageOps
 
+from ..old_names import keep_old_names
+
+keep_old_names(__name__, PICTURES='IMAGE_SUFFIXES', more_pictures='pillow_only_suffixes')
+
 #: Suffixes of images that OpenCV reads, for which folders are searched.
 IMAGE_SUFFIXES = {
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.bmp', '.dib', '.webp', '.tif', '.tiff'),

@@ -169,5 +169,5 @@ def test_maps_from_files(clip_path, picture, tmp_path):
 
 
 def test_an_unknown_generator(clip_path):
-    with pytest.raises(InputError, match="'sam3' makes no regions: use one of .*sam2"):
+    with pytest.raises(InputError, match="'sam3' is not a region generator: use one of .*sam2"):
         apis.build_segmentor(CLASSES, clip=clip_path, regions='sam3')

@@ -123,7 +123,7 @@ model = dict(region_masks='m/{stem}.npz', postprocess=dict(type='RegionMajority'
     [
         (TWO_METRICS, 'IoUMetric names files after images'),
         (STOCK_DRAWING, 'SegLocalVisualizer names files after images'),
-        (REGIONS, 'cam2/0.jpg and {root}/img/cam1/0.jpg would have the same region map'),
+        (REGIONS, 'cam2/0.jpg and {root}/img/cam1/0.jpg would share a region map'),
     ],
 )
 def test_what_would_write_or_read_one_file_for_two_images(nested, clip_path, lines, message):

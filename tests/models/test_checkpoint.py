@@ -143,7 +143,7 @@ def test_pickled_code_is_not_run(tmp_path):
     path = tmp_path / 'evil.pt'
     torch.save({'state_dict': _Evil()}, path)
     with pytest.raises(
-        InputError, match='evil.pt holds no tensor at all, but .state_dict. .an object of .*Fail'
+        InputError, match='evil.pt contains no tensors, but .state_dict. .an object of .*Fail'
     ):
         load_clip(str(path))
     with pytest.raises(pytest.fail.Exception):
@@ -156,8 +156,8 @@ def test_pickled_code_is_not_run(tmp_path):
         ({'backbone.conv1.weight': torch.zeros(1)}, 'not a CLIP.*backbone.conv1.weight'),
         ({'visual.layer1.0.conv1.weight': torch.zeros(1)}, 'ResNet CLIP'),
         ({'visual.trunk.patch_embed.proj.weight': torch.zeros(1)}, 'not a CLIP checkpoint'),
-        ([torch.zeros(1)], 'holds a list, not a state dict'),
-        ({}, 'no tensor at all'),
+        ([torch.zeros(1)], 'contains a list, not a state dict'),
+        ({}, 'contains no tensors'),
     ],
 )
 def test_foreign_files(tmp_path, content, message):

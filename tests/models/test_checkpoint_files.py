@@ -201,17 +201,17 @@ def test_a_name_or_an_entry_does_not_matter(tmp_path, content, suffix):
     'content, message',
     [
         (dict(student=TENSORS, teacher=TENSORS), "several state dicts, 'student'; 'teacher'"),
-        (dict(epoch=3, lr=0.1), r"no tensor at all, but 'epoch' \(a int\); 'lr' \(a float\)"),
+        (dict(epoch=3, lr=0.1), r"contains no tensors, but 'epoch' \(a int\); 'lr' \(a float\)"),
         (torch.nn.Linear(2, 2), "an object of 'torch.nn.modules.linear.Linear', not a state dict"),
-        (torch.zeros(3), 'holds a Tensor, not a state dict'),
-        (dict(model={'a\nb': torch.zeros(1)}), r"no tensor is called 'a\\nb'"),
+        (torch.zeros(3), 'contains a Tensor, not a state dict'),
+        (dict(model={'a\nb': torch.zeros(1)}), r"'a\\nb'"),
         (dict(a=torch.eye(3).to_sparse()), "'a' is not a plain dense tensor .*_sparse_tensor'"),
         (dict(a=torch.empty(3, device='meta')), "'a' is not a plain dense tensor .*meta"),
         (
             lambda: dict(a=torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8)),
             "'a' is not a plain dense tensor .*qtensor",
         ),
-        (dict(a=np.zeros(3)), "no tensor at all, but 'a' .an object of 'numpy"),
+        (dict(a=np.zeros(3)), "contains no tensors, but 'a' .an object of 'numpy"),
     ],
 )
 @pytest.mark.filterwarnings('ignore')
@@ -271,7 +271,7 @@ def test_folders(tmp_path, clip, capsys):
     assert load_image_tower(str(tmp_path)).proj.equal(expected)
     (tmp_path / 'split').mkdir()
     (tmp_path / 'split/model.safetensors.index.json').write_text('{}')
-    with pytest.raises(InputError, match='split are split into several files'):
+    with pytest.raises(InputError, match='split are sharded into several files'):
         load_image_tower(str(tmp_path / 'split'))
 
 
@@ -325,7 +325,7 @@ FORGED = {
 
 @pytest.mark.parametrize('name', FORGED)
 def test_forged_pickles(tmp_path, name):
-    with pytest.raises(InputError, match='x.pt (cannot be read|holds)') as caught:
+    with pytest.raises(InputError, match='x.pt (cannot be read|contains)') as caught:
         read_tensors(_forge(tmp_path / 'x.pt', FORGED[name]))
     assert '\n' not in str(caught.value) and len(str(caught.value)) < 1000
 
@@ -337,7 +337,9 @@ def test_a_legacy_file_that_claims_a_large_tensor(tmp_path):
     assert content.count(b'cpuq') == 1
     start = content.index(b'K\x03', content.index(b'cpuq'))
     path.write_bytes(content[:start] + b'J' + struct.pack('<i', 2**31 - 1) + content[start + 2 :])
-    with pytest.raises(InputError, match='x.pt cannot be read .*it holds less than it claims'):
+    with pytest.raises(
+        InputError, match='x.pt cannot be read .*it contains less data than it claims'
+    ):
         read_tensors(path)
 
 
@@ -452,16 +454,16 @@ IMAGE = {
         _with(CONV, lambda x: x.to(torch.float8_e4m3fn)),
         'conv1.weight is of torch.float8_e4m3fn',
     ),
-    'NaN': (_with(CONV, lambda x: x * float('nan')), 'conv1.weight holds NaN or infinity'),
-    'infinity': (_with('visual.proj', lambda x: x / 0), 'visual.proj holds NaN or infinity'),
-    'double': (_with(CONV, lambda x: x.double() * 1e300), 'conv1.weight holds NaN or infinity'),
+    'NaN': (_with(CONV, lambda x: x * float('nan')), 'conv1.weight contains NaN or infinity'),
+    'infinity': (_with('visual.proj', lambda x: x / 0), 'visual.proj contains NaN or infinity'),
+    'double': (_with(CONV, lambda x: x.double() * 1e300), 'conv1.weight contains NaN or infinity'),
     'LoRA': (
         _with('visual.transformer.resblocks.0.attn.lora_A', lambda x: torch.zeros(4, 128)),
         'unexpected tensors.*lora_A.*merge',
     ),
     'prompts': (
         _with('prompt_learner.ctx', lambda x: torch.zeros(4, 64)),
-        'not read, prompt_learner.ctx, but change what the others compute',
+        'unused tensors, prompt_learner.ctx, which change the results',
     ),
 }
 TEXT = {
@@ -479,10 +481,10 @@ TEXT = {
     ),
     'LongCLIP': (
         _with('positional_embedding_res', lambda x: torch.zeros(248, 64)),
-        'unexpected tensors, among them positional_embedding_res',
+        'unexpected tensors, such as positional_embedding_res',
     ),
     'context': (_with('positional_embedding', lambda x: x[:, :8]), r'is \(77, 8\), expected'),
-    'NaN': (_with('ln_final.bias', lambda x: x * float('nan')), 'ln_final.bias holds NaN'),
+    'NaN': (_with('ln_final.bias', lambda x: x * float('nan')), 'ln_final.bias contains NaN'),
 }
 
 
@@ -511,7 +513,9 @@ def test_a_width_that_heads_do_not_divide(tmp_path):
     odd['patch_embed.proj.weight'] = odd['patch_embed.proj.weight'][:184]
     odd['patch_embed.proj.weight'] = torch.zeros(200, 3, 8, 8)
     torch.save(odd, tmp_path / 'odd.pt')
-    with pytest.raises(InputError, match='odd.pt.* is 200 wide, which does not divide into heads'):
+    with pytest.raises(
+        InputError, match='odd.pt.* has a width of 200, which is not divisible by 64'
+    ):
         ProxyTower(str(tmp_path / 'odd.pt'))
 
 
@@ -519,9 +523,9 @@ def test_a_width_that_heads_do_not_divide(tmp_path):
     'change, message',
     [
         (_with('pos_embed', lambda x: x[:, :9]), '8 positions .*not a square grid'),
-        (_with('blocks.0.norm1.weight', lambda x: x * float('nan')), 'holds NaN'),
+        (_with('blocks.0.norm1.weight', lambda x: x * float('nan')), 'contains NaN'),
         (_without('blocks.0.'), "lacks the tensors 'blocks.0.…'"),
-        (_with('head.weight', lambda x: torch.zeros(3)), 'unexpected tensors, among them head'),
+        (_with('head.weight', lambda x: torch.zeros(3)), 'unexpected tensors, such as head'),
     ],
 )
 def test_a_second_tower_that_does_not_fit(tmp_path, change, message):
@@ -540,7 +544,7 @@ def test_a_second_tower_that_does_not_fit(tmp_path, change, message):
             '128 positions .*not a square grid',
         ),
         (_with('logit_scale', lambda x: torch.zeros(3)), 'logit_scale is .*expected a number'),
-        (_with('adapter.weight', lambda x: torch.zeros(3)), 'adapter.weight, but change what'),
+        (_with('adapter.weight', lambda x: torch.zeros(3)), 'adapter.weight, which change'),
         (
             _with('img_projector.linear_hidden.0.weight', lambda x: x[:, :8]),
             'img_projector.* takes 8 features, not 64',
@@ -560,7 +564,7 @@ def test_a_groupvit_that_does_not_fit(tmp_path, change, message):
     [
         (torch.eye(64), 'is 64 wide, the tower of image_encoder.clip 128'),
         (torch.eye(128).int(), 'projection=.*weight is of torch.int32'),
-        (torch.eye(128) / 0, 'projection=.*weight holds NaN or infinity'),
+        (torch.eye(128) / 0, 'projection=.*weight contains NaN or infinity'),
         (torch.zeros(128, 64), "holds no square matrix 'weight'"),
     ],
 )
@@ -585,13 +589,16 @@ def test_tensors_that_are_not_read_are_named(tmp_path, clip, monkeypatch):
     assert said == []
     torch.save({**clip, 'decoder.weight': torch.ones(3)}, tmp_path / 'more.pt')
     load_image_tower(str(tmp_path / 'more.pt')), load_text_tower(str(tmp_path / 'more.pt'))
-    assert said == [f'{tmp_path / "more.pt"} has 1 tensors that are not read: decoder.weight']
+    assert said == [f'{tmp_path / "more.pt"} has 1 unused tensors: decoder.weight']
 
 
 @pytest.mark.parametrize(
     'prefix, message',
     [
-        ('student.', r"not a CLIP alone: its tensors are such as 'student.visual.conv1.weight'"),
+        (
+            'student.',
+            "CLIP inside a larger model: it has the tensor 'student.visual.conv1.weight'",
+        ),
         ('base_model.lora_', 'not a CLIP checkpoint .*merge'),
     ],
 )

@@ -264,9 +264,9 @@ def test_other_images_than_the_encoder_expects_are_refused(hub, clip):
 
 
 OPEN_CLIP_PROBLEMS = [
-    (dict(vision=dict(timm_model_name='x')), "vision_cfg.timm_model_name='x', which is not built"),
+    (dict(vision=dict(timm_model_name='x')), "vision_cfg.timm_model_name='x', which is not supp"),
     (dict(vision=dict(attentional_pool=True)), 'vision_cfg.attentional_pool=True'),
-    (dict(vision=dict(width=64)), 'states a width of 64 and 1 heads, which do not fit .* 128'),
+    (dict(vision=dict(width=64)), 'states a width of 64 and 1 heads, which do not match .* 128'),
     (dict(multimodal_cfg=dict(width=512)), 'model_cfg.multimodal_cfg'),
     (dict(quick_gelu='yes'), "quick_gelu='yes', neither true nor false"),
     (dict(preprocess=dict(mean=[1, 2], std=HALF)), r'mean=\[1, 2\], not three numbers'),
@@ -302,7 +302,7 @@ def test_open_clip_s_resnets_are_refused_before_their_weights_are_fetched(hub, c
         (dict(model_type='siglip'), "model_type='siglip', and hf:org/clip has no open_clip_config"),
         (_config('gelu_new'), "vision_config.hidden_act='gelu_new', only quick_gelu and gelu"),
         (_config(heads='many'), "num_attention_heads='many', not a positive number"),
-        (_config(heads=3), 'a width of 128 and 3 heads, which do not fit'),
+        (_config(heads=3), 'a width of 128 and 3 heads, which do not match'),
         (dict(model_type='clip', vision_config=[1]), r'vision_config=\[1\], not a section'),
         (b'{', 'config.json of hf:org/clip is not JSON'),
         (b'[]', 'config.json of hf:org/clip holds a list, not a config'),
@@ -319,7 +319,7 @@ def test_configs_that_cannot_be_used(hub, clip, config, message):
     'files, message',
     [
         ({}, 'has no weights: none of model.safetensors, pytorch_model.bin'),
-        ({'model__safetensors__index__json': {}}, 'are split into several files'),
+        ({'model__safetensors__index__json': {}}, 'are sharded into several files'),
         (
             {'model__safetensors': b'not tensors'},
             "model.safetensors is a text that begins 'not tensors'",
@@ -355,7 +355,7 @@ def test_nothing_from_the_hub_is_run(hub):
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.script(torch.nn.Identity()), buffer)
     hub.put('org/script', config__json=_config(), pytorch_model__bin=buffer.getvalue())
-    with pytest.raises(InputError, match='holds no tensor at all'):
+    with pytest.raises(InputError, match='contains no tensors'):
         load_image_tower('hf:org/script')
 
 
@@ -426,7 +426,7 @@ def test_a_path_follows_the_config_beside_it(clip, tmp_path, log, weights, confi
     assert found.equal(_by_path(tmp_path, clip, quick_gelu=quick, **options))
     assert not found.equal(_by_path(tmp_path, clip, quick_gelu=not quick, **options))
     [words] = [words for _, words in log if path in words]
-    assert f"onfig.json, which lies beside clip='{path}', is followed: {{" in words
+    assert f"onfig.json beside clip='{path}' is used: {{" in words
     assert f"'quick_gelu': {quick}" in words
 
 
@@ -438,7 +438,7 @@ def test_what_the_user_sets_wins_over_a_config_beside_a_path(clip, tmp_path, log
     block = encoder.tower.blocks[0]
     assert (block.quick_gelu, block.heads) == (True, 2)
     assert encoder.normalisation is None and encoder.tower.patch_embed.bias is None
-    assert log[-1][1].endswith('is not followed, since quick_gelu=True is set')
+    assert log[-1][1].endswith('is ignored because quick_gelu=True is set')
     encoder = CLIPImageEncoder(path, dict(type='SCLIP'))
     block = encoder.tower.blocks[0]
     assert (block.quick_gelu, block.heads) == (False, 4)
@@ -455,17 +455,17 @@ def test_what_the_user_sets_wins_over_a_config_beside_a_path(clip, tmp_path, log
         (dict(_config('gelu'), model_type='siglip'), "states model_type='siglip'"),
         (b'{"hidden_act": ', 'is not JSON'),
         (b'[]', 'holds a list, not a config'),
-        (_config('gelu', heads=3), 'a width of 128 and 3 heads, which do not fit'),
+        (_config('gelu', heads=3), 'a width of 128 and 3 heads, which do not match'),
         (
             dict(model_type='clip', vision_config=_tower_config(1024, 16, 'gelu')),
-            'a width of 1024 and 16 heads, which do not fit the width of its weights, 128',
+            'a width of 1024 and 16 heads, which do not match the width of its weights, 128',
         ),
     ],
 )
 def test_a_config_that_does_not_belong_is_named_and_left(clip, tmp_path, log, config, problem):
     path = _download(tmp_path / 'repository', clip, config)
     assert _outputs(path).equal(_by_path(tmp_path, hugging_face_clip(clip), quick_gelu=True))
-    [(level, words)] = [line for line in log if 'is not followed' in line[1]]
+    [(level, words)] = [line for line in log if 'is ignored' in line[1]]
     assert level == logging.WARNING and '\n' not in words
     assert problem in words and 'set quick_gelu' in words and 'delete' not in words
 
@@ -548,7 +548,7 @@ def test_images_are_renormalised_for_a_dino_trained_otherwise(hub):
         (dict(model_type='clip'), "model_type='clip', which is not a DINO, DINOv2"),
         (dict(use_swiglu_ffn=True), 'use_swiglu_ffn'),
         (dict(hidden_act='relu'), "hidden_act='relu', only 'gelu'"),
-        (dict(hidden_size=384), 'a width of 384 .* do not fit'),
+        (dict(hidden_size=384), 'a width of 384 .* do not match'),
     ],
 )
 def test_other_second_towers_are_refused(hub, config, message):
@@ -597,16 +597,16 @@ def test_clips_with_another_text_tower(hub, clip, kind):
     _put_clip(hub, clip, config, name='org/other')
     images = torch.randn(1, 3, 64, 96)
     assert load_image_tower('hf:org/other')(images).equal(expected(images))
-    with pytest.raises(InputError, match=f"model_type='{kind}': its text tower is not built here"):
+    with pytest.raises(InputError, match=f"model_type='{kind}': its text tower is not supported"):
         load_text_tower('hf:org/other')
 
 
 @pytest.mark.parametrize(
     'name, message',
     [
-        ('vision_model.head.probe', 'is a SigLIP, whose attention pooling is not built here'),
-        ('visual.blocks.0.attn.q_proj.weight', 'is an EVA-CLIP, which is not built here'),
-        ('visual.attn_pool.probe', 'or PE-Core with attention pooling, which is not built here'),
+        ('vision_model.head.probe', 'is a SigLIP, whose attention pooling is not supported'),
+        ('visual.blocks.0.attn.q_proj.weight', 'is an EVA-CLIP, which is not supported'),
+        ('visual.attn_pool.probe', 'or PE-Core with attention pooling, which is not supported'),
         ('visual.layer1.0.conv1.weight', 'is a ResNet CLIP, which has no patch tokens'),
     ],
 )

@@ -71,14 +71,16 @@ def test_names():
     assert find_generator('Felzenszwalb') == find_generator('FELZENSZWALB')
     assert find_generator('sam2') == dict(type='SAM2')
     assert find_generator(dict(type='SAM')) == dict(type='SAM')
-    with pytest.raises(InputError, match=r"'felsenswalb' makes no regions.*mean 'felzenszwalb'\?"):
+    with pytest.raises(
+        InputError, match=r"'felsenswalb' is not a region generator.*mean 'felzenszwalb'\?"
+    ):
         find_generator('felsenswalb')
 
 
 @pytest.mark.parametrize(
     'kind, options, message',
     [
-        (Felzenszwalb, dict(scale=-1), 'scale=-1 must be a number from 0 on'),
+        (Felzenszwalb, dict(scale=-1), 'scale=-1 must be a number, at least 0'),
         (Felzenszwalb, dict(sigma='a'), "sigma='a' must be a number"),
         (SAM2, dict(points_per_side=0), 'points_per_side=0 must be a positive integer'),
         (SAM, dict(iou_threshold=2), 'iou_threshold=2 must lie between 0 and 1'),

@@ -92,7 +92,11 @@ def test_a_pattern_without_a_name():
     [
         ('a.npz', lambda p: None, r'a\.npz of a\.jpg does not exist'),
         ('a.npz', lambda p: _save(p, np.zeros((4, 3), int)), r'a\.npz is \(4, 3\), .* \(3, 4\)'),
-        ('a.npz', lambda p: _save(p, np.zeros((3, 4))), r'a\.npz holds float64, expected integers'),
+        (
+            'a.npz',
+            lambda p: _save(p, np.zeros((3, 4))),
+            r'a\.npz contains float64, expected integers',
+        ),
         ('a.npz', lambda p: _save(p, np.zeros((3, 4), object)), r'a\.npz cannot be read'),
         ('a.npz', lambda p: np.savez(p, ids=1), r"a\.npz has no array 'instance_mask'"),
         ('a.npz', lambda p: p.write_bytes(b'no map'), r'a\.npz is not an .npz file'),
@@ -214,8 +218,8 @@ def test_regions_of_the_metadata_come_first(clip_path, device):
     for region in (1, 2, 3, 4):
         assert len(labels[torch.from_numpy(regions) == region].unique()) == 1
     for wrong, message in (
-        (regions[:9], r'is \(9, 64\), its image is \(64, 64\)'),
-        (regions * 0.5, 'holds'),
+        (regions[:9], r'has shape \(9, 64\), its image \(64, 64\)'),
+        (regions * 0.5, 'contains'),
     ):
         sample = SegDataSample(metainfo=dict(regions=wrong))
         with pytest.raises(InputError, match=f'the region map {message}'):

@@ -285,10 +285,10 @@ def test_what_each_sees_is_normalised_its_way(load, name, device):
         ('radio', {'input_conditioner.norm_std': torch.zeros(3)}, 'norm_std'),
         ('radio', {'base_model.blocks.0.attn.qkv.weight': None}, "lacks 'base_model.blocks.0.attn"),
         ('dinov3', {'blocks.1.attn.qkv.bias': None}, "lacks 'blocks.1.attn.qkv.bias'"),
-        ('dinov3', {'rope_embed.periods': torch.ones(5)}, 'does not divide into heads'),
-        ('dinov3', {'extra.weight': torch.ones(1)}, 'unexpected tensors, among them extra.weight'),
-        ('pe', {'ln_post.weight': torch.ones(WIDTH)}, 'unexpected tensors, among them ln_post'),
-        ('pe', {'ln_pre.weight': None}, 'is not a DINO, DINOv2, DINOv3, RADIO or PE-Spatial'),
+        ('dinov3', {'rope_embed.periods': torch.ones(5)}, 'is not divisible by 64'),
+        ('dinov3', {'extra.weight': torch.ones(1)}, 'unexpected tensors, such as extra.weight'),
+        ('pe', {'ln_post.weight': torch.ones(WIDTH)}, 'unexpected tensors, such as ln_post'),
+        ('pe', {'ln_pre.weight': None}, 'is not a supported DINO, DINOv2, DINOv3, RADIO or'),
     ],
 )
 def test_what_is_not_built_is_refused_in_one_line(load, name, change, message):
@@ -414,7 +414,7 @@ def test_pe_by_name(hub, load, device):
         ('radio', dict(feature_normalizer_config={'name': 'x'}), 'feature_normalizer_config='),
         ('radio', dict(vitdet_window_size=16), 'vitdet_window_size=16'),
         ('radio', dict(architectures=None), 'model_type=None, which is not a DINO'),
-        ('dinov3', dict(use_gated_mlp=True, hidden_act='silu'), 'states use_swiglu_ffn or use_gat'),
+        ('dinov3', dict(use_gated_mlp=True, hidden_act='silu'), 'use_swiglu_ffn or use_gat'),
         ('dinov3', dict(use_gated_mlp=True, hidden_act='gelu'), "hidden_act='gelu', only 'silu'"),
         ('dinov3', dict(rope_theta='x'), "rope_theta='x'"),
         ('dinov3', dict(hidden_size=384), 'a width of 384'),

@@ -60,7 +60,7 @@ def test_both_layouts_of_sam_load(sam_folder, tmp_path):
     torch.testing.assert_close(weights.sum(1), torch.ones(3))
     junk = tmp_path / 'sam.pth'
     torch.save({'image_encoder.pos_embed': torch.zeros(1, 64, 64, 16)}, junk)
-    with pytest.raises(InputError, match=r'sam\.pth is not a SAM of Meta'):
+    with pytest.raises(InputError, match=r'sam\.pth is not a SAM in the layout of Meta'):
         SamTower(str(junk))
 
 
@@ -82,7 +82,7 @@ def test_sam_by_its_name_on_the_hub(hub, sam_folder, name, weights):
 
 def test_a_sam_of_the_hub_that_is_none(hub):
     hub.put('org/clip', model__safetensors=save_tensors({'visual.proj': torch.ones(2)}))
-    with pytest.raises(InputError, match=r'model\.safetensors is not a SAM of Meta'):
+    with pytest.raises(InputError, match=r'model\.safetensors is not a SAM in the layout of Meta'):
         SamTower('org/clip')
     with pytest.raises(InputError, match='hf:org/absent: .* has no such repository'):
         SamTower('org/absent')

@@ -124,4 +124,6 @@ def test_regions_sharpen_outlines(folder, clip_path, tmp_path):
         assert len(np.unique(sharp[regions == region])) == 1
     arguments = ('--classes', 'cat; sky', '--regions', 'sam3')
     output = _demo(folder, clip_path, tmp_path, *arguments, check=False)
-    assert output.splitlines()[-1].startswith("error: 'sam3' makes no regions: use one of felzensz")
+    assert output.splitlines()[-1].startswith(
+        "error: 'sam3' is not a region generator: use one of felzensz"
+    )

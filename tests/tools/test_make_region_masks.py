@@ -134,12 +134,15 @@ def test_a_picture_that_cannot_be_read_stops_no_other(folder, tmp_path, nproc):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (('--generator', 'sam3'), "'sam3' makes no regions: use one of felzenszwalb, sam2, sam"),
+        (
+            ('--generator', 'sam3'),
+            "'sam3' is not a region generator: use one of felzenszwalb, sam2, sam",
+        ),
         (
             ('--options', 'skale=2'),
             '--options skale: Felzenszwalb takes scale, sigma, min_size, short_side (did',
         ),
-        (('--options', 'scale=-2'), 'scale=-2 must be a number from 0 on'),
+        (('--options', 'scale=-2'), 'scale=-2 must be a number, at least 0'),
     ],
 )
 def test_bad_arguments(folder, tmp_path, arguments, message):
@@ -160,7 +163,7 @@ def test_nowhere_to_write_to(folder, tmp_path, voc_root):
 
 
 def test_one_name_for_two_pictures(tmp_path):
-    with pytest.raises(InputError, match=r'b/x\.png and .*a/x\.jpg would have the same region map'):
+    with pytest.raises(InputError, match=r'b/x\.png and .*a/x\.jpg would share a region map'):
         images = [tmp_path / 'a/x.jpg', tmp_path / 'b/x.png']
         make_region_maps(images, f'{tmp_path}/{{stem}}.npz', Felzenszwalb())
     with pytest.raises(InputError, match=r'as \.npz files, not as .*\.png'):
