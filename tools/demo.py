@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Segment pictures and videos into classes of your own: overlay, label map, areas."""
+"""Segment images and videos into your own classes: overlay, label map, areas."""
 
 from sclip_mmseg.cli.segment import main
 from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write a config's query embeddings to a file, so that a checkpoint without text tower will do."""
+"""Write a config's query embeddings to a file, for checkpoints without a text tower."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
     from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
@@ -14,7 +14,7 @@ from sclip_mmseg.utils.program import as_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Build the config's text head and save what it holds."""
+    """Build the config's text head and save its embeddings."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file with the queries, templates and CLIP')
     parser.add_argument('out', help='.npz file: queries [Q], class_ids [Q], embeddings [Q, D]')

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Make region maps of a folder of pictures, or of the images of a config's benchmark.
+"""Generate region maps for a folder of images, or for the images of a config's benchmark.
 
-A map is an .npz file with the integer array `instance_mask`, named as its picture. Interrupted at
-any moment, run the same command to resume; maps that are there are kept, unless they are damaged.
+A map is an .npz file with the integer array `instance_mask`, named after its image. To resume an
+interrupted run, repeat the command; existing maps are kept unless they are damaged.
 """
 
 if __name__ == '__main__':  # before all imports, which take seconds
@@ -19,16 +19,16 @@ from sclip_mmseg.utils.program import as_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Make the maps, or say in one line what is wrong."""
+    """Generate the maps."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('input', help='folder of pictures, or config of a benchmark')
+    parser.add_argument('input', help='folder of images, or config of a benchmark')
     parser.add_argument(
         '--out',
         type=Path,
-        help='folder to write to, or a pattern as FOLDER/{folder}/{stem}.npz; default: where the '
-        "config's model.region_masks points to",
+        help='output folder, or a pattern such as FOLDER/{folder}/{stem}.npz; default: the pattern '
+        "in the config's model.region_masks",
     )
     parser.add_argument(
         '--generator',
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='KEY=VALUE',
         help='arguments of the generator, e.g. scale=200, or checkpoint=facebook/sam2.1-hiera-tiny',
     )
-    about = 'default: a process per CPU, for sam2 and sam one'
+    about = 'default: one per CPU, for sam2 and sam a single one'
     add_processes(parser, about, None, earlier=['--nproc'])
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='as for tools/test.py')
     args = parser.parse_args(argv)
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         pattern, count, made = make_maps_of(
             *(args.input, args.out, args.generator, args.options, args.processes, args.cfg_options)
         )
-        print(f'{pattern}: {made} maps made, {count - made} were there')
+        print(f'{pattern}: {made} maps made, {count - made} existed')
 
 
 if __name__ == '__main__':

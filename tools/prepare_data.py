@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Lay benchmarks out as the configs read them, from the official archives or extracted folders."""
+"""Convert benchmarks to the layout of the configs, from official archives or extracted folders."""
 
 from sclip_mmseg.cli.prepare_data import main
 from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted

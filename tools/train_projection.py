@@ -17,17 +17,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Learn a projection and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config of the benchmark, see configs/ablations')
+    parser.add_argument('clip', nargs='?', help="CLIP by name or path; default: the config's")
     parser.add_argument(
-        'clip', nargs='?', help="CLIP by name or path; default: the config's own image encoder's"
+        '--out', help="output file; default: the file that the config's LearnedCSA reads"
     )
-    parser.add_argument('--out', help="default: the file that the config's LearnedCSA reads")
-    parser.add_argument('--images', type=int, default=64, help='labelled images drawn by the seed')
+    parser.add_argument('--images', type=int, default=64, help='number of labelled images to draw')
     parser.add_argument('--epochs', type=int, default=20, help='a window of each image per epoch')
     parser.add_argument('--batch-size', type=int, default=8, help='windows per step')
     parser.add_argument('--lr', type=float, default=1e-4, help='learning rate of AdamW')
-    parser.add_argument('--seed', type=int, default=0, help='of images, order and windows')
+    parser.add_argument('--seed', type=int, default=0, help='seed of images, order and windows')
     parser.add_argument(
-        '--resume', action='store_true', help='resume after the last whole epoch, if there was one'
+        '--resume', action='store_true', help='resume after the last complete epoch, if any'
     )
     parser.add_argument(
         '--cfg-options',

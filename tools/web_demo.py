@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Serve a local page that segments pictures into classes of your own. It needs no internet."""
+"""Serve a local web page that segments images into your own classes. It needs no internet."""
 
 from sclip_mmseg.cli.web import main
 from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted

@@ -27,7 +27,7 @@ def _load(path):
 def test_a_folder(folder, tmp_path):
     out = tmp_path / 'maps'
     output = run_tool(TOOL, folder, '--out', out, '--nproc', 2).stdout
-    assert '3 maps made, 0 were there' in output
+    assert '3 maps made, 0 existed' in output
     assert sorted(path.name for path in out.iterdir()) == [f'image_{i}.npz' for i in range(3)]
     for index, size in enumerate([(90, 120), (130, 100), (100, 100)]):
         ids = _load(out / f'image_{index}.npz')
@@ -72,7 +72,7 @@ def test_whole_maps_are_kept_and_others_made_again(folder, tmp_path, damage):
     else:
         content = {'cut': before[1][:-40], 'empty': b'', 'text': b'no map'}[damage]
         maps[1].write_bytes(content)
-    assert '1 maps made, 2 were there' in call_tool(*arguments).stdout
+    assert '1 maps made, 2 existed' in call_tool(*arguments).stdout
     assert (_load(maps[1]) == Felzenszwalb()(np.array(Image.open(folder / 'image_1.jpg')))).all()
     assert maps[0].read_bytes() == before[0] and maps[2].read_bytes() == kept
 
@@ -84,7 +84,7 @@ def test_pictures_turned_by_their_exif_data(tmp_path):
     arguments = (TOOL, tmp_path, '--out', tmp_path / 'maps', '--nproc', 1)
     call_tool(*arguments)
     assert _load(tmp_path / 'maps/a.npz').shape == (40, 20)  # upright, as the loader has it
-    assert '0 maps made, 1 were there' in call_tool(*arguments).stdout
+    assert '0 maps made, 1 existed' in call_tool(*arguments).stdout
 
 
 class _Slow:
@@ -118,7 +118,7 @@ def test_killed_and_gone_on_with(folder, tmp_path):
     assert ended.poll(60)  # nobody holds the other end: its workers have ended too
     assert not (tmp_path / 'image_2.npz').exists()
     output = call_tool(TOOL, folder, '--out', tmp_path, '--nproc', 2).stdout
-    assert '1 maps made, 2 were there' in output
+    assert '1 maps made, 2 existed' in output
     assert _load(tmp_path / 'image_2.npz').shape == (100, 100)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw what chosen pixels attend to in CLIP's last block, a column per method."""
+"""Draw what selected pixels attend to in CLIP's last block, one column per method."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
     from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
@@ -28,12 +28,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         'resclip-naclip of VOC20',
     )
     parser.add_argument(
-        '--clip', help="CLIP by name or path; default: each config's own image encoder's"
+        '--clip', help="CLIP by name or path; default: that of each config's image encoder"
     )
-    parser.add_argument('--out', default='attention_maps.png', help='default: attention_maps.png')
-    parser.add_argument('--width', type=int, default=1000, help='of the picture in pixels')
     parser.add_argument(
-        '--short-side', type=int, default=336, help='of the image as CLIP sees it, in one piece'
+        '--out', default='attention_maps.png', help='output file; default: attention_maps.png'
+    )
+    parser.add_argument('--width', type=int, default=1000, help='width of the figure in pixels')
+    parser.add_argument(
+        '--short-side',
+        type=int,
+        default=336,
+        help='short side to which the image is resized for CLIP, which sees it as a whole',
     )
     parser.add_argument(
         '--cfg-options',
@@ -45,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with as_program():
         from sclip_mmseg.visualization.attention import draw_attention
 
-        print(f'Picture: {draw_attention(**options)}')
+        print(f'Figure: {draw_attention(**options)}')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time and memory per image against the number of queries and the image's area, with exponents."""
+"""Measure time and memory per image against the number of queries and the image area."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
     from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
@@ -37,12 +37,12 @@ MEGAPIXELS = (0.1, 0.3, 1, 3, 8)
 
 
 def fit_exponent(x: Sequence[float], y: Sequence[float]) -> float:
-    """Slope of the line through the points in logarithmic axes."""
+    """Slope of the regression line on logarithmic axes."""
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
 def measure_point(queries: int, megapixels: float, clip: str, folder: Path, args) -> dict:
-    """Time one image of 4:3, and measure its peak additional memory."""
+    """Measure time and peak additional memory of one image with aspect ratio 4:3."""
     height = (megapixels * 1e6 * 3 / 4) ** 0.5
     size = round(height), round(height * 4 / 3)
     scale = args.short_side / size[0] if args.short_side else 1
@@ -60,7 +60,7 @@ def measure_point(queries: int, megapixels: float, clip: str, folder: Path, args
 
 
 def draw(series: dict[str, list[dict]], path: Path) -> None:
-    """Draw time and memory over each variable, which has a logarithmic axis."""
+    """Plot time and memory over each variable, on a logarithmic axis."""
     figure = Figure(figsize=(9, 6), layout='constrained')
     axes = figure.subplots(2, len(series), squeeze=False)
     for column, (key, points) in enumerate(series.items()):
@@ -78,7 +78,7 @@ def draw(series: dict[str, list[dict]], path: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure along both variables, print, write and draw."""
+    """Measure along both variables; print, save and plot the results."""
     parser = new_parser(__doc__, repeats=3)
     parser.add_argument('--queries', type=int, nargs='+', default=QUERIES, help='20 to 1000')
     parser.add_argument('--megapixels', type=float, nargs='+', default=MEGAPIXELS, help='0.1 to 8')
@@ -86,17 +86,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         '--short-side',
         type=int,
         default=336,
-        help='to which images are resized for the model (default: 336); 0 for not at all, so that '
-        'the number of windows grows with the area',
+        help='short side to which images are resized for the model (default: 336); 0 for no '
+        'resizing, so that the number of windows grows with the area',
     )
     parser.add_argument(
-        '--at-queries', type=int, default=150, help='queries while the area varies (default: 150)'
+        '--at-queries', type=int, default=150, help='queries when the area varies (default: 150)'
     )
     parser.add_argument(
-        '--at-megapixels', type=float, default=0.3, help='area while the queries vary (0.3)'
+        '--at-megapixels', type=float, default=0.3, help='area when the queries vary (default: 0.3)'
     )
     parser.add_argument(
-        '--out', default='benchmark_scaling', help='prefix of the .json and the .png'
+        '--out', default='benchmark_scaling', help='prefix of the .json and .png files'
     )
     args = parse(parser, arguments)
     series, results = {}, environment()

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Time this package against a plain program and against the bare image encoder.
+"""Measure the speed of this package against a plain program and the bare image encoder.
 
-Three programs run in turn on inputs of each benchmark's shape, with seeded weights of ViT-B/16's
-size: (a) the published procedure written plainly below, one step after the other; (b) this package,
-as ``tools/test.py`` runs it; (c) CLIP's image encoder alone over the same windows, the floor.
+Three programs run alternately on inputs with the shape of each benchmark and seeded weights of
+ViT-B/16's size: (a) a plain step-by-step implementation of the published procedure, below; (b) this
+package, as in ``tools/test.py``; (c) only CLIP's image encoder on the same windows, a lower bound.
 """
 
 if __name__ == '__main__':  # before all imports, which take seconds
@@ -62,9 +62,13 @@ Runs = dict[str, Callable[[], object]]
 
 
 class Case(NamedTuple):
-    """A shipped config, and a photograph's height and width as it is and as the model sees it.
+    """A measured case.
 
-    Names of classes stand in place of the config's, where a list of them is given.
+    Attributes:
+        config: Name of a shipped config.
+        size: Height and width of the photograph.
+        resized: Height and width of the model's input.
+        queries: Query list that replaces the config's; None for the config's.
     """
 
     config: str
@@ -73,7 +77,7 @@ class Case(NamedTuple):
     queries: str | None = None
 
 
-# Against the plain program, on each benchmark's shape.
+# Compared with the plain program, with the shape of each benchmark.
 CASES = {
     f'{benchmark}{suffix}': Case(f'sclip{suffix}_vit-b16_{benchmark}', size, resized)
     for benchmark, size, resized in (
@@ -84,7 +88,7 @@ CASES = {
     )
     for suffix in ('', '-pamr10')
 }
-# Methods against the bare towers over the same windows, by the names of their configs.
+# Compared with the bare towers on the same windows: methods by the names of their configs.
 _SMALL = (
     'sclip scclip sfp rfclip pearl gem proxyclip-dino-b16 proxyclip-dino-b8 corrclip naclip '
     'resclip-naclip'
@@ -101,7 +105,7 @@ METHODS = {
 }
 METHODS['sam3'] = Case('sam3_voc21', (375, 500), (375, 500))
 METHODS['segearth_vit-b16'] = Case('segearth_vit-b16_openearthmap', (1000, 1000), (448, 448))
-# What docs/which_method.md compares: a photograph of own classes, 20 and 150 of them.
+# Cases of docs/which_method.md: a photograph with 20 and 150 own classes.
 COMPARED = {
     f'{config.partition("_")[0]}-{count}': Case(config, (375, 500), resized, queries)
     for resized, configs in (
@@ -122,15 +126,15 @@ COMPARED = {
 }
 
 
-# (a) The published procedure, see the papers of SCLIP and PAMR.
+# (a) The published procedure, following the papers of SCLIP and PAMR.
 
 
 def plain_csa(visual: nn.Module, crop: Tensor) -> Tensor:
-    """L2-normalised patch features ``[h, w, D]`` of one crop ``[1, 3, H, W]`` by SCLIP."""
+    """SCLIP's L2-normalised patch features ``[h, w, D]`` of a crop ``[1, 3, H, W]``."""
     x = visual.conv1(crop)
     grid = x.shape[-2:]
     x = torch.cat([visual.class_embedding[None, None], x.flatten(2).transpose(1, 2)], 1)
-    x = visual.ln_pre(x + visual.positional_embedding).transpose(0, 1)  # crops of 224 only
+    x = visual.ln_pre(x + visual.positional_embedding).transpose(0, 1)  # only for crops of 224
     *blocks, last = visual.transformer.resblocks
     for block in blocks:
         x = block(x)
@@ -148,7 +152,7 @@ def plain_csa(visual: nn.Module, crop: Tensor) -> Tensor:
 
 
 def plain_pamr(query_map: Tensor, image: Tensor, steps: int, dilations=(8, 16)) -> Tensor:
-    """PAMR of a map ``[Q, H, W]`` under a guide ``[3, H, W]``, all neighbours in one tensor."""
+    """PAMR of a map ``[Q, H, W]`` with a guide ``[3, H, W]``, all neighbours in one tensor."""
 
     def around(x: Tensor, centre: bool) -> Tensor:
         height, width = x.shape[-2:]
@@ -204,7 +208,7 @@ def plain_segment(
 
 
 def plain_text(clip: nn.Module, queries: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """Embeddings ``[Q, D]`` of queries, one at a time, prompts of 77 tokens, by openai-clip."""
+    """Embeddings ``[Q, D]`` of queries by openai-clip, one by one, with prompts of 77 tokens."""
     rows = []
     for query in queries:
         tokens = tokenize([template.format(query) for template in templates], 77)
@@ -226,9 +230,9 @@ def write_seeded_clip(path: Path) -> None:
 
 
 def write_seeded_dino(path: Path, patch_size: int) -> None:
-    """Write a DINO of ViT-B's sizes with random weights, as Meta names them.
+    """Write a DINO of ViT-B's sizes with seeded random weights and Meta's names.
 
-    With patches of 14 pixels it is a DINOv2 with registers.
+    With a patch size of 14, it is a DINOv2 with registers.
     """
     torch.manual_seed(0)
     sizes = dict(width=768, heads=12, depth=12, hidden=3072, patch_size=patch_size)
@@ -242,7 +246,7 @@ def write_seeded_dino(path: Path, patch_size: int) -> None:
 
 
 def write_seeded_upsampler(path: Path) -> None:
-    """Write a SimFeatUp of the released one's sizes with random weights."""
+    """Write a SimFeatUp with the sizes of the released one and seeded random weights."""
     torch.manual_seed(0)
     state = {f'up.{name}': torch.rand(()) for name in ('range_temp', 'sigma_spatial')}
     for name, shape in (
@@ -258,7 +262,7 @@ def write_seeded_upsampler(path: Path) -> None:
 
 
 def read_case(case: Case, clip: str, folder: Path, precision: str = 'fp32') -> Config:
-    """The case's config, with random text embeddings for its queries."""
+    """The config of a case, with random text embeddings of its queries."""
     [path] = ROOT.glob(f'configs/*/{case.config}.py')
     cfg = Config.fromfile(path)
     cfg.model.text_head.queries = case.queries or cfg.model.text_head.queries
@@ -266,19 +270,19 @@ def read_case(case: Case, clip: str, folder: Path, precision: str = 'fp32') -> C
     encoder = cfg.model.image_encoder
     width = 256 if 'groupvit' in case.config else 768 if 'tower' in encoder else 512
     text = torch.randn(len(query_set.queries), width, generator=torch.Generator().manual_seed(0))
-    if cfg.model.text_head.type != 'SAM3TextHead':  # whose features are not of whole queries
+    if cfg.model.text_head.type != 'SAM3TextHead':  # its features are per token
         embeddings = folder / f'{case.config}.npz'
         save_embeddings(embeddings, query_set, F.normalize(text, dim=-1))
         cfg.model.text_head.embeddings = str(embeddings)
     if 'clip' in encoder:
         encoder.clip = clip
     encoder.precision = precision
-    cfg.model.test_cfg.seg_logits = False  # as tools/test.py sets it
+    cfg.model.test_cfg.seg_logits = False  # as in tools/test.py
     return cfg
 
 
 def random_photo(size: Size) -> Tensor:
-    """An image with structures of many sizes, uint8 ``[3, *size]``."""
+    """A random image with structures of several sizes, uint8 ``[3, *size]``."""
     generator = torch.Generator().manual_seed(0)
     layers = [
         F.interpolate(torch.rand(1, 3, cells, cells, generator=generator), size, mode='bilinear')
@@ -288,11 +292,11 @@ def random_photo(size: Size) -> Tensor:
 
 
 def package(model: nn.Module, case: Case) -> Callable[[], object]:
-    """A call that segments a photograph as ``tools/test.py`` does."""
+    """A function that segments a photograph like ``tools/test.py``."""
     photo, pixels = random_photo(case.resized), np.zeros((*case.size, 3), np.uint8)
 
     def run():
-        # SAM sees the pixels, whatever they show.
+        # Input of SAM; the content of the pixels does not matter.
         info = dict(ori_shape=case.size, img_path='photo.jpg', pixels=pixels)
         sample = SegDataSample(metainfo=info)
         [result] = model.test_step(dict(inputs=[photo], data_samples=[sample]))
@@ -302,13 +306,13 @@ def package(model: nn.Module, case: Case) -> Callable[[], object]:
 
 
 def openai_model(clip: str, device: str, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """openai-clip's own model of a state dict, for (a) and (c)."""
+    """openai-clip's model built from a state dict, for (a) and (c)."""
     model = openai_clip('model').build_model(torch.load(clip, weights_only=True)).to(dtype)
     return model.to(device).eval()
 
 
 def crops_of(model: nn.Module, case: Case) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The photograph as the towers see it, ``[3, h, w]``, and batches of its windows."""
+    """The preprocessed photograph ``[3, h, w]``, and batches of its windows."""
     [image] = model.data_preprocessor(dict(inputs=[random_photo(case.resized)]))['inputs']
     size, stride = model.windows.crop_size, model.windows.stride
     windows = window_grid(case.resized, size, stride)
@@ -335,21 +339,21 @@ def programs(cfg: Config, model: nn.Module, case: Case) -> Runs:
     return dict(a=plain, b=package(model, case), c=bare)
 
 
-# What is timed: case and settings → programs
+# Programs of each case
 
 
 def shape_runs(case: Case, args: argparse.Namespace) -> Runs:
-    """(a), (b) and (c) on the inputs of one benchmark's shape."""
+    """(a), (b) and (c) on inputs with the shape of a benchmark."""
     cfg = read_case(case, args.clip, args.folder, args.precision)
     runs = programs(cfg, init_model(cfg, device=args.device), case)
     return {key: runs[key] for key in sorted(set(args.programs))}
 
 
 def method_runs(case: Case, args: argparse.Namespace) -> Runs:
-    """A method, and its bare towers run once over the method's windows.
+    """A method, and its bare towers on the same windows.
 
     Raises:
-        InputError: If the method needs a checkpoint that no option names.
+        InputError: If the method needs a checkpoint whose option is not set.
     """
     cfg = read_case(case, args.clip, args.folder, args.precision)
     encoder_cfg = cfg.model.image_encoder
@@ -384,12 +388,12 @@ def method_runs(case: Case, args: argparse.Namespace) -> Runs:
     if isinstance(encoder, SAM3Encoder):
         return dict(package=package(model, case), towers=partial(_bare_sam3, model, image))
     if case.config.startswith('rfclip'):
-        batches = image[None], *batches  # RF-CLIP encodes the whole picture too
+        batches = image[None], *batches  # RF-CLIP encodes the whole image too
 
     def run_towers(batch: Tensor) -> Tensor:
-        if not hasattr(encoder, 'method'):  # a trained system: its network
+        if not hasattr(encoder, 'method'):  # a trained system
             features = encoder.features(View(batch), model.text_head)
-            if encoder_cfg.get('tower') and encoder.refine:  # of maps as large as the windows
+            if encoder_cfg.get('tower') and encoder.refine:  # refines maps of the window's size
                 return encoder.refine(batch[:, :1].expand(-1, queries, -1, -1), batch)
             return features
         batch = batch.to(encoder.tower.dtype)
@@ -407,7 +411,7 @@ def method_runs(case: Case, args: argparse.Namespace) -> Runs:
 
 @torch.no_grad()
 def _bare_sam3(model: nn.Module, image: Tensor) -> Tensor:
-    """The calls of transformers' ``Sam3Model`` alone, of all prompts."""
+    """Only the calls of transformers' ``Sam3Model``, for all prompts."""
     encoder, head = model.image_encoder, model.text_head
     vision, geometry = encoder.see(image)
     step = encoder.prompt_batch()
@@ -416,13 +420,13 @@ def _bare_sam3(model: nn.Module, image: Tensor) -> Tensor:
 
 
 def resclip_runs(args: argparse.Namespace) -> Runs:
-    """ResCLIP on NACLIP (RCS and SFR), and NACLIP alone, on Context59's shape."""
+    """ResCLIP on NACLIP (RCS and SFR), and NACLIP, with the shape of Context59."""
     names = 'resclip-naclip', 'naclip'
     return {name: method_runs(METHODS[f'{name}_vit-b16'], args)['package'] for name in names}
 
 
 def pamr_runs(args: argparse.Namespace) -> Runs:
-    """PAMR alone: 171 queries at 640×480, 10 steps."""
+    """Only PAMR: 171 queries at 640×480, 10 steps."""
     query_map = torch.rand(480, 640, 171, device=args.device).permute(2, 0, 1)
     guide = random_photo((480, 640)).to(args.device).float()
     return dict(
@@ -432,7 +436,7 @@ def pamr_runs(args: argparse.Namespace) -> Runs:
 
 
 def text_runs(args: argparse.Namespace) -> Runs:
-    """The text head: plain, cold (no cache, text tower read) and warm (from the cache)."""
+    """The text head: plain, cold (text tower loaded, no cache) and warm (from the cache)."""
     queries = load_queries('coco_stuff').queries[: args.text_queries]
     templates = get_predefined_templates('imagenet')
     warm = partial(CLIPTextHead, list(queries), templates, clip=args.clip)
@@ -459,7 +463,7 @@ inference_model(model, np.zeros((375, 500, 3), np.uint8))
 
 
 def startup_runs(args: argparse.Namespace) -> Runs:
-    """Whole processes: help, and one image of VOC20 with its queries in the cache."""
+    """Whole processes: help, and one image of VOC20 with cached queries."""
     env = dict(os.environ, SCLIP_CACHE_DIR=str(args.folder / 'startup'))
     config = ROOT / 'configs/sclip/sclip_vit-b16_voc20.py'
     commands = {
@@ -471,7 +475,7 @@ def startup_runs(args: argparse.Namespace) -> Runs:
 
 
 def memory_runs(args: argparse.Namespace) -> Runs:
-    """SC-CLIP with a bank of 100,000 regions and pictures of 99, and without."""
+    """SC-CLIP with and without a bank of 100,000 regions, for an image of 99 regions."""
     case, folder, count = METHODS['scclip_vit-b16'], args.folder / 'bank', 100_000
     cfg = read_case(case, args.clip, args.folder, args.precision)
     cfg.model.region_masks = f'{args.folder}/{{stem}}.npz'
@@ -485,7 +489,7 @@ def memory_runs(args: argparse.Namespace) -> Runs:
     for name, width in (('keys', 768), ('values', 512), ('areas', 1)):
         np.save(folder / f'{name}.npy', torch.rand(count, width).half().numpy())
     own = package(init_model(cfg, device=args.device), case)
-    cfg.model.memory = dict(bank=str(folder), weight=0.2, centred=True)  # as --bank sets it
+    cfg.model.memory = dict(bank=str(folder), weight=0.2, centred=True)  # as with --bank
     return dict(memory=package(init_model(cfg, device=args.device), case), own=own)
 
 
@@ -493,7 +497,7 @@ MAP_SIDE = 784  # pixels
 
 
 def map_runs(args: argparse.Namespace) -> Runs:
-    """A map at its own size, half of it without data, and the tower over the windows with data."""
+    """A map at native size, half of it without data, and the tower on the windows with data."""
     import rasterio
 
     case, path, side = METHODS['sclip_vit-b16'], args.folder / 'map.tif', MAP_SIDE
@@ -539,11 +543,12 @@ OTHERS = dict(
 
 
 def measure(runs: Runs, repeats: int, device: str = 'cpu') -> dict:
-    """Time programs in turn, after one run of each that is not counted.
+    """Time programs alternately, after a warm-up run of each.
 
     Returns:
-        Median seconds and peak additional memory in bytes of each, and the ratios of each to the
-        later ones, medians over rounds; CPU seconds, which a busy machine changes little.
+        For each program, median seconds, median CPU seconds (which vary less on a busy machine) and
+        peak additional memory in bytes; ratios of each program to the later ones, as medians over
+        rounds.
     """
     peaks = {name: peak_memory(run, device) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -565,9 +570,9 @@ def measure(runs: Runs, repeats: int, device: str = 'cpu') -> dict:
 
 
 def peak_memory(run: Callable[[], object], device: str) -> int | None:
-    """Memory that a run needs at its peak beyond what was held before, in bytes.
+    """Peak additional memory of a run in bytes.
 
-    On the CPU it is the process's, read on Linux only; elsewhere None.
+    On the CPU it is that of the process, on Linux only; None on other systems.
     """
     gc.collect()
     if device != 'cpu':
@@ -584,15 +589,15 @@ def peak_memory(run: Callable[[], object], device: str) -> int | None:
         [line] = [line for line in status.read_text().splitlines() if line.startswith(f'{key}:')]
         return int(line.split()[1]) * 1024
 
-    ctypes.CDLL(None).malloc_trim(0)  # else the heap's free memory would hide some
-    Path('/proc/self/clear_refs').write_text('5')  # the peak is counted from now on
+    ctypes.CDLL(None).malloc_trim(0)  # free memory in the heap would hide allocations
+    Path('/proc/self/clear_refs').write_text('5')  # resets the peak
     before = resident('VmRSS')
     run()
     return resident('VmHWM') - before
 
 
 def environment() -> dict:
-    """What ran the measurement."""
+    """Versions and hardware of the measurement."""
     return dict(
         sclip_mmseg=sclip_mmseg.__version__,
         python=platform.python_version(),
@@ -604,7 +609,7 @@ def environment() -> dict:
 
 
 def report(name: str, result: dict) -> None:
-    """Print one case in a line."""
+    """Print the result of a case in one line."""
     seconds = '  '.join(f'{key} {value:.3f} s' for key, value in result['seconds'].items())
     ratios = '  '.join(f'{key} {value:.2f}' for key, value in result['ratios'].items())
     memory = '  '.join(
@@ -614,10 +619,10 @@ def report(name: str, result: dict) -> None:
 
 
 def new_parser(description: str, repeats: int) -> argparse.ArgumentParser:
-    """The options of both programs that measure."""
+    """Parser with the common options of both benchmark programs."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
-        '--repeats', type=int, default=repeats, help='counted rounds (default: %(default)s)'
+        '--repeats', type=int, default=repeats, help='number of rounds (default: %(default)s)'
     )
     parser.add_argument('--threads', type=int, default=2, help='CPU threads (default: 2)')
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
@@ -625,20 +630,20 @@ def new_parser(description: str, repeats: int) -> argparse.ArgumentParser:
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse a command line, and set what it says of threads.
+    """Parse a command line, and set the number of threads.
 
     Raises:
-        InputError: If there is no such device.
+        InputError: If the device is not available.
     """
     args = parser.parse_args(arguments)
     if args.device == 'cuda' and not torch.cuda.is_available():
-        raise InputError('--device cuda: torch sees no CUDA device here, use --device cpu')
+        raise InputError('--device cuda: no CUDA device is available, use --device cpu')
     torch.set_num_threads(args.threads)
     return args
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what was asked for, print it, write it."""
+    """Measure the selected cases; print and save the results."""
     parser = new_parser(__doc__.partition('\n')[0], repeats=5)
     usual = [*CASES, *METHODS, *OTHERS]
     known = [*usual, *COMPARED]
@@ -657,7 +662,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--groupvit', help='checkpoint of GroupViT, for its cases')
     parser.add_argument('--tcl', help='checkpoint of TCL, for its cases')
     parser.add_argument('--sam3', help='checkpoint of SAM 3, for its case')
-    parser.add_argument('--out', default='benchmark_speed.json', help='JSON of all figures')
+    parser.add_argument('--out', default='benchmark_speed.json', help='JSON file of all results')
     with as_program(), tempfile.TemporaryDirectory() as folder:
         args = parse(parser, arguments)
         args.folder = Path(folder)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Evaluate many values of logit_scale, prob_thd and area_thd from one pass of the image tower.
+"""Evaluate many values of logit_scale, prob_thd and area_thd with one pass of the image tower.
 
-All combinations of the values given are evaluated, and the config's own setting, each to the digits
-of a run of tools/test.py. Interrupted at any moment, the same command resumes. What is kept of each
-image (WORK_DIR/kept) serves further values, too, without the tower.
+All combinations of the given values and the config's own setting are evaluated, with the same
+numbers as tools/test.py. To resume an interrupted sweep, repeat the command. The maps of each image
+are stored in WORK_DIR/kept, so that more values can be evaluated later without the tower.
 """
 
 if __name__ == '__main__':  # before all imports, which take seconds
@@ -23,7 +23,7 @@ SWEPT = ('logit_scale', 'prob_thd', 'area_thd', 'background')
 
 
 def number_or_none(text: str) -> float | None:
-    """Read a number, or ``none``."""
+    """Parse a number or ``none``."""
     return None if text.lower() == 'none' else float(text)
 
 
@@ -32,8 +32,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='as for tools/test.py')
-    parser.add_argument('checkpoint', nargs='?', help='as for tools/test.py')
+    parser.add_argument('config', help='as in tools/test.py')
+    parser.add_argument('checkpoint', nargs='?', help='as in tools/test.py')
     values = dict(nargs='+', metavar='X')
     parser.add_argument('--logit-scale', type=float, **values, help='factor before the softmax')
     parser.add_argument(
@@ -43,30 +43,30 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--area-thd',
         type=number_or_none,
         **values,
-        help='share of the foreground that a class must exceed; none for no such rule',
+        help='share of the foreground that a class must exceed; none for no threshold',
     )
     parser.add_argument(
         '--background', type=float, **values, help='constant score of a background (TCL)'
     )
     parser.add_argument(
-        '--work-dir', help='folder for results and what is kept; default: work_dirs/sweep_CONFIG'
+        '--work-dir', help='folder for results and maps; default: work_dirs/sweep_CONFIG'
     )
     parser.add_argument(
         '--no-maps',
         dest='keep_maps',
         action='store_false',
-        help='keep counts, not maps: less disk, but further values need the tower again',
+        help='store counts, not maps: saves disk space, but more values need another pass',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='as for tools/test.py')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='as in tools/test.py')
     parser.add_argument('--download-root', help='folder for downloaded CLIPs')
     args = parser.parse_intermixed_args(argv)
     if not any(getattr(args, name) for name in SWEPT):
-        parser.error('give values: --logit-scale, --prob-thd, --area-thd or --background')
+        parser.error('give values of --logit-scale, --prob-thd, --area-thd or --background')
     return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the sweep; of wrong input, say in one line what is wrong."""
+    """Run the sweep."""
     options = vars(parse_args(argv))
     if root := options.pop('download_root'):
         os.environ['SCLIP_DOWNLOAD_ROOT'] = root

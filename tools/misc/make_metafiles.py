@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write configs/*/metafile.yml and model-index.yml, from the configs and configs/published.yml."""
+"""Write configs/*/metafile.yml and model-index.yml from the configs and configs/published.yml."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
     from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
@@ -21,7 +21,7 @@ from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.utils.program import as_program
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Folder of configs → name and, by its key in the table of published numbers, paper.
+#: Folder of configs → name, and the key of its paper in the table of published numbers.
 COLLECTIONS = {
     'clip': ('CLIP', 'clip'),
     'maskclip': ('MaskCLIP', 'maskclip'),
@@ -47,7 +47,7 @@ COLLECTIONS = {
     'sam3': ('SAM 3', 'segearth-ov3'),
     'toy': ('Toy', None),
 }
-#: As in the names of configs → as in the metafiles.
+#: Backbone in the names of configs → backbone in the metafiles.
 BACKBONES = {
     'vit-b16': 'CLIP ViT-B/16',
     'vit-s16': 'GroupViT ViT-S/16',
@@ -63,7 +63,7 @@ UNCHECKED = '# From memory, not compared with the source: {}.\n'
 
 
 def make_files() -> dict[Path, str]:
-    """The files, by path.
+    """Content of all files, by path.
 
     Raises:
         KeyError: If a folder of configs, a backbone or a benchmark has no entry above.
@@ -76,7 +76,7 @@ def make_files() -> dict[Path, str]:
 
 
 def make_metafile(folder: str) -> str:
-    """The metafile of a folder of configs."""
+    """Content of the metafile of a folder of configs."""
     name, paper = COLLECTIONS[folder]
     collection = {'Name': name, 'README': 'data/toy/README.md' if not paper else 'README.md'}
     if paper:
@@ -85,7 +85,7 @@ def make_metafile(folder: str) -> str:
     paths = sorted(ROOT.glob(f'configs/{folder}/*.py'))
     sources, unchecked, models = {}, [], []
     for path in paths:
-        # The last part may end with a variant, as coco_object-repaired does.
+        # The last part may end with a variant, such as coco_object-repaired.
         method, backbone, benchmark = split_name(path.stem)
         dataset = BENCHMARKS[benchmark.partition('-')[0]].title
         result = {'Task': TASK, 'Dataset': 'toy benchmark' if backbone == 'toy' else dataset}
@@ -125,9 +125,9 @@ def _dump(content: dict) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the files; with --check, exit with 1 if one is not as it would be written."""
+    """Write the files; with --check, exit with code 1 if a file is outdated."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--check', action='store_true', help='write nothing, name what is outdated')
+    parser.add_argument('--check', action='store_true', help='only list outdated files')
     args = parser.parse_args(argv)
     outdated = {
         path: text

@@ -1,12 +1,11 @@
-"""Run the package with other Pythons and versions, and write what came of it into the docs.
+"""Test the package with other versions of Python and its dependencies, and record the results.
 
     pip install "nox[uv]"
-    nox -f tools/misc/noxfile.py                      # every session whose Python is found
+    nox -f tools/misc/noxfile.py                      # all sessions whose Python is installed
     nox -f tools/misc/noxfile.py -s lowest-3.10
 
-A session installs, evaluates SCLIP on the toy benchmark, runs tests, and replaces
-its line of the table in docs/compatibility.md. Beside other machines' builds, `UV_FIND_LINKS` and
-uv's other settings hold as ever.
+A session installs the package, evaluates SCLIP on the toy benchmark, runs tests, and updates
+its row in the table in docs/compatibility.md. uv's settings apply, such as `UV_FIND_LINKS`.
 """
 
 import datetime
@@ -19,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / 'docs/compatibility.md'
 PYTHONS = ['3.10', '3.11', '3.12', '3.13', '3.14']
 CONFIG = 'configs/toy/sclip_toy_voc20.py'
-MIOU = 46.08  # of CONFIG, as tests/test_toy.py has it
+MIOU = 46.08  # of CONFIG, as in tests/test_toy.py
 TESTS = ['test_compat', 'models/test_methods', 'models/test_pamr', 'models/test_decision']
-#: Packages named in the table; of several, the one that is installed.
+#: Packages in the table; of alternatives, the installed one is shown.
 COLUMNS = [
     ['torch'],
     ['numpy'],
@@ -68,7 +67,7 @@ def lowest(session):
 
 @nox.session(python=PYTHONS[3:])
 def newest(session):
-    """The newest versions that setup.py admits."""
+    """The newest versions that setup.py allows."""
     session.chdir(ROOT)
     session.install('--upgrade', '-e', '.[lite]')
     check(session)
@@ -76,7 +75,7 @@ def newest(session):
 
 @nox.session(python=PYTHONS[3:4])
 def onedl(session):
-    """OneDL's mmsegmentation and mmengine, beside mmcv-lite."""
+    """OneDL's mmsegmentation and mmengine with mmcv-lite."""
     session.chdir(ROOT)
     session.install('-e', '.[lite]')
     session.run('uv', 'pip', 'uninstall', 'mmengine', 'mmsegmentation', external=True)
@@ -86,7 +85,7 @@ def onedl(session):
 
 @nox.session(python=PYTHONS[1:2])
 def mmcv(session):
-    """Full mmcv, compiled from source where it has no wheel: half an hour. Not run by default."""
+    """Full mmcv, compiled from source without a wheel (half an hour). Not run by default."""
     session.chdir(ROOT)
     session.install('-r', 'requirements.txt')
     session.run('uv', 'pip', 'uninstall', 'mmcv-lite', external=True)
@@ -96,10 +95,10 @@ def mmcv(session):
 
 
 def check(session):
-    """Evaluate, test, and record."""
+    """Evaluate, test, and record the results."""
     code = 'from importlib.metadata import version as v; print(v("opencv-python"))'
     version = session.run('python', '-c', code, silent=True).strip()
-    # As the Makefile: over opencv-python, whose folder it shares.
+    # As in the Makefile: overwrites opencv-python, which uses the same folder.
     session.install('--no-deps', '--reinstall', f'opencv-python-headless=={version}')
     session.install('pytest')
     work = session.create_tmp()
@@ -124,7 +123,7 @@ def check(session):
 
 
 def record(name: str, cells: str) -> None:
-    """Replace a session's line of the table, or append it."""
+    """Replace a session's row in the table, or append it."""
     lines = TABLE.read_text(encoding='utf-8').splitlines()
     table = [index for index, text in enumerate(lines) if text.startswith('|')]
     same = [index for index in table if lines[index].startswith(f'| `{name}` |')]

@@ -1,4 +1,4 @@
-"""Hook of mkdocs: pages from outside ``docs``, API pages, and links to files of the repository."""
+"""Hook of mkdocs: pages outside ``docs``, API pages, and links to files of the repository."""
 
 import posixpath
 import re
@@ -29,17 +29,17 @@ LINK = re.compile(r'(!?)\[((?:[^][]|\[[^]]*\])*)\]\(([^()\s:#]+)(#[^()\s]*)?\)')
 
 
 def relink(markdown: str, source: str, page: str) -> str:
-    """Make links of a repository's file those of a page of the site.
+    """Rewrite the links in a file of the repository for a page of the site.
 
-    Modules with an API page are linked to it; other files that are not in the site are named.
+    Links to modules lead to their API page; links to other files outside the site become text.
 
     Args:
-        markdown: Text of the file.
+        markdown: Content of the file.
         source: Path of the file in the repository.
         page: Path of the page in the site.
 
     Raises:
-        PluginError: If a link leads to a file that does not exist.
+        PluginError: If a link points to a file that does not exist.
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -60,7 +60,7 @@ def relink(markdown: str, source: str, page: str) -> str:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are not below ``docs``."""
+    """Add the pages that are not in ``docs``."""
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding='utf-8')
         if source.endswith('.md'):
@@ -75,6 +75,6 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Link a page of ``docs`` to other pages, wherever its link leads in the repository."""
+    """Rewrite the links of a page in ``docs``."""
     uri = page.file.src_uri
     return markdown if page.file.generated_by else relink(markdown, f'docs/{uri}', uri)

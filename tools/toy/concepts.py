@@ -1,4 +1,4 @@
-"""What the pictures show: VOC's classes by Unicode name, the words for them, and captions."""
+"""Content of the images: VOC's classes by Unicode name, words for them, and captions."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from pictograms import Pictogram, is_person
 
-#: VOC's classes in VOC's order → Unicode names of the pictograms that show one.
+#: VOC's classes in order → Unicode names of the pictograms that show them.
 VOC_PICTOGRAMS: dict[str, tuple[str, ...]] = {
     'aeroplane': ('airplane', 'small airplane', 'airplane departure', 'airplane arrival'),
     'bicycle': ('bicycle',),
@@ -42,7 +42,7 @@ VOC_PICTOGRAMS: dict[str, tuple[str, ...]] = {
     'tvmonitor': ('television', 'desktop computer'),
 }
 
-#: VOC's classes → names of icons of one colour that show one, without suffixes like ``-filled``.
+#: VOC's classes → names of monochrome icons that show them, without suffixes like ``-filled``.
 VOC_ICONS: dict[str, tuple[str, ...]] = {
     'aeroplane': ('airplane', 'plane', 'airplanemode-active', 'flight'),
     'bicycle': ('bicycle', 'bike', 'pedal-bike'),
@@ -161,7 +161,7 @@ _ON = ('{} on {}', '{} and {}', '{} in front of {}', '{} with {}')
 
 
 def select(pictograms: Sequence[Pictogram], min_styles: int = 5) -> list[Pictogram]:
-    """Keep VOC's pictograms, and others that exist in many styles and show no person."""
+    """Select VOC's pictograms, and others that exist in many styles and do not show a person."""
     styles = Counter(pictogram.name for pictogram in pictograms)
     voc = set(sum(VOC_PICTOGRAMS.values(), ()))
     return [
@@ -173,7 +173,7 @@ def select(pictograms: Sequence[Pictogram], min_styles: int = 5) -> list[Pictogr
 
 
 class Vocabulary:
-    """Facts about pictures, as integers: one per Unicode name, VOC class and background kind.
+    """Facts about images, as integers: one per Unicode name, VOC class and background kind.
 
     Args:
         names: Unicode names of the pictograms used besides VOC's.
@@ -202,21 +202,21 @@ class Vocabulary:
         self.words.append(words)
 
     def draw(self, rng: np.random.Generator, count: int, backgrounds: bool) -> list[int]:
-        """List the facts of all classes, if wanted of all backgrounds, and some others."""
+        """List the facts of all classes, optionally of all backgrounds, and ``count`` others."""
         classes, basic = len(VOC_WORDS), len(VOC_WORDS) + len(BACKGROUND_WORDS)
         others = rng.choice(len(self) - basic, min(count, len(self) - basic), replace=False) + basic
         facts = [*range(basic if backgrounds else classes), *others.tolist()]
         return [fact for fact in facts if self.words[fact]]
 
     def of_object(self, name: str) -> list[int]:
-        """List what a pictogram shows, the best word's fact first."""
+        """List the facts that a pictogram shows, with its VOC class first."""
         facts = [self._facts['name', name]] if ('name', name) in self._facts else []
         if name in self._voc_of:
             facts.insert(0, self._facts['voc', self._voc_of[name]])
         return facts
 
     def of_background(self, kind: str) -> list[int]:
-        """List what a background shows: one fact, or none for a plain one."""
+        """List the fact that a background shows; empty for a plain one."""
         return [self._facts['background', kind]] if BACKGROUND_WORDS[kind] else []
 
 
@@ -227,14 +227,14 @@ def write_caption(
     kind: str,
     max_objects: int = 3,
 ) -> tuple[str, list[int]]:
-    """Describe some of the objects of a picture, and sometimes its background.
+    """Describe some of the objects in an image, and sometimes its background.
 
     Args:
-        rng: Source of choices.
+        rng: Random generator.
         vocabulary: Facts and their words.
-        names: Unicode names of the objects that can be seen.
+        names: Unicode names of the visible objects.
         kind: Kind of the background.
-        max_objects: Most objects named.
+        max_objects: Maximum number of objects in the caption.
 
     Returns:
         The caption, and the facts that it states.
@@ -244,7 +244,7 @@ def write_caption(
     facts = []
     for index in rng.permutation(len(names))[:count]:
         options = vocabulary.of_object(names[index])
-        # A class's word three times in four, the pictogram's own name otherwise.
+        # The word of the class with probability 0.75, otherwise the pictogram's own name.
         facts.append(options[0] if rng.random() < 0.75 else options[-1])
     phrases = [_pick(rng, vocabulary.words[fact]) for fact in facts]
     with_background = background and (not phrases or rng.random() < 0.25)
@@ -272,12 +272,12 @@ def _pick(rng: np.random.Generator, options: Sequence):
 
 
 class Sampler:
-    """Draws pictograms: VOC's classes with a given share and evenly, all others evenly.
+    """Draws pictograms: VOC's classes with a given share, uniformly within each group.
 
     Args:
-        pictograms: To draw from.
-        icons: Icons named after VOC's classes, half of the draws of a class that has any.
-        voc_share: Part of the draws that shows a VOC class.
+        pictograms: Pictograms to draw from.
+        icons: Icons named after VOC's classes, used for half of the draws of a class that has any.
+        voc_share: Share of the draws that show a VOC class.
     """
 
     def __init__(

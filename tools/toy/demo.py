@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compare methods on the toy benchmark: a table of mIoU, and pictures side by side."""
+"""Compare methods on the toy benchmark: a table of mIoU, and overlays side by side."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
     from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
@@ -22,12 +22,12 @@ from sclip_mmseg.visualization import draw_classes, stack, titled, with_legend
 from sclip_mmseg.visualization.painting import BACKGROUND
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/toy'
-#: Title → config name up to the benchmark's.
+#: Title → prefix of the config's name, before the benchmark.
 METHODS = {'CLIP': 'clip_toy', 'MaskCLIP': 'maskclip_toy', 'SCLIP': 'sclip_toy'}
 BENCHMARKS = {'VOC20': 'voc20', 'VOC21': 'voc21'}
 DRAWN = 'VOC20'
 PALETTE = [[0, 0, 0], *bright_palette(len(VOC_PICTOGRAMS))]
-WIDTH = 328  # of each picture in pixels
+WIDTH = 328  # of each image in pixels
 SAVED = dict(quality=92, subsampling=0)
 
 
@@ -35,17 +35,17 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/toy_demo'))
-    parser.add_argument('--pictures', type=int, default=8, help='number of pictures drawn')
+    parser.add_argument('--pictures', type=int, default=8, help='number of images to draw')
     return parser.parse_args()
 
 
 def draw(name: str, results: dict[str, Path], target: Path) -> None:
-    """Draw a picture and its truth with a legend, and the methods' results below.
+    """Draw an image and its ground truth with a legend, and the methods' results below.
 
     Args:
-        name: Of the picture.
-        results: Title → folder of label maps; labels outside the evaluated region are faded.
-        target: File to write.
+        name: Name of the image.
+        results: Title → folder of label maps; labels of pixels that are not evaluated are faded.
+        target: Output file.
     """
     root = TOY / 'VOCdevkit/VOC2012'
     image = np.asarray(Image.open(root / 'JPEGImages' / f'{name}.jpg').convert('RGB'))
@@ -67,13 +67,13 @@ def draw(name: str, results: dict[str, Path], target: Path) -> None:
         painted = draw_classes(image, labels, classes, PALETTE, alpha=0.7, names=False)
         faded = cv2.addWeighted(image, 0.75, painted, 0.25, 0)
         panels[title] = np.where(evaluated, painted, faded)
-    first = titled({'picture': image, 'truth': panels.pop('truth')})
+    first = titled({'image': image, 'truth': panels.pop('truth')})
     rows = [with_legend(first, shown[shown > 0].tolist(), classes, PALETTE), titled(panels)]
     Image.fromarray(stack(rows)).save(target, **SAVED)
 
 
 def format_table(scores: dict[str, list[float]]) -> str:
-    """Format method → mIoU per benchmark as text."""
+    """Format a table of mIoU by method and benchmark."""
     rows = [['mIoU', *BENCHMARKS]]
     rows += [[title, *(f'{score:.2f}' for score in row)] for title, row in scores.items()]
     return '\n'.join(f'{row[0]:<12}' + ''.join(f'{cell:>8}' for cell in row[1:]) for row in rows)

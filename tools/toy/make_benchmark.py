@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compose the toy benchmark, or with --styles a validation set like it, in VOC's layout."""
+"""Compose the toy benchmark, or with --styles a similar validation set, in VOC's layout."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
     from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
@@ -33,19 +33,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--images', type=int, default=64)
     parser.add_argument('--seed', type=int, default=2012)
     parser.add_argument('--pictograms', type=Path, default=TOY / 'pictograms')
-    parser.add_argument('--styles', nargs='+', help='icon sets, if --pictograms holds such')
+    parser.add_argument('--styles', nargs='+', help='names of icon sets in --pictograms')
     parser.add_argument('--cache', type=Path, default=Path('work_dirs/toy'))
     return parser.parse_args()
 
 
 def make_benchmark(pictograms: Sequence[Pictogram], out: Path, images: int, seed: int) -> None:
-    """Write pictures, label maps and their list.
+    """Write images, label maps and the split file.
 
     Args:
-        pictograms: To draw; those that show none of VOC's classes are left out.
+        pictograms: Pictograms; those that show none of VOC's classes are ignored.
         out: Folder that gets ``VOCdevkit``.
-        images: Number of pictures.
-        seed: Picture i depends on the seed and i alone.
+        images: Number of images.
+        seed: Seed; image i depends only on the seed and i.
     """
     root = out / 'VOCdevkit/VOC2012'
     folders = [root / name for name in ('JPEGImages', 'SegmentationClass')]
@@ -66,7 +66,7 @@ def make_benchmark(pictograms: Sequence[Pictogram], out: Path, images: int, seed
 
 
 def group_by_class(pictograms: Sequence[Pictogram]) -> list[tuple[int, list[Pictogram]]]:
-    """List the VOC classes, 1 to 20, that can be shown, with their pictograms."""
+    """List the VOC classes, 1 to 20, that have pictograms, with these pictograms."""
     groups = []
     for label, shown in enumerate(VOC_PICTOGRAMS.values(), start=1):
         group = [pictogram for pictogram in pictograms if pictogram.name in shown]
@@ -78,10 +78,10 @@ def group_by_class(pictograms: Sequence[Pictogram]) -> list[tuple[int, list[Pict
 def make_image(
     rng: np.random.Generator, groups: Sequence[tuple[int, list[Pictogram]]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compose one picture of different classes.
+    """Compose an image of different classes.
 
     Returns:
-        RGB, uint8 ``[H, W, 3]``, and VOC labels, uint8 ``[H, W]``, 0 for background.
+        RGB image, uint8 ``[H, W, 3]``, and VOC labels, uint8 ``[H, W]``, 0 for background.
     """
     width, height = (500, 375) if rng.random() < 0.8 else (375, 500)
     kind = KINDS[int(rng.integers(len(KINDS)))]
@@ -95,7 +95,7 @@ def make_image(
 
 
 def write_checksums(folder: Path) -> None:
-    """Write ``SHA256SUMS`` of all pictures, labels, lists and pictograms below a folder."""
+    """Write ``SHA256SUMS`` of all images, labels, lists and pictograms in a folder."""
     files = sorted(
         path
         for part in ('VOCdevkit', 'pictograms')
@@ -110,7 +110,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def main() -> None:
-    """Compose the pictures and their checksums."""
+    """Write the images and their checksums."""
     args = parse_args()
     if args.styles:
         pictograms = load_styles(args.pictograms, args.styles, args.cache)

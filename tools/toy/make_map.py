@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Lay four toy pictures out as a small map with labels: GeoTIFFs with georeference and no data."""
+"""Combine four toy images to a small map with labels: GeoTIFFs with georeference and no data."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
     from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
@@ -25,7 +25,7 @@ def main() -> None:
     image = _lay_out('JPEGImages', 'jpg')[..., :3].transpose(2, 0, 1)
     labels = _lay_out('SegmentationClass', 'png')
     rows, columns = np.indices(labels.shape)
-    inside = columns + 2 * rows > 180  # a corner without data, as the edge of a satellite's path
+    inside = columns + 2 * rows > 180  # a corner without data, like the edge of a satellite's swath
     about = dict(driver='GTiff', width=labels.shape[1], height=labels.shape[0], **PLACE, **TILES)
     for kind in ('images', 'labels'):
         (TOY / 'map' / kind).mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Freely licensed pictograms → RGBA sprites with Unicode names.
+"""RGBA sprites with Unicode names, from freely licensed pictograms.
 
-The folder given as ``--pictograms`` is a ``node_modules`` folder; ``data/toy/README.md`` names the
-packages and how to fetch them.
+The folder given as ``--pictograms`` is a ``node_modules`` folder; ``data/toy/README.md`` lists the
+packages and how to download them.
 """
 
 import io
@@ -18,8 +18,8 @@ from PIL import Image
 from tqdm import tqdm
 
 TRAIN_STYLES = ('noto', 'noto-v1', 'twemoji', 'openmoji', 'fxemoji', 'streamline-emojis')
-VAL_STYLES = ('emojione',)  # for choices: temperature, recipe
-#: Icon sets, most of one colour, for shapes in more hands than the few vendors of emoji.
+VAL_STYLES = ('emojione',)  # for tuning of temperature and training recipe
+#: Icon sets, mostly monochrome, for more variety of shapes than the few emoji vendors provide.
 ICON_SETS = (
     *('at-icons', 'bi', 'bitcoin-icons', 'boxicons', 'bxs', 'cil', 'clarity', 'fa6-solid'),
     *('game-icons', 'glyphs', 'glyphs-poly', 'griddy-icons', 'icon-park-solid'),
@@ -35,19 +35,24 @@ _ICON_VARIANT = re.compile(
     r'(-(filled|fill|solid|bold|rounded|sharp|duotone|outline|two-tone|twotone|15|11))+$'
 )
 _PEOPLE = re.compile(r'^(man|woman|person|boy|girl|child|older person|old (man|woman)|people)\b')
-# Names of places and of times of the day are scenes of their own, clocks differ by their hands.
+# Places and times of day are whole scenes; clocks differ only by their hands.
 _SCENES = re.compile(r'o’clock|thirty|moon|cityscape|sunrise|sunset|night|globe|city|camping')
 
 
 class Pictogram(NamedTuple):
-    """One pictogram: its Unicode name, and RGBA pixels, uint8 ``[size, size, 4]``."""
+    """A pictogram.
+
+    Attributes:
+        name: Unicode name.
+        pixels: RGBA, uint8 ``[size, size, 4]``.
+    """
 
     name: str
     pixels: np.ndarray
 
 
 def load_styles(folder: Path, styles: list[str], cache_folder: Path) -> list[Pictogram]:
-    """Rasterise the pictograms of the given icon sets, once: they are kept in ``cache_folder``."""
+    """Rasterise the pictograms of the given icon sets, and cache them in ``cache_folder``."""
     pictograms = []
     for style in styles:
         cached = cache_folder / f'{style}_{SPRITE_SIZE}.npz'
@@ -62,12 +67,12 @@ def load_styles(folder: Path, styles: list[str], cache_folder: Path) -> list[Pic
 def load_icons(
     folder: Path, names: dict[str, tuple[str, ...]], cache_folder: Path
 ) -> list[Pictogram]:
-    """Rasterise icons of one colour, each in two colours, once: they are kept in ``cache_folder``.
+    """Rasterise monochrome icons, each in two colours, and cache them in ``cache_folder``.
 
     Args:
         folder: Folder of icon sets.
-        names: What is wanted → names of icons that show it.
-        cache_folder: For the rasterised icons.
+        names: Class → names of icons that show it.
+        cache_folder: Cache of the rasterised icons.
     """
     cached = cache_folder / f'icons_{SPRITE_SIZE}.npz'
     if not cached.is_file():
@@ -86,13 +91,13 @@ def load_icons(
 
 
 def _colors(icon: str) -> list[str]:
-    """Two colours that depend on the icon's name."""
+    """Two colours derived from the icon's name."""
     code = zlib.crc32(icon.encode())
     return [f'#{code & 0xFFFFFF:06x}', f'#{code >> 8:06x}']
 
 
 def read_folder(folder: Path) -> list[Pictogram]:
-    """Read a folder of pictures named after what they show, as ``small_airplane.webp``."""
+    """Read a folder of pictograms named after what they show, such as ``small_airplane.webp``."""
     return [
         Pictogram(path.stem.replace('_', ' '), np.asarray(Image.open(path).convert('RGBA')))
         for path in sorted(folder.glob('*.webp'))
@@ -112,7 +117,7 @@ def unicode_names(folder: Path) -> dict[str, str]:
 
 
 def is_person(name: str) -> bool:
-    """Tell whether a Unicode name is that of a human being."""
+    """Whether a Unicode name is that of a person."""
     return bool(_PEOPLE.match(name))
 
 
@@ -121,7 +126,7 @@ def _code(points) -> str:
 
 
 def _write_sprites(svgs: Sequence[tuple[str, str]], target: Path) -> None:
-    """Rasterise ``(name, SVG)``, and leave out those of which there is almost nothing to see."""
+    """Rasterise pairs ``(name, SVG)``, except for almost empty ones."""
     names, pixels = [], []
     for name, svg in tqdm(svgs, desc=target.stem, unit='pictogram'):
         sprite = _render(svg)
@@ -146,7 +151,7 @@ def _list_emoji(folder: Path, style: str) -> list[tuple]:
 
 
 def _to_svg(content: dict, icon: str, color: str = '#000000') -> str:
-    """Write an icon of an Iconify set as SVG; ``color`` is that of icons of one colour."""
+    """Convert an icon of an Iconify set to SVG; ``color`` applies to monochrome icons."""
     entry = content['icons'][icon]
     sizes = (entry.get(key, content.get(key, 16)) for key in ('width', 'height'))
     box = ' '.join(map(str, (entry.get('left', 0), entry.get('top', 0), *sizes)))

@@ -1,4 +1,4 @@
-"""Scenes for training, rendered in batches on any device."""
+"""Batched rendering of training scenes on any device."""
 
 import math
 
@@ -10,11 +10,11 @@ SHEAR, STRETCH, WARP, TILT = 0.1, 0.2, 0.04, math.radians(20)
 
 
 class Renderer:
-    """Pastes pictograms on backgrounds, each varied at random.
+    """Pastes randomly varied pictograms on backgrounds.
 
     Args:
-        sprites: RGB multiplied by alpha, and alpha, uint8 ``[N, 4, S, S]``.
-        textures: RGB, uint8 ``[T, 3, P, P]``.
+        sprites: RGBA with premultiplied alpha, uint8 ``[N, 4, S, S]``.
+        textures: RGB backgrounds, uint8 ``[T, 3, P, P]``.
     """
 
     def __init__(self, sprites: Tensor, textures: Tensor):
@@ -27,14 +27,14 @@ class Renderer:
         """Render scenes.
 
         Args:
-            shown: Sprites from back to front, int64 ``[B, K]``; -1 for none.
-            background: Texture of each scene, int64 ``[B]``.
+            shown: Indices of sprites from back to front, int64 ``[B, K]``; -1 for none.
+            background: Index of each scene's texture, int64 ``[B]``.
             side: Height and width in pixels.
             sizes: Smallest and largest side of a sprite in pixels.
 
         Returns:
-            Pictures, float32 ``[B, 3, side, side]``, 0 to 1, and the part of each sprite that can
-            be seen, float32 ``[B, K]``, 0 to 1.
+            Images, float32 ``[B, 3, side, side]``, 0 to 1, and the visible share of each sprite,
+            float32 ``[B, K]``, 0 to 1.
         """
         canvas = self._crop_textures(background, side)
         alphas, areas = [], []
@@ -64,7 +64,7 @@ class Renderer:
 
 
 def _place(sprites: Tensor, scale: Tensor, side: int) -> Tensor:
-    """Scale, stretch, shear, tilt, mirror, bend and move sprites ``[B, 4, S, S]`` on canvases."""
+    """Place sprites ``[B, 4, S, S]`` on canvases with random affine transforms and warps."""
     count, device = len(sprites), sprites.device
     rand = torch.rand(count, 6, device=device) * 2 - 1
     angle, stretch = TILT * rand[:, 0], torch.exp(STRETCH * rand[:, 1])
@@ -88,7 +88,7 @@ def _place(sprites: Tensor, scale: Tensor, side: int) -> Tensor:
 
 
 def _recolor(colors: Tensor, alpha: Tensor) -> Tensor:
-    """Mix the channels of ``[B, 3, H, W]``, turn hues, sometimes to grey, and shade."""
+    """Mix the channels of ``[B, 3, H, W]``, rotate hues, sometimes desaturate, and shade."""
     count, device = len(colors), colors.device
     choice = torch.rand(count, device=device)
     turn = torch.where(choice < 0.2, math.pi, 0.2) * (2 * torch.rand(count, device=device) - 1)
@@ -111,9 +111,9 @@ def _rotate_hue(angle: Tensor) -> Tensor:
 
 
 def _emboss(alpha: Tensor) -> Tensor:
-    """Light and shadow ``[B, 1, H, W]`` at the rims, as on a cushion of the shape ``alpha``.
+    """Light and shadow ``[B, 1, H, W]`` at the borders, as if the shape ``alpha`` were a cushion.
 
-    From any direction, of any strength; an object in three may stay flat.
+    Direction and strength are random; one in three objects stays flat.
     """
     count, device = len(alpha), alpha.device
     height = F.avg_pool2d(alpha, 4)
@@ -127,7 +127,7 @@ def _emboss(alpha: Tensor) -> Tensor:
 
 
 def _expose(images: Tensor) -> Tensor:
-    """Change brightness and contrast, blur a few pictures, add noise."""
+    """Change brightness and contrast, blur some images, and add noise."""
     count, device = len(images), images.device
     rand = torch.rand(4, count, 1, 1, 1, device=device)
     images = (images - 0.5) * (0.7 + 0.5 * rand[0]) + 0.4 + 0.2 * rand[1]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure how often the small CLIP finds a true caption of a new scene, and a true scene."""
+"""Measure how often the toy CLIP retrieves a correct caption of a new scene, and vice versa."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
     from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
@@ -20,7 +20,7 @@ from sclip_mmseg.utils.program import as_program
 
 _PHASE = Phase(1, 224, 100, (1, 3), (56, 140), 196, late=0, pooled=0, backgrounds=True)
 _BATCHES = 5
-_SEED = 2012  # of no training run
+_SEED = 2012  # not used in training
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,7 +37,8 @@ def retrieve(clip: str, batches: SceneBatches) -> tuple[float, float]:
     """Rank the captions of each batch for its scenes, and the scenes for its captions.
 
     Returns:
-        Part of the scenes whose first caption is true, and of the captions whose first scene fits.
+        Recall at 1: share of the scenes whose first caption is true, and of the captions whose
+        first scene fits.
     """
     image_tower, text_tower = load_image_tower(clip), load_text_tower(clip)
     mean, std = (torch.tensor(values).view(3, 1, 1) / 255 for values in (MEAN, STD))
@@ -49,7 +50,7 @@ def retrieve(clip: str, batches: SceneBatches) -> tuple[float, float]:
         tokens, stated = batch.tokens[:count], batch.stated[:count]
         text = text_tower(tokens)
         cosines = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
-        # Captions like 'a pattern' state nothing and are true of no scene.
+        # Captions like 'a pattern' state no facts and do not count as true.
         true = ((~batch.shown).float() @ stated.float().T == 0) & stated.any(1)
         totals[0] += true.gather(1, cosines.argmax(1, keepdim=True)).float().mean()
         totals[1] += true.gather(0, cosines.argmax(0, keepdim=True)).float().mean()
@@ -57,7 +58,7 @@ def retrieve(clip: str, batches: SceneBatches) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print the accuracy with the training's styles and with the validation's."""
+    """Print the recall with the styles of training and of validation."""
     args = parse_args()
     for title, styles in (('training styles', TRAIN_STYLES), ('unseen style', VAL_STYLES)):
         batches = SceneBatches(args.pictograms, args.cache, styles, False, VOC_SHARE, _SEED, 'cpu')

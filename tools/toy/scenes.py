@@ -1,7 +1,7 @@
-"""Pictures of several pictograms on a background, with exact masks.
+"""Images of several pictograms on a background, with exact masks.
 
-Pillow's resampling of bytes is integer arithmetic, so a seed gives the same picture everywhere with
-the same version of Pillow; another one may round a few pixels differently.
+Pillow resamples bytes in integer arithmetic, so a seed gives the same image on all machines with
+the same version of Pillow; other versions may round a few pixels differently.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from PIL import Image, ImageFilter
 
 
 class Scene(NamedTuple):
-    """A picture and what it shows.
+    """An image and its objects.
 
     Attributes:
         image: RGB, uint8 ``[H, W, 3]``.
-        instances: uint8 ``[H, W]``; 0 is background, i the i-th object.
-        visible: Part of each object's own area that can be seen, 0 to 1.
+        instances: Instance ids, uint8 ``[H, W]``; 0 is background, i the i-th object.
+        visible: Visible share of each object's area, 0 to 1.
     """
 
     image: np.ndarray
@@ -31,15 +31,15 @@ def compose(
     sprites: Sequence[np.ndarray],
     sizes: tuple[int, int],
 ) -> Scene:
-    """Paste objects one over the other, within the picture.
+    """Paste objects on top of each other, inside the image.
 
-    At least two thirds of each stay visible where twenty tries find such a place.
+    Positions are drawn up to twenty times until at least two thirds of each object stay visible.
 
     Args:
-        rng: Source of choices.
+        rng: Random generator.
         background: RGB, uint8 ``[H, W, 3]``.
-        sprites: RGBA, uint8 ``[h, w, 4]`` each.
-        sizes: Smallest and largest longer side of an object in pixels.
+        sprites: Objects, RGBA, uint8 ``[h, w, 4]``.
+        sizes: Minimum and maximum longer side of an object in pixels.
     """
     canvas = Image.fromarray(background)
     instances = np.zeros(background.shape[:2], np.uint8)
@@ -63,7 +63,7 @@ def compose(
 
 
 def _vary(rng: np.random.Generator, sprite: np.ndarray, size: int) -> Image.Image:
-    """Resize, mirror, tilt and recolour a sprite, and cut off the empty border."""
+    """Crop the empty border of a sprite, then resize, mirror, rotate and recolour it."""
     image = Image.fromarray(sprite)
     image = image.crop(image.getchannel('A').getbbox())
     factor = size / max(image.size)
@@ -76,7 +76,7 @@ def _vary(rng: np.random.Generator, sprite: np.ndarray, size: int) -> Image.Imag
 
 
 def _recolor(rng: np.random.Generator, image: Image.Image) -> Image.Image:
-    """Mix the channels a little."""
+    """Mix the channels slightly."""
     mix = np.eye(3) + 0.1 * (rng.random((3, 3)) - 0.5)
     offset = 25.5 * (rng.random(3) - 0.5)
     matrix = np.concatenate([mix, offset[:, None]], axis=1).flatten().tolist()

@@ -1,4 +1,4 @@
-"""Procedural backgrounds, from integers and IEEE arithmetic alone: the same on every machine."""
+"""Procedural backgrounds, only from integers and IEEE arithmetic: identical on all machines."""
 
 from collections.abc import Sequence
 
@@ -26,8 +26,8 @@ def make_texture(rng: np.random.Generator, kind: str, height: int, width: int) -
     """Paint a background.
 
     Args:
-        rng: Source of choices.
-        kind: One of :data:`KINDS`; ``'plain'`` is any colours in any pattern.
+        rng: Random generator.
+        kind: One of :data:`KINDS`; ``'plain'`` has random colours and a random pattern.
         height, width: Size in pixels.
 
     Returns:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train the small CLIP from scratch on captioned scenes of pictograms; see data/toy/README.md."""
+"""Train the toy CLIP from scratch on captioned scenes of pictograms; see data/toy/README.md."""
 
 if __name__ == '__main__':  # before all imports, which take seconds
     from sclip_mmseg.utils.interrupt import end_at_once_if_interrupted
@@ -30,17 +30,17 @@ PHASES = (
     Phase(1750, 224, 48, (3, 6), (56, 140), 98, late=0.75, pooled=0.5, backgrounds=True),
 )
 VOC_SHARE = 0.7
-DECAY = 0.35  # last part of the steps, in which the learning rate falls to zero
+DECAY = 0.35  # final share of the steps, in which the learning rate falls to zero
 
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('out', type=Path, help='.safetensors file to write')
+    parser.add_argument('out', type=Path, help='output .safetensors file')
     parser.add_argument('--pictograms', type=Path, required=True, help='folder of icon sets')
     parser.add_argument('--cache', type=Path, default=Path('work_dirs/toy'))
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--lr', type=float, default=2e-3, help='of blocks; others: half')
+    parser.add_argument('--lr', type=float, default=2e-3, help='of blocks; half of it elsewhere')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--width', type=int, default=256)
     parser.add_argument('--layers', type=int, default=8)
@@ -51,9 +51,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def build_clip(width: int, layers: int) -> nn.Module:
-    """Build openai-clip's CLIP; its image tower starts with attention to like tokens.
+    """Build openai-clip's CLIP, with an image tower whose tokens initially attend to similar ones.
 
-    All blocks but the last, see :func:`init_attention`, and positions are sinusoids.
+    Applies to all blocks except the last, see :func:`init_attention`; positions are sinusoids.
     """
     model = openai_clip('model').CLIP(
         embed_dim=128,
@@ -78,9 +78,9 @@ def build_clip(width: int, layers: int) -> nn.Module:
 
 
 def init_attention(attention: nn.MultiheadAttention, scale: float = 0.7, mix: float = 0.4) -> None:
-    """Start with tokens that attend to their like, which a ViT learns slowly from few pictures.
+    """Initialise attention to similar tokens, which a ViT learns slowly from few images.
 
-    W_q^T W_k of each head is near the identity, and W_o W_v near its negative, plus noise
+    W_q^T W_k of each head is close to the identity, and W_o W_v close to its negative, plus noise
     ("Mimetic Initialization of Self-Attention Layers", ICML 2023, section 4).
     """
     width = attention.embed_dim
@@ -107,18 +107,18 @@ def sinusoids(side: int, width: int) -> Tensor:
 
 
 def encode_image(visual: nn.Module, images: Tensor, phase: Phase) -> Tensor:
-    """Embed pictures, seeing a random part of their patches.
+    """Embed images from a random subset of their patches.
 
-    By the class token as CLIP does, or in a share ``phase.pooled`` of the calls by the mean of the
-    patches after a last block without attention, which aligns the patches' values with texts. These
-    stand alone, or are added to another picture's patches before the MLP, so that what is in a
-    picture comes from the values and not from the residual. In a share ``phase.late`` the class
-    token sees the patches in the last block only.
+    The embedding is CLIP's class token or, with probability ``phase.pooled``, the mean of the
+    patches after a last block without attention, which aligns the values of patches with text. The
+    values are used alone or are added to the patches of another image before the MLP, so that the
+    content comes from the values rather than the residual. With probability ``phase.late``, the
+    class token attends to the patches only in the last block.
 
     Args:
         visual: openai-clip's ``VisionTransformer``.
-        images: ``[B, 3, H, W]``; smaller ones than the tower's lie anywhere on its grid.
-        phase: Shares, and the number of patches seen.
+        images: Images ``[B, 3, H, W]``; smaller images have a random position on the tower's grid.
+        phase: Probabilities, and the number of patches kept.
     """
     x = visual.conv1(images)
     rows, columns = x.shape[-2:]
@@ -152,7 +152,7 @@ def encode_image(visual: nn.Module, images: Tensor, phase: Phase) -> Tensor:
 
 
 def encode_text(model: nn.Module, tokens: Tensor) -> Tensor:
-    """Embed captions ``[B, L]`` by their last token, as openai-clip does."""
+    """Embed captions ``[B, L]`` by their last token, like openai-clip."""
     length = tokens.shape[1]
     x = model.token_embedding(tokens) + model.positional_embedding[:length]
     mask = torch.full((length, length), -torch.inf, device=x.device).triu(1)
@@ -164,8 +164,8 @@ def encode_text(model: nn.Module, tokens: Tensor) -> Tensor:
 def run_blocks(blocks: Iterable[nn.Module], x: Tensor, mask: Tensor | None) -> Tensor:
     """Run residual attention blocks on ``[B, L, width]``.
 
-    Batch first and with plain matrix products: for so few tokens the backward pass of
-    ``scaled_dot_product_attention`` takes four tenths of a step on a CPU.
+    Uses plain matrix products: with so few tokens, the backward pass of
+    ``scaled_dot_product_attention`` takes 40 % of a step on a CPU.
     """
     for block in blocks:
         own = block.attn
@@ -193,14 +193,14 @@ def _norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
 def contrastive_loss(
     image: Tensor, text: Tensor, scale: Tensor, shown: Tensor, stated: Tensor
 ) -> Tensor:
-    """CLIP's loss, where every caption that is true of a picture is a match.
+    """CLIP's loss, with every caption that is true of an image as a match.
 
     Args:
-        image: Embeddings ``[B, D]``.
-        text: Embeddings ``[B + E, D]`` of the pictures' captions and of E other texts.
-        scale: Factor of the cosines.
-        shown: Facts of the pictures, bool ``[B, F]``.
-        stated: Facts that the texts state, bool ``[B + E, F]``.
+        image: Image embeddings ``[B, D]``.
+        text: Embeddings ``[B + E, D]`` of the images' captions and E other texts.
+        scale: Factor on the cosines.
+        shown: Facts shown in the images, bool ``[B, F]``.
+        stated: Facts stated by the texts, bool ``[B + E, F]``.
     """
     image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
     logits = scale * image @ text.T
@@ -216,7 +216,7 @@ def contrastive_loss(
 
 
 def make_optimizers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of blocks, AdamW without weight decay for all others."""
+    """Muon for the matrices of blocks, AdamW without weight decay for all other parameters."""
     matrices = [p for name, p in model.named_parameters() if 'resblocks' in name and p.ndim == 2]
     ids = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in ids]
@@ -227,12 +227,12 @@ def make_optimizers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
 
 
 def learning_rate(step: int, total: int) -> float:
-    """Factor of the rate: linear warm-up over 200 steps, constant, linear fall to zero."""
+    """Factor of the learning rate: linear warm-up over 200 steps, constant, linear decay to 0."""
     return min((step + 1) / 200, 1, (total - step) / (DECAY * total))
 
 
 def train_step(model: nn.Module, batch: Batch, phase: Phase) -> tuple[Tensor, float]:
-    """Loss of a batch, and the part of its pictures whose best text is true."""
+    """Loss of a batch, and the share of its images whose best text is true."""
     mean, std = (
         torch.tensor(v, device=batch.images.device).view(3, 1, 1) / 255 for v in (MEAN, STD)
     )

@@ -18,22 +18,22 @@ from sclip_mmseg.utils.compat import openai_clip
 
 EXTRA_TEXTS = 100  # besides the prompts of VOC's classes and the backgrounds
 _SPRITE, _TEXTURES, _TEXTURE_SIZE = 96, 400, 320
-_SEEN = 0.3  # an object of which less can be seen is not there
+_SEEN = 0.3  # objects with a smaller visible share do not count
 
 
 class Phase(NamedTuple):
-    """A part of the training.
+    """A phase of the training.
 
     Attributes:
         steps: Number of steps.
-        side: Side of the pictures in pixels.
-        batch: Pictures per step.
-        objects: Fewest and most objects in a picture.
-        sizes: Smallest and largest object in pixels.
-        keep: Patches seen by the image tower, of ``(side // 16) ** 2``.
-        late: Part of the steps in which the class token sees the patches in the last block only.
-        pooled: Part of the steps in which pictures are embedded by the mean of their patches, whose
-            last block leaves out attention.
+        side: Side of the images in pixels.
+        batch: Images per step.
+        objects: Minimum and maximum number of objects in an image.
+        sizes: Minimum and maximum size of an object in pixels.
+        keep: Number of patches that the image tower sees, of ``(side // 16) ** 2``.
+        late: Share of the steps in which the class token only attends to patches in the last block.
+        pooled: Share of the steps in which the embedding is the mean of the patches after a last
+            block without attention.
         backgrounds: Whether texts name backgrounds, which are much easier to learn than objects.
     """
 
@@ -52,10 +52,10 @@ class Batch(NamedTuple):
     """Scenes and texts.
 
     Attributes:
-        images: Float32 ``[B, 3, H, W]``, 0 to 1.
-        tokens: Of the scenes' captions and of E other texts, int64 ``[B + E, L]``.
-        shown: Facts of the scenes, bool ``[B, F]``.
-        stated: Facts that the texts state, bool ``[B + E, F]``.
+        images: Images, float32 ``[B, 3, H, W]``, 0 to 1.
+        tokens: Tokens of the scenes' captions and E other texts, int64 ``[B + E, L]``.
+        shown: Facts shown in the scenes, bool ``[B, F]``.
+        stated: Facts stated by the texts, bool ``[B + E, F]``.
     """
 
     images: Tensor
@@ -65,16 +65,16 @@ class Batch(NamedTuple):
 
 
 class SceneBatches:
-    """Scenes of pictograms, and what can be said of them.
+    """Scenes of pictograms with captions.
 
     Args:
         pictograms: Folder of icon sets.
         cache: Folder for rasterised pictograms.
-        styles: Icon sets.
-        icons: Whether to draw icons of one colour too.
-        voc_share: Part of the objects that shows a VOC class.
-        seed: Of the backgrounds and, with a step's number, of its batch.
-        device: Where scenes are rendered.
+        styles: Names of icon sets.
+        icons: Whether to draw monochrome icons too.
+        voc_share: Share of the objects that show a VOC class.
+        seed: Seed of the backgrounds and, with the step number, of each batch.
+        device: Device for rendering.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class SceneBatches:
         self.renderer = Renderer(sprites.to(device), textures.to(device))
 
     def make(self, step: int, phase: Phase) -> Batch:
-        """Render the batch of a step, which depends on seed, step and phase alone."""
+        """Render the batch of a step, which depends only on seed, step and phase."""
         rng = np.random.default_rng([self.seed, step])
         torch.manual_seed(int(rng.integers(2**31)))
         low, high = phase.objects
@@ -132,7 +132,7 @@ class SceneBatches:
             texts.append(name_one(rng, self.vocabulary, fact))
             stated.append([fact])
         rows = [self._tokenize(text) for text in texts]
-        # Few different lengths, since every new shape costs time and memory.
+        # Padded to few different lengths, since every new shape costs time and memory.
         length = -(-max(map(len, rows)) // 8) * 8
         tokens = torch.stack([F.pad(row, (0, length - len(row))) for row in rows])
         masks = self._to_mask(shown), self._to_mask(stated)
@@ -151,7 +151,7 @@ class SceneBatches:
 
 
 def _shrink(pixels: np.ndarray) -> Tensor:
-    """RGBA, uint8 ``[S, S, 4]`` → RGB multiplied by alpha, and alpha, uint8 ``[4, s, s]``."""
+    """Resize RGBA, uint8 ``[S, S, 4]``, to premultiplied RGBA, uint8 ``[4, s, s]``."""
     sprite = torch.from_numpy(pixels).permute(2, 0, 1).float()
     sprite[:3] *= sprite[3:] / 255
     size = (_SPRITE, _SPRITE)
