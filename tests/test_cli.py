@@ -81,7 +81,7 @@ def test_help_and_methods_do_not_wait_for_pytorch():
         assert f'\n  sclip {name}  ' in output
 
 
-def test_every_help_speaks_of_sclip():
+def test_every_help_names_sclip():
     lines = [
         'import contextlib',
         f'for name in {list(PROGRAMS)}:',
@@ -215,7 +215,7 @@ def test_ctrl_c_is_an_exception_in_the_work_of_a_program():
     assert result.stderr == 'interrupted: go on\n'
 
 
-def test_a_reader_who_has_gone_ends_it_without_a_word():
+def test_a_closed_pipe_ends_it_silently():
     command = [sys.executable, '-m', 'sclip_mmseg.cli', 'methods']
     for unbuffered in '', '1':  # Python notices at once, or at the end
         process = subprocess.Popen(

@@ -102,7 +102,7 @@ def segment(command, cwd, *more):
     ).stdout
 
 
-def test_what_runs_commands_elsewhere_is_there():
+def test_the_tests_of_other_commands_exist():
     assert len(SEGMENT) >= 5
     for start, where in ELSEWHERE.items():
         assert any(command.startswith(start) for command in SHOWN), start

@@ -205,7 +205,7 @@ def test_a_part_is_continued_only_of_the_same_version(server, tmp_path, headers)
     assert _kept(tmp_path) == ['clip.pt']
 
 
-def test_a_part_of_another_version_is_given_up(server, tmp_path):
+def test_a_part_of_another_version_is_discarded(server, tmp_path):
     (tmp_path / 'clip.pt.part').write_bytes(b'another version')
     assert download(server.url, tmp_path / 'clip.pt', SHA256).read_bytes() == CONTENT
     assert server.requests == ['bytes=15-', None]
@@ -234,7 +234,7 @@ def test_a_length_that_is_wrong(server, tmp_path, length):
     assert not (tmp_path / 'clip.pt').exists()
 
 
-def test_a_file_that_the_disk_has_no_room_for(server, tmp_path):
+def test_a_file_too_large_for_the_disk(server, tmp_path):
     server.headers = {'Content-Length': str(1 << 60)}
     with pytest.raises(
         InputError, match=r'has 1073741824.0 GiB, but only .* free in .* name another'
@@ -269,7 +269,7 @@ def test_an_archive_without_a_checksum(server, tmp_path, content):
     assert download(url, tmp_path / 'clip.zip', None).read_bytes() == buffer.getvalue()
 
 
-def test_ctrl_c_leaves_a_part_to_go_on_from(server, tmp_path, monkeypatch):
+def test_ctrl_c_leaves_a_part_to_resume_from(server, tmp_path, monkeypatch):
     def interrupt(self, count):
         raise KeyboardInterrupt
 
@@ -291,7 +291,7 @@ def impatient(monkeypatch):
     return said
 
 
-def test_a_lock_that_stays_taken_is_said_and_ended(server, tmp_path, impatient):
+def test_waiting_for_a_held_lock_is_reported_and_ends(server, tmp_path, impatient):
     with FileLock(tmp_path / 'clip.pt.lock'):
         with pytest.raises(
             InputError, match=r'clip.pt.lock has been held by another process for 0 s'

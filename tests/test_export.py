@@ -248,12 +248,12 @@ def test_refusals_come_before_weights_are_read(exported, tmp_path, method):
     assert re.fullmatch(r'error: --out .* is a folder: name a file.*\n', output)
 
 
-def test_a_folder_is_no_file(tmp_path):
+def test_a_folder_is_not_a_file(tmp_path):
     with pytest.raises(InputError, match='is a folder: name a file, such as .*/model.onnx'):
         export_onnx(None, tmp_path)
 
 
-def test_a_size_that_has_no_use(clip_path, tmp_path):
+def test_a_size_without_effect(clip_path, tmp_path):
     with pytest.raises(InputError, match='SCCLIP sees windows of .*crop_size=.112, 112.: leave it'):
         export_onnx(build(clip_path), tmp_path / 'model.onnx', (112, 160))
 

@@ -91,7 +91,7 @@ def test_the_place_that_is_full(tmp_path):
     assert explain_full_disk(OSError(errno.ENOENT, 'No such file'), [tmp_path]) == ''
 
 
-def test_an_evaluation_whose_disk_gets_full_goes_on(clip_path, voc_root, monkeypatch):
+def test_an_evaluation_resumes_after_a_full_disk(clip_path, voc_root, monkeypatch):
     flags = ('--out', voc_root / 'maps')
     with monkeypatch.context() as patch:
         _raise_at(patch, ConfusionMetric, 'process', 3, FULL)
@@ -104,7 +104,7 @@ def test_an_evaluation_whose_disk_gets_full_goes_on(clip_path, voc_root, monkeyp
     assert 'Resumed: 2 of 3 images are done' in resumed
 
 
-def test_pictures_that_cannot_be_written(clip_path, voc_root):
+def test_images_that_cannot_be_written(clip_path, voc_root):
     """The second one's file is a link to a device that is always full."""
     flags = ('--show-dir', voc_root / 'pictures')
     assert _run(clip_path, voc_root, *flags).returncode == 0
@@ -119,7 +119,7 @@ def test_pictures_that_cannot_be_written(clip_path, voc_root):
     assert line.endswith('free disk space there. 1 of 3 images are done: continue with --resume')
 
 
-def test_pictures_that_may_not_be_written(clip_path, voc_root, monkeypatch):
+def test_images_that_may_not_be_written(clip_path, voc_root, monkeypatch):
     denied = PermissionError(errno.EACCES, 'Permission denied')
     _raise_at(monkeypatch, visualizer.mmcv, 'imwrite', 1, denied)
     result = _run(clip_path, voc_root, '--show-dir', voc_root / 'pictures', check=False)
@@ -248,7 +248,7 @@ def folder(voc_root):
         (FULL, 1, 'error: cannot write to '),
     ],
 )
-def test_own_pictures_say_how_many_are_done(
+def test_own_images_say_how_many_are_done(
     folder, clip_path, tmp_path, monkeypatch, error, code, start
 ):
     _raise_at(monkeypatch, one_file, 'segment_array', 2, error)
@@ -266,7 +266,7 @@ def _write_header(path, side, end=b'\x00\x00\x00\x10IDAT'):
     path.write_bytes(b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + header + crc + end)
 
 
-def test_a_picture_of_900_megapixels_is_skipped(folder, clip_path, tmp_path):
+def test_an_image_of_900_megapixels_is_skipped(folder, clip_path, tmp_path):
     _write_header(folder / 'huge.png', 30000)
     result = _demo(folder, clip_path, '--out', tmp_path / 'out', check=False)
     assert result.returncode == 1 and 'Traceback' not in result.stdout
@@ -287,7 +287,7 @@ def test_a_size_that_nothing_can_read(tmp_path):
     'error',
     [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")],
 )
-def test_a_picture_that_needs_too_much_memory(clip_path, monkeypatch, error):
+def test_an_image_that_needs_too_much_memory(clip_path, monkeypatch, error):
     options = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
     model = apis.build_segmentor(['a', 'b'], clip=clip_path, device='cpu', cfg_options=options)
     _raise_at(monkeypatch, CLIPSegmentor, 'test_step', 1, error)

@@ -53,7 +53,7 @@ def test_contact_sheet(voc_root, full_disk):
 
 
 @pytest.mark.parametrize('name, place', [(None, 'a disk'), ('/out/x', '/out/x')])
-def test_whatever_a_program_writes(name, place):
+def test_a_programs_output(name, place):
     with pytest.raises(SystemExit) as stop, as_program():
         raise OSError(errno.ENOSPC, 'No space left on device', name)
     assert (

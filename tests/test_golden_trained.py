@@ -118,7 +118,7 @@ def test_features_of_a_window(shared, files, device):
     assert_close(features, golden['window0_grounded'], 1e-5)
 
 
-def test_a_window_whose_sides_are_no_multiples_of_16(shared, files, device):
+def test_a_window_whose_sides_are_not_multiples_of_16(shared, files, device):
     case = _case('tcl_2007_004189.npz')
     golden = np.load(shared / 'trained/golden' / case['file'])
     cfg = load_config('tcl_vit-b16_voc21', **files(case))

@@ -64,7 +64,7 @@ def test_misspelt_names_are_answered_with_the_right_one(hub, text, meant):
 
 
 @pytest.mark.parametrize('text', ['ViT-B/8', 'RN50', 'weights/clip.pt', './clip', 'a/b/c', 'x'])
-def test_what_is_no_repository_is_not_taken_for_one(hub, text):
+def test_other_texts_are_not_taken_for_repositories(hub, text):
     with pytest.raises(InputError) as caught:
         resolve_clip(text)
     assert 'did you mean' not in str(caught.value)

@@ -34,7 +34,7 @@ def test_a_whole_image_is_what_mmcv_reads(suffix, tmp_path, capfd):
     assert capfd.readouterr().err == ''
 
 
-def test_damaged_data_are_told_instead_of_printed(capfd):
+def test_damaged_data_are_returned_instead_of_printed(capfd):
     image, flaw = decode_image(damaged_jpeg())
     assert image.shape == NOISE.shape
     assert flaw.startswith('contains damaged data (Corrupt JPEG data: ')
@@ -86,5 +86,5 @@ def test_float_values():
 
 
 @pytest.mark.parametrize('content', [b'', b'no image', b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'])
-def test_what_is_no_image(content):
+def test_a_file_that_is_not_an_image(content):
     assert decode_image(content) == (None, '')

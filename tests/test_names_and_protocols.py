@@ -56,7 +56,7 @@ def _config(pair, **kwargs):
     return prepare_config(**_arguments(pair, Options(work_dir=ROOT, **kwargs)))
 
 
-def test_a_method_of_ones_own_has_the_configs_of_sclip(own):
+def test_a_custom_method_has_the_configs_of_sclip(own):
     name = own.partition(':')[2]
     pairs = find_pairs([own, 'sclip'], ['voc21', 'ade20k'])
     assert [(pair.method, pair.benchmark) for pair in pairs] == [
@@ -73,7 +73,7 @@ def test_a_method_of_ones_own_has_the_configs_of_sclip(own):
 
 @pytest.mark.parametrize('command', ['benchmark', 'segment', 'evaluate'])
 @pytest.mark.usefixtures('whole_configs', 'forked_pairs')
-def test_commands_take_a_method_of_ones_own(own, command, tmp_path, voc_root, clip_path):
+def test_commands_take_a_custom_method(own, command, tmp_path, voc_root, clip_path):
     name, voc = own.partition(':')[2], voc_root / 'VOCdevkit/VOC2012'
     options = ['--cfg-options', *SMALL]
     if command == 'benchmark':
@@ -121,7 +121,7 @@ def test_a_config_imports_from_the_current_folder(tmp_path, monkeypatch):
         read_config('my_absent_module_config.py')
 
 
-def test_what_a_module_of_ones_own_lacks_is_its_own_error(tmp_path, monkeypatch):
+def test_a_missing_import_in_a_custom_module_keeps_its_error(tmp_path, monkeypatch):
     (tmp_path / 'broken_module.py').write_text('import no_such_thing')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'path', list(sys.path))
@@ -129,7 +129,7 @@ def test_what_a_module_of_ones_own_lacks_is_its_own_error(tmp_path, monkeypatch)
         find_pairs(['broken_module:X'])
 
 
-def test_configs_of_ones_own(tmp_path):
+def test_custom_configs(tmp_path):
     base = ROOT / 'configs/sclip/sclip_vit-b16_voc20.py'
     for name in ('my_first_voc20', 'my_second'):
         (tmp_path / f'{name}.py').write_text(f'_base_ = {str(base)!r}')

@@ -8,7 +8,7 @@ from helpers import run_tool
 # Of each method, trained system and step one quick test.
 CHOSEN = (
     'test_other_device.py::test_devices_do_not_mix',
-    'models/test_methods.py::test_maps_for_pictures_sum_to_what_the_patches_get',
+    'models/test_methods.py::test_maps_for_images_sum_to_what_the_patches_get',
     'models/test_pamr.py::test_a_batch_is_refined_image_by_image',
     'models/test_whole_image_methods.py::test_one_window_and_sides_below_a_window',
     'models/test_regions.py::test_majority_equals_a_loop_over_regions',

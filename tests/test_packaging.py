@@ -221,7 +221,7 @@ def test_the_oldest_python_has_the_tested_versions(declared):
     assert newer == []
 
 
-def test_what_tests_are_skipped_without_is_installed():
+def test_optional_dependencies_of_tests_are_installed():
     """Or `make test` and CI would skip them for ever."""
     pinned = {canonicalize_name(pin.name) for pin in _pins('3.11')}
     found = importlib.metadata.packages_distributions()

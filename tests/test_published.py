@@ -47,7 +47,7 @@ def test_averages_are_those_of_the_numbers():
         assert mean == pytest.approx(row.mIoU['average'], abs=0.0626), row.name
 
 
-def test_rows_are_told_apart():
+def test_rows_are_distinguished():
     names = [row.name for row in ROWS]
     assert len(names) == len(set(names))
     targets = [
@@ -151,7 +151,7 @@ def test_an_outdated_metafile_is_named(monkeypatch, capsys):
     assert not path.exists()
 
 
-def test_what_is_from_memory_is_said_in_the_metafiles():
+def test_unchecked_numbers_are_marked_in_the_metafiles():
     for row in ROWS:
         assert set(row.unchecked) <= set(row.mIoU), row.name
         assert row.configs or not row.unchecked, f'{row.name}: nothing here compares with it'
@@ -169,7 +169,7 @@ def test_what_is_from_memory_is_said_in_the_metafiles():
     }
 
 
-def test_metafiles_take_their_numbers_from_the_table(monkeypatch):
+def test_metafiles_have_the_numbers_of_the_table(monkeypatch):
     row = replace(published_row('naclip', 'vit-b16', 'voc20'), mIoU=dict.fromkeys(EIGHT, 12.34))
     monkeypatch.setattr(make_metafiles, 'published_row', lambda *_: row)
     assert 'mIoU: 12.34' in make_metafiles.make_metafile('naclip')

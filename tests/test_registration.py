@@ -64,5 +64,5 @@ for first in {ORDERS}:
     ],
     ids=['light', 'orders'],
 )
-def test_what_is_imported_first_does_not_matter(program):
+def test_import_order_does_not_matter(program):
     subprocess.run([sys.executable, '-c', program], cwd=ROOT, check=True)

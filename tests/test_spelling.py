@@ -62,7 +62,7 @@ def test_a_missing_key():
     check_config(Config(dict(model=cfg.modle, default_scope='mmseg')), needed=['model'])
 
 
-def test_a_misspelt_type_where_there_is_no_other():
+def test_a_misspelt_key_type():
     cfg = load_config('sclip_vit-b16_voc20')
     cfg.model.image_encoder.typ = cfg.model.image_encoder.pop('type')
     with pytest.raises(InputError, match=r"model.image_encoder.typ: did you mean 'type'\?"):
@@ -82,7 +82,7 @@ def test_a_misspelt_type_where_there_is_no_other():
         ('test_dataloader.dataset.type', 'mmseg.PascalVOCDataset'),
     ],
 )
-def test_what_is_valid_is_let_through(key, value):
+def test_valid_configs_pass(key, value):
     cfg = load_config('sclip_vit-b16_voc20')
     cfg.merge_from_dict({key: value})
     check_config(cfg)

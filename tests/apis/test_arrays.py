@@ -90,7 +90,7 @@ ALIKE = {
 
 
 @pytest.mark.parametrize('change', ALIKE.values(), ids=ALIKE)
-def test_all_that_a_picture_may_be(image, change):
+def test_all_kinds_of_image_inputs(image, change):
     assert (to_bgr(change(image), 'rgb') == image[..., ::-1]).all()
     assert (to_bgr(change(image), 'bgr') == image).all()
 
@@ -110,7 +110,7 @@ GREY = {
 
 
 @pytest.mark.parametrize('change', GREY.values(), ids=GREY)
-def test_grey_pictures(image, change):
+def test_grey_images(image, change):
     """Their channels need not be said."""
     grey = image[..., 0]
     read = to_bgr(change(grey))
@@ -202,7 +202,7 @@ def test_other_arrays_are_one_line(image, change, said, channels):
         'a' * 5000,
     ],
 )
-def test_texts_that_are_no_paths(model, text):
+def test_texts_that_are_not_paths(model, text):
     with pytest.raises(InputError, match=f'a text of {len(text)} characters is not a path') as said:
         apis.segment(model, text)
     assert '\n' not in str(said.value) and len(str(said.value)) < 200
@@ -298,7 +298,7 @@ def test_regions_without_use(model, image):
         apis.segment(model, image, np.ones(SIZE, np.uint8), channels='rgb')
 
 
-def test_a_picture_that_would_have_no_row(model, tmp_path):
+def test_an_image_that_would_have_no_row(model, tmp_path):
     thin = np.zeros((1, 5000, 3), np.uint8)
     with pytest.raises(InputError, match='the picture is too thin to be resized: 1×5000 pixels'):
         apis.segment(model, thin, channels='rgb')

@@ -101,7 +101,7 @@ def test_regions_by_options(clip, pictures, tmp_path):
     assert model.regions.generator.options['min_size'] == 2000
 
 
-def test_damaged_pictures_are_skipped(clip, pictures, tmp_path):
+def test_damaged_images_are_skipped(clip, pictures, tmp_path):
     (tmp_path / 'bad.png').write_text('no picture')
     with pytest.warns(UserWarning, match=r'1 of 2 pictures are not in the bank: .*bad\.png'):
         info = _build([tmp_path / 'bad.png', pictures / 'a.png'], tmp_path / 'bank', clip)

@@ -54,7 +54,7 @@ def test_outlines_run_along_borders_only(size, value):
     assert 255 * 3 - line.sum(1).min() > 300
 
 
-def test_outlines_grow_with_the_picture():
+def test_outlines_grow_with_the_image():
     assert [outline_width(size) for size in ((100, 100), (375, 500), (3000, 4000))] == [1, 1, 6]
 
 
@@ -67,7 +67,7 @@ def test_specks_are_not_hidden_by_outlines():
 
 
 @pytest.mark.parametrize('ignored', [255, -1, 3])
-def test_what_is_no_class_or_background_is_left_as_it_is(ignored):
+def test_other_labels_than_class_and_background_are_unchanged(ignored):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
     labels = np.full((90, 120), ignored)
@@ -216,7 +216,7 @@ def test_accents_and_cyrillic_need_no_font_of_the_machine(without_system_fonts):
         assert (drawn_text('кошка') != drawn_text('?????')).any()
 
 
-def test_what_no_font_has_is_said(without_system_fonts):
+def test_characters_without_a_font_are_reported(without_system_fonts):
     with pytest.warns(UserWarning, match='characters 猫犬 of .*fonts-noto-cjk') as caught:
         drawn = drawn_text('a 猫 犬猫')
         drawn_text('a 猫 犬猫')

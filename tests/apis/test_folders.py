@@ -196,7 +196,7 @@ def test_a_file_that_vanishes(folder, run, monkeypatch):
                            'does not exist')  # fmt: skip
 
 
-def test_a_picture_whose_drawing_needs_too_much_memory(folder, run, monkeypatch):
+def test_an_image_whose_drawing_needs_too_much_memory(folder, run, monkeypatch):
     draw, sizes = overlay.draw_overlay, []
 
     def fail_once(*args, **kwargs):
@@ -248,7 +248,7 @@ def test_what_a_folder_leaves_out_is_named(folder):
 
 
 @pytest.mark.parametrize('suffix', sorted(inputs.PICTURES - {'.avif', '.apng', '.pam'}))
-def test_suffixes_of_pictures(tmp_path, suffix):
+def test_suffixes_of_images(tmp_path, suffix):
     """Whatever a folder is searched for can be read."""
     encoded = {'.jfif': '.jpg', '.pbm': '.pgm'}.get(suffix, suffix)
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -257,7 +257,7 @@ def test_suffixes_of_pictures(tmp_path, suffix):
     assert apis.read_picture(tmp_path / f'x{suffix}').shape == (40, 50, 3)
 
 
-def test_a_picture_that_is_named_twice(folder, run, tmp_path):
+def test_an_image_that_is_given_twice(folder, run, tmp_path):
     (tmp_path / 'link').symlink_to(folder)
     paths = [folder, folder / 'a.png', folder / '../in/z.jpg', tmp_path / 'link', folder]
     assert run(paths) == (['a.png', 'z.jpg'], '')

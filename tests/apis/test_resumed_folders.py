@@ -127,7 +127,7 @@ def test_what_is_done_and_lost_is_done_again(run, tmp_path, formats, lost):
     assert run(formats=formats, resume=True) == []
 
 
-def test_one_picture_of_another_run_is_not_done(run, folder):
+def test_one_image_of_another_run_is_not_done(run, folder):
     run()
     run(folder / '1.png', classes=['sea', 'sand'])
     assert '1.png' in run(resume=True)
@@ -239,7 +239,7 @@ def test_several_processes(run, folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_kill_costs_one_picture(clip_path, folder, tmp_path):
+def test_a_kill_costs_one_image(clip_path, folder, tmp_path):
     command = (ROOT / 'tools/demo.py', folder, '--classes', 'sky; grass', '--clip', clip_path)
     command += '--device', 'cpu', '--out', tmp_path / 'out', '--cfg-options', *OPTIONS
     log = tmp_path / 'log.txt'

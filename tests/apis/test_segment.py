@@ -56,7 +56,7 @@ def test_own_classes_by_methods_that_know_one_tower(clip_path, picture):
     assert segment('sfp', **blocks).scores.shape == (2, 90, 120)
 
 
-def test_pamr_of_own_pictures_looks_at_the_next_pixels_too(clip_path):
+def test_pamr_of_own_images_looks_at_the_next_pixels_too(clip_path):
     def dilations(**options):
         arguments = (['cat', 'dog'], False, 'sclip-pamr10', clip_path, 'cpu')
         return apis.build_segmentor(*arguments, {**SMALL, **options}).refine.dilations
@@ -227,7 +227,7 @@ def test_methods():
         apis.build_segmentor(['cat'], method='sclap')
 
 
-def test_bad_pictures(tmp_path):
+def test_bad_images(tmp_path):
     with pytest.raises(InputError, match='absent.jpg does not exist'):
         apis.read_picture(tmp_path / 'absent.jpg')
     (tmp_path / 'text.jpg').write_text('no picture')

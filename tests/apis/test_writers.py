@@ -411,7 +411,7 @@ def test_formats_that_do_not_exist(formats, options, said):
         build_writers(formats, options)
 
 
-def test_a_writer_of_ones_own(tmp_path, monkeypatch):
+def test_a_custom_writer(tmp_path, monkeypatch):
     (tmp_path / 'my_writer.py').write_text(
         'from sclip_mmseg.apis.writers import Writer\n'
         'from sclip_mmseg.registry import WRITERS\n'

@@ -83,7 +83,7 @@ def test_masks_as_published_and_as_ids(tmp_path, labels, expected):
 
 
 @pytest.mark.parametrize('name, labels', [('inria', [0, 2]), ('wbs_si', [0, 1])])
-def test_what_is_no_mask_is_refused(tmp_path, name, labels):
+def test_a_file_that_is_not_a_mask_is_refused(tmp_path, name, labels):
     words = 'expected 0 and 1, or a black and white mask'
     words += '' if name == 'inria' else r' \(ids that were saved as JPEG are not kept'
     with pytest.raises(InputError, match=words):

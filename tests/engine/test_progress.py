@@ -117,7 +117,7 @@ def test_a_quiet_run_shows_its_progress_alone(clip_path, voc_root, capsys):
     assert 'per class results' in log.read_text()
 
 
-def test_own_pictures_report_by_time(clip_path, tmp_path, monkeypatch):
+def test_own_images_report_by_time(clip_path, tmp_path, monkeypatch):
     from helpers import ROOT
 
     from sclip_mmseg.apis import files

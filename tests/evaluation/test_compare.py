@@ -104,7 +104,7 @@ def test_a_suite_gives_the_pairs_of_each_benchmark(tmp_path):
     assert (tmp_path / 'out/vit-b16_voc20/report.html').is_file()
 
 
-def test_names_of_ones_own_stay_whole(tmp_path):
+def test_own_names_are_not_shortened(tmp_path):
     for number, method in enumerate(('my_csa', 'your_csa')):
         _save(tmp_path / f'evaluated/{method}', make(number, 30))
     lines = compare([tmp_path / 'evaluated'])

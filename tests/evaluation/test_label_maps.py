@@ -33,9 +33,7 @@ def test_names_tell_images_apart(paths, names):
 @pytest.mark.parametrize(
     'reduced, out_ids, first', [(True, 'labels', 1), (True, 'classes', 0), (False, 'labels', 0)]
 )
-def test_label_maps_hold_the_ids_that_are_asked_for(
-    tmp_path, classes, dtype, reduced, out_ids, first
-):
+def test_label_maps_contain_the_requested_ids(tmp_path, classes, dtype, reduced, out_ids, first):
     if first:
         classes -= 1  # the largest id is that of the last class, plus 1
     metric = ConfusionMetric(output_dir=str(tmp_path), out_ids=out_ids, ignore_index=65535)

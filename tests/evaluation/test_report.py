@@ -76,7 +76,7 @@ def test_a_single_result_and_few_images(tmp_path):
     assert re.search(r'<div>never</div>.{,80}<span title="– to –"></span>', text)
 
 
-def test_what_differs_is_said(tmp_path):
+def test_differences_are_named(tmp_path):
     a, b = make(1, 30), make(2, 30)
     other = dict(
         **{'model.text_head.queries.0': ['sky'], 'model.image_encoder.clip': 'SHA-256 0'},
@@ -148,7 +148,7 @@ def work(clip_path, tmp_path):
     return tmp_path / 'work'
 
 
-def test_pictures_are_found_by_the_config(work, tmp_path):
+def test_images_are_found_by_the_config(work, tmp_path):
     """Where labels begin at 1, and where classes and counts are compared pixel by pixel."""
     result = Result.load(work / 'result.npz')
     pictures = find_pictures({'x': result}, {'x': work})
@@ -171,7 +171,7 @@ def test_pictures_are_found_by_the_config(work, tmp_path):
     assert text.count('data:image/jpeg') == 3 * 3 and 'If something were known' in text
 
 
-def test_without_pictures_a_line_says_why(work, tmp_path):
+def test_without_images_a_line_says_why(work, tmp_path):
     shutil.move(tmp_path / 'data', tmp_path / 'elsewhere')
     lines = compare([work], tmp_path / 'out')
     assert any(line.startswith('without pictures: no images to show: ') for line in lines)

@@ -216,7 +216,7 @@ def test_a_damaged_file_is_named(result, tmp_path, damage):
     assert 'result.npz' in str(caught.value) and '\n' not in str(caught.value)
 
 
-def test_other_files_are_told_apart(result, tmp_path):
+def test_other_files_are_distinguished(result, tmp_path):
     with pytest.raises(InputError, match='no.npz does not exist'):
         Result.load(tmp_path / 'no.npz')
     result.save(tmp_path / 'result.npz')

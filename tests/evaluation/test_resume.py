@@ -255,7 +255,7 @@ def test_batches_are_done_again_as_a_whole(config, tmp_path):
     assert len(evaluated) == IMAGES - 4
 
 
-def test_a_run_restarted_by_its_launcher_goes_on(config, expected, tmp_path, monkeypatch):
+def test_a_run_restarted_by_its_launcher_resumes(config, expected, tmp_path, monkeypatch):
     assert evaluate(config, tmp_path / 'killed', killed_at=4) is None
     # Of two agents of torchrun, one whose own processes were well does not count.
     monkeypatch.setitem(RESTARTS, 1, 1)
@@ -297,7 +297,7 @@ def test_an_error_keeps_what_is_done(config, root, tmp_path):
     assert evaluated[0] == 'image_5.jpg'
 
 
-def test_a_second_test_of_one_runner_evaluates_anew(config):
+def test_a_second_test_of_one_runner_evaluates_again(config):
     runner = Runner.from_cfg(config)
     first = runner.test()
     with torch.no_grad():
@@ -366,7 +366,7 @@ def test_files_count_by_content(config, root, clip_path, tmp_path):
     assert "was '13 images" in changes[0] and "is '12 images" in changes[0]
 
 
-def test_another_device_or_less_memory_is_no_reason_to_refuse(config):
+def test_another_device_or_less_memory_may_resume(config):
     old = _settings(config)
     severe, slight = list_changes(dict(old, **{'environment.device': 'another'}), old)
     assert severe == [] and slight == ["environment.device was 'another', is 'cpu'"]
@@ -479,7 +479,7 @@ def test_a_finished_run_is_read_and_not_overwritten(config, tmp_path, expected):
     assert (Result.load(aside).confusion() == first.confusion()).all()
 
 
-def test_a_damaged_result_is_made_anew(config, tmp_path):
+def test_a_damaged_result_is_replaced(config, tmp_path):
     (tmp_path / 'work').mkdir()
     (tmp_path / 'work/result.npz').write_bytes(b'')
     config.test_cfg.resume = True

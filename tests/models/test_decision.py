@@ -157,7 +157,7 @@ def test_segment_computes_low_precision_maps_in_float32(dtype, device):
     torch.testing.assert_close(scores, (query_map.float() * 40).softmax(0))
 
 
-def test_a_rule_of_ones_own_is_one_class():
+def test_a_custom_rule_is_one_class():
     @DECISIONS.register_module('test_margin')
     @dataclass(frozen=True)
     class Margin(DecisionStep):

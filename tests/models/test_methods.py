@@ -172,7 +172,7 @@ def test_weights_applied_to_the_values_are_the_method(deep_clip, method, device)
 
 
 @pytest.mark.parametrize('method', METHODS_TO_TEST)
-def test_maps_for_pictures_sum_to_what_the_patches_get(deep_clip, method, device, extras):
+def test_maps_for_images_sum_to_what_the_patches_get(deep_clip, method, device, extras):
     model = _model(deep_clip, method, device=device, extras=extras)
     encoder = model.image_encoder
     regions = torch.arange(4, device=device).repeat_interleave(24).expand(2, 96, 96)

@@ -145,7 +145,7 @@ def test_many_steps_solve_the_equations(cells):
     torch.testing.assert_close(found.double(), _solved(*inputs, cells), rtol=0, atol=1e-5)
 
 
-def test_pictures_of_a_batch_do_not_mix(device):
+def test_images_of_a_batch_do_not_mix(device):
     maps, image, texts = _inputs(device, batch=3)
     maps[1] *= 3
     together = LaplacianPropagation(10, 5)(maps, image, texts)
@@ -154,7 +154,7 @@ def test_pictures_of_a_batch_do_not_mix(device):
         torch.testing.assert_close(together[number], alone, rtol=0, atol=1e-5)
 
 
-def test_a_flat_picture_and_the_thinnest_one_are_finite(device):
+def test_a_flat_image_and_the_thinnest_one_are_finite(device):
     maps, image, texts = _inputs(device)
     refine = LaplacianPropagation(10)
     assert refine(maps * 0, image * 0, texts).isfinite().all()
@@ -199,7 +199,7 @@ def test_a_batch_of_unequal_images_with_propagation_and_without(clip_path, voc_r
     assert on.shape == off.shape and (on - off).abs().max() > 1e-3
 
 
-def test_where_there_are_no_texts_it_is_refused():
+def test_text_head_without_texts_is_refused():
     refine = dict(type='LaplacianPropagation')
     feedback = dict(tau=2.0, lam=0.5, temp_thd=0.0, refine=refine)
     with pytest.raises(InputError, match=r'needs the texts, .*method\.sfr\.refine may'):

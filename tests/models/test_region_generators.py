@@ -58,7 +58,7 @@ def test_felzenszwalb_is_scikit_image_s():
 
 
 @pytest.mark.parametrize('size', [(60, 80), (120, 160)])
-def test_felzenszwalb_of_a_resized_picture(size):
+def test_felzenszwalb_of_a_resized_image(size):
     image = np.kron(np.arange(0, 240, 60).reshape(2, 2), np.ones((size[0] // 2, size[1] // 2)))
     image = np.repeat(image.astype(np.uint8)[..., None], 3, 2)
     ids = Felzenszwalb(sigma=0, min_size=700, short_side=60)(image)

@@ -57,7 +57,7 @@ def test_sinks_are_mixed_with_what_is_around_them(device):
     torch.testing.assert_close(found, expected)
 
 
-def test_a_plain_patch_is_no_sink(device):
+def test_a_plain_patch_is_not_a_sink(device):
     x = torch.ones(1, 5, 8, device=device)
     assert denoise(x, (2, 2), torch.tensor([1], device=device)).equal(x)
 

@@ -156,7 +156,7 @@ def test_outliers(device):
         assert anomalous.nonzero().flatten().tolist() == chosen
 
 
-def test_equal_tokens_are_no_outliers(device):
+def test_equal_tokens_are_not_outliers(device):
     factors = local_outlier_factors(torch.ones(1, 40, 4, device=device), 30)
     assert factors.tolist() == [[1.0] * 40]
     assert not find_anomalies(factors, 0.05).any()
@@ -186,7 +186,7 @@ def test_repair_of_three_by_three_patches(device):
     assert run(*range(9)) == [1, 2, 3, 4, 50, 6, 7, 8, 90]
 
 
-def test_repair_of_a_grid_that_is_no_square(device):
+def test_repair_of_a_grid_that_is_not_square(device):
     patches = torch.arange(8.0, device=device)[None, :, None]
     anomalous = torch.arange(8, device=device)[None] == 5  # row 1, column 1 of 2 × 4
     repaired = repair(patches, anomalous, (2, 4))

@@ -125,7 +125,7 @@ def test_test_time_augmentation_averages_the_views(clip_path, images, device):
     assert merged.img_path == plain.img_path
 
 
-def test_loss_says_that_there_is_no_training(clip_path, images):
+def test_loss_says_that_training_is_not_supported(clip_path, images):
     model = build_model(_config(clip_path))
     with pytest.raises(NotImplementedError, match='training-free'):
         model(torch.randn(1, 3, 32, 32), mode='loss')
@@ -146,7 +146,7 @@ def test_nothing_is_trainable_and_the_text_tower_is_gone(clip_path):
 
 
 @pytest.mark.parametrize('kind', [str, np.array])
-def test_inference_model_and_picture(clip_path, images, tmp_path, kind, device):
+def test_inference_model_and_image(clip_path, images, tmp_path, kind, device):
     cfg = _config(clip_path)
     model = init_model(cfg, device=str(device))
     image = str(images[0])

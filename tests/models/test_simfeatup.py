@@ -155,7 +155,7 @@ def test_features_are_the_finer_ones(paths):
 
 @torch.no_grad()
 @pytest.mark.parametrize('size', [(9, 448), (448, 22), (40, 40)])
-def test_thin_pictures(paths, size):
+def test_thin_images(paths, size):
     cfg = load_config('segearth_vit-b16_whu_aerial', paths['clip'])
     cfg.model.image_encoder.upsampler.checkpoint = paths['jbu_one']
     model = build_model(cfg)

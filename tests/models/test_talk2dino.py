@@ -95,7 +95,7 @@ def test_attention_of_the_last_block(build, device):
     assert maps.shape == (1, 32, 32, 32, 32)
 
 
-def test_older_files_and_packages_hold_the_same_head(build, hub, tmp_path):
+def test_older_files_and_packages_contain_the_same_head(build, hub, tmp_path):
     expected = build().text_head.embeddings
     older = {k.replace('hidden_layers.0', 'linear_layer2'): x for k, x in seeded_head().items()}
     package = {

@@ -95,7 +95,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize('damage', DAMAGES)
-def test_a_damaged_cache_is_made_anew(cached, clip_path, monkeypatch, damage):
+def test_a_damaged_cache_is_rewritten(cached, clip_path, monkeypatch, damage):
     expected, path = cached
     damaged = DAMAGES[damage](path.read_bytes())
     if isinstance(damaged, bytes):
@@ -173,7 +173,7 @@ def test_weights_that_embed_nothing(tmp_path, monkeypatch, value):
 @pytest.mark.parametrize(
     'change', ['queries', 'templates', 'weights', 'quick_gelu', 'round_weights']
 )
-def test_other_content_is_encoded_anew(head, clip_path, tmp_path, change):
+def test_other_content_is_encoded_again(head, clip_path, tmp_path, change):
     arguments = dict(queries=QUERIES, templates=TEMPLATES, clip=clip_path, quick_gelu=True)
     if change == 'weights':
         arguments['clip'] = str(tmp_path / 'other.pt')

@@ -83,7 +83,7 @@ def test_hugging_face_s_file_gives_the_authors_numbers(build, tmp_path, suffix):
 
 
 @pytest.mark.parametrize('config', CONFIGS)
-def test_batches_and_sides_that_are_no_multiples_of_16(build, config):
+def test_batches_and_sides_that_are_not_multiples_of_16(build, config):
     options = {'model.test_cfg.crop_size': 96, 'model.test_cfg.stride': 48}
     model = build(config, **options, **{'model.test_cfg.window_batch': 1000})
     images = _images((100, 150), (77, 90), (100, 150), (96, 40), (17, 200))

@@ -118,12 +118,12 @@ def test_what_is_missing_is_one_line(config, monkeypatch):
         ((333, 500), (352, 512)),
     ],
 )
-def test_pictures_are_of_whole_patches(size, expected):
+def test_images_are_of_whole_patches(size, expected):
     tower = type('Tower', (), dict(patch_size=16))
     assert Trident().working_size(tower, size, (336, 336)) == expected
 
 
-def test_pictures_of_a_batch_do_not_mix(config, paths, device):
+def test_images_of_a_batch_do_not_mix(config, paths, device):
     cfg = config()
     model = build_model(cfg, device)
     together = model.test_step(load_images(cfg, paths))
@@ -151,7 +151,7 @@ def test_a_mirrored_view_is_mirrored_for_sam(config, paths, halves, device):
     assert np.abs(whole[0].astype(int) - whole[1][:, ::-1]).mean() < 2  # resized after mirroring
 
 
-def test_own_pictures_need_no_region_maps(config, clip_path, dino_path, sam_folder, paths):
+def test_own_images_need_no_region_maps(config, clip_path, dino_path, sam_folder, paths):
     options = {
         'model.image_encoder.proxy.checkpoint': dino_path,
         'model.image_encoder.sam.checkpoint': sam_folder,
@@ -172,7 +172,7 @@ def test_own_pictures_need_no_region_maps(config, clip_path, dino_path, sam_fold
     assert sharp.equal(majority_labels(plain, ids))
 
 
-def test_bfloat16_and_an_even_picture_stay_finite(config, paths, device):
+def test_bfloat16_and_an_even_image_stay_finite(config, paths, device):
     cfg = config(**{'model.image_encoder.precision': 'bf16'})
     data = load_images(cfg, paths[:1])
     data['inputs'] = [torch.full_like(each, 127) for each in data['inputs']]

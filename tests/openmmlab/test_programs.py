@@ -226,7 +226,7 @@ def test_mmseg_s_benchmark_preprocesses_as_for_a_training(clip_path):
         assert preprocess(data, training=True)['inputs'].equal(expected)
 
 
-def test_pictures_go_to_tensorboard(config_file, tmp_path):
+def test_images_go_to_tensorboard(config_file, tmp_path):
     pytest.importorskip('torch.utils.tensorboard', reason='tensorboard is not installed')
     options = "visualizer.vis_backends=[{'type':'TensorboardVisBackend'}]"
     arguments = '--show-dir', tmp_path / 'show', '--work-dir', tmp_path / 'work'

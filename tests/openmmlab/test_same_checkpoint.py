@@ -211,7 +211,7 @@ def test_weights_of_another_clip_are_one_line(clip_path, tmp_path):
             load_checkpoint(init_model(cfg, device='cpu'), path)
 
 
-def test_what_is_no_checkpoint_is_one_line(clip_path, tmp_path):
+def test_a_file_that_is_not_a_checkpoint_is_one_line(clip_path, tmp_path):
     model = init_model(load_config(CONFIG, clip_path), device='cpu')
     with pytest.raises(InputError, match="clip='ViT-Z' is neither a file nor a CLIP"):
         load_checkpoint(model, 'ViT-Z')

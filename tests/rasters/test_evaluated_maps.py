@@ -186,7 +186,7 @@ def toy(tmp_path_factory):
     return folder
 
 
-def test_maps_have_the_numbers_of_their_pictures(toy, tmp_path, whole_configs):
+def test_maps_have_the_numbers_of_their_images(toy, tmp_path, whole_configs):
     """Of pictures whose no data is filled as in maps, and ignored in labels."""
     found = [
         evaluate_methods(

@@ -191,7 +191,7 @@ def test_255_classes_fit_in_8_bits(tmp_path):
         assert (file.read(1) == made.ids).all()
 
 
-def test_what_has_no_data_takes_no_room(tmp_path):
+def test_pixels_without_data_take_no_disk_space(tmp_path):
     size = 2000, 2000
     made = make_map(tmp_path, 'north up', labels=np.full(size, 255, np.uint8), size=size)
     path = tmp_path / 'labels.tif'
@@ -433,7 +433,7 @@ def test_overlay_is_a_preview(tmp_path, monkeypatch, longest, size):
     assert np.abs(bare - 120).max() <= 4  # nothing is painted where there is no data
 
 
-def test_formats_of_pictures_take_maps(tmp_path):
+def test_formats_of_images_take_maps(tmp_path):
     pytest.importorskip('pycocotools')
     classes = [each if each.id else replace(each, name='cow') for each in CLASSES]  # without ':'
     made = make_map(tmp_path, 'north up', classes)
@@ -450,7 +450,7 @@ def test_formats_of_pictures_take_maps(tmp_path):
         assert ((np.asarray(Image.open(path)) > 0) == here).all()
 
 
-def test_polygons_of_a_picture_are_in_pixels(tmp_path):
+def test_polygons_of_an_image_are_in_pixels(tmp_path):
     labels = blobs(4)
     labels[labels == 255] = 1
     scores = np.random.default_rng(1).random((4, *SIZE), np.float32)

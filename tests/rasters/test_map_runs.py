@@ -55,7 +55,7 @@ def model(clip_path):
 
 
 @pytest.mark.parametrize('size', ['native', None, 0.7])
-def test_blocks_have_the_labels_of_the_picture(make_map, model, monkeypatch, size):
+def test_blocks_have_the_labels_of_the_image(make_map, model, monkeypatch, size):
     path, cfg = make_map(GROUND, RGB), model.cfg
     monkeypatch.setattr(model, '_cfg', cfg)
     cfg.test_pipeline = resize_steps(cfg.test_pipeline, size)
@@ -93,7 +93,7 @@ def test_a_stopped_run_is_resumed_by_blocks(make_map, run, monkeypatch):
     assert [rows.start for rows in seen[10:]] == [128, 192]
 
 
-def test_a_map_whose_blocks_are_gone_is_segmented_anew(make_map, run, monkeypatch, tmp_path):
+def test_a_map_whose_blocks_are_missing_is_segmented_again(make_map, run, monkeypatch, tmp_path):
     path = make_map(GROUND, RGB)
     monkeypatch.setattr(FileSegmenter, 'finish_map', lambda *given: 'stopped')
     with pytest.raises(InputError, match='stopped'):
@@ -124,14 +124,14 @@ def test_what_lies_under_no_data_does_not_matter(shared_maps, run):
     assert all((labels == first).all() for labels in others)
 
 
-def test_a_map_without_data_is_said_and_nothing_is_encoded(make_map, run, monkeypatch):
+def test_a_map_without_data_is_reported_and_not_encoded(make_map, run, monkeypatch):
     monkeypatch.setattr('sclip_mmseg.models.CLIPSegmentor._encode', None)
     [labels], said = run(make_map(np.zeros_like(GROUND), RGB, nodata=0))
     assert (labels == 255).all()
     assert 'holds no data: nothing is classified' in said
 
 
-def test_methods_that_need_the_whole_say_so(make_map, run, model):
+def test_methods_that_need_the_whole_image_are_refused(make_map, run, model):
     bands = GROUND.copy()
     bands[:, :50] = 0
     path = make_map(bands, RGB, nodata=0)
@@ -141,13 +141,13 @@ def test_methods_that_need_the_whole_say_so(make_map, run, model):
     assert (labels[:50] == 255).all() and (labels[50:] < 3).all()
 
 
-def test_a_stretch_is_chosen_once_and_said(make_map, run):
+def test_a_stretch_is_chosen_once_and_reported(make_map, run):
     said = run(make_map(GROUND.astype(np.uint16) * 9, RGB))[1]
     low, high = np.percentile(GROUND * 9.0, [2, 98])
     assert f'values from {low:g} to {high:g} become 0 to 255, percentiles 2 and 98' in said
 
 
-def test_what_overflows_float16_is_segmented_anew(make_map, run, monkeypatch, tmp_path):
+def test_images_that_overflow_float16_are_segmented_again(make_map, run, monkeypatch, tmp_path):
     path, models = make_map(GROUND, RGB), []
     [expected], _ = run(path, out='whole')
     segment = blocks.BlockSegmenter.segment
@@ -188,7 +188,7 @@ def test_sizes_are_checked(model, size):
         resize_steps(model.cfg.test_pipeline, size)
 
 
-def test_much_shrinking_is_said_once(model, monkeypatch):
+def test_strong_reduction_is_reported_once(model, monkeypatch):
     image = np.zeros((1400, 1500, 3), np.uint8)
     with pytest.warns(UserWarning, match='with 336 of 1,400 rows.*about 67 pixels.* would take'):
         apis.segment(model, image, channels='rgb')
@@ -199,7 +199,7 @@ def test_much_shrinking_is_said_once(model, monkeypatch):
     assert not said
 
 
-def test_maps_are_told_by_their_headers(make_map, tmp_path):
+def test_maps_are_recognised_by_their_headers(make_map, tmp_path):
     plain, drawn = tmp_path / 'plain.tif', tmp_path / 'drawn.png'
     for path in (plain, drawn):
         Image.fromarray(GROUND[0]).save(path)
@@ -225,7 +225,7 @@ def test_without_the_extra_a_map_names_it(make_map, run, monkeypatch):
         run(path)
 
 
-def test_bands_that_change_nothing_are_said(make_map, run, tmp_path):
+def test_bands_without_effect_are_reported(make_map, run, tmp_path):
     plain = tmp_path / 'plain.png'
     Image.fromarray(GROUND[0]).save(plain)
     with pytest.warns(UserWarning, match=r'--bands.* change nothing for .*plain\.png$'):

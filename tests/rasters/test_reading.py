@@ -71,7 +71,7 @@ def test_what_has_no_data_is_filled(make_map, value):
     assert (image[0] == FILL).all()
 
 
-def test_nan_is_no_data_without_a_word(make_map):
+def test_nan_is_no_data_without_a_warning(make_map):
     bands = (PIXELS / 255).astype(np.float32)
     bands[1, 0] = np.nan
     image, valid = open_raster(make_map(bands, RGB), stretch='0,1').read()

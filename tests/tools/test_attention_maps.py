@@ -37,7 +37,7 @@ def test_maskclip_attends_to_the_point(clip_path, image):
     assert last[-14:, -14:].min() > 0.9 and last[:-20].max() == 0
 
 
-def test_a_method_of_whole_pictures_gets_regions(clip_path, dino_path, image):
+def test_a_method_of_whole_images_gets_regions(clip_path, dino_path, image):
     cfg = load_config('ovstitcher_vit-b16_voc20', clip_path)
     cfg.model.image_encoder.proxy.checkpoint = dino_path
     cfg.model.image_encoder.method.blocks = (1,)
@@ -67,7 +67,7 @@ def test_pixels_beyond_the_last_patch_get_its_value():
     assert fine[0, 0].tolist() == [1, 1, 2, 2, 2, 2]
 
 
-def test_picture_of_all_methods(image, tmp_path):
+def test_image_of_all_methods(image, tmp_path):
     clip = tmp_path / 'deep.pt'
     torch.save(seeded_clip(layers=10, width=64), clip)
     out = tmp_path / 'new/maps.png'

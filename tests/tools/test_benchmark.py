@@ -162,7 +162,7 @@ def offline(monkeypatch):
         ),
     ],
 )
-def test_what_lacks_is_said_before_any_work(
+def test_missing_files_are_reported_before_any_work(
     tmp_path,
     voc_root,
     clip_path,
@@ -323,7 +323,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path, processes, numbe
 
 
 @pytest.mark.usefixtures('forked_pairs')
-def test_killed_and_gone_on_with_in_two_processes(tmp_path):
+def test_killed_and_resumed_in_two_processes(tmp_path):
     arguments = [
         *('--toy', '--methods', 'clip,sclip', '--benchmarks', 'voc20', '--limit', 2),
         *('--work-dir', tmp_path / 'all'),

@@ -149,7 +149,7 @@ def test_labels_without_a_pixel_to_evaluate(voc_root, voc, check):
 
 
 @pytest.mark.parametrize('benchmark', ['voc21', 'voc20'])
-def test_labels_that_never_hold_the_background(voc_root, voc, check, benchmark):
+def test_labels_without_background(voc_root, voc, check, benchmark):
     _rewrite_labels(voc, lambda label: label.clip(0, 19) + 1)
     assert 'labels never hold 0, the background' in check(voc_root, benchmark)
 
@@ -185,7 +185,7 @@ def test_damaged_and_dark_images(voc_root, voc, check):
     assert 'image_2.jpg contains damaged data (Corrupt JPEG data: ' in output
 
 
-def test_what_is_no_file_is_not_opened(voc_root, voc, check):
+def test_only_regular_files_are_opened(voc_root, voc, check):
     for name in ('JPEGImages/image_1.jpg', 'SegmentationClass/image_2.png'):
         (voc / name).unlink()
         os.mkfifo(voc / name)
@@ -264,7 +264,7 @@ def _make_own(root, ids=(0, 1, 1, 255)):
     return ('--images', root / 'images', '--labels', root / 'labels', '--classes')
 
 
-def test_folders_of_ones_own(tmp_path, check):
+def test_own_folders(tmp_path, check):
     words = _make_own(tmp_path)
     output = check(tmp_path, *words, 'cat; dog', '--out', tmp_path / 'sheets', wrong=False)
     assert 'images: 3 images with labels' in output
@@ -280,7 +280,7 @@ def test_folders_of_ones_own(tmp_path, check):
     ]
 
 
-def test_a_config_of_ones_own(tmp_path, voc_root, check):
+def test_a_custom_config(tmp_path, voc_root, check):
     _make_own(tmp_path)
     prefix = dict(img_path=f'{tmp_path}/images', seg_map_path=f'{tmp_path}/labels')
     dataset = dict(type='FolderDataset', classes='cat; dog', data_prefix=prefix)

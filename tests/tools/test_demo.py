@@ -60,7 +60,7 @@ def test_bad_input(folder, clip_path, tmp_path, name, classes, message):
     assert 'Traceback' not in output
 
 
-def test_a_background_that_is_a_picture(folder, clip_path, tmp_path):
+def test_a_background_file_that_is_an_image(folder, clip_path, tmp_path):
     arguments = ('--classes', 'cat', '--background', folder / 'image_0.jpg')
     output = _demo(folder, clip_path, tmp_path, *arguments, check=False)
     assert output.startswith('error: --background takes words, not')
@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_written_to(folder, tmp_path, monkeypatch, out):
     assert output.count('\n') == 1 and 'name another folder' in output
 
 
-def test_no_picture(clip_path, tmp_path):
+def test_no_image(clip_path, tmp_path):
     output = _demo(tmp_path, clip_path, tmp_path, '--classes', 'cat', check=False)
     assert 'no picture or video below' in output
 

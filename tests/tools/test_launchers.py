@@ -99,7 +99,7 @@ def _children(pid):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('way', ['machines', 'c10d', 'one machine'])
-def test_a_killed_process_is_restarted_and_goes_on(clip_path, tmp_path, monkeypatch, way):
+def test_a_killed_process_is_restarted_and_resumes(clip_path, tmp_path, monkeypatch, way):
     """Two agents of torchrun by either rendezvous, and one with two processes."""
     root = make_voc(tmp_path / 'data', sizes=[(40, 60), (60, 40), (64, 64), (80, 90)] * 16)
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(root))

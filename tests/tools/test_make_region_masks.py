@@ -77,7 +77,7 @@ def test_whole_maps_are_kept_and_others_made_again(folder, tmp_path, damage):
     assert maps[0].read_bytes() == before[0] and maps[2].read_bytes() == kept
 
 
-def test_pictures_turned_by_their_exif_data(tmp_path):
+def test_images_turned_by_their_exif_data(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new('RGB', (40, 20)).save(tmp_path / 'a.jpg', exif=exif)
@@ -101,7 +101,7 @@ class _Slow:
 
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='sends SIGKILL')
-def test_killed_and_gone_on_with(folder, tmp_path):
+def test_killed_and_resumed(folder, tmp_path):
     slow = _Slow((100, 100), tmp_path / 'begun')
     pattern, images = str(tmp_path / '{stem}.npz'), sorted(folder.iterdir())
     fork = multiprocessing.get_context('fork')
@@ -123,7 +123,7 @@ def test_killed_and_gone_on_with(folder, tmp_path):
 
 
 @pytest.mark.parametrize('nproc', [1, 2])
-def test_a_picture_that_cannot_be_read_stops_no_other(folder, tmp_path, nproc):
+def test_an_unreadable_image_does_not_stop_the_others(folder, tmp_path, nproc):
     (folder / 'a.jpg').write_text('no picture')
     output = call_tool(TOOL, folder, '--out', tmp_path, '--nproc', nproc, check=False).stdout
     assert output.splitlines()[-1].startswith('error: 1 of 4 without region map: ')
@@ -162,7 +162,7 @@ def test_nowhere_to_write_to(folder, tmp_path, voc_root):
     assert output.startswith('error: cannot write to')
 
 
-def test_one_name_for_two_pictures(tmp_path):
+def test_one_name_for_two_images(tmp_path):
     with pytest.raises(InputError, match=r'b/x\.png and .*a/x\.jpg would share a region map'):
         images = [tmp_path / 'a/x.jpg', tmp_path / 'b/x.png']
         make_region_maps(images, f'{tmp_path}/{{stem}}.npz', Felzenszwalb())
@@ -171,7 +171,7 @@ def test_one_name_for_two_pictures(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['deflated', 'method', 'cut', 'empty', 'array', 'size'])
-def test_a_damaged_map_is_made_anew(tmp_path, kind):
+def test_a_damaged_map_is_replaced(tmp_path, kind):
     path, target = tmp_path / 'a.png', tmp_path / 'maps/a.npz'
     noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)

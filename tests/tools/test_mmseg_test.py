@@ -53,7 +53,7 @@ def test_checkpoint_is_a_clip_or_none_for_the_configs_own(run_mmseg, clip_path, 
     assert metrics(run_mmseg(other)) == others
 
 
-def test_no_checkpoint_is_said_in_one_line(run_mmseg):
+def test_a_missing_checkpoint_is_one_line(run_mmseg):
     output = run_mmseg('ViT-Z', check=False)
     assert "clip='ViT-Z' is neither a file nor a CLIP by name" in output.strip().splitlines()[-1]
 

@@ -343,7 +343,7 @@ def test_ids_beyond_the_459(tmp_path):
 
 
 @pytest.mark.parametrize('variable', [np.zeros((2, 2, 2)), 'text', {'a': 1}, np.array([[1j, 2]])])
-def test_a_variable_that_is_no_label_map(tmp_path, variable):
+def test_a_variable_that_is_not_a_label_map(tmp_path, variable):
     entry = FileEntry(tmp_path / 'a.mat')
     entry.path.write_bytes(mat(LabelMap=variable))
     with pytest.raises(InputError, match=r'a.mat (is not a label map|holds ids|cannot be read)'):
@@ -367,7 +367,7 @@ def test_a_variable_that_is_no_label_map(tmp_path, variable):
         lambda data: data.update(images='text'),
     ],
 )
-def test_a_json_with_something_wrong_inside(raw, run, change):
+def test_a_json_with_invalid_values(raw, run, change):
     write_tar(raw / 'VOCtrainval_03-May-2010.tar', voc_files(2010, ('a', 'b'), 'Main'))
     data = context_json()
     change(data)
@@ -377,7 +377,7 @@ def test_a_json_with_something_wrong_inside(raw, run, change):
 
 
 @pytest.mark.parametrize('content', [b'\xff\xfe', b'[' * 100_000, b'{}', b''])
-def test_what_is_no_json(raw, run, content):
+def test_a_file_that_is_not_json(raw, run, content):
     write_tar(raw / 'VOCtrainval_03-May-2010.tar', voc_files(2010, ('a', 'b'), 'Main'))
     (raw / 'trainval_merged.json').write_bytes(content)
     code, output = run('context59')
@@ -410,7 +410,7 @@ def test_a_label_that_claims_to_be_huge(raw, run, monkeypatch):
     assert code and '1.png cannot be read: Image size (6 pixels) exceeds limit' in output
 
 
-def test_a_split_that_is_no_text(raw, run):
+def test_a_split_that_is_not_text(raw, run):
     files = voc_files(2012)
     files['VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt'] = b'\xff\xff'
     write_tar(raw / 'VOCtrainval_11-May-2012.tar', files)
@@ -582,7 +582,7 @@ def test_a_missing_label(raw, run):
     assert code and '1 of 2 images of the split have no label file, the first is b' in output
 
 
-def test_all_goes_on_where_data_are_missing(raw, run):
+def test_all_continues_where_data_are_missing(raw, run):
     write_zip(raw / 'ADEChallengeData2016.zip', ade_files())
     code, output = run('all')
     assert code.startswith(

@@ -137,7 +137,7 @@ def _matches(key, chosen):
 VALUES = ('--logit-scale', '40', '--prob-thd', '0.05', '0.1')
 
 
-def test_a_stopped_sweep_goes_on(sweep, encoded, tmp_path, monkeypatch):
+def test_a_stopped_sweep_resumes(sweep, encoded, tmp_path, monkeypatch):
     work = tmp_path / 'work'
     sweep(*VALUES)
     assert encoded == [1, 1, 1]
@@ -225,7 +225,7 @@ def test_what_an_earlier_version_kept_is_refused(sweep, tmp_path):
     assert f'{old} is of an earlier sclip_mmseg: choose another --work-dir' in output
 
 
-def test_maps_need_room_or_are_not_kept(sweep, encoded, tmp_path, monkeypatch):
+def test_maps_need_disk_space_or_are_not_kept(sweep, encoded, tmp_path, monkeypatch):
     usage = namedtuple('usage', 'total used free')
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage(10**9, 10**9, 1000))
     output = call_and_fail(sweep, *VALUES)

@@ -175,7 +175,7 @@ def test_a_small_folder_runs_without_warning(clip_path, tmp_path):
     assert [line for line in warnings if 'The prefix is not set' not in line] == []
 
 
-def test_pictures_and_label_maps_show_what_is_evaluated(clip_path, voc_root):
+def test_images_and_label_maps_show_what_is_evaluated(clip_path, voc_root):
     out, show = voc_root / 'out', voc_root / 'show'
     output = _run_voc(clip_path, voc_root, '--out', out, '--show-dir', show).stdout
     voc = voc_root / 'VOCdevkit/VOC2012'
@@ -455,7 +455,7 @@ def test_a_mistake_in_code_keeps_its_traceback(clip_path, voc_root, monkeypatch,
         assert text.strip().splitlines()[-1] == 'ValueError: a mistake in code'
 
 
-def test_no_gpu_is_touched_before_the_processes_are_told_apart(clip_path, voc_root, monkeypatch):
+def test_no_gpu_is_used_before_ranks_are_assigned(clip_path, voc_root, monkeypatch):
     taken = []
 
     class Reached(Exception):

@@ -128,7 +128,7 @@ def test_background_threshold_and_words(toy, tmp_path):
         ('bomb.png', 'cat; dog', 'bomb.png has too many pixels, and the page takes 50'),
     ],
 )
-def test_what_is_wrong_is_said(toy, tmp_path, name, classes, message):
+def test_errors_are_reported(toy, tmp_path, name, classes, message):
     (tmp_path / 'broken.jpg').write_text('no picture')
     (tmp_path / 'empty.png').touch()
     shutil.copy(PICTURE, tmp_path)
@@ -144,7 +144,7 @@ def test_what_is_wrong_is_said(toy, tmp_path, name, classes, message):
 
 
 @pytest.mark.parametrize('suffix', ['hdr', 'pam', 'pfm', 'pic'])
-def test_pictures_whose_size_is_known_too_late(toy, tmp_path, suffix):
+def test_images_whose_size_is_known_too_late(toy, tmp_path, suffix):
     path, pixels = tmp_path / f'x.{suffix}', np.zeros((20, 30, 3), np.uint8)
     cv2.imwrite(str(path), pixels if suffix == 'pam' else pixels.astype(np.float32))
     assert cv2.imread(str(path)) is not None  # it would be read
@@ -196,7 +196,7 @@ def test_nothing_is_computed_once_the_server_ends(toy, tmp_path, monkeypatch):
     assert respond(toy, QUESTION, str(tmp_path)) == (None, 'the server ends')
 
 
-def test_pictures_whose_regions_are_made_are_smaller(toy, tmp_path, monkeypatch):
+def test_images_whose_regions_are_made_are_smaller(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(session, 'LARGEST_WITH_REGIONS', 100_000)
     monkeypatch.setattr(session, 'segment_array', None)
     question = replace(QUESTION, regions='felzenszwalb')
@@ -204,7 +204,7 @@ def test_pictures_whose_regions_are_made_are_smaller(toy, tmp_path, monkeypatch)
     assert 'has 0 megapixels, and the page takes 0 megapixels where it makes regions' in said
 
 
-def test_the_size_is_chosen_and_much_shrinking_is_said(toy, tmp_path, monkeypatch):
+def test_the_size_is_selected_and_strong_reduction_is_reported(toy, tmp_path, monkeypatch):
     native = toy.answer(replace(QUESTION, size='native'), tmp_path)
     other = tmp_path / 'other'
     other.mkdir()
@@ -286,7 +286,7 @@ def test_the_toy_clip_is_known_by_its_name_and_by_its_content(toy, tmp_path, cli
     assert default_method(clip_path) == 'scclip'
 
 
-def test_what_has_no_data_on_a_map_is_no_class(toy, tmp_path):
+def test_pixels_without_data_on_a_map_have_no_class(toy, tmp_path):
     rasterio = pytest.importorskip('rasterio')
     bands = np.asarray(Image.open(PICTURE)).transpose(2, 0, 1).copy()
     bands[:, :60] = 0
