@@ -247,7 +247,7 @@ def test_what_a_folder_leaves_out_is_named(folder):
     ]
 
 
-@pytest.mark.parametrize('suffix', sorted(inputs.PICTURES - {'.avif', '.apng', '.pam'}))
+@pytest.mark.parametrize('suffix', sorted(inputs.IMAGE_SUFFIXES - {'.avif', '.apng', '.pam'}))
 def test_suffixes_of_images(tmp_path, suffix):
     """Whatever a folder is searched for can be read."""
     encoded = {'.jfif': '.jpg', '.pbm': '.pgm'}.get(suffix, suffix)
