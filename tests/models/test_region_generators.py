@@ -157,5 +157,5 @@ def test_what_sam_lacks(transformers, monkeypatch):
         SAM2('absent', device='cpu')
     assert '\n' not in str(caught.value)
     monkeypatch.setitem(sys.modules, 'torchvision', None)
-    with pytest.raises(InputError, match=r'pip install -e "\.\[regions\]"'):
+    with pytest.raises(InputError, match=r'pip install "sclip_mmseg\[regions\]"'):
         SAM()

@@ -105,7 +105,7 @@ def test_what_is_missing_is_one_line(config, monkeypatch):
         build_model(cfg)
     assert '\n' not in str(caught.value)
     monkeypatch.setitem(sys.modules, 'transformers', None)
-    with pytest.raises(InputError, match=r'pip install -e "\.\[sam\]"'):
+    with pytest.raises(InputError, match=r'pip install "sclip_mmseg\[sam\]"'):
         build_model(config())
 
 

@@ -103,7 +103,7 @@ def test_grey_and_reordered_bands(make_map):
     path = make_map(nir, ('blue', 'green', 'red', 'undefined'))
     assert (open_raster(path).read()[0] == IMAGE).all()
     assert (open_raster(path, bands=[4]).read()[0] == PIXELS[0][..., None]).all()
-    with pytest.raises(InputError, match='has 4 bands, not bands=5'):
+    with pytest.raises(InputError, match='bands=5 .--bands. is out of range: .* has 4 bands'):
         open_raster(path, bands='5')
 
 
@@ -158,7 +158,7 @@ def test_bands_of_several_types_are_refused(make_map, tmp_path):
     rasterio.shutil.copy(make_map(PIXELS, RGB), path, driver='VRT')
     text = path.read_text()
     path.write_text(text.replace('dataType="Byte" band="2"', 'dataType="UInt16" band="2"'))
-    with pytest.raises(InputError, match='several types.*uint8, uint16, uint8'):
+    with pytest.raises(InputError, match='different types .uint8, uint16, uint8'):
         open_raster(path)
     assert open_raster(path, bands='1').read()[0].shape == IMAGE.shape
 
