@@ -118,9 +118,9 @@ class Weights:
         """
         if patches < 1 or math.isqrt(patches) ** 2 != patches:
             raise InputError(
-                f'{self.source}: {self.layout.name_of("positions")} has {patches} patch positions, '
-                'not a square grid (CLIPs for re-identification have 16×8): use a CLIP that was '
-                'trained on square images'
+                f'{self.source}: {self.layout.name_of("positions")} has {patches} positions of '
+                'patches, not a square grid (CLIPs for re-identification have 16×8): use a CLIP '
+                'that was trained on square images'
             )
 
     def fill(self, make: Callable[[], Tower]) -> Tower:

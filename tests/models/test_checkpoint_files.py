@@ -297,13 +297,17 @@ def _forge(path, pickled, **records):
 def test_an_archive_that_unpacks_to_much_more(tmp_path, monkeypatch):
     monkeypatch.setattr('sclip_mmseg.towers.torch_files._SMALL', 1 << 20)
     path = _forge(tmp_path / 'bomb.pt', pickle.dumps({}, 2), **{'0': bytes(1 << 24)})
-    with pytest.raises(InputError, match='bomb.pt claims 0.0 GiB .*more than 8 times its size'):
+    with pytest.raises(
+        InputError, match='bomb.pt claims to contain 0.0 GiB .*more than 8 times its size'
+    ):
         read_tensors(path)
 
 
 def test_tensors_that_claim_much_more_than_the_file_has(tmp_path):
     torch.save({'a': torch.zeros(1).expand(1 << 20, 1 << 20)}, tmp_path / 'x.pt')
-    with pytest.raises(InputError, match='x.pt claims 4096.0 GiB .*more than 8 times its size'):
+    with pytest.raises(
+        InputError, match='x.pt claims to contain 4096.0 GiB .*more than 8 times its size'
+    ):
         read_tensors(tmp_path / 'x.pt')
 
 
@@ -448,11 +452,11 @@ IMAGE = {
         "lacks the tensors 'visual.transformer.resblocks.1.…', but has those of block 2",
     ),
     'first': (_without('visual.transformer.resblocks.0.'), "'visual.transformer.resblocks.0.…'"),
-    'integers': (_with(CONV, lambda x: x.int()), 'conv1.weight is of torch.int32'),
-    'complex': (_with(CONV, lambda x: x.cfloat()), 'conv1.weight is of torch.complex64'),
+    'integers': (_with(CONV, lambda x: x.int()), 'conv1.weight has dtype torch.int32'),
+    'complex': (_with(CONV, lambda x: x.cfloat()), 'conv1.weight has dtype torch.complex64'),
     'float8': (
         _with(CONV, lambda x: x.to(torch.float8_e4m3fn)),
-        'conv1.weight is of torch.float8_e4m3fn',
+        'conv1.weight has dtype torch.float8_e4m3fn',
     ),
     'NaN': (_with(CONV, lambda x: x * float('nan')), 'conv1.weight contains NaN or infinity'),
     'infinity': (_with('visual.proj', lambda x: x / 0), 'visual.proj contains NaN or infinity'),
@@ -563,7 +567,7 @@ def test_a_groupvit_that_does_not_fit(tmp_path, change, message):
     'weight, message',
     [
         (torch.eye(64), 'is 64 wide, the tower of image_encoder.clip 128'),
-        (torch.eye(128).int(), 'projection=.*weight is of torch.int32'),
+        (torch.eye(128).int(), 'projection=.*weight has dtype torch.int32'),
         (torch.eye(128) / 0, 'projection=.*weight contains NaN or infinity'),
         (torch.zeros(128, 64), "holds no square matrix 'weight'"),
     ],

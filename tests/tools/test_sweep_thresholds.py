@@ -239,7 +239,7 @@ def test_maps_need_disk_space_or_are_not_kept(sweep, encoded, tmp_path, monkeypa
 
 
 REFUSED = {
-    'nothing to sweep': ((), VOC21, (), 'give values: --logit-scale'),
+    'nothing to sweep': ((), VOC21, (), 'give values of --logit-scale'),
     'no background': (
         *(('--prob-thd', '0', '0.1'), 'sclip_vit-b16_voc20', ()),
         "--prob-thd 0.1 needs a background, but class 0 of the dataset is 'aeroplane'",
