@@ -305,7 +305,7 @@ def test_open_clip_s_resnets_are_refused_before_their_weights_are_fetched(hub, c
         (_config(heads=3), 'a width of 128 and 3 heads, which do not match'),
         (dict(model_type='clip', vision_config=[1]), r'vision_config=\[1\], not a section'),
         (b'{', 'config.json of hf:org/clip is not JSON'),
-        (b'[]', 'config.json of hf:org/clip holds a list, not a config'),
+        (b'[]', 'config.json of hf:org/clip contains a list, not a config'),
     ],
 )
 def test_configs_that_cannot_be_used(hub, clip, config, message):
@@ -322,11 +322,11 @@ def test_configs_that_cannot_be_used(hub, clip, config, message):
         ({'model__safetensors__index__json': {}}, 'are sharded into several files'),
         (
             {'model__safetensors': b'not tensors'},
-            "model.safetensors is a text that begins 'not tensors'",
+            "model.safetensors is a text that begins with 'not tensors'",
         ),
         (
             {'pytorch_model__bin': b'not tensors'},
-            "pytorch_model.bin is a text that begins 'not tensors'",
+            "pytorch_model.bin is a text that begins with 'not tensors'",
         ),
     ],
 )
@@ -350,7 +350,7 @@ class _Evil:
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
 def test_nothing_from_the_hub_is_run(hub):
     hub.put('org/pickle', config__json=_config(), pytorch_model__bin=_pickle(_Evil()))
-    with pytest.raises(InputError, match='holds an object of .*Fail., not a state dict'):
+    with pytest.raises(InputError, match='contains an object of .*Fail., not a state dict'):
         load_image_tower('hf:org/pickle')
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.script(torch.nn.Identity()), buffer)
@@ -454,7 +454,7 @@ def test_what_the_user_sets_wins_over_a_config_beside_a_path(clip, tmp_path, log
         ({'architecture': 'vit_base_patch16_clip_224'}, 'states model_type=None'),
         (dict(_config('gelu'), model_type='siglip'), "states model_type='siglip'"),
         (b'{"hidden_act": ', 'is not JSON'),
-        (b'[]', 'holds a list, not a config'),
+        (b'[]', 'contains a list, not a config'),
         (_config('gelu', heads=3), 'a width of 128 and 3 heads, which do not match'),
         (
             dict(model_type='clip', vision_config=_tower_config(1024, 16, 'gelu')),
