@@ -12,5 +12,5 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 model = dict(
     text_head=dict(queries='rs_building'),
-    test_cfg=dict(prob_thd=0.5, bg_idx=0),
+    test_cfg=dict(prob_thd=0.4, bg_idx=0),
 )
