@@ -18,6 +18,9 @@ NO_CHECKPOINT = 'none'
 _PREFIX = 'image_encoder.'  # the part of a segmentor whose weights are saved
 # In a file, possibly below DistributedDataParallel's 'module.'. TCL's names have it further inside.
 _STARTS_WITH_PREFIX = re.compile(rb'(?<![\w.])(?:module\.)?image_encoder\.')
+# Segment Anything 1 and 2 have the same prefix, and a mask decoder beside it.
+_SAM_PREFIXES = 'mask_decoder.', 'sam_mask_decoder.'
+_STARTS_WITH_SAM = re.compile(rb'(?<![\w.])(?:sam_)?mask_decoder\.')
 
 
 def set_checkpoint(cfg: Config, checkpoint: str) -> None:
@@ -38,7 +41,8 @@ def set_checkpoint(cfg: Config, checkpoint: str) -> None:
         with open(path, 'rb') as file:  # all formats store tensor names before the data
             head = file.read(1 << 22)
             # Most files lack the name entirely, which `in` detects a hundred times faster.
-            if _PREFIX.encode() in head and _STARTS_WITH_PREFIX.search(head):
+            saved = _PREFIX.encode() in head and _STARTS_WITH_PREFIX.search(head)
+            if saved and not _STARTS_WITH_SAM.search(head):
                 cfg.load_from = str(path)
                 return
     model = cfg.model.get('module', cfg.model)  # test-time augmentation wraps the model
@@ -62,8 +66,10 @@ def named_weights(encoder: Mapping[str, Any]) -> str | None:
 
 
 def is_saved_model(tensors: Iterable[str]) -> bool:
-    """Whether these are the tensor names of a whole segmentor rather than of a CLIP."""
-    return any(name.startswith(_PREFIX) for name in tensors)
+    """Whether these are the tensor names of a whole segmentor rather than of a CLIP or SAM."""
+    names = list(tensors)
+    saved = any(name.startswith(_PREFIX) for name in names)
+    return saved and not any(name.startswith(_SAM_PREFIXES) for name in names)
 
 
 def read_config(name: str) -> Config:

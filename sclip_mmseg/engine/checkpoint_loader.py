@@ -15,8 +15,11 @@ from ..utils.errors import InputError
 from ..utils.files import find_file
 from ..utils.hub import parse_name
 
-# How the tensors of CLIPs, GroupViTs and TCLs are named.
-_PREFIXES = ('visual.', 'vision_model.', 'img_encoder.', 'masker.', 'text.', 'text_model.')
+# How the tensors of CLIPs, GroupViTs, TCLs and SAM 3s are named.
+_PREFIXES = (
+    *('visual.', 'vision_model.', 'img_encoder.', 'masker.', 'text.', 'text_model.'),
+    *('detector.', 'detector_model.', 'detr_decoder.'),
+)
 
 
 class MissingCheckpoint(InputError, FileNotFoundError):

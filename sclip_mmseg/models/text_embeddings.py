@@ -24,6 +24,7 @@ from ..utils.errors import InputError
 from ..utils.file_kinds import kind_of_place
 from ..utils.files import find_path, lock_file, sha256_of, write_atomically
 from ..utils.tokens import encode, special_tokens
+from ..utils.words import counted
 
 CACHE_DIR = 'SCLIP_CACHE_DIR'
 _BATCH = 512  # prompts encoded at a time
@@ -140,7 +141,8 @@ def cached_embeddings(
     """
 
     def encode(heartbeat: Callable[[], None]) -> Tensor:
-        print_log(f'Encoding {len(queries)} queries × {len(templates)} templates', 'current')
+        count = counted(len(queries), 'query', 'queries')
+        print_log(f'Encoding {count} × {counted(len(templates), "template")}', 'current')
         tower = load_tower().to(get_device())
         tower.register_forward_hook(lambda *_: heartbeat())
         embeddings = encode_queries(tower, queries, templates, normalize_prompts, sentences)

@@ -34,8 +34,10 @@ def find_file(text: str | Path) -> Path | None:
 def find_path(text: str | Path) -> Path | None:
     """Expand ``~`` in a path; None if nothing exists there.
 
-    Any text is allowed, also one that is too long for a path.
+    Any text is allowed, also one that is too long for a path, or empty.
     """
+    if text == '':  # which pathlib takes for the working directory
+        return None
     try:
         path = Path(text).expanduser()
         return path if os.path.lexists(path) else None

@@ -155,7 +155,7 @@ def fetch(name: HubName, filename: str) -> Path | None:
     try:
         return Path(hf_hub_download(name.repository, filename, revision=name.revision))
     except errors.GatedRepoError as error:
-        raise InputError(
+        raise NotFetched(
             f'{name} is gated: request access at {constants.ENDPOINT}/{name.repository}, then log '
             'in with `hf auth login` or set HF_TOKEN'
         ) from error

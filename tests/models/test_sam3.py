@@ -1,5 +1,6 @@
 """SAM 3's parts that the golden files do not reach."""
 
+import copy
 import json
 import sys
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import build_model, load_config, make_voc, metrics, run_test, seeded_sam3
+from mmseg.apis import init_model
 from safetensors.torch import save, save_file
 
 from sclip_mmseg import InputError
@@ -163,12 +165,36 @@ def test_values_are_checked_before_files(options, message):
 
 
 def test_what_is_not_sam3(tmp_path, tensors):
-    for path in ('nowhere', 'weights/sam3.pt', tmp_path / 'sam3.pt', 'ViT-B/16', 5, None):
+    for path in ('', 'nowhere', 'weights/sam3.pt', tmp_path / 'sam3.pt', 'ViT-B/16', 5, None):
         with pytest.raises(InputError, match=f"'{path}' is neither a file of Meta's .sam3.pt."):
             SAM3Encoder(path)
     torch.save(dict(weight=torch.ones(3)), tmp_path / 'x.pt')
     with pytest.raises(InputError, match='x.pt is not a SAM 3 of Meta.* but weight'):
         SAM3Encoder(str(tmp_path / 'x.pt'))
+
+
+def test_earlier_segment_anything_models(tmp_path):
+    """Their image encoders are called as a saved segmentor's is."""
+    for part in ('mask_decoder', 'sam_mask_decoder'):
+        names = 'image_encoder.trunk.pos_embed', f'{part}.iou_token.weight'
+        path = tmp_path / f'{part}.pt'
+        torch.save(dict(model={name: torch.ones(3) for name in names}), path)
+        with pytest.raises(InputError, match=f'{part}.pt is not a SAM 3 of .* but image_encoder'):
+            build_segmentor('cat; dog', method='sam3', clip=str(path))
+
+
+def test_programs_of_openmmlab_take_its_files(folder, tensors, tmp_path, hub):
+    """Also where the config's own is gated: it is replaced before it is needed."""
+    hub.put('facebook/sam3', config__json={}, model__safetensors=save(tensors))
+    hub.gated.add('facebook/sam3')
+    file = tmp_path / 'sam3.pt'
+    torch.save({f'detector_model.{name}': value for name, value in tensors.items()}, file)
+    cfg = load_config('sam3_voc20', **{'model.text_head.queries': ['cat', 'dog']})
+    for checkpoint in (folder, str(file)):
+        model = init_model(copy.deepcopy(cfg), checkpoint, device='cpu')
+        assert model.image_encoder.embed_dim == 16
+    with pytest.raises(InputError, match='facebook/sam3 is gated'):
+        init_model(copy.deepcopy(cfg), device='cpu').extract_feat(torch.zeros(1, 3, 9, 9))
 
 
 def test_sam3_in_place_of_others(folder):
@@ -185,6 +211,16 @@ def test_sam3_in_place_of_others(folder):
         ('mask_decoder.instance_projection.weight', torch.tensor(1.0), 'not a whole SAM 3: .*dim'),
         ('detr_decoder.query_embed.weight', torch.ones(0, 16), r'is \(0, 16\), expected elements'),
         ('detr_encoder.layers.9999.norm', torch.ones(1), "'detr_encoder.layers.1.…', but has .*99"),
+        (
+            'detr_decoder.box_rpb_embed_x.layer2.weight',
+            torch.ones(3, 16),
+            'its geometry_encoder is 16 wide, which does not divide into 3 heads',
+        ),
+        (
+            'vision_encoder.backbone.layer_norm.weight',
+            torch.ones(72),
+            'not a whole SAM 3: its image tower is 72 wide, .* does not divide into heads of 64',
+        ),
     ],
 )
 def test_what_is_not_whole(tmp_path, tensors, name, value, message):

@@ -237,7 +237,9 @@ def test_broken_heads(tmp_path, change, message):
     'options, message',
     [
         ({HEAD: 'no.pth'}, "head='no.pth' is neither a file nor one of vitb_mlp_infonce"),
+        ({HEAD: ''}, "model.image_encoder.head='' is neither a file nor one of vitb_mlp_infonce"),
         ({HEAD: None}, 'model.image_encoder.head is needed'),
+        ({TOWER: ''}, "model.image_encoder.tower.checkpoint='' is neither a file"),
         ({TOWER: 'no.pth'}, "model.image_encoder.tower.checkpoint='no.pth' is neither a file"),
         ({'model.image_encoder.tower': dict(name='x')}, 'tower has one key'),
         ({'model.image_encoder.tower': None}, 'tower has one key'),

@@ -180,6 +180,7 @@ class SAM3File:
             self._rows('detr_decoder.box_rpb_embed_x.layer2'),
         )
         depth, width = self._depth(vision), self._rows(f'{vision}layer_norm')
+        self._check_heads('image tower', width, max(width // 64, 1), 64)
         blocks = self.global_blocks or {n for n in range(depth) if n % 8 == 7 or n == depth - 1}
         backbone = dict(
             model_type='sam3_vit_model',
@@ -202,8 +203,11 @@ class SAM3File:
             )
             for part in ('geometry_encoder', 'detr_encoder', 'detr_decoder')
         }
-        parts['detr_decoder_config']['num_queries'] = self._rows('detr_decoder.query_embed')
         fused = self._rows('mask_decoder.instance_projection')
+        widths = {name.removesuffix('_config'): part['hidden_size'] for name, part in parts.items()}
+        for name, width in {**widths, 'mask_decoder': fused}.items():
+            self._check_heads(name, width, heads)
+        parts['detr_decoder_config']['num_queries'] = self._rows('detr_decoder.query_embed')
         return config_class(
             vision_config=dict(
                 backbone_config=backbone,
@@ -212,6 +216,15 @@ class SAM3File:
             mask_decoder_config=dict(hidden_size=fused, num_attention_heads=heads),
             **parts,
         )
+
+    def _check_heads(self, part: str, width: int, heads: int, wide: int | None = None) -> None:
+        """Refuse a width that heads, of a stated width or of any, do not divide."""
+        if width % heads or (wide is not None and width != heads * wide):
+            into = f'heads of {wide}' if wide else f'{heads} heads'
+            raise InputError(
+                f'{self.source} is not a whole SAM 3: its {part} is {width} wide, which does not '
+                f'divide into {into}'
+            )
 
     def _rows(self, name: str) -> int:
         return self.found[f'{name}.weight'].size(0)

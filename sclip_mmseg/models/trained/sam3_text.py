@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...datasets.query_set import Queries
 from ...towers import TextEncoder, TextTower
 from ...utils.errors import InputError
+from ...utils.words import counted
 from ..text_embeddings import cached_rows, tokenize
 from ..text_head import CLIPTextHead
 from ..windowed_image import AdjustedQueries
@@ -100,7 +101,7 @@ class SAM3TextHead(CLIPTextHead):
 
         @torch.no_grad()
         def run(heartbeat: Callable[[], None]) -> Tensor:
-            print_log(f'Encoding {len(queries)} prompts', 'current')
+            print_log(f'Encoding {counted(len(queries), "prompt")}', 'current')
             tower = self.load_tower().to(device := get_device())
             tower.register_forward_hook(lambda *_: heartbeat())
             parts = [tower(part.to(device)).cpu() for part in self._tokens(queries).split(_BATCH)]
