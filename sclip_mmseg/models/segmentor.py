@@ -22,6 +22,7 @@ from ..memory import MemoryCfg
 from ..old_names import OldAttribute
 from ..regions import Decided, build_regions, check_regions, resize_nearest
 from ..registry import POSTPROCESSORS, REFINERS, in_scope, type_name
+from ..towers import check_clip
 from ..utils.errors import HalfOverflow, InputError, NotFetched
 from ..utils.precision import check_matmul_precision, own_precision
 from ..utils.torch_types import height_width
@@ -120,6 +121,9 @@ class CLIPSegmentor(BaseSegmentor):
     def _read_weights(self, encoder_cfg: dict, share: 'CLIPSegmentor | None' = None) -> None:
         """Build the image encoder and the text head, and see that all parts fit."""
         self.encoder_cfg = encoder_cfg
+        clip = self.text_head_cfg.get('clip')
+        if clip is not None and not self.text_head_cfg.get('embeddings'):
+            check_clip(clip)  # before an image encoder is downloaded
         if share is not None:
             share.require_weights()
         shared = (share.encoder_cfg, share.image_encoder) if share else None

@@ -2,6 +2,7 @@
 
 from .building import Weights, build_image_tower, build_text_tower
 from .checkpoint import (
+    check_clip,
     count_blocks,
     find_clip,
     load_clip,
@@ -34,6 +35,7 @@ __all__ = [
     'attention_logits',
     'build_image_tower',
     'build_text_tower',
+    'check_clip',
     'count_blocks',
     'find_clip',
     'find_weights',

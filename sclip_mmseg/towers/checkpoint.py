@@ -20,7 +20,7 @@ from .layouts import (
     clip_layouts,
     join_projections,
 )
-from .repository import Checkpoint, Family, Published, find
+from .repository import Checkpoint, Family, Published, check_checkpoint, find
 from .spec import (
     OPEN_CLIP,
     TRANSFORMERS,
@@ -75,6 +75,15 @@ _FAMILY = Family(
     f'is neither a file nor a CLIP by name: use one of {", ".join(CLIPS)}, hf:ORG/NAME, or the '
     'path of a checkpoint of a ViT (a ResNet CLIP has no patch tokens)',
 )
+
+
+def check_clip(clip: str) -> None:
+    """Refuse what is neither a CLIP by name nor a file, without downloading anything.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    check_checkpoint(clip, _FAMILY)
 
 
 def find_clip(clip: str | None, quick_gelu: bool | None = None) -> Checkpoint:

@@ -91,12 +91,27 @@ def find(checkpoint: str | None, family: Family) -> Checkpoint:
         return Checkpoint(download(published.url, target, published.sha256), name=checkpoint)
     if family.read and (name := parse_name(checkpoint)):
         return _of_repository(name, family.read, tuple(family.configs))
+    return Checkpoint(_at_path(checkpoint, family), name=checkpoint)
+
+
+def check_checkpoint(checkpoint: str, family: Family) -> None:
+    """Refuse a text that is neither a name nor the path of a file, without downloading anything.
+
+    Raises:
+        InputError: See :func:`find`.
+    """
+    named = checkpoint in family.published or (family.read and parse_name(checkpoint))
+    if not named:
+        _at_path(checkpoint, family)
+
+
+def _at_path(checkpoint: str, family: Family) -> Path:
     path = find_weights(checkpoint)
     if path is None:
         names = ', '.join(family.published)
         refusal = family.refusal or f'is neither a file nor one of {names}'
         raise InputError(f"{family.key}='{checkpoint}' {refusal}{propose_name(checkpoint)}")
-    return Checkpoint(path, name=checkpoint)
+    return path
 
 
 def find_named(checkpoint: str, family: Family) -> Checkpoint:

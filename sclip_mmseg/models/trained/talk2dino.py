@@ -25,6 +25,7 @@ from ..methods.base import unflatten_map
 from ..refiners import build_refiner_of_images
 from ..view import View
 from ..window_batch import choose_window_batch
+from .talk2dino_text import check_head
 
 _SIDE = 448  # of the squares that the towers see
 _BACKGROUND_WEIGHT = 0.2  # the authors' lambda
@@ -74,6 +75,7 @@ class Talk2DINOEncoder(ImageEncoder):
 
     patch_size = 1  # windows are enlarged
     align_corners = True
+    attention_covers_image = True
     one_source = (
         'model.image_encoder.head, or text_head.embeddings, must be of model.image_encoder.tower '
         '(vitb… of 768 dimensions, vitl… of 1024)'
@@ -101,6 +103,8 @@ class Talk2DINOEncoder(ImageEncoder):
         key = 'model.image_encoder.refine'
         self.refine = build_refiner_of_images(refine, key) if refine else None
         self.precision, self.clean_background = precision, clean_background
+        if head is not None:
+            check_head(head)  # before a tower is downloaded
         key = 'model.image_encoder.tower.checkpoint'
         self.tower, own, family = load_second_tower(tower['checkpoint'], key)
         if family not in ('dinov2', 'dinov3') or self.tower.registers is None:

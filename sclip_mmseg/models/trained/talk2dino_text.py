@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ...towers import Layout, TextEncoder, read_tensors
 from ...towers.building import Weights
 from ...towers.layouts import StateDict, check_unread
-from ...towers.repository import Checkpoint, Family, Published, find
+from ...towers.repository import Checkpoint, Family, Published, check_checkpoint, find
 from ...towers.spec import TRANSFORMERS, read_weights
 from ...utils.errors import InputError
 from ...utils.files import sha256_of
@@ -54,6 +54,15 @@ def find_head(head: str) -> Checkpoint:
         InputError: If ``head`` is none of these, or the download fails.
     """
     return find(head, _FAMILY)
+
+
+def check_head(head: str) -> None:
+    """Refuse a head that :func:`find_head` would refuse, without downloading anything.
+
+    Raises:
+        InputError: If ``head`` is neither a name nor a file.
+    """
+    check_checkpoint(head, _FAMILY)
 
 
 class ProjectionHead(nn.Module):
