@@ -28,6 +28,8 @@ class ImageEncoder(RefusesOldOverrides, nn.Module):
         sees_whole_image: Whether :meth:`encode_image` is called, in place of a call per window.
         align_corners: Whether the outer cells of a window's map lie at its corners when it is
             resized to the window, as ``torch.nn.functional.interpolate`` has it.
+        attention_covers_image: Whether the grid of :meth:`attention_map` covers an image of any
+            size, because the encoder resizes it; else its cells are patches.
         one_source: What embeddings of another width than the features' have wrong.
         sam: Segment Anything, for what it guides or corrects; None for none.
         normalisation: Mean and standard deviation that images must come with; None where a config
@@ -42,6 +44,7 @@ class ImageEncoder(RefusesOldOverrides, nn.Module):
     sees_picture = OldAttribute('sees_whole_image')
     encode_picture = OldAttribute('encode_image')
     align_corners: bool = False
+    attention_covers_image: bool = False
     one_source: str = 'image_encoder.clip and text_head must come from the same CLIP'
     sam: SamTower | None
     normalisation: Normalisation | None = None

@@ -216,6 +216,11 @@ class CLIPImageEncoder(ImageEncoder):
             features = self.upsampler(features, view.images)
         return F.normalize(features.float(), dim=-1)
 
+    @property
+    def attention_covers_image(self) -> bool:  # type: ignore[override]
+        """See :class:`.encoder.ImageEncoder`: Segment Anything's grid does."""
+        return self.method.needs_sam
+
     def attention_map(self, view: View, text: Classify, file: FileImage | None = None) -> Tensor:
         """See :meth:`.methods.Method.attention_map`; other arguments as :meth:`forward`.
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from .. import apis
 from ..config import merge_options, read_config, set_checkpoint
 from ..models import View
+from ..models.encoder import ImageEncoder
 from ..models.file_image import FileImage
 from ..models.segmentor import build_text_head
 from ..models.texts import read_texts
@@ -122,6 +123,9 @@ def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side:
         InputError: If the config's model cannot be built, or the image is smaller than a patch.
     """
     init_default_scope(cfg.default_scope)
+    kind = MODELS.get(cfg.model.image_encoder.type)
+    if kind.attention_map is ImageEncoder.attention_map:  # before weights are read
+        raise InputError(f'{kind.__name__} has no attention weights to draw')
     encoder = MODELS.build(cfg.model.image_encoder).to(get_device()).eval()
     text = TextOnDemand(cfg.model)
     pipeline = Compose(
@@ -141,10 +145,10 @@ def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side:
         view = View(image, _regions(path, image) if encoder.needs_regions else None)
         [weights] = encoder.attention_map(view, text, FileImage(path)).cpu()
     except NotImplementedError as error:
-        name = type(getattr(encoder, 'method', encoder)).__name__
+        name = type(encoder.method).__name__
         raise InputError(f'{name} has no attention weights to draw') from error
     size, resized = item['data_samples'].ori_shape, image.shape[-2:]
-    if encoder.method.needs_sam:  # its grid covers the image whatever its size
+    if encoder.attention_covers_image:
         grid = weights.shape[:2]
         at = [
             [int(part * cells / side) for part, cells, side in zip((y, x), grid, size)]

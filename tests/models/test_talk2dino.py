@@ -7,6 +7,7 @@ import torch
 from helpers import build_model, load_config, seeded_clip, seeded_dino
 from hub_server import to_safetensors
 from mmseg.structures import SegDataSample
+from PIL import Image
 from trained_weights import seeded_head, write_talk2dino
 
 from sclip_mmseg import InputError
@@ -17,10 +18,12 @@ from sclip_mmseg.models import View
 from sclip_mmseg.models.text_embeddings import save_embeddings
 from sclip_mmseg.models.trained import talk2dino_text
 from sclip_mmseg.models.trained.talk2dino_text import load_head
+from sclip_mmseg.visualization.attention import point_attention
 
 CONFIG = 'talk2dino_vit-b14_voc21'
 QUERIES = {'model.text_head.queries': ['cat', 'dog', 'sea']}
 HEAD, TOWER = 'model.image_encoder.head', 'model.image_encoder.tower.checkpoint'
+CLIP = 'model.text_head.clip'
 
 
 @pytest.fixture(scope='module')
@@ -251,6 +254,24 @@ def test_broken_heads(tmp_path, change, message):
 def test_bad_values(build, options, message):
     with pytest.raises(InputError, match=message):
         build(**options)
+
+
+def test_missing_files_before_a_tower_is_downloaded(paths, tmp_path, monkeypatch):
+    monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path))
+    monkeypatch.setattr('sclip_mmseg.towers.repository.download', None)
+    for key, message in ((HEAD, "head='no.pt' is neither"), (CLIP, "clip='no.pt' is neither")):
+        options = {**paths, **QUERIES, TOWER: 'dinov2_vitb14_reg', key: 'no.pt'}
+        with pytest.raises(InputError, match=message):
+            build_model(load_config(CONFIG, **options))
+
+
+def test_attention_maps_of_an_image_of_any_shape(paths, tmp_path):
+    pixels = torch.randint(0, 256, (90, 120, 3), generator=torch.Generator().manual_seed(0))
+    Image.fromarray(pixels.byte().numpy()).save(tmp_path / 'x.png')
+    cfg = load_config(CONFIG, **{**paths, **QUERIES})
+    [corner, centre] = point_attention(cfg, str(tmp_path / 'x.png'), [(119, 89), (60, 45)], 96)
+    assert corner.shape == (90, 120) and 0 <= corner.min() < corner.max() < 1
+    assert not corner.equal(centre)
 
 
 def test_parts_that_do_not_fit(build, tmp_path):
