@@ -65,7 +65,7 @@ setup(
         'lite': ['mmcv-lite>=2.0.0,<2.2.0'],
         'mmcv': ['mmcv>=2.0.0,<2.2.0'],
         'web': ['gradio>=6.24,<7'],
-        'sam': ['transformers>=4.56'],
+        'sam': ['transformers>=5.9'],
         'regions': ['transformers>=4.56', 'torchvision'],
         'onnx': ['onnx>=1.17', 'onnxscript>=0.3', 'onnxruntime>=1.20'],
         'coco': ['pycocotools>=2.0.7'],

@@ -21,6 +21,7 @@ from sclip_mmseg.models.trained.sam3_rule import PromptRule, enlarge
 from sclip_mmseg.models.view import View
 from sclip_mmseg.towers import load_image_tower
 from sclip_mmseg.towers.proxy import load_second_tower
+from sclip_mmseg.visualization.attention import point_attention
 
 pytest.importorskip('transformers')
 
@@ -232,8 +233,14 @@ def test_what_is_not_whole(tmp_path, tensors, name, value, message):
 
 def test_without_transformers(monkeypatch):
     monkeypatch.setitem(sys.modules, 'transformers', None)
-    with pytest.raises(InputError, match='SAM 3 needs transformers 5 or later: pip install'):
+    message = 'SAM 3 needs transformers 5.9 or later: pip install -U "transformers>=5.9"'
+    with pytest.raises(InputError, match=message):
         SAM3Encoder('facebook/sam3')
+    monkeypatch.undo()
+    for version in ('4.57.6', '5.8.1', '5.0.0rc0'):
+        monkeypatch.setattr('transformers.__version__', version)
+        with pytest.raises(InputError, match=rf'{message} \(it is {version}\)$'):
+            SAM3Encoder('facebook/sam3')
 
 
 def test_blocks_that_see_all_patches(tmp_path):
@@ -281,6 +288,12 @@ def test_the_one_protocol():
 def _left(pair):
     """Options that change no number of a system with a decision of its own."""
     return {key: value for key, value in pair.options.items() if key.startswith('model.test_cfg.')}
+
+
+def test_no_attention_maps():
+    cfg = load_config('sam3_voc20', **{'model.image_encoder.checkpoint': 'nowhere'})
+    with pytest.raises(InputError, match='SAM3Encoder has no attention weights to draw'):
+        point_attention(cfg, 'nowhere.png', [(0, 0)], 96)
 
 
 def test_another_text_head(folder, clip_path):

@@ -22,6 +22,8 @@ from ...towers.repository import Checkpoint, Family, find_named
 from ...towers.spec import TRANSFORMERS, WEIGHTS, read_weights
 from ...utils.errors import InputError
 
+#: The first version whose ``Sam3Model`` takes features of prompts as an output of its text tower.
+TRANSFORMERS_VERSION = 5, 9
 SIDE, PATCH, WINDOW = 1008, 14, 24  # pixels of the input and of a patch, patches of a window
 # Meta's names behind `detector.` → those of a `Sam3Model`, in this order.
 _NAMES = (
@@ -238,14 +240,16 @@ def import_sam3() -> tuple[Any, Any]:
     """``Sam3Config`` and ``Sam3Model``.
 
     Raises:
-        InputError: If ``transformers`` is missing or older.
+        InputError: If ``transformers`` is missing or older than :data:`TRANSFORMERS_VERSION`.
     """
+    needed = '.'.join(map(str, TRANSFORMERS_VERSION))
+    words = f'SAM 3 needs transformers {needed} or later: pip install -U "transformers>={needed}"'
     try:
-        from transformers import Sam3Config, Sam3Model
+        from transformers import Sam3Config, Sam3Model, __version__
     except ImportError as error:
-        raise InputError(
-            f'SAM 3 needs transformers 5 or later: pip install -U "transformers>=5" ({error})'
-        ) from error
+        raise InputError(f'{words} ({error})') from error
+    if tuple(map(int, re.findall(r'\d+', __version__)[:2])) < TRANSFORMERS_VERSION:
+        raise InputError(f'{words} (it is {__version__})')
     return Sam3Config, Sam3Model
 
 
