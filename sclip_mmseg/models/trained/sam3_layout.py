@@ -309,9 +309,10 @@ _TEXTS = (
 def _compute_positions(model: Any) -> None:
     """Give the layers of the image tower the positions that no file holds."""
     made: dict[int, Any] = {}
-    for layer in model.vision_encoder.backbone.layers:
+    backbone = model.vision_encoder.backbone
+    for layer in backbone.layers:
         if layer.window_size not in made:
-            made[layer.window_size] = type(layer)(layer.config, layer.window_size)
+            made[layer.window_size] = type(layer)(backbone.config, layer.window_size)
         for name, buffer in made[layer.window_size].named_buffers():
             module, _, last = name.rpartition('.')
             setattr(layer.get_submodule(module), last, buffer)
