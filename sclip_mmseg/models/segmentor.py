@@ -22,7 +22,6 @@ from ..memory import MemoryCfg
 from ..old_names import OldAttribute
 from ..regions import Decided, build_regions, check_regions, resize_nearest
 from ..registry import POSTPROCESSORS, REFINERS, in_scope, type_name
-from ..towers import check_clip
 from ..utils.errors import HalfOverflow, InputError, NotFetched
 from ..utils.precision import check_matmul_precision, own_precision
 from ..utils.torch_types import height_width
@@ -121,9 +120,7 @@ class CLIPSegmentor(BaseSegmentor):
     def _read_weights(self, encoder_cfg: dict, share: 'CLIPSegmentor | None' = None) -> None:
         """Build the image encoder and the text head, and see that all parts fit."""
         self.encoder_cfg = encoder_cfg
-        clip = self.text_head_cfg.get('clip')
-        if clip is not None and not self.text_head_cfg.get('embeddings'):
-            check_clip(clip)  # before an image encoder is downloaded
+        check_text_head(encoder_cfg, self.text_head_cfg)  # before an encoder is downloaded
         if share is not None:
             share.require_weights()
         shared = (share.encoder_cfg, share.image_encoder) if share else None
@@ -592,12 +589,33 @@ def build_text_head(
         image_encoder, text_head: Their configs.
         share: See :class:`.text_head.CLIPTextHead`.
     """
-    kind = text_head['type']
-    head = MODELS.get(kind) if isinstance(kind, str) else kind
-    keys = getattr(head, 'shared_keys', ())
-    shared = {key: image_encoder[key] for key in keys if key in image_encoder}
     more = {} if share is None else dict(share=share)
-    return MODELS.build({**shared, **text_head, **more})
+    return MODELS.build({**_head_cfg(image_encoder, text_head), **more})
+
+
+def check_text_head(image_encoder: dict, text_head: dict) -> None:
+    """Refuse checkpoints of a text head that are neither names nor files.
+
+    Args:
+        image_encoder, text_head: See :func:`build_text_head`.
+
+    Raises:
+        InputError: If there is one.
+    """
+    cfg = _head_cfg(image_encoder, text_head)
+    if check := getattr(_head_class(cfg), 'check_checkpoints', None):
+        check(cfg)
+
+
+def _head_cfg(image_encoder: dict, text_head: dict) -> dict:
+    """The text head's config with what it shares with the image encoder."""
+    keys = getattr(_head_class(text_head), 'shared_keys', ())
+    return {**{key: image_encoder[key] for key in keys if key in image_encoder}, **text_head}
+
+
+def _head_class(text_head: dict) -> type | None:
+    kind = text_head['type']
+    return MODELS.get(kind) if isinstance(kind, str) else kind
 
 
 def _not_finite(name: str | None, halved: bool) -> InputError:

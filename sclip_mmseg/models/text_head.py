@@ -1,6 +1,6 @@
 """Class names as a linear head on patch features."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..datasets.query_set import Queries
-from ..towers import TextEncoder, load_text_tower, resolve_clip, text_options
+from ..towers import TextEncoder, check_clip, load_text_tower, resolve_clip, text_options
 from ..utils.errors import InputError
 from ..utils.files import sha256_of
 from .text_embeddings import cached_embeddings
@@ -82,6 +82,19 @@ class CLIPTextHead(nn.Module):
             self.register_buffer('embeddings', self._embed(share))
         class_ids = torch.tensor(self.query_set.class_ids)
         self.register_buffer('class_ids', class_ids, persistent=False)
+
+    @classmethod
+    def check_checkpoints(cls, cfg: Mapping[str, Any]) -> None:
+        """Refuse checkpoints that are neither names nor files, without downloading anything.
+
+        Args:
+            cfg: The arguments of the head.
+
+        Raises:
+            InputError: If there is one that the head would read.
+        """
+        if cfg.get('clip') is not None and cfg.get('embeddings') is None:
+            check_clip(cfg['clip'])
 
     @property
     def num_classes(self) -> int:

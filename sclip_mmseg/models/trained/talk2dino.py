@@ -25,7 +25,6 @@ from ..methods.base import unflatten_map
 from ..refiners import build_refiner_of_images
 from ..view import View
 from ..window_batch import choose_window_batch
-from .talk2dino_text import check_head
 
 _SIDE = 448  # of the squares that the towers see
 _BACKGROUND_WEIGHT = 0.2  # the authors' lambda
@@ -103,8 +102,6 @@ class Talk2DINOEncoder(ImageEncoder):
         key = 'model.image_encoder.refine'
         self.refine = build_refiner_of_images(refine, key) if refine else None
         self.precision, self.clean_background = precision, clean_background
-        if head is not None:
-            check_head(head)  # before a tower is downloaded
         key = 'model.image_encoder.tower.checkpoint'
         self.tower, own, family = load_second_tower(tower['checkpoint'], key)
         if family not in ('dinov2', 'dinov3') or self.tower.registers is None:

@@ -1,5 +1,6 @@
 """Talk2DINO's text head: CLIP's text tower, and what maps its embeddings to DINO's patches."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmseg.registry import MODELS
@@ -54,15 +55,6 @@ def find_head(head: str) -> Checkpoint:
         InputError: If ``head`` is none of these, or the download fails.
     """
     return find(head, _FAMILY)
-
-
-def check_head(head: str) -> None:
-    """Refuse a head that :func:`find_head` would refuse, without downloading anything.
-
-    Raises:
-        InputError: If ``head`` is neither a name nor a file.
-    """
-    check_checkpoint(head, _FAMILY)
 
 
 class ProjectionHead(nn.Module):
@@ -160,6 +152,13 @@ class Talk2DINOTextHead(CLIPTextHead):
     def __init__(self, head: str | None = None, **kwargs: Any):
         self.head = head  # embeddings are made as it is built
         super().__init__(**kwargs)
+
+    @classmethod
+    def check_checkpoints(cls, cfg: Mapping[str, Any]) -> None:
+        """See :class:`..text_head.CLIPTextHead`."""
+        if cfg.get('head') is not None and cfg.get('embeddings') is None:
+            check_checkpoint(cfg['head'], _FAMILY)
+        super().check_checkpoints(cfg)
 
     def tower_options(self) -> dict[str, Any]:
         """See :class:`..text_head.CLIPTextHead`."""
