@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from .custom import import_customs
+from .old_names import CONFIGS
 from .utils.errors import InputError
 from .utils.files import find_file
 from .utils.shipped import configs_dir
@@ -113,9 +114,16 @@ def find_config(name: str) -> str:
     Raises:
         InputError: If there is no such config.
     """
-    is_shipped = name.startswith(SCOPE)
-    path = str(configs_dir() / name[len(SCOPE) :]) if is_shipped else name
+    path = _locate(name)
     if osp.isfile(path):
         return path
-    where = f' in {configs_dir()}' if is_shipped else ''
+    for pattern, (replacement, addition) in CONFIGS.items():
+        successor = re.sub(pattern, replacement, name)
+        if successor != name and osp.isfile(_locate(successor)):
+            raise InputError(f'config {name} does not exist: use {successor}{addition}')
+    where = f' in {configs_dir()}' if name.startswith(SCOPE) else ''
     raise InputError(f'config {name} does not exist{where}')
+
+
+def _locate(name: str) -> str:
+    return str(configs_dir() / name[len(SCOPE) :]) if name.startswith(SCOPE) else name

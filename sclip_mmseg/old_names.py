@@ -20,8 +20,54 @@ _Function = TypeVar('_Function', bound=Callable)
 
 #: Old module → present module, below the package, or what to do instead.
 MODULES = {
+    'apis.drawing': 'visualization.drawing',
+    'apis.results': 'benchmark.results',
+    'benchmark.child': 'sclip_mmseg.evaluation.evaluate runs an evaluation',
+    'benchmark.evaluation': 'sclip_mmseg.evaluation.evaluate runs an evaluation',
+    'benchmark.machine': 'evaluation.machine',
+    'compat': 'utils.compat',
+    'datasets.inspection': 'datasets.preparation.inspection',
+    'datasets.raw': 'datasets.preparation.raw',
+    'engine.checkpoint_hook': 'a config or a program names the checkpoint, without a hook',
+    'engine.partial_results': 'sclip_mmseg.evaluation.Result holds what an evaluation found',
+    'engine.reporting_iou_metric': 'use sclip_mmseg.evaluation.ConfusionMetric',
+    'engine.resumable_test_loop': 'evaluation.resumable_test_loop',
+    'engine.settings': 'evaluation.fingerprint',
+    'errors': 'utils.errors',
+    'models.download': 'utils.download',
+    'models.inference_cfg': 'WindowCfg and DecisionRule of sclip_mmseg.models replace InferenceCfg',
     'models.picture': 'models.windowed_image',
+    'models.proxy': 'towers.proxy',
+    'models.region_generators': 'regions',
+    'models.region_generators.base': 'regions.base',
+    'models.region_generators.felzenszwalb': 'regions.felzenszwalb',
+    'models.region_generators.sam': 'regions.sam',
+    'models.regions': 'regions.maps',
+    'models.resclip': 'models.methods.resclip',
+    'models.sliding_window': 'models.fusion',
+    'models.towers': 'towers',
+    'models.towers.checkpoint': 'towers.checkpoint',
+    'models.towers.layouts': 'towers.layouts',
+    'models.towers.tensor_pickle': 'towers.tensor_pickle',
+    'models.towers.text': 'towers.text',
+    'models.towers.vit': 'towers.vit',
+    'models.variants': 'models.decision.rule',
+    'sweep.results': 'sweep.report',
     'towers.stated': 'towers.spec',
+}
+#: Removed type of a config → what to write instead.
+TYPES = {'ReportingIoUMetric': 'use ConfusionMetric'}
+#: Type of a config → removed key → what to write instead.
+KEYS = {
+    'CLIPImageEncoder': {
+        'attention': "write method=dict(type='SCLIP') instead of attention=dict(type='CSA'), and "
+        "method=dict(type='NAME') instead of other attention=dict(type='NAMEAttention')"
+    }
+}
+#: Pattern of a removed config's path → replacement, and what must be added to it.
+CONFIGS = {
+    r'_vit-l14_(?=[\w-]+\.py$)': ('_vit-b16_', ' ViT-L/14'),
+    r'(protocols/)(re)?sclip_(?=(ade20k|cityscapes|context59)\.py$)': (r'\1', ''),
 }
 #: Module → present name by old name, as :func:`keep_old_names` got them.
 KEPT: dict[str, dict[str, str]] = {}
@@ -45,7 +91,7 @@ def keep_old_names(module: str, **names: str) -> None:
         new = names[name]
         if ' ' in new:
             raise ImportError(f'{module}.{name} was removed: {new}')
-        _warn(f'{module}.{name}', f'{__package__}.{new}' if '.' in new else new)
+        warn_of(f'{module}.{name}', f'{__package__}.{new}' if '.' in new else new)
         below, _, new = new.rpartition('.')
         return getattr(
             import_module(f'{__package__}.{below}') if below else sys.modules[module], new
@@ -79,7 +125,7 @@ def old_arguments(**names: str) -> Callable[[_Function], _Function]:
                 new, owner = names[old], function.__qualname__.removesuffix('.__init__')
                 if ' ' in new:
                     raise TypeError(f"{owner} takes no '{old}': {new}")
-                _warn(f"{owner}'s argument {old}", new)
+                warn_of(f"{owner}'s argument {old}", new)
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 
@@ -102,11 +148,11 @@ class OldAttribute:
         self.old = f'{owner.__name__}.{old}'
 
     def __get__(self, instance: Any, owner: type) -> Any:
-        _warn(self.old, self.name)
+        warn_of(self.old, self.name)
         return getattr(owner if instance is None else instance, self.name)
 
     def __set__(self, instance: Any, value: Any) -> None:
-        _warn(self.old, self.name)
+        warn_of(self.old, self.name)
         setattr(instance, self.name, value)
 
 
@@ -127,7 +173,8 @@ class RefusesOldOverrides:
                 )
 
 
-def _warn(old: str, new: str) -> None:
+def warn_of(old: str, new: str) -> None:
+    """Warn whoever calls the caller of this function that a name is old."""
     warnings.warn(f'{old} is now called {new}', FutureWarning, stacklevel=3)
 
 
@@ -154,7 +201,7 @@ class _OldModule(Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Give the module the present one's names, old ones included."""
         present = import_module(self.name)
-        _warn(module.__name__, self.name)
+        warn_of(module.__name__, self.name)
         public: Sequence[str] = [name for name in vars(present) if not name.startswith('_')]
         vars(module).update({name: getattr(present, name) for name in public})
         vars(module)['__getattr__'] = lambda name: getattr(present, name)

@@ -5,13 +5,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from mmseg.registry import MODELS
 from paths import ROOT
 
 import sclip_mmseg
 from sclip_mmseg import InputError, old_names
+from sclip_mmseg.config import find_config, read_config
+from sclip_mmseg.models import PLAIN_DICTS
 from sclip_mmseg.models.encoder import ImageEncoder
 from sclip_mmseg.models.methods import SCLIP, WholeImageMethod
 from sclip_mmseg.old_names import old_arguments
+from sclip_mmseg.towers import build_image_tower, build_text_tower, load_clip
+from sclip_mmseg.utils.spelling import check_config
 
 
 @pytest.mark.parametrize('old, new', old_names.MODULES.items())
@@ -92,3 +98,44 @@ def test_old_arguments():
     assert caught[0].filename == __file__
     with pytest.raises(TypeError, match="draw takes no 'depth': give a volume"):
         draw(depth=3)
+
+
+@pytest.mark.parametrize(
+    'old, new',
+    [
+        ('sclip/sclip_vit-l14_voc21.py', 'sclip/sclip_vit-b16_voc21.py ViT-L/14'),
+        ('resclip/resclip-naclip_vit-l14_ade20k.py', 'resclip/resclip-naclip_vit-b16_ade20k.py V'),
+        ('_base_/protocols/resclip_ade20k.py', '_base_/protocols/ade20k.py'),
+        ('_base_/protocols/sclip_context59.py', '_base_/protocols/context59.py'),
+    ],
+)
+def test_a_removed_config_is_refused_with_its_successor(old, new):
+    for folder in 'sclip_mmseg::', f'{ROOT}/configs/':
+        with pytest.raises(InputError, match=f'{old} does not exist: use {folder}{new}'):
+            find_config(f'{folder}{old}')
+    with pytest.raises(InputError, match='does not exist in'):
+        find_config('sclip_mmseg::sclip/sclip_vit-l14_nowhere.py')
+
+
+def test_removed_keys_and_types_of_configs_are_refused_with_their_successors():
+    cfg = read_config('sclip_mmseg::sclip/sclip_vit-b16_voc21.py')
+    cfg.model.image_encoder.attention = dict(type='CSA')
+    with pytest.raises(InputError, match=r"image_encoder.attention: .*write method=dict\(type='SC"):
+        check_config(cfg, PLAIN_DICTS)
+    with pytest.raises(TypeError, match=r"CLIPImageEncoder takes no 'attention': write method="):
+        MODELS.build(cfg.model.image_encoder)
+    cfg.model.image_encoder.pop('attention')
+    cfg.test_evaluator.type = 'ReportingIoUMetric'
+    with pytest.raises(InputError, match="'ReportingIoUMetric' was removed: use ConfusionMetric"):
+        check_config(cfg, PLAIN_DICTS)
+
+
+def test_towers_are_built_from_tensors_as_before(clip_path):
+    tensors, image, text = load_clip(clip_path)
+    with pytest.warns(FutureWarning, match=r'now called build_image_tower\(Weights\(tensors'):
+        tower = build_image_tower(tensors, image, 'toy')
+    with pytest.warns(FutureWarning, match='now called build_image_tower'):
+        other = build_image_tower(tensors, layout=image, source='toy')
+    torch.testing.assert_close(tower.state_dict(), other.state_dict())
+    with pytest.warns(FutureWarning, match='now called build_text_tower'):
+        build_text_tower(tensors, text, 'toy')

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from ..datasets.query_set import Queries
+from ..old_names import keep_old_names
 from ..rasters.reading import Bands, Stretch, parse_bands, parse_stretch
 from ..utils.errors import InputError, join_first
 from ..utils.files import explain_full_disk, find_file, make_folder
@@ -33,6 +34,8 @@ from .sizes import WorkingSize
 from .workers import OneProcess, SeveralProcesses
 from .writers import ClassInfo, Record, build_writers, check_size, finish_all
 from .writers.build import ALWAYS, DEFAULT, Formats
+
+keep_old_names(__name__, write_labels='apis.writers.labels.write_labels')
 
 _LISTED = 10  # failures in the error at the end
 Paths = str | Path | Sequence[str | Path]

@@ -9,9 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import TypeVar
 
+from ..old_names import keep_old_names
 from ..rasters.detecting import ONLY_MAPS, reads_maps
 from ..utils.errors import InputError, join_first
 from ..utils.images import HEIF, IMAGE_SUFFIXES, pillow_only_suffixes
+
+keep_old_names(__name__, PICTURES='utils.images.IMAGE_SUFFIXES')
 
 VIDEOS = {
     *('.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm', '.mpg', '.mpeg', '.gif'),

@@ -13,9 +13,18 @@ import mmcv
 import numpy as np
 from PIL import Image
 
+from ..old_names import keep_old_names
 from ..utils.errors import InputError
 from ..utils.images import EXTRANEOUS, HEIF, decode_by_pillow, decode_image, reads_heif
 from .inputs import OVERLAY, check_local
+
+keep_old_names(
+    __name__,
+    VIDEOS='apis.inputs.VIDEOS',
+    find_media='apis.inputs.find_media',
+    is_video='apis.inputs.is_video',
+    output_names='apis.inputs.output_names',
+)
 
 _LARGEST_JPEG = 65500  # pixels of a side
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..datasets.query_set import Queries
 from ..models import CLIPSegmentor
+from ..old_names import keep_old_names
 from ..rasters.detecting import is_map
 from ..rasters.grid import Grid
 from ..rasters.preview import HeldImage
@@ -41,6 +42,10 @@ from .sizes import WorkingSize, resize_steps, working_size
 from .writers import ClassInfo, Item, MapItem, Record, build_writers, finish_all, write_all
 from .writers.build import DEFAULT, Formats
 from .writers.coco import CocoWriter, annotate, to_dataset
+
+keep_old_names(
+    __name__, is_trained='apis.own_config.is_trained', parse_classes='apis.parse_classes'
+)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmseg.registry import DATASETS
 
+from ..old_names import keep_old_names
 from ..utils.errors import InputError, join_first, shorten
 from ..utils.files import find_file
 from ..utils.spelling import nearest
@@ -22,6 +23,8 @@ from .class_list import (
 )
 from .palette import voc_palette
 from .shipped_queries import QUERY_LISTS, program_of
+
+keep_old_names(__name__, split_synonyms='datasets.class_list.split_synonyms')
 
 Queries = str | os.PathLike | ClassList | Sequence[str | Sequence[str]]
 

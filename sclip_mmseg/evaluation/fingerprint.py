@@ -16,6 +16,7 @@ from ..config import NO_CHECKPOINT
 from ..datasets import load_queries
 from ..models.simfeatup import find_upsampler
 from ..models.trained import find_head, find_trained
+from ..old_names import keep_old_names
 from ..regions import RegionFiles
 from ..towers import find_clip
 from ..towers.proxy import find_proxy
@@ -24,6 +25,8 @@ from ..towers.sam import find_sam
 from ..utils.errors import shorten
 from ..utils.files import find_file, sha256_of
 from ..version import __version__
+
+keep_old_names(__name__, evaluation_settings='make_fingerprint')
 
 Fingerprint = dict[str, Any]
 """Dotted key → value as JSON has it."""

@@ -1,6 +1,7 @@
 """The segmentor and its parts."""
 
 from ..memory import MemoryCfg
+from ..old_names import keep_old_names
 from ..towers.proxy import ProxyTower
 from ..towers.sam import SamTower
 from .data_preprocessor import PadSegDataPreProcessor
@@ -23,6 +24,12 @@ from .trained import (
 )
 from .tta import CLIPTTAModel
 from .view import View
+
+keep_old_names(
+    __name__,
+    InferenceCfg='WindowCfg and DecisionRule of this package replace it',
+    RegionMajority='regions.RegionMajority',
+)
 
 #: A config's dicts without ``type``, by dotted key, and what takes their keys as arguments.
 PLAIN_DICTS = {

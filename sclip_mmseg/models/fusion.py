@@ -13,12 +13,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..old_names import keep_old_names
 from ..utils.torch_types import height_width
 from .axes import LARGE, AnyWeights, WindowAxis, axis_weights
 from .view import View
 from .watching import tell
 from .window_cfg import WindowCfg
 from .windows import Margins, Size, Window, pad_margins, window_grid, window_spans
+
+keep_old_names(__name__, AxisWeights='models.axes.AxisWeights')
 
 Tile = tuple[slice, slice, Tensor]
 Wanted = Callable[[slice, slice], bool]

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ..old_names import KEYS, old_arguments
 from ..regions import resize_nearest
 from ..registry import METHODS, UPSAMPLERS, type_name
 from ..towers import VisionTransformer, find_clip, load_image_tower
@@ -70,6 +71,7 @@ class CLIPImageEncoder(ImageEncoder):
         InputError: If the checkpoint cannot be used, or an argument is unknown.
     """
 
+    @old_arguments(**KEYS['CLIPImageEncoder'])
     def __init__(
         self,
         clip: str,

@@ -4,11 +4,13 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ..old_names import warn_of
 from ..utils.errors import InputError
 from .layouts import Layout, StateDict, advise
 from .normalisation import Normalisation
@@ -166,6 +168,22 @@ class Weights:
             )
 
 
+def _take_tensors(build: Callable[..., Tower]) -> Callable[..., Tower]:
+    """Let a function take what :class:`Weights` holds in place of it, as it did before 0.3."""
+
+    @wraps(build)
+    def call(weights: Weights | StateDict, *others: Any, **options: Any) -> Tower:
+        if not isinstance(weights, Weights):
+            name = build.__name__
+            warn_of(f'{name}(tensors, layout, source)', f'{name}(Weights(tensors, layout, source))')
+            named = {key: options.pop(key) for key in ('layout', 'source') if key in options}
+            weights, others = Weights(weights, *others, **named), ()
+        return build(weights, *others, **options)
+
+    return call
+
+
+@_take_tensors
 def build_image_tower(weights: Weights, **options: Any) -> VisionTransformer:
     """Build an image tower; its sizes are inferred from the tensors.
 
@@ -219,6 +237,7 @@ def build_image_tower(weights: Weights, **options: Any) -> VisionTransformer:
     )
 
 
+@_take_tensors
 def build_text_tower(weights: Weights, **options: Any) -> TextTower:
     """Build a text tower; for the arguments see :func:`build_image_tower`.
 

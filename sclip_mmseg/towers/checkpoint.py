@@ -35,7 +35,13 @@ from .text import TextTower
 from .vit import VisionTransformer, round_matrices
 
 _CLIPS_BY_NAME = 'CLIPS has the addresses and checksums of all CLIPs by name'
-keep_old_names(__name__, OPENAI_CLIP=_CLIPS_BY_NAME, META_CLIP=_CLIPS_BY_NAME)
+keep_old_names(
+    __name__,
+    META_CLIP=_CLIPS_BY_NAME,
+    OPENAI_CLIP=_CLIPS_BY_NAME,
+    download_root='towers.repository.download_root',
+    openai_url=_CLIPS_BY_NAME,
+)
 
 
 def _openai(sha256: str, file: str) -> Published:

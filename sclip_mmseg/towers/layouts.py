@@ -11,9 +11,17 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from ..old_names import keep_old_names
 from ..utils.errors import InputError, join_first
 from .normalisation import CLIP, HALF, IMAGENET, Normalisation
 from .positions import Resampling, Rotary
+
+keep_old_names(
+    __name__,
+    build_image_tower='towers.building.build_image_tower',
+    build_text_tower='towers.building.build_text_tower',
+    check_heads='towers.building.check_heads',
+)
 
 StateDict = dict[str, Tensor]
 

@@ -5,7 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..old_names import keep_old_names
 from .vit import VisionTransformer
+
+keep_old_names(__name__, take_images_of='fold_normalisation')
 
 Triple = tuple[float, float, float]
 

@@ -19,6 +19,7 @@ from .spec import SPLIT, WEIGHTS, CheckpointSpec, Files
 
 keep_old_names(
     __name__,
+    Stated='towers.spec.CheckpointSpec',
     published_at='use Family(key, published={name: Published(address)})',
 )
 _SUFFIXES = ('.pt', '.pth', '.bin', '.ckpt', '.safetensors')

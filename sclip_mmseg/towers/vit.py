@@ -12,9 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..old_names import keep_old_names
 from ..utils.torch_types import module_list
 from .positions import Resampling, Rotary, Turns, resample_positions, rotary_turns
 from .tokens import BlockTokens, Grid, Tokens
+
+keep_old_names(__name__, resample_patches='towers.positions.resample_patches')
 
 
 class LayerNorm(nn.LayerNorm):

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from .. import registry as own_registries
+from ..old_names import KEYS, TYPES
 from .errors import InputError, nearest
 
 # Sections that a runner reads and builds.
@@ -131,6 +132,8 @@ def _find(name: str, key: str, scope: str) -> Callable:
             if (builder := registry.get(name)) is not None:
                 return builder
         known += [*registry.module_dict, *root.module_dict]
+    if name in TYPES:
+        raise InputError(f"{key}='{name}' was removed: {TYPES[name]}")
     guess = nearest(name, known, cutoff=0.7) or ': is its module missing from custom_imports?'
     raise InputError(f"{key}='{name}' is not registered{guess}")
 
@@ -142,6 +145,8 @@ def _check_names(
     for name in value:
         if name in known or name.startswith('_'):
             continue
+        if instead := KEYS.get(owner, {}).get(name):
+            raise InputError(f"{key}.{name}: {owner} has no '{name}': {instead}")
         guess = nearest(name, known, cutoff=0.6 if complete else 0.8)
         if complete or guess:
             guess = guess or f': it takes {", ".join(known)}'

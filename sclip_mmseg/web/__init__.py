@@ -1,7 +1,10 @@
 """The web page: own classes on own pictures."""
 
+from ..old_names import keep_old_names
 from .hosts import Hosts, listen
 from .server import serve
 from .session import Question, Session
+
+keep_old_names(__name__, build_page='web.page.build_page')
 
 __all__ = ['Hosts', 'Question', 'Session', 'listen', 'serve']

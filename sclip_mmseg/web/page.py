@@ -9,12 +9,15 @@ from typing import Any
 
 from ..apis import is_trained, list_methods
 from ..apis.own_config import BACKGROUND_THD
+from ..old_names import keep_old_names
 from ..registry import REGION_GENERATORS
 from ..utils.errors import InputError, one_line
 from ..zoo import TOY
 from . import style
 from .limits import bounded
 from .session import LONGEST, Answer, Question, Session
+
+keep_old_names(__name__, serve='web.serve')
 
 INTERNAL = (
     'Internal error: the terminal that serves this page tells more. The page still works; please '

@@ -1,5 +1,6 @@
 """From query maps to classes: rules, each a registered class in a file of its own."""
 
+from ...old_names import keep_old_names
 from .area import AreaRule, apply_area_rule
 from .background import ConstantBackground, find_background
 from .build import build_rule, decision_keys
@@ -9,6 +10,16 @@ from .sigmoid import SigmoidScores
 from .softmax import SoftmaxScores, best_queries
 from .step import DecisionStep
 from .threshold import Threshold
+
+_RULES = 'a rule is a class of the registry DECISIONS, see sclip_mmseg/models/decision/rule.py'
+keep_old_names(
+    __name__,
+    add_background=_RULES,
+    best_classes=_RULES,
+    decide=_RULES,
+    query_scores=_RULES,
+    tile_scores=_RULES,
+)
 
 __all__ = [
     'AreaRule',

@@ -18,7 +18,9 @@ from ..view import View
 from ..windowed_image import AdjustedQueries, ImageFeatures, WindowedImage, WindowFeatures
 from ..windows import Size
 
-keep_old_names(__name__, PictureMethod='WholeImageMethod')
+keep_old_names(
+    __name__, PictureMethod='WholeImageMethod', run_earlier_blocks='call tower.run(images, …)'
+)
 
 
 class Classify(Protocol):
