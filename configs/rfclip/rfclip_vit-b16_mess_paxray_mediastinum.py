@@ -1,12 +1,7 @@
-_base_ = '../_base_/protocols/mess_paxray_mediastinum.py'
+_base_ = [
+    '../_base_/models/rfclip_vit-b16.py',
+    '../_base_/datasets/mess_paxray_mediastinum.py',
+    '../_base_/default_runtime.py',
+]
 
-model = dict(
-    image_encoder=dict(
-        method=dict(
-            type='RFCLIP',
-            global_weight=0.3,
-            patch_weight=0.05,
-            group_distance=0.06,
-        )
-    ),
-)
+model = dict(text_head=dict(queries='mess_paxray_mediastinum'))
