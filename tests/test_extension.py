@@ -29,7 +29,7 @@ def test_a_new_method_runs_end_to_end(clip_path, voc_root, tmp_path, monkeypatch
 
 @pytest.mark.slow
 def test_the_numbers_of_the_readme(tmp_path):
-    section = (ROOT / 'README.md').read_text().split('## A method of your own')[1]
+    section = (ROOT / 'README.md').read_text().split('## Add your own method')[1]
     [module] = re.findall(r'```python\n(.*?)```', section, re.S)
     [command] = re.findall(r'```bash\nsclip (.*?)\n```', section)
     printed = [float(number) for number in re.findall(r'\d\d\.\d\d', section)[:4]]

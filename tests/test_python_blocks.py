@@ -19,7 +19,7 @@ PAGES = ('README.md', *(str(p.relative_to(ROOT)) for p in sorted((ROOT / 'docs')
 TOY = str(ROOT / 'data/toy/toy_clip.safetensors')
 #: Page and heading of blocks → the test that runs them.
 ELSEWHERE = {
-    ('README.md', 'A method of your own'): 'tests/test_extension.py',
+    ('README.md', 'Add your own method'): 'tests/test_extension.py',
     ('docs/differences.md', 'The report'): 'tests/test_toy.py',
     ('docs/export.md', 'What is in the file'): 'tests/test_export.py',
     ('docs/label_tools.md', 'Python'): 'tests/test_docs.py',
