@@ -1,4 +1,4 @@
-"""Segment pictures by a model of `sclip export`: python onnx_segment.py MODEL.onnx PICTURE..."""
+"""Segment images with a model of `sclip export`: python onnx_segment.py MODEL.onnx IMAGE..."""
 
 import json
 import sys
@@ -36,7 +36,7 @@ def segment(session, about, image):  # BGR, uint8 [H, W, 3], to classes [H, W]
     factor = min(long / max(image.shape[:2]), short / min(image.shape[:2]))
     size, crop = [int(side * factor + 0.5) for side in image.shape[:2]], window['size']
     if min(np.subtract(size, crop)) < 0 or (window['mode'] == 'whole' and size != crop):
-        sys.exit(f'error: the picture, resized to {size}, does not fit windows of {crop}')
+        sys.exit(f'error: the image, resized to {size}, does not fit windows of {crop}')
     x = cv2.dnn.blobFromImage(image, 1, size[::-1], colors['mean'], swapRB=True)[0]  # [3, *size]
     sides = zip(size, crop, window['stride'])
     rows, columns = ([min(s, a - b) for s in range(0, a - b + c, c)] for a, b, c in sides)
@@ -50,11 +50,11 @@ def segment(session, about, image):  # BGR, uint8 [H, W, 3], to classes [H, W]
 
 if __name__ == '__main__':
     if not (sys.argv[2:] and Path(sys.argv[1]).is_file()):
-        sys.exit(f'{__doc__}: name a model that exists, and pictures')
+        sys.exit(f'{__doc__}: name an existing model, and images')
     session = onnxruntime.InferenceSession(sys.argv[1])
     about = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
     ids = np.array(about['label_ids'], np.min_scalar_type(max(about['label_ids']) + 1))
     for path in map(Path, sys.argv[2:]):
         if (image := cv2.imread(str(path))) is None:
-            sys.exit(f'error: {path} cannot be read as a picture')
+            sys.exit(f'error: {path} cannot be read as an image')
         cv2.imwrite(f'{path.stem}_labels.png', ids[segment(session, about, image)])

@@ -1,13 +1,13 @@
-"""Segment the pictures below a folder or a bucket on a Ray cluster, as ``sclip segment`` does.
+"""Segment the images below a folder or a bucket on a Ray cluster, as ``sclip segment`` does.
 
     pip install "ray[data]" fsspec s3fs
-    python demo/ray_segment.py s3://bucket/pictures --classes "cat, kitten; dog; grass" \
+    python demo/ray_segment.py s3://bucket/images --classes "cat, kitten; dog; grass" \
         --out s3://bucket/segmented --processes 8 --gpus-per-worker 1
 
-Each worker holds a model. It fetches a picture, segments it, and stores the results; the files of
-the whole run, such as areas.csv, are made of what the workers report. All places are read and
-written by fsspec: local paths must be on a disk that all machines share. One run at a time per
---out.
+Each worker has a model. It downloads an image, segments it, and uploads the results; the files of
+the whole run, such as areas.csv, are written from the workers' records. All locations are read and
+written with fsspec: local paths must be on a disk that all machines share. Only one run at a time
+may write to --out.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from sclip_mmseg.apis.writers import ClassInfo, Record, build_writers, finish_al
 from sclip_mmseg.cli.arguments import add_processes
 
 
-def list_pictures(source):
-    """Paths of all pictures below a place, and what the names of their results begin with."""
+def list_images(source):
+    """Paths of all images below a location, and beginnings of the names of their results."""
     files, root = fsspec.core.url_to_fs(source)
     found, _ = choose(PurePosixPath(path).relative_to(root) for path in files.find(root))
     return [
@@ -35,7 +35,7 @@ def list_pictures(source):
 
 
 def store(folder, out):
-    """Copy all files of a local folder to a place."""
+    """Copy all files of a local folder to a location."""
     files, root = fsspec.core.url_to_fs(out)
     for path in filter(Path.is_file, Path(folder).rglob('*')):
         target = f'{root}/{path.relative_to(folder).as_posix()}'
@@ -44,13 +44,13 @@ def store(folder, out):
 
 
 class Segmenter:
-    """What a worker is: it holds a model, and segments batches of pictures.
+    """A worker: it has a model, and segments batches of images.
 
     Args:
-        source: Where the pictures are.
-        out: Where the results go.
+        source: Location of the images.
+        out: Location of the results.
         build: Arguments of ``apis.build_segmentor``.
-        formats: See ``apis.segment_files``.
+        formats: Output formats, see ``apis.segment_files``.
     """
 
     def __init__(self, source, out, build, formats):
@@ -59,26 +59,26 @@ class Segmenter:
         self.segment = FileSegmenter(Settings(Path(self.local.name), build, formats))
 
     def __call__(self, batch):
-        """Segment a batch of what :func:`list_pictures` lists; gives a row per picture."""
+        """Segment a batch of items of :func:`list_images`; returns a row per image."""
         rows = [self._segment(*pair) for pair in zip(batch['path'], batch['name'])]
         return {'row': [json.dumps(row) for row in rows]}
 
     def _segment(self, path, name):
         files, _ = fsspec.core.url_to_fs(self.source)
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as results:
-            picture = Path(folder) / PurePosixPath(path).name
-            files.get_file(path, str(picture))
+            image = Path(folder) / PurePosixPath(path).name
+            files.get_file(path, str(image))
             self.segment.out = Path(results)
-            outcome = self.segment(picture, PurePosixPath(name))
+            outcome = self.segment(image, PurePosixPath(name))
             if isinstance(outcome, str):
-                return dict(skipped=outcome.replace(str(picture), path))
+                return dict(skipped=outcome.replace(str(image), path))
             store(results, self.out)
         classes = [asdict(each) for each in self.segment.classes]
         return dict(record=asdict(replace(outcome, file=path)), classes=classes)
 
 
 def finish(rows, out, formats):
-    """Write the files of the whole run; gives the reasons for what was skipped."""
+    """Write the files of the whole run; returns why images were skipped."""
     done = sorted((row for row in rows if 'record' in row), key=lambda row: row['record']['file'])
     if done:
         records = [Record(**row['record']) for row in done]
@@ -90,9 +90,9 @@ def finish(rows, out, formats):
 
 
 def main():
-    """Run on the cluster that RAY_ADDRESS names, else on this machine."""
+    """Run on the cluster named by RAY_ADDRESS, or on this machine."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('source', help='folder, or a place such as s3://bucket/pictures')
+    parser.add_argument('source', help='folder, or a location such as s3://bucket/images')
     parser.add_argument('--classes', required=True)
     parser.add_argument('--method')
     parser.add_argument('--clip')
@@ -105,7 +105,7 @@ def main():
     import ray
 
     build = dict(classes=args.classes, method=args.method, clip=args.clip)
-    results = ray.data.from_items(list_pictures(args.source)).map_batches(
+    results = ray.data.from_items(list_images(args.source)).map_batches(
         Segmenter,
         fn_constructor_args=(args.source, args.out, build, args.format),
         batch_size=4,

@@ -169,17 +169,17 @@ def run(command, cwd, *more):
 
 
 def test_region_maps_are_made(clone):
-    (clone / 'my/pictures').mkdir(parents=True)
-    shutil.copy(ROOT / 'demo/coffee.jpg', clone / 'my/pictures/photo.jpg')
-    run('python tools/make_region_masks.py my/pictures --out my/maps --options scale=200', clone)
+    (clone / 'my/images').mkdir(parents=True)
+    shutil.copy(ROOT / 'demo/coffee.jpg', clone / 'my/images/photo.jpg')
+    run('python tools/make_region_masks.py my/images --out my/maps --options scale=200', clone)
     assert (clone / 'my/maps/photo.npz').is_file()
 
 
 @pytest.mark.slow
 def test_a_bank_is_built_and_used(clone):
-    (clone / 'pictures').mkdir()
-    shutil.copy(ROOT / 'demo/coffee.jpg', clone / 'pictures')
-    run('sclip bank build pictures/ --out bank', clone, '--clip', TOY)
+    (clone / 'images').mkdir()
+    shutil.copy(ROOT / 'demo/coffee.jpg', clone / 'images')
+    run('sclip bank build images/ --out bank', clone, '--clip', TOY)
     assert (clone / 'bank/bank.json').is_file()
     shown = 'sclip segment photo.jpg --classes "road; car; tree" --bank bank'
     assert areas(run(shown, clone, '--clip', TOY)).keys() <= {'road', 'car', 'tree'}

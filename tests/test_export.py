@@ -75,7 +75,7 @@ def test_what_a_model_says_of_itself(exported, session):
     import onnx
 
     path, output = exported
-    assert f'opset 20; scores equal to 1e-05; written to {path}' in output
+    assert f'opset 20; scores agree to 1e-05; written to {path}' in output
     proto = onnx.load(path)
     onnx.checker.check_model(proto)
     assert [(each.domain, each.version) for each in proto.opset_import] == [('', 20)]
@@ -149,11 +149,11 @@ def test_the_runner_knows_the_rules(test_cfg):
 @pytest.mark.parametrize(
     'words, message',
     [
-        ([], 'Segment pictures by a model.*: name a model that exists, and pictures'),
-        (['model'], 'name a model that exists, and pictures'),
-        (['nowhere.onnx', 'x.jpg'], 'name a model that exists, and pictures'),
-        (['model', 'nowhere.jpg'], 'error: nowhere.jpg cannot be read as a picture'),
-        (['model', __file__], r'error: .*test_export.py cannot be read as a picture'),
+        ([], 'Segment images with a model.*: name an existing model, and images'),
+        (['model'], 'name an existing model, and images'),
+        (['nowhere.onnx', 'x.jpg'], 'name an existing model, and images'),
+        (['model', 'nowhere.jpg'], 'error: nowhere.jpg cannot be read as an image'),
+        (['model', __file__], r'error: .*test_export.py cannot be read as an image'),
     ],
 )
 def test_the_runner_says_in_a_line_what_is_wrong(exported, monkeypatch, tmp_path, words, message):
@@ -212,24 +212,24 @@ def test_nothing_is_written_where_the_two_disagree(clip_path, exported, tmp_path
 @pytest.mark.parametrize(
     'method, options, message',
     [
-        ('sclip-pamr10', {}, r'it needs the picture at its own size \(model.refine, PAMR\)'),
+        ('sclip-pamr10', {}, r'it needs the image at its own size \(model.refine, PAMR\)'),
         (
             'resclip-naclip',
             {'model.image_encoder.method.rcs.blocks': (1, 2)},
             r'ResCLIP cannot be exported: it needs the lines between each two patches \(sfr\)',
         ),
-        ('naclip', {}, 'sees whole pictures: say by --size'),
+        ('naclip', {}, 'sees whole images: give their size once resized by --size'),
         ('sclip', {'precision': 'bf16'}, 'exported in float32'),
         ('sclip', {'test_pipeline.1.keep_ratio': False}, 'test_pipeline must resize'),
         (
             'rfclip',
             {'model.image_encoder.method.channels': [1, 2]},
-            'RFCLIP cannot be exported: it needs all windows of a picture together',
+            'RFCLIP cannot be exported: it needs all windows of an image together',
         ),
         (
             'sclip',
             {'model.postprocess': dict(type='RegionMajority')},
-            'a region map of each picture and the picture that its labels are corrected by',
+            'a region map of each image and the image, to correct labels',
         ),
     ],
 )

@@ -173,7 +173,7 @@ TOOLS = [
     ('extract_text_embeddings', [VOC21, 'x.npz'], 'apis.embeddings.read_config', ''),
     ('train_projection', [VOC21], 'projection.read_config', ': continue with --resume'),
     ('benchmark', ['--work-dir', '.'], 'benchmark.suite.find_pairs', GOES_ON),
-    ('analysis_tools/attention_maps', ['x', '--points', '1,1'], 'apis.read_picture', ''),
+    ('analysis_tools/attention_maps', ['x', '--points', '1,1'], 'apis.read_image', ''),
     (
         *('analysis_tools/sweep_thresholds', [VOC21, '--prob-thd', '0']),
         *('evaluation.preparation.read_config', GOES_ON),
@@ -279,8 +279,8 @@ def test_an_image_of_900_megapixels_is_skipped(folder, clip_path, tmp_path):
 
 def test_a_size_that_nothing_can_read(tmp_path):
     _write_header(tmp_path / 'x.png', 40000, end=b'')  # Pillow cannot tell what it is
-    with pytest.raises(InputError, match=r'x\.png cannot be read as a picture'):
-        apis.read_picture(tmp_path / 'x.png')
+    with pytest.raises(InputError, match=r'x\.png cannot be read as an image'):
+        apis.read_image(tmp_path / 'x.png')
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_an_image_that_needs_too_much_memory(clip_path, monkeypatch, error):
     model = apis.build_segmentor(['a', 'b'], clip=clip_path, device='cpu', cfg_options=options)
     _raise_at(monkeypatch, CLIPSegmentor, 'test_step', 1, error)
     image = np.zeros((120, 130, 3), np.uint8)
-    with pytest.raises(InputError, match='needs more memory than there is: 120×130 pixels, 2 cl'):
+    with pytest.raises(InputError, match='needs more memory than is available: 120×130 pixels, 2'):
         apis.segment(model, image, channels='bgr')
     _raise_at(monkeypatch, CLIPSegmentor, 'test_step', 1, RuntimeError('a mistake'))
     with pytest.raises(RuntimeError, match='a mistake'):
@@ -302,9 +302,9 @@ def test_an_image_that_needs_too_much_memory(clip_path, monkeypatch, error):
 def test_an_address_is_refused(tmp_path):
     url = 'https://example.org/cat.jpg'
     output = call_tool(ROOT / 'tools/demo.py', url, '--classes', 'a; b', check=False).stdout
-    assert output == f'error: {url} is an address: download it, and give the file\n'
-    for function in (apis.read_picture, lambda path: find_media([path])):
-        with pytest.raises(InputError, match='is an address: download it'):
+    assert output == f'error: {url} is a URL: download it, and name the file\n'
+    for function in (apis.read_image, lambda path: find_media([path])):
+        with pytest.raises(InputError, match='is a URL: download it'):
             function(url)
 
 

@@ -24,7 +24,7 @@ def test_the_page_and_the_command_have_the_table():
     assert '\n'.join(lines) in page, 'write what `sclip methods --compare` prints into the page'
     assert call_tool(CLI, 'methods', '--compare').stdout == '\n'.join(lines) + '\n'
     wrong = call_tool(CLI, 'methods', '--compare', 'sclip', check=False)
-    assert wrong.returncode and '--compare is of all methods' in wrong.stdout
+    assert wrong.returncode and '--compare compares all methods' in wrong.stdout
 
 
 def test_measured_numbers_are_those_of_the_notes():

@@ -25,7 +25,7 @@ ELSEWHERE = {
     ('docs/label_tools.md', 'Python'): 'tests/test_docs.py',
     ('docs/add_a_method.md', 'Add a method'): 'tests/test_extension.py',
     ('docs/own_classes.md', 'Python'): 'tests/test_docs.py',
-    ('docs/own_classes.md', 'Thousands of pictures'): 'tests/apis/test_resumed_folders.py',
+    ('docs/own_classes.md', 'Thousands of images'): 'tests/apis/test_resumed_folders.py',
     ('docs/own_dataset.md', 'Python'): 'tests/test_own_dataset_page.py',
     ('docs/serving.md', 'From programs'): 'tests/web/test_api.py',
     (

@@ -33,7 +33,7 @@ def test_files_are_those_of_a_folder_run(demo, tmp_path):
         (tmp_path / name).touch()
     files = inputs.find_media([tmp_path], Counter())
     names = inputs.output_names(files, [tmp_path])
-    listed = demo.list_pictures(str(tmp_path))
+    listed = demo.list_images(str(tmp_path))
     assert [(x['path'], x['name']) for x in listed] == [*zip(map(str, files), map(str, names))]
     assert [x['name'] for x in listed] == ['a.mp4', 'a.png', 'sub/b']
 
@@ -47,7 +47,7 @@ def test_a_worker_and_the_end(demo, clip_path, tmp_path):
     build = dict(classes=['sky', 'grass'], clip=clip_path, device='cpu', cfg_options=OPTIONS)
     apis.segment_files(source, out=tmp_path / 'one', **build)
     (tmp_path / 'in/bad.png').write_bytes(b'x')
-    items = demo.list_pictures(source)
+    items = demo.list_images(source)
     work = demo.Segmenter(source, f'file://{tmp_path}/out', build, 'overlay,labels')
     batch = {key: [item[key] for item in items] for key in ('path', 'name')}
     rows = [json.loads(row) for row in work(batch)['row']]

@@ -1,11 +1,14 @@
-"""Own classes on own pictures and videos."""
+"""Segmentation of your own images and videos into your own classes."""
 
 from ..datasets.query_set import parse_classes
 from ..visualization import draw_classes, draw_legend, draw_overlay
 from .files import FileResult, segment_files, segment_folder
-from .media import read_picture
+from .media import read_image
 from .own_config import is_trained
 from .segment import Segmentation, build_segmentor, list_methods, segment, with_classes
+
+#: Earlier name of :func:`read_image`.
+read_picture = read_image
 
 __all__ = [
     'FileResult',
@@ -17,6 +20,7 @@ __all__ = [
     'is_trained',
     'list_methods',
     'parse_classes',
+    'read_image',
     'read_picture',
     'segment',
     'segment_files',

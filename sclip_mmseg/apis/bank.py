@@ -1,4 +1,4 @@
-"""Memory banks of one's own pictures: what ``sclip bank build`` does."""
+"""Memory banks of your own images: what ``sclip bank build`` does."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from ..utils.precision import own_precision
 from ..utils.processes import map_in_processes
 from ..zoo import default_method
 from .inputs import find_media, is_video
-from .media import read_picture
+from .media import read_image
 from .own_config import own_config
 from .segment import build_segmentor, to_data
 
-CLASSES = ['region', 'picture']  # a model needs some; features do not depend on them
+CLASSES = ['region', 'picture']  # a model needs classes; features do not depend on them
 _OF_REGIONS = 'model.region_masks.'
-DEPTH = 2 / 3  # of CLIP, where the keys come from unless a second tower gives them
+DEPTH = 2 / 3  # default depth of CLIP's block for the keys, if there is no second tower
 
 
 def build_bank(
@@ -51,36 +51,37 @@ def build_bank(
     cfg_options: Mapping[str, Any] | None = None,
     second_clip: str | None = None,
 ) -> BankInfo:
-    """Build a memory bank of unlabelled pictures, or extend one.
+    """Build a memory bank of unlabelled images, or extend one.
 
-    Pictures that are in the bank already, by their files' content, are left out, and damaged ones
-    are skipped. Per region the bank holds the mean feature of the method, and as its key the mean
-    of a second tower's features or of the output of one of CLIP's blocks.
+    Images whose content is already in the bank are left out, and damaged ones are skipped. For
+    each region the bank holds the mean feature of the method; its key is the mean feature of a
+    second tower or the mean output of one of CLIP's blocks.
 
     Args:
-        images: A picture or a folder of them, or several.
+        images: An image or folder of images, or several of them.
         out: Folder of the bank.
         method: One of :func:`.segment.list_methods`, or the path of a config; None for the default.
-        clip: A CLIP by name or path; None for the method's own.
-        proxy: A second tower for the keys; None for the method's, else for a block of CLIP.
+        clip: A CLIP by name or path; None for the method's default.
+        proxy: A second tower for the keys; None for the method's second tower, or a block of CLIP
+            if it has none.
         regions: ``'felzenszwalb'``, ``'sam2'``, ``'sam'``, or a folder of ``NAME.npz`` whose array
-            ``instance_mask`` has ids ``[H, W]``, 0 for no region, or masks ``[M, H, W]``, which may
-            overlap. Pictures without a file there are left out.
-        block: Which block of CLIP, counted from 1; None for the one at two thirds, 8 of 12.
-        processes: How many share the pictures.
-        device: None for the accelerator where there is one.
+            ``instance_mask`` holds ids ``[H, W]``, 0 for no region, or masks ``[M, H, W]``, which
+            may overlap. Images without a file there are left out.
+        block: Block of CLIP for the keys, counted from 1; None for the one at two thirds, 8 of 12.
+        processes: Number of processes, which divide the images.
+        device: Device of the model; None for the accelerator if there is one.
         cfg_options: Further values of the config by dotted keys.
-        second_clip: A second CLIP whose features the bank holds, too, for ``model.memory.clip``.
+        second_clip: A second CLIP whose features are stored, too, for ``model.memory.clip``.
 
     Returns:
-        What the bank holds.
+        Description of the bank.
 
     Raises:
-        InputError: If an argument cannot be used, the folder holds another bank, or no picture has
-            a region.
+        InputError: If an argument is invalid, the folder holds another bank, or no image has a
+            region.
 
     Warns:
-        UserWarning: Of pictures that are skipped, and why.
+        UserWarning: Which images are skipped, and why.
     """
     given = [images] if isinstance(images, (str, Path)) else images
     paths = [Path(path) for path in given]
@@ -97,14 +98,14 @@ def build_bank(
         lacking = [path for path in files if not maps.path(str(path)).is_file()]
         if lacking:
             warnings.warn(
-                f'{len(lacking)} of {len(files)} pictures have no region map in {regions} and are '
+                f'{len(lacking)} of {len(files)} images have no region map in {regions} and are '
                 f'left out, the first is {lacking[0]}',
                 stacklevel=2,
             )
         files = [path for path in files if path not in {*lacking}]
         maps.check_names(files)
     if not files:
-        raise InputError(f'none of the pictures has a region map in {regions}: see --regions')
+        raise InputError(f'none of the images has a region map in {regions}: see --regions')
     model = _describe(method or default_method(clip), clip, proxy, cfg_options or {})
     encoder = model.encoder
     if encoder.type != 'CLIPImageEncoder':
@@ -113,7 +114,9 @@ def build_bank(
         raise InputError('the features of ResCLIP depend on the classes: name another --method')
     tower = proxy or (encoder.get('proxy') or {}).get('checkpoint')
     if tower is not None and block is not None:
-        raise InputError(f'keys come of a block or of {tower}: leave one of --block, --proxy out')
+        raise InputError(
+            f'keys are from a block or from {tower}, not both: leave --block or --proxy out'
+        )
     if tower is None:
         block = block or round(count_blocks(encoder.clip) * DEPTH)
     settings = dict(windows=dict(model.cfg.model.test_cfg), scale=model.cfg.test_pipeline[1].scale)
@@ -126,26 +129,26 @@ def build_bank(
     clips = clip, *([second_clip] if second_clip else [])
     worker = Worker(model.method, clips, model.options, folder or generator, device, tower, block)
     add = partial(_add, worker, Path(out), processes)
-    results = map_in_processes(add, todo, processes, desc='bank', unit='picture')
+    results = map_in_processes(add, todo, processes, desc='bank', unit='image')
     if errors := [error for error in results if error]:
         warnings.warn(
-            f'{len(errors)} of {len(files)} pictures are not in the bank: {"; ".join(errors[:5])}',
+            f'{len(errors)} of {len(files)} images are not in the bank: {"; ".join(errors[:5])}',
             stacklevel=2,
         )
     info = writer.finish({digest: path.name for digest, path in names.items()})
     if not info.count:
-        raise InputError(f'{out} holds no regions: none of the pictures has one')
+        raise InputError(f'{out} holds no regions: none of the images has any')
     return info
 
 
 class _Model(NamedTuple):
-    """Makes the features of a bank.
+    """The model that computes the features of a bank.
 
     Attributes:
-        method: Name of the method, or its config.
-        cfg: Its config.
-        encoder: Config of the image encoder that the bank is for.
-        options: Values of the config that makes the values.
+        method: Name of the method, or path of its config.
+        cfg: Config of the method.
+        encoder: Config of the image encoder that will use the bank.
+        options: Values of the config of the model that computes the stored features.
     """
 
     method: str
@@ -161,7 +164,7 @@ def _describe(
     cfg = own_config(CLASSES, False, method, clip, options).cfg
     encoder = copy.deepcopy(cfg.model.image_encoder)
     if encoder.get('method', {}).get('type') == 'CorrCLIPv2':
-        # As its authors make the values of their banks, whatever the second tower is.
+        # The authors compute the stored features so, whatever the second tower for the keys is.
         given = options.get('model.image_encoder.proxy.checkpoint', 'dino_vitb8')
         encoder.proxy.checkpoint = proxy or encoder.proxy.checkpoint
         options = {
@@ -175,12 +178,12 @@ def _describe(
 
 
 class Worker:
-    """Makes the rows of pictures; it builds its model when it is first asked, in each process.
+    """Computes the rows of images; each process builds the model on first use.
 
     Args:
         method, options, device: See :func:`.segment.build_segmentor`.
-        clips: The CLIP, and a second one where there is one; None for the method's own.
-        regions: A generator, or the pattern of files.
+        clips: The CLIP, and the second one if there is one; None for the method's default.
+        regions: A generator, or the pattern of region files.
         tower, block: See :func:`..models.memory.find_keys`.
     """
 
@@ -203,10 +206,10 @@ class Worker:
         self.built: tuple[list[CLIPSegmentor], Any] | None = None
 
     def build(self) -> tuple[list[CLIPSegmentor], Any]:
-        """The models, one for each CLIP, and what makes keys.
+        """Build the models, one for each CLIP, and the module that computes keys.
 
         Raises:
-            InputError: If it cannot be built.
+            InputError: If they cannot be built.
         """
         if self.built is None:
             models = [build_segmentor(*each) for each in self.arguments]
@@ -216,13 +219,13 @@ class Worker:
     @torch.no_grad()
     @own_precision()
     def pool(self, path: Path) -> list[Tensor]:
-        """Entries of a picture's regions in the bank, see :func:`..models.memory.pool_image`.
+        """Entries of an image's regions in the bank, see :func:`..models.memory.pool_image`.
 
         Raises:
-            InputError: If the picture or its regions cannot be used.
+            InputError: If the image or its regions are invalid.
         """
         models, keys = self.build()
-        image = read_picture(path)
+        image = read_image(path)
         size = image.shape[:2]
         if self.files is None:
             assert isinstance(models[0].regions, GeneratedRegions)
@@ -243,12 +246,12 @@ class Worker:
 
 
 def _add(worker: Worker, folder: Path, processes: int, item: tuple[str, Path]) -> str:
-    """Write the part of a picture; tell what is wrong with it, if anything is."""
+    """Write the part of an image; returns what is wrong with the image, or an empty text."""
     digest, path = item
     if processes > 1:
         torch.set_num_threads(max(count_cores() // processes, 1))
     kept = _kept(worker)
-    kept.build()  # outside, since what is wrong with the model is wrong with all pictures
+    kept.build()  # outside of try: an error of the model concerns all images
     try:
         write_part(folder, digest, *kept.pool(path))
     except InputError as error:
@@ -260,17 +263,17 @@ _KEPT: list[Worker] = []
 
 
 def _kept(worker: Worker) -> Worker:
-    """The worker of this process, whose model is built: each call brings a copy without."""
+    """The worker of this process, which keeps its model; each call brings a copy without one."""
     if not _KEPT or _KEPT[0].made_of != worker.made_of:
         _KEPT[:] = [worker]
     return _KEPT[0]
 
 
 def read_masks(path: Path, size: Sequence[int]) -> list[Tensor]:
-    """Read a map of ids, or masks, which may overlap, as maps of 0 and 1 each.
+    """Read a map of ids, or masks, which may overlap, as one map of 0 and 1 each.
 
     Raises:
-        InputError: If they are of another kind, or of another size than the picture.
+        InputError: If they are of another kind, or another size than the image.
     """
     found = read_arrays(path, [ARRAY], f'region map {path}')[ARRAY]
     masks = found[None] if found.ndim == 2 else found.astype(np.uint8)

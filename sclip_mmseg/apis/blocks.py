@@ -1,4 +1,4 @@
-"""Maps segmented block by block: rows of pixels, in memory that does not grow with the map."""
+"""Segment maps block by block, in memory that does not grow with the map."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from ..utils.precision import check_matmul_precision, own_precision
 from .segment import check_pixels, segment_array
 from .sizes import working_size
 
-#: Rows of pixels of a block, which a killed process loses at most.
+#: Rows of pixels of a block: what a killed process loses at most.
 ROWS = 512
 _STEPS = {'LoadImageFromFile', 'Resize', 'LoadAnnotations', 'PackSegInputs'}
 
 
 def why_whole(model: CLIPSegmentor) -> str:
-    """Why a segmentor needs a picture as a whole; empty where it takes blocks."""
+    """Why a segmentor needs the whole image; empty if it can segment blocks."""
     if model.image_encoder.sees_whole_image:
-        return 'the method sees all windows of a picture together'
+        return 'the method sees all windows of an image together'
     if model.memory_cfg is not None or model.regions is not None:
-        return 'regions are made of a whole picture'
+        return 'regions are computed on the whole image'
     if model.refine is not None:
-        return 'model.refine sees a whole picture'
+        return 'model.refine sees the whole image'
     if model.postprocess is not None:
-        return 'model.postprocess sees a whole picture'
+        return 'model.postprocess sees the whole image'
     if model.windows.mode == 'whole':
-        return "test_cfg.mode='whole' sees a picture in one pass"
+        return "test_cfg.mode='whole' sees an image in one pass"
     if model.rule.needs_map:
-        return 'test_cfg.area_thd counts the pixels of a whole picture'
+        return 'test_cfg.area_thd counts the pixels of the whole image'
     if {step['type'] for step in model.cfg.test_pipeline} - _STEPS:
-        return 'test_pipeline has steps of its own'
+        return 'test_pipeline has additional steps'
     return ''
 
 
 class BlockSegmenter:
     """Segments rows of a map, from top to bottom.
 
-    Labels are equal, in every pixel, to those of the map as one picture, whatever the blocks.
+    At every pixel the label equals that of the map segmented as one image, whatever the blocks.
 
     Args:
-        model: A segmentor that takes blocks, see :func:`why_whole`.
+        model: A segmentor that can segment blocks, see :func:`why_whole`.
         raster: The map.
-        with_confidence: Whether the scores of the labels are asked for, too.
+        with_confidence: Whether to return the scores of the labels, too.
 
     Raises:
         InputError: If the map is too small once it is resized.
@@ -83,8 +83,11 @@ class BlockSegmenter:
     def segment(self, rows: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Segment some rows.
 
+        Args:
+            rows: Rows of the map; calls must go from top to bottom.
+
         Returns:
-            Classes, or no data, see :class:`..rasters.result.SegmentedMap`, ``[h, W]``; and their
+            Classes or no data, see :class:`..rasters.result.SegmentedMap`, ``[h, W]``; and their
             scores, float16 ``[h, W]``, or None.
 
         Raises:
@@ -118,10 +121,10 @@ class BlockSegmenter:
 
 
 class WholeSegmenter:
-    """Segments a map as one picture; arguments and :meth:`segment` as of :class:`BlockSegmenter`.
+    """Segments a map as one image, with the interface of :class:`BlockSegmenter`.
 
     Raises:
-        InputError: If the map has more pixels than a picture may have.
+        InputError: If the map is too large to be read as one image.
     """
 
     def __init__(self, model: CLIPSegmentor, raster: Raster, with_confidence: bool = False):
@@ -147,26 +150,26 @@ def _dtype(no_data: int) -> type[np.unsignedinteger]:
 
 
 class MapPixels:
-    """Windows of a map for a segmentor, from top to bottom; see :class:`..models.rolling.Pixels`.
+    """Windows of a map, read from top to bottom; see :class:`..models.rolling.Pixels`.
 
     Args:
         raster: The map.
-        size: Height and width at which windows are cut.
-        model: Whose preprocessor they go through.
+        size: Working height and width, at which windows are cut.
+        model: The segmentor whose preprocessor normalises the windows.
     """
 
     def __init__(self, raster: Raster, size: tuple[int, int], model: CLIPSegmentor):
         self.size = size
         self._rows = ResizedRows(raster, size)
         self._preprocess = model.data_preprocessor
-        # A pixel that is resized is made of the two next to it.
+        # A resized pixel is interpolated from its two neighbours.
         self._margin = int(size != (raster.grid.height, raster.grid.width))
         self._top = 0
         self._image = np.empty((0, size[1], 3), np.uint8)
         self._seen = np.empty((0, size[1]), bool)
 
     def has_data(self, window: Window) -> bool:
-        """Whether there is data in a window, or next to it where that counts."""
+        """Whether a window, with the margin that resizing reads, contains data."""
         margin = self._margin
         rows = slice(max(window.top - margin, 0), min(window.bottom + margin, self.size[0]))
         self._load(rows)
@@ -183,7 +186,7 @@ class MapPixels:
         return self._preprocess(data)['inputs'][0]
 
     def _load(self, rows: slice) -> None:
-        """Have some rows, and forget those before."""
+        """Read rows into memory, and drop earlier ones."""
         end = self._top + len(self._image)
         if not self._top <= rows.start <= end:
             self._top = end = rows.start

@@ -16,18 +16,18 @@ from ..utils.errors import InputError
 def extract_embeddings(
     config: str, out: str, cfg_options: Mapping[str, Any] | None = None
 ) -> CLIPTextHead:
-    """Write the embeddings of a config's queries, which ``text_head.embeddings`` can name.
+    """Write the embeddings of a config's queries to a file for ``text_head.embeddings``.
 
     Args:
-        config: By path, or by the name of a shipped one.
-        out: An ``.npz`` file: queries ``[Q]``, class_ids ``[Q]``, embeddings ``[Q, D]``.
+        config: Path of a config, or name of a shipped one.
+        out: The ``.npz`` file: queries ``[Q]``, class_ids ``[Q]``, embeddings ``[Q, D]``.
         cfg_options: Settings that replace the config's.
 
     Returns:
         The text head.
 
     Raises:
-        InputError: If something given cannot be used.
+        InputError: If an argument is invalid.
     """
     folder = osp.dirname(osp.abspath(out))
     if not osp.isdir(folder):
@@ -39,7 +39,7 @@ def extract_embeddings(
     if head.embeddings.ndim != 2:
         raise InputError(
             f'{config}: {type(head).__name__} keeps features of the tokens of each prompt, not one '
-            'embedding, so that there is nothing to extract: its features are cached by themselves'
+            'embedding, so that there is nothing to extract; it caches its features anyway'
         )
     save_embeddings(Path(out), head.query_set, head.embeddings)
     return head

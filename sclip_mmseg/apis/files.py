@@ -1,4 +1,4 @@
-"""Own classes on files: what ``tools/demo.py`` does, in one call."""
+"""Segment files and folders: what ``sclip segment`` does."""
 
 import warnings
 from collections import Counter
@@ -25,7 +25,7 @@ from .inputs import (
     is_video,
     output_names,
 )
-from .media import check_picture, open_video
+from .media import check_image, open_video
 from .one_file import Settings
 from .run_records import RunRecords
 from .segment import find_device
@@ -44,14 +44,14 @@ P = ParamSpec('P')
 
 @dataclass
 class FileResult:
-    """The result for a picture or video, and where it was written.
+    """The result of an image or video, and the files that it was written to.
 
     Attributes:
-        path: The picture or video.
-        overlay: Picture or video with the classes painted over it; None where it is not asked for.
-        labels: Label map, PNG of class ids; of a video the folder of a label map per frame; None
-            where it is not asked for.
-        pixels: Number of pixels of each class, of a video in all frames.
+        path: The image or video.
+        overlay: Image or video with the classes painted over it; None if not requested.
+        labels: Label map, a PNG of class ids; for a video the folder with a label map per frame;
+            None if not requested.
+        pixels: Number of pixels of each class; for a video the sum over all frames.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class FileResult:
 
     @property
     def areas(self) -> dict[str, float]:
-        """Share that each class covers, 0 to 1, the largest first."""
+        """Share of the pixels of each class, 0 to 1, the largest first."""
         total = sum(self.pixels.values()) or 1
         shares = {name: count / total for name, count in self.pixels.items()}
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
@@ -89,51 +89,51 @@ def segment_folder(
     bands: Bands | None = None,
     stretch: Stretch | None = None,
 ) -> Iterator[FileResult]:
-    """Segment pictures and videos into own classes and write what was found, one after the other.
+    """Segment images and videos into your own classes, and write the results one by one.
 
-    By default for each input ``NAME_overlay.jpg`` and ``NAME_labels.png``, of a video
-    ``NAME_overlay.mp4`` (of its size and frame rate, without sound) and ``NAME_labels/000000.png``
-    and so on, laid out below ``out`` as the inputs are; ``classes.json`` with the names of the ids;
-    and always ``areas.csv`` with the area of each class. Files that differ in their suffix alone
-    keep it: ``x.jpg_overlay.jpg`` and ``x.mov_overlay.mp4``.
+    The defaults are ``NAME_overlay.jpg`` and ``NAME_labels.png`` for each image; for a video
+    ``NAME_overlay.mp4`` (with its size and frame rate, without sound) and
+    ``NAME_labels/000000.png`` and so on; ``classes.json`` with the names of the ids; and always
+    ``areas.csv`` with the area of each class. Below ``out`` they have the layout of the inputs.
+    Files that differ only in their suffix keep it: ``x.jpg_overlay.jpg`` and
+    ``x.mov_overlay.mp4``.
 
     Args:
-        inputs: A picture, video or folder, or several.
+        inputs: An image, video or folder, or several of them.
         classes, background, method, clip, device, cfg_options, regions, precision, size: See
             :func:`.segment.build_segmentor`. Class scores are not kept.
         out: Folder to write to; existing results of the same name are replaced.
         on_result: Called with each result as soon as it is written.
-        on_progress: Called every few seconds with how far it is, and how fast, in words.
-        formats, format_options: What to write, see :func:`.writers.build_writers`. Of videos only
-            ``'overlay'`` and ``'labels'`` are written.
-        processes: Number of processes that segment, each with a model of its own; on the CPU the
-            cores are divided among them.
-        resume: Whether to leave out files that an earlier run into ``out`` did with the same
+        on_progress: Called with messages, such as progress and speed every few seconds.
+        formats, format_options: Output formats, see :func:`.writers.build_writers`. For videos
+            only ``'overlay'`` and ``'labels'`` are written.
+        processes: Number of processes that segment, each with its own model; on the CPU they
+            divide the cores.
+        resume: Whether to skip files that an earlier run into ``out`` finished with the same
             settings, and that have not changed since.
         share: Part of the files, as in ``'2/8'``, for one of several processes or machines that
-            write to one folder. They know what is done as with ``resume``. None for all files.
+            write to one folder; implies ``resume``. None for all files.
         bands, stretch: How maps are read, see :class:`..rasters.reading.Raster`.
 
     Returns:
-        A result per picture or video that is segmented now, as soon as it is written; with several
-        processes in the order in which they are done. ``areas.csv`` and other files of the whole
-        run hold what earlier runs and other shares did, too.
+        An iterator over the results of the images and videos segmented by this run, each as soon
+        as it is written; with several processes in order of completion. ``areas.csv`` and other
+        files of the whole run include the results of earlier runs and other shares.
 
     Raises:
-        InputError: At once, if an argument cannot be used, or ``out`` not be written to or would
-            hold an input and its result in one file; later if the disk of ``out`` is full; or,
-            after the last result, if files cannot be used, which are skipped.
+        InputError: At once, if an argument is invalid, if ``out`` cannot be written to, or if a
+            result would overwrite an input; later, if the disk of ``out`` is full; or, after the
+            last result, if files were skipped because they cannot be used.
         KeyboardInterrupt: On Ctrl-C, with the number of files that are done.
 
     Warns:
-        UserWarning: If a video ends before the number of frames that it states; if the toy CLIP is
-            to segment other pictures than those beside it; if ``bands`` or ``stretch`` is given
-            for pictures that are no maps; or as :func:`.inputs.find_media` and
-            :func:`.media.read_picture` do.
+        UserWarning: If a video ends before its stated number of frames; if the toy CLIP is given
+            other images than its own drawings; if ``bands`` or ``stretch`` is given for images
+            that are not maps; or as :func:`.inputs.find_media` and :func:`.media.read_image` do.
     """
     part = find_share(share)
     if processes < 1:
-        raise InputError(f'processes={processes} (--processes) segment nothing: use 1 or more')
+        raise InputError(f'processes={processes} (--processes) must be 1 or more')
     writers = build_writers(formats, format_options)
     find_device(device)
     if stretch is not None:
@@ -159,11 +159,11 @@ def segment_folder(
     errors: dict[Path, str] = {}
 
     def skip(path: Path, reason: str) -> None:
-        errors[path] = reason.replace('\n', '\\n')  # of a name: it stays one line
+        errors[path] = reason.replace('\n', '\\n')  # a name may contain one
         on_progress(f'skipped: {errors[path]}')
 
     mine = part.of(list(zip(files, names)))
-    plain: list[str] = []  # pictures that are not read as maps
+    plain: list[str] = []  # images that are not read as maps
     for path, _ in mine:
         try:
             if is_video(path):
@@ -172,7 +172,7 @@ def segment_folder(
                 with settings.open_map(path) as raster:
                     check_size(writers, path, raster.grid)
             else:
-                check_picture(path)
+                check_image(path)
                 plain.append(str(path))
         except InputError as error:
             skip(path, str(error))
@@ -181,8 +181,8 @@ def segment_folder(
         _raise_errors(errors, len(mine))
     if plain and not (bands is None and stretch is None):
         warnings.warn(
-            'bands and stretch (--bands, --stretch) are for maps and TIFF files, and change '
-            f'nothing for {join_first(plain)}',
+            'bands and stretch (--bands, --stretch) only apply to maps and TIFF files, not to '
+            f'{join_first(plain)}',
             stacklevel=2,
         )
     if (
@@ -195,11 +195,11 @@ def segment_folder(
             'another, such as ViT-B/16',
             stacklevel=2,
         )
-    kinds = Counter('video' if is_video(path) else 'picture' for path, _ in usable)
+    kinds = Counter('video' if is_video(path) else 'image' for path, _ in usable)
     words = ', '.join(f'{count} {kind}{"s" * (count > 1)}' for kind, count in kinds.items())
-    pictures_only = [name for name in writers if name not in (*DEFAULT, ALWAYS)]
-    if kinds['video'] and pictures_only:
-        on_progress(f'of videos, {", ".join(pictures_only)} are not written')
+    images_only = [name for name in writers if name not in (*DEFAULT, ALWAYS)]
+    if kinds['video'] and images_only:
+        on_progress(f'for videos, {", ".join(images_only)} are not written')
     on_progress(f'{words}; reading weights')
     build = dict(
         classes=classes,
@@ -233,11 +233,11 @@ def segment_folder(
                 for message in records.read():
                     warnings.warn(message, stacklevel=2)
             elif records.start_afresh():
-                on_progress('what an earlier run did is forgotten; --resume keeps it')
+                on_progress('starting from the beginning; --resume would continue the earlier run')
             todo = [each for each in usable if not records.is_done(*each)]
             done = before = len(usable) - len(todo)
             if before:
-                on_progress(f'{before} files were done before')
+                on_progress(f'{before} files are already done')
             progress = Progress(len(todo), 'files')
             try:
                 for (path, name), outcome in workers.run(todo):
@@ -248,7 +248,7 @@ def segment_folder(
                     result = _result_of(path, outcome, about.classes, settings.out)
                     done += 1
                     if not any(outcome.pixels):
-                        on_progress(f'{path} holds no data: nothing is classified')
+                        on_progress(f'{path} has no data: nothing is classified')
                     if on_result:
                         on_result(result)
                     if progress.is_due(done - before) and done < len(usable):
@@ -296,10 +296,10 @@ def _is_below(folder: Path, path: Path) -> bool:
 
 
 def _raise_errors(errors: dict[Path, str], total: int) -> None:
-    """Name the files that were skipped, out of so many.
+    """Raise an error that lists the skipped files.
 
     Raises:
-        InputError: If there are any.
+        InputError: If files were skipped.
     """
     if errors:
         reasons = join_first(list(errors.values()), _LISTED)
@@ -308,7 +308,7 @@ def _raise_errors(errors: dict[Path, str], total: int) -> None:
 
 @contextmanager
 def _stop_explained(out: Path, count: Callable[[], int], total: int) -> Iterator[None]:
-    """Let an interruption and a full disk say how many files are done."""
+    """Add the number of finished files to the message of an interruption or a full disk."""
     try:
         yield
     except (KeyboardInterrupt, OSError) as error:

@@ -1,4 +1,4 @@
-"""Which files are inputs, and where their results go."""
+"""Input files, and the names of their results."""
 
 import os
 import os.path as osp
@@ -20,7 +20,7 @@ VIDEOS = {
     *('.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm', '.mpg', '.mpeg', '.gif'),
     *('.wmv', '.flv', '.3gp', '.3g2', '.mts', '.m2ts', '.ogv', '.asf', '.f4v', '.mpe', '.m2v'),
 }
-#: Pictures and videos that it does not read: a folder's are named, and left out.
+#: Suffixes of images and videos that cannot be read: in folders they are counted and left out.
 UNREAD = {
     *HEIF,
     *('.jxl', '.svg', '.svgz', '.psd', '.xcf', '.eps', '.ai', '.ico'),
@@ -28,7 +28,7 @@ UNREAD = {
     *('.raw', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.orf', '.rw2', '.raf', '.pef', '.srw'),
     *('.rm', '.rmvb', '.vob', '.mxf', '.dv'),
 }
-#: Ends of the names of results, which are not inputs in turn.
+#: Ends of the names of results, which are not inputs of later runs.
 OVERLAY, LABELS, MASKS, CONFIDENCE = '_overlay', '_labels', '_masks', '_confidence'
 POLYGONS = '_polygons'
 RESULTS = (
@@ -37,7 +37,7 @@ RESULTS = (
 )
 AnyPath = TypeVar('AnyPath', bound=PurePath)
 _LISTED = 10  # files in a warning
-_ADDRESS = re.compile(r'(https?|ftps?):/', re.IGNORECASE)  # one slash is left by pathlib
+_ADDRESS = re.compile(r'(https?|ftps?):/', re.IGNORECASE)  # pathlib merges the two slashes
 
 
 def is_video(path: str | Path) -> bool:
@@ -46,38 +46,41 @@ def is_video(path: str | Path) -> bool:
 
 
 def find_media(paths: Sequence[Path], left_out: Counter[str] | None = None) -> list[Path]:
-    """Files as given, and the pictures and videos below folders, in order, each once.
+    """List the given files, and the images and videos below the given folders, each once.
 
-    Hidden files and folders, and results of earlier runs, are left out. A folder that cannot be
-    listed stands among the files: reading it says what is wrong.
+    Hidden files and folders and results of earlier runs are left out. A folder that cannot be
+    listed is returned as if it were a file, so that reading it raises the error.
 
     Args:
         paths: Files and folders.
-        left_out: Gets the numbers of pictures and videos of kinds that cannot be read, by suffix,
-            for :func:`describe_left_out`; None to warn of them.
+        left_out: Counter to which the images and videos of unsupported formats are added, by
+            suffix, for :func:`describe_left_out`; None to warn about them.
+
+    Returns:
+        Paths, sorted within each folder.
 
     Raises:
-        InputError: If a path does not exist, or a folder holds none.
+        InputError: If a path does not exist, or a folder contains no image or video.
 
     Warns:
-        UserWarning: If a folder holds pictures of kinds that cannot be read (without ``left_out``),
-            or links to folders, which are not followed.
+        UserWarning: If a folder contains images of unsupported formats (without ``left_out``), or
+            links to folders, which are not followed.
     """
     found: dict = {}
     for path in paths:
         check_local(path)
         if not osp.lexists(path):
-            raise InputError(f'picture {path} does not exist')
+            raise InputError(f'image {path} does not exist')
         inside = _find_inside(path, left_out) if osp.isdir(path) else [path]
         if not inside:
-            raise InputError(f'no picture or video below {path}')
+            raise InputError(f'no image or video below {path}')
         for file in inside:
             found.setdefault(osp.join(osp.realpath(file.parent), file.name), file)
     return list(found.values())
 
 
 def _find_inside(root: Path, left_out: Counter[str] | None) -> list[Path]:
-    """Pictures and videos below a folder, and folders in it that cannot be listed, in order."""
+    """Images and videos below a folder, and folders in it that cannot be listed, sorted."""
     found: list[Path] = []
     locked: list[Path] = []
     links: list[str] = []
@@ -109,8 +112,8 @@ def choose(paths: Iterable[AnyPath]) -> tuple[list[AnyPath], list[AnyPath]]:
         paths: Paths of all files below the folder.
 
     Returns:
-        The pictures and videos, in order; and those of kinds that cannot be read. Hidden files,
-        those in hidden folders, and results of earlier runs are in neither.
+        The images and videos that can be read, and those of unsupported formats, both sorted.
+        Hidden files, files in hidden folders, and results of earlier runs are in neither.
     """
     readable = IMAGE_SUFFIXES | VIDEOS | pillow_only_suffixes()
     readable |= ONLY_MAPS if reads_maps() else set()
@@ -125,12 +128,12 @@ def choose(paths: Iterable[AnyPath]) -> tuple[list[AnyPath], list[AnyPath]]:
 
 
 def _is_passed_over(name: str, is_folder: bool = False) -> bool:
-    """Whether a file or folder is hidden, or holds results."""
+    """Whether a file or folder is hidden, or contains results."""
     return name.startswith('.') or name.endswith((LABELS, MASKS) if is_folder else RESULTS)
 
 
 def describe_left_out(left_out: Counter[str]) -> str:
-    """How many files of which suffixes were left out, and what to do about them."""
+    """Say how many files of which suffixes were left out, and what to do about them."""
     counts = ', '.join(f'{count} {suffix}' for suffix, count in sorted(left_out.items()))
     heif = ' (.heic, .heif and .hif are read after: pip install pillow-heif)'
     return (
@@ -140,37 +143,37 @@ def describe_left_out(left_out: Counter[str]) -> str:
 
 
 def check_local(path: str | Path) -> None:
-    """Check that a path is one, and no address of the internet.
+    """Check that a value is a path, and not a URL.
 
     Raises:
-        InputError: If it is not.
+        InputError: If it is not a path.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(
             f'{type(path).__name__} is not a path: arrays and images are for apis.segment'
         )
     if _ADDRESS.match(str(path)):
-        raise InputError(f'{path} is an address: download it, and give the file')
+        raise InputError(f'{path} is a URL: download it, and name the file')
 
 
 def output_names(files: Sequence[Path], inputs: Sequence[Path]) -> list[Path]:
-    """Where each file's results go below the output folder, laid out as the inputs are.
+    """Name the results of each file below the output folder, in the layout of the inputs.
 
     Args:
-        files: From :func:`find_media`.
-        inputs: The files and folders given to it.
+        files: Files from :func:`find_media`.
+        inputs: The files and folders given to :func:`find_media`.
 
     Returns:
-        Relative paths, without suffix where that tells them apart.
+        Relative paths, without suffix unless names would collide.
 
     Raises:
-        InputError: If two files would write the same results.
+        InputError: If two files would have the same names of results.
     """
     roots = [next((r for r in inputs if r.is_dir() and r in f.parents), f.parent) for f in files]
     whole = [path.relative_to(root) for path, root in zip(files, roots)]
     parents = {root: Path(osp.abspath(root)).parts[1:] for root in roots}
     for depth in range(max(map(len, parents.values()), default=0) + 1):
-        # Where names meet, they begin with the inputs' own folders.
+        # Where names collide, they begin with as many folders of the inputs as needed.
         longer = [
             Path(*parents[root][max(len(parents[root]) - depth, 0) :], name)
             for root, name in zip(roots, whole)
@@ -187,29 +190,28 @@ def output_names(files: Sequence[Path], inputs: Sequence[Path]) -> list[Path]:
 
 
 def without_suffixes(whole: Sequence[AnyPath]) -> list[AnyPath]:
-    """Paths without their suffixes, but where these alone tell them apart."""
+    """Paths without their suffixes, except where they differ only in these."""
     names, previous = [path.with_suffix('') for path in whole], None
-    while names != previous:  # a suffix may in turn make a name that another file has
+    while names != previous:  # a name with its suffix may in turn equal another file's
         previous, counts = names, Counter(names)
         names = [long if counts[name] > 1 else name for name, long in zip(names, whole)]
     return names
 
 
 def check_targets(stems: Iterable[Path], files: Sequence[Path]) -> None:
-    """Check that no result would be written over an input.
+    """Check that no result would overwrite an input.
 
     Args:
-        stems: Where results go: files, or what their names begin with, see :func:`output_names`.
+        stems: Files of results, or beginnings of their paths, see :func:`output_names`.
         files: The inputs.
 
     Raises:
-        InputError: If one would be.
+        InputError: If a result would overwrite an input.
     """
     inputs = {osp.realpath(path) for path in files}
     for stem in stems:
         for target in (f'{stem}{end}' for end in ('', *RESULTS)):
             if osp.lexists(target) and osp.realpath(target) in inputs:
                 raise InputError(
-                    f'a result would be written over the input {target}: name another folder '
-                    '(out, --out)'
+                    f'a result would overwrite the input {target}: name another folder (out, --out)'
                 )

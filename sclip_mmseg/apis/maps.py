@@ -1,4 +1,4 @@
-"""Maps of a run: their blocks are segmented by one process or several, and put together."""
+"""Maps of a run, whose blocks are segmented by one or several processes and then combined."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ Say = Callable[[str], None]
 
 @dataclass
 class MapRun:
-    """A map, and which of its blocks are done.
+    """The segmentation of a map, and the blocks that are done.
 
-    Labels lie in a file of ``classes + 1`` values, whose holes are no data, until all are there.
+    Until all blocks are done, labels are kept in a sparse file as class + 1, so that its holes,
+    which read as 0, mean no data.
 
     Attributes:
         raster: The map.
-        model: What segments it.
-        folder: Holds what is done.
-        fingerprint: What it depends on.
+        model: The segmentor.
+        folder: Folder of intermediate results.
+        fingerprint: All settings that the results depend on.
         with_confidence: Whether scores are kept, too.
     """
 
@@ -61,27 +62,27 @@ class MapRun:
         self._store = Store(self.folder, {**self.fingerprint, **known}, RESTART)
 
     def describe(self, say: Say) -> None:
-        """Say how the map is read, where that was chosen for it."""
+        """Report choices made for this map: the stretch of its values, and why it is read whole."""
         name, stretch = self.raster.path, self.raster.stretch
         if stretch is not None:
             how = self.raster.stretch_words
             say(f'{name}: values from {stretch[0]:g} to {stretch[1]:g} become 0 to 255{how}')
         if why := why_whole(self.model):
-            say(f'{name} is taken as one picture, not block by block: {why}')
+            say(f'{name} is segmented as one image, not block by block: {why}')
 
     def todo(self, resume: bool) -> list[int]:
-        """The blocks that are to be done.
+        """Numbers of the blocks that remain to be segmented.
 
         Args:
-            resume: Whether those that are there are kept.
+            resume: Whether to keep blocks of an earlier run.
 
         Raises:
-            InputError: If they are of other settings.
+            InputError: If the earlier run had other settings.
         """
         done = self._counts() if resume else {}
         sizes = {path: math.prod(self.size) * kind.itemsize for path, kind in self._files.items()}
         if not all(path.is_file() and path.stat().st_size == n for path, n in sizes.items()):
-            done = {}  # of files that are gone, as where a run ended while it removed them
+            done = {}  # their files are missing: a run was killed while it removed them
         if not done:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
@@ -98,7 +99,7 @@ class MapRun:
         return files
 
     def _counts(self) -> dict[int, list[int]]:
-        """Pixels of each class in the blocks that are done."""
+        """Number of the block → pixels of each class, for the blocks that are done."""
         return {number: record['counts'] for number, record in self._store.read()[0].items()}
 
     @cached_property
@@ -146,17 +147,17 @@ class MapRun:
         return self._read(self.folder / 'confidence', block).astype(np.float32)
 
     def _read(self, path: Path, block: Block) -> np.ndarray:
-        # Opened for each block: pages that are mapped count as memory.
+        # Opened for each block, since mapped pages count as memory of the process.
         whole = np.memmap(path, self._files[path], 'r', shape=self.size)
         return np.array(whole[block.top : block.bottom, block.left : block.right])
 
 
 def map_folder(out: Path, name: PurePath, precision: str) -> Path:
-    """Where the blocks of a map are kept."""
+    """Folder of the intermediate results of a map."""
     return out / STATE / 'maps' / f'{name}.{precision}'
 
 
 def forget_map(out: Path, name: PurePath) -> None:
-    """Remove what is kept of the blocks of a map, also in a precision that it overflowed."""
+    """Remove the intermediate results of a map, in all precisions."""
     for precision in PRECISIONS:
         shutil.rmtree(map_folder(out, name, precision), ignore_errors=True)

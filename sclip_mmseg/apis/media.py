@@ -1,4 +1,4 @@
-"""Pictures and videos as files."""
+"""Images and videos as files."""
 
 import math
 import os
@@ -29,13 +29,13 @@ keep_old_names(
 _LARGEST_JPEG = 65500  # pixels of a side
 
 
-def check_picture(path: str | Path) -> None:
-    """Check what can be known of a picture before its pixels are read.
+def check_image(path: str | Path) -> None:
+    """Check what can be checked of an image without reading its pixels.
 
     Raises:
-        InputError: As :func:`read_picture` does.
+        InputError: As :func:`read_image` does.
     """
-    _check_file(path, 'picture')
+    _check_file(path, 'image')
     if count_pixels(path) == math.inf:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise InputError(
@@ -67,21 +67,22 @@ def _check_file(path: str | Path, kind: str) -> None:
         raise InputError(f'{path} cannot be read as a {kind}: it is empty')
 
 
-def read_picture(path: str | Path) -> np.ndarray:
-    """Read a picture, turned upright, as BGR, uint8 ``[H, W, 3]``.
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image, turned upright, as BGR, uint8 ``[H, W, 3]``.
 
     Raises:
-        InputError: If the file does not exist, cannot be read or is not a picture; if it is larger
-            than Pillow opens (``2 * PIL.Image.MAX_IMAGE_PIXELS``, 179 million pixels); or if it is
-            damaged, or holds other values than 8 bits, or 16 of which all are used.
+        InputError: If the file does not exist, cannot be read or is not an image; if it is larger
+            than Pillow opens (``2 * PIL.Image.MAX_IMAGE_PIXELS``, 179 million pixels); if it is
+            damaged; or if its values are neither of 8 bits, nor of 16 of which all are used.
 
     Warns:
-        UserWarning: If a JPEG has bytes behind its end, as some whole and some damaged ones do.
+        UserWarning: If a JPEG has bytes after its end, which both intact and damaged files may
+            have.
     """
-    check_picture(path)
+    check_image(path)
     try:
         image, flaw = decode_image(Path(path).read_bytes())
-    except cv2.error:  # such as a header that states an absurd size
+    except cv2.error:  # e.g. the header states an absurd size
         image, flaw = None, ''
     except OSError as error:
         raise InputError(f'{path} cannot be read ({error.strerror})') from error
@@ -94,41 +95,42 @@ def read_picture(path: str | Path) -> np.ndarray:
     if image is None and Path(path).suffix.lower() in HEIF and not reads_heif():
         raise InputError(f'{path} needs pillow-heif to be read: pip install pillow-heif')
     if image is None:
-        raise InputError(f'{path} cannot be read as a picture: it is damaged, or of another kind')
+        raise InputError(f'{path} cannot be read as an image: it is damaged, or of another kind')
     return image
 
 
 def write_overlay(stem: Path, image: np.ndarray) -> Path:
-    """Write a drawn picture, RGB uint8 ``[H, W, 3]``, as ``{stem}_overlay.jpg``.
+    """Write an overlay, RGB uint8 ``[H, W, 3]``, as ``{stem}_overlay.jpg``.
 
     Returns:
-        The file, see :func:`overlay_end`.
+        Path of the file, see :func:`overlay_end`.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     path = Path(f'{stem}{overlay_end(image)}')
-    # Whole colours, for names on plates; a PNG has no such choice.
+    # No chroma subsampling: it would blur the class names on their plates. PNG ignores this.
     Image.fromarray(image).save(path, quality=92, subsampling=0)
     return path
 
 
 def overlay_end(image: np.ndarray) -> str:
-    """How the name of a drawn picture ends: one too large for JPEG becomes a PNG."""
+    """The end of an overlay's file name: an overlay too large for JPEG becomes a PNG."""
     return f'{OVERLAY}.jpg' if max(image.shape) <= _LARGEST_JPEG else f'{OVERLAY}.png'
 
 
 def count_pixels(path: str | Path) -> float:
-    """Pixels of a picture by its header: it is not read.
+    """Number of pixels of an image, from its header.
 
     Returns:
-        Infinity beyond what Pillow opens; 0 where it finds no header, as of what only OpenCV reads.
+        Infinity if Pillow would refuse the size; 0 if Pillow finds no header, as in formats that
+        only OpenCV reads.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # of half the limit
-            with Image.open(path) as picture:
-                return picture.width * picture.height
+            warnings.simplefilter('ignore')  # Pillow warns above half its limit
+            with Image.open(path) as image:
+                return image.width * image.height
     except Image.DecompressionBombError:
         return math.inf
     except (OSError, SyntaxError, ValueError):
@@ -139,7 +141,7 @@ def open_video(path: str | Path) -> mmcv.VideoReader:
     """Open a video.
 
     Raises:
-        InputError: If the file does not exist, cannot be read, or has no size or frame rate.
+        InputError: If the file does not exist, cannot be read, or states no size or frame rate.
     """
     _check_file(path, 'video')
     _check_name(path)
@@ -152,7 +154,7 @@ def open_video(path: str | Path) -> mmcv.VideoReader:
 
 
 def _check_name(path: str | Path) -> None:
-    """Refuse names that OpenCV's videos cannot have."""
+    """Refuse names that OpenCV cannot open a video by."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
@@ -162,10 +164,10 @@ def _check_name(path: str | Path) -> None:
 
 
 def read_frames(video: mmcv.VideoReader) -> Iterator[np.ndarray]:
-    """The frames of a video that can be read, one after the other, whatever number it states.
+    """Read the frames of a video one by one, regardless of the number that its header states.
 
     Yields:
-        BGR, uint8 ``[H, W, 3]``; each of the first one's size.
+        BGR, uint8 ``[H, W, 3]``, resized to the size of the first frame where they differ.
     """
     size = None
     while (frame := video.vcap.read()[1]) is not None:
@@ -177,18 +179,18 @@ def read_frames(video: mmcv.VideoReader) -> Iterator[np.ndarray]:
 def video_writer(
     path: Path, fps: float, size: tuple[int, int]
 ) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write a video, MPEG-4, of even sides: odd ones get a pixel more.
+    """Write an MPEG-4 video. Odd sides get one more pixel, since the codec needs even ones.
 
     Args:
-        path: File that ends in ``.mp4``.
+        path: The file, which ends in ``.mp4``.
         fps: Frames per second.
         size: Height and width of the frames.
 
     Yields:
-        What writes a frame, RGB, uint8 ``[H, W, 3]``.
+        A function that writes one frame, RGB, uint8 ``[H, W, 3]``.
 
     Raises:
-        InputError: If it cannot be written.
+        InputError: If the video cannot be written.
     """
     _check_name(path)
     height, width = size

@@ -1,4 +1,4 @@
-"""One file of a run: a picture or video is segmented, and its results are written."""
+"""One file of a run: segment an image, video or map, and write its results."""
 
 import math
 import warnings
@@ -24,7 +24,7 @@ from ..utils.progress import Progress
 from ..version import __version__
 from .inputs import LABELS, OVERLAY, is_video
 from .maps import MapRun, Say, forget_map, map_folder
-from .media import count_pixels, open_video, read_frames, read_picture, video_writer
+from .media import count_pixels, open_video, read_frames, read_image, video_writer
 from .precision import in_float32
 from .segment import Segmentation, build_segmentor, classes_of, segment_array
 from .shrinking import say_progress, told_of
@@ -36,13 +36,13 @@ from .writers.overlay import OverlayWriter
 
 @dataclass(frozen=True)
 class Settings:
-    """How files are segmented, by what can be sent to another process.
+    """Settings of a run, which can be pickled for other processes.
 
     Attributes:
         out: Folder of all results.
         build: Arguments of :func:`.segment.build_segmentor`.
         formats, format_options: See :func:`.writers.build_writers`.
-        resume: Whether blocks of maps that an earlier run did are kept.
+        resume: Whether to keep blocks of maps that an earlier run finished.
         bands, stretch: How maps are read, see :class:`..rasters.reading.Raster`.
     """
 
@@ -58,25 +58,25 @@ class Settings:
         """Whether a file is segmented as a map.
 
         Raises:
-            InputError: If it is, and what reads maps is missing.
+            InputError: If it is a map, and a package that reads maps is missing.
         """
         asked = self.bands is not None or self.stretch is not None
         is_tiff = path.suffix.lower() in TIFF
         return is_map(path, is_tiff and (asked or count_pixels(path) == math.inf))
 
     def open_map(self, path: Path, stretch: Stretch | None = None) -> Raster:
-        """Open a map, by default with the stretch of the settings; errors as of :class:`Raster`."""
+        """Open a map, by default with the stretch of the settings; raises as :class:`Raster`."""
         return open_raster(path, self.bands, stretch or self.stretch)
 
 
 class FileSegmenter:
-    """Segments files with one model, and writes what was found.
+    """Segments files with one model, and writes the results.
 
     Args:
-        settings: How.
+        settings: Settings of the run.
 
     Raises:
-        InputError: If a setting cannot be used.
+        InputError: If a setting is invalid.
     """
 
     def __init__(self, settings: Settings):
@@ -93,7 +93,11 @@ class FileSegmenter:
             writer.check(self.classes)
 
     def fingerprint(self, model: CLIPSegmentor | None = None) -> Fingerprint:
-        """Settings that the results depend on beside the files, by default of its own model."""
+        """All settings that the results depend on, except the files.
+
+        Args:
+            model: The segmentor; None for the one that ``settings`` describe.
+        """
         model = model or self.model
         cfg = model.cfg
         return describe_settings(
@@ -112,12 +116,12 @@ class FileSegmenter:
     def map_run(
         self, path: Path, name: PurePath, in_full: bool = False, stretch: Stretch | None = None
     ) -> MapRun:
-        """The blocks of a map that are done; does the rest.
+        """Prepare the segmentation of a map, block by block.
 
         Args:
             path, name: See :meth:`__call__`.
-            in_full: Whether in float32 what overflows float16.
-            stretch: Stretch of the map's values, where it is known.
+            in_full: Whether to use float32, for maps that overflow float16.
+            stretch: Stretch of the map's values, if it is known.
 
         Raises:
             InputError: If the map cannot be read.
@@ -131,7 +135,7 @@ class FileSegmenter:
         return MapRun(raster, model, folder, self.fingerprint(model), self.needs_scores)
 
     def finish_map(self, run: MapRun, name: PurePath) -> Record:
-        """Write the results of a map all of whose blocks are done."""
+        """Write the results of a map, once all its blocks are done."""
         path = Path(run.raster.path)
         item = MapItem(path, name, self.out, run.raster, run.result(), self.classes)
         record = write_all(self.writers, item)
@@ -150,7 +154,14 @@ class FileSegmenter:
         return self.finish_map(run, name)
 
     def explain(self, path: Path, work: Callable[[], Any]) -> Any:
-        """Do some work on a file; why it cannot be done, where a user can tell.
+        """Do some work on a file.
+
+        Args:
+            path: The file, for messages.
+            work: The work.
+
+        Returns:
+            The result of ``work``, or the message of a user error.
 
         Raises:
             OSError: If the disk is full.
@@ -163,7 +174,7 @@ class FileSegmenter:
         except InputError as error:
             return str(error)
         except MemoryError:
-            return f'{path} needs more memory than there is: make it smaller'
+            return f'{path} needs more memory than is available: make it smaller'
         except OSError as error:
             if explain_full_disk(error, [self.out]):
                 raise
@@ -175,12 +186,12 @@ class FileSegmenter:
         """Segment a file.
 
         Args:
-            path: The picture or video.
-            name: What the names of its results begin with, below the output folder.
+            path: The image, video or map.
+            name: Beginning of the names of its results, relative to the output folder.
             on_progress: See :func:`.files.segment_files`.
 
         Returns:
-            Its record, or why it is skipped.
+            The record of the file, or the reason for skipping it.
 
         Raises:
             OSError: If the disk is full.
@@ -192,7 +203,7 @@ class FileSegmenter:
             return _segment_video(self.model, path, name, self.out, self.writers, on_progress)
         if self.settings.is_map(path):
             return self._segment_map(path, name, on_progress)
-        image = read_picture(path)
+        image = read_image(path)
         progress = watch(say_progress(str(path), on_progress))
         with told_of(self.model, image.shape[:2], str(path)), progress:
             segmentation = segment_array(self.model, image, str(path))
@@ -230,7 +241,7 @@ def _segment_video(
                 write_labels(result, labels / f'{count:06d}.png')
             totals += result.counts
             count += 1
-            if count > progress.total:  # which the file states, rightly or not
+            if count > progress.total:  # the file may state a wrong number
                 progress.total = 0
             if progress.is_due(count):
                 on_progress(f'{path}: {progress}')

@@ -3,25 +3,25 @@
 import cv2
 import numpy as np
 
-_WITHIN = 1e-3  # of a pixel
+_WITHIN = 1e-3  # pixels
 
 
 def trace(mask: np.ndarray, edges: bool = True) -> list[list[np.ndarray]]:
-    """Outlines of the connected parts of a mask, pixels that touch at a corner being connected.
+    """Trace the outlines of the connected parts of a mask (8-connectivity).
 
     Args:
         mask: Booleans, or 0 and 1, ``[H, W]``.
-        edges: Run along the edges of the pixels, so that a polygon has the area of its pixels (but
-            for a thousandth of a pixel at the right and below, so that readers which cut decimals
-            off find the outer pixels); else through the centres of these, as :func:`cv2.fillPoly`
-            takes them.
+        edges: Whether outlines run along the edges of the pixels, so that a polygon has the area
+            of its pixels (less a thousandth of a pixel at the right and below, so that readers
+            that truncate decimals find the outer pixels); else through their centres, as
+            :func:`cv2.fillPoly` expects.
 
     Returns:
-        Per part its outline and those of its holes, each ``[N, 2]`` of x and y; pixel 0 begins at 0
-        where they run along edges, else its centre is at 0.
+        For each part its outline and those of its holes, each ``[N, 2]`` of x and y. Along edges,
+        pixel 0 begins at 0; else its centre is at 0.
     """
     mask = np.ascontiguousarray(mask, np.uint8)
-    if edges:  # corners of pixels have even coordinates here, and each pixel 3×3 places
+    if edges:  # doubled: corners of pixels have even coordinates, and each pixel covers 3×3
         odd = np.zeros([2 * side + 1 for side in mask.shape], np.uint8)
         odd[1::2, 1::2] = mask
         mask = cv2.dilate(odd, np.ones((3, 3), np.uint8))
@@ -36,11 +36,11 @@ def trace(mask: np.ndarray, edges: bool = True) -> list[list[np.ndarray]]:
 
 
 def _corners(ring: np.ndarray) -> np.ndarray:
-    """Corners, in pixels, of a contour in halves of pixels.
+    """Corners, in pixels, of a contour in half pixels.
 
-    They are at even places, and those that the contour cuts are among them. Where the mask is left
-    of an edge, or above it, both are a little within. So a corner with the mask around it becomes
-    two, in the pixels at the ends of its edges.
+    Corners have even coordinates; those that the contour cuts off diagonally are added. Edges with
+    the mask to the left or above are moved a little inwards. A corner whose edges are moved
+    differently becomes two, in the pixels at the ends of its edges.
     """
     following = np.roll(ring, -1, axis=0)
     x, y = (following - ring).T
@@ -59,21 +59,19 @@ def _corners(ring: np.ndarray) -> np.ndarray:
 
 
 def _pairs(points: np.ndarray, others: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Points, each followed by its other one where that is wanted."""
+    """Points, each followed by its counterpart in ``others`` where ``wanted``."""
     both = np.stack([points, others], axis=1)
     return both[np.stack([np.full(len(points), True), wanted], axis=1)]
 
 
 def join(rings: list[np.ndarray]) -> np.ndarray:
-    """An outline and its holes as one ring, joined by cuts without width.
-
-    Formats without holes take it.
+    """Join an outline and its holes to one ring by cuts of zero width, for formats without holes.
 
     Args:
         rings: Outlines from :func:`trace`, each ``[N, 2]``.
 
     Returns:
-        ``[N, 2]``.
+        Points of the ring, ``[N, 2]``.
     """
     from scipy.spatial import cKDTree
 

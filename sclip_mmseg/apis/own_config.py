@@ -1,4 +1,4 @@
-"""The config of a method for classes of one's own."""
+"""The config of a method for your own classes."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from ..utils.shipped import configs_dir
 from ..utils.spelling import check_config
 from ..zoo import CUSTOM_BASE, METHODS, config_of
 
-# Whose config of a method is used: one without a background where there is one.
+# Benchmarks whose configs of a method are used: one without a background if available.
 BENCHMARK, WITH_BACKGROUND = 'voc20', 'voc21'
 BACKGROUND_THD = 0.1  # as published for the benchmarks with a background
-# TCL's. The published (8, 16) of SCLIP's PAMR look past the next pixels: a lattice of specks.
+# TCL's. The published (8, 16) of SCLIP's PAMR skip the nearest pixels: a lattice of specks.
 DILATIONS = (1, 2, 4, 8, 12, 24)
-REGIONS = 'Felzenszwalb'  # where regions are needed and nothing says how to make them
+REGIONS = 'Felzenszwalb'  # default generator where regions are needed
 
 
 @dataclass(frozen=True)
 class OwnConfig:
-    """A config whose classes are somebody's own.
+    """A config with the user's classes.
 
     Attributes:
-        cfg: The config, whose dataset is still that of a benchmark.
+        cfg: The config; its dataset is still that of a benchmark.
         names: Names of the K classes.
         palette: K RGB triples.
         label_ids: Ids of the classes in label files, K; None where they are 0 to K - 1.
@@ -58,7 +58,7 @@ class OwnConfig:
 
 @cache
 def is_trained(method: str) -> bool:
-    """Whether a method is a trained system: its weights are not a CLIP's alone."""
+    """Whether a method is a trained system, i.e. has more weights than a CLIP's."""
     return bool({'checkpoint', 'tower'} & set(_read_config(method)[0].model.image_encoder))
 
 
@@ -70,24 +70,24 @@ def own_config(
     cfg_options: Mapping[str, Any] | None = None,
     regions: str | dict | None = None,
 ) -> OwnConfig:
-    """Write own classes, and what else is asked for, into a method's config.
+    """Put the user's classes and other settings into a method's config.
 
     Args:
         classes, background, method, clip, cfg_options, regions: See
             :func:`.segment.build_segmentor`.
 
     Raises:
-        InputError: If an argument cannot be used.
+        InputError: If an argument is invalid.
     """
     cfg, own_background = _read_config(method)
-    query_set = load_queries(classes, warn=False)  # as the text head does, of the background too
+    query_set = load_queries(classes, warn=False)  # the text head warns, also of the background
     queries, names = query_set.by_class, list(query_set.class_names)
     label_ids = query_set.label_ids
     shipped = isinstance(classes, str) and classes in QUERY_LISTS
     if own_background and background and background is not True:
         raise InputError(
-            f"method='{method}' has a background of its own, which takes no words: use "
-            'background=True (--background)'
+            f"method='{method}' has its own background, without words: use background=True "
+            '(--background)'
         )
     if isinstance(background, str):
         background = split_synonyms(background)
@@ -96,7 +96,7 @@ def own_config(
         if label_ids and 0 in label_ids[1:]:
             raise InputError(
                 f"'{names[label_ids.index(0, 1) - 1]}' has id 0, which is the background's: give "
-                'it another id, or ask for no background'
+                'it another id, or leave the background out'
             )
         names.insert(0, 'background')
     if own_background:
@@ -113,7 +113,7 @@ def own_config(
         raise InputError(
             f"every pixel would be '{names[0]}', the only class: semicolons separate classes (in "
             'Python: each item of the list is one), commas only synonyms, as in "cat, kitten; '
-            'dog"; or ask for a background (background=True, --background)'
+            'dog"; or add a background (background=True, --background)'
         )
     [(name, count)] = Counter(names).most_common(1)
     if count > 1:
@@ -124,7 +124,7 @@ def own_config(
     needs_regions = cfg.model.get('region_masks') is not None
     if regions is not None and cfg.model.get('postprocess') is None:
         cfg.model.postprocess = dict(type='RegionMajority')
-    if regions is not None or needs_regions:  # maps of a benchmark's images are of no use
+    if regions is not None or needs_regions:  # the config's maps are for a benchmark's images
         cfg.model.region_masks = find_generator(REGIONS if regions is None else regions)
     if (cfg.model.get('refine') or {}).get('type') == 'PAMR':
         cfg.model.refine.dilations = DILATIONS
@@ -140,8 +140,8 @@ def own_config(
             cfg.model.region_masks = cfg.model.get('region_masks') or find_generator(REGIONS)
         elif regions is not None:
             raise InputError(
-                f'regions (--regions) have no use for {method}, whose labels '
-                f'{type_name(correction)} corrects: leave them out, or take '
+                f'regions (--regions) have no effect on {method}, whose labels '
+                f'{type_name(correction)} corrects: leave them out, or use '
                 "model.postprocess=dict(type='RegionMajority')"
             )
     _check_queries(cfg.model.text_head, queries)
@@ -151,8 +151,8 @@ def own_config(
         and names[0] != 'background'
     ):
         raise InputError(
-            f"prob_thd and area_thd would turn pixels into class 0, '{names[0]}': ask for a "
-            'background too (background=True, --background)'
+            f"prob_thd and area_thd would turn pixels into class 0, '{names[0]}': add a "
+            'background (background=True, --background)'
         )
     of_dataset = [*([[0, 0, 0]] if background else []), *query_set.palette] if shipped else None
     palette = choose_palette(cfg.visualizer.get('palette') or 'distinct', names, of_dataset)
@@ -161,14 +161,14 @@ def own_config(
 
 
 def _needs_regions(correction: Mapping[str, Any]) -> bool:
-    """Whether what corrects labels does so by region maps."""
+    """Whether a label correction uses region maps."""
     kind = correction['type']
     kind = POSTPROCESSORS.get(kind) if isinstance(kind, str) else kind
     return getattr(kind, 'needs_regions', False)
 
 
 def _read_config(method: str) -> tuple[Config, dict[str, float]]:
-    """A method's config, and the published values of its own background by dotted keys."""
+    """Read a method's config, and the published values of its own background by dotted keys."""
     if method.endswith('.py'):
         own = read_config(method)
         return own, _own_background(own)
@@ -190,9 +190,9 @@ def _read_config(method: str) -> tuple[Config, dict[str, float]]:
 
 
 def _of_other_images(method: str) -> Config:
-    """The model of a method whose authors evaluate on none of these benchmarks, without background.
+    """The config of a method whose authors use none of these benchmarks, without background.
 
-    Images are resized as by :data:`..zoo.CUSTOM_BASE`.
+    Images are resized as in the configs of :data:`..zoo.CUSTOM_BASE`.
     """
     cfg = Config.fromfile(config_of(CUSTOM_BASE, BENCHMARK))
     first = min(configs_dir().glob(METHODS[method].format('*')))
@@ -202,7 +202,7 @@ def _of_other_images(method: str) -> Config:
 
 
 def _own_background(cfg: Config) -> dict[str, float]:
-    """The values of a background that takes no words, by dotted keys."""
+    """The values of a background without words, by dotted keys."""
     values = {
         f'model.{part}.background': cfg.model[part].background
         for part in ('image_encoder', 'test_cfg')
@@ -214,14 +214,14 @@ def _own_background(cfg: Config) -> dict[str, float]:
 
 
 def _check_queries(text_head: dict, queries: Sequence[Sequence[str]]) -> None:
-    """Check that the text head's classes are those asked for, whose names and colours are shown.
+    """Check that the text head's classes are the user's, whose names and colours are shown.
 
     Args:
         text_head: Config of the text head.
-        queries: The queries of each class asked for.
+        queries: Queries of each of the user's classes.
 
     Raises:
-        InputError: If the config's embeddings or queries are those of other classes.
+        InputError: If the config's embeddings or queries belong to other classes.
     """
     if path := text_head.get('embeddings'):
         source, found = f"embeddings='{path}'", read_embeddings(path)[0].by_class
@@ -232,8 +232,8 @@ def _check_queries(text_head: dict, queries: Sequence[Sequence[str]]) -> None:
     for number, (theirs, asked) in enumerate(zip_longest(found, queries)):
         if set(theirs or ()) != set(asked or ()):
             raise InputError(
-                f'class {number} is {_quote(theirs)} in text_head.{source}, but {_quote(asked)} '
-                'was asked for: ask for the same classes, with the same synonyms, in the same order'
+                f'class {number} is {_quote(theirs)} in text_head.{source}, but {_quote(asked)} in '
+                'classes: name the same classes, with the same synonyms, in the same order'
             )
 
 
@@ -242,7 +242,7 @@ def _quote(words: Sequence[str] | None) -> str:
 
 
 def _published_background(method: str) -> tuple[str, float]:
-    """The list whose first class has the words of a background, and the threshold below it."""
+    """The list whose first class holds the background words, and the background's threshold."""
     if method in METHODS and is_trained(method):
         model = Config.fromfile(config_of(method, WITH_BACKGROUND)).model
         return model.text_head.queries, model.test_cfg.prob_thd
@@ -250,6 +250,6 @@ def _published_background(method: str) -> tuple[str, float]:
 
 
 def _background_words(queries: Sequence[str], published: str) -> list[str]:
-    """The published words, without those that would always win over a class of the same name."""
+    """The published words, without those that are queries of the user's classes."""
     taken = set(map(tokens_of, queries))
     return [word for word in load_queries(published).by_class[0] if tokens_of(word) not in taken]

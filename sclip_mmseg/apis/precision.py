@@ -1,4 +1,4 @@
-"""In which precision own pictures are segmented. Evaluations are in float32."""
+"""The precision in which your own images are segmented. Evaluations run in float32."""
 
 import threading
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from ..models import CLIPSegmentor
 from ..models.image_encoder import check_precision
 from ..registry import type_name
 
-#: Methods that gave at least 99.5 % of the pixels float32's class in float16 (docs/speed.md).
+#: Methods whose classes in float16 equal those in float32 at 99.5 % of the pixels (docs/speed.md).
 AGREEING = frozenset('CLIP ClearCLIP MaskCLIP NACLIP PEARL RFCLIP ResCLIP SCCLIP SCLIP SFP'.split())
-_TENSOR_CORES = 7, 0  # the first compute capability with float16 ones
+_TENSOR_CORES = 7, 0  # the first compute capability with tensor cores for float16
 _in_float32: WeakKeyDictionary[CLIPSegmentor, CLIPSegmentor] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
 class Choice(NamedTuple):
-    """A precision, and why it is taken."""
+    """A precision, and the reason for it."""
 
     precision: str
     reason: str
@@ -30,16 +30,16 @@ class Choice(NamedTuple):
 def choose_precision(
     encoder: ConfigDict, device: str | torch.device, asked: str | None = None
 ) -> Choice:
-    """Choose the precision of own pictures: the same on the same kind of machine.
+    """Choose the precision for your own images, the same on each machine of a kind.
 
     Args:
-        encoder: Config of the image encoder. Its own precision, where it has one, is kept.
-        device: Where it will run.
-        asked: What the user asks for; None for float16 where that is fast and changes next to no
-            label, else float32.
+        encoder: Config of the image encoder. If it sets a precision, that is kept.
+        device: Device of the model.
+        asked: Precision that the user chose; None for float16 where that is fast and changes
+            hardly any label, else float32.
 
     Raises:
-        InputError: If there is no such precision.
+        InputError: If the precision does not exist.
     """
     if asked is not None:
         check_precision(asked)
@@ -56,9 +56,10 @@ def choose_precision(
 
 
 def is_half_fast(device: torch.device) -> bool:
-    """Whether a device is of a kind that multiplies matrices of float16 faster than of float32.
+    """Whether a device multiplies float16 matrices faster than float32 ones.
 
-    By what it is, not by its time, which would make labels depend on chance.
+    This is decided by the kind of device, not by a measurement, so that labels do not depend on
+    chance.
     """
     if device.type == 'cuda':
         return torch.cuda.get_device_capability(device) >= _TENSOR_CORES
@@ -70,9 +71,9 @@ def is_half_fast(device: torch.device) -> bool:
 
 
 def in_float32(model: CLIPSegmentor, build: Callable[[], CLIPSegmentor]) -> CLIPSegmentor:
-    """The same segmentor in float32, built when it is first needed."""
+    """The same segmentor in float32, built on first use."""
     with _lock:
         if model not in _in_float32:
-            print_log('float16 overflows: such pictures are segmented again in float32', 'current')
+            print_log('float16 overflows: such images are segmented again in float32', 'current')
             _in_float32[model] = build()
         return _in_float32[model]

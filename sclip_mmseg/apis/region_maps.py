@@ -20,7 +20,7 @@ from ..utils.images import UNREADABLE
 from ..utils.processes import map_in_processes
 from ..utils.spelling import arguments
 from .inputs import find_media, is_video
-from .media import read_picture
+from .media import read_image
 
 Generator = Callable[[np.ndarray], np.ndarray]
 
@@ -33,22 +33,23 @@ def make_maps_of(
     nproc: int | None = None,
     cfg_options: Mapping[str, Any] | None = None,
 ) -> tuple[str, int, int]:
-    """Make region maps of a folder of pictures, or of the images of a config's benchmark.
+    """Make region maps of a folder of images, or of the images of a config's benchmark.
 
     Args:
         source: The folder or the config.
         out: Folder to write to, or a pattern such as ``FOLDER/{folder}/{stem}.npz``; None for
-            where the config's ``model.region_masks`` points to.
+            the pattern in the config's ``model.region_masks``.
         generator: ``'felzenszwalb'``, ``'sam2'`` or ``'sam'``.
         options: Arguments of the generator.
-        nproc: Number of processes; None for one per CPU, or one alone for a model.
+        nproc: Number of processes; None for one per CPU, or a single one if the generator is a
+            network.
         cfg_options: Settings that replace the config's.
 
     Returns:
-        The pattern, the number of pictures, and the number of maps made.
+        The pattern, the number of images, and the number of new maps.
 
     Raises:
-        InputError: If an argument or a picture cannot be used.
+        InputError: If an argument or an image is invalid.
     """
     pattern = None
     if Path(source).is_dir():
@@ -58,7 +59,7 @@ def make_maps_of(
     if out is not None:
         pattern = str(out if '{stem}' in out.name else out / '{stem}.npz')
     if not isinstance(pattern, str):
-        raise InputError(f'{source} does not say where region maps lie: name a folder by --out')
+        raise InputError(f'{source} does not say where region maps are: name a folder by --out')
     config = find_generator(generator)
     known = arguments(REGION_GENERATORS.get(config['type']))[0]
     for key in options or {}:
@@ -86,22 +87,22 @@ def _read_benchmark(config: str, cfg_options: Mapping[str, Any]) -> tuple[list[P
 def make_region_maps(
     images: Sequence[Path], pattern: str, generator: Generator, nproc: int = 1
 ) -> int:
-    """Write the region maps that are not there, or that cannot be read.
+    """Write the region maps that are missing or cannot be read.
 
-    A map appears by an atomic rename, so that any number of interrupted runs leave whole ones only.
+    Maps are written atomically, so that interrupted runs leave only complete ones.
 
     Args:
-        images: Pictures.
-        pattern: Where maps shall lie, see :class:`..regions.RegionFiles`; ends in ``.npz``.
-        generator: See :mod:`..regions`.
+        images: Paths of the images.
+        pattern: Pattern of the maps' paths, see :class:`..regions.RegionFiles`; ends in ``.npz``.
+        generator: Generator of regions, see :mod:`..regions`.
         nproc: Number of processes.
 
     Returns:
-        Number of maps made.
+        Number of maps written.
 
     Raises:
-        InputError: If two pictures would have the same map, or a folder cannot be written to; or,
-            after all others are made, if pictures cannot be read.
+        InputError: If two images would have the same map, or a folder cannot be written to; or,
+            once all other maps are written, if images cannot be read.
     """
     files = RegionFiles(pattern)
     if not pattern.endswith('.npz'):
@@ -110,19 +111,23 @@ def make_region_maps(
     for folder in {files.path(str(image)).parent for image in images}:
         make_folder(folder, 'name another folder by --out')
     make = partial(_make, files, generator)
-    results = map_in_processes(make, images, nproc, desc='region maps', unit='picture')
+    results = map_in_processes(make, images, nproc, desc='region maps', unit='image')
     if errors := [result for result in results if isinstance(result, str)]:
         raise InputError(f'{len(errors)} of {len(images)} without region map: {"; ".join(errors)}')
     return sum(results)
 
 
 def _make(files: RegionFiles, generator: Generator, image: Path) -> bool | str:
-    """Make a picture's map; tell whether there was none, or what is wrong with the picture."""
+    """Make an image's map.
+
+    Returns:
+        Whether a map was written, or what is wrong with the image.
+    """
     target = files.path(str(image))
     if target.is_file() and _is_whole(files, image):
         return False
     try:
-        ids = generator(read_picture(image)[..., ::-1].copy())
+        ids = generator(read_image(image)[..., ::-1].copy())
     except InputError as error:
         return str(error)
     write_atomically(target, pack_arrays({ARRAY: ids}))
@@ -141,7 +146,7 @@ def _is_whole(files: RegionFiles, image: Path) -> bool:
 
 
 def _size(path: Path) -> tuple | None:
-    """Height and width of a picture as it lies in the file; None where it cannot be read."""
+    """Height and width as stored in the file; None if it cannot be read."""
     try:
         with Image.open(path) as image:
             return image.size[::-1]

@@ -1,4 +1,4 @@
-"""Records of the files that a run has done, which resume it and join its shares."""
+"""Records of finished files, by which a run resumes and its shares are combined."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -10,7 +10,7 @@ from ..evaluation.store import Store, read_file
 from .shares import STATE
 from .writers import Record
 
-RESTART = 'start afresh without --resume (resume) or in another --out (out)'
+RESTART = 'start again without --resume (resume) or in another --out (out)'
 
 
 @dataclass
@@ -18,9 +18,9 @@ class _Known:
     """The part of a finished file's record that is kept in memory.
 
     Attributes:
-        state: See :func:`state_of`.
+        state: State of the input file, see :func:`state_of`.
         files: Names of its results below the output folder.
-        record: Its record, or the file of the store that has it.
+        record: The record, or the file of the store that contains it.
     """
 
     state: list[int]
@@ -29,11 +29,11 @@ class _Known:
 
 
 class RunRecords:
-    """Records of files by the names of their results; in memory only where nothing is stored.
+    """Records of files by the names of their results.
 
     Args:
         out: The output folder.
-        fingerprint: What the records depend on; None to keep them in memory alone.
+        fingerprint: All settings that the records depend on; None to keep them only in memory.
     """
 
     def __init__(self, out: Path, fingerprint: Fingerprint | None):
@@ -42,17 +42,17 @@ class RunRecords:
         self._known: dict[str, _Known] = {}
 
     def start_afresh(self) -> bool:
-        """Forget what earlier runs did; whether there was any."""
+        """Remove the records of earlier runs; returns whether there were any."""
         paths = list(self._folder.glob('*.pt'))
         for path in paths:
             path.unlink(missing_ok=True)
         return bool(paths)
 
     def read(self) -> list[str]:
-        """Read what this run, earlier ones and other shares did.
+        """Read the records of this run, earlier ones and other shares.
 
         Returns:
-            Sentences to warn of.
+            Messages for warnings.
 
         Raises:
             InputError: If they had other settings.
@@ -67,14 +67,14 @@ class RunRecords:
         return list(warnings)
 
     def is_done(self, path: Path, name: PurePath) -> bool:
-        """Whether a file is done, has not changed since, and its results are there."""
+        """Whether a file is done, has not changed since, and its results exist."""
         known = self._known.get(str(name))
         if known is None or known.state != state_of(path):
             return False
         return all((self._out / file).exists() for file in known.files)
 
     def add(self, path: Path, name: PurePath, record: Record) -> None:
-        """Note that a file is done."""
+        """Add the record of a finished file."""
         state = state_of(path)
         kept: Record | Path = record
         if self._store is not None:
@@ -83,14 +83,14 @@ class RunRecords:
         self._known[str(name)] = _Known(state, record.files, kept)
 
     def in_order(self, names: Iterable[PurePath]) -> Iterable[Record]:
-        """All records: those of the files named, in order, and then others'."""
+        """All records: those of the named files, in order, and then the others."""
         order = dict.fromkeys([*map(str, names), *sorted(self._known)])
         return _InOrder({name: self._known[name].record for name in order if name in self._known})
 
 
 @dataclass(frozen=True)
 class _InOrder:
-    """Records by name, each read when it is its turn."""
+    """Records by name, read from disk one by one during iteration."""
 
     places: dict[str, Record | Path]
 
@@ -102,7 +102,7 @@ class _InOrder:
 
 
 def state_of(path: Path) -> list[int]:
-    """A stamp of a file, which changes when the file does."""
+    """Size and modification time of a file, which change with it; empty if it does not exist."""
     with suppress(OSError):
         found = path.stat()
         return [found.st_size, found.st_mtime_ns]

@@ -1,4 +1,4 @@
-"""Own classes on own pictures, in one call."""
+"""Segment images into your own classes: build a segmentor, and call it."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ from ..visualization.painting import BACKGROUND
 from ..zoo import METHODS, TOY, default_method, is_toy
 from .arrays import check_path, to_bgr
 from .inputs import check_targets
-from .media import read_picture
+from .media import read_image
 from .outlines import trace
 from .own_config import own_config
 from .precision import choose_precision, in_float32
@@ -50,19 +50,19 @@ keep_old_names(
 
 @dataclass
 class Segmentation:
-    """The segmentation of a picture.
+    """The segmentation of an image.
 
     Attributes:
         labels: Class of each pixel, int64 ``[H, W]``.
-        scores: Score of each class, float32 ``[K, H, W]``, 0 to 1; None where
-            ``test_cfg.seg_logits=False`` leaves them out.
+        scores: Score of each class, float32 ``[K, H, W]``, 0 to 1; None if
+            ``test_cfg.seg_logits=False`` omits them.
         class_names: K names.
         palette: K RGB triples.
-        label_ids: Ids that label files have for the classes, K; None for 0 to K - 1.
-        synonyms: The words that stand for each class, K; None for its name.
-        image: The picture, RGB, uint8 ``[H, W, 3]``; None if it is not kept.
-        path: Its file; None if it has none.
-        grid: Of a map, where its pixels lie; None for a picture.
+        label_ids: Ids of the classes in label files, K; None for 0 to K - 1.
+        synonyms: Synonyms of each class, K; None if the name is the only one.
+        image: The image, RGB, uint8 ``[H, W, 3]``; None if it is not kept.
+        path: File of the image; None if it has none.
+        grid: Georeference of a map; None for other images.
     """
 
     labels: np.ndarray
@@ -88,47 +88,47 @@ class Segmentation:
 
     @property
     def areas(self) -> dict[str, float]:
-        """Share of the picture that each class covers, 0 to 1; of a map, of what has data."""
+        """Share of the image that each class covers, 0 to 1; of a map, of its valid pixels."""
         total = sum(self.counts) or 1
         return {name: count / total for name, count in self.pixels.items()}
 
     @property
     def confidence(self) -> np.ndarray:
-        """The largest class score of each pixel, float32 ``[H, W]``, 0 to 1.
+        """The highest class score of each pixel, float32 ``[H, W]``, 0 to 1.
 
         Raises:
-            InputError: If there are no scores.
+            InputError: If the segmentation has no scores.
         """
         if self.scores is None:
             raise InputError(
-                'this segmentation has no scores: leave test_cfg.seg_logits=False out, or set it '
+                'this segmentation has no scores: remove test_cfg.seg_logits=False, or set it '
                 'to True'
             )
         return self.scores.max(axis=0)
 
     def masks(self) -> dict[str, np.ndarray]:
-        """The pixels of each class that occurs, bool ``[H, W]``."""
+        """Mask of each class that occurs, bool ``[H, W]``."""
         counts = self.counts
         return {n: self.labels == c for c, n in enumerate(self.class_names) if counts[c]}
 
     def polygons(self) -> dict[str, list[list[np.ndarray]]]:
-        """Outlines of each class that occurs but the background.
+        """Outlines of each class that occurs, except the background.
 
         Returns:
-            Per class its connected parts, each a list of an outline and its holes, float64
+            Class name → connected parts. Each part is a list of the outline and its holes, float64
             ``[N, 2]`` of x and y along the edges of pixels, 0 to W and 0 to H, see
             :func:`.outlines.trace`.
         """
         return {each.name: trace(mask) for each, mask in self.painted()}
 
     def painted(self) -> Iterator[tuple[ClassInfo, np.ndarray]]:
-        """Each class that occurs but the background, and its mask, bool ``[H, W]``."""
+        """Each class that occurs, except the background, and its mask, bool ``[H, W]``."""
         for number, (each, count) in enumerate(zip(self.classes, self.counts)):
             if count and each.name != BACKGROUND:
                 yield each, self.labels == number
 
     def as_map(self) -> SegmentedMap:
-        """What was found as that of a map, which is in pixels where the picture is none."""
+        """The segmentation as that of a map; without a georeference, coordinates are pixels."""
         height, width = self.labels.shape
         grid, no_data = self.grid or Grid(width, height), no_data_label(len(self.class_names))
         labels = self.labels.astype(np.uint8 if no_data == 255 else np.uint16)
@@ -142,11 +142,14 @@ class Segmentation:
     def to_coco(
         self, file_name: str = '', per: str = 'class', polygons: bool = False
     ) -> dict[str, list[dict]]:
-        """The segmentation as COCO's dict of images, annotations and categories.
+        """Convert the segmentation to COCO's format.
 
         Args:
             file_name: Name of the image file.
             per, polygons: See :class:`.writers.coco.CocoWriter`.
+
+        Returns:
+            COCO's dict of images, annotations and categories.
 
         Raises:
             InputError: If pycocotools is missing.
@@ -163,21 +166,21 @@ class Segmentation:
         name: str | None = None,
         format_options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write what was found as :func:`.files.segment_files` does, which is for many pictures.
+        """Write the segmentation in the formats of :func:`.files.segment_files`.
 
         Args:
-            out: Folder to write to; existing results of the same name are replaced, and so are
-                files of a run, such as ``classes.json`` and ``coco.json``.
+            out: Folder to write to. Existing results of the same name are replaced, and so are
+                files of a whole run, such as ``classes.json`` and ``coco.json``.
             formats, format_options: See :func:`.writers.build_writers`.
-            name: What the names of the files begin with; None for that of the picture's file,
-                ``'picture'`` where it has none.
+            name: Beginning of the file names; None for the name of the image file, or
+                ``'picture'`` if it has none.
 
         Raises:
-            InputError: If an argument cannot be used, the picture is not kept, or ``out`` cannot be
-                written to or holds the picture by the name of a result.
+            InputError: If an argument is invalid, the image is not kept, ``out`` cannot be written
+                to, or a result would overwrite the image.
         """
         if self.image is None:
-            raise InputError('this segmentation does not have its picture: set its image')
+            raise InputError('this segmentation has no image: set its attribute image')
         writers = build_writers(formats, format_options)
         for writer in writers.values():
             writer.check(self.classes)
@@ -192,7 +195,7 @@ class Segmentation:
 
     @property
     def classes(self) -> list[ClassInfo]:
-        """The classes as files name them, K."""
+        """The K classes, as they are written to files."""
         ids = self.label_ids or range(len(self.class_names))
         words = self.synonyms or [[name] for name in self.class_names]
         return list(map(ClassInfo, ids, self.class_names, words, self.palette))
@@ -215,41 +218,41 @@ def build_segmentor(
     precision: str | None = None,
     size: WorkingSize | None = None,
 ) -> CLIPSegmentor:
-    """Build a segmentor for own classes.
+    """Build a segmentor for your own classes.
 
     Args:
         classes: The classes, as in ``"cat, kitten; dog"`` or ``[['cat', 'kitten'], 'dog']``; or a
-            file of them, or a shipped list, see :func:`..datasets.load_queries`.
-        background: Names of what is not wanted (or a text of them, separated by commas), which
-            become class 0 together with all pixels whose best score is below 0.1; True for the 26
-            words of the published VOC21 list but those that are queries of a class (of SAM 3 the
-            word ``background`` alone, and below 0.4). Other trained systems have a background
-            without words: True for it, as published for VOC21.
-        method: One of :func:`list_methods`; None for ``'scclip'``, with the toy CLIP ``'sclip'``.
-        clip: A CLIP by name or path; None for the method's own, ViT-B/16. Of GroupViT, TCL
-            and SAM 3, the checkpoint of the system; of Talk2DINO, the CLIP that reads texts.
-        device: None for the accelerator where there is one.
+            file of classes, or a shipped list, see :func:`..datasets.load_queries`.
+        background: Words for everything else (a list, or a text separated by commas). They form
+            class 0, together with all pixels whose best score is below 0.1. True for the 26
+            words of the published VOC21 list, except those that are queries of a class (with SAM 3
+            only the word ``background``, and below 0.4). Other trained systems have a background
+            without words: True uses it, as published for VOC21.
+        method: One of :func:`list_methods`; None for ``'scclip'``, or ``'sclip'`` with the toy
+            CLIP.
+        clip: A CLIP by name or path; None for the method's default, ViT-B/16. With GroupViT, TCL
+            and SAM 3, the checkpoint of the system; with Talk2DINO, the CLIP that encodes texts.
+        device: Device of the model; None for the accelerator if there is one.
         cfg_options: Further values of the config by dotted keys. The classes of
-            ``model.text_head.embeddings`` must be those asked for, with the same synonyms.
-        regions: What makes regions of a picture, each of which gets its most frequent class:
-            ``'felzenszwalb'``, ``'sam2'``, ``'sam'``, or a config, see
-            :mod:`..regions`. None for no regions, but for the methods that need
-            them: for these ``'felzenszwalb'``.
-        share: A segmentor whose towers are used again, not copied, where they are those asked for
-            and on the same device: nothing of them is read from disk, and only queries that it does
-            not have are encoded. It stays as it is, and both may segment at the same time.
-        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``, of the image encoder; None for float16
-            where the device is fast at it and the method's labels hardly change, else float32, see
-            :func:`.precision.choose_precision`. Pictures that overflow float16 are segmented again
-            in float32.
-        size: At which pictures are looked at: pixels of the short side, ``'native'`` for their own,
+            ``model.text_head.embeddings`` must equal ``classes``, synonyms included.
+        regions: Generator of image regions, each of which gets its most frequent class:
+            ``'felzenszwalb'``, ``'sam2'``, ``'sam'``, or a config, see :mod:`..regions`. None for
+            no regions, or ``'felzenszwalb'`` with methods that need regions.
+        share: A segmentor whose towers are shared, not copied, if they are the same and on the
+            same device: they are not read from disk again, and only queries that it does not have
+            are encoded. It is not changed, and both can segment at the same time.
+        precision: Precision of the image encoder: ``'fp32'``, ``'fp16'`` or ``'bf16'``; None for
+            float16 where the device is fast at it and the method's labels hardly change, else
+            float32, see :func:`.precision.choose_precision`. Images that overflow float16 are
+            segmented again in float32.
+        size: Working size of images: pixels of the short side, ``'native'`` for their own size,
             or a factor, as in 0.5, see :func:`.sizes.resize_steps`; None for the published 336.
 
     Returns:
         The segmentor, ready for :func:`segment` and mmseg's ``inference_model``.
 
     Raises:
-        InputError: If an argument cannot be used.
+        InputError: If an argument is invalid.
     """
     method = method or default_method(clip)
     arguments = dict(
@@ -286,10 +289,10 @@ def build_segmentor(
 
 
 def find_device(device: str | None) -> torch.device:
-    """The device of a name; None for the accelerator where there is one.
+    """Find a device by name; None for the accelerator if there is one.
 
     Raises:
-        InputError: If there is no such device.
+        InputError: If the device is not available.
     """
     try:
         return torch.empty(0, device=device or get_device()).device
@@ -303,18 +306,18 @@ def find_device(device: str | None) -> torch.device:
 def with_classes(
     model: CLIPSegmentor, classes: Queries, background: bool | Sequence[str] = False
 ) -> CLIPSegmentor:
-    """The segmentor of other classes: the towers stay, only new queries are encoded.
+    """Build a segmentor for other classes: the towers are shared, only new queries are encoded.
 
     Args:
-        model: From :func:`build_segmentor`, of whose arguments all others are taken. It stays as it
-            is, and both may segment at the same time.
+        model: Segmentor from :func:`build_segmentor`, whose other arguments are reused. It is not
+            changed, and both can segment at the same time.
         classes, background: See :func:`build_segmentor`.
 
     Returns:
-        The segmentor, ready for :func:`segment`; its towers are those of ``model``.
+        The segmentor, ready for :func:`segment`; it shares the towers of ``model``.
 
     Raises:
-        InputError: If an argument cannot be used.
+        InputError: If an argument is invalid.
     """
     other = dict(classes=classes, background=background)
     return build_segmentor(**{**model.arguments, **other}, share=model)
@@ -329,31 +332,32 @@ def segment(
     bands: Bands | None = None,
     stretch: Stretch | None = None,
 ) -> Segmentation:
-    """Segment a picture.
+    """Segment an image.
 
     Args:
-        model: From :func:`build_segmentor`.
-        image: A path; a PIL image, which is turned upright by its EXIF data as a file is; an array
-            ``[H, W, 3]``; or a tensor ``[3, H, W]``. Of arrays and tensors uint8, 0 to 255, or
-            floats, 0 to 1; a fourth channel, alpha, is left out; grey ones have one or none.
-        regions: Ids of the picture's regions, integers ``[H, W]``, the lowest one standing for
-            none; None for those that the model finds or makes, if it needs any.
-        channels: Order of the channels of an array or tensor: ``'rgb'``, or ``'bgr'`` as OpenCV
-            and :func:`.media.read_picture` have it. Of others, and grey ones, None.
-        size: At which it is looked at, see :func:`build_segmentor`; None for the model's.
+        model: Segmentor from :func:`build_segmentor`.
+        image: A path; a PIL image, which is turned upright by its EXIF data, like a file; an array
+            ``[H, W, 3]``; or a tensor ``[3, H, W]``. Arrays and tensors are uint8, 0 to 255, or
+            floats, 0 to 1; a fourth channel, alpha, is ignored; grey images have one channel or
+            no channel axis.
+        regions: Ids of the image's regions, integers ``[H, W]``; the lowest id means no region.
+            None for the regions that the model reads or generates, if it needs any.
+        channels: Order of the channels of an array or tensor: ``'rgb'``, or ``'bgr'`` as in OpenCV
+            and :func:`.media.read_image`. None for files, PIL images and grey images.
+        size: Working size, see :func:`build_segmentor`; None for the model's.
         bands, stretch: How a map is read, see :class:`..rasters.reading.Raster`.
 
     Returns:
-        Its segmentation, at its own size. Where a map has no data, labels are
+        The segmentation, at the size of the image. Where a map has no data, labels are
         :func:`..rasters.result.no_data_label`.
 
     Raises:
-        InputError: If the file does not exist or is no picture, if an array is another one or its
-            channels are not said, if the regions cannot be used or have no use, or if the memory
-            does not suffice.
+        InputError: If the file does not exist or is not an image, if an array is not an image or
+            its channel order is missing, if the regions are invalid or the model does not use
+            regions, or if memory is insufficient.
 
     Warns:
-        UserWarning: If the toy CLIP is to segment another picture than the drawings beside it.
+        UserWarning: If the toy CLIP is given an image other than its own drawings.
     """
     if not isinstance(model, CLIPSegmentor):
         raise InputError(
@@ -369,7 +373,7 @@ def segment(
     clip = model.encoder_cfg.get('clip', '')
     if is_toy(clip) and not (path and Path(clip).parent.resolve() in Path(path).resolve().parents):
         warnings.warn(f'{TOY} For photographs, name another clip, such as ViT-B/16', stacklevel=2)
-    with told_of(model, pixels.shape[:2], path or 'the picture', size):
+    with told_of(model, pixels.shape[:2], path or 'the image', size):
         found = segment_array(model, pixels, path, regions, size)
     if valid is not None:
         found.labels[~valid] = no_data_label(model.num_classes)
@@ -383,20 +387,21 @@ def read_any(
     stretch: Stretch | None = None,
     driver: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None, Grid | None]:
-    """Read a picture, or a map as one.
+    """Read an image, or a map as an image.
 
     Args:
-        path: Its file.
+        path: The file.
         bands, stretch, driver: How a map is read, see :class:`..rasters.reading.Raster`.
 
     Returns:
-        BGR, uint8 ``[H, W, 3]``; and of a map where it has data, bool ``[H, W]``, and its grid.
+        BGR, uint8 ``[H, W, 3]``; for maps also the valid pixels, bool ``[H, W]``, and the grid,
+        else None.
 
     Raises:
-        InputError: If it cannot be read.
+        InputError: If the file cannot be read.
     """
     if not is_map(path, bands is not None or stretch is not None):
-        return read_picture(path), None, None
+        return read_image(path), None, None
     with open_raster(path, bands, stretch, driver) as raster:
         check_pixels(raster)
         image, valid = raster.read()
@@ -404,20 +409,20 @@ def read_any(
 
 
 def check_pixels(raster: Raster, why: str = '') -> None:
-    """See that a map is not larger than what is decoded as one picture.
+    """Check that a map is not too large to be read into memory as one image.
 
     Args:
         raster: The map.
-        why: Why it is to be.
+        why: The reason for reading it as a whole, for the message.
 
     Raises:
-        InputError: If it is larger.
+        InputError: If the map is too large.
     """
     pixels, limit = raster.grid.width * raster.grid.height, 2 * (Image.MAX_IMAGE_PIXELS or 0)
     if pixels > limit:
         raise InputError(
-            f'{raster.path} has {pixels / 1e6:.0f} million pixels, and at most {limit // 10**6} '
-            f'are taken as one picture{why}'
+            f'{raster.path} has {pixels / 1e6:.0f} million pixels; at most {limit // 10**6} '
+            f'million can be segmented as one image{why}'
         )
 
 
@@ -429,20 +434,20 @@ def segment_array(
     regions: np.ndarray | None = None,
     size: WorkingSize | None = None,
 ) -> Segmentation:
-    """Segment a picture that has been read.
+    """Segment an image in memory.
 
     Args:
         model, regions, size: See :func:`segment`.
         image: BGR, uint8 ``[H, W, 3]``.
-        path: Its file, by whose name region maps are found; None if it has none.
+        path: File of the image, by whose name region maps are found; None if it has none.
 
     Raises:
-        InputError: If it is too thin for the method, if its regions cannot be used or have no use,
-            or if the memory does not suffice.
+        InputError: If the image is too thin for the method, if the regions are invalid or the
+            model does not use regions, or if memory is insufficient.
     """
     if regions is not None and model.regions is None:
         raise InputError(
-            'this segmentor has no use for regions: leave them out, or build it with '
+            'this segmentor does not use regions: leave them out, or build it with '
             "regions='felzenszwalb'"
         )
     known: np.ndarray | Tensor | None = regions
@@ -458,9 +463,9 @@ def segment_array(
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        name, (height, width) = path or 'the picture', image.shape[:2]
+        name, (height, width) = path or 'the image', image.shape[:2]
         raise InputError(
-            f'{name} needs more memory than there is: {height}×{width} pixels, '
+            f'{name} needs more memory than is available: {height}×{width} pixels, '
             f'{len(model.dataset_meta["classes"])} classes; make it smaller'
         ) from error
     scores = result.seg_logits.data.cpu().numpy() if 'seg_logits' in result else None
@@ -476,16 +481,19 @@ def to_data(
     regions: np.ndarray | Tensor | None,
     size: WorkingSize | None = None,
 ) -> dict[str, Any]:
-    """A picture that has been read as the model's preprocessor takes it.
+    """Prepare an image in memory for the model's preprocessor.
 
     Args:
         model: The segmentor.
-        image, path, regions, size: See :func:`segment_array`; regions None for those of files.
+        image, path, regions, size: See :func:`segment_array`; ``regions=None`` for those in files.
+
+    Returns:
+        A batch of one image for ``data_preprocessor``.
 
     Raises:
-        InputError: If it is too thin to be resized.
+        InputError: If the image is too thin to be resized.
     """
-    name, (height, width) = path or 'the picture', image.shape[:2]
+    name, (height, width) = path or 'the image', image.shape[:2]
     steps = resize_steps(model.cfg.test_pipeline, size)
     if 0 in working_size(steps, (height, width)):
         raise InputError(f'{name} is too thin to be resized: {height}×{width} pixels')
@@ -497,7 +505,7 @@ def to_data(
 
 
 def classes_of(model: CLIPSegmentor) -> list[ClassInfo]:
-    """The classes of a segmentor of :func:`build_segmentor` as files name them, K."""
+    """The K classes of a segmentor of :func:`build_segmentor`, as they are written to files."""
     return _segmentation(model, np.empty((0, 0), np.int64), None).classes
 
 
@@ -510,7 +518,7 @@ def _segmentation(
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether an error is that of a lack of memory, for which PyTorch has no class on the CPU."""
+    """Whether an error means out of memory, for which PyTorch has no class on the CPU."""
     words = "can't allocate memory", 'not enough memory'
     kinds = MemoryError, torch.cuda.OutOfMemoryError
     return isinstance(error, kinds) or any(text in str(error) for text in words)

@@ -1,4 +1,4 @@
-"""Which part of the files each of several processes segments, and who may write to a folder."""
+"""Shares of the files among several processes, and locks on the output folder."""
 
 import os
 import re
@@ -14,15 +14,15 @@ from filelock import FileLock, Timeout
 
 from ..utils.errors import InputError
 
-#: Below the output folder: records of what is done, and locks.
+#: Folder in the output folder for records of finished files, and for locks.
 STATE = '.sclip'
-_PATIENCE = 60.0  # seconds for what others do while they hold the gate
+_PATIENCE = 60.0  # seconds that others may hold the gate
 Item = TypeVar('Item')
 
 
 @dataclass(frozen=True)
 class Share:
-    """One of several equal parts of the files, each of which has a process of its own.
+    """One of several equal parts of the files, each of which one process segments.
 
     Attributes:
         number: Number of this part, 1 to ``count``.
@@ -33,29 +33,29 @@ class Share:
     count: int = 1
 
     def of(self, items: Sequence[Item]) -> Sequence[Item]:
-        """The items of this part: every ``count``-th one."""
+        """The items of this part: every ``count``-th."""
         return items[self.number - 1 :: self.count]
 
 
 def find_share(text: str | None) -> Share:
-    """Read a share as in ``'2/8'``; None for all files.
+    """Parse a share, as in ``'2/8'``; None for all files.
 
     Raises:
-        InputError: If it is another text.
+        InputError: If the text has another form.
     """
     if text is None:
         return Share()
     found = re.fullmatch(r'(\d+)/(\d+)', text.strip())
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise InputError(
-            f"share='{text}' (--share) is not a part: write its number, from 1, and how many there "
-            "are, as in '2/8'"
+            f"share='{text}' (--share) is not a part: write its number, from 1, and the number of "
+            "parts, as in '2/8'"
         )
     return Share(*map(int, found.groups()))
 
 
 def place_in_torchrun(environ: Mapping[str, str] = os.environ) -> tuple[str | None, str | None]:
-    """Share and GPU of a process that torchrun started; None for what there is not."""
+    """Share and GPU of a process that torchrun started; None where they do not apply."""
     if 'TORCHELASTIC_RUN_ID' not in environ:
         return None, None
     share = f'{int(environ["RANK"]) + 1}/{environ["WORLD_SIZE"]}'
@@ -66,13 +66,13 @@ def place_in_torchrun(environ: Mapping[str, str] = os.environ) -> tuple[str | No
 
 @contextmanager
 def only_run(out: Path, share: Share) -> Iterator[None]:
-    """Be the only process with this share, and the files be divided in no other way meanwhile.
+    """Lock an output folder for one process per share, all with the same number of parts.
 
-    The locks end with the process, however that ends. On NFS they hold for all machines where the
-    mount has locks.
+    The locks end with the process, however it ends. On NFS they hold for all machines if the mount
+    supports locks.
 
     Raises:
-        InputError: If there is another one.
+        InputError: If another run holds a lock.
 
     Warns:
         UserWarning: If the file system has no locks.
@@ -95,13 +95,13 @@ def only_run(out: Path, share: Share) -> Iterator[None]:
             ) from error
         except (OSError, NotImplementedError) as error:
             warnings.warn(
-                f'{out} is on a file system without locks ({error}): see that no other run writes '
-                'there',
+                f'{out} is on a file system without locks ({error}): make sure that no other run '
+                'writes there',
                 stacklevel=3,
             )
         yield
 
 
 def gate(out: Path) -> FileLock:
-    """A lock held while a process looks at the others', or writes the files of the whole run."""
+    """A lock held while a process checks the others' locks, or writes files of the whole run."""
     return FileLock(out / STATE / 'gate.lock', timeout=_PATIENCE)

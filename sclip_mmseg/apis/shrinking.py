@@ -1,4 +1,4 @@
-"""Messages while a picture is segmented: how far it is, and that little of it is seen."""
+"""Messages during the segmentation of an image: its progress, and how much it was shrunk."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..models.windows import window_spans
 from ..utils.progress import Progress
 from .sizes import WorkingSize, working_size
 
-#: Words of the warning.
-SHRUNK = ' is looked at with '
-_MOST = 4  # times that a picture is shrunk without a word
+#: Part of the warning, by which it is recognised.
+SHRUNK = ' is segmented at '
+_MOST = 4  # an image may be shrunk so many times without a warning
 _warned: WeakSet[CLIPSegmentor] = WeakSet()
 
 
 def say_progress(name: str, say: Callable[[str], None]) -> Listener:
-    """Says every few seconds how many of a picture's windows are done."""
+    """Report every few seconds how many of an image's windows are done."""
     progress = Progress(0, 'windows')
     before = 0
 
@@ -42,16 +42,17 @@ def say_progress(name: str, say: Callable[[str], None]) -> Listener:
 def told_of(
     model: CLIPSegmentor, size: tuple[int, int], name: str, asked: WorkingSize | None = None
 ) -> Iterator[None]:
-    """Warn, once per segmentor, where a picture is shrunk much and no size was asked for.
+    """Warn, once per segmentor, if an image is shrunk a lot and no working size was chosen.
 
     Args:
-        model: From :func:`.segment.build_segmentor`.
-        size: Height and width of the picture.
-        name: Its file.
-        asked: The size that was asked for now; None for the segmentor's.
+        model: Segmentor from :func:`.segment.build_segmentor`.
+        size: Height and width of the image.
+        name: File name of the image.
+        asked: Working size chosen for this image; None for the segmentor's.
 
     Warns:
-        UserWarning: Of what cannot be found, and how long the picture's own size would take.
+        UserWarning: How large objects must be to be found, and how long the image's own size would
+            take.
     """
     start, first = time.monotonic(), 0
 
@@ -60,11 +61,11 @@ def told_of(
         if model in _warned or encoded == first:
             return
         now = time.monotonic()
-        if not first and done < total:  # the first ones take longer
+        if not first and done < total:  # the first windows take longer
             start, first = now, encoded
             return
         _warned.add(model)
-        seconds = (now - start) / (encoded - first) * encoded / done  # of those without data too
+        seconds = (now - start) / (encoded - first) * encoded / done  # some windows have no data
         warnings.warn(describe_shrinking(model, size, name, seconds), stacklevel=2)
 
     if asked is None and model not in _warned and is_shrunk(model, size):
@@ -75,7 +76,7 @@ def told_of(
 
 
 def is_shrunk(model: CLIPSegmentor, size: tuple[int, int]) -> bool:
-    """Whether a picture is shrunk so much that it is to be said."""
+    """Whether an image is shrunk so much that a warning is due."""
     if getattr(model, 'arguments', {}).get('size') is not None:
         return False
     seen = min(working_size(model.cfg.test_pipeline, size))
@@ -85,11 +86,11 @@ def is_shrunk(model: CLIPSegmentor, size: tuple[int, int]) -> bool:
 def describe_shrinking(
     model: CLIPSegmentor, size: tuple[int, int], name: str, seconds: float
 ) -> str:
-    """Say what cannot be found in a picture that is shrunk, and how long its own size would take.
+    """Describe what cannot be found in a shrunk image, and how long its own size would take.
 
     Args:
         model, size, name: See :func:`told_of`.
-        seconds: That a window takes.
+        seconds: Duration of one window.
     """
     short, seen = min(size), min(working_size(model.cfg.test_pipeline, size))
     count = count_windows(model, size)
@@ -97,13 +98,13 @@ def describe_shrinking(
     takes = timedelta(seconds=max(round(count * seconds), 1))
     side = 'rows' if size[0] == short else 'columns'
     return (
-        f'{name}{SHRUNK}{seen} of {short:,} {side}: '
-        f'what is smaller than about {smallest:,.0f} pixels cannot be found; size native (--size '
+        f'{name}{SHRUNK}{seen} of its {short:,} {side}: '
+        f'objects smaller than about {smallest:,.0f} pixels cannot be found; size native (--size '
         f'native) would take about {takes}'
     )
 
 
 def count_windows(model: CLIPSegmentor, size: tuple[int, int]) -> int:
-    """Number of windows of a picture of a height and width, once it is resized to it."""
+    """Number of windows of an image whose working size is this height and width."""
     crop, stride = model.windows.sizes(size)
     return math.prod(len(window_spans(*each)) for each in zip(size, crop, stride))

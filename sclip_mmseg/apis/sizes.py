@@ -1,4 +1,4 @@
-"""The size at which a picture is looked at, in a user's words."""
+"""The working size of images: to which they are resized before windows are cut."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from mmcv import rescale_size
 
 from ..utils.errors import InputError
 
-#: Pixels of the short side, ``'native'`` for the picture's own size, or a factor, such as 0.5.
+#: Pixels of the short side, ``'native'`` for the image's own size, or a factor, such as 0.5.
 WorkingSize = int | float | str
 NATIVE = 'native'
-_LONGEST = 2048 / 336  # of the longer side, in short sides, as published
+_LONGEST = 2048 / 336  # longest side in units of the short one, as published
 
 
 def resize_steps(pipeline: Sequence[Mapping[str, Any]], size: WorkingSize | None) -> list[dict]:
-    """A test pipeline that looks at pictures at another size.
+    """Set the working size of a test pipeline.
 
     Args:
-        pipeline: Its steps, one of which resizes.
-        size: See :data:`WorkingSize`; None for the pipeline as it is. As published, the longer side
-            is at most 2048 pixels where the short one is 336, and in proportion.
+        pipeline: Steps of the pipeline, one of which is ``Resize``.
+        size: See :data:`WorkingSize`; None for an unchanged pipeline. The longer side is limited to
+            2048 / 336 times the short side, as published.
+
+    Returns:
+        Steps of the new pipeline.
 
     Raises:
-        InputError: If there is no such size.
+        InputError: If the size is invalid, or the pipeline does not resize.
     """
     steps = [dict(step) for step in pipeline]
     if size is None:
@@ -36,7 +39,7 @@ def resize_steps(pipeline: Sequence[Mapping[str, Any]], size: WorkingSize | None
 
 
 def _read_size(size: WorkingSize) -> dict[str, Any]:
-    """The size in the words of mmcv's ``Resize``."""
+    """The size as arguments of mmcv's ``Resize``."""
     text = str(size).strip()
     if text.lower() == NATIVE:
         return dict(scale_factor=1.0)
@@ -49,15 +52,19 @@ def _read_size(size: WorkingSize) -> dict[str, Any]:
         pass
     raise InputError(
         f"size='{size}' (--size) must be the pixels of the short side, as in 336, 'native' for the "
-        "picture's own size, or a factor with a point, as in 0.5"
+        "image's own size, or a factor with a point, as in 0.5"
     )
 
 
 def working_size(pipeline: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width at which a picture of a height and width is looked at.
+    """Height and width of an image once the pipeline has resized it.
+
+    Args:
+        pipeline: Steps of the test pipeline.
+        size: Height and width of the image.
 
     Returns:
-        Zeros where it is too thin.
+        Height and width; zeros where the image is too thin.
     """
     height, width = size
     for step in pipeline:

@@ -1,4 +1,4 @@
-"""The processes of a run: this one alone, or several, which read a model each."""
+"""The processes of a run: only this one, or several, each with its own model."""
 
 import logging
 import math
@@ -29,14 +29,14 @@ from .precision import Choice
 from .shrinking import SHRUNK
 from .writers import ClassInfo, Record
 
-#: A picture or video, and what the names of its results begin with.
+#: An image or video, and the beginning of the names of its results.
 File = tuple[Path, PurePath]
-#: Files in the order in which they are done: their records, or why they are skipped.
+#: Files in order of completion, with their records or the reasons for skipping them.
 Outcomes = Iterator[tuple[File, Record | str]]
-_segmenter: Callable[[], FileSegmenter]  # of a process that was started for it
+_segmenter: Callable[[], FileSegmenter]  # set in worker processes
 
 
-_PARTS = 3  # of a map, per process: those with little data are soon done
+_PARTS = 3  # parts of a map per process: parts with little data are done sooner
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class MapJob:
 
     Attributes:
         file: The map.
-        in_full: Whether in float32 what overflows float16.
+        in_full: Whether to use float32, for maps that overflow float16.
         blocks: Numbers of the blocks.
-        stretch: Stretch of the map's values; None where it is not known yet, or there is none.
+        stretch: Stretch of the map's values; None if it is not known yet, or there is none.
     """
 
     file: File
@@ -56,18 +56,18 @@ class MapJob:
     stretch: tuple[float, float] | None = None
 
     def open(self) -> MapRun:
-        """The map in this process."""
+        """Open the map in this process."""
         return _segmenter().map_run(*self.file, self.in_full, self.stretch)
 
 
 @dataclass(frozen=True)
 class Description:
-    """A run's model, described.
+    """Description of a run's model.
 
     Attributes:
-        classes: K classes.
-        precision: Precision of the image encoder, and why.
-        fingerprint: What the results depend on; None where nothing is to be resumed.
+        classes: The K classes.
+        precision: Precision of the image encoder, with the reason.
+        fingerprint: All settings that the results depend on; None if the run cannot be resumed.
     """
 
     classes: Sequence[ClassInfo]
@@ -76,7 +76,7 @@ class Description:
 
 
 class OneProcess:
-    """Segments in this process; arguments as :class:`.one_file.FileSegmenter`."""
+    """Segments in this process; for ``settings`` see :class:`.one_file.FileSegmenter`."""
 
     def __init__(self, settings: Settings, on_progress: Callable[[str], None]):
         self.segment, self.on_progress = FileSegmenter(settings), on_progress
@@ -91,9 +91,9 @@ class OneProcess:
 
 
 class SeveralProcesses:
-    """Segments in several processes, among which the cores are divided.
+    """Segments in several processes, which divide the cores.
 
-    They are started anew, not forked: neither PyTorch's threads nor CUDA survive a fork.
+    Processes are spawned, not forked: neither PyTorch's threads nor CUDA survive a fork.
     """
 
     def __init__(self, settings: Settings, count: int, on_progress: Callable[[str], None]):
@@ -112,16 +112,16 @@ class SeveralProcesses:
         self._ahead = 2 * count
 
     def describe(self, for_resume: bool) -> Description:
-        """Describe the model, as one of the processes has it."""
+        """Describe the model of one of the processes."""
         [(_, about)] = map_unordered(self._pool, _describe_there, [for_resume], 1)
         return about
 
     def run(self, files: Sequence[File]) -> Outcomes:
-        """Segment files, and then maps, each of which all processes share."""
+        """Segment images and videos, one per process, and then maps, each by all processes."""
         maps = [file for file in files if self.settings.is_map(file[0])]
         with self._pool:
-            pictures = [file for file in files if file not in maps]
-            yield from self._ask(_segment_there, pictures)
+            images = [file for file in files if file not in maps]
+            yield from self._ask(_segment_there, images)
             for file in maps:
                 try:
                     yield file, self._segment_map(file, False)
@@ -131,20 +131,20 @@ class SeveralProcesses:
     def _ask(self, function: Callable[[Any], tuple[Any, list[str]]], items: Sequence) -> Iterator:
         for item, (outcome, said) in map_unordered(self._pool, function, items, self._ahead):
             for message in said:
-                kind = SHRUNK if SHRUNK in message else message  # of which each process warns once
+                kind = SHRUNK if SHRUNK in message else message  # each process warns once
                 if kind not in self._said:
                     self._said.add(kind)
                     warnings.warn(message, stacklevel=3)
             yield item, outcome
 
     def _segment_map(self, file: File, in_full: bool) -> Record | str:
-        """Divide the blocks of a map: neighbours are one process's, which sees no window twice."""
+        """Divide the blocks of a map, neighbours to one process so that it encodes windows once."""
         job = MapJob(file, in_full)
         [(_, opened)] = self._ask(_open_there, [job])
         if isinstance(opened, str):
             return opened
         todo, notes, stretch = opened
-        job = replace(job, stretch=stretch)  # percentiles are taken once
+        job = replace(job, stretch=stretch)  # percentiles are computed only once
         for note in notes:
             self.on_progress(note)
         length = max(math.ceil(len(todo) / (_PARTS * self.count)), 1)
@@ -169,7 +169,7 @@ def _describe(segmenter: FileSegmenter, for_resume: bool) -> Description:
 def _prepare(settings: Settings, threads: int) -> None:
     global _segmenter
     start_process()
-    MMLogger.get_current_instance().setLevel(logging.WARNING)  # what all would say of one model
+    MMLogger.get_current_instance().setLevel(logging.WARNING)  # all would log the same model
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     _segmenter = cache(partial(FileSegmenter, settings))
@@ -180,12 +180,12 @@ def _describe_there(for_resume: bool) -> Description:
 
 
 def _segment_there(file: File) -> tuple[Record | str, list[str]]:
-    """Segment a file; its outcome, and what is warned of."""
+    """Segment a file; returns its outcome and the warnings."""
     return _heard(lambda: _segmenter()(*file))
 
 
 def _open_there(job: MapJob) -> tuple[Any, list[str]]:
-    """Which blocks of a map are to be done, what is to be said, its stretch; or what is wrong."""
+    """Open a map; returns its remaining blocks, notes and stretch, or the message of an error."""
 
     def work() -> tuple[list[int], list[str], tuple[float, float] | None]:
         notes: list[str] = []
@@ -197,19 +197,19 @@ def _open_there(job: MapJob) -> tuple[Any, list[str]]:
 
 
 def _run_there(job: MapJob) -> tuple[str | None, list[str]]:
-    """Segment blocks of a map; what is wrong, if something is."""
+    """Segment blocks of a map; returns the message of an error, or None."""
     return _heard(lambda: _segmenter().explain(job.file[0], lambda: job.open().run(job.blocks)))
 
 
 def _finish_there(job: MapJob) -> tuple[Record | str, list[str]]:
-    """Write the results of a map."""
+    """Write the results of a map; returns its record, or the message of an error."""
     segmenter = _segmenter()
     work = partial(segmenter.finish_map, job.open(), job.file[1])
     return _heard(lambda: segmenter.explain(job.file[0], work))
 
 
 def _heard(work: Callable[[], Any]) -> tuple[Any, list[str]]:
-    """Do some work; its outcome, and what is warned of."""
+    """Do some work; returns its outcome and the warnings."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always', UserWarning)
         outcome = work()

@@ -1,6 +1,6 @@
 """The command ``sclip``, whose subcommands are the modules of this package.
 
-Their help waits for neither PyTorch nor mmengine: what takes long is imported where it is used.
+PyTorch, mmengine and other slow imports are deferred, so that ``--help`` is fast.
 """
 
 import gc
@@ -16,24 +16,24 @@ from ..version import __version__
 
 
 class Command(NamedTuple):
-    """A subcommand: its module in this package, and what it does."""
+    """A subcommand: its module in this package, and a description for the help."""
 
     module: str
     about: str
 
 
 COMMANDS: dict[str, Command] = {
-    'segment': Command('segment', 'own classes on own pictures and videos'),
+    'segment': Command('segment', 'segment your own images and videos into your own classes'),
     'web': Command('web', 'the same as a local web page'),
-    'export': Command('export', 'own classes as an ONNX model, which runs without PyTorch'),
-    'methods': Command('methods', 'the methods with their papers; of one, its configs too'),
-    'evaluate': Command('evaluate', 'methods on your own labelled images'),
+    'export': Command('export', 'write your own classes as an ONNX model, which needs no PyTorch'),
+    'methods': Command('methods', 'list the methods with their papers, or the configs of one'),
+    'evaluate': Command('evaluate', 'evaluate methods on your own labelled images'),
     'test': Command('test', 'evaluate a config on its benchmark'),
-    'compare': Command('compare', 'saved results: intervals, what may be claimed, a report'),
-    'benchmark': Command('benchmark', 'methods x benchmarks against the published numbers'),
-    'bank build': Command('build_bank', 'a memory bank of unlabelled pictures'),
-    'data prepare': Command('prepare_data', 'lay benchmarks out, from the official archives'),
-    'data check': Command('check_data', 'find what is wrong with the files of a dataset'),
+    'compare': Command('compare', 'compare saved results: intervals, valid claims, a report'),
+    'benchmark': Command('benchmark', 'compare methods x benchmarks with the published numbers'),
+    'bank build': Command('build_bank', 'build a memory bank of unlabelled images'),
+    'data prepare': Command('prepare_data', 'prepare benchmarks from the official archives'),
+    'data check': Command('check_data', 'check the files of a dataset for errors'),
 }
 
 
@@ -41,14 +41,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a subcommand.
 
     Args:
-        argv: Its name and arguments; None for those of the command line.
+        argv: Name and arguments of the subcommand; None for those of the command line.
 
     Raises:
-        SystemExit: As the subcommand's program does; 2 if there is no such subcommand.
+        SystemExit: With the subcommand's exit code; 2 if the subcommand does not exist.
     """
     if argv is None:
         end_at_once_if_interrupted()
-        gc.disable()  # imports leave no garbage to look for; as_program enables it again
+        gc.disable()  # faster imports, which leave no garbage; as_program enables it again
     with ends_with_its_reader():
         _main(list(sys.argv[1:] if argv is None else argv))
 
@@ -81,8 +81,8 @@ def _usage() -> str:
             '',
             *lines,
             '',
-            'sclip COMMAND --help says more. Datasets are below $SCLIP_DATA_ROOT; where it is not',
-            'set, below data/ of the clone or, without a clone, of the current folder.',
+            'sclip COMMAND --help shows the options. Datasets are in $SCLIP_DATA_ROOT, by default',
+            'data/ of the clone or, without a clone, of the current folder.',
         ]
     )
 
@@ -95,10 +95,10 @@ def _refuse(name: str) -> None:
 
 
 def _run(name: str, arguments: list[str]) -> None:
-    """Call ``main`` of a subcommand, as if it were a program of its own."""
+    """Call ``main`` of a subcommand, as if it were a separate program."""
     program = importlib.import_module(f'.{COMMANDS[name].module}', __name__)
     before = sys.argv
-    sys.argv = [f'sclip {name}', *arguments]  # whose first item stands in the usage
+    sys.argv = [f'sclip {name}', *arguments]  # the first item is shown in the usage
     try:
         program.main(arguments)
     finally:

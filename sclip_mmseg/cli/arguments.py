@@ -10,7 +10,7 @@ from ..utils.errors import nearest
 
 
 class DictAction(argparse.Action):
-    """mmengine's, which is imported once the option is given: help need not wait for it."""
+    """mmengine's ``DictAction``, imported only if the option is given, so that help is fast."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         """Parse ``key=value`` pairs."""
@@ -25,10 +25,10 @@ class DictAction(argparse.Action):
 
 
 class BankAction(argparse.Action):
-    """Lets a bank of one's own replace the config's."""
+    """Replaces the config's memory bank."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        """Add to ``cfg_options``, where values given there win."""
+        """Add to ``cfg_options``, whose own values take precedence."""
         memory = dict(bank=values, name=None, index=None, clip=None, weight=0.2, centred=True)
         options = {f'model.memory.{key}': value for key, value in memory.items()}
         namespace.cfg_options = {**options, **(namespace.cfg_options or {})}
@@ -39,7 +39,7 @@ def add_bank(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--bank',
         action=BankAction,
-        help='look the regions of each picture up in a bank of `sclip bank build`, with weight 0.2 '
+        help='look up the regions of each image in a bank of `sclip bank build`, with weight 0.2 '
         '(--cfg-options model.memory.weight=...)',
     )
 
@@ -60,10 +60,10 @@ def add_processes(
     """Add the option ``--processes``.
 
     Args:
-        parser: Gets it.
-        about: What it does, as its help says.
-        default: Its value where it is not given.
-        earlier: Its names in earlier versions, which are still taken.
+        parser: Parser to which the option is added.
+        about: Help of the option.
+        default: Default value.
+        earlier: Names in earlier versions, which are still accepted.
     """
     number: dict[str, Any] = dict(type=positive, metavar='N', dest='processes')
     about += ' (default: %(default)s)' * (default is not None)
@@ -73,7 +73,7 @@ def add_processes(
 
 
 def check_benchmarks(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    """End the program with the nearest name if one is not a benchmark's, nor ``all``."""
+    """End the program if a name is neither a benchmark nor ``all``, with the nearest name."""
     for name in names:
         if name not in (known := [*BENCHMARKS, 'all']):
             hint = nearest(name, known) or ': sclip data check --help lists them'
@@ -86,23 +86,23 @@ def words(text: str) -> list[str]:
 
 
 def add_own_classes(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which classes are told apart, and by what."""
+    """Add the options for classes, background, method and CLIP."""
     parser.add_argument(
         '--classes',
         required=True,
         help='classes separated by semicolons, synonyms by commas: "cat, kitten; dog; grass"; '
-        'or a file with a class per line; or a shipped list, e.g. ade20k',
+        'or a file with one class per line; or a shipped list, e.g. ade20k',
     )
     parser.add_argument(
         '--background',
         nargs='?',
         const=True,
-        help='add a background class, of these words separated by commas, by default of the 26 '
-        'words of the published list',
+        help='add a background class of these words, separated by commas; default: the 26 words of '
+        'the published list',
     )
     parser.add_argument(
         '--method',
-        help='e.g. sclip, corrclip, tcl; default: scclip, with the toy CLIP sclip',
+        help='e.g. sclip, corrclip, tcl; default: scclip, or sclip with the toy CLIP',
     )
     parser.add_argument(
         '--clip',
@@ -113,72 +113,72 @@ def add_own_classes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_map_reading(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how maps become pictures."""
+    """Add the options for reading maps as RGB images."""
     parser.add_argument(
         '--bands',
         metavar='R,G,B',
-        help='of maps, numbers of the bands that are red, green and blue, as in 4,3,2, or of one '
-        'grey band; default: as their tags say',
+        help='for maps: numbers of the red, green and blue bands, as in 4,3,2, or of one grey '
+        "band; default: the map's colour tags",
     )
     parser.add_argument(
         '--stretch',
         metavar='MIN,MAX|P2,P98',
-        help='of maps, values that become black and white, or percentiles; default: P2,P98 of the '
-        'whole map where it holds more than 8 bits',
+        help='for maps: values that become black and white, or percentiles; default: P2,P98 of the '
+        'whole map if it has more than 8 bits',
     )
 
 
 def add_own_images(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Add the options that say where labelled images lie.
+    """Add the options for folders of labelled images.
 
     Args:
-        parser: Gets them.
-        required: Whether there are no others.
+        parser: Parser to which the options are added.
+        required: Whether ``--images`` is required.
     """
     parser.add_argument(
         '--images',
         type=Path,
         required=required,
         metavar='DIR',
-        help='folder of images, subfolders included; or of the layout of VOC, labels and all',
+        help="folder of images, including subfolders; or a folder in VOC's layout, with its labels",
     )
     parser.add_argument(
         '--labels',
         type=Path,
         metavar='DIR|FILE',
-        help='folder of labels, which have the names of their images: PNG or TIFF of ids, or masks '
-        'of colours; or a COCO file of instances or panoptic segments (*.json); or polygons on '
-        'Earth (*.gpkg, *.fgb, *.geojson, *.shp), a file for each image or one for all',
+        help='folder of labels with the names of their images: PNG or TIFF of ids, or colour '
+        'masks; or a COCO file of instances or panoptic segments (*.json); or georeferenced '
+        'polygons (*.gpkg, *.fgb, *.geojson, *.shp), one file per image or one for all',
     )
     parser.add_argument(
         '--label-attribute',
         metavar='NAME',
-        help='attribute of polygons that has names or ids of classes (default: class)',
+        help='attribute of polygons with names or ids of classes (default: class)',
     )
     parser.add_argument(
         '--ignore',
         type=words,
         metavar='ID,...',
-        help='ids, or names of colours or COCO categories, that do not count, separated by commas; '
+        help='ids, or names of colours or COCO categories, to ignore, separated by commas; '
         'default: 255',
     )
     parser.add_argument(
         '--colors',
         type=Path,
         metavar='FILE',
-        help='table of the colours of masks, with lines as "road: 128,64,128"; or labelmap.txt of '
-        'CVAT',
+        help='table of the colours of masks, with lines such as "road: 128,64,128"; or '
+        'labelmap.txt of CVAT',
     )
     parser.add_argument(
         '--background',
         nargs='?',
         const=True,
-        help='class 0 is a background, of these words separated by commas, by default of the 26 '
-        'words of the published list',
+        help='class 0 is a background of these words, separated by commas; default: the 26 words '
+        'of the published list',
     )
     add_map_reading(parser)
     parser.add_argument(
-        '--split', type=Path, metavar='FILE', help='only the images whose names a file lists'
+        '--split', type=Path, metavar='FILE', help='file with the names of the images to use'
     )
 
 

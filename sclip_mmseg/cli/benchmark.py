@@ -1,7 +1,7 @@
-"""Evaluate methods on benchmarks and compare with the published numbers.
+"""Evaluate methods on benchmarks and compare them with the published numbers.
 
-Each pair is evaluated as by tools/test.py, in a folder of its own. Interrupted at any moment, the
-same command resumes; pairs that are finished are not run again.
+Each pair is evaluated as by sclip test, in its own folder. After an interruption, the same command
+resumes; finished pairs are not run again.
 """
 
 import argparse
@@ -22,18 +22,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--methods',
         type=words,
-        help='names of configs up to the backbone, or my_package.module:MyMethod for one of your '
-        "own, separated by commas; default: those of the papers' tables (with --toy, all)",
+        help='names of configs up to the backbone, or my_package.module:MyMethod for your own '
+        "methods, separated by commas; default: those of the papers' tables (with --toy, all)",
     )
     parser.add_argument(
-        '--configs', nargs='+', default=[], metavar='FILE', help='configs of your own, as rows too'
+        '--configs', nargs='+', default=[], metavar='FILE', help='your own configs, as further rows'
     )
     parser.add_argument(
         '--names',
         type=words,
         default=['official'],
-        help='name lists separated by commas: official (default), plain, which has the names of '
-        'classes alone, or both',
+        help='name lists separated by commas: official (default), plain, which has only the names '
+        'of classes, or both',
     )
     parser.add_argument(
         '--protocol',
@@ -41,7 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=['own'],
         dest='protocols',
         metavar='PROTOCOL',
-        help="own (default), that of each method's config; or one for all, which is that of "
+        help="own (default), that of each method's config; or one, the same for all methods, of "
         'configs/_base_/protocols/one_*.py; or both, separated by a comma',
     )
     parser.add_argument(
@@ -53,28 +53,28 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_const',
         const='toy',
         dest='backbone',
-        help='the small CLIP and the drawn pictures of data/toy',
+        help='the small CLIP and the drawn images of data/toy',
     )
     parser.add_argument('--checkpoint', help="CLIP by name or path instead of the backbone's own")
     add_processes(
         parser,
-        'processes that share the images of a pair, each on a GPU of its own',
+        'number of processes that divide the images of a pair, each on its own GPU',
         earlier=('--nproc-per-node', '--nproc_per_node'),
     )
     parser.add_argument(
-        '--limit', type=positive, metavar='N', help='only the first N images of each'
+        '--limit', type=positive, metavar='N', help='only the first N images of each benchmark'
     )
     parser.add_argument('--boundary-iou', action='store_true', help='Boundary IoU as well (mBIoU)')
     parser.add_argument(
         '--work-dir',
         type=Path,
-        help='default: work_dirs/benchmark, with backbone and limit in its name where given',
+        help='default: work_dirs/benchmark, with backbone and limit in its name if given',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         default=[],
-        help="as for tools/test.py; '{benchmark}' in a value becomes the benchmark's name",
+        help="as for sclip test; '{benchmark}' in a value becomes the benchmark's name",
     )
     return parser.parse_args(argv)
 
@@ -82,7 +82,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run all pairs; exit with 1 if one failed."""
     options = vars(parse_args(argv))
-    # So that what this process starts ends with it.
+    # Raise SystemExit, so that child processes end with this one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     with as_program(interrupted='run the same command to resume'):

@@ -11,20 +11,24 @@ from .arguments import DictAction, add_processes, positive
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description='Build a memory bank of unlabelled pictures, for `sclip segment --bank` and '
-        '`sclip evaluate --bank`. The same command resumes, and with other pictures extends it.'
+        description='Build a memory bank of unlabelled images, for `sclip segment --bank` and '
+        '`sclip evaluate --bank`. The same command resumes a build, or extends the bank with other '
+        'images.'
     )
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='picture, or folder of them')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='image, or folder of images')
     parser.add_argument('--out', type=Path, required=True, metavar='BANK', help='folder to write')
-    parser.add_argument('--method', help='whose features it holds; default: scclip')
+    parser.add_argument('--method', help='method whose features are stored; default: scclip')
     parser.add_argument(
         '--proxy',
         metavar='TOWER',
-        help='second tower that regions are looked up by: DINO, DINOv2, DINOv3, C-RADIO or PE by '
-        "name or path; default: the method's own, else a block of CLIP",
+        help='second tower for the keys of regions: DINO, DINOv2, DINOv3, C-RADIO or PE by name or '
+        "path; default: the method's second tower, or a block of CLIP if it has none",
     )
     parser.add_argument(
-        '--block', type=positive, metavar='N', help='that block of CLIP, from 1 (default: 8 of 12)'
+        '--block',
+        type=positive,
+        metavar='N',
+        help='block of CLIP for the keys, from 1 (default: 8 of 12)',
     )
     parser.add_argument(
         '--regions',
@@ -36,20 +40,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--second-clip',
         metavar='CLIP',
-        help='a second CLIP whose features it holds, too, for --bank with --cfg-options '
+        help='a second CLIP whose features are stored, too, for --bank with --cfg-options '
         'model.memory.clip=CLIP',
     )
-    add_processes(parser, 'processes that share the pictures')
-    parser.add_argument('--device', help='default: the accelerator where there is one')
+    add_processes(parser, 'number of processes that divide the images')
+    parser.add_argument('--device', help='default: the accelerator if there is one')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Build and say what there is.
+    """Build the bank, and print its size.
 
     Raises:
-        InputError: If an argument or a file cannot be used.
+        InputError: If an argument or a file is invalid.
     """
     from ..apis.bank import build_bank
 
@@ -57,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
         *(args.images, args.out, args.method, args.clip, args.proxy, args.regions, args.block),
         *(args.processes, args.device, args.cfg_options, args.second_clip),
     )
-    print(f'{args.out} holds {info.count} regions of {len(info.images)} pictures')
+    print(f'{args.out} holds {info.count} regions of {len(info.images)} images')
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -17,14 +17,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     groups = groupby(BENCHMARKS.values(), lambda record: record.group or 'all')
     names = (f'{group}: {", ".join(record.name for record in each)}' for group, each in groups)
     parser = argparse.ArgumentParser(
-        description='Check the files of a benchmark, a config, or folders of your own: counts, '
+        description='Check the files of a benchmark, a config, or your own folders: counts, '
         'missing and unreadable pairs, sizes, label ids, classes.'
     )
     parser.add_argument(
         'benchmark',
         nargs='*',
         metavar='NAME|CONFIG',
-        help=f'{"; ".join(names)}; or a config of your own (*.py)',
+        help=f'{"; ".join(names)}; or your own config (*.py)',
     )
     add_own_images(parser, required=False)
     parser.add_argument(
@@ -34,23 +34,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--out', type=Path, help='folder for a contact sheet of overlays')
     parser.add_argument(
-        '--limit', type=positive, help='check this many images, spread over the split'
+        '--limit', type=positive, help='check only so many images, spread over the split'
     )
     parser.add_argument(
         '--partial', action='store_true', help='accept another number of images than published'
     )
-    about = 'processes that read files'
+    about = 'number of processes'
     add_processes(parser, about, 4, earlier=['--nproc'])
     parser.add_argument(
         '--classes',
         nargs='?',
         const=True,
         default=False,
-        help='print the number and share of pixels of each class; with --images, the classes, as '
-        'for sclip evaluate',
+        help='print the number and share of pixels of each class; with --images, takes the classes '
+        'as sclip evaluate does',
     )
     args = parser.parse_args(argv)
-    if args.images is None and isinstance(args.classes, str):  # a flag, and a name behind it
+    if args.images is None and isinstance(args.classes, str):  # --classes followed by a name
         args.benchmark, args.classes = [args.classes, *args.benchmark], True
     check_benchmarks(parser, [name for name in args.benchmark if not name.endswith('.py')])
     if (args.images is None) != bool(args.benchmark):
@@ -59,10 +59,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Check all that is asked for; exit with 1 if anything is wrong."""
+    """Run the checks; exit with 1 if one fails."""
     args = parse_args(argv)
     if args.data_root:
-        os.environ['SCLIP_DATA_ROOT'] = args.data_root  # which the configs read
+        os.environ['SCLIP_DATA_ROOT'] = args.data_root  # read by the configs
     options = {key: getattr(args, key) for key in ('out', 'limit', 'partial')}
     options['nproc'] = args.processes
     with as_program():

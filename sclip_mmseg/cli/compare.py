@@ -1,6 +1,6 @@
 """Compare saved results: intervals, what may be claimed of a difference, and a report.
 
-Nothing is run again: a result holds the confusion matrix of each image.
+Nothing is evaluated again: a result contains the confusion matrix of each image.
 """
 
 import argparse
@@ -21,13 +21,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         metavar='RESULT',
         help='result.npz or work directory of an evaluation (sclip test, evaluate, benchmark), or '
-        'the folder of several, of which those of the same images and classes are compared',
+        'a folder of several; those with the same images and classes are compared',
     )
     parser.add_argument(
         '--out',
         type=Path,
         metavar='DIR',
-        help='folder for report.html, tables, figures and contact sheets; default: print alone',
+        help='folder for report.html, tables, figures and contact sheets; default: only print',
     )
     return parser.parse_args(argv)
 

@@ -14,8 +14,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_own_images(parser)
     parser.add_argument(
         '--classes',
-        help='classes separated by semicolons, synonyms by commas, with the ids of label files in '
-        'front where they are not 0, 1, 2: "7: road, street; 8: car"; or a file with a class per '
+        help='classes separated by semicolons, synonyms by commas, preceded by their ids in label '
+        'files unless these are 0, 1, 2: "7: road, street; 8: car"; or a file with one class per '
         'line; or a shipped list, e.g. ade20k; default: all of a COCO file or of --colors',
     )
     parser.add_argument(
@@ -23,14 +23,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=words,
         default=[],
         metavar='NAME,...',
-        help='methods separated by commas, see sclip methods; my_package.module:MyMethod for one '
-        'of your own, or the path of a config; default: scclip, with the toy CLIP sclip',
+        help='methods separated by commas, see sclip methods; my_package.module:MyMethod for your '
+        'own method, or the path of a config; default: scclip, or sclip with the toy CLIP',
     )
     parser.add_argument(
         '--regions',
         metavar='GENERATOR',
-        help='felzenszwalb, sam2 or sam cuts each image into regions, each of which gets its most '
-        'frequent class',
+        help='felzenszwalb, sam2 or sam: divide each image into regions, each of which gets its '
+        'most frequent class',
     )
     parser.add_argument(
         '--clip',
@@ -43,17 +43,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=Path('evaluated'),
         help='folder to write to (default: evaluated)',
     )
-    add_processes(parser, 'processes that share the images, each on a GPU of its own')
+    add_processes(parser, 'number of processes that divide the images, each on its own GPU')
     parser.add_argument(
         '--print-config',
         action='store_true',
-        help='print the config of the method, for tools/test.py, and end',
+        help='only print the config of the method, for sclip test',
     )
     parser.add_argument('--boundary-iou', action='store_true', help='Boundary IoU as well (mBIoU)')
     parser.add_argument(
         '--oracles',
         action='store_true',
-        help='also what is reached if the classes of each image, or outlines, were known',
+        help='also the scores if the classes of each image, or outlines, were known',
     )
     add_bank(parser)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
@@ -64,10 +64,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate and write.
+    """Evaluate the methods, and write the results.
 
     Raises:
-        InputError: If an argument or a file cannot be used.
+        InputError: If an argument or a file is invalid.
     """
     from ..benchmark.own_images import evaluate_methods, make_config
     from ..zoo import default_method

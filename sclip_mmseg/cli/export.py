@@ -1,4 +1,4 @@
-"""Write a segmentor of fixed classes as an ONNX model, which needs no PyTorch to run."""
+"""Write a segmentor with fixed classes as an ONNX model, which runs without PyTorch."""
 
 import argparse
 import re
@@ -10,7 +10,7 @@ from .arguments import add_own_classes
 
 
 def size(text: str) -> tuple[int, int]:
-    """Height and width of ``336x448``."""
+    """Parse height and width, as in ``336x448``."""
     if not re.fullmatch(r'[1-9]\d*x[1-9]\d*', text):
         raise argparse.ArgumentTypeError(f"'{text}' must be HEIGHTxWIDTH, such as 336x448")
     height, width = map(int, text.split('x'))
@@ -26,16 +26,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--size',
         type=size,
         metavar='HxW',
-        help='of pictures once resized, for the methods that see whole pictures: 336x448',
+        help='size of resized images, for methods that see whole images: 336x448',
     )
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Build, export, compare and write.
+    """Build a segmentor and export it.
 
     Raises:
-        InputError: If an argument cannot be used, or the model not be exported.
+        InputError: If an argument is invalid, or the model cannot be exported.
     """
     from ..export.network import find_window
     from ..export.onnx_file import OPSET, TOLERANCE, check_out, check_packages, export_onnx
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     model = apis.build_segmentor(*system, 'cpu', args.cfg_options, precision='fp32')
     print('exporting, and comparing ONNX Runtime with PyTorch', flush=True)
     export_onnx(model, args.out, args.size)
-    print(f'opset {OPSET}; scores equal to {TOLERANCE:g}; written to {args.out.resolve()}')
+    print(f'opset {OPSET}; scores agree to {TOLERANCE:g}; written to {args.out.resolve()}')
 
 
 def main(argv: Sequence[str] | None = None) -> None:

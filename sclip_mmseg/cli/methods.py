@@ -1,4 +1,4 @@
-"""``sclip methods``: the methods with their papers and configs, or how they compare."""
+"""``sclip methods``: the methods with their papers and configs, or a comparison."""
 
 import argparse
 import sys
@@ -11,19 +11,19 @@ from ..zoo import METHODS
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print a line for each method; of those named, their papers and configs."""
-    parser = argparse.ArgumentParser(description='The methods with their papers and configs.')
-    parser.add_argument('name', nargs='*', metavar='NAME', help='list the configs of these')
+    """Print a line for each method, or the papers and configs of some methods."""
+    parser = argparse.ArgumentParser(description='List the methods with their papers and configs.')
+    parser.add_argument('name', nargs='*', metavar='NAME', help='methods whose configs are listed')
     parser.add_argument(
         '--compare',
         action='store_true',
-        help='what families of methods need, reach and cannot do, as Markdown',
+        help='show what families of methods need, reach and cannot do, as Markdown',
     )
     args = parser.parse_args(argv)
     if args.compare and args.name:
-        parser.error('--compare is of all methods: leave NAME out')
+        parser.error('--compare compares all methods: leave NAME out')
     if args.compare:
-        from ..families import compare  # which takes long to import
+        from ..families import compare  # a slow import
 
         print('\n'.join(compare()))
     else:
@@ -38,9 +38,9 @@ def _table() -> list[str]:
             for name, pattern in METHODS.items()
         ),
         '',
-        'sclip methods NAME lists the configs of a method; one is evaluated by',
+        'sclip methods NAME lists the configs of a method; to evaluate one:',
         f'sclip test sclip_mmseg::{METHODS["sclip"].format("voc20")}',
-        'sclip methods --compare says what families of methods need and cannot do',
+        'sclip methods --compare shows what families of methods need and cannot do',
     ]
 
 

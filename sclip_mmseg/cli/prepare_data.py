@@ -15,14 +15,14 @@ from .arguments import add_processes, check_benchmarks
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description='Lay benchmarks out as the configs read them, from the official archives or '
-        'extracted folders.'
+        description='Prepare benchmarks in the layout that the configs read, from the official '
+        'archives or extracted folders.'
     )
     parser.add_argument(
         'benchmark',
         nargs='+',
         metavar='NAME',
-        help=f'{", ".join(usual_benchmarks())}, or all; or another one of sclip data check --help',
+        help=f'{", ".join(usual_benchmarks())}, or all; or another one in sclip data check --help',
     )
     parser.add_argument(
         '--raw',
@@ -40,16 +40,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--download',
         action='store_true',
-        help='fetch to RAW what is missing there and can be had without logging in; you accept '
-        "the data's terms",
+        help='download missing files to RAW if no login is needed; you accept the terms of the '
+        'data',
     )
     parser.add_argument(
         '--context-annotation',
         choices=['json', 'mat'],
-        help='make PASCAL Context of trainval_merged.json (5104 images) or of the MATLAB files '
-        '(5105); default: JSON, unless only MATLAB files are there',
+        help='make PASCAL Context from trainval_merged.json (5104 images) or from the MATLAB files '
+        '(5105); default: JSON, unless there are only MATLAB files',
     )
-    about = 'processes that make files'
+    about = 'number of processes'
     add_processes(parser, about, os.cpu_count(), earlier=['--nproc'])
     args = parser.parse_args(argv)
     check_benchmarks(parser, args.benchmark)
@@ -57,7 +57,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prepare all that is asked for; exit with 1 if anything is missing."""
+    """Prepare the benchmarks; exit with 1 if anything is missing."""
     args = parse_args(argv)
     with as_program(interrupted='run the same command to resume'):
         from ..datasets.preparation.prepare import prepare

@@ -1,4 +1,4 @@
-"""Segment pictures and videos into classes of your own: overlay, label map, areas."""
+"""Segment images and videos into your own classes: overlay, label map, areas."""
 
 import argparse
 import os.path as osp
@@ -14,20 +14,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'images', nargs='+', metavar='IMAGE', help='picture, video, or folder of them'
+        'images', nargs='+', metavar='IMAGE', help='image, video, or folder of images and videos'
     )
     add_own_classes(parser)
     parser.add_argument(
         '--regions',
         metavar='GENERATOR',
-        help='sharpen the outlines: felzenszwalb, sam2 or sam cuts each picture into regions, each '
-        'of which gets its most frequent class',
+        help='sharpen outlines: felzenszwalb, sam2 or sam divides each image into regions, each of '
+        'which gets its most frequent class',
     )
     parser.add_argument('--out', type=Path, default=Path('segmented'), help='folder to write to')
     parser.add_argument(
         '--format',
         default='overlay,labels',
-        help='what to write, separated by commas: overlay, labels, masks, coco, yolo, cvat, '
+        help='output formats, separated by commas: overlay, labels, masks, coco, yolo, cvat, '
         'labelstudio, confidence, geopackage, geojson, fgb; default: %(default)s (and always '
         'areas.csv)',
     )
@@ -43,8 +43,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--simplify',
         type=float,
         metavar='METRES',
-        help='smooth the borders of polygons (of geopackage, geojson, fgb) within so many metres, '
-        'or pixels where a picture has no CRS',
+        help='tolerance for smoothing the borders of polygons (geopackage, geojson, fgb), in '
+        'metres, or in pixels if the image has no CRS',
     )
     parser.add_argument(
         '--min-area',
@@ -54,46 +54,44 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--palette',
-        help='colours of the classes: distinct (default), dataset (of a shipped list), voc, or one '
-        'per class, as in "#ff8000,#0080ff"',
+        help='colours of the classes: distinct (default), dataset (those of a shipped list), voc, '
+        'or one per class, as in "#ff8000,#0080ff"',
     )
     parser.add_argument(
         '--size',
         metavar='336|native|0.5',
-        help='working size of pictures: pixels of the short side, native for their '
-        'own, or a factor; default: as published, 336 for most methods',
+        help='working size of images: pixels of the short side, native for their own size, or a '
+        'factor; default: as published, 336 for most methods',
     )
     add_map_reading(parser)
-    parser.add_argument('--device', help='default: the accelerator where there is one')
+    parser.add_argument('--device', help='default: the accelerator if there is one')
     parser.add_argument(
         '--precision',
         choices=('fp32', 'fp16', 'bf16'),
-        help='of the image encoder; default: fp16 where the device is fast at it and the method '
-        'gives the same labels but for few pixels, else fp32',
+        help='precision of the image encoder; default: fp16 if the device is fast at it and the '
+        'labels of the method hardly change, else fp32',
     )
-    add_processes(
-        parser, 'segment in N processes, each with a model of its own; the cores are divided'
-    )
+    add_processes(parser, 'number of processes, each with its own model; they divide the cores')
     parser.add_argument(
         '--resume',
         action='store_true',
-        help='leave out what an earlier run into --out did with the same settings',
+        help='skip files that an earlier run into --out finished with the same settings',
     )
     parser.add_argument(
         '--share',
         metavar='I/N',
-        help='segment every N-th file, from the I-th, as one of N processes or machines that write '
-        'to one --out; known by itself under torchrun',
+        help='segment every N-th file from the I-th, as one of N processes or machines that write '
+        'to one --out; set automatically under torchrun',
     )
     add_bank(parser)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Segment and write.
+    """Segment the files, and write the results.
 
     Raises:
-        InputError: If an argument or a file cannot be used.
+        InputError: If an argument or a file is invalid.
     """
     from .. import apis
     from ..apis.shares import place_in_torchrun
@@ -103,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
 
     background = args.background
     if isinstance(background, str) and osp.exists(background):
-        raise InputError(f'--background takes words, not {background}: put pictures first')
+        raise InputError(f'--background takes words, not {background}: put images before it')
 
     def report(result: apis.FileResult) -> None:
         shares = [f'{name} {share:.1%}' for name, share in result.areas.items() if share >= SHOWN]
@@ -133,8 +131,8 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run, or say in one line what is wrong."""
-    with without_training(networks=False):  # options, too, may import mmengine
+    with without_training(networks=False):  # parsing options may import mmengine
         args = parse_args(argv)
-        from ..utils import files  # noqa: F401  # the first that imports it
+        from ..utils import files  # noqa: F401  # the first import of mmengine
     with as_program():
         run(args)

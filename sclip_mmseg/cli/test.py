@@ -17,9 +17,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='CLIP by name (ViT-B/16, hf:ORG/NAME, ...) or path, or of GroupViT, TCL and SAM 3 '
-        'their file, for Talk2DINO the CLIP of the texts; without it, or as the word none: that of '
-        'the config',
+        help='CLIP by name (ViT-B/16, hf:ORG/NAME, ...) or path; for GroupViT, TCL and SAM 3 their '
+        "checkpoint, for Talk2DINO the CLIP that encodes texts; default: the config's (also as the "
+        'word none)',
     )
     parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument(
@@ -31,12 +31,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out-ids',
         choices=['labels', 'classes'],
-        help='what they hold: ids as in the label files (default), or class indices, which are one '
-        'less where the dataset has reduce_zero_label',
+        help='ids in these maps: those of the label files (default), or class indices, which are '
+        'one less if the dataset has reduce_zero_label',
     )
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
-    parser.add_argument('--show-dir', help='folder for painted images')
-    parser.add_argument('--wait-time', type=float, default=2, help='seconds per shown image')
+    parser.add_argument('--show-dir', help='folder for overlays')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds per image in --show')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -56,14 +56,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--oracles',
         action='store_true',
-        help='also what is reached if the classes of each image, or outlines, were known',
+        help='also the scores if the classes of each image, or outlines, were known',
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     return parser.parse_intermixed_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the evaluation; of wrong input, say in one line what is wrong."""
+    """Run the evaluation, or say in one line what is wrong."""
     options = vars(parse_args(argv))
     os.environ.setdefault('LOCAL_RANK', str(options.pop('local_rank')))
     if root := options.pop('download_root'):

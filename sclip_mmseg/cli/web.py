@@ -1,4 +1,4 @@
-"""Serve a local page that segments pictures into classes of your own. It needs no internet."""
+"""Serve a local web page that segments images into your own classes. It needs no internet."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from ..utils.program import as_program
 
-LARGEST = 50_000_000  # pixels of a picture, see sclip_mmseg.web.session
+LARGEST = 50_000_000  # pixels of an image, see sclip_mmseg.web.session
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -17,16 +17,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--clip', help='CLIP by name or path; default: the toy CLIP of a clone, else ViT-B/16'
     )
-    parser.add_argument('--device', help='default: the accelerator where there is one')
-    parser.add_argument('--host', default='127.0.0.1', help='0.0.0.0: reachable by other machines')
-    parser.add_argument('--port', type=int, default=7860, help='0: any that is free')
+    parser.add_argument('--device', help='default: the accelerator if there is one')
+    parser.add_argument(
+        '--host', default='127.0.0.1', help='0.0.0.0 for access from other machines'
+    )
+    parser.add_argument('--port', type=int, default=7860, help='0 for any free port')
     parser.add_argument(
         '--allow-host',
         action='append',
         default=[],
         metavar='NAME',
-        help='a further name by which browsers may ask for the page, such as that of a reverse '
-        'proxy; may be repeated',
+        help='additional host name of the page, such as that of a reverse proxy; may be repeated',
     )
     return parser.parse_args(argv)
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     if find_spec('gradio') is None:
         sys.exit('error: Gradio is not installed: pip install "sclip_mmseg[web]"')
-    # The decoder's own limit, read when it is imported: a header may have two readings.
+    # OpenCV's own limit, read on import, in case it reads a header differently than Pillow.
     os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'] = str(LARGEST)
     with as_program():
         from .. import web

@@ -1,4 +1,4 @@
-"""Segmentors of fixed classes as ONNX models."""
+"""Export of segmentors with fixed classes as ONNX models."""
 
 from .onnx_file import export_onnx
 

@@ -15,10 +15,10 @@ from ..zoo import TOY, is_toy
 
 
 def describe_model(model: CLIPSegmentor, window: Size) -> dict[str, str]:
-    """All that a program needs to run a model on pictures, as the values of an ONNX file.
+    """Metadata of an ONNX file: all that a program needs to run the model on images.
 
     Args:
-        model: From :func:`..apis.build_segmentor`.
+        model: Segmentor from :func:`..apis.build_segmentor`.
         window: Height and width of its windows in pixels.
 
     Returns:
@@ -51,7 +51,7 @@ def describe_model(model: CLIPSegmentor, window: Size) -> dict[str, str]:
 
 
 def describe_rule(rule: DecisionRule) -> dict[str, Any]:
-    """A rule as keys of ``model.test_cfg``: what makes scores first, then each step in order."""
+    """A rule as keys of ``model.test_cfg``: first the activation, then each step in order."""
     names = {kind: name for name, kind in DECISIONS.module_dict.items()}
     if isinstance(rule, DecisionStep):
         value = getattr(rule, fields(rule)[1].name)
@@ -61,15 +61,15 @@ def describe_rule(rule: DecisionRule) -> dict[str, Any]:
 
 
 def find_scale(pipeline: list[dict]) -> list[int]:
-    """Largest long and short side in pixels that pictures are resized to.
+    """Maximum long and short side, in pixels, to which images are resized.
 
     Raises:
-        InputError: If they are resized in another way.
+        InputError: If the pipeline resizes images in another way.
     """
     steps = [step for step in pipeline if step['type'] == 'Resize']
     if len(steps) != 1 or not steps[0].get('keep_ratio') or not steps[0].get('scale'):
         raise InputError(
-            "test_pipeline must resize pictures once, as dict(type='Resize', scale=(2048, 336), "
-            'keep_ratio=True) does, for its model to be exported'
+            "for an export test_pipeline must resize images once, as dict(type='Resize', "
+            'scale=(2048, 336), keep_ratio=True) does'
         )
     return [max(steps[0]['scale']), min(steps[0]['scale'])]

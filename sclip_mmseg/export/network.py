@@ -1,4 +1,4 @@
-"""The exported network: a segmentor's part of a window."""
+"""The exported network: a segmentor applied to single windows."""
 
 import torch.nn.functional as F
 from mmengine.config import Config
@@ -15,10 +15,10 @@ from .metadata import find_scale
 
 
 class WindowNetwork(nn.Module):
-    """Normalised windows → their class scores, and the maps that windows are fused by.
+    """Network from normalised windows to class scores, and to the maps that are fused.
 
     Args:
-        model: The segmentor, which stays as it is.
+        model: The segmentor, which is not changed.
     """
 
     def __init__(self, model: CLIPSegmentor):
@@ -27,15 +27,15 @@ class WindowNetwork(nn.Module):
         self.rule, self.class_ids = model.rule, model.class_ids.tolist()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Segment windows, each as a picture of its own.
+        """Segment windows, each as a separate image.
 
         Args:
-            images: Normalised, ``[B, 3, H, W]``.
+            images: Normalised windows, ``[B, 3, H, W]``.
 
         Returns:
             Class scores before any threshold, ``[B, K, H, W]``, 0 to 1; and the query maps
-            ``[B, Q, h, w]`` on the method's grid (of pixels, where windows are not resized as
-            pictures are), both float32.
+            ``[B, Q, h, w]`` on the method's grid (at full size if the encoder aligns corners),
+            both float32.
         """
         maps = self.encoder(View(images), self.text_head)
         height, width = images.shape[-2:]
@@ -47,31 +47,30 @@ class WindowNetwork(nn.Module):
 
 
 def find_window(cfg: Config, size: Size | None = None) -> Size:
-    """The size of the windows that a segmentor's network is exported for, by its config alone.
+    """Window size for which a segmentor's network is exported, found from its config.
 
     Args:
-        cfg: Config of a model of :func:`..apis.build_segmentor`, or to be one.
-        size: Height and width of whole pictures in pixels, for the methods that see these.
+        cfg: Config of a model, as from :func:`..apis.build_segmentor`.
+        size: Height and width of whole images in pixels, for methods that see whole images.
+
+    Returns:
+        Height and width in pixels.
 
     Raises:
-        InputError: If the segmentor needs more than windows one by one, its pictures are resized in
-            a way that metadata have no name for, or the size is missing or has no use.
+        InputError: If the segmentor needs more than single windows, if its images are resized in
+            a way that the metadata cannot describe, or if the size is missing or not applicable.
     """
     model, encoder = cfg.model, cfg.model.image_encoder
     name = type_name(encoder.get('method') or encoder)
     method = METHODS.build(encoder.method) if encoder.get('method') else MODELS.get(encoder.type)
     refine = model.get('refine')
     needs = {
-        'a region map of each picture': method.needs_regions or model.get('region_masks'),
-        'all windows of a picture together': method.sees_whole_image,
-        f'the picture at its own size (model.refine, {refine and type_name(refine)})': refine,
-        'the picture that its labels are corrected by (model.postprocess)': model.get(
-            'postprocess'
-        ),
+        'a region map of each image': method.needs_regions or model.get('region_masks'),
+        'all windows of an image together': method.sees_whole_image,
+        f'the image at its own size (model.refine, {refine and type_name(refine)})': refine,
+        'the image, to correct labels (model.postprocess)': model.get('postprocess'),
         getattr(method, 'not_exported', ''): getattr(method, 'not_exported', ''),
-        'its upsampler (model.image_encoder.upsampler=None leaves it out)': encoder.get(
-            'upsampler'
-        ),
+        'its upsampler (model.image_encoder.upsampler=None omits it)': encoder.get('upsampler'),
     }
     if missing := [words for words, needed in needs.items() if needed]:
         raise InputError(
@@ -83,13 +82,13 @@ def find_window(cfg: Config, size: Size | None = None) -> Size:
     if windows.mode == 'slide':
         if size is not None:
             raise InputError(
-                f'--size is for methods that see whole pictures, {name} sees windows of '
+                f'--size is for methods that see whole images; {name} sees windows of '
                 f'model.test_cfg.crop_size={windows.crop_size}: leave it out'
             )
         return windows.crop_size
     if size is None:
         raise InputError(
-            f'{name} sees whole pictures: say by --size, such as 336x448, how large they are '
-            'once resized; or let it see windows, by --cfg-options model.test_cfg.mode=slide'
+            f'{name} sees whole images: give their size once resized by --size, such as 336x448; '
+            'or use windows, by --cfg-options model.test_cfg.mode=slide'
         )
     return size

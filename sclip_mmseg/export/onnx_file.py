@@ -1,4 +1,4 @@
-"""ONNX files: converted, compared with PyTorch, written."""
+"""Conversion to ONNX files, and their comparison with PyTorch."""
 
 import inspect
 import logging
@@ -21,19 +21,19 @@ from ..utils.precision import own_precision
 from .metadata import describe_model
 from .network import WindowNetwork, find_window
 
-#: Of the operators. ONNX Runtime has it since 1.17.
+#: Version of the operators, which ONNX Runtime supports since 1.17.
 OPSET = 20
-#: Largest difference of a class score, or of a cosine, between ONNX Runtime and PyTorch.
+#: Maximum difference of a class score or cosine between ONNX Runtime and PyTorch.
 TOLERANCE = 1e-5
 INPUT, OUTPUTS = 'images', ('scores', 'maps')
-_LARGEST = 2_000_000_000  # bytes: a protocol buffer ends at 2 GiB
+_LARGEST = 2_000_000_000  # bytes: protocol buffers are limited to 2 GiB
 
 
 def check_packages() -> None:
-    """See that what exports is installed.
+    """Check that the packages for an export are installed.
 
     Raises:
-        InputError: If something is missing, with the command that installs it.
+        InputError: If a package is missing, with the command that installs it.
     """
     missing = [name for name in ('onnx', 'onnxscript', 'onnxruntime') if find_spec(name) is None]
     if missing:
@@ -45,7 +45,7 @@ def check_packages() -> None:
 
 
 def check_out(path: str | Path) -> Path:
-    """The file to write.
+    """Check the path of the file to write.
 
     Raises:
         InputError: If it is a folder.
@@ -59,20 +59,20 @@ def check_out(path: str | Path) -> Path:
 @own_precision()
 @torch.no_grad()
 def export_onnx(model: CLIPSegmentor, path: str | Path, size: Size | None = None) -> None:
-    """Write a segmentor of fixed classes as an ONNX model of one window.
+    """Write a segmentor with fixed classes as an ONNX model of one window.
 
-    The file is written as a whole or not at all, once ONNX Runtime agrees with PyTorch: all scores
-    and cosines of made-up windows, in batches of one and of three, to :data:`TOLERANCE`.
+    The file is written atomically, and only if ONNX Runtime agrees with PyTorch: all scores and
+    cosines of random windows, in batches of one and of three, to :data:`TOLERANCE`.
 
     Args:
-        model: From :func:`..apis.build_segmentor`. It stays as it is.
+        model: Segmentor from :func:`..apis.build_segmentor`, which is not changed.
         path: The file.
-        size: Height and width in pixels of resized pictures, for the methods that see whole
-            pictures; else None.
+        size: Height and width of resized images in pixels, for methods that see whole images;
+            else None.
 
     Raises:
-        InputError: If a package is missing, the method cannot be exported, the two disagree, or the
-            file cannot be written.
+        InputError: If a package is missing, the method cannot be exported, ONNX Runtime disagrees
+            with PyTorch, or the file cannot be written.
     """
     check_packages()
     path = check_out(path)
@@ -87,14 +87,14 @@ def export_onnx(model: CLIPSegmentor, path: str | Path, size: Size | None = None
     about = describe_model(model, window)
     make_folder(path.parent, 'name another file by --out')
     images = _made_up(3, window).to(model.class_ids.device)
-    expected = network(images)  # what a method refuses, it says here
+    expected = network(images)  # raises the method's own errors
     content = _convert(network, images[:2], about)
     _compare(content, images, expected)
     write_atomically(path, content)
 
 
 def _made_up(count: int, size: Size) -> Tensor:
-    """Normalised images ``[count, 3, H, W]`` of blots and some noise, the same each time."""
+    """Normalised images ``[count, 3, H, W]`` of blobs and some noise, with a fixed seed."""
     generator = torch.Generator().manual_seed(0)
     blots = torch.randn(count, 3, 5, 5, generator=generator)
     noise = torch.randn(count, 3, *size, generator=generator)
@@ -102,7 +102,7 @@ def _made_up(count: int, size: Size) -> Tensor:
 
 
 def _convert(network: nn.Module, images: Tensor, about: dict[str, str]) -> bytes:
-    """The bytes of the ONNX model, for batches of any size."""
+    """Convert the network to the bytes of an ONNX model, for any batch size."""
     import onnx
 
     try:
@@ -122,7 +122,7 @@ def _convert(network: nn.Module, images: Tensor, about: dict[str, str]) -> bytes
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise InputError(f'the method cannot be exported: {first_line(cause)}') from error
-    assert program is not None  # that is, it was not written to a file
+    assert program is not None  # it is only None if written to a file
     proto = program.model_proto
     onnx.helper.set_model_props(proto, about)
     return proto.SerializeToString()
@@ -142,16 +142,16 @@ def _compare(content: bytes, images: Tensor, expected: tuple[Tensor, ...]) -> No
         found = session.run(list(OUTPUTS), {INPUT: images[part].cpu().numpy()})
         for name, ours, theirs in zip(OUTPUTS, expected, found):
             difference = (ours[part].cpu() - torch.from_numpy(theirs)).abs().max().item()
-            if not difference <= TOLERANCE:  # NaN is not
+            if not difference <= TOLERANCE:  # also true for NaN
                 raise InputError(
-                    f'ONNX Runtime and PyTorch differ by {difference:.1e} in {name}, and may by '
+                    f'ONNX Runtime and PyTorch differ by {difference:.1e} in {name}, more than '
                     f'{TOLERANCE:g}: nothing is written; try another --method'
                 )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the exporter says of itself, and of packages that it does not need, to itself."""
+    """Suppress messages of the exporter about itself and about optional packages."""
     logger: Any = logging.getLogger('torch.onnx')
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Memory banks: features of regions of unlabelled pictures."""
+"""Memory banks: features of regions of unlabelled images."""
 
 from .bank import Bank, find_neighbours, open_bank
 from .cfg import MemoryCfg

@@ -1,4 +1,4 @@
-"""A bank's files: those of this package, and those that CorrCLIP v2's authors publish."""
+"""Banks of this package, and those published by CorrCLIP v2's authors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,18 +18,19 @@ from .index_files import ProductQuantised, read_index
 from .lists import Lists, read_lists
 from .rows import Rows
 
-_BLOCK = 1 << 16  # rows that are in float32 at a time
+_BLOCK = 1 << 16  # rows converted to float32 at a time
 
 
 @dataclass
 class Bank:
-    """Regions of unlabelled pictures.
+    """Regions of unlabelled images.
 
     Attributes:
-        values: Their features of one or several CLIPs, ``[N, D]`` each.
-        index: What finds regions by their keys.
-        areas: Shares of their pictures, float16 ``[N, 1]``; None where they are not known.
-        made_by: What made a bank of this package, see :func:`.files.describe_makers`.
+        values: Features of the regions by one or several CLIPs, ``[N, D]`` each.
+        index: Index that finds regions by their keys.
+        areas: Areas as shares of the images, float16 ``[N, 1]``; None if unknown.
+        made_by: Settings that a bank of this package was built with, see
+            :func:`.files.describe_makers`.
     """
 
     values: list[Tensor]
@@ -39,7 +40,7 @@ class Bank:
 
     @cached_property
     def centres(self) -> list[Tensor]:
-        """The means of the features, float32 ``[D]`` each: of all pixels where areas are known."""
+        """Means of the features, float32 ``[D]`` each, weighted by area if areas are known."""
         weights = torch.ones(len(self.values[0]), 1) if self.areas is None else self.areas.float()
         return [_mean(values, weights) for values in self.values]
 
@@ -53,18 +54,18 @@ def open_bank(cfg: MemoryCfg, dims: Sequence[int], family: str) -> Bank:
     """Read a bank.
 
     Args:
-        cfg: Which one.
+        cfg: The settings of ``model.memory``, which name the bank.
         dims: Widths of the features of the CLIPs.
-        family: Family of the second tower, as the authors call it.
+        family: Family of the second tower, by the authors' name.
 
     Raises:
-        InputError: If there is none, or it does not fit.
+        InputError: If the bank does not exist, or does not fit the model.
     """
     folder = Path(cfg.bank).expanduser()
     if not folder.is_dir():
         raise InputError(
-            f"model.memory.bank='{cfg.bank}' is not a folder: make a bank by `sclip bank build`, "
-            'or fetch one of the Hugging Face data set dk258/CorrCLIPv2'
+            f"model.memory.bank='{cfg.bank}' is not a folder: build a bank by `sclip bank build`, "
+            'or download one from the Hugging Face dataset dk258/CorrCLIPv2'
         )
     if not (folder / INFO).is_file():
         return _read_published(folder, cfg, dims, family)
@@ -84,14 +85,14 @@ def open_bank(cfg: MemoryCfg, dims: Sequence[int], family: str) -> Bank:
     for each, dim in zip(values, dims):
         if each.shape[1] != dim:
             raise InputError(
-                f'{folder} holds features of {each.shape[1]} numbers, the CLIP gives {dim}: name '
+                f"{folder} holds features of width {each.shape[1]}, the CLIP's have {dim}: name "
                 'the bank of this CLIP'
             )
     index = read_lists(folder, info.count) or Rows(keys)
     return Bank(values, index, areas, info.made_by)
 
 
-_ENCODERS = ('metaclip', 'dfnclip')  # of the authors' banks: the first CLIP, and the second
+_ENCODERS = ('metaclip', 'dfnclip')  # first and second CLIP of the authors' banks
 
 
 def _read_published(folder: Path, cfg: MemoryCfg, dims: Sequence[int], family: str) -> Bank:
@@ -99,8 +100,8 @@ def _read_published(folder: Path, cfg: MemoryCfg, dims: Sequence[int], family: s
         names = sorted(path.name.rpartition('_metaclip_')[0] for path in _stores(folder))
         listed = f', e.g. {names[0]}' if names else ''
         raise InputError(
-            f'{folder} is not a bank of this package (it has no bank.json): for one that '
-            f"CorrCLIP's authors publish set model.memory.name{listed}"
+            f'{folder} is not a bank of this package (it has no bank.json): for a bank published '
+            f"by CorrCLIP's authors set model.memory.name{listed}"
         )
     values = []
     for encoder, dim in zip(_ENCODERS, dims):
@@ -109,21 +110,22 @@ def _read_published(folder: Path, cfg: MemoryCfg, dims: Sequence[int], family: s
         values.append(_read_store(path))
         if values[-1].shape[1] != dim:
             raise InputError(
-                f'{path} holds features of {values[-1].shape[1]} numbers, the CLIP gives {dim}: '
+                f"{path} holds features of width {values[-1].shape[1]}, the CLIP's have {dim}: "
                 'name the bank of this CLIP'
             )
     count = len(values[0])
     if len(values[-1]) != count:
         raise InputError(
-            f'{folder}: the stores of the two CLIPs hold {count} and {len(values[-1])} regions, '
-            'so that they are not of one bank'
+            f'{folder}: the files of the two CLIPs hold {count} and {len(values[-1])} regions: '
+            'they do not belong to the same bank'
         )
     if cfg.index is None:
         path = _find(folder, 'vfm_embeddings', f'{cfg.name}_{family}.pt')
         keys = _read_store(path)
         if len(keys) != count:
             raise InputError(
-                f'{path} holds {len(keys)} keys, the bank {count} regions: they are not of one bank'
+                f'{path} holds {len(keys)} keys, the bank {count} regions: they do not belong '
+                'together'
             )
         return Bank(values, Rows(keys))
     path = Path(cfg.index).expanduser()
@@ -133,8 +135,8 @@ def _read_published(folder: Path, cfg: MemoryCfg, dims: Sequence[int], family: s
     numbers = index.numbers
     if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
         raise InputError(
-            f'{path} numbers regions up to {int(numbers.max())}, the bank holds {count}: they are '
-            'not of one bank'
+            f'{path} numbers regions up to {int(numbers.max())}, the bank holds {count}: they do '
+            'not belong together'
         )
     return Bank(values, index)
 
@@ -152,7 +154,7 @@ def _find(folder: Path, below: str, name: str) -> Path:
     raise InputError(
         f'{folder} has neither {below}/{name} nor {name}, but '
         f'{join_first(there, limit=8) or "nothing"}: name another bank by model.memory.name, or '
-        'fetch the file'
+        'download the file'
         + (', or name an index file by model.memory.index' if below.startswith('vfm') else '')
     )
 
@@ -162,7 +164,7 @@ def _read_store(path: Path) -> Tensor:
     if store.ndim != 2 or store.dtype != torch.float16 or not len(store):
         raise InputError(
             f'{path} holds {store.dtype} of shape {tuple(store.shape)}, not the rows of a bank '
-            '(float16, a row per region)'
+            '(float16, one row per region)'
         )
     return store
 
@@ -176,12 +178,12 @@ def find_neighbours(
         bank: The bank.
         queries: Keys of the regions, of unit length, float32 ``[R, C]``.
         embeddings: Embeddings of the text queries by each CLIP of the bank, ``[Q, D]`` each.
-        count: How many neighbours.
-        centred: Whether to take off the cosines of the mean of all regions.
+        count: Number of neighbours.
+        centred: Whether to subtract the bank's mean from the mean of the neighbours.
 
     Returns:
-        Cosines of the mean of the neighbours, float32 ``[R, Q]``, the mean over the CLIPs; NaN
-        where a region has no neighbours.
+        Scores of the mean of the neighbours, cosines unless centred, averaged over the CLIPs,
+        float32 ``[R, Q]``; NaN for regions without neighbours.
     """
     rows = bank.index.search(queries, count)
     known = rows >= 0

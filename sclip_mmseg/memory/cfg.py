@@ -1,4 +1,4 @@
-"""The values of ``model.memory``."""
+"""The settings of ``model.memory``."""
 
 from dataclasses import dataclass
 
@@ -7,26 +7,26 @@ from ..utils.errors import InputError
 
 @dataclass(frozen=True)
 class MemoryCfg:
-    """How a memory bank is used.
+    """Use of a memory bank.
 
     Attributes:
-        bank: Folder of a bank, made by ``sclip bank build`` or published by CorrCLIP's authors.
-        name: A bank in the authors' folder, e.g. ``'coco'``; None for a bank of this package.
-        index: An index file of faiss, which tells the neighbours; None for an exact search over the
-            bank's keys.
+        bank: Folder of a bank, built by ``sclip bank build`` or published by CorrCLIP's authors.
+        name: Name of a bank in the authors' folder, e.g. ``'coco'``; None for a bank of this
+            package.
+        index: Index file of faiss for the search; None for an exact search over the bank's keys.
         clip: A second CLIP by name or path whose features the bank has, too (``--second-clip``):
-            its scores and the first one's are averaged. None for none.
-        proxy: The second tower that made the keys, by name or path, where it lies elsewhere than
-            when the bank was made; None for where the bank says.
-        neighbours: How many regions of the bank are averaged for each region of the picture.
-        weight: Weight of their score, 0 to 1; the picture's own has the rest. 0.5 is CorrCLIP
-            v2's; for banks of your own ``--bank`` sets 0.2, centred, which measured better.
-        centred: Whether the mean of all regions, weighted by their areas, is taken off that of the
-            neighbours, so that what is frequent in the bank does not drown what is rare. Not in
+            its scores are averaged with the first one's. None for none.
+        proxy: Name or path of the second tower that computed the keys, if it has moved since the
+            bank was built; None for the path in the bank.
+        neighbours: Number of regions of the bank that are averaged for each region of the image.
+        weight: Weight of their score, 0 to 1, against the image's own score. CorrCLIP v2's is 0.5;
+            for your own banks ``--bank`` sets 0.2, centred, which measured better.
+        centred: Whether the area-weighted mean of all regions is subtracted from the mean of the
+            neighbours, so that frequent classes of the bank do not dominate rare ones. Not in
             CorrCLIP v2.
 
     Raises:
-        InputError: If a value is of another kind or out of its range.
+        InputError: If a value has the wrong type or is out of range.
     """
 
     bank: str
@@ -48,6 +48,6 @@ class MemoryCfg:
         if self.neighbours < 1:
             raise InputError(f'model.memory.neighbours={self.neighbours} must be at least 1')
         if not isinstance(self.weight, (int, float)) or not 0 <= self.weight <= 1:
-            raise InputError(f'model.memory.weight={self.weight!r} must lie between 0 and 1')
+            raise InputError(f'model.memory.weight={self.weight!r} must be between 0 and 1')
         if not isinstance(self.centred, bool):
             raise InputError(f'model.memory.centred={self.centred!r} must be True or False')

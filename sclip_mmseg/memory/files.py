@@ -1,8 +1,8 @@
 """The files of a bank of this package.
 
-``keys.npy``, ``values.npy`` and ``areas.npy`` hold a row per region, float16, and ``bank.json``
-what made them and which pictures they are of. While a bank is built, ``parts/`` holds a file per
-picture.
+``keys.npy``, ``values.npy`` and ``areas.npy`` hold one row per region, float16; ``bank.json`` holds
+the settings that they were built with, and the images. During a build, ``parts/`` holds one file
+per image.
 """
 
 import json
@@ -28,7 +28,7 @@ from .cfg import MemoryCfg
 from .lists import write_lists
 
 INFO, PARTS, VERSION = 'bank.json', 'parts', 2
-# Of at least a patch, as the network sees the picture. Finer ones gain a little and cost time.
+# At least about a patch, at the network's size of the image. Finer ones gain little and cost time.
 REGIONS = dict(type='Felzenszwalb', min_size=128, short_side=224)
 _NAMES = 'keys', 'values', 'areas', 'second'
 
@@ -38,10 +38,10 @@ class BankInfo:
     """Description of a bank.
 
     Attributes:
-        made_by: See :func:`describe_makers`.
-        regions: What made its regions: config of a generator; None for files.
-        settings: How pictures were resized and cut into windows.
-        images: Name, digest of the file and number of regions of each picture, in order of rows.
+        made_by: Settings of the models, see :func:`describe_makers`.
+        regions: Config of the generator of its regions; None if they were read from files.
+        settings: How images were resized and cut into windows.
+        images: Name, digest of the file and number of regions of each image, in order of rows.
         version: Version of this format.
     """
 
@@ -60,16 +60,16 @@ class BankInfo:
 def describe_makers(
     encoder: Mapping[str, Any], tower: str | None, block: int | None, second: str | None = None
 ) -> dict[str, Any]:
-    """Settings that a bank's numbers depend on, files by their SHA-256.
+    """Settings that a bank's numbers depend on, with files as their SHA-256.
 
     Args:
         encoder: Config of the image encoder.
-        tower: Checkpoint of the second tower that makes the keys; None for ``block``.
-        block: CLIP's block that makes them.
+        tower: Checkpoint of the second tower for the keys; None for ``block``.
+        block: Block of CLIP for the keys.
         second: A second CLIP; None for none.
 
     Raises:
-        InputError: If a file cannot be found.
+        InputError: If a file does not exist.
     """
     clip = find_clip(encoder['clip'], encoder.get('quick_gelu'))
     proxy = (encoder.get('proxy') or {}).get('checkpoint')
@@ -87,26 +87,26 @@ def describe_makers(
 
 def _describe_tower(tower: str) -> dict[str, str]:
     path = Path(tower).expanduser()
-    found = str(path.absolute()) if path.exists() else tower  # for whoever works elsewhere
+    found = str(path.absolute()) if path.exists() else tower  # valid from any folder
     return dict(tower=found, sha256=sha256_of(find_proxy(tower).weights))
 
 
 def _type_name_of(value: Any) -> str:
-    """The name of a class that stands in a config."""
+    """The name of a class in a config."""
     return type_name(dict(type=value))
 
 
 def check_makers(made_by: Mapping[str, Any], found: Mapping[str, Any], bank: str) -> None:
-    """Refuse a bank that another model made; where its files lay does not matter.
+    """Refuse a bank built with another model; paths of its files do not matter.
 
     Raises:
-        InputError: If one did.
+        InputError: If the bank was built with another model.
     """
     for key, value in made_by.items():
         if _without_name(found.get(key)) != _without_name(value):
             raise InputError(
-                f'{bank} was made with another model, whose {key} was {_shorten(value)}, here '
-                f'{_shorten(found.get(key))}: use that one, or build a bank with this one '
+                f'{bank} was built with another model, whose {key} was {_shorten(value)}, here '
+                f'{_shorten(found.get(key))}: use that model, or build a bank with this one '
                 '(sclip bank build)'
             )
 
@@ -121,10 +121,10 @@ def _shorten(value: Any) -> str:
 
 
 def read_info(folder: Path) -> BankInfo:
-    """Read what is known of a bank.
+    """Read the description of a bank.
 
     Raises:
-        InputError: If the folder is not a bank, or its file is damaged or of a later version.
+        InputError: If the folder is not a bank, or its file is damaged or of another version.
     """
     path = folder / INFO
     try:
@@ -133,17 +133,19 @@ def read_info(folder: Path) -> BankInfo:
     except OSError as error:
         raise InputError(f'{folder} is not a bank: it has no {INFO} ({error.strerror})') from error
     except (ValueError, TypeError) as error:
-        raise InputError(f'{path} is damaged, or of another program ({error})') from error
+        raise InputError(f'{path} is damaged, or from another program ({error})') from error
     if info.version != VERSION:
-        raise InputError(f'{path} is of version {info.version}, {VERSION} is read: build it anew')
+        raise InputError(
+            f'{path} is of version {info.version}, expected {VERSION}: build the bank again'
+        )
     return info
 
 
 def bank_regions(memory: Mapping[str, Any]) -> dict[str, Any]:
-    """Config of what made a bank's regions; of :data:`REGIONS` where files did.
+    """Config of the generator of a bank's regions; :data:`REGIONS` if they came from files.
 
     Raises:
-        InputError: If ``model.memory`` names no bank, or it is damaged.
+        InputError: If ``model.memory`` does not name a bank, or the bank is damaged.
     """
     folder = Path(MemoryCfg(**memory).bank).expanduser()
     found = read_info(folder).regions if (folder / INFO).is_file() else None
@@ -151,17 +153,17 @@ def bank_regions(memory: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_rows(folder: Path, info: BankInfo) -> list[Tensor]:
-    """Contents of a bank, float16.
+    """Read the rows of a bank.
 
     Returns:
-        Keys ``[N, C]``, values ``[N, D]``, shares of the picture ``[N, 1]``, and where there is a
-        second CLIP its values.
+        Keys ``[N, C]``, values ``[N, D]``, areas as shares of the image ``[N, 1]``, and the values
+        of a second CLIP if there is one, float16 each.
 
     Raises:
-        InputError: If a file is missing, damaged or too short, or there is no region at all.
+        InputError: If a file is missing, damaged or too short, or the bank has no regions.
     """
     if not info.count:
-        raise InputError(f'{folder} holds no regions: build it of pictures that have some')
+        raise InputError(f'{folder} holds no regions: build it from images that have some')
     names = _NAMES if info.made_by.get('second') else _NAMES[:-1]
     return [torch.from_numpy(_read(folder, name, info.count)) for name in names]
 
@@ -171,14 +173,14 @@ def _read(folder: Path, name: str, count: int) -> np.ndarray:
     try:
         rows = np.load(path, mmap_mode='c', allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f'{path} is missing or damaged ({error}): build the bank anew') from error
+        raise InputError(f'{path} is missing or damaged ({error}): build the bank again') from error
     if rows.ndim != 2 or rows.dtype != np.float16 or len(rows) < count:
-        raise InputError(f'{path} does not hold {count} rows of float16: build the bank anew')
+        raise InputError(f'{path} does not hold {count} rows of float16: build the bank again')
     return rows[:count]
 
 
 def write_part(folder: Path, digest: str, *rows: Tensor) -> None:
-    """Write what a picture adds to a bank, see :func:`read_rows`."""
+    """Write the rows of an image to a bank's parts; for the rows see :func:`read_rows`."""
     found = {name: each.half().cpu().contiguous() for name, each in zip(_NAMES, rows)}
     write_atomically(_part(folder, digest), save(found))
 
@@ -188,21 +190,21 @@ def _part(folder: Path, digest: str) -> Path:
 
 
 class BankWriter:
-    """Puts a bank together, whose parts any number of processes write in any order.
+    """Assembles a bank from parts, which any number of processes write in any order.
 
     Args:
-        folder: Made when missing.
-        info: What makes it; its pictures are those of the folder.
+        folder: Folder of the bank, created if missing.
+        info: Description of the bank; its images are set to those of the folder.
 
     Raises:
-        InputError: If the folder holds a bank of other makers or settings, or something else, or
+        InputError: If the folder holds a bank of other models or settings, or something else, or
             cannot be written to.
     """
 
     def __init__(self, folder: Path, info: BankInfo):
         self.folder, self.parts = folder, folder / PARTS
         started = folder / PARTS / INFO
-        begun = any(self.parts.glob('*.safetensors'))  # else another model may begin
+        begun = any(self.parts.glob('*.safetensors'))  # if not, another model may begin
         for path in (folder / INFO, started):
             if path.is_file() and (begun or path != started):
                 old = read_info(path.parent)
@@ -221,23 +223,26 @@ class BankWriter:
         write_atomically(started, unfinished.encode())
 
     def has(self, digest: str) -> bool:
-        """Whether a picture is in the bank, or its part is written."""
+        """Whether an image is in the bank or its parts."""
         return digest in self.known or _part(self.folder, digest).is_file()
 
     def finish(self, names: Mapping[str, str]) -> BankInfo:
-        """Put the parts of pictures behind the bank's rows, and remove them.
+        """Append the parts of images to the bank's rows, and remove the parts.
 
-        Killed in between, the bank stays as it was, and building it again finishes it.
+        If the process is killed, the bank is unchanged, and another build completes it.
 
         Args:
-            names: Digest of each picture → its name, in the order of their rows.
+            names: Digest of each image → its name, in the order of the rows.
+
+        Returns:
+            Description of the bank.
         """
         found = {}
         for digest in names:
             if digest not in self.known and _part(self.folder, digest).is_file():
                 try:
                     found[digest] = load_file(_part(self.folder, digest))
-                except SafetensorError:  # of a full disk
+                except SafetensorError:  # truncated by a full disk
                     _part(self.folder, digest).unlink()
         images = [*self.info.images]
         images += [(names[digest], digest, len(rows['keys'])) for digest, rows in found.items()]

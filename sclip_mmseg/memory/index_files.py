@@ -1,4 +1,4 @@
-"""Index files of faiss, read and searched without it: ``IDMap2`` of ``IVFPQ`` or of ``Flat``."""
+"""Index files of faiss, read and searched without faiss: ``IDMap2`` of ``IVFPQ`` or ``Flat``."""
 
 import struct
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from ..utils.errors import InputError
 from .rows import Rows
 
 INNER_PRODUCT, L2 = 0, 1  # faiss' metrics
-_PROBES = 256  # lists that CorrCLIP v2 looks into
+_PROBES = 256  # lists that CorrCLIP v2 searches
 
 
 class NumberedRows(Rows):
-    """A flat index: keys that are numbered otherwise than in their order.
+    """A flat index whose keys have explicit numbers.
 
     Args:
-        keys: float32 ``[n, C]``; products with them are compared.
+        keys: Keys, float32 ``[n, C]``, compared by inner product.
         numbers: Numbers of the keys, int64 ``[n]``.
     """
 
@@ -43,7 +43,7 @@ class _Codes:
     Attributes:
         centroids: Centroids of the lists, ``[lists, d]``.
         codebooks: Codebooks of the parts of a vector, ``[M, 256, d / M]``.
-        codes: uint8 ``[n, M]``, list by list.
+        codes: Codes of the vectors, uint8 ``[n, M]``, list by list.
         numbers: Numbers of the vectors, int64 ``[n]``, in the same order.
         starts: Where each list begins and the last ends, int64 ``[lists + 1]``.
     """
@@ -56,10 +56,10 @@ class _Codes:
 
 
 class ProductQuantised(nn.Module):
-    """An IVFPQ, searched on the CPU.
+    """An IVFPQ index, searched on the CPU.
 
-    The lists whose centroids have the largest products with the query are looked into, and the
-    vectors there ranked by squared distance.
+    The lists whose centroids have the largest inner products with the query are searched, and
+    their vectors are ranked by squared distance.
     """
 
     numbers: Tensor
@@ -80,7 +80,7 @@ class ProductQuantised(nn.Module):
         return torch.from_numpy(found).to(queries.device)
 
     def _look_up(self, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distances of the vectors that are looked at, and their numbers."""
+        """Squared distances of the vectors in the probed lists, and their numbers."""
         held, books = self.codes, self.codes.codebooks
         near = held.centroids @ query
         probed = (-near).argsort(kind='stable')[:_PROBES]
@@ -100,7 +100,7 @@ def read_index(path: Path) -> NumberedRows | ProductQuantised:
     """Read an index file.
 
     Raises:
-        InputError: If it is of another kind, damaged or forged.
+        InputError: If the file is of another kind, or damaged.
     """
     try:
         return _read_numbered(_Bytes(path))
@@ -110,12 +110,12 @@ def read_index(path: Path) -> NumberedRows | ProductQuantised:
         raise InputError(
             f'model.memory.index={path} is not a known index (IDMap2 of IVFPQ with the L2 '
             f'metric, or of Flat), or is damaged ({error}): give another one, or None to search '
-            'the keys themselves'
+            'the keys exactly'
         ) from error
 
 
 class _Bytes:
-    """Reads a file from its beginning on."""
+    """Reads a file sequentially."""
 
     def __init__(self, path: Path):
         self.data = np.memmap(path, np.uint8, 'r')
@@ -150,7 +150,7 @@ class _Bytes:
 
 def _read_numbered(file: _Bytes) -> NumberedRows | ProductQuantised:
     file.expect(b'IxM2')
-    file.take(8 + 4)  # width and count come again, and the metric is that of what follows
+    file.take(8 + 4)  # width and count are repeated in the inner index
     file.take(16 + 1 + 4)
     kind = file.take(4).tobytes()
     if kind == b'IxFI':

@@ -1,4 +1,4 @@
-"""Search by faiss (extra ``bank``) in banks that are too large to compare all keys."""
+"""Approximate search with faiss (extra ``bank``) in banks too large for an exact search."""
 
 import logging
 import math
@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from ..utils.errors import InputError
 
 FILE = 'keys.faiss'
-LIMIT = 400_000  # rows, up to which all are compared
-_PROBES = 64  # lists that are looked into, of about √N
-_SAMPLES = 64  # keys for each list, by which lists are chosen
+LIMIT = 400_000  # maximum number of rows for an exact search
+_PROBES = 64  # lists that are searched, of about √N
+_SAMPLES = 64  # training keys per list
 _BLOCK = 1 << 16  # rows at a time
-_ADVICE = 'the exact search of so many regions is slow: pip install "sclip_mmseg[bank]", and run '
+_ADVICE = 'an exact search of so many regions is slow: pip install "sclip_mmseg[bank]", and run '
 
 
 class Lists(nn.Module):
-    """Keys in lists of similar ones, of which the nearest lists are looked into.
+    """Keys in lists of similar ones; the nearest lists are searched.
 
     Args:
-        path: An index of faiss.
+        path: Index file of faiss.
 
     Raises:
         ImportError: If faiss is not installed.
@@ -43,13 +43,13 @@ class Lists(nn.Module):
         self.width, self.count = self.index.d, self.index.ntotal
 
     def search(self, queries: Tensor, count: int) -> Tensor:
-        """See :meth:`.rows.Rows.search`; some neighbours may be missed for farther ones."""
+        """See :meth:`.rows.Rows.search`; the search is approximate."""
         _, rows = self.index.search(queries.float().cpu().numpy(), count)
         return torch.from_numpy(rows).to(queries.device)
 
 
 def read_lists(folder: Path, count: int) -> Lists | None:
-    """The lists of a bank of so many rows; None for those whose keys are all to be compared."""
+    """The lists of a bank with ``count`` rows; None if its keys are searched exactly."""
     if count <= LIMIT:
         return None
     try:
@@ -64,7 +64,7 @@ def read_lists(folder: Path, count: int) -> Lists | None:
 
 
 def write_lists(folder: Path, keys: np.ndarray) -> None:
-    """Write the lists of a bank's keys, float16 ``[N, C]``, where there are so many."""
+    """Write the lists of a bank's keys, float16 ``[N, C]``, if there are more than ``LIMIT``."""
     if len(keys) <= LIMIT:
         return
     try:

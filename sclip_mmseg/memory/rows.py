@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-_ENTRIES = 1 << 21  # of a block of keys, and of its products
-_KEPT = 1 << 27  # numbers that are kept in float32
+_ENTRIES = 1 << 21  # elements of a block of keys, and of its products
+_KEPT = 1 << 27  # maximum number of elements kept in float32
 
 
 class Rows(nn.Module):
-    """Keys, compared one by one.
+    """Keys that are searched exactly.
 
     Args:
-        keys: ``[N, C]``, of any length and floating dtype.
-        unit: Whether products are compared as they are, not cosines.
+        keys: Vectors ``[N, C]``, of any norm and floating dtype.
+        unit: Whether inner products are compared instead of cosines.
     """
 
     keys: Tensor
@@ -33,14 +33,14 @@ class Rows(nn.Module):
         self.register_buffer('scale', scale, persistent=False)
 
     def search(self, queries: Tensor, count: int) -> Tensor:
-        """The rows of largest cosine.
+        """Find the rows of largest cosine.
 
         Args:
             queries: Vectors of unit length, float32 ``[R, C]``.
-            count: How many for each.
+            count: Number of rows for each query.
 
         Returns:
-            Their numbers, int64 ``[R, count]``, the nearest first; -1 where there are fewer.
+            Numbers of the rows, int64 ``[R, count]``, the nearest first; -1 if there are fewer.
         """
         scores: list[Tensor] = []
         numbers: list[Tensor] = []

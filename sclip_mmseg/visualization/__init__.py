@@ -1,4 +1,4 @@
-"""Pictures of segmentations: one drawing for files, the page, ``--show-dir`` and the tools."""
+"""Drawings of segmentations, for files, the web page, ``--show-dir`` and the tools."""
 
 from .drawing import (
     beside,

@@ -1,4 +1,4 @@
-"""Draw what chosen pixels attend to in CLIP's last block, a column per method."""
+"""Draw attention maps of chosen pixels in CLIP's last block, one column per method."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -30,7 +30,7 @@ from ..utils.errors import InputError
 from ..zoo import config_of
 from .drawing import GAP, beside, stack, titled
 
-#: Columns by default, with VOC20's configs.
+#: Default columns, with VOC20's configs.
 METHODS = ('clip', 'maskclip', 'sclip', 'clearclip', 'naclip', 'resclip-naclip')
 Point = tuple[float, float]
 Size = tuple[int, int]
@@ -47,25 +47,25 @@ def draw_attention(
     short_side: int = 336,
     cfg_options: dict[str, Any] | None = None,
 ) -> Path:
-    """Draw what pixels attend to in the last block, a column per config.
+    """Draw attention maps of chosen pixels in the last block, one column per config.
 
     Args:
-        image: File of a picture.
-        points: Pixels as ``'x,y'``, a row each.
+        image: The image file.
+        points: Pixels as ``'x,y'``, one row each.
         out: File of the drawing.
-        configs: By path or by the names of shipped ones; by default those of :data:`METHODS`.
+        configs: Paths of configs, or names of shipped ones; by default those of :data:`METHODS`.
         clip: CLIP by name or path; None for the configs' own.
         width: Width of the drawing in pixels.
-        short_side: Short side of the image as the tower sees it, in one piece.
+        short_side: Short side to which the image is resized; the tower sees it in one window.
         cfg_options: Settings that replace those of all configs.
 
     Returns:
-        The file.
+        Path of the drawing.
 
     Raises:
-        InputError: If something given cannot be used.
+        InputError: If an argument is invalid.
     """
-    pixels = apis.read_picture(image)[..., ::-1]
+    pixels = apis.read_image(image)[..., ::-1]
     places = parse_points(points, pixels.shape[:2])
     path = Path(out).expanduser()
     if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
@@ -87,10 +87,10 @@ def draw_attention(
 
 
 def parse_points(texts: Sequence[str], size: Size) -> list[Point]:
-    """Read points ``'x,y'`` that lie in an image of height and width ``size``.
+    """Parse points ``'x,y'`` in an image of height and width ``size``.
 
     Raises:
-        InputError: If one is not a point, or lies outside.
+        InputError: If a text is not a point, or the point is outside the image.
     """
     points = []
     for text in texts:
@@ -100,24 +100,24 @@ def parse_points(texts: Sequence[str], size: Size) -> list[Point]:
             raise InputError(f'--points {text} must be X,Y in pixels, such as 120,80') from error
         height, width = size
         if not (0 <= x < width and 0 <= y < height):
-            raise InputError(f'--points {text} lies outside the image of {width}×{height} pixels')
+            raise InputError(f'--points {text} is outside the image of {width}×{height} pixels')
         points.append((x, y))
     return points
 
 
 @torch.no_grad()
 def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side: int) -> Tensor:
-    """Attention of a config's last block at some pixels of an image seen in one piece.
+    """Attention of a config's last block at some pixels of an image, seen in one window.
 
     Args:
-        cfg: The config of a segmentor.
+        cfg: Config of a segmentor.
         path: Path of the image.
         points: Column and row of each pixel.
-        short_side: Shorter side to which the image is resized.
+        short_side: Short side to which the image is resized.
 
     Returns:
-        Maps ``[points, H, W]`` at the image's own size, float32 on the CPU: weights of the patches,
-        without the class token, mean over heads.
+        Maps ``[points, H, W]`` at the image's own size, float32 on the CPU: weights of the patches
+        without the class token, averaged over heads.
 
     Raises:
         InputError: If the config's model cannot be built, or the image is smaller than a patch.
@@ -162,14 +162,14 @@ def point_attention(cfg: Config, path: str, points: Sequence[Point], short_side:
 
 
 def _regions(path: str, image: Tensor) -> Tensor:
-    """Regions of even colour ``[1, H, W]`` of an image, at the size of ``[1, 3, H, W]``."""
+    """Felzenszwalb's regions of an image, ``[1, H, W]`` at the size of ``image``."""
     pixels = mmcv.imread(path)
     found = GeneratedRegions(dict(type='Felzenszwalb')).make(pixels, pixels.shape[:2])
     return resize_nearest(found[None], (image.shape[-2], image.shape[-1])).to(image.device)
 
 
 class TextOnDemand:
-    """A text head that is built when a method classifies, which most do not.
+    """A text head that is only built if a method classifies, which most do not.
 
     Args:
         model: Config of the segmentor.
@@ -190,12 +190,12 @@ class TextOnDemand:
 
 
 def patch_index(point: Point, size: Size, resized: Size, patch: int) -> tuple[int, int]:
-    """Row and column of the patch that sees a pixel, or of the nearest one.
+    """Row and column of the patch that contains a pixel, or of the nearest one.
 
     Args:
         point: Column and row of the pixel in the image.
         size: Height and width of the image.
-        resized: Height and width to which it is resized for the tower.
+        resized: Height and width of the image as the tower sees it.
         patch: Side of a patch in resized pixels.
     """
     x, y = point
@@ -207,7 +207,7 @@ def patch_index(point: Point, size: Size, resized: Size, patch: int) -> tuple[in
 
 
 def to_image(maps: Tensor, patch: int, resized: Size, size: Size) -> Tensor:
-    """Lay maps of patches ``[P, rows, columns]`` over the image, ``[P, H, W]``.
+    """Resize maps of patches ``[P, rows, columns]`` to the image, ``[P, H, W]``.
 
     Pixels beyond the last whole patch, which CLIP does not see, get the last patch's value.
     """
@@ -220,12 +220,12 @@ def to_image(maps: Tensor, patch: int, resized: Size, size: Size) -> Tensor:
 def draw(
     image: np.ndarray, points: Sequence[Point], maps: Sequence[tuple[str, Tensor]], width: int
 ) -> np.ndarray:
-    """Draw a row per point: the image, and each method's map over it.
+    """Draw one row per point: the image, and each method's map over it.
 
     Args:
-        image: uint8 RGB ``[H, W, 3]``.
+        image: RGB, uint8 ``[H, W, 3]``.
         points: Column and row of each pixel.
-        maps: Name and maps ``[points, H, W]`` of each method; each is scaled to its own maximum.
+        maps: Name and maps ``[points, H, W]`` of each method, each scaled to its own maximum.
         width: Width of the drawing in pixels.
 
     Returns:
@@ -250,7 +250,7 @@ def draw(
 
 
 def _mark(panel: np.ndarray, point: Sequence[int]) -> None:
-    """Put a ring around a pixel, in place."""
+    """Draw a ring around a pixel, in place."""
     radius = max(4, panel.shape[1] // 16)
     for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.circle(panel, tuple(point), radius, color, thickness, cv2.LINE_AA)

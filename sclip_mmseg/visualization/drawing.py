@@ -1,4 +1,4 @@
-"""Pictures of segmentations."""
+"""Overlays, legends and comparisons of segmentations."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from .names import font_size, write_names
 from .painting import BACKGROUND, class_map, draw_outlines, paint
 
 Colors = Sequence[Sequence[int]]
-GAP = 6  # pixels between pictures in a row
-_FEWEST_ROWS = 6  # of a legend beside a very low picture
-#: Share of a picture that a class of a legend has at least: others are 0.0 % of it.
+GAP = 6  # pixels between images in a row
+_FEWEST_ROWS = 6  # minimum number of rows of a legend beside a low image
+#: Minimum share of the image for classes in a legend: smaller ones would be shown as 0.0 %.
 SHOWN = 0.0005
-#: Where a legend is.
+#: Positions of the legend.
 LEGENDS = 'beside', 'below', 'inside', 'none'
 
 
@@ -27,20 +27,20 @@ def draw_classes(
     alpha: float = 0.5,
     names: bool = True,
 ) -> np.ndarray:
-    """Paint classes over a picture, with outlines between them and their names.
+    """Paint classes over an image, with outlines between them and their names.
 
-    The class called ``background`` and labels other than classes, such as 255, are left unpainted.
+    The class ``background`` and labels that are not classes, such as 255, are left unpainted.
 
     Args:
         image: RGB, uint8 ``[H, W, 3]``.
         labels: Class of each pixel, integers ``[H, W]``.
         class_names: K names.
         palette: K RGB triples.
-        alpha: Opacity of the paint, 0 to 1.
-        names: Write the name of each class where it is, if its area has room for it.
+        alpha: Opacity of the colours, 0 to 1.
+        names: Whether to write the name of each class on its largest area, where it fits.
 
     Returns:
-        RGB, uint8 ``[H, W, 3]``, the picture's size.
+        RGB, uint8 ``[H, W, 3]``, of the image's size.
     """
     ids = class_map(labels, len(class_names))
     shown = _count(ids, len(class_names)) if names else []
@@ -74,16 +74,17 @@ def draw_overlay(
     legend: str = LEGENDS[0],
     names: bool = True,
 ) -> np.ndarray:
-    """Paint classes over a picture, with a legend of those that cover 0.05 % of it.
+    """Paint classes over an image, with a legend of those that cover at least 0.05 % of it.
 
     Args:
         image, labels, class_names, palette, alpha, names: See :func:`draw_classes`.
-        legend: ``'beside'``, on the right, or ``'below'``, the largest class first; ``'inside'``,
-            in the upper left corner, as far as it fits, the classes in their order, and no names
-            elsewhere, as suits a frame of a video; or ``'none'``.
+        legend: ``'beside'`` (on the right) or ``'below'``, with the largest class first;
+            ``'inside'``, in the upper left corner as far as it fits, with the classes in their
+            order and without names elsewhere, for frames of videos; or ``'none'``.
 
     Returns:
-        RGB, uint8 ``[H, W, 3]`` with the legend inside or none, else larger by the legend.
+        RGB, uint8 ``[H, W, 3]``: of the image's size with ``'inside'`` and ``'none'``, else
+        enlarged by the legend.
     """
     ids = class_map(labels, len(class_names))
     shown = _count(ids, len(class_names), SHOWN * ids.size)
@@ -112,9 +113,9 @@ def draw_overlay(
 
 
 def _count(ids: np.ndarray, num_classes: int, least: float = 1) -> list[int]:
-    """Classes of so many pixels in a map of :func:`class_map`, the largest first."""
+    """Classes with at least ``least`` pixels in a map of :func:`class_map`, largest first."""
     counts = cv2.calcHist([ids], [0], None, [num_classes + 1], [0, num_classes + 1])
-    counts = counts.ravel()[:num_classes]  # OpenCV 4 gives a column, 5 a row
+    counts = counts.ravel()[:num_classes]  # a column in OpenCV 4, a row in 5
     return [int(c) for c in counts.argsort(kind='stable')[::-1] if counts[c] >= least]
 
 
@@ -126,15 +127,15 @@ def draw_comparison(
     alpha: float = 0.5,
     names: bool = True,
 ) -> np.ndarray:
-    """Paint several label maps over the same picture, side by side, with one legend.
+    """Paint several label maps over the same image, side by side, with one legend.
 
     Args:
         image, class_names, palette, alpha, names: See :func:`draw_classes`.
         maps: Title → class of each pixel, integers ``[H, W]``.
 
     Returns:
-        RGB, uint8, a row of the maps below their titles, with a legend of the classes that occur in
-        any of them, in their order.
+        RGB, uint8: a row of the maps below their titles, with a legend of all classes that occur,
+        in their order.
     """
     panels, shown = {}, set()
     for title, labels in maps.items():
@@ -148,7 +149,7 @@ def draw_comparison(
 def with_legend(
     sheet: np.ndarray, shown: Sequence[int], class_names: Sequence[str], palette: Colors
 ) -> np.ndarray:
-    """Put a legend of some classes on the right of a row of :func:`titled` pictures."""
+    """Add a legend of some classes to the right of a row of :func:`titled` images."""
     size = font_size((len(sheet), len(sheet)))
     names, colors = [class_names[c] for c in shown], [palette[c] for c in shown]
     return beside([sheet, draw_legend(names, colors, size, len(sheet))], gap=0)
@@ -161,14 +162,14 @@ def draw_legend(
     height: int = 1 << 20,
     width: int | None = None,
 ) -> np.ndarray:
-    """Draw names behind boxes of their colours, in columns.
+    """Draw a legend: boxes in the classes' colours followed by their names, in columns.
 
     Args:
         names: K names.
         colors: K RGB triples, 0 to 255.
         size: Font size in pixels.
-        height: Pixels that a column may take, if that is more than a few lines.
-        width: Pixels that all columns may take, which then have as few lines as that allows.
+        height: Maximum height of a column in pixels, at least a few lines.
+        width: Maximum width of all columns in pixels, which then have as few lines as possible.
 
     Returns:
         RGB, uint8 ``[H, W, 3]``, on white.
@@ -201,7 +202,7 @@ def draw_legend(
 
 
 def beside(panels: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:
-    """Lay pictures ``[H, W, 3]`` in a row on white, their upper ends in line."""
+    """Put images ``[H, W, 3]`` in a row on white, aligned at the top."""
     height = max(len(panel) for panel in panels)
     width = sum(panel.shape[1] for panel in panels) + gap * (len(panels) - 1)
     sheet = np.full((height, width, 3), 255, dtype=np.uint8)
@@ -213,12 +214,12 @@ def beside(panels: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:
 
 
 def stack(rows: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:
-    """Lay pictures ``[H, W, 3]`` below one another on white, their left ends in line."""
+    """Put images ``[H, W, 3]`` in a column on white, aligned at the left."""
     return beside([row.swapaxes(0, 1) for row in rows], gap).swapaxes(0, 1)
 
 
 def titled(panels: dict[str, np.ndarray]) -> np.ndarray:
-    """Lay pictures ``[H, W, 3]`` in a row, each below its title."""
+    """Put images ``[H, W, 3]`` in a row, each below its title."""
     columns = []
     for title, panel in panels.items():
         size = font_size(panel.shape)

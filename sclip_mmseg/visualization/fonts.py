@@ -1,4 +1,4 @@
-"""Text in whatever script, by the fonts of the machine."""
+"""Text in any script, with the fonts of the machine."""
 
 import unicodedata
 import warnings
@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-# Asked first for what it lacks, by the starts of their files' names.
+# Tried first for characters that the own font lacks; beginnings of file names.
 _PREFERRED = (
     *('notosanscjk', 'notosans', 'sourcehansans', 'wqy', 'droidsansfallback', 'unifont'),
     *('pingfang', 'hiragino', 'arial unicode', 'msyh', 'meiryo', 'malgun', 'simsun'),
@@ -31,14 +31,14 @@ def draw_text(
     """Draw a line of text, each character in a font that has it.
 
     Args:
-        sheet: RGB or RGBA, drawn on.
-        position: Left and upper end of the line in pixels.
-        text: Characters that no font has become question marks.
+        sheet: Image to draw on, RGB or RGBA.
+        position: Left and top of the line in pixels.
+        text: The text; characters that no font has become question marks.
         size: Font size in pixels.
-        color: As the sheet's pixels.
+        color: Colour in the mode of ``sheet``.
 
     Warns:
-        UserWarning: Once for each text that no font has all characters of.
+        UserWarning: Once for each text with characters that no font has.
     """
     pen, x = ImageDraw.Draw(sheet), float(position[0])
     baseline = position[1] + _font(_own(), size).getmetrics()[0]
@@ -50,16 +50,16 @@ def draw_text(
 
 
 def _runs(text: str) -> list[tuple[str, str]]:
-    """Split a line into parts of one font: its file, and the characters."""
+    """Split a line into runs of one font: the font's file, and the characters."""
     found = [(path or _own(), c if path else '?') for c, path in _fonts_of(text)]
     groups = groupby(found, key=lambda item: item[0])
     return [(path, ''.join(part for _, part in items)) for path, items in groups]
 
 
 def _fonts_of(text: str) -> list[tuple[str, str | None]]:
-    """Each character of a line, and the font that it is drawn in; None where there is none."""
+    """Each character of a line, and the file of its font; None if there is none."""
     found: list[tuple[str, str | None]] = []
-    # A letter and its accent are one character where there is such a character.
+    # NFC: a letter and its accent become one character where that exists.
     for character in unicodedata.normalize('NFC', ' '.join(text.split())):
         if not found or unicodedata.category(character) not in _JOINED:
             found.append((character, find_font(character)))
@@ -71,14 +71,14 @@ def _fonts_of(text: str) -> list[tuple[str, str | None]]:
 @lru_cache(maxsize=1)
 def _own() -> str:
     """Matplotlib's font, the same on every machine; it has Latin, Greek, Cyrillic and more."""
-    found = find_spec('matplotlib')  # which takes long to import
+    found = find_spec('matplotlib')  # importing it would take long
     assert found and found.origin
     return str(Path(found.origin).with_name('mpl-data') / 'fonts/ttf/DejaVuSans.ttf')
 
 
 @lru_cache(maxsize=4096)
 def find_font(character: str) -> str | None:
-    """File of a font that has a character; None where there is none."""
+    """File of a font that has a character; None if there is none."""
     if character.isascii() and character.isprintable():
         return _own()
     return next((path for path in (_own(), *_system_fonts()) if _has(path, character)), None)
@@ -119,12 +119,12 @@ def _has(path: str, character: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _face(path: str) -> Any:
-    """The face of a font, which knows its characters; None where it cannot be read."""
+    """The face of a font, which lists its characters; None if the file cannot be read."""
     from matplotlib.ft2font import FT2Font
 
     try:
         return FT2Font(path)
-    except (OSError, RuntimeError):  # damaged, or of pixels instead of outlines
+    except (OSError, RuntimeError):  # damaged, or a bitmap font
         return None
 
 

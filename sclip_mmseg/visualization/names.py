@@ -1,4 +1,4 @@
-"""Names of classes, written where the classes are."""
+"""Class names, written on the areas of the classes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,13 +9,13 @@ from PIL import Image, ImageDraw
 
 from .fonts import draw_text, text_size
 
-_GRID = 400  # pixels of the longer side at which places are sought
-_SMALLEST = 8  # size of a font that can be read
+_GRID = 400  # pixels of the longer side of the grid on which places are sought
+_SMALLEST = 8  # smallest legible font size
 _TRIES = 12
 
 
 class Box(NamedTuple):
-    """Part of a picture, in pixels; right and bottom are the first ones outside."""
+    """Part of an image, in pixels; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -33,7 +33,7 @@ class Box(NamedTuple):
 
 
 def font_size(size: Sequence[int]) -> int:
-    """Pixels of a font that can be read in a picture of height and width ``size``."""
+    """Legible font size in pixels for an image of height and width ``size``."""
     return max(11, round((size[0] * size[1]) ** 0.5 / 32))
 
 
@@ -42,11 +42,11 @@ def place_names(ids: np.ndarray, sizes: dict[int, tuple[int, int]]) -> dict[int,
 
     Args:
         ids: Class of each pixel, uint8 or uint16 ``[H, W]``.
-        sizes: Class → width and height of its name, those to be placed first in front.
+        sizes: Class → width and height of its name, in order of priority.
 
     Returns:
-        Class → box within the picture; boxes do not overlap. Classes whose area is smaller than
-        half their name, and those that find no place, are left out.
+        Class → box within the image; boxes do not overlap. Classes whose area is smaller than
+        half their name, and those without a free place, are left out.
     """
     height, width = ids.shape
     step = max(1, -(-max(height, width) // _GRID))
@@ -74,7 +74,7 @@ def place_names(ids: np.ndarray, sizes: dict[int, tuple[int, int]]) -> dict[int,
 
 
 def _depth(mask: np.ndarray, smallest: float) -> np.ndarray | None:
-    """Distance of each pixel of a mask's largest part to its rim; None where it is too small."""
+    """Distance of each pixel of a mask's largest part to its border; None if it is too small."""
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     areas = stats[1:, cv2.CC_STAT_AREA]
     if count < 2 or areas.max() < smallest:
@@ -91,14 +91,14 @@ def write_names(
     palette: Sequence[Sequence[int]],
     shown: Sequence[int],
 ) -> None:
-    """Write, in place, the names of classes where they are, each on its colour.
+    """Write class names on the areas of the classes, in place, each on a plate of its colour.
 
     Args:
         painted: RGB, uint8 ``[H, W, 3]``.
         ids: Class of each pixel, uint8 or uint16 ``[H, W]``.
         names: K names.
         palette: K RGB triples.
-        shown: Classes to be named; the first find their places first.
+        shown: Classes to be named, in order of priority.
     """
     width, tags = ids.shape[1], {}
     for class_id in shown:
@@ -136,7 +136,7 @@ def _tag(name: str, color: Sequence[int], size: int) -> Image.Image:
 
 
 def contrasting(color: Sequence[int]) -> tuple[int, int, int]:
-    """Black or white, whichever is further from a colour."""
+    """Black or white, whichever contrasts more with a colour."""
     red, green, blue = map(float, color)
     luminance = 0.299 * red + 0.587 * green + 0.114 * blue
     return (0, 0, 0) if luminance > 140 else (255, 255, 255)

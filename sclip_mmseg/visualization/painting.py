@@ -1,23 +1,23 @@
-"""Classes as paint over a picture, with outlines between them."""
+"""Class colours over an image, with outlines between the classes."""
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-#: The class of this name is left unpainted: the picture is seen there as it is.
+#: Name of the class that is left unpainted.
 BACKGROUND = 'background'
 
 
 def class_map(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Labels in few bits: those other than classes, such as 255, become ``num_classes``.
+    """Convert labels to a small dtype; those that are not classes, such as 255, become K.
 
     Args:
-        labels: Integers ``[H, W]``.
-        num_classes: K.
+        labels: Class of each pixel, integers ``[H, W]``.
+        num_classes: Number of classes, K.
 
     Returns:
-        uint8 ``[H, W]``, or uint16 where K is larger than 255.
+        uint8 ``[H, W]``, or uint16 if K is larger than 255.
     """
     labels = np.asarray(labels)
     ids = labels.astype(np.uint8 if num_classes <= 255 else np.uint16)
@@ -29,13 +29,13 @@ def class_map(labels: np.ndarray, num_classes: int) -> np.ndarray:
 def paint(
     image: np.ndarray, ids: np.ndarray, palette: Sequence[Sequence[int] | None], alpha: float
 ) -> np.ndarray:
-    """Mix a picture with the colours of its classes.
+    """Blend an image with the colours of its classes.
 
     Args:
         image: RGB, uint8 ``[H, W, 3]``.
-        ids: From :func:`class_map`.
-        palette: An RGB triple per id; None for those that are left unpainted.
-        alpha: Share of the colours, 0 to 1.
+        ids: Map from :func:`class_map`.
+        palette: RGB triple of each id; None for ids that are left unpainted.
+        alpha: Opacity of the colours, 0 to 1.
 
     Returns:
         RGB, uint8 ``[H, W, 3]``.
@@ -47,7 +47,7 @@ def paint(
 
 
 def _look_up(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """``table[ids]``, of uint8."""
+    """``table[ids]`` for a table of uint8."""
     if ids.dtype != np.uint8:
         return table[ids]
     whole = np.zeros((256, *table.shape[1:]), dtype=np.uint8)
@@ -58,14 +58,15 @@ def _look_up(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 
 def draw_outlines(painted: np.ndarray, ids: np.ndarray) -> None:
-    """Draw, in place, a light line with dark rims where two classes meet.
+    """Draw a light line with dark rims between classes, in place.
 
-    One of the two is seen on any picture. The line is a pixel or two wide in a picture of 500 to
-    1000 pixels, and grows with it. Areas of a few pixels get none, which would hide them.
+    The light line or its dark rims are visible on any image. The line is one or two pixels wide in
+    an image of 500 to 1000 pixels, and grows with the image. Areas of a few pixels get no line,
+    since it would hide them.
 
     Args:
         painted: RGB, uint8 ``[H, W, 3]``.
-        ids: From :func:`class_map`.
+        ids: Map from :func:`class_map`.
     """
     unit = outline_width(ids.shape)
     line = _borders(cv2.medianBlur(ids, 5), unit + 1)
@@ -75,11 +76,11 @@ def draw_outlines(painted: np.ndarray, ids: np.ndarray) -> None:
 
 
 def outline_width(size: Sequence[int]) -> int:
-    """Pixels of a line, and of its rims, in a picture of height and width ``size``."""
+    """Width in pixels of a line, and of its rims, in an image of height and width ``size``."""
     return max(1, round((size[0] * size[1]) ** 0.5 / 600))
 
 
 def _borders(ids: np.ndarray, side: int) -> np.ndarray:
-    """255 where a square of ``side`` pixels holds more than one class, else 0; uint8 ``[H, W]``."""
+    """255 where a ``side × side`` square has more than one class, else 0; uint8 ``[H, W]``."""
     square = np.ones((side, side), np.uint8)
     return cv2.compare(cv2.dilate(ids, square), cv2.erode(ids, square), cv2.CMP_NE)

@@ -23,19 +23,18 @@ PALETTES = 'distinct', 'dataset'
 
 @VISUALIZERS.register_module()
 class OverlayVisualizer(SegLocalVisualizer):
-    """mmseg's visualizer, with the drawing of this package.
+    """mmseg's visualizer, with the drawings of this package.
 
     Args:
-        palette: ``'distinct'``, colours of which no two look alike; or ``'dataset'``, those of the
-            dataset, of which several benchmarks give one to two classes.
+        palette: ``'distinct'`` for colours that are easy to tell apart; or ``'dataset'`` for those
+            of the dataset, where several benchmarks give one colour to two classes.
         name, *args, **kwargs: See :class:`mmseg.visualization.SegLocalVisualizer`.
 
     Raises:
-        InputError: If ``palette`` is another word.
+        InputError: If ``palette`` has another value.
 
     Attributes:
-        output_names: Path of an image → what stands for its name, without suffix, in those of
-            files made of it.
+        output_names: Path of an image → its name, without suffix, in the names of output files.
     """
 
     output_names: Mapping[str, str] = MappingProxyType({})
@@ -50,10 +49,10 @@ class OverlayVisualizer(SegLocalVisualizer):
 
     @classmethod
     def get_instance(cls, name: str, **kwargs: Any) -> 'OverlayVisualizer':
-        """Find or build the instance of a name.
+        """Get or build the instance with a name.
 
-        mmengine holds the lock of all its named objects meanwhile, and keeps it where building
-        fails: other threads would wait for ever.
+        If building fails, mmengine keeps the lock of all its named objects, and other threads would
+        wait forever; here it is released.
         """
         try:
             return super().get_instance(name, **kwargs)
@@ -75,18 +74,18 @@ class OverlayVisualizer(SegLocalVisualizer):
         step: int = 0,
         with_labels: bool = True,
     ) -> None:
-        """Draw the truth on the left, the prediction on the right, with one legend.
+        """Draw the ground truth on the left and the prediction on the right, with one legend.
 
         Args:
-            name: Title of the window, or of what the backends keep.
+            name: Title of the window, or name of the image in the backends.
             image: RGB, uint8 ``[H, W, 3]``.
-            data_sample: With ``gt_sem_seg`` and ``pred_sem_seg``, or one of them.
-            draw_gt, draw_pred: Whether to draw it, if there is one.
-            show: Show the picture in a window.
+            data_sample: Sample with ``gt_sem_seg`` and ``pred_sem_seg``, or one of them.
+            draw_gt, draw_pred: Whether to draw the ground truth and the prediction, if available.
+            show: Whether to show the drawing in a window.
             wait_time: Seconds for which it is shown; 0 until a key is pressed.
-            out_file: File to write; None to hand the picture to the backends.
-            step: Step under which the backends keep it.
-            with_labels: Write the names of the classes where they are.
+            out_file: File to write; None to pass the drawing to the backends.
+            step: Step of the image in the backends.
+            with_labels: Whether to write class names on the areas of the classes.
         """
         image_path = '' if data_sample is None else data_sample.get('img_path', '')
         if image_path in self.output_names:
@@ -115,14 +114,13 @@ class OverlayVisualizer(SegLocalVisualizer):
 
     @master_only
     def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
-        """Hand a picture to the backends; arguments as :meth:`add_datasample`.
+        """Pass an image to the backends; for arguments see :meth:`add_datasample`.
 
-        mmengine's backend of local files takes a failed write for a picture, so its file is written
-        here.
+        mmengine's backend of local files ignores failed writes, so its file is written here.
 
         Raises:
-            InputError: If the file may not be written.
-            OSError: If it cannot be, such as on a full disk.
+            InputError: If there is no permission to write the file.
+            OSError: If the file cannot be written for another reason, such as a full disk.
         """
         for backend in self._vis_backends.values():
             if isinstance(backend, LocalVisBackend):

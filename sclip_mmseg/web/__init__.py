@@ -1,4 +1,4 @@
-"""The web page: own classes on own pictures."""
+"""The web page, on which images are segmented into classes entered by the user."""
 
 from ..old_names import keep_old_names
 from .hosts import Hosts, listen

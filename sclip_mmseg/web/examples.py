@@ -1,4 +1,4 @@
-"""Pictures to try, with classes that fit them."""
+"""Example images, with suitable classes."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,25 +13,25 @@ _TOY = {
 
 
 class Example(NamedTuple):
-    """A picture, and classes for it, one per line."""
+    """An image, and classes for it, one per line."""
 
-    picture: Path
+    image: Path
     classes: str
 
 
 def photographs() -> list[Example]:
-    """The photographs ``demo/*.jpg`` of a clone with the classes beside them, ``NAME.txt``."""
-    pictures = sorted((shipped_root() / 'demo').glob('*.jpg'))
-    lists = [picture.with_suffix('.txt') for picture in pictures]
+    """The photographs ``demo/*.jpg`` of a clone, with their classes in ``NAME.txt``."""
+    images = sorted((shipped_root() / 'demo').glob('*.jpg'))
+    lists = [image.with_suffix('.txt') for image in images]
     return [
-        Example(picture, classes.read_text(encoding='utf-8').strip())
-        for picture, classes in zip(pictures, lists)
+        Example(image, classes.read_text(encoding='utf-8').strip())
+        for image, classes in zip(images, lists)
         if classes.is_file()
     ]
 
 
 def drawings() -> list[Example]:
-    """Pictures of the toy benchmark, in a clone."""
+    """Images of the toy benchmark of a clone."""
     folder = shipped_root() / 'data/toy/VOCdevkit/VOC2012/JPEGImages'
     found = [Example(folder / name, classes) for name, classes in _TOY.items()]
-    return [example for example in found if example.picture.is_file()]
+    return [example for example in found if example.image.is_file()]

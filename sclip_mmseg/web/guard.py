@@ -1,4 +1,4 @@
-"""The page's server takes requests of its own pages, about files that were uploaded."""
+"""Security of the page's server: it answers its own pages only, about uploaded files only."""
 
 import asyncio
 import json
@@ -20,18 +20,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .hosts import Hosts, split
 
-LARGEST_FILE = 200_000_000  # bytes of a picture
+LARGEST_FILE = 200_000_000  # bytes of an image
 LARGEST_TOTAL = 5_000_000_000  # bytes of all uploads and results of an hour
-_LARGEST_QUESTION = 200_000  # bytes: two lists of classes, with every character escaped
+_LARGEST_QUESTION = 200_000  # bytes: two lists of classes, every character escaped
 _API = '/gradio_api'
 _FILE, _STREAM = f'{_API}/file=', f'{_API}/queue/data'
 _CALL = f'{_API}/call/segment'
 _JOIN = f'{_API}/queue/join'
-# Values of a question before there was a size, its last one, which older programs leave out.
+# Number of values in requests of older programs, which omit the last one, the size.
 _WITHOUT_SIZE = {_CALL: 7, _JOIN: 8}
 _JSON = {_JOIN, f'{_API}/cancel', f'{_API}/reset', _CALL}
-# What the page in the browser, and programs, ask for. Gradio offers more: other ways to run
-# functions, a proxy, a converter of videos.
+# What the page in the browser, and programs, request. Gradio offers more: other ways to run
+# functions, a proxy, a video converter.
 _READ = re.compile(
     r'/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/(assets|static)/.+|'
     rf'{_API}/(info/?|app_id/?|startup-events|queue/data|upload_progress|heartbeat/[^/]+|file=.+|'
@@ -42,7 +42,7 @@ _STALLED = 600  # seconds that an upload may take
 
 
 class Listeners:
-    """Who waits for answers: the sessions whose streams of events are open."""
+    """Sessions that wait for answers, i.e. whose event streams are open."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
@@ -51,17 +51,17 @@ class Listeners:
         return session in self._open
 
     def enter(self, session: str) -> None:
-        """A stream of a session was opened."""
+        """Register an open stream of a session."""
         self._open[session] += 1
 
     def leave(self, session: str) -> None:
-        """A stream of a session was closed."""
+        """Remove a stream of a session."""
         self._open[session] -= 1
-        self._open += Counter()  # without those that are 0
+        self._open += Counter()  # drops zeros
 
 
 class Refused(Exception):
-    """A request that is not passed on: the status of its answer, and why."""
+    """A request that is not passed on, with the HTTP status and the reason."""
 
     def __init__(self, status: int, why: str):
         super().__init__(why)
@@ -69,13 +69,13 @@ class Refused(Exception):
 
 
 class Guard:
-    """ASGI application that passes on to another one what a browser with the page open sends.
+    """ASGI application that only passes on requests of the open page.
 
     Args:
         app: Gradio's application.
-        folder: Where uploads and results are, and all files that may be read.
-        hosts: By which names the page is asked for.
-        listeners: Kept up to date.
+        folder: Folder of uploads and results, the only files that may be read.
+        hosts: Allowed host names.
+        listeners: Waiting sessions, which this class updates.
     """
 
     def __init__(self, app: ASGIApp, folder: Path, hosts: Hosts, listeners: Listeners):
@@ -85,7 +85,7 @@ class Guard:
         self.listeners = listeners
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or let the application do so."""
+        """Refuse a request, or pass it on to the application."""
         if scope['type'] == 'lifespan':
             await self.app(scope, receive, send)
             return
@@ -109,10 +109,10 @@ class Guard:
 
     @contextmanager
     def _noted(self, scope: Scope) -> Iterator[None]:
-        """Note who listens while a request is answered."""
+        """Register the session of an event stream while it is open."""
         query = scope['query_string'] if scope['path'] == _STREAM else b''
         session = QueryParams(query).get('session_hash')
-        if scope['path'].startswith(f'{_CALL}/'):  # a call is a session of its own
+        if scope['path'].startswith(f'{_CALL}/'):  # each call is its own session
             session = scope['path'].rpartition('/')[2]
         if session is None:
             yield
@@ -135,7 +135,7 @@ class Guard:
             raise Refused(403, 'This file was not uploaded here.')
 
     async def _read(self, scope: Scope, receive: Receive) -> Receive:
-        """Read and check the body of a request; what gives it again."""
+        """Read and check the body of a request; returns a ``receive`` that replays it."""
         body = b''
         while (message := await receive())['type'] == 'http.request':
             body += message.get('body', b'')
@@ -164,10 +164,9 @@ class Guard:
         return again
 
     def _is_harmless(self, value: dict, own: set) -> bool:
-        """Whether Gradio, which takes a dictionary with a path for a file, may see one.
+        """Whether a dictionary, which Gradio may read as a file, names an uploaded one.
 
-        It reads the file at ``path``, or fetches what is there; ``url`` is where the browser has
-        it from.
+        Gradio reads or downloads ``path``; ``url`` is the browser's address of the file.
         """
         if 'path' in value and not is_inside(value['path'], self.folder):
             return False
@@ -180,7 +179,7 @@ class Guard:
 
 
 def is_inside(path: Any, folder: Path) -> bool:
-    """Whether a path, all links followed, lies below a folder."""
+    """Whether a path, with all links resolved, is below a folder."""
     try:
         return isinstance(path, str) and Path(osp.realpath(path)).is_relative_to(folder)
     except (OSError, ValueError):  # a loop of links; a null byte, half a surrogate pair
@@ -188,7 +187,7 @@ def is_inside(path: Any, folder: Path) -> bool:
 
 
 def _hosts(headers: Headers) -> list[str]:
-    """What the page was asked for by, and what a reverse proxy in front says that it was."""
+    """Host names of a request: of its ``Host`` header, and as a reverse proxy reports them."""
     forwarded = headers.get('x-forwarded-host')
     hosts = [*headers.getlist('host'), *(forwarded.split(',') if forwarded else [])]
     return [host.strip().lower() for host in hosts]
@@ -199,16 +198,16 @@ def _check_length(headers: Headers, limit: int) -> None:
     if not length.isdecimal() or 'transfer-encoding' in headers:  # browsers send it
         raise Refused(411, 'A request needs a Content-Length.')
     if int(length) > limit:
-        raise Refused(413, f'This is too large: the page takes {limit} bytes here.')
+        raise Refused(413, f'This is too large: the limit is {limit} bytes.')
 
 
 def _check_room(folder: Path) -> None:
     if sum(status.st_size for _, status in _files(folder.rglob('*'))) > LARGEST_TOTAL:
-        raise Refused(507, 'The page holds too many files: please come again in an hour.')
+        raise Refused(507, 'The page stores too many files: please come again in an hour.')
 
 
 def _hurry(receive: Receive) -> Receive:
-    """Take an upload for so long, then as one that was broken off."""
+    """Limit the time of an upload; afterwards it counts as interrupted."""
     end = time.monotonic() + _STALLED
 
     async def received() -> Message:
@@ -221,14 +220,14 @@ def _hurry(receive: Receive) -> Receive:
 
 
 def _remove_parts(folder: Path) -> None:
-    """Remove what uploads that were broken off have left; whole ones lie in folders."""
+    """Remove files of interrupted uploads; complete ones are in subfolders."""
     for path, status in _files(folder.iterdir()):
         if time.time() - status.st_mtime > _STALLED:
             path.unlink(missing_ok=True)
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
-    """Which of some paths are files, but for those that are removed meanwhile."""
+    """The regular files among some paths; those removed meanwhile are skipped."""
     for path in paths:
         with suppress(OSError):
             status = path.stat()
@@ -237,7 +236,7 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def _dicts(value: Any) -> Iterator[dict]:
-    """All dictionaries in a value that was read from JSON."""
+    """All dictionaries in a JSON value."""
     waiting = [value]
     while waiting:
         value = waiting.pop()

@@ -1,4 +1,4 @@
-"""By which names the page is reached, and the socket it is reached at."""
+"""Host names and socket of the page."""
 
 import errno
 import ipaddress
@@ -13,11 +13,11 @@ _NETLOC = re.compile(r'(\[[\da-f:.]+(%\w+)?\]|[\w.-]+)(:\d*)?', re.IGNORECASE)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the address of the page.
+    """Bind the socket of the page.
 
     Args:
         host: Name or address of this machine; ``0.0.0.0`` or ``::`` for all its addresses.
-        port: 0 for any that is free.
+        port: The port; 0 for any free one.
 
     Returns:
         A bound socket.
@@ -35,7 +35,7 @@ def listen(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
         bound.listen()
-    except (OSError, UnicodeError) as error:  # the latter of a name that is too long
+    except (OSError, UnicodeError) as error:  # UnicodeError: the name is too long
         raise InputError(_explain(error, host, port)) from error
     return bound
 
@@ -43,23 +43,23 @@ def listen(host: str, port: int) -> socket.socket:
 def _explain(error: Exception, host: str, port: int) -> str:
     code = getattr(error, 'errno', None)
     if code == errno.EADDRINUSE:
-        return f'port {port} of {host} is taken: choose another one by --port'
+        return f'port {port} of {host} is in use: choose another one by --port'
     if code in (errno.EACCES, errno.EPERM):
-        return f'port {port} may not be used by this account: choose one from 1024 by --port'
+        return f'this account may not use port {port}: choose one from 1024 by --port'
     return (
-        f'--host {host} is not an address of this machine ({error}): leave it out, or write '
-        '0.0.0.0 to be reached by other machines'
+        f'--host {host} is not an address of this machine ({error}): leave it out, or use 0.0.0.0 '
+        'to be reachable by other machines'
     )
 
 
 def host_name(netloc: str) -> str:
-    """Name or address in a ``Host`` header, in lower case, without port; empty if it is none."""
+    """Host in a ``Host`` header, in lower case and without port; empty if it is invalid."""
     parts = split(f'//{netloc}') if _NETLOC.fullmatch(netloc) else None
     return (parts.hostname or '').rstrip('.') if parts else ''
 
 
 def split(url: str) -> SplitResult | None:
-    """The parts of an address; None if it is none."""
+    """The parts of a URL; None if it is invalid."""
     try:
         return urlsplit(url)
     except ValueError:  # brackets without an address in them
@@ -67,17 +67,17 @@ def split(url: str) -> SplitResult | None:
 
 
 class Hosts:
-    """Names and addresses by which the page may be asked for.
+    """Names and addresses under which the page may be requested.
 
-    A web site whose name is made to point at this machine (DNS rebinding) has another name, and
-    asks from another origin.
+    They exclude a web site whose name was made to point at this machine (DNS rebinding): it has
+    another name, and requests come from another origin.
 
     Args:
         bound: Address that the socket is bound to.
-        names: Names that a user gave, such as those of a reverse proxy.
+        names: Names from the user, such as those of a reverse proxy.
 
     Raises:
-        InputError: If a name is none.
+        InputError: If a name is invalid.
     """
 
     def __init__(self, bound: str, names: Iterable[str] = ()):
@@ -92,10 +92,10 @@ class Hosts:
             self.names.add(host)
 
     def refuse(self, hosts: Iterable[str], origin: str | None) -> str | None:
-        """Why a request is refused; None if it is not.
+        """Why a request is refused; None if it is allowed.
 
         Args:
-            hosts: Its ``Host`` header, and what a reverse proxy says that it was; in lower case.
+            hosts: Hosts in its ``Host`` header, and as a reverse proxy reports them, in lower case.
             origin: Its ``Origin`` header.
         """
         hosts = list(hosts)
@@ -114,7 +114,7 @@ class Hosts:
     def _explain(self, what: str, name: str) -> str:
         shown = f"'{name}'" if name else 'of this request'
         return (
-            f'The {what} {shown} is not one of this page. If it is yours, start the page with '
+            f'The {what} {shown} is not allowed. If it is yours, start the page with '
             f'--allow-host {name or "NAME"}.'
         )
 
@@ -125,5 +125,5 @@ class Hosts:
             address = ipaddress.ip_address(name)
         except ValueError:
             return False
-        # No name can be made to point at an address that the browser itself was given.
+        # An address in the browser cannot be the result of DNS rebinding.
         return address.is_loopback or address == self.bound or self.bound.is_unspecified

@@ -1,4 +1,4 @@
-"""How long a question may take, and for whom."""
+"""Limits on the time of a request, and cancellation once its user has left."""
 
 import threading
 import time
@@ -9,23 +9,23 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ..utils.errors import InputError
 
-SECONDS = 300  # of computing; downloads of weights come before
-#: Set once the server ends.
+SECONDS = 300  # computing time, without downloads of weights
+#: Set when the server shuts down.
 ending = threading.Event()
-_PATIENCE = 5  # seconds until a user who is not there has left: streams are opened anew
+_PATIENCE = 5  # seconds without a stream until a user counts as gone: streams are reopened
 
 
 @contextmanager
 def bounded(is_there: Callable[[], bool]) -> Iterator[None]:
-    """Do work of this thread only for so long, and only while somebody waits for it.
+    """Stop the work of this thread if it takes too long or nobody waits for the answer.
 
-    Networks are the bulk of it: each of their modules looks before it starts.
+    Most of the time is spent in networks, so the check runs before each of their modules.
 
     Args:
-        is_there: Whether somebody waits.
+        is_there: Function that returns whether somebody waits.
 
     Raises:
-        InputError: If it takes too long, nobody waits, or the server ends.
+        InputError: If it takes too long, nobody waits, or the server shuts down.
     """
     thread, seen = threading.get_ident(), time.monotonic()
     end = float('inf')
@@ -36,12 +36,11 @@ def bounded(is_there: Callable[[], bool]) -> Iterator[None]:
         if threading.get_ident() != thread:
             return
         if ending.is_set():
-            raise InputError('the server ends')
+            raise InputError('the server is shutting down')
         end = min(end, now + SECONDS)
         if now > end:
             raise InputError(
-                f'this takes more than {SECONDS} seconds: ask for fewer classes, or a smaller '
-                'picture'
+                f'this takes more than {SECONDS} seconds: use fewer classes, or a smaller image'
             )
         if is_there():
             seen = now
@@ -49,7 +48,7 @@ def bounded(is_there: Callable[[], bool]) -> Iterator[None]:
             raise InputError('nobody waits for this any more')
 
     while not is_there() and time.monotonic() - seen < _PATIENCE:
-        time.sleep(0.02)  # the page asks first, and listens then
+        time.sleep(0.02)  # the page sends a request first, and opens its stream afterwards
     if not is_there():
         raise InputError('nobody waits for this')
     handle = register_module_forward_pre_hook(look)

@@ -1,4 +1,4 @@
-"""The page itself, laid out with Gradio."""
+"""The layout of the page, with Gradio."""
 
 import traceback
 from collections.abc import Callable, Container, Iterator
@@ -20,13 +20,13 @@ from .session import LONGEST, Answer, Question, Session
 keep_old_names(__name__, serve='web.serve')
 
 INTERNAL = (
-    'Internal error: the terminal that serves this page tells more. The page still works; please '
-    'try something else.'
+    'Internal error: see the terminal that serves this page. The page still works; please try '
+    'something else.'
 )
-#: Working sizes of a picture.
+#: Working sizes of images.
 SIZES = [('336 pixels, as published', ''), ('672 pixels', '672'), ('its own size', 'native')]
 _HOUR = 3600  # seconds until files of a user are removed
-_LONGEST_QUEUE = 50  # questions
+_LONGEST_QUEUE = 50  # requests
 
 
 def respond(
@@ -35,17 +35,17 @@ def respond(
     folder: str,
     is_there: Callable[[], bool] = lambda: True,
 ) -> tuple[Any, str]:
-    """Answer a question, whatever becomes of it.
+    """Answer a request, without raising errors.
 
     Args:
-        session: What computes.
-        question: What is asked for.
-        folder: Where to write the pictures.
-        is_there: Whether somebody waits for the answer.
+        session: The session that computes the answer.
+        question: The request.
+        folder: Folder for the images.
+        is_there: Function that returns whether somebody waits for the answer.
 
     Returns:
-        The answer and what is to be known of it; or None, and in one line what is wrong. Of a bug
-        the traceback goes to the terminal.
+        The answer and its notice; or None and a one-line error message. The traceback of a bug is
+        printed to the terminal.
     """
     try:
         with bounded(is_there):
@@ -53,8 +53,8 @@ def respond(
         return answer, answer.notice
     except InputError as error:
         message = one_line(error)
-        if question.picture:  # known to its owner by its name, not by where the server keeps it
-            message = message.replace(question.picture, Path(question.picture).name)
+        if question.image:  # users know the name of their file, not where the server keeps it
+            message = message.replace(question.image, Path(question.image).name)
         return None, message
     except Exception:
         traceback.print_exc()
@@ -62,12 +62,12 @@ def respond(
 
 
 def _path_of(payload: Any) -> Any:
-    """The file as it is, readable or not: the session reads it, and says what is wrong."""
+    """The path of an upload. The session reads the file, and reports errors."""
     return payload and payload.path
 
 
 def describe(answer: Answer, session: Session) -> dict[str, Any]:
-    """Data about an answer for programs, beside its files."""
+    """The answer's data for programs, apart from its files."""
     areas = [
         dict(name=area.name, color=list(area.color), share=area.shares[0]) for area in answer.areas
     ]
@@ -76,21 +76,21 @@ def describe(answer: Answer, session: Session) -> dict[str, Any]:
 
 
 def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any:
-    """Lay the page out.
+    """Build the page.
 
     Args:
-        session: What computes.
-        folder: Where Gradio keeps uploads.
+        session: The session that computes answers.
+        folder: Folder in which Gradio keeps uploads.
         listeners: Sessions of browsers that wait for answers.
 
     Returns:
-        The ``gradio.Blocks``. It reads the files that it is asked about, wherever they are: it
-        needs a :class:`.guard.Guard` in front.
+        The ``gradio.Blocks``. It reads any file that a request names, so it must be served behind a
+        :class:`.guard.Guard`.
     """
     import gradio as gr
 
     methods = list_methods()
-    regions = [('as the method draws them', '')]
+    regions = [('of the method', '')]
     regions += [(f'regions: {kind}', kind.lower()) for kind in REGION_GENERATORS.module_dict]
 
     with gr.Blocks(
@@ -101,19 +101,19 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
         gr.HTML(style.HEADER, padding=False, elem_id='header')
         with gr.Row(elem_id='main'):
             with gr.Column(elem_id='inputs'):
-                picture = gr.Image(
-                    str(session.examples[0].picture) if session.examples else None,
-                    label='Picture',
+                image = gr.Image(
+                    str(session.examples[0].image) if session.examples else None,
+                    label='Image',
                     sources=['upload', 'clipboard'],
                     buttons=[],
                     height=280,
-                    elem_id='picture',
+                    elem_id='image',
                 )
-                picture.preprocess = _path_of  # type: ignore[method-assign] # no component does so
+                image.preprocess = _path_of  # type: ignore[method-assign] # no component does this
                 examples = gr.Dataset(
                     label='Examples',
                     components=['image'],
-                    samples=[[str(example.picture)] for example in session.examples],
+                    samples=[[str(example.image)] for example in session.examples],
                     type='index',
                     visible=bool(session.examples),
                     elem_id='examples',
@@ -155,7 +155,7 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
                         elem_id='method',
                     )
                     other = gr.Dropdown(
-                        [('the picture', ''), *((name, name) for name in methods)],
+                        [('the image', ''), *((name, name) for name in methods)],
                         value='',
                         label='Compare with',
                         min_width=120,
@@ -167,11 +167,11 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
                 with gr.Column(scale=4, min_width=260), gr.Group():
                     background = gr.Checkbox(
                         label='Background',
-                        info='a class of everything else',
+                        info='a class for everything else',
                         elem_id='background',
                     )
                     words = gr.Textbox(
-                        '',  # a value that programs may leave out
+                        '',  # not None, so that programs can omit it
                         label='Background words',
                         placeholder='sky, wall, tree … (the published list)',
                         max_length=LONGEST,
@@ -181,7 +181,7 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
                     threshold = gr.Slider(
                         *(0, 1, BACKGROUND_THD),
                         step=0.05,
-                        label='Threshold: background where the best score is below',
+                        label='Threshold: background if the best score is below',
                         visible=False,
                         elem_id='threshold',
                     )
@@ -190,12 +190,12 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
         def answered(
             question: Question, request: gr.Request
         ) -> Iterator[tuple[Answer | None, str]]:
-            # Gradio copies the files before the generator that has the answer is closed.
+            # Gradio copies the files before it closes the generator that yields the answer.
             with TemporaryDirectory(dir=folder.parent) as results:
                 yield respond(session, question, results, lambda: request.session_hash in listeners)
 
         def show_details(wanted: bool, name: str) -> tuple[Any, Any]:
-            # A trained system has a background and a threshold of its own.
+            # Trained systems have their own background and threshold.
             shown = wanted and not is_trained(name)
             return gr.Textbox(visible=shown), gr.Slider(visible=shown)
 
@@ -216,7 +216,7 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
             request: gr.Request,
         ) -> Iterator[tuple]:
             score = BACKGROUND_THD if score is None else score
-            lists = names or '', others or ''  # None of a box in which nothing was written
+            lists = names or '', others or ''  # an untouched box gives None
             asked = path, lists[0], name, second, wanted, lists[1], score, kind, looked
             question = Question(*asked)
             with answered(question, request) as (answer, said):
@@ -233,7 +233,7 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
                 yield (gr.HTML(style.alert(said) if said else '', visible=bool(said)), *shown)
 
         def segment(
-            picture: str | None,
+            picture: str | None,  # a parameter of the API, whose name programs may use
             classes: str,
             method: str,
             background: bool,
@@ -252,13 +252,14 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
                     raise gr.Error(said, print_exception=False)
                 yield str(answer.overlay), str(answer.labels), describe(answer, session)
 
-        # For programs: parameters have these names, and the values that the page begins with.
+        # For programs: the API's parameters have the names of the function's, and the page's
+        # initial values as defaults.
         gr.Button(visible=False).click(
             segment,
-            [picture, classes, method, background, words, threshold, outlines, size],
+            [image, classes, method, background, words, threshold, outlines, size],
             [overlay, labels, gr.JSON(visible=False)],
             api_name='segment',
-            api_description='Segment a picture: overlay, label map (PNG of class ids) and areas.',
+            api_description='Segment an image: overlay, label map (PNG of class ids) and areas.',
             concurrency_id='segment',
         )
         gr.on(
@@ -268,18 +269,18 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
             [words, threshold],
             api_visibility='private',
         )
-        examples.click(choose, examples, [picture, classes], api_visibility='private')
+        examples.click(choose, examples, [image, classes], api_visibility='private')
         gr.on(
             [
-                *(page.load, picture.change, button.click, classes.submit, words.submit),
+                *(page.load, image.change, button.click, classes.submit, words.submit),
                 *(method.change, other.change, outlines.change, size.change),
                 *(background.change, threshold.release),
             ],
             run,
-            [picture, classes, method, other, background, words, threshold, outlines, size],
+            [image, classes, method, other, background, words, threshold, outlines, size],
             [message, result, slider, areas, overlay, labels],
             trigger_mode='always_last',
-            concurrency_id='segment',  # one question at a time
+            concurrency_id='segment',  # one request at a time
             api_visibility='private',
         )
     page.queue(max_size=_LONGEST_QUEUE)

@@ -1,4 +1,4 @@
-"""The server of the page: a folder of its own, its own address, and nothing of the environment."""
+"""The server of the page, with a private folder and independent of environment variables."""
 
 import logging
 import os
@@ -24,9 +24,9 @@ def build_app(session: Session, folder: Path, hosts: Hosts) -> Any:
     """The page as an ASGI application.
 
     Args:
-        session: What computes.
-        folder: From :func:`private_folder`: all files that a user may read, or have read.
-        hosts: By which names the page is asked for.
+        session: The session that computes answers.
+        folder: Folder from :func:`private_folder`, the only files that requests may read.
+        hosts: Allowed host names.
     """
     import gradio as gr
     from fastapi import FastAPI
@@ -35,9 +35,9 @@ def build_app(session: Session, folder: Path, hosts: Hosts) -> Any:
 
     listeners = Listeners()
     page = build_page(session, folder, listeners)
-    page.has_launched = True  # so that Gradio looks where files lie, as its launch() does
+    page.has_launched = True  # as launch() sets it, so that Gradio checks where files are
     fonts = ('system-ui', 'sans-serif'), ('ui-monospace', 'monospace')
-    # Without launch(), which asks its own address for the page, and any proxy for that.
+    # Not launch(): it requests the page from its own address, through any proxy.
     app = gr.mount_gradio_app(
         FastAPI(openapi_url=None),
         page,
@@ -58,10 +58,10 @@ def build_app(session: Session, folder: Path, hosts: Hosts) -> Any:
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Import Gradio with a folder that only this user can read, and remove that in the end.
+    """Import Gradio with a folder that only this user can read, and remove the folder at the end.
 
     Raises:
-        InputError: If there is no place for it.
+        InputError: If no temporary folder can be created.
     """
     try:
         folder = TemporaryDirectory(prefix='sclip_web_', ignore_cleanup_errors=True)
@@ -75,14 +75,14 @@ def private_folder() -> Iterator[Path]:
             GRADIO_EXAMPLES_CACHE=str(uploads),
             GRADIO_ANALYTICS_ENABLED='False',
         ):
-            with environment(no_proxy='*'):  # a client that it makes may lack what a proxy needs
+            with environment(no_proxy='*'):  # Gradio's HTTP client may lack SOCKS support
                 import gradio  # noqa: F401
             yield uploads
 
 
 @contextmanager
 def environment(**values: str) -> Iterator[None]:
-    """Set variables of the environment for a while."""
+    """Set environment variables temporarily."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -99,13 +99,13 @@ def serve(session: Session, bound: socket.socket, hosts: Hosts, address: str) ->
     """Serve the page of a session until a signal ends it.
 
     Args:
-        session: What computes.
-        bound: From :func:`.hosts.listen`.
-        hosts: By which names the page is asked for.
-        address: What to print once the page is there.
+        session: The session that computes answers.
+        bound: Socket from :func:`.hosts.listen`.
+        hosts: Allowed host names.
+        address: Text to print once the page is available.
 
     Raises:
-        InputError: If there is no temporary folder.
+        InputError: If no temporary folder can be created.
         KeyboardInterrupt: On Ctrl-C.
         SystemExit: On SIGTERM or SIGHUP.
     """
@@ -117,7 +117,7 @@ def serve(session: Session, bound: socket.socket, hosts: Hosts, address: str) ->
             ended_by: int = signal.SIGINT
 
             def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-                logging.getLogger('uvicorn.error').disabled = True  # of streams that are cut off
+                logging.getLogger('uvicorn.error').disabled = True  # about streams cut off
                 self.ended_by = sig
                 ending.set()
                 super().handle_exit(sig, frame)
@@ -128,15 +128,15 @@ def serve(session: Session, bound: socket.socket, hosts: Hosts, address: str) ->
         print(address, flush=True)
         server = Server(config)
         server.run([bound])
-        # uvicorn raises the signal again, but not where it came in time to prevent the start.
+        # uvicorn raises the signal again, unless it came before the start.
         if server.ended_by == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + server.ended_by)
 
 
 def _end_by_signals() -> None:
-    """Let signals that end a process end it as Ctrl-C does, so that nothing is left behind."""
+    """Let SIGTERM and SIGHUP raise SystemExit, so that temporary files are removed."""
     for name in ('SIGTERM', 'SIGHUP'):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP, and nohup ignores it
+        number = getattr(signal, name, None)  # Windows lacks SIGHUP, and nohup ignores it
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda number, frame: sys.exit(128 + number))

@@ -1,4 +1,4 @@
-"""Computations of the page: a question in, pictures and areas out."""
+"""Computations of the page: from a request to images and areas."""
 
 import math
 import threading
@@ -34,31 +34,31 @@ from ..visualization import draw_classes, draw_overlay
 from ..zoo import default_method, is_toy
 from .examples import Example, drawings, photographs
 
-LARGEST = 50_000_000  # pixels of a picture that the page takes
-LARGEST_WITH_REGIONS = 12_000_000  # the same where regions are made of it: up to 6 s a million
-LARGEST_NATIVE = 4_000_000  # the same where it is looked at at its own size: a minute a million
+LARGEST = 50_000_000  # maximum number of pixels
+LARGEST_WITH_REGIONS = 12_000_000  # the same if regions are computed: up to 6 s per million
+LARGEST_NATIVE = 4_000_000  # the same at the image's own size: a minute per million
 LONGEST = 4000  # characters of a list of classes
-_DRIVER = 'GTiff'  # of maps: other formats may name further files of the server
-_KEPT = 2  # segmentors, which share their towers: both sides of a comparison
+_DRIVER = 'GTiff'  # only this for maps: other formats may name further files of the server
+_KEPT = 2  # segmentors, which share their towers: the two sides of a comparison
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question that is asked on the page.
+    """A request of the page.
 
     Attributes:
-        picture: File; None before there is one.
-        classes: See :func:`..apis.parse_classes`.
+        image: The image file; None before an upload.
+        classes: The classes, see :func:`..apis.parse_classes`.
         method: One of :func:`..apis.list_methods`.
-        other: A second method to compare with; empty to compare with the picture itself.
-        background: Whether there is a class of everything else.
-        words: Its words, separated by commas; empty for the published ones.
+        other: A second method to compare with; empty to compare with the image itself.
+        background: Whether there is a class for everything else.
+        words: Background words, separated by commas; empty for the published ones.
         threshold: Score below which a pixel is background, 0 to 1.
-        regions: What makes regions, see :func:`..apis.build_segmentor`; empty for none.
-        size: At which the picture is looked at, see there; empty for the published one.
+        regions: Generator of regions, see :func:`..apis.build_segmentor`; empty for none.
+        size: Working size, see :func:`..apis.build_segmentor`; empty for the published one.
     """
 
-    picture: str | None
+    image: str | None
     classes: str
     method: str
     other: str = ''
@@ -70,7 +70,7 @@ class Question:
 
 
 class Area(NamedTuple):
-    """A class that was found: its name, RGB colour, and share of the picture by each method."""
+    """A class that occurs: its name, RGB colour, and share of the image by each method."""
 
     name: str
     color: Sequence[int]
@@ -79,16 +79,16 @@ class Area(NamedTuple):
 
 @dataclass
 class Answer:
-    """The answer to a question.
+    """The answer to a request.
 
     Attributes:
-        left: What the result is compared with: the picture, or the other method's result.
-        right: The picture with the classes painted over it, of the same size.
+        left: Left side of the comparison: the image, or the other method's result.
+        right: The image with the classes painted over it, of the same size.
         overlay: The same with a legend beside it.
-        labels: Label map, PNG of class ids.
+        labels: Label map, a PNG of class ids.
         areas: The classes that occur, the largest first.
         methods: The methods, in the order of the areas' shares.
-        notice: What is to be known of it; empty for nothing.
+        notice: A message to show with the answer; empty for none.
     """
 
     left: Path
@@ -101,20 +101,20 @@ class Answer:
 
 
 class Session:
-    """Segments pictures for any number of users.
+    """Segments images for any number of users.
 
-    Nothing of a question is kept but the segmentors used last, whose towers serve the next one:
-    other classes, backgrounds, thresholds and methods of the same CLIP read no weights.
+    Only the segmentors used last are kept between requests. The next request shares their towers,
+    so that changes of classes, background, threshold or method of the same CLIP read no weights.
 
     Args:
-        clip: CLIP by name or path; None for the toy CLIP of a clone, elsewhere the method's own.
-            Trained systems read their published checkpoints.
-        device: None for the accelerator where there is one.
+        clip: CLIP by name or path; None for the toy CLIP of a clone, or the method's default
+            without a clone. Trained systems read their published checkpoints.
+        device: Device of the models; None for the accelerator if there is one.
 
     Attributes:
         is_toy: Whether the toy CLIP is used.
-        method: The method to begin with.
-        examples: Pictures to try.
+        method: The initial method.
+        examples: Example images.
 
     Raises:
         InputError: If the CLIP cannot be used.
@@ -142,27 +142,27 @@ class Session:
             self._resclip_options = {'model.image_encoder.method.rcs.blocks': blocks}
 
     def answer(self, question: Question, folder: str | Path) -> Answer:
-        """Segment a picture.
+        """Answer a request.
 
         Args:
-            question: What is asked for.
-            folder: Where to write the pictures.
+            question: The request.
+            folder: Folder for the images.
 
         Raises:
-            InputError: If something is missing, too large or cannot be used.
+            InputError: If something is missing, too large or invalid.
         """
-        if not question.picture:
-            raise InputError('there is no picture: upload one, or choose an example')
+        if not question.image:
+            raise InputError('there is no image: upload one, or choose an example')
         _check_lists(question)
-        _check_size(Path(question.picture))
+        _check_size(Path(question.image))
         if question.size:
             resize_steps([dict(type='Resize')], question.size)
-            _check_size(Path(question.picture), LARGEST_NATIVE, f' at the size {question.size}')
-        image, valid, _ = read_any(question.picture, driver=_DRIVER)
+            _check_size(Path(question.image), LARGEST_NATIVE, f' at the size {question.size}')
+        image, valid, _ = read_any(question.image, driver=_DRIVER)
         methods = (question.method, *([question.other] if question.other else []))
         models = [self.segmentor(replace(question, method=name)) for name in methods]
         if any(model.regions is not None for model in models):
-            _check_size(Path(question.picture), LARGEST_WITH_REGIONS, ' where it makes regions')
+            _check_size(Path(question.image), LARGEST_WITH_REGIONS, ' with regions')
         start, size = time.monotonic(), question.size or None
         found = [segment_array(model, image, size=size) for model in models]
         for each in found:
@@ -173,13 +173,13 @@ class Session:
             seen = working_size(models[0].cfg.test_pipeline, image.shape[:2])
             windows = len(models) * count_windows(models[0], seen)
             seconds = (time.monotonic() - start) / windows
-            notice = describe_shrinking(models[0], image.shape[:2], 'the picture', seconds)
+            notice = describe_shrinking(models[0], image.shape[:2], 'the image', seconds)
         result, rgb = found[0], cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        # Pictures may be called left or right, and '..jpg', whose stem is the folder itself.
+        # Uploads may be called left or right, or '..jpg', whose stem is a folder.
         sides, files = Path(folder, 'sides'), Path(folder, 'files')
         for inner in (sides, files):
             inner.mkdir(exist_ok=True)
-        stem = files / (Path(question.picture).stem.strip('. ') or 'picture')
+        stem = files / (Path(question.image).stem.strip('. ') or 'picture')
         labels = Path(f'{stem}{LABELS}.png')
         write_labels(result, labels)
         painted = [draw_classes(rgb, each.labels, each.class_names, each.palette) for each in found]
@@ -195,9 +195,9 @@ class Session:
         )
 
     def segmentor(self, question: Question) -> CLIPSegmentor:
-        """The segmentor of a question, of towers that are there already as far as possible."""
+        """Get or build the segmentor of a request, sharing loaded towers if possible."""
         trained = is_trained(question.method)
-        key = replace(question, picture=None, other='', size='')
+        key = replace(question, image=None, other='', size='')
         if trained or not question.background:
             key = replace(key, words='', threshold=BACKGROUND_THD)
         with self._lock:
@@ -231,10 +231,13 @@ class Session:
 
 
 def list_areas(found: Sequence[Segmentation]) -> list[Area]:
-    """Classes that occur in any of some segmentations of a picture, the first one's largest first.
+    """Classes that occur in any of several segmentations of an image.
 
     Args:
-        found: Segmentations of the same classes; those of one may lack a background's class.
+        found: Segmentations into the same classes; one may lack the class background.
+
+    Returns:
+        The classes, in descending order of their shares in the first segmentation.
     """
     shares = [result.areas for result in found]
     colors: dict = {}
@@ -249,17 +252,17 @@ def list_areas(found: Sequence[Segmentation]) -> list[Area]:
 
 
 def _check_lists(question: Question) -> None:
-    """Refuse lists of classes that are too long for the page, whose browser sends none."""
+    """Refuse lists of classes that are too long; the page's text boxes do not allow them."""
     longest = max(len(question.classes), len(question.words))
     if longest > LONGEST:
         raise InputError(
-            f'a list of classes has {longest} characters, and the page takes {LONGEST}: shorten '
-            'it, or segment the picture by tools/demo.py'
+            f'a list of classes has {longest} characters, and the page allows {LONGEST}: shorten '
+            'it, or use sclip segment'
         )
 
 
 def _check_size(path: Path, largest: int = LARGEST, when: str = '') -> None:
-    """Refuse a picture of more pixels than the page takes, or of a number that is not known."""
+    """Refuse an image that is too large, or whose size is unknown before it is read."""
     pixels = count_pixels(path)
     if not pixels and path.is_file() and cv2.haveImageReader(str(path)):
         raise InputError(
@@ -269,6 +272,6 @@ def _check_size(path: Path, largest: int = LARGEST, when: str = '') -> None:
     if pixels > largest:
         size = 'too many pixels' if pixels == math.inf else f'{pixels / 1e6:.0f} megapixels'
         raise InputError(
-            f'{path} has {size}, and the page takes {largest / 1e6:.0f} megapixels{when}: make '
-            'it smaller, or segment it by tools/demo.py'
+            f'{path} has {size}, and the page allows {largest / 1e6:.0f} megapixels{when}: make '
+            'it smaller, or use sclip segment'
         )

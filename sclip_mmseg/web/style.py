@@ -1,4 +1,4 @@
-"""Colours, fonts and pieces of HTML of the page. Nothing of it comes from the internet."""
+"""Colours, fonts and HTML of the page. Nothing is loaded from the internet."""
 
 from collections.abc import Sequence
 from html import escape
@@ -6,12 +6,12 @@ from html import escape
 from .. import zoo
 from .session import Area
 
-TITLE = 'Segment a picture into classes of your own'
+TITLE = 'Segment an image into your own classes'
 HELP = (
-    'Choose a picture and write what is in it: a class per line, its synonyms separated by commas. '
+    'Choose an image and list what is in it: one class per line, synonyms separated by commas. '
     'Every pixel gets the class that fits best.'
 )
-TOY_HINT = 'For photographs, start: python tools/web_demo.py --clip ViT-B/16'
+TOY_HINT = 'For photographs, start: sclip web --clip ViT-B/16'
 TOY_NOTICE = f'{zoo.TOY} {TOY_HINT}'
 BANNER = f'<div role="alert" class="banner">{TOY_NOTICE}</div>'
 HEADER = f'<h1>{TITLE}</h1><p>{HELP}</p>'
@@ -51,7 +51,7 @@ CSS = """
 
 
 def alert(message: str) -> str:
-    """A message that nobody misses."""
+    """A highlighted message."""
     return f'<div role="alert" class="message">{escape(message)}</div>'
 
 
@@ -60,8 +60,8 @@ def _percent(share: float) -> str:
 
 
 def legend(areas: Sequence[Area], methods: Sequence[str]) -> str:
-    """The images on both sides of the slider, and the classes found with their shares."""
-    left = methods[1] if len(methods) > 1 else 'picture'
+    """Captions of the two sides of the slider, and the classes found with their shares."""
+    left = methods[1] if len(methods) > 1 else 'image'
     sides = f'<div class="sides"><span>◀ {left}</span><span>{methods[0]} ▶</span></div>'
     rows = []
     for area in areas:

@@ -25,16 +25,16 @@ def model(clip_path):
 
 @pytest.fixture(scope='module')
 def image():
-    """A picture, RGB, whose classes change with the order of its channels."""
+    """An image, RGB, whose classes change with the order of its channels."""
     blocks = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     return cv2.resize(blocks, SIZE[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 @pytest.fixture
 def expected(model, image, tmp_path):
-    """Classes of the picture as a file."""
-    Image.fromarray(image).save(tmp_path / 'picture.png')
-    return apis.segment(model, tmp_path / 'picture.png').labels
+    """Classes of the image as a file."""
+    Image.fromarray(image).save(tmp_path / 'image.png')
+    return apis.segment(model, tmp_path / 'image.png').labels
 
 
 def test_channels(model, image, expected):
@@ -133,10 +133,10 @@ REFUSED = [
     (lambda x: x.view([('r', 'u1'), ('g', 'u1'), ('b', 'u1')]), r"\[\('r'"),
     (
         lambda x: x.astype(np.float32),
-        r'picture are from \d+ to 2\d\d:.*divide them by 255',
+        r'image are from \d+ to 2\d\d:.*divide them by 255',
     ),
-    (lambda x: x / 127.5 - 1, r'are from -0\.\d+ to .*undo what scaled them'),
-    (lambda x: x * 1000.0, r'to 2\.\d+e\+05.*undo what scaled'),
+    (lambda x: x / 127.5 - 1, r'are from -0\.\d+ to .*undo the normalisation'),
+    (lambda x: x * 1000.0, r'to 2\.\d+e\+05.*undo the normalisation'),
     (lambda x: np.where(x > 9, x / 255, np.nan), 'not all finite'),
     (lambda x: np.where(x > 9, x / 255, np.inf), 'not all finite'),
     (lambda x: x / 255 / 255, r'nearly black, its highest value being 0\.003\d+:'),
@@ -146,40 +146,40 @@ REFUSED = [
     (lambda x: x[..., :1].transpose(2, 0, 1), r'\[1, 90, 120\].*transpose\(1, 2, 0\)'),
     (lambda x: x[..., :2], r'\[90, 120, 2\]: expected \[H, W, 3\]'),
     (lambda x: np.dstack([x, x]), r'\[90, 120, 6\]: expected \[H, W, 3\]'),
-    (lambda x: x[None], 'one picture of the batch'),
+    (lambda x: x[None], 'one image of the batch'),
     (lambda x: x[None, None], r'\[1, 1, 90, 120, 3\]'),
     (lambda x: x[:0], 'no pixel'),
     (lambda x: x[:, :0], 'no pixel'),
     (lambda x: x[..., :0], 'no pixel'),
     (lambda x: x.ravel(), r'\[32400\]'),
-    (lambda x: np.uint8(3), 'uint8 is not taken as a picture'),
+    (lambda x: np.uint8(3), 'uint8 is not an image'),
     (lambda x: np.array(3, np.uint8), r'uint8, \[\]'),
     (lambda x: np.array([], np.uint8), 'no pixel'),
-    (lambda x: np.ma.masked_greater(x, 99), 'MaskedArray is not taken'),
+    (lambda x: np.ma.masked_greater(x, 99), 'MaskedArray is not an image'),
     (torch.from_numpy, r'tensor of torch\.uint8, \[90, 120, 3\].*permute\(2, 0, 1\)'),
-    (lambda x: _tensor(x)[None], r'one picture of the batch at a time, batch\[0\]'),
+    (lambda x: _tensor(x)[None], r'one image of the batch at a time, batch\[0\]'),
     (lambda x: _tensor(x).long(), 'int64'),
     (lambda x: _tensor(x) > 9, 'bool'),
     (lambda x: _tensor(x) + 0j, 'complex64'),
     (lambda x: _tensor(x).float(), 'divide them by 255'),
-    (lambda x: _tensor(x).float() / 127 - 1, 'undo what scaled them'),
-    (lambda x: _tensor(x).to_sparse(), 'a dense one'),
-    (lambda x: _tensor(x).to('meta'), 'a dense one'),
+    (lambda x: _tensor(x).float() / 127 - 1, 'undo the normalisation'),
+    (lambda x: _tensor(x).to_sparse(), 'a dense tensor'),
+    (lambda x: _tensor(x).to('meta'), 'a dense tensor'),
     (lambda x: _tensor(x)[:2], r'\[2, 90, 120\]: expected \[3, H, W\]'),
     (lambda x: _tensor(x)[:, :0], 'no pixel'),
     (lambda x: torch.tensor(3), r'torch\.int64, \[\]'),
-    (lambda x: x.tolist(), 'list is not taken'),
-    (lambda x: [x], 'list is not taken'),
-    (lambda x: (x, x), 'tuple is not taken'),
-    (lambda x: {'image': x}, 'dict is not taken'),
-    (lambda x: None, 'NoneType is not taken'),
-    (lambda x: 7, 'int is not taken'),
-    (lambda x: b'x.jpg', 'bytes is not taken'),
-    (lambda x: io.BytesIO(x.tobytes()), 'BytesIO is not taken'),
-    (lambda x: memoryview(x), 'memoryview is not taken'),
-    (lambda x: x.data, 'memoryview is not taken'),
-    (lambda x: (row for row in x), 'generator is not taken'),
-    (lambda x: type(x), 'type is not taken'),
+    (lambda x: x.tolist(), 'list is not an image'),
+    (lambda x: [x], 'list is not an image'),
+    (lambda x: (x, x), 'tuple is not an image'),
+    (lambda x: {'image': x}, 'dict is not an image'),
+    (lambda x: None, 'NoneType is not an image'),
+    (lambda x: 7, 'int is not an image'),
+    (lambda x: b'x.jpg', 'bytes is not an image'),
+    (lambda x: io.BytesIO(x.tobytes()), 'BytesIO is not an image'),
+    (lambda x: memoryview(x), 'memoryview is not an image'),
+    (lambda x: x.data, 'memoryview is not an image'),
+    (lambda x: (row for row in x), 'generator is not an image'),
+    (lambda x: type(x), 'type is not an image'),
 ]
 
 
@@ -230,7 +230,7 @@ def test_arguments_in_another_order(model, image):
 
 
 def test_threads_share_a_model(model, image):
-    """Each gets its own picture's classes."""
+    """Each gets its own image's classes."""
     pictures = [np.roll(image, 23 * number, axis=1) for number in range(3)]
     alone = [apis.segment(model, each, channels='rgb').scores for each in pictures]
     with ThreadPoolExecutor(3) as pool:
@@ -294,13 +294,13 @@ def test_a_pil_image_of_a_cut_file(model, image, tmp_path):
 
 
 def test_regions_without_use(model, image):
-    with pytest.raises(InputError, match="no use for regions.*regions='felzenszwalb'"):
+    with pytest.raises(InputError, match="does not use regions.*regions='felzenszwalb'"):
         apis.segment(model, image, np.ones(SIZE, np.uint8), channels='rgb')
 
 
 def test_an_image_that_would_have_no_row(model, tmp_path):
     thin = np.zeros((1, 5000, 3), np.uint8)
-    with pytest.raises(InputError, match='the picture is too thin to be resized: 1×5000 pixels'):
+    with pytest.raises(InputError, match='the image is too thin to be resized: 1×5000 pixels'):
         apis.segment(model, thin, channels='rgb')
     Image.fromarray(thin.swapaxes(0, 1).copy()).save(tmp_path / 'thin.png')
     with pytest.raises(InputError, match=r'thin\.png is too thin to be resized: 5000×1 pixels'):

@@ -103,7 +103,7 @@ def test_regions_by_options(clip, pictures, tmp_path):
 
 def test_damaged_images_are_skipped(clip, pictures, tmp_path):
     (tmp_path / 'bad.png').write_text('no picture')
-    with pytest.warns(UserWarning, match=r'1 of 2 pictures are not in the bank: .*bad\.png'):
+    with pytest.warns(UserWarning, match=r'1 of 2 images are not in the bank: .*bad\.png'):
         info = _build([tmp_path / 'bad.png', pictures / 'a.png'], tmp_path / 'bank', clip)
     assert [name for name, *_ in info.images] == ['a.png']
 
@@ -116,7 +116,7 @@ def test_regions_of_a_folder(clip, pictures, tmp_path):
     (tmp_path / 'maps').mkdir()
     np.savez(tmp_path / 'maps/a.npz', instance_mask=ids)
     np.savez(tmp_path / 'maps/b.npz', instance_mask=masks)
-    with pytest.warns(UserWarning, match=r'1 of 3 pictures have no region map'):
+    with pytest.warns(UserWarning, match=r'1 of 3 images have no region map'):
         info = _build([pictures], tmp_path / 'bank', clip, regions=str(tmp_path / 'maps'))
     assert [count for *_, count in info.images] == [2, 2] and info.regions is None
     assert bank_regions(dict(bank=str(tmp_path / 'bank')))['short_side'] == 224
@@ -140,7 +140,7 @@ def test_a_block_that_is_not_there_can_be_corrected(clip, pictures, tmp_path):
 
 
 def test_another_model_or_setting_is_refused(bank, clip, pictures):
-    with pytest.raises(InputError, match=r'made with another model, whose method was'):
+    with pytest.raises(InputError, match=r'built with another model, whose method was'):
         _build([pictures], bank, clip, 'clearclip')
     with pytest.raises(InputError, match='settings was'):
         _build([pictures], bank, clip, cfg_options={**OPTIONS, 'model.test_cfg.stride': (64, 64)})
@@ -276,7 +276,7 @@ def test_a_second_tower_may_have_moved(clip, pictures, tmp_path):
         (dict(bank='nowhere'), "model.memory.bank='nowhere' is not a folder"),
         (dict(bank='BANK', name='coco'), 'model.memory.name is for banks of CorrCLIP'),
         (dict(bank='BANK', neighbours=0), 'model.memory.neighbours=0 must be at least 1'),
-        (dict(bank='BANK', weight=2), 'model.memory.weight=2 must lie between 0 and 1'),
+        (dict(bank='BANK', weight=2), 'model.memory.weight=2 must be between 0 and 1'),
         (dict(bank='BANK', centred=1), 'model.memory.centred=1 must be True or False'),
         (dict(bank='EMPTY'), 'is not a bank of this package'),
     ],
@@ -296,7 +296,7 @@ def test_the_commands(clip, pictures, tmp_path):
     common = ['--clip', clip, '--method', 'sclip', '--device', 'cpu', '--cfg-options', *words]
     out = tmp_path / 'bank'
     result = call_tool(CLI, 'bank', 'build', pictures, '--out', out, '--block', '2', *common)
-    assert 'regions of 3 pictures' in result.stdout
+    assert 'regions of 3 images' in result.stdout
     own = '--classes', 'sky; sea', '--bank', out, '--out', tmp_path / 'seg'
     result = call_tool(CLI, 'segment', pictures / 'a.png', *own, *common)
     assert 'written to' in result.stdout and (tmp_path / 'seg/a_labels.png').is_file()

@@ -140,7 +140,7 @@ def test_bad_files(run, tmp_path):
         run(tmp_path / 'both', on_result=done.append)
     assert [result.path.name for result in done] == ['z.png']
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(InputError, match='no picture or video below .*empty'):
+    with pytest.raises(InputError, match='no image or video below .*empty'):
         run(tmp_path / 'empty')
     with pytest.raises(InputError, match='cannot be written as a video'):
         with video_writer(tmp_path / 'absent/x.mp4', 5, (80, 80)):

@@ -143,7 +143,7 @@ def test_bytes_behind_a_whole_jpeg_are_warned_of(folder):
     whole = (folder / 'z.jpg').read_bytes()
     (folder / 'z.jpg').write_bytes(whole[:-2] + b'abcd' + whole[-2:])
     with pytest.warns(UserWarning, match=r'z\.jpg contains damaged data .*extraneous bytes before'):
-        assert apis.read_picture(folder / 'z.jpg').shape == (90, 120, 3)
+        assert apis.read_image(folder / 'z.jpg').shape == (90, 120, 3)
 
 
 def test_bad_files_alone_need_no_weights(folder):
@@ -183,14 +183,14 @@ def test_folders_that_may_not_be_listed(folder, run, monkeypatch):
 
 
 def test_a_file_that_vanishes(folder, run, monkeypatch):
-    check = files.check_picture
+    check = files.check_image
 
     def check_and_remove(path):
         check(path)
         if path.name == 'm.jpg':
             path.unlink()
 
-    monkeypatch.setattr(files, 'check_picture', check_and_remove)
+    monkeypatch.setattr(files, 'check_image', check_and_remove)
     shutil.copy(folder / 'z.jpg', folder / 'm.jpg')
     assert run(folder) == (['a.png', 'z.jpg'], f'1 of 3 not segmented: picture {folder}/m.jpg '
                            'does not exist')  # fmt: skip
@@ -207,7 +207,7 @@ def test_an_image_whose_drawing_needs_too_much_memory(folder, run, monkeypatch):
 
     monkeypatch.setattr(overlay, 'draw_overlay', fail_once)
     done, said = run(folder)
-    assert done == ['z.jpg'] and 'a.png needs more memory than there is' in said
+    assert done == ['z.jpg'] and 'a.png needs more memory than is available' in said
 
 
 def test_results_that_cannot_be_written(folder, run, tmp_path):
@@ -254,7 +254,7 @@ def test_suffixes_of_images(tmp_path, suffix):
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     image = image[..., 0] if encoded == '.pgm' else image
     (tmp_path / f'x{suffix}').write_bytes(cv2.imencode(encoded, image)[1])
-    assert apis.read_picture(tmp_path / f'x{suffix}').shape == (40, 50, 3)
+    assert apis.read_image(tmp_path / f'x{suffix}').shape == (40, 50, 3)
 
 
 def test_an_image_that_is_given_twice(folder, run, tmp_path):
@@ -289,7 +289,7 @@ def test_inputs_are_not_overwritten(folder, run, name):
     shutil.copy(folder / 'z.jpg', folder / 'x.jpg')
     before = (folder / name).read_bytes()
     done, said = run([folder / 'a.png', folder / 'x.jpg', folder / name], out=folder)
-    assert not done and said.startswith(f'a result would be written over the input {folder}/{name}')
+    assert not done and said.startswith(f'a result would overwrite the input {folder}/{name}')
     assert (folder / name).read_bytes() == before
     assert not (folder / 'areas.csv').exists()
     (folder / 'out').mkdir()
@@ -418,17 +418,15 @@ def test_what_is_left_out_is_summed_up_at_the_end(folder, run):
 def test_tga(folder, run):
     Image.open(folder / 'a.png').save(folder / 'b.tga')
     assert run(folder)[0] == ['a.png', 'b.tga', 'z.jpg']
-    expected = apis.read_picture(folder / 'a.png')
-    assert (apis.read_picture(folder / 'b.tga') == expected).all()
+    expected = apis.read_image(folder / 'a.png')
+    assert (apis.read_image(folder / 'b.tga') == expected).all()
 
 
 def test_heic(folder, run):
     heif = pytest.importorskip('pillow_heif')
     heif.from_pillow(Image.open(folder / 'a.png')).save(folder / 'b.HEIC', quality=100)
     assert run(folder)[0] == ['a.png', 'b.HEIC', 'z.jpg']
-    difference = apis.read_picture(folder / 'b.HEIC').astype(int) - apis.read_picture(
-        folder / 'a.png'
-    )
+    difference = apis.read_image(folder / 'b.HEIC').astype(int) - apis.read_image(folder / 'a.png')
     assert abs(difference).mean() < 3
 
 
@@ -437,4 +435,4 @@ def test_heic_without_its_package(folder, monkeypatch):
     monkeypatch.setattr('sclip_mmseg.apis.media.reads_heif', lambda: False)
     (folder / 'b.heic').write_bytes(b'\0\0\0\x18ftypheic')
     with pytest.raises(InputError, match='needs pillow-heif to be read: pip install pillow-heif'):
-        apis.read_picture(folder / 'b.heic')
+        apis.read_image(folder / 'b.heic')

@@ -99,13 +99,13 @@ def test_what_is_done_is_left_out(run, folder, tmp_path, monkeypatch):
         run(resume=True)
     lines = []
     assert run(resume=True, on_progress=lines.append) == names[4:]
-    assert '4 files were done before' in lines
+    assert '4 files are already done' in lines
     assert files_of(tmp_path / 'out') == files_of(tmp_path / 'whole')
     assert run(resume=True) == []
     Image.new('RGB', (60, 45)).save(folder / '1.png')
     assert run(resume=True) == ['1.png']  # which is another picture now
     assert run(on_progress=lines.append) == names
-    assert 'what an earlier run did is forgotten; --resume keeps it' in lines
+    assert 'starting from the beginning; --resume would continue the earlier run' in lines
 
 
 @pytest.mark.parametrize(

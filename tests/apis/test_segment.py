@@ -35,7 +35,7 @@ def test_own_classes(clip_path, picture, method):
     assert result.scores.shape == (3, 90, 120)
     assert (result.labels == result.scores.argmax(0)).all()
     assert sum(result.areas.values()) == pytest.approx(1)
-    from_array = apis.segment(model, apis.read_picture(picture), channels='bgr')
+    from_array = apis.segment(model, apis.read_image(picture), channels='bgr')
     assert (from_array.labels == result.labels).all()
 
 
@@ -79,7 +79,7 @@ def test_background(clip_path, picture, background, queries):
 
 def test_thresholds_need_a_background(clip_path):
     options = {**SMALL, 'model.test_cfg.prob_thd': 0.3}
-    with pytest.raises(InputError, match="class 0, 'cat': ask for a background"):
+    with pytest.raises(InputError, match="class 0, 'cat': add a background"):
         apis.build_segmentor(['cat', 'dog'], clip=clip_path, device='cpu', cfg_options=options)
     apis.build_segmentor(['background', 'dog'], clip=clip_path, device='cpu', cfg_options=options)
 
@@ -162,8 +162,8 @@ def embeddings(tmp_path):
     'classes, background, message',
     [
         (['dog', 'cat, kitten'], False, "class 0 is 'cat, kitten' in .*text.npz', but 'dog' was"),
-        (['cat', 'dog'], False, "class 0 is 'cat, kitten' .*, but 'cat' was asked for"),
-        (['kitten, cat', 'dog', 'cow'], False, "class 2 is none in .*, but 'cow' was asked for"),
+        (['cat', 'dog'], False, "class 0 is 'cat, kitten' .*, but 'cat' in classes"),
+        (['kitten, cat', 'dog', 'cow'], False, "class 2 is none in .*, but 'cow' in classes"),
         (['cat, kitten', 'dog'], ['sea'], "class 0 is 'cat, kitten' in .*, but 'sea' was"),
     ],
 )
@@ -229,7 +229,7 @@ def test_methods():
 
 def test_bad_images(tmp_path):
     with pytest.raises(InputError, match='absent.jpg does not exist'):
-        apis.read_picture(tmp_path / 'absent.jpg')
+        apis.read_image(tmp_path / 'absent.jpg')
     (tmp_path / 'text.jpg').write_text('no picture')
     with pytest.raises(InputError, match='text.jpg cannot be read'):
-        apis.read_picture(tmp_path / 'text.jpg')
+        apis.read_image(tmp_path / 'text.jpg')

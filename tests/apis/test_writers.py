@@ -386,23 +386,23 @@ def test_polygons_of_a_ring():
     'formats, options, said',
     [
         ('overlay,coko', {}, r"format 'coko' does not exist \(did you mean 'coco'\?\)"),
-        ('', {}, "format '' does not exist: use some of areas, coco, "),
+        ('', {}, "format '' does not exist: choose from areas, coco, "),
         ('overlay,', {}, "format '' does not exist"),
         ([{'type': 'overlay', 'legends': 'none'}], {}, r"no option 'legends' \(did you mean 'leg"),
         ('masks', {'masks.x': 1}, "format masks has no option 'x': it has none"),
-        ('masks', {'coco.per': 'class'}, "option 'coco.per' is of no format of masks, areas"),
+        ('masks', {'coco.per': 'class'}, "option 'coco.per' belongs to none of the formats masks"),
         ('coco', {'coco.per': 'pixel'}, "per='pixel' is not one of class, component"),
-        ('overlay', {'overlay.legend': 'left'}, "legend='left' is none of beside, below"),
+        ('overlay', {'overlay.legend': 'left'}, "legend='left' is not one of beside, below"),
         ('overlay', {'overlay.opacity': 2}, 'opacity=2 must be from 0 to 1'),
         ('overlay', {'overlay.opacity': 'half'}, "opacity='half' must be a number"),
         ('overlay', {'overlay.names': 'no'}, "names='no' must be True or False"),
         ('confidence', {'confidence.threshold': 50}, 'threshold=50 must be from 0 to 1'),
         ('confidence', {'confidence.threshold': True}, 'threshold=True must be from 0 to 1'),
         ('absent_module:mine', {}, 'module absent_module does not exist'),
-        (None, {}, r"formats are not as in 'overlay,coco' or \['overlay', dict\(type='coco'\)\]"),
-        (['overlay', None], {}, 'formats are not as in'),
-        (b'overlay', {}, 'formats are not as in'),
-        ({'coco': {}}, {}, 'formats are not as in'),
+        (None, {}, r"formats must be as in 'overlay,coco' or \['overlay', dict\(type='coco'\)\]"),
+        (['overlay', None], {}, 'formats must be as in'),
+        (b'overlay', {}, 'formats must be as in'),
+        ({'coco': {}}, {}, 'formats must be as in'),
         ('coco', {'coco.polygons': 'no'}, "polygons='no' must be True or False"),
     ],
 )
@@ -450,7 +450,7 @@ def test_save(tmp_path):
     with pytest.raises(InputError, match='written over the input'):
         result.save(tmp_path, name='z')
     result.image = None
-    with pytest.raises(InputError, match='does not have its picture'):
+    with pytest.raises(InputError, match='has no image: set'):
         result.save(tmp_path)
 
 
@@ -480,7 +480,7 @@ def test_what_is_found_in_a_file_can_be_saved(clip_path, voc_root, tmp_path):
     )
     assert [result.overlay for result in results] == [None, None]
     assert (tmp_path / 'out/v_labels/000000.png').is_file()
-    assert said[0].startswith('of videos, masks, coco, yolo, labelstudio, confidence, cvat are not')
+    assert said[0].startswith('for videos, masks, coco, yolo, labelstudio, confidence, cvat are')
     content = json.loads((tmp_path / 'out/coco.json').read_text())
     assert [each['file_name'] for each in content['images']] == ['p.png']
     assert not list(tmp_path.glob('out/*_overlay*'))

@@ -168,7 +168,7 @@ def test_own_images_need_no_region_maps(config, clip_path, dino_path, sam_folder
         torch.from_numpy(apis.segment(apis.build_segmentor(*own, regions=name), paths[0]).labels)
         for name in (None, 'felzenszwalb')
     )
-    ids = torch.from_numpy(Felzenszwalb()(apis.read_picture(paths[0])[..., ::-1])).long()
+    ids = torch.from_numpy(Felzenszwalb()(apis.read_image(paths[0])[..., ::-1])).long()
     assert sharp.equal(majority_labels(plain, ids))
 
 

@@ -128,7 +128,7 @@ def test_a_map_without_data_is_reported_and_not_encoded(make_map, run, monkeypat
     monkeypatch.setattr('sclip_mmseg.models.CLIPSegmentor._encode', None)
     [labels], said = run(make_map(np.zeros_like(GROUND), RGB, nodata=0))
     assert (labels == 255).all()
-    assert 'holds no data: nothing is classified' in said
+    assert 'has no data: nothing is classified' in said
 
 
 def test_methods_that_need_the_whole_image_are_refused(make_map, run, model):
@@ -137,7 +137,7 @@ def test_methods_that_need_the_whole_image_are_refused(make_map, run, model):
     path = make_map(bands, RGB, nodata=0)
     options = {'model.refine': dict(type='PAMR', num_steps=1)}
     [labels], said = run(path, cfg_options=options)
-    assert 'taken as one picture, not block by block: model.refine sees a whole picture' in said
+    assert 'segmented as one image, not block by block: model.refine sees the whole image' in said
     assert (labels[:50] == 255).all() and (labels[50:] < 3).all()
 
 
@@ -228,7 +228,7 @@ def test_without_the_extra_a_map_names_it(make_map, run, monkeypatch):
 def test_bands_without_effect_are_reported(make_map, run, tmp_path):
     plain = tmp_path / 'plain.png'
     Image.fromarray(GROUND[0]).save(plain)
-    with pytest.warns(UserWarning, match=r'--bands.* change nothing for .*plain\.png$'):
+    with pytest.warns(UserWarning, match=r'--bands.* only apply to .*plain\.png$'):
         apis.segment_folder([plain, make_map(GROUND, RGB)], CLASSES, out=tmp_path, bands='3,2,1')
 
 

@@ -83,7 +83,7 @@ def test_a_folder_that_cannot_be_written_to(folder, tmp_path, monkeypatch, out):
 
 def test_no_image(clip_path, tmp_path):
     output = _demo(tmp_path, clip_path, tmp_path, '--classes', 'cat', check=False)
-    assert 'no picture or video below' in output
+    assert 'no image or video below' in output
 
 
 def test_folders_are_kept_apart(folder, clip_path, tmp_path):

@@ -127,7 +127,7 @@ def test_an_unreadable_image_does_not_stop_the_others(folder, tmp_path, nproc):
     (folder / 'a.jpg').write_text('no picture')
     output = call_tool(TOOL, folder, '--out', tmp_path, '--nproc', nproc, check=False).stdout
     assert output.splitlines()[-1].startswith('error: 1 of 4 without region map: ')
-    assert 'a.jpg cannot be read as a picture' in output
+    assert 'a.jpg cannot be read as an image' in output
     assert len(list(tmp_path.glob('*.npz'))) == 3
 
 

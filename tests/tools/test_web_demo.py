@@ -66,7 +66,7 @@ def test_addresses_that_cannot_be_used(taken, monkeypatch):
     def complain(*arguments):
         return call_tool(TOOL, '--clip', 'absent.pt', *arguments, check=False).stdout
 
-    expected = f'error: port {taken} of 127.0.0.1 is taken: choose another one by --port\n'
+    expected = f'error: port {taken} of 127.0.0.1 is in use: choose another one by --port\n'
     assert complain('--port', taken) == expected
     assert complain('--port', 70000).startswith('error: --port 70000 does not exist: ')
     for host in ('192.0.2.1', 'a b', 'x' * 100):
@@ -75,7 +75,7 @@ def test_addresses_that_cannot_be_used(taken, monkeypatch):
         output = complain('--port', 0, '--allow-host', name)
         assert output.startswith(f"error: --allow-host '{name}' is not a host name")
     monkeypatch.setattr(socket.socket, 'bind', mock.Mock(side_effect=PermissionError(13, 'no')))
-    expected = 'error: port 80 may not be used by this account: choose one from 1024 by --port\n'
+    expected = 'error: this account may not use port 80: choose one from 1024 by --port\n'
     assert complain('--port', 80) == expected
 
 
@@ -160,7 +160,7 @@ class Page:
         return [element for element in found if element.is_displayed()]
 
     def upload(self, path):
-        [box] = self.browser.find_elements('css selector', '#picture input[type=file]')
+        [box] = self.browser.find_elements('css selector', '#image input[type=file]')
         box.send_keys(str(path))
 
     def segment(self, classes):
@@ -265,7 +265,7 @@ def test_page(browser, url, tmp_path):
     assert page.message() == ''
     (tmp_path / 'broken.jpg').write_text('no picture')
     page.upload(tmp_path / 'broken.jpg')
-    _wait(lambda: page.message().startswith('broken.jpg cannot be read as a picture'))
+    _wait(lambda: page.message().startswith('broken.jpg cannot be read as an image'))
 
     requests, refused = page.traffic()
     assert requests and all(address.startswith(url) for address in requests), requests

@@ -139,7 +139,7 @@ def test_calls_are_checked_as_the_page_is(server, folder):
     assert call(server, None, *rest, session_hash='x').status_code == 400
     event = call(server, None, *rest).json()['event_id']
     kind, said = events(server, event)[-1]
-    assert kind == 'error' and 'there is no picture' in said
+    assert kind == 'error' and 'there is no image' in said
 
 
 def test_users_do_not_see_each_others_answers(server, folder):
@@ -150,7 +150,7 @@ def test_users_do_not_see_each_others_answers(server, folder):
     found = [events(server, event) for event in answers]
     assert all(each[-1][0] == 'error' for each in found)
     again = [events(server, event, 0.3) for event in (*answers, '0' * 32)]
-    assert not any('picture' in data for each in again for _, data in each)
+    assert not any('image' in data for each in again for _, data in each)
 
 
 def test_uploads_have_limits(server, folder, monkeypatch):

@@ -118,7 +118,7 @@ def test_only_uploads_are_read(site, secret):
 
 
 def test_examples_and_uploads_are_read(site):
-    [example] = [site.parts['picture']['value']]
+    [example] = [site.parts['image']['value']]
     assert site.join(example).status_code == 200
     assert site.answer()[0] == ''
     for [sample] in site.parts['examples']['samples']:
@@ -258,7 +258,7 @@ def test_names_of_uploads_harm_nothing(site, name):
 def test_long_lists_of_classes_are_refused_at_once(site, monkeypatch):
     monkeypatch.setattr(site.session, 'segmentor', None)
     message, urls = site.ask(site.upload(), '\n'.join(map(str, range(20_000))))
-    assert 'has 108889 characters, and the page takes 4000' in message and not urls
+    assert 'has 108889 characters, and the page allows 4000' in message and not urls
 
 
 def test_users_see_their_own_results(site):

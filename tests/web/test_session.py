@@ -83,7 +83,7 @@ def test_other_questions_read_no_tower(toy, monkeypatch):
 def test_files(toy, tmp_path):
     answer = toy.answer(QUESTION, tmp_path)
     model = apis.build_segmentor(['sheep', 'bottle'], method='sclip', clip=toy.clip, device='cpu')
-    result, image = apis.segment(model, PICTURE), apis.read_picture(PICTURE)[..., ::-1]
+    result, image = apis.segment(model, PICTURE), apis.read_image(PICTURE)[..., ::-1]
     assert answer.labels.name == 'toy_000003_labels.png'
     assert (np.array(Image.open(answer.labels)) == result.labels).all()
     assert answer.overlay.name == 'toy_000003_overlay.jpg'
@@ -116,16 +116,16 @@ def test_background_threshold_and_words(toy, tmp_path):
 @pytest.mark.parametrize(
     'name, classes, message',
     [
-        (None, 'cat', 'there is no picture: upload one'),
+        (None, 'cat', 'there is no image: upload one'),
         ('toy_000003.jpg', ' \n', 'there is no class: write some'),
         ('toy_000003.jpg', 'cat;;dog', 'classes: class 2 has an empty query'),
         ('toy_000003.jpg', 'cat, dog', "every pixel would be 'cat', the only class"),
         ('toy_000003.jpg', 'cat; dog ' + 'very ' * 99, "the prompt '"),
-        ('broken.jpg', 'cat; dog', 'broken.jpg cannot be read as a picture'),
-        ('empty.png', 'cat; dog', 'empty.png cannot be read as a picture'),
+        ('broken.jpg', 'cat; dog', 'broken.jpg cannot be read as an image'),
+        ('empty.png', 'cat; dog', 'empty.png cannot be read as an image'),
         ('dot.png', 'cat; dog', ''),
-        ('huge.png', 'cat; dog', 'huge.png has 64 megapixels, and the page takes 50'),
-        ('bomb.png', 'cat; dog', 'bomb.png has too many pixels, and the page takes 50'),
+        ('huge.png', 'cat; dog', 'huge.png has 64 megapixels, and the page allows 50'),
+        ('bomb.png', 'cat; dog', 'bomb.png has too many pixels, and the page allows 50'),
     ],
 )
 def test_errors_are_reported(toy, tmp_path, name, classes, message):
@@ -148,7 +148,7 @@ def test_images_whose_size_is_known_too_late(toy, tmp_path, suffix):
     path, pixels = tmp_path / f'x.{suffix}', np.zeros((20, 30, 3), np.uint8)
     cv2.imwrite(str(path), pixels if suffix == 'pam' else pixels.astype(np.float32))
     assert cv2.imread(str(path)) is not None  # it would be read
-    answer, said = respond(toy, replace(QUESTION, picture=str(path)), str(tmp_path))
+    answer, said = respond(toy, replace(QUESTION, image=str(path)), str(tmp_path))
     assert answer is None and said.startswith(f'x.{suffix} is of a format whose size is not known')
 
 
@@ -157,7 +157,7 @@ def test_long_lists(toy, tmp_path, monkeypatch, key):
     monkeypatch.setattr(toy, 'segmentor', None)
     question = replace(QUESTION, **{key: 'cat; ' * 2000})
     said = respond(toy, question, str(tmp_path))[1]
-    assert said.startswith('a list of classes has 10000 characters, and the page takes 4000')
+    assert said.startswith('a list of classes has 10000 characters, and the page allows 4000')
 
 
 @pytest.mark.parametrize('name', ['left', 'right', '.', ' ', 'left_overlay'])
@@ -165,7 +165,7 @@ def test_any_name_is_kept_apart(toy, tmp_path, name):
     shutil.copy(PICTURE, tmp_path / f'{name}.jpg')
     folder = tmp_path / 'folder'
     folder.mkdir()
-    answer = toy.answer(replace(QUESTION, picture=str(tmp_path / f'{name}.jpg')), folder)
+    answer = toy.answer(replace(QUESTION, image=str(tmp_path / f'{name}.jpg')), folder)
     files = {answer.left, answer.right, answer.overlay, answer.labels}
     assert len(files) == 4 and all(file.is_file() and folder in file.parents for file in files)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f'{name}.jpg', 'folder'])
@@ -193,7 +193,7 @@ def test_nothing_is_computed_for_a_user_who_left(toy, tmp_path, monkeypatch):
 def test_nothing_is_computed_once_the_server_ends(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(limits, 'ending', threading.Event())
     limits.ending.set()
-    assert respond(toy, QUESTION, str(tmp_path)) == (None, 'the server ends')
+    assert respond(toy, QUESTION, str(tmp_path)) == (None, 'the server is shutting down')
 
 
 def test_images_whose_regions_are_made_are_smaller(toy, tmp_path, monkeypatch):
@@ -201,7 +201,7 @@ def test_images_whose_regions_are_made_are_smaller(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(session, 'segment_array', None)
     question = replace(QUESTION, regions='felzenszwalb')
     said = respond(toy, question, str(tmp_path))[1]
-    assert 'has 0 megapixels, and the page takes 0 megapixels where it makes regions' in said
+    assert 'has 0 megapixels, and the page allows 0 megapixels with regions' in said
 
 
 def test_the_size_is_selected_and_strong_reduction_is_reported(toy, tmp_path, monkeypatch):
@@ -263,7 +263,7 @@ def test_classes_that_are_not_there_are_not_listed():
 
 
 def test_examples(toy, tmp_path, monkeypatch):
-    assert len(toy.examples) > 2 and all(example.picture.is_file() for example in toy.examples)
+    assert len(toy.examples) > 2 and all(example.image.is_file() for example in toy.examples)
     assert toy.classes == toy.examples[0].classes
     monkeypatch.setattr(examples, 'shipped_root', lambda: tmp_path)
     (tmp_path / 'demo').mkdir()
@@ -295,6 +295,6 @@ def test_pixels_without_data_on_a_map_have_no_class(toy, tmp_path):
     place = rasterio.transform.from_origin(346000, 5648000, 1, 1)
     with rasterio.open(path, 'w', 'GTiff', width, height, count, transform=place, **kind) as file:
         file.write(bands)
-    answer = toy.answer(replace(QUESTION, picture=str(path)), tmp_path)
+    answer = toy.answer(replace(QUESTION, image=str(path)), tmp_path)
     labels = np.asarray(Image.open(answer.labels))
     assert (labels[:60] == 255).all() and (labels[60:] < 2).mean() > 0.9

@@ -1,4 +1,4 @@
-"""Results as files: a writer per format, each a registered class in a file of its own."""
+"""Results as files: a registered writer class per format, each in its own module."""
 
 from .base import ClassInfo, Item, MapItem, Record, Writer
 from .build import build_writers, check_size, finish_all, write_all

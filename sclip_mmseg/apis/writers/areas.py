@@ -1,4 +1,4 @@
-"""The table of areas, which each run has."""
+"""The table of areas, which every run writes."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ class AreasWriter(Writer):
     for_maps = True
 
     def write_map(self, item: MapItem) -> list[float] | None:
-        """See :class:`.base.Writer`; gives square metres of each class, where they are known."""
+        """See :class:`.base.Writer`; returns square metres of each class, if they are known."""
         return Ground(item.found.grid).class_areas(item.found)
 
     def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """A class, as files name it.
+    """A class, as it is written to files.
 
     Attributes:
-        id: In label maps.
-        name: Its name.
-        synonyms: Words that stand for it, its name among them; empty for a background without any.
+        id: Id in label maps.
+        name: Name of the class.
+        synonyms: Synonyms, including the name; empty for a background without words.
         color: RGB, 0 to 255.
     """
 
@@ -40,14 +40,14 @@ class ClassInfo:
 
 @dataclass(frozen=True)
 class Place:
-    """A picture's file, and where its results go.
+    """An image file, and the location of its results.
 
     Attributes:
-        path: Its file.
-        name: What the names of its results begin with, relative to ``out``.
+        path: The image file.
+        name: Beginning of the names of its results, relative to ``out``.
         out: Folder of all results.
-        made: Names below ``out`` of the files that :meth:`file` gave.
-        shared: What several writers need, once one has made it.
+        made: Names below ``out`` of the files that :meth:`file` returned.
+        shared: Cache of values that several writers need.
     """
 
     path: Path
@@ -57,9 +57,13 @@ class Place:
     shared: dict[Any, Any] = field(default_factory=dict, kw_only=True)
 
     def file(self, end: str, *folders: str) -> Path:
-        """The file of a result, whose name ends so, in folders below ``out``; its folder exists.
+        """Path of a result file, whose folder is created.
 
-        A run that is resumed makes the results again if it is missing.
+        A resumed run writes the results again if the file is missing.
+
+        Args:
+            end: End of the file's name.
+            folders: Folders below ``out``.
         """
         path = Path(self.out, *folders, f'{self.name}{end}')
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,17 +71,17 @@ class Place:
         return path
 
     def relative(self, path: Path) -> str:
-        """A file below ``out`` as a record names it."""
+        """Path relative to ``out``, as it is stored in records."""
         return path.relative_to(self.out).as_posix()
 
 
 @dataclass(frozen=True)
 class Item(Place):
-    """A picture that was segmented.
+    """A segmented image.
 
     Attributes:
         image: RGB, uint8 ``[H, W, 3]``.
-        result: What was found.
+        result: The segmentation.
     """
 
     image: np.ndarray
@@ -86,20 +90,24 @@ class Item(Place):
 
 @dataclass(frozen=True)
 class MapItem(Place):
-    """A map that was segmented, of any size.
+    """A segmented map of any size.
 
     Attributes:
         raster: The map.
-        found: What was found.
-        classes: K classes.
+        found: The segmentation.
+        classes: The K classes.
     """
 
     raster: Raster | HeldImage
     found: SegmentedMap
     classes: Sequence[ClassInfo]
 
-    def as_picture(self, longest: int | None = None) -> Item:
-        """The map in memory, reduced to so many pixels of the longer side if it is larger."""
+    def as_image(self, longest: int | None = None) -> Item:
+        """The map in memory, as an image.
+
+        Args:
+            longest: Pixels of the longer side to which larger maps are reduced; None for no limit.
+        """
         from ..segment import Segmentation
 
         image, labels = read_reduced(self.raster, self.found, longest)
@@ -109,18 +117,21 @@ class MapItem(Place):
         result = Segmentation(labels, None, names, [*colors], ids, words, image)
         return Item(self.path, self.name, self.out, image, result, made=self.made)
 
+    #: Earlier name of :meth:`as_image`.
+    as_picture = as_image
+
 
 @dataclass
 class Record:
-    """The record of a picture or video: JSON-able by ``dataclasses.asdict``.
+    """The record of an image or video; ``dataclasses.asdict`` makes it JSON-serialisable.
 
     Attributes:
         file: Path as given.
-        image: Path of the picture below the input folder, with ``/``, as formats name it.
+        image: Path of the image below the input folder, with ``/``, as it is written to files.
         size: Height and width.
         pixels: Number of pixels of each class, K.
-        data: Name of a writer → what its ``write`` gave.
-        files: Names of its own files below the output folder.
+        data: Name of a writer → return value of its ``write``.
+        files: Names of the image's own result files below the output folder.
     """
 
     file: str
@@ -133,10 +144,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The records of the pictures that a writer wrote, and what its ``write`` gave of each.
+    """The records of the images that a writer wrote, with the return values of its ``write``.
 
     Attributes:
-        records: Records of all pictures and videos; may be iterated over several times.
+        records: Records of all images and videos; can be iterated over several times.
         writer: Name of the writer.
     """
 
@@ -150,14 +161,14 @@ class Pairs:
 class Writer:
     """Writes segmentations in one format.
 
-    A picture's files are written at once. Of formats that are a file per run, ``write`` gives a
-    small record, which the run keeps, and ``finish`` makes the file of the records of all pictures:
-    of all processes, and of runs that were interrupted before.
+    Files per image are written by ``write``. For formats with one file per run, ``write`` returns
+    a small record, which the run keeps, and ``finish`` writes the file from the records of all
+    images, including those of other processes and of earlier, interrupted runs.
 
     Attributes:
-        run_files: Names of the files of a run.
+        run_files: Names of the files per run.
         needs_scores: Whether ``Segmentation.scores`` are needed.
-        for_maps: Whether maps of any size are written block by block.
+        for_maps: Whether maps of any size can be written block by block.
     """
 
     run_files: ClassVar[tuple[str, ...]] = ()
@@ -165,45 +176,45 @@ class Writer:
     for_maps: ClassVar[bool] = False
 
     def check(self, classes: Sequence[ClassInfo]) -> None:
-        """See that the format can hold the classes.
+        """Check that the format can represent the classes.
 
         Raises:
             InputError: If it cannot.
         """
 
     def write(self, item: Item) -> Any:
-        """Write the files of a picture.
+        """Write the files of an image.
 
         Returns:
-            What ``finish`` needs, JSON-able; None for nothing.
+            A JSON-serialisable value for ``finish``; None if it needs none.
 
         Raises:
-            OSError: If they cannot be written.
+            OSError: If the files cannot be written.
         """
 
     def write_map(self, item: MapItem) -> Any:
-        """Write the files of a map, as :meth:`write`; formats of pictures read it into memory."""
-        return self.write(item.as_picture())
+        """Write the files of a map, see :meth:`write`; by default the map is read into memory."""
+        return self.write(item.as_image())
 
     def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
         """Write the files of a run.
 
         Args:
-            records: The record of each picture written, and what ``write`` gave. They are
-                read from the disk one by one, each time that they are iterated over.
-            classes: K classes.
+            records: Record of each image, and the return value of ``write``. Each iteration
+                reads them from disk one by one.
+            classes: The K classes.
             out: Folder of all results.
 
         Raises:
-            OSError: If they cannot be written.
+            OSError: If the files cannot be written.
         """
 
 
 def write_table(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    r"""Write a CSV file, the bytes of names that are not UTF-8 as ``\udcXX``.
+    r"""Write a CSV file, with the bytes of names that are not UTF-8 as ``\udcXX``.
 
     Raises:
-        InputError: If it cannot be written.
+        InputError: If the file cannot be written.
     """
     with open_atomically(path) as file:
         text = io.TextIOWrapper(file, 'utf-8', 'backslashreplace', newline='')
@@ -212,7 +223,7 @@ def write_table(path: Path, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def write_items(file: BinaryIO, items: Iterable[Any]) -> None:
-    """Write a JSON list, each item of which is made when it is written."""
+    """Write a JSON list from an iterable, without keeping the items in memory."""
     file.write(b'[')
     for number, item in enumerate(items):
         file.write((', ' * (number > 0) + json.dumps(item)).encode())

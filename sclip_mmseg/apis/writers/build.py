@@ -22,23 +22,23 @@ ALWAYS = 'areas'
 def build_writers(
     formats: Formats = DEFAULT, options: Mapping[str, Any] | None = None
 ) -> dict[str, Writer]:
-    """Build what writes the formats asked for, and the table of areas.
+    """Build the writers of the requested formats, and that of the table of areas.
 
     Args:
-        formats: Names (or a text of them, separated by commas), or configs such as
-            ``dict(type='overlay', legend='none')``. One of your own is named
-            ``my_package.my_module:name``, by the name that it is registered by in ``WRITERS``.
+        formats: Names (a list, or a text separated by commas), or configs such as
+            ``dict(type='overlay', legend='none')``. A format of your own is named
+            ``my_package.my_module:name``, with its name in the registry ``WRITERS``.
         options: Options by dotted keys, such as ``{'overlay.legend': 'none'}``.
 
     Returns:
-        Writers by their names.
+        Writers by name.
 
     Raises:
-        InputError: If there is no such format, option or package.
+        InputError: If a format, option or package does not exist.
     """
     listed = formats.split(',') if isinstance(formats, str) else formats
     if not isinstance(listed, Sequence) or not all(isinstance(x, (str, Mapping)) for x in listed):
-        raise InputError("formats are not as in 'overlay,coco' or ['overlay', dict(type='coco')]")
+        raise InputError("formats must be as in 'overlay,coco' or ['overlay', dict(type='coco')]")
     configs: dict[str, dict[str, Any]] = {}
     for given in (*listed, ALWAYS):
         config = {'type': given} if isinstance(given, str) else dict(given)
@@ -49,7 +49,7 @@ def build_writers(
     for key, value in (options or {}).items():
         name, _, option = key.partition('.')
         if name not in configs:
-            raise InputError(f"option '{key}' is of no format of {', '.join(configs)}")
+            raise InputError(f"option '{key}' belongs to none of the formats {', '.join(configs)}")
         configs[name][option] = value
     return {name: _build(name, config) for name, config in configs.items()}
 
@@ -58,7 +58,7 @@ def _build(name: str, config: Mapping[str, Any]) -> Writer:
     kind = WRITERS.get(name) if name else None
     if kind is None:
         known = sorted(WRITERS.module_dict)
-        guess = nearest(name, known) or f': use some of {", ".join(known)}'
+        guess = nearest(name, known) or f': choose from {", ".join(known)}'
         raise InputError(f"format '{name}' does not exist{guess}")
     allowed = arguments(kind)[0]
     for key in config:
@@ -69,22 +69,25 @@ def _build(name: str, config: Mapping[str, Any]) -> Writer:
 
 
 def check_size(writers: Mapping[str, Writer], path: Path, grid: Grid) -> None:
-    """See that a map can be written in all formats.
+    """Check that a map can be written in all formats.
 
     Raises:
-        InputError: If it is too large for one that holds it in memory.
+        InputError: If it is too large for a format that needs it in memory.
     """
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
     small = [name for name, writer in writers.items() if not writer.for_maps]
     if small and 0 < limit < grid.width * grid.height:
         raise InputError(
-            f'{path} has more than {limit // 10**6} million pixels, and would be held in memory '
-            f'for {", ".join(small)}: leave that out of --format (formats)'
+            f'{path} has more than {limit // 10**6} million pixels, too many for '
+            f'{", ".join(small)}: leave that out of --format (formats)'
         )
 
 
 def write_all(writers: Mapping[str, Writer], item: Item | MapItem) -> Record:
-    """Write a picture or map in all formats.
+    """Write an image or map in all formats.
+
+    Returns:
+        The record of the image or map.
 
     Raises:
         OSError: If a file cannot be written.
@@ -103,7 +106,7 @@ def write_all(writers: Mapping[str, Writer], item: Item | MapItem) -> Record:
 def start_record(
     path: Path, name: PurePath, size: tuple[int, int], pixels: Sequence[int]
 ) -> Record:
-    """The record of a picture or video of which nothing is written yet."""
+    """Create the record of an image or video before anything is written."""
     return Record(str(path), name.with_name(path.name).as_posix(), size, pixels)
 
 
@@ -113,7 +116,7 @@ def finish_all(
     classes: Sequence[ClassInfo],
     out: Path,
 ) -> None:
-    """Write the files of a run in all formats, videos left out where a format has none.
+    """Write the files of a run in all formats.
 
     Raises:
         OSError: If a file cannot be written.

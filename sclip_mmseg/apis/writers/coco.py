@@ -24,13 +24,13 @@ _PARTS = 'class', 'component'
 
 @WRITERS.register_module('coco')
 class CocoWriter(Writer):
-    """Writes ``coco.json``: an annotation per class and picture, without the background.
+    """Writes ``coco.json``: an annotation per class and image, without the background.
 
-    Categories have the ids of label maps; where that is 0 for one of them, all are higher by 1.
+    Category ids are those of label maps; if one of them is 0, all are increased by 1.
 
     Args:
         per: ``'class'``, or ``'component'`` for an annotation per connected part.
-        polygons: Write polygons, whose holes are joined to their outlines; else run lengths.
+        polygons: Whether to write polygons, with holes joined to their outlines; else run lengths.
 
     Raises:
         InputError: If an option cannot be used, or pycocotools is missing.
@@ -47,7 +47,7 @@ class CocoWriter(Writer):
         self.per, self.polygons = per, polygons
 
     def write(self, item: Item) -> list[dict]:
-        """See :class:`.base.Writer`; gives the annotations, without ids."""
+        """See :class:`.base.Writer`; returns the annotations, without ids."""
         return annotate(item.result, self.per, self.polygons)
 
     def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
@@ -62,7 +62,7 @@ class CocoWriter(Writer):
 def to_dataset(
     records: Iterable[tuple[Record, Any]], classes: Sequence[ClassInfo]
 ) -> dict[str, Iterable[dict]]:
-    """COCO's dict of the annotations of pictures, which are made when they are iterated over."""
+    """COCO's dict of images, annotations and categories, whose values are generators."""
     ids = _category_ids(classes)
     found = ((number, each) for number, (_, all_) in enumerate(records, 1) for each in all_)
     return dict(
@@ -78,16 +78,16 @@ def to_dataset(
 
 
 def _category_ids(classes: Sequence[ClassInfo]) -> dict[int, int]:
-    """Id in label maps → that of the category, which is higher by 1 where 0 is a class's.
+    """Id in label maps → category id, increased by 1 if a class has id 0.
 
-    Readers such as Datumaro take 0 for no class.
+    Readers such as Datumaro read 0 as no class.
     """
     ids = [each.id for each in classes if each.name != BACKGROUND]
     return {each: each + (0 in ids) for each in ids}
 
 
 def annotate(result: Segmentation, per: str, polygons: bool) -> list[dict]:
-    """The annotations of a picture, for whose arguments see :class:`CocoWriter`."""
+    """The annotations of an image; for ``per`` and ``polygons`` see :class:`CocoWriter`."""
     coco = _pycocotools()
     annotations: list[dict] = []
     ids = _category_ids(result.classes)
@@ -109,7 +109,7 @@ def annotate(result: Segmentation, per: str, polygons: bool) -> list[dict]:
 
 
 def _parts(mask: np.ndarray, per: str) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
-    """A class's mask, or those of its parts, each cut out; and where its left upper corner is."""
+    """A class's mask, or crops of its connected parts; each with its upper left corner, x and y."""
     from scipy import ndimage
 
     if per == 'class':
@@ -121,7 +121,7 @@ def _parts(mask: np.ndarray, per: str) -> Iterator[tuple[np.ndarray, tuple[int, 
 
 
 def _run_lengths(part: np.ndarray, left: int, top: int, size: Sequence[int]) -> dict[str, Any]:
-    """Run lengths of a mask that is cut out of one of height and width ``size``, by columns."""
+    """Column-wise run lengths of a mask of height and width ``size``, 0 outside ``part``."""
     height, width = size
     below = height - top - part.shape[0]
     flat = np.pad(part, [(top, below), (0, 0)]).ravel('F')

@@ -1,4 +1,4 @@
-"""How sure the classes are, to look at the doubtful pictures first."""
+"""Confidence of the classes, to review the least certain images first."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,18 +19,16 @@ TABLE = 'confidence.csv'
 
 @WRITERS.register_module('confidence')
 class ConfidenceWriter(Writer):
-    """Writes ``NAME_confidence.png``, the largest class score of each pixel, and a table of them.
+    """Writes ``NAME_confidence.png``, the highest class score of each pixel, and a table.
 
-    Of maps it is ``NAME_confidence.tif``, where 0 stands for no data.
-
-    ``confidence.csv`` has the mean and the share of pixels below a threshold, the most doubtful
-    picture first.
+    For maps it is ``NAME_confidence.tif``, where 0 means no data. ``confidence.csv`` lists the mean
+    and the share of pixels below a threshold, the least certain image first.
 
     Args:
-        threshold: 0 to 1.
+        threshold: Score below which pixels are counted, 0 to 1.
 
     Raises:
-        InputError: If the threshold is another value.
+        InputError: If the threshold is invalid.
     """
 
     run_files = (TABLE,)
@@ -44,14 +42,14 @@ class ConfidenceWriter(Writer):
         self.threshold = threshold
 
     def write(self, item: Item) -> list[float]:
-        """See :class:`.base.Writer`; gives the mean, and the share below the threshold."""
+        """See :class:`.base.Writer`; returns the mean, and the share below the threshold."""
         confidence = item.result.confidence
         image = Image.fromarray((confidence * 255).round().astype(np.uint8))
         image.save(item.file(f'{CONFIDENCE}.png'))
         return [float(confidence.mean()), float((confidence < self.threshold).mean())]
 
     def write_map(self, item: MapItem) -> list[float]:
-        """See :class:`.base.Writer`; gives what :meth:`write` does, without what has no data."""
+        """See :class:`.base.Writer`; returns the values of :meth:`write`, of the valid pixels."""
         found, sums = item.found, np.zeros(3)
         assert found.confidence is not None  # by needs_scores
         scores = found.confidence

@@ -24,7 +24,7 @@ _LISTED = 'ImageSets/Segmentation/default.txt'
 
 @WRITERS.register_module('cvat')
 class CvatWriter(Writer):
-    """Writes ``cvat.zip``: masks of the classes' colours, a mask per class as an object."""
+    """Writes ``cvat.zip``: masks in the classes' colours, with one object per class."""
 
     run_files = (ARCHIVE,)
 
@@ -37,9 +37,9 @@ class CvatWriter(Writer):
                 )
 
     def write(self, item: Item) -> list[str]:
-        """See :class:`.base.Writer`; gives the two masks as text."""
+        """See :class:`.base.Writer`; returns the two masks as text."""
         result = item.result
-        bare = [name == BACKGROUND for name in result.class_names] + [True]  # no data of a map
+        bare = [name == BACKGROUND for name in result.class_names] + [True]  # last: no data
         colors = [
             (0, 0, 0) if hidden else color for hidden, color in zip(bare, [*result.palette, None])
         ]
@@ -53,7 +53,7 @@ class CvatWriter(Writer):
         """See :class:`.base.Writer`."""
         whole = [PurePosixPath(record.image) for record, _ in records]
         plain = [name.with_suffix('') for name in whole]
-        counts = Counter(plain)  # of two that differ in their suffix alone, both keep it
+        counts = Counter(plain)  # names that differ only in their suffix keep it
         kept = [long if counts[short] > 1 else short for short, long in zip(plain, whole)]
         # A name that is not UTF-8 is written with its bytes as \udcXX.
         names = [str(name).encode(errors='backslashreplace').decode() for name in kept]
@@ -70,7 +70,7 @@ class CvatWriter(Writer):
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: str | bytes) -> None:
-    entry = zipfile.ZipInfo(name)  # without the time: the same results, the same file
+    entry = zipfile.ZipInfo(name)  # without the time, so that equal results give equal files
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, content)
 

@@ -26,19 +26,19 @@ CLASSES = 'classes.json'
 
 @WRITERS.register_module('labels')
 class LabelsWriter(Writer):
-    """Writes ``NAME_labels.png``, of maps ``NAME_labels.tif``, and ``classes.json``."""
+    """Writes ``NAME_labels.png``, or ``NAME_labels.tif`` for maps, and ``classes.json``."""
 
     run_files = (CLASSES,)
     for_maps = True
 
     def write(self, item: Item) -> str:
-        """See :class:`.base.Writer`; gives the file."""
+        """See :class:`.base.Writer`; returns the file."""
         path = item.file(f'{LABELS}.png')
         write_labels(item.result, path)
         return item.relative(path)
 
     def write_map(self, item: MapItem) -> str:
-        """See :class:`.base.Writer`; gives the file."""
+        """See :class:`.base.Writer`; returns the file."""
         path = item.file(f'{LABELS}.tif')
         found = item.found
         write_label_raster(path, found.grid, item.classes, found.labels, item.raster.tags)
@@ -53,9 +53,9 @@ class LabelsWriter(Writer):
 def write_labels(result: Segmentation, path: Path) -> None:
     """Write the class of each pixel as a PNG of ids.
 
-    Of 8 bits, with the classes' colours as its palette; or of 16 for large ids, which PNGs have
-    without a palette. Where the list of classes states ids, these are written. 255 of 8 bits, 65535
-    of 16, stands for no class, as everywhere in OpenMMLab, and for what has no data.
+    The PNG has 8 bits, with the classes' colours as its palette, or 16 bits without a palette for
+    large ids. Ids given in the list of classes are used. 255 (65535 with 16 bits) means no class,
+    as everywhere in OpenMMLab, or no data.
     """
     ids = [each.id for each in result.classes]
     no_data = no_data_label(max(ids) + 1)

@@ -21,8 +21,8 @@ class LabelStudioWriter(Writer):
     """Writes ``labelstudio.json``, tasks with predictions, and ``labelstudio.xml``, the interface.
 
     Args:
-        root: What stands in front of a picture's path below the input folder: an address, or by
-            default that of Label Studio's local files.
+        root: Prefix of an image's path below the input folder: a URL, by default that of Label
+            Studio's local files.
     """
 
     run_files = (TASKS, INTERFACE)
@@ -31,7 +31,7 @@ class LabelStudioWriter(Writer):
         self.root = str(root)
 
     def write(self, item: Item) -> list[dict]:
-        """See :class:`.base.Writer`; gives the regions."""
+        """See :class:`.base.Writer`; returns the regions."""
         height, width = item.result.labels.shape
         return [
             dict(
@@ -71,11 +71,11 @@ class LabelStudioWriter(Writer):
 
 
 def encode(mask: np.ndarray) -> list[int]:
-    """Run lengths as Label Studio packs them.
+    """Encode a mask as Label Studio's packed run lengths.
 
-    The bits are: in 32 the number of values, four for each pixel; in 5 the bits of a value, less 1;
-    in 4 times 4 those of lengths, less 1. Then per run a 1, in 2 which of these lengths it has, its
-    length, less 1, and in 8 the value.
+    The bits are: the number of values, four per pixel, in 32 bits; the bits per value less 1, in
+    5; the four bit widths of lengths less 1, in 4 each. Then for each run a 1, the index of its bit
+    width in 2 bits, its length less 1, and the value in 8 bits.
 
     Args:
         mask: bool ``[H, W]``.

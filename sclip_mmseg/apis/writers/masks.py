@@ -12,7 +12,7 @@ from .base import ClassInfo, Item, Writer
 
 @WRITERS.register_module('masks')
 class MasksWriter(Writer):
-    """Writes ``NAME_masks/ID_CLASS.png`` of each class that occurs: 255 where it is, else 0."""
+    """Writes ``NAME_masks/ID_CLASS.png`` for each class that occurs: 255 on the class, else 0."""
 
     def write(self, item: Item) -> None:
         """See :class:`.base.Writer`."""
@@ -21,11 +21,11 @@ class MasksWriter(Writer):
             if count:
                 mask = Image.fromarray(item.result.labels == number)
                 mask.convert('L').save(item.file(end))
-            else:  # of an earlier run
+            else:  # left by an earlier run
                 Path(item.out, f'{item.name}{end}').unlink(missing_ok=True)
 
 
 def file_name(each: ClassInfo) -> str:
-    """Name of a class's mask, whatever characters the class's name has."""
+    """File name of a class's mask; characters other than word characters become ``_``."""
     plain = re.sub(r'[^\w-]+', '_', each.name)[:40]
     return f'{each.id}_{plain}.png'

@@ -1,4 +1,4 @@
-"""Pictures with the classes painted over them."""
+"""Images with the classes painted over them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from .base import Item, MapItem, Writer
 if TYPE_CHECKING:
     from ..segment import Segmentation
 
-#: Pixels of the longer side of a map's overlay.
+#: Maximum pixels of the longer side of a map's overlay.
 LONGEST = 4096
 
 
 @WRITERS.register_module('overlay')
 class OverlayWriter(Writer):
-    """Writes ``NAME_overlay.jpg``; of maps larger than 4,096 pixels a reduced one.
+    """Writes ``NAME_overlay.jpg``; for maps larger than 4,096 pixels a reduced one.
 
     Args:
-        opacity: Opacity of the paint, 0 to 1.
-        names: Write the name of each class where it is.
-        legend: ``'beside'``, ``'below'``, ``'inside'``, or ``'none'``, for which the overlay has
-            the picture's size.
+        opacity: Opacity of the colours, 0 to 1.
+        names: Whether to write the name of each class on its largest area.
+        legend: ``'beside'``, ``'below'``, ``'inside'``, or ``'none'``, with which the overlay has
+            the image's size.
 
     Raises:
-        InputError: If an option cannot be used.
+        InputError: If an option is invalid.
     """
 
     for_maps = True
@@ -45,22 +45,24 @@ class OverlayWriter(Writer):
             raise InputError(f'format overlay: names={names!r} must be True or False')
         legend = 'none' if legend is None else legend
         if legend not in LEGENDS:
-            raise InputError(f"format overlay: legend='{legend}' is none of {', '.join(LEGENDS)}")
+            raise InputError(
+                f"format overlay: legend='{legend}' is not one of {', '.join(LEGENDS)}"
+            )
         self.opacity, self.names, self.legend = opacity, names, legend
 
     def write(self, item: Item) -> str:
-        """See :class:`.base.Writer`; gives the file."""
+        """See :class:`.base.Writer`; returns the file."""
         drawn = self.draw(item.image, item.result)
         path = item.file(overlay_end(drawn))
         write_overlay(item.out / item.name, drawn)
         return item.relative(path)
 
     def write_map(self, item: MapItem) -> str:
-        """See :class:`.base.Writer`; of a large map it is a preview."""
-        return self.write(item.as_picture(LONGEST))
+        """See :class:`.base.Writer`; a large map is reduced to a preview."""
+        return self.write(item.as_image(LONGEST))
 
     def draw(self, image: np.ndarray, result: Segmentation, frame: bool = False) -> np.ndarray:
-        """Draw on a picture, or on a frame of a video, which keeps its size."""
+        """Draw the overlay of an image, or of a frame of a video, which keeps its size."""
         legend = 'inside' if frame and self.legend != 'none' else self.legend
         names = self.names and not frame
         return draw_overlay(

@@ -1,4 +1,4 @@
-"""Polygons as geographic information systems read them."""
+"""Polygons for geographic information systems."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from .base import ClassInfo, Item, MapItem, Pairs, Place, Writer
 
 _PACKAGES = 'rasterio', 'shapely', 'pyogrio', 'pyproj'
 _FORMATS = 'geopackage', 'geojson', 'fgb'
-_DECIMALS = 9  # of degrees: a tenth of a millimetre
+_DECIMALS = 9  # decimals of degrees: a tenth of a millimetre
 
 
 class PolygonsWriter(Writer):
     """Writes ``NAME_polygons`` with class, id, area and mean confidence of each connected part.
 
-    Without a CRS they are in pixels, as those of pictures are.
+    Without a CRS, as for ordinary images, coordinates are pixels.
 
     Args:
-        simplify: Metres within which borders between classes are smoothed; 0 for none.
+        simplify: Tolerance in metres for smoothing borders between classes; 0 for none.
         min_area: Square metres below which polygons are left out.
 
     Raises:
-        InputError: If an option cannot be used, or a package is missing.
+        InputError: If an option is invalid, or a package is missing.
     """
 
     needs_scores = True
@@ -48,21 +48,21 @@ class PolygonsWriter(Writer):
         for name, value in dict(simplify=simplify, min_area=min_area).items():
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not (number and 0 <= value < inf):
-                raise InputError(f'{name}={value!r} of polygons must be a number from 0 on')
+                raise InputError(f'{name}={value!r} of polygons must be a number not below 0')
         if missing := [name for name in _PACKAGES if find_spec(name) is None]:
             raise InputError(f'polygons need {", ".join(missing)}: pip install "sclip_mmseg[maps]"')
         self.simplify, self.min_area = simplify, min_area
 
     def write(self, item: Item) -> bool:
-        """See :class:`.base.Writer`; gives whether polygons are in pixels."""
+        """See :class:`.base.Writer`; returns whether polygons are in pixels."""
         return self._write(item, item.result.as_map(), item.result.classes)
 
     def write_map(self, item: MapItem) -> bool:
-        """See :class:`.base.Writer`; gives whether polygons are in pixels."""
+        """See :class:`.base.Writer`; returns whether polygons are in pixels."""
         return self._write(item, item.found, item.classes)
 
     def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
-        """Say which polygons are not on Earth."""
+        """Warn about polygons in pixels."""
         if names := [record.file for record, in_pixels in records if in_pixels]:
             warnings.warn(
                 f'without a CRS, polygons in .{self.suffix} are in pixels: {join_first(names)}',
@@ -107,7 +107,7 @@ class PolygonsWriter(Writer):
         return crs is None
 
     def options(self, grid: Grid) -> dict[str, str]:
-        """Of GDAL's driver."""
+        """Layer options for GDAL's driver."""
         return {}
 
 
@@ -127,27 +127,30 @@ class FlatGeobufWriter(PolygonsWriter):
 
 @WRITERS.register_module('geojson')
 class GeoJSONWriter(PolygonsWriter):
-    """Writes ``NAME_polygons.geojson``, in WGS 84 (RFC 7946) if the CRS is of the Earth."""
+    """Writes ``NAME_polygons.geojson``, in WGS 84 (RFC 7946) if there is a CRS of the Earth."""
 
     driver, suffix = 'GeoJSON', 'geojson'
 
     def options(self, grid: Grid) -> dict[str, str]:
         """See :class:`PolygonsWriter`."""
-        numbers = dict(ID_GENERATE='YES')  # else readers take those of classes for them
+        numbers = dict(ID_GENERATE='YES')  # else readers use the field id, which is the class's
         if not Ground(grid).has_degrees:
             return numbers
         return dict(numbers, RFC7946='YES', COORDINATE_PRECISION=str(_DECIMALS))
 
 
 def polygon_options(formats: str, options: Mapping[str, float | None]) -> dict[str, float]:
-    """Options of :func:`.build.build_writers` that hold for all formats of polygons.
+    """Expand options of polygons to those of :func:`.build.build_writers`.
 
     Args:
-        formats: Names separated by commas.
-        options: Option → value, None where it is not given.
+        formats: Names of formats, separated by commas.
+        options: Option → value, None if it is not given.
+
+    Returns:
+        Options by dotted keys, for each format of polygons in ``formats``.
 
     Raises:
-        InputError: If one is given, and no format is of polygons.
+        InputError: If an option is given, and no format has polygons.
     """
     given = {key: value for key, value in options.items() if value is not None}
     names = {*_FORMATS}.intersection(name.strip() for name in formats.split(','))

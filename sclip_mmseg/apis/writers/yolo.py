@@ -1,4 +1,4 @@
-"""Polygons as YOLO's segmentation takes them."""
+"""Polygons for YOLO's segmentation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,16 +13,16 @@ from ..outlines import join, trace
 from .base import ClassInfo, Item, Pairs, Writer
 
 FOLDER = 'yolo'
-# YOLO fills polygons through the centres of pixels; a quarter, so that readers which round and
-# readers which cut decimals off find the same pixel.
+# YOLO fills polygons through the centres of pixels. A quarter is added so that readers that round
+# and readers that truncate find the same pixel.
 _WITHIN = 0.25
 
 
 @WRITERS.register_module('yolo')
 class YoloWriter(Writer):
-    """Writes ``yolo/labels/NAME.txt``, a line per connected part, and ``yolo/data.yaml``.
+    """Writes ``yolo/labels/NAME.txt``, one line per connected part, and ``yolo/data.yaml``.
 
-    Classes are numbered from 0 without the background. Holes are joined to their outlines.
+    Classes are numbered from 0, without the background. Holes are joined to their outlines.
     """
 
     run_files = (f'{FOLDER}/data.yaml',)
