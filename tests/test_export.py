@@ -37,9 +37,9 @@ def build(clip_path, method='scclip', background=False, precision='fp32', **opti
 
 
 @pytest.fixture(scope='module')
-def pictures(tmp_path_factory):
-    """Pictures wide, tall and small, of blots."""
-    folder = tmp_path_factory.mktemp('pictures')
+def image_folder(tmp_path_factory):
+    """Images wide, tall and small, of blots."""
+    folder = tmp_path_factory.mktemp('images')
     random = np.random.default_rng(0)
     for name, size in dict(wide=(120, 300), tall=(260, 201), small=(90, 97)).items():
         blots = random.integers(0, 256, (6, 7, 3), dtype=np.uint8)
@@ -98,7 +98,7 @@ def test_what_a_model_says_of_itself(exported, session):
 
 
 def test_scores_of_windows(clip_path, session):
-    """They are those of a picture as large as a window."""
+    """They are those of an image as large as a window."""
     model, about = build(clip_path, background='sea'), about_of(session)
     images = torch.randn(4, 3, 112, 112)
     [scores] = session.run(['scores'], {'images': images.numpy()})
@@ -111,13 +111,13 @@ def test_scores_of_windows(clip_path, session):
 
 @pytest.mark.parametrize('name', ['wide', 'tall', 'small'])
 def test_the_runner_gives_the_same_labels(
-    clip_path, exported, pictures, tmp_path, monkeypatch, name
+    clip_path, exported, image_folder, tmp_path, monkeypatch, name
 ):
-    picture = pictures / f'{name}.png'
+    image_path = image_folder / f'{name}.png'
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'argv', [str(RUNNER), str(exported[0]), str(picture)])
+    monkeypatch.setattr(sys, 'argv', [str(RUNNER), str(exported[0]), str(image_path)])
     runpy.run_path(str(RUNNER), run_name='__main__')
-    result = apis.segment(build(clip_path, background='sea'), picture)
+    result = apis.segment(build(clip_path, background='sea'), image_path)
     labels = np.array(Image.open(tmp_path / f'{name}_labels.png'))
     best = np.sort(result.scores, 0)
     tied = (best[-1] - best[-2] < 1e-5) | (abs(best[-1] - 0.1) < 1e-5)
@@ -172,13 +172,13 @@ def test_the_runner_refuses_what_it_cannot_segment(session):
         run(session, about_of(session), np.zeros((10, 500, 3), np.uint8))
 
 
-def test_an_export_leaves_models_as_they_are(clip_path, pictures, tmp_path, monkeypatch):
+def test_an_export_leaves_models_as_they_are(clip_path, image_folder, tmp_path, monkeypatch):
     """Also one that fails half-way."""
-    model, picture = (
+    model, image_path = (
         build(clip_path, 'naclip', **{'model.test_cfg.mode': 'slide'}),
-        pictures / 'tall.png',
+        image_folder / 'tall.png',
     )
-    before = apis.segment(model, picture).scores
+    before = apis.segment(model, image_path).scores
     monkeypatch.setattr(onnx_file, '_compare', lambda *args: None)
     monkeypatch.setattr(
         onnx_file, '_convert', lambda network, images, about: trace(network, images)
@@ -190,7 +190,7 @@ def test_an_export_leaves_models_as_they_are(clip_path, pictures, tmp_path, monk
 
     export_onnx(model, tmp_path / 'x.onnx')
     for each in (model, build(clip_path, 'naclip', **{'model.test_cfg.mode': 'slide'})):
-        assert (apis.segment(each, picture).scores == before).all()
+        assert (apis.segment(each, image_path).scores == before).all()
 
 
 def test_nothing_is_written_where_the_two_disagree(clip_path, exported, tmp_path, monkeypatch):

@@ -22,14 +22,14 @@ def test_notebook_runs(monkeypatch):
     NotebookClient(
         notebook, timeout=120, resources={'metadata': {'path': str(NOTEBOOK.parent)}}
     ).execute()
-    pictures = [
+    images = [
         np.array(Image.open(io.BytesIO(base64.b64decode(output.data['image/png']))))
         for cell in notebook.cells
         for output in cell.get('outputs', [])
         if 'image/png' in output.get('data', {})
     ]
-    picture, overlay, scores = pictures
-    assert picture.shape == (375, 500, 3)
+    image, overlay, scores = images
+    assert image.shape == (375, 500, 3)
     assert overlay.shape[1] > 500
     assert scores.shape == (375, 500) and scores.std() > 0
-    assert (overlay[:, :500] != picture).any()
+    assert (overlay[:, :500] != image).any()

@@ -17,7 +17,7 @@ CLASSES = ['sky, clouds', 'grass', 'cat']
 
 
 @pytest.fixture
-def picture(voc_root):
+def image_path(voc_root):
     return voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
 
 
@@ -50,8 +50,8 @@ def _background(model):
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_trained_systems(trained, picture, method):
-    result = apis.segment(_build(trained, method), picture)
+def test_trained_systems(trained, image_path, method):
+    result = apis.segment(_build(trained, method), image_path)
     assert result.class_names == ('sky', 'grass', 'cat')
     assert result.palette == bright_palette(3)
     assert result.scores.shape == (3, 90, 120)
@@ -59,13 +59,13 @@ def test_trained_systems(trained, picture, method):
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_a_background_of_their_own(trained, picture, method):
+def test_a_background_of_their_own(trained, image_path, method):
     model = _build(trained, method, True)
     assert _background(model) == METHODS[method]
     assert _background(_build(trained, method, False)) is None
     assert model.text_head.query_set.queries == ('sky', 'clouds', 'grass', 'cat')
     assert model.rule == model.rule.scoring
-    result = apis.segment(model, picture)
+    result = apis.segment(model, image_path)
     assert result.class_names == ('background', 'sky', 'grass', 'cat')
     assert result.palette[0] == [0, 0, 0] and len(result.palette) == 4
     assert result.scores.shape == (4, 90, 120)
@@ -79,10 +79,10 @@ def test_a_background_of_their_own_takes_no_words(trained):
         _build(trained, 'tcl', True, ['background', 'cat'])
 
 
-def test_their_background_s_value_can_be_set(trained, picture):
+def test_their_background_s_value_can_be_set(trained, image_path):
     def share(value):
         model = _build(trained, 'tcl', True, **{'model.test_cfg.background': value})
-        return apis.segment(model, picture).areas['background']
+        return apis.segment(model, image_path).areas['background']
 
     assert share(0.0) < share(1.0) == 1
 
@@ -104,19 +104,19 @@ def corrclip(tmp_path, dino_path):
     return build
 
 
-def test_corrclip_makes_its_regions(corrclip, picture):
+def test_corrclip_makes_its_regions(corrclip, image_path):
     model = corrclip()
-    image = apis.read_image(picture)
-    result = apis.segment(model, picture)
+    image = apis.read_image(image_path)
+    result = apis.segment(model, image_path)
     regions = Felzenszwalb()(image[..., ::-1])
     assert (apis.segment(model, image, channels='bgr').labels == result.labels).all()
-    assert (apis.segment(model, picture, regions).labels == result.labels).all()
+    assert (apis.segment(model, image_path, regions).labels == result.labels).all()
     assert _is_even(result.labels, regions)
     halves = np.ones(image.shape[:2], np.uint8)
     halves[40:] = 2
-    assert _is_even(apis.segment(model, picture, halves).labels, halves)
+    assert _is_even(apis.segment(model, image_path, halves).labels, halves)
     with pytest.raises(InputError, match='the region map is'):
-        apis.segment(model, picture, halves[:9])
+        apis.segment(model, image_path, halves[:9])
 
 
 def _is_even(labels, regions):
@@ -134,22 +134,22 @@ def _is_even(labels, regions):
         ('felzenszwalb', {'model.region_masks.scale': 30}),
     ],
 )
-def test_any_method_with_regions(clip_path, picture, regions, options):
+def test_any_method_with_regions(clip_path, image_path, regions, options):
     def labels(options, regions=None):
         model = apis.build_segmentor(
             CLASSES, clip=clip_path, device='cpu', cfg_options=options, regions=regions
         )
-        return apis.segment(model, picture).labels
+        return apis.segment(model, image_path).labels
 
     scale = 30 if '30' in f'{regions}{options}' else 100
-    ids = Felzenszwalb(scale=scale)(apis.read_image(picture)[..., ::-1])
+    ids = Felzenszwalb(scale=scale)(apis.read_image(image_path)[..., ::-1])
     plain, sharp = labels(SMALL), labels({**SMALL, **options}, regions)
     expected = majority_labels(torch.from_numpy(plain), torch.from_numpy(ids).long())
     assert (sharp == expected.numpy()).all()
     assert (sharp != plain).any()
 
 
-def test_maps_from_files(clip_path, picture, tmp_path):
+def test_maps_from_files(clip_path, image_path, tmp_path):
     options = {
         **SMALL,
         'model.region_masks': str(tmp_path / '{stem}.npz'),
@@ -157,13 +157,13 @@ def test_maps_from_files(clip_path, picture, tmp_path):
     }
     model = apis.build_segmentor(CLASSES, clip=clip_path, device='cpu', cfg_options=options)
     with pytest.raises(InputError, match=r'image_0\.npz of .*image_0\.jpg does not exist'):
-        apis.segment(model, picture)
+        apis.segment(model, image_path)
     halves = np.ones((90, 120), np.uint8)
     halves[40:] = 2
     np.savez(tmp_path / 'image_0.npz', instance_mask=halves)
-    assert _is_even(apis.segment(model, picture).labels, halves)
+    assert _is_even(apis.segment(model, image_path).labels, halves)
     with pytest.raises(InputError, match='segment an image from a file'):
-        apis.segment(model, Image.open(picture))
+        apis.segment(model, Image.open(image_path))
 
 
 def test_an_unknown_generator(clip_path):

@@ -210,9 +210,9 @@ def test_texts_that_are_not_paths(model, text):
 
 def test_values_of_channels_are_not_printed(model, image):
     for other in (image, np.array(['rgb', 'bgr']), list(range(99)), 'r' * 99):
-        for picture in (image, 'x.jpg', Image.fromarray(image)):
+        for other in (image, 'x.jpg', Image.fromarray(image)):
             with pytest.raises(InputError, match='a value of type') as said:
-                apis.segment(model, picture, channels=other)
+                apis.segment(model, other, channels=other)
             assert len(str(said.value)) < 250
 
 
@@ -231,10 +231,10 @@ def test_arguments_in_another_order(model, image):
 
 def test_threads_share_a_model(model, image):
     """Each gets its own image's classes."""
-    pictures = [np.roll(image, 23 * number, axis=1) for number in range(3)]
-    alone = [apis.segment(model, each, channels='rgb').scores for each in pictures]
+    images = [np.roll(image, 23 * number, axis=1) for number in range(3)]
+    alone = [apis.segment(model, each, channels='rgb').scores for each in images]
     with ThreadPoolExecutor(3) as pool:
-        together = pool.map(lambda each: apis.segment(model, each, channels='rgb').scores, pictures)
+        together = pool.map(lambda each: apis.segment(model, each, channels='rgb').scores, images)
     assert all((a == b).all() for a, b in zip(alone, together))
 
 
@@ -269,10 +269,10 @@ def _rotated(image):
     ids=['RGB', 'RGBA', 'LA', 'L', '1', 'P', 'transparent P', 'EXIF'],
 )
 def test_pil_images_are_read_as_files(model, image, change, tmp_path):
-    picture = change(Image.fromarray(image))
-    picture.save(tmp_path / 'x.png', exif=picture.getexif())
+    changed = change(Image.fromarray(image))
+    changed.save(tmp_path / 'x.png', exif=changed.getexif())
     result = apis.segment(model, tmp_path / 'x.png')
-    assert np.array_equal(apis.segment(model, picture).scores, result.scores)
+    assert np.array_equal(apis.segment(model, changed).scores, result.scores)
     with Image.open(tmp_path / 'x.png') as opened:
         assert np.array_equal(apis.segment(model, opened).scores, result.scores)
 

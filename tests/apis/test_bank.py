@@ -41,8 +41,8 @@ def clip(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def pictures(tmp_path_factory):
-    folder, random = tmp_path_factory.mktemp('pictures'), np.random.default_rng(0)
+def folder(tmp_path_factory):
+    folder, random = tmp_path_factory.mktemp('images'), np.random.default_rng(0)
     for name in 'abc':
         blocks = random.integers(0, 256, (3, 4, 3), dtype=np.uint8)
         Image.fromarray(blocks).resize((96, 80), Image.NEAREST).save(folder / f'{name}.png')
@@ -56,59 +56,59 @@ def _build(images, out, clip, method='sclip', **more):
 
 
 @pytest.fixture(scope='module')
-def bank(tmp_path_factory, clip, pictures):
+def bank(tmp_path_factory, clip, folder):
     out = tmp_path_factory.mktemp('banks') / 'bank'
-    _build(str(pictures), out, clip)
+    _build(str(folder), out, clip)
     return out
 
 
-def test_it_is_extended_by_running_it_again(bank, clip, pictures, tmp_path):
+def test_it_is_extended_by_running_it_again(bank, clip, folder, tmp_path):
     out = tmp_path / 'bank'
-    first = _build([pictures / 'a.png'], out, clip)
+    first = _build([folder / 'a.png'], out, clip)
     assert [name for name, *_ in first.images] == ['a.png'] and not (out / PARTS).exists()
-    _build(str(pictures), out, clip)
+    _build(str(folder), out, clip)
     for found, expected in zip(read_rows(out, read_info(out)), read_rows(bank, read_info(bank))):
         assert found.equal(expected)
     lengths = read_rows(bank, read_info(bank))[1].float().norm(dim=1)
     torch.testing.assert_close(lengths, torch.ones_like(lengths), rtol=0, atol=1e-3)
 
 
-def test_it_resumes_with_the_parts_that_are_written(bank, clip, pictures, tmp_path):
+def test_it_resumes_with_the_parts_that_are_written(bank, clip, folder, tmp_path):
     out, info = tmp_path / 'bank', read_info(bank)
     [(_, digest, count), *_] = info.images
     (out / PARTS).mkdir(parents=True)
     text = json.loads((bank / INFO).read_text())
     (out / PARTS / INFO).write_text(json.dumps({**text, 'images': []}))
     write_part(out, digest, torch.ones(count, 128), torch.ones(count, 32), torch.ones(count, 1))
-    _build(str(pictures), out, clip)
+    _build(str(folder), out, clip)
     keys, values, _ = read_rows(out, read_info(out))
     assert (keys[:count] == 1).all() and (values[:count] == 1).all()
     assert values[count:].equal(read_rows(bank, info)[1][count:])
 
 
-def test_two_processes_make_the_same_rows(bank, clip, pictures, tmp_path):
-    _build(str(pictures), tmp_path / 'bank', clip, processes=2)
+def test_two_processes_make_the_same_rows(bank, clip, folder, tmp_path):
+    _build(str(folder), tmp_path / 'bank', clip, processes=2)
     made = (read_rows(each, read_info(bank)) for each in (tmp_path / 'bank', bank))
     for found, expected in zip(*made):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
-def test_regions_by_options(clip, pictures, tmp_path):
+def test_regions_by_options(clip, folder, tmp_path):
     options = {**OPTIONS, 'model.region_masks.min_size': 2000}
-    info = _build([pictures / 'a.png'], tmp_path / 'bank', clip, cfg_options=options)
+    info = _build([folder / 'a.png'], tmp_path / 'bank', clip, cfg_options=options)
     assert info.regions['min_size'] == 2000 and info.count < 25  # of 224 × 269 pixels
     model = _segmentor(clip, bank=str(tmp_path / 'bank'))
     assert model.regions.generator.options['min_size'] == 2000
 
 
-def test_damaged_images_are_skipped(clip, pictures, tmp_path):
-    (tmp_path / 'bad.png').write_text('no picture')
+def test_damaged_images_are_skipped(clip, folder, tmp_path):
+    (tmp_path / 'bad.png').write_text('no image')
     with pytest.warns(UserWarning, match=r'1 of 2 images are not in the bank: .*bad\.png'):
-        info = _build([tmp_path / 'bad.png', pictures / 'a.png'], tmp_path / 'bank', clip)
+        info = _build([tmp_path / 'bad.png', folder / 'a.png'], tmp_path / 'bank', clip)
     assert [name for name, *_ in info.images] == ['a.png']
 
 
-def test_regions_of_a_folder(clip, pictures, tmp_path):
+def test_regions_of_a_folder(clip, folder, tmp_path):
     ids = np.zeros((80, 96), np.int16)
     ids[:40], ids[40:, :8] = 7, -2
     masks = np.zeros((2, 80, 96), bool)
@@ -117,39 +117,39 @@ def test_regions_of_a_folder(clip, pictures, tmp_path):
     np.savez(tmp_path / 'maps/a.npz', instance_mask=ids)
     np.savez(tmp_path / 'maps/b.npz', instance_mask=masks)
     with pytest.warns(UserWarning, match=r'1 of 3 images have no region map'):
-        info = _build([pictures], tmp_path / 'bank', clip, regions=str(tmp_path / 'maps'))
+        info = _build([folder], tmp_path / 'bank', clip, regions=str(tmp_path / 'maps'))
     assert [count for *_, count in info.images] == [2, 2] and info.regions is None
     assert bank_regions(dict(bank=str(tmp_path / 'bank')))['short_side'] == 224
     areas = read_rows(tmp_path / 'bank', info)[2]
     np.testing.assert_allclose(areas[:, 0], [320 / 7680, 1 / 2, 1 / 2, 3 / 4], atol=1e-3)
 
 
-def test_what_is_wrong_with_the_model_ends_at_once(pictures, tmp_path):
+def test_what_is_wrong_with_the_model_ends_at_once(folder, tmp_path):
     path = tmp_path / 'clip.pt'
     tower = {key: value for key, value in seeded_clip().items() if key.startswith('visual.')}
     torch.save(tower, path)
     with pytest.raises(InputError, match='has no text tower'):
-        _build([pictures], tmp_path / 'bank', str(path))
+        _build([folder], tmp_path / 'bank', str(path))
 
 
-def test_a_block_that_is_not_there_can_be_corrected(clip, pictures, tmp_path):
+def test_a_block_that_is_not_there_can_be_corrected(clip, folder, tmp_path):
     with pytest.raises(InputError, match=r'blocks 1 to \d before the last, take one of these'):
-        _build([pictures], tmp_path / 'bank', clip, block=8)
-    info = _build([pictures / 'a.png'], tmp_path / 'bank', clip, block=None)
+        _build([folder], tmp_path / 'bank', clip, block=8)
+    info = _build([folder / 'a.png'], tmp_path / 'bank', clip, block=None)
     assert info.count and info.made_by['keys'] == dict(block=2)  # of 3
 
 
-def test_another_model_or_setting_is_refused(bank, clip, pictures):
+def test_another_model_or_setting_is_refused(bank, clip, folder):
     with pytest.raises(InputError, match=r'built with another model, whose method was'):
-        _build([pictures], bank, clip, 'clearclip')
+        _build([folder], bank, clip, 'clearclip')
     with pytest.raises(InputError, match='settings was'):
-        _build([pictures], bank, clip, cfg_options={**OPTIONS, 'model.test_cfg.stride': (64, 64)})
+        _build([folder], bank, clip, cfg_options={**OPTIONS, 'model.test_cfg.stride': (64, 64)})
     with pytest.raises(InputError, match='whose keys was'):
-        _build([pictures], bank, clip, block=1)
+        _build([folder], bank, clip, block=1)
     with pytest.raises(InputError, match='holds something else'):
-        _build([pictures], pictures, clip)
+        _build([folder], folder, clip)
     with pytest.raises(InputError, match='the features of ResCLIP depend on the classes'):
-        _build([pictures], bank.parent / 'x', clip, 'resclip-sclip')
+        _build([folder], bank.parent / 'x', clip, 'resclip-sclip')
 
 
 def _segmentor(path, method='sclip', **memory):
@@ -159,31 +159,31 @@ def _segmentor(path, method='sclip', **memory):
     )
 
 
-def test_scores_are_the_means_of_both(bank, clip, pictures):
+def test_scores_are_the_means_of_both(bank, clip, folder):
     own, mixed, found = (
         _segmentor(clip, **memory)
         for memory in ({}, dict(bank=str(bank)), dict(bank=str(bank), weight=1.0))
     )
-    scores = [apis.segment(model, pictures / 'a.png').scores for model in (own, mixed, found)]
+    scores = [apis.segment(model, folder / 'a.png').scores for model in (own, mixed, found)]
     logits = [np.log(each[0] / each[1]) for each in scores]
     np.testing.assert_allclose(logits[1], (logits[0] + logits[2]) / 2, atol=1e-4)
     assert np.abs(logits[0] - logits[2]).max() > 0.01
     none = _segmentor(clip, bank=str(bank), weight=0.0)
     np.testing.assert_allclose(
-        apis.segment(none, pictures / 'a.png').scores, scores[0], rtol=0, atol=1e-6
+        apis.segment(none, folder / 'a.png').scores, scores[0], rtol=0, atol=1e-6
     )
 
 
-def test_a_second_clip(bank, clip, pictures, tmp_path):
+def test_a_second_clip(bank, clip, folder, tmp_path):
     second, only, both = str(tmp_path / 'second.pt'), tmp_path / 'only', tmp_path / 'both'
     torch.save(seeded_clip(1, embed_dim=48), second)
-    _build([pictures], only, second)
-    info = _build([pictures], both, clip, second_clip=second)
+    _build([folder], only, second)
+    info = _build([folder], both, clip, second_clip=second)
     *first, values = read_rows(both, info)
     assert all(a.equal(b) for a, b in zip(first, read_rows(bank, read_info(bank)), strict=True))
     assert values.equal(read_rows(only, read_info(only))[1])
     models = [_segmentor(clip, bank=str(both), clip=each) for each in (None, second)]
-    scores = [apis.segment(model, pictures / 'a.png').scores for model in models]
+    scores = [apis.segment(model, folder / 'a.png').scores for model in models]
     assert np.abs(scores[0] - scores[1]).max() > 0.01
     one, two = models[1].text_head.embeddings, models[1].memory.second
     found = models[1].memory.bank
@@ -199,12 +199,12 @@ def test_a_second_clip(bank, clip, pictures, tmp_path):
         _segmentor(clip, bank=str(both), clip=second)
 
 
-def test_a_region_finds_itself(bank, clip, pictures):
+def test_a_region_finds_itself(bank, clip, folder):
     model = _segmentor(clip, bank=str(bank), weight=1.0, neighbours=1)
     rows = []
     search = model.memory.index.search
     model.memory.index.search = lambda *args: rows.append(search(*args)) or rows[0]
-    apis.segment(model, pictures / 'a.png')
+    apis.segment(model, folder / 'a.png')
     keys, count = read_rows(bank, read_info(bank))[0], read_info(bank).images[0][2]
     assert keys[rows[0].flatten()].equal(keys[:count])  # regions of one patch are alike
 
@@ -226,19 +226,19 @@ def test_the_mean_of_the_bank_is_that_of_pixels(monkeypatch):
     torch.testing.assert_close(Bank([values], Rows(values), areas).centres, [expected])
 
 
-def test_regions_without_neighbours_keep_their_own_scores(bank, clip, pictures):
+def test_regions_without_neighbours_keep_their_own_scores(bank, clip, folder):
     model = _segmentor(clip, bank=str(bank))
-    own = apis.segment(_segmentor(clip), pictures / 'b.png').scores
+    own = apis.segment(_segmentor(clip), folder / 'b.png').scores
     model.memory.index.search = lambda queries, count: torch.full((len(queries), count), -1)
-    found = apis.segment(model, pictures / 'b.png').scores
+    found = apis.segment(model, folder / 'b.png').scores
     np.testing.assert_allclose(found, own, rtol=0, atol=1e-6)
 
 
-def test_features_that_are_not_finite(bank, clip, pictures):
+def test_features_that_are_not_finite(bank, clip, folder):
     model = _segmentor(clip, bank=str(bank))
     model.image_encoder.tower.blocks[0].norm1.weight.data.fill_(float('nan'))
     with pytest.raises(InputError, match='are not finite'):
-        apis.segment(model, pictures / 'a.png')
+        apis.segment(model, folder / 'a.png')
 
 
 def test_another_method_or_clip_is_refused(bank, clip, tmp_path):
@@ -249,7 +249,7 @@ def test_another_method_or_clip_is_refused(bank, clip, tmp_path):
         _segmentor(str(tmp_path / 'other.pt'), bank=str(bank))
 
 
-def test_a_second_tower_may_have_moved(clip, pictures, tmp_path):
+def test_a_second_tower_may_have_moved(clip, folder, tmp_path):
     towers = [tmp_path / name for name in ('one.pth', 'two.pth', 'other.pth')]
     torch.save(seeded_dino(depth=1), towers[0])
     torch.save(seeded_dino(1, depth=1), towers[2])
@@ -258,9 +258,9 @@ def test_a_second_tower_may_have_moved(clip, pictures, tmp_path):
     maps.mkdir()
     np.savez(maps / 'a.npz', instance_mask=np.ones((80, 96), np.int16))
     more = dict(block=None, regions=str(maps))
-    _build([pictures / 'a.png'], out, clip, proxy=str(towers[0]), **more)
+    _build([folder / 'a.png'], out, clip, proxy=str(towers[0]), **more)
     towers[0].unlink()
-    _build([pictures / 'a.png'], out, clip, proxy=str(towers[1]), **more)
+    _build([folder / 'a.png'], out, clip, proxy=str(towers[1]), **more)
     with pytest.raises(InputError, match=r'one\.pth.* any more: set model\.memory\.proxy'):
         info = json.loads((out / INFO).read_text().replace('two.pth', 'one.pth'))
         (out / INFO).write_text(json.dumps(info))
@@ -287,7 +287,7 @@ def test_what_cannot_be_used(bank, clip, tmp_path, memory, message):
         _segmentor(clip, **memory)
 
 
-def test_the_commands(clip, pictures, tmp_path):
+def test_the_commands(clip, folder, tmp_path):
     words = (
         'model.test_cfg.crop_size=64',
         'model.test_cfg.stride=32',
@@ -295,10 +295,10 @@ def test_the_commands(clip, pictures, tmp_path):
     )
     common = ['--clip', clip, '--method', 'sclip', '--device', 'cpu', '--cfg-options', *words]
     out = tmp_path / 'bank'
-    result = call_tool(CLI, 'bank', 'build', pictures, '--out', out, '--block', '2', *common)
+    result = call_tool(CLI, 'bank', 'build', folder, '--out', out, '--block', '2', *common)
     assert 'regions of 3 images' in result.stdout
     own = '--classes', 'sky; sea', '--bank', out, '--out', tmp_path / 'seg'
-    result = call_tool(CLI, 'segment', pictures / 'a.png', *own, *common)
+    result = call_tool(CLI, 'segment', folder / 'a.png', *own, *common)
     assert 'written to' in result.stdout and (tmp_path / 'seg/a_labels.png').is_file()
 
 
@@ -314,7 +314,7 @@ def test_rows_are_searched_exactly(monkeypatch, kept):
     assert (few[:, 3:] == -1).all() and few[:, :3].sort().values.equal(torch.arange(3).expand(7, 3))
 
 
-def test_lists_of_faiss_find_the_same_rows(bank, clip, pictures, tmp_path, monkeypatch):
+def test_lists_of_faiss_find_the_same_rows(bank, clip, folder, tmp_path, monkeypatch):
     pytest.importorskip('faiss', reason='needs faiss (extra bank)')
     monkeypatch.setattr(memory_lists, 'LIMIT', 8)
     keys = torch.randn(600, 16, generator=torch.Generator().manual_seed(0)).half()
@@ -324,7 +324,7 @@ def test_lists_of_faiss_find_the_same_rows(bank, clip, pictures, tmp_path, monke
     queries = torch.nn.functional.normalize(keys[:50].float(), dim=1)
     assert found.search(queries, 5).equal(Rows(keys).search(queries, 5))
     out = shutil.copytree(bank, tmp_path / 'bank')
-    _build(str(pictures), out, clip)
+    _build(str(folder), out, clip)
     assert isinstance(open_bank(MemoryCfg(str(out)), [32], '').index, memory_lists.Lists)
     (out / memory_lists.FILE).write_bytes(b'no index')
     with pytest.raises(InputError, match=r'keys\.faiss is damaged: remove it'):

@@ -1,4 +1,4 @@
-"""What is drawn over pictures."""
+"""What is drawn over images."""
 
 import warnings
 from itertools import product
@@ -50,7 +50,7 @@ def test_outlines_run_along_borders_only(size, value):
     assert np.abs(drawn - paint)[:, far].max() <= 0.5
     line = drawn[5, border - reach : border + reach].astype(int)
     assert (line == 255).all(1).sum() == outline_width(size)
-    # Light beside dark, whatever the picture.
+    # Light beside dark, whatever the image.
     assert 255 * 3 - line.sum(1).min() > 300
 
 

@@ -1,4 +1,4 @@
-"""Pictures, folders and videos in one call."""
+"""Images, folders and videos in one call."""
 
 import csv
 import inspect
@@ -79,8 +79,8 @@ def test_a_folder_of_both(run, video, voc_root, tmp_path):
     folder = tmp_path / 'in'
     (folder / 'sub').mkdir(parents=True)
     video.rename(folder / 'sub/clip.avi')
-    picture = voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
-    (folder / 'a.jpg').write_bytes(picture.read_bytes())
+    image_path = voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
+    (folder / 'a.jpg').write_bytes(image_path.read_bytes())
     seen = []
     results = run([folder], on_result=seen.append)
     assert results == seen
@@ -104,9 +104,9 @@ def test_names_that_differ_in_the_suffix(run, video, voc_root, tmp_path):
     folder = tmp_path / 'in'
     folder.mkdir()
     video.rename(folder / 'IMG_1.AVI')
-    picture = (voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg').read_bytes()
+    image_path = (voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg').read_bytes()
     for name in ('IMG_1.JPG', 'IMG_2.JPG'):
-        (folder / name).write_bytes(picture)
+        (folder / name).write_bytes(image_path)
     results = run(folder)
     overlays = 'IMG_1.AVI_overlay.mp4', 'IMG_1.JPG_overlay.jpg', 'IMG_2_overlay.jpg'
     assert tuple(result.overlay.name for result in results) == overlays

@@ -34,7 +34,7 @@ NOT_UTF8 = os.fsdecode(b'a\xe9')
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with two good pictures, the first and the last one in order."""
+    """A folder with two good images, the first and the last one in order."""
     folder = tmp_path / 'in'
     folder.mkdir()
     blocks = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
@@ -93,7 +93,7 @@ def cut_video(folder, name):
 
 BAD = {
     'empty.png': lambda folder, name: (folder / name).touch(),
-    'text.jpg': lambda folder, name: (folder / name).write_text('no picture'),
+    'text.jpg': lambda folder, name: (folder / name).write_text('no image'),
     'cut.jpg': cut,
     'dark.png': twelve_bits,
     'float.tif': lambda folder, name: Image.new('F', (90, 90), 0.5).save(folder / name),
@@ -110,7 +110,7 @@ BAD = {
         write_video(folder / 'x.avi'),
         (folder / 'x.avi').rename(folder / name),
     ),
-    'new\nline.jpg': lambda folder, name: (folder / name).write_text('no picture'),
+    'new\nline.jpg': lambda folder, name: (folder / name).write_text('no image'),
     f'{"n" * 245}.png': lambda folder, name: shutil.copy(folder / 'a.png', folder / name),
 }
 
@@ -192,7 +192,7 @@ def test_a_file_that_vanishes(folder, run, monkeypatch):
 
     monkeypatch.setattr(files, 'check_image', check_and_remove)
     shutil.copy(folder / 'z.jpg', folder / 'm.jpg')
-    assert run(folder) == (['a.png', 'z.jpg'], f'1 of 3 not segmented: picture {folder}/m.jpg '
+    assert run(folder) == (['a.png', 'z.jpg'], f'1 of 3 not segmented: image {folder}/m.jpg '
                            'does not exist')  # fmt: skip
 
 
@@ -392,7 +392,7 @@ def test_a_terminal_that_lacks_characters(folder, clip_path, tmp_path):
 
 
 def test_the_exit_code_of_a_folder_with_a_bad_file(folder, clip_path, tmp_path):
-    (folder / 'm.jpg').write_bytes(b'no picture')
+    (folder / 'm.jpg').write_bytes(b'no image')
     options = [f'{key}={value}' for key, value in SMALL.items() if 'test_cfg' in key]
     result = call_tool(
         *(ROOT / 'tools/demo.py', folder, '--clip', clip_path, '--out', tmp_path / 'out'),

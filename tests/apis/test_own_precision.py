@@ -1,4 +1,4 @@
-"""Own pictures are segmented in 16 bits where that is fast, and their labels stay the same."""
+"""Own images are segmented in 16 bits where that is fast, and their labels stay the same."""
 
 import numpy as np
 import pytest
@@ -105,11 +105,11 @@ def test_the_methods_are_known():
 @pytest.mark.parametrize('method', ['sclip', 'scclip', 'sfp', 'rfclip'])
 def test_what_overflows_is_done_again(large_clip, voc_root, method):
     """With the labels of float32, for whatever the method makes of infinity."""
-    picture = voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
+    image_path = voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
     model, full = build(large_clip, method, 'fp16'), build(large_clip, method, 'fp32')
     with pytest.raises(HalfOverflow):
         model.predict(torch.ones(1, 3, 112, 112))
     for _ in range(2):
-        found, expected = apis.segment(model, picture), apis.segment(full, picture)
+        found, expected = apis.segment(model, image_path), apis.segment(full, image_path)
         assert np.array_equal(found.scores, expected.scores)
     assert model.image_encoder.precision == 'fp16'

@@ -52,21 +52,24 @@ def default(dtype):
     ],
 )
 def test_settings_of_the_caller(clip_path, voc_root, tmp_path, monkeypatch, method, setting, dtype):
-    picture = voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
+    image_path = voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
     model = build(clip_path, method)
-    expected = apis.segment(model, picture)
+    expected = apis.segment(model, image_path)
     steps = [step for step in model.cfg.test_pipeline if step['type'] != 'LoadAnnotations']
-    data = model.data_preprocessor(pseudo_collate([Compose(steps)(dict(img_path=str(picture)))]))
+    data = model.data_preprocessor(pseudo_collate([Compose(steps)(dict(img_path=str(image_path)))]))
     monkeypatch.setenv('SCLIP_CACHE_DIR', str(tmp_path / 'cache'))
     with setting(dtype):
-        found = [apis.segment(model, picture), apis.segment(build(clip_path, method), picture)]
+        found = [
+            apis.segment(model, image_path),
+            apis.segment(build(clip_path, method), image_path),
+        ]
         [predicted] = model.predict(**data)
     for result in found:
         assert np.array_equal(result.scores, expected.scores)
         assert np.array_equal(result.labels, expected.labels)
     assert np.array_equal(predicted.seg_logits.data.numpy(), expected.scores)
     # Nor do embeddings that were cached meanwhile.
-    again = apis.segment(build(clip_path, method), picture)
+    again = apis.segment(build(clip_path, method), image_path)
     assert np.array_equal(again.scores, expected.scores)
 
 

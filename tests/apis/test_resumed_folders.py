@@ -34,7 +34,7 @@ CLASSES = ['sky', 'grass']
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with five pictures."""
+    """A folder with five images."""
     folder = tmp_path / 'in'
     folder.mkdir()
     for index in range(5):
@@ -103,7 +103,7 @@ def test_what_is_done_is_left_out(run, folder, tmp_path, monkeypatch):
     assert files_of(tmp_path / 'out') == files_of(tmp_path / 'whole')
     assert run(resume=True) == []
     Image.new('RGB', (60, 45)).save(folder / '1.png')
-    assert run(resume=True) == ['1.png']  # which is another picture now
+    assert run(resume=True) == ['1.png']  # which is another image now
     assert run(on_progress=lines.append) == names
     assert 'starting from the beginning; --resume would continue the earlier run' in lines
 

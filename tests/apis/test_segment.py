@@ -20,32 +20,32 @@ SMALL = {
 
 
 @pytest.fixture
-def picture(voc_root):
+def image_path(voc_root):
     return voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
 
 
 @pytest.mark.parametrize('method', ['sclip', 'clip', 'naclip', 'sclip-pamr10', 'pearl'])
-def test_own_classes(clip_path, picture, method):
+def test_own_classes(clip_path, image_path, method):
     classes = [['sky', 'clouds'], 'grass', 'cat, kitten']
     model = apis.build_segmentor(classes, False, method, clip_path, 'cpu', SMALL)
-    result = apis.segment(model, picture)
+    result = apis.segment(model, image_path)
     assert result.class_names == ('sky', 'grass', 'cat')
     assert result.palette == bright_palette(3)
     assert result.labels.shape == (90, 120)
     assert result.scores.shape == (3, 90, 120)
     assert (result.labels == result.scores.argmax(0)).all()
     assert sum(result.areas.values()) == pytest.approx(1)
-    from_array = apis.segment(model, apis.read_image(picture), channels='bgr')
+    from_array = apis.segment(model, apis.read_image(image_path), channels='bgr')
     assert (from_array.labels == result.labels).all()
 
 
-def test_own_classes_by_methods_that_know_one_tower(clip_path, picture):
+def test_own_classes_by_methods_that_know_one_tower(clip_path, image_path):
     """They say what to set for another one, and run with it."""
 
     def segment(method, **options):
         names = {f'model.image_encoder.method.{key}': value for key, value in options.items()}
         arguments = (['sky', 'grass'], False, method, clip_path, 'cpu')
-        return apis.segment(apis.build_segmentor(*arguments, {**SMALL, **names}), picture)
+        return apis.segment(apis.build_segmentor(*arguments, {**SMALL, **names}), image_path)
 
     with pytest.raises(InputError, match='image_encoder.method.channels'):
         segment('rfclip')
@@ -67,13 +67,13 @@ def test_pamr_of_own_images_looks_at_the_next_pixels_too(clip_path):
 
 
 @pytest.mark.parametrize('background, queries', [(True, 26), (['wall', 'floor'], 2)])
-def test_background(clip_path, picture, background, queries):
+def test_background(clip_path, image_path, background, queries):
     model = apis.build_segmentor('cat;dog'.split(';'), background, 'sclip', clip_path, 'cpu', SMALL)
     assert model.dataset_meta['classes'] == ('background', 'cat', 'dog')
     assert model.text_head.query_set.class_ids == (0,) * queries + (1, 2)
     assert model.dataset_meta['palette'] == [[0, 0, 0], *bright_palette(2)]
     assert model.rule.value == 0.1
-    result = apis.segment(model, picture)
+    result = apis.segment(model, image_path)
     assert (result.labels[result.scores.max(0) < 0.1] == 0).all()
 
 
@@ -84,10 +84,10 @@ def test_thresholds_need_a_background(clip_path):
     apis.build_segmentor(['background', 'dog'], clip=clip_path, device='cpu', cfg_options=options)
 
 
-def test_scores_can_be_left_out(clip_path, picture):
+def test_scores_can_be_left_out(clip_path, image_path):
     options = {**SMALL, 'model.test_cfg.seg_logits': False}
     model = apis.build_segmentor(['cat', 'dog'], clip=clip_path, device='cpu', cfg_options=options)
-    assert apis.segment(model, picture).scores is None
+    assert apis.segment(model, image_path).scores is None
 
 
 def test_a_shipped_list(clip_path):
@@ -138,11 +138,11 @@ def test_one_name_for_two_classes(clip_path, classes, background):
 
 
 @pytest.mark.parametrize('classes', [['sheep, bottle'], [['sheep', 'bottle']], ['sheep']])
-def test_a_single_class(clip_path, picture, classes):
+def test_a_single_class(clip_path, image_path, classes):
     with pytest.raises(InputError, match="every pixel would be 'sheep'.*semicolons.*commas"):
         apis.build_segmentor(classes, clip='absent.pt')
     model = apis.build_segmentor(classes, ['sea'], clip=clip_path, device='cpu', cfg_options=SMALL)
-    assert list(apis.segment(model, picture).areas) == ['background', 'sheep']
+    assert list(apis.segment(model, image_path).areas) == ['background', 'sheep']
 
 
 @pytest.fixture
@@ -185,14 +185,14 @@ def test_embeddings_of_the_classes(clip_path, embeddings):
     assert model.text_head.query_set.queries == ('sea', 'lake', 'cat', 'kitten', 'dog')
 
 
-def test_classes_as_text(clip_path, picture, tmp_path):
+def test_classes_as_text(clip_path, image_path, tmp_path):
     text = '7: cat, kitten; 300: dog  # and puppies'
     (tmp_path / 'classes.txt').write_text(text)
     for classes in (text, tmp_path / 'classes.txt', apis.parse_classes(text)):
         model = apis.build_segmentor(classes, clip=clip_path, device='cpu', cfg_options=SMALL)
         assert model.text_head.query_set.by_class == [['cat', 'kitten'], ['dog']]
         assert model.dataset_meta['classes'] == ('cat', 'dog')
-        assert apis.segment(model, picture).label_ids == (7, 300)
+        assert apis.segment(model, image_path).label_ids == (7, 300)
 
 
 def test_the_id_of_the_background():
@@ -202,10 +202,10 @@ def test_the_id_of_the_background():
         own_config('1: cat; 0: dog', True, 'sclip')
 
 
-def test_label_maps_have_the_stated_ids(clip_path, picture, tmp_path):
+def test_label_maps_have_the_stated_ids(clip_path, image_path, tmp_path):
     options = dict(clip=clip_path, device='cpu', cfg_options=SMALL, method='sclip')
-    [plain] = apis.segment_files(picture, 'cat; dog', out=tmp_path / 'plain', **options)
-    [stated] = apis.segment_files(picture, '7: cat; 300: dog', out=tmp_path / 'ids', **options)
+    [plain] = apis.segment_files(image_path, 'cat; dog', out=tmp_path / 'plain', **options)
+    [stated] = apis.segment_files(image_path, '7: cat; 300: dog', out=tmp_path / 'ids', **options)
     index, ids = (np.array(Image.open(result.labels)) for result in (plain, stated))
     assert (index.dtype, ids.dtype) == (np.uint8, np.uint16)
     assert (np.array([7, 300])[index] == ids).all()
@@ -230,6 +230,6 @@ def test_methods():
 def test_bad_images(tmp_path):
     with pytest.raises(InputError, match='absent.jpg does not exist'):
         apis.read_image(tmp_path / 'absent.jpg')
-    (tmp_path / 'text.jpg').write_text('no picture')
+    (tmp_path / 'text.jpg').write_text('no image')
     with pytest.raises(InputError, match='text.jpg cannot be read'):
         apis.read_image(tmp_path / 'text.jpg')

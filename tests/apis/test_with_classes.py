@@ -15,7 +15,7 @@ SMALL = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
 
 
 @pytest.fixture
-def picture(voc_root):
+def image_path(voc_root):
     return voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
 
 
@@ -50,11 +50,11 @@ def _build(classes, clip_path, background=False, method='sclip', **kwargs):
     )
 
 
-def test_other_classes_read_no_tower(clip_path, picture, read, monkeypatch, tmp_path):
+def test_other_classes_read_no_tower(clip_path, image_path, read, monkeypatch, tmp_path):
     monkeypatch.setenv('SCLIP_CACHE_DIR', str(tmp_path))
     towers, queries = read
     first = _build(['heron', 'otter, weasel'], clip_path)
-    before = apis.segment(first, picture)
+    before = apis.segment(first, image_path)
     second = apis.with_classes(first, ['weasel', 'beaver', 'heron'], ['reed'])
     assert len(towers) == 1
     assert queries == [['heron', 'otter', 'weasel'], ['reed', 'beaver']]
@@ -62,19 +62,19 @@ def test_other_classes_read_no_tower(clip_path, picture, read, monkeypatch, tmp_
 
     fresh = _build(['weasel', 'beaver', 'heron'], clip_path, ['reed'])
     assert second.dataset_meta == fresh.dataset_meta and second.rule == fresh.rule
-    expected, found = apis.segment(fresh, picture), apis.segment(second, picture)
+    expected, found = apis.segment(fresh, image_path), apis.segment(second, image_path)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
-    again = apis.segment(first, picture)  # which has its own classes still
+    again = apis.segment(first, image_path)  # which has its own classes still
     assert again.class_names == ('heron', 'otter')
     assert (again.scores == before.scores).all()
 
 
-def test_another_method_reads_no_tower(clip_path, picture, read):
+def test_another_method_reads_no_tower(clip_path, image_path, read):
     first = _build(['cat', 'dog'], clip_path)
     second = _build(['cat', 'dog'], clip_path, method='naclip', share=first)
     assert len(read[0]) == 1 and second.image_encoder.tower is first.image_encoder.tower
     fresh = _build(['cat', 'dog'], clip_path, method='naclip')
-    assert (apis.segment(second, picture).scores == apis.segment(fresh, picture).scores).all()
+    assert (apis.segment(second, image_path).scores == apis.segment(fresh, image_path).scores).all()
 
 
 def test_a_shared_tower_is_adapted_once(clip_path, monkeypatch):
@@ -117,16 +117,16 @@ def test_arguments_stay(clip_path):
         apis.with_classes(second, ['cow'])
 
 
-def test_two_users_at_the_same_time(clip_path, picture):
+def test_two_users_at_the_same_time(clip_path, image_path):
     """Each thread has its own classes, though both have one tower."""
     first = _build(['cat', 'dog'], clip_path)
     lists = [['cat', 'dog'], ['sea', 'sky', 'cat']]
-    expected = [apis.segment(_build(classes, clip_path), picture).labels for classes in lists]
+    expected = [apis.segment(_build(classes, clip_path), image_path).labels for classes in lists]
     wrong = []
 
     def use(classes, labels):
         for _ in range(2):
-            result = apis.segment(apis.with_classes(first, classes), picture)
+            result = apis.segment(apis.with_classes(first, classes), image_path)
             if result.class_names != tuple(classes) or (result.labels != labels).any():
                 wrong.append(classes)
 

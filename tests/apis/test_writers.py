@@ -57,7 +57,7 @@ def make_result(size, names=NAMES, ids=IDS, **kwargs):
 
 
 def write(out, formats, names=NAMES, ids=IDS, **options):
-    """Write two pictures; gives the results by the names of the pictures."""
+    """Write two images; gives the results by the names of the images."""
     writers = build_writers(formats, options)
     records, results = [], {}
     for name, size in SIZES.items():
@@ -459,8 +459,8 @@ def test_what_is_found_in_a_file_can_be_saved(clip_path, voc_root, tmp_path):
     small = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
     options = dict(clip=clip_path, device='cpu', cfg_options=small)
     (tmp_path / 'in').mkdir()
-    picture = tmp_path / 'in/p.png'
-    picture.write_bytes((voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg').read_bytes())
+    image_path = tmp_path / 'in/p.png'
+    image_path.write_bytes((voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg').read_bytes())
     writer = cv2.VideoWriter(
         str(tmp_path / 'in/v.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5, (112, 80)
     )
@@ -485,7 +485,7 @@ def test_what_is_found_in_a_file_can_be_saved(clip_path, voc_root, tmp_path):
     assert [each['file_name'] for each in content['images']] == ['p.png']
     assert not list(tmp_path.glob('out/*_overlay*'))
     before = sorted((tmp_path / 'in').iterdir())
-    found = apis.segment(apis.build_segmentor(classes, **options), picture)
+    found = apis.segment(apis.build_segmentor(classes, **options), image_path)
     found.save(tmp_path / 'saved', formats)
     labels = [Image.open(tmp_path / f'{folder}/p_labels.png') for folder in ('out', 'saved')]
     assert (np.asarray(labels[0]) == np.asarray(labels[1])).all()
@@ -518,7 +518,7 @@ def test_palettes():
 
 @pytest.mark.parametrize('name', ['coco', 'cvat', 'labelstudio', 'areas'])
 def test_records_are_not_held_in_memory(tmp_path, name):
-    """However many pictures a folder has: each is read, and written, alone."""
+    """However many images a folder has: each is read, and written, alone."""
     rle = dict(category_id=1, segmentation=dict(size=[9, 9], counts='1' * 300_000))
     heavy = dict(coco=[rle], cvat=['A' * 300_000] * 2, labelstudio=[dict(rle='1' * 300_000)])
     records = RunRecords(tmp_path, dict(some='settings'))

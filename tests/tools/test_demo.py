@@ -90,7 +90,7 @@ def test_folders_are_kept_apart(folder, clip_path, tmp_path):
     for name in ('a', 'b'):
         (tmp_path / 'in' / name).mkdir(parents=True)
         (tmp_path / 'in' / name / 'x.jpg').write_bytes((folder / 'image_0.jpg').read_bytes())
-    for _ in range(2):  # results below the pictures are not segmented in turn
+    for _ in range(2):  # results below the images are not segmented in turn
         output = call_tool(
             *(ROOT / 'tools/demo.py', tmp_path / 'in', '--clip', clip_path, '--device', 'cpu'),
             *('--out', tmp_path / 'in/out', '--classes', 'cat;sky', '--cfg-options', *SMALL),
@@ -100,13 +100,13 @@ def test_folders_are_kept_apart(folder, clip_path, tmp_path):
 
 
 def test_one_name_twice(folder, clip_path, tmp_path):
-    """Results keep the folders of their pictures."""
+    """Results keep the folders of their images."""
     for name in ('a', 'b'):
         (tmp_path / name).mkdir()
         (tmp_path / name / 'x.jpg').write_bytes((folder / 'image_0.jpg').read_bytes())
     out, options = tmp_path / 'out', ('--classes', 'cat; sky', '--clip', clip_path)
-    pictures = tmp_path / 'a/x.jpg', tmp_path / 'b/x.jpg'
-    call_tool(ROOT / 'tools/demo.py', *pictures, *options, '--out', out)
+    paths = tmp_path / 'a/x.jpg', tmp_path / 'b/x.jpg'
+    call_tool(ROOT / 'tools/demo.py', *paths, *options, '--out', out)
     for name in ('a', 'b'):
         assert (out / name / 'x_labels.png').is_file()
 

@@ -24,7 +24,7 @@ from sclip_mmseg.web import session, style
 
 TOOL = ROOT / 'tools/web_demo.py'
 TOY_CLIP = ROOT / 'data/toy/toy_clip.safetensors'
-PICTURE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
+IMAGE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
 SCREENSHOT = ROOT / 'work_dirs/web_demo_{}.png'
 PROXIES = {name: 'http://127.0.0.1:9' for name in ('http_proxy', 'HTTP_PROXY', 'https_proxy')}
 PROXIES.update(ALL_PROXY='socks5://127.0.0.1:9', all_proxy='socks5://127.0.0.1:9')
@@ -45,7 +45,7 @@ def test_bad_arguments():
 
 def test_the_decoder_has_the_limit_of_the_page():
     assert LARGEST == session.LARGEST
-    command = [sys.executable, '-c', 'import cv2, sys; cv2.imread(sys.argv[1])', PICTURE]
+    command = [sys.executable, '-c', 'import cv2, sys; cv2.imread(sys.argv[1])', IMAGE]
     limit = {**os.environ, 'OPENCV_IO_MAX_IMAGE_PIXELS': '100'}
     result = subprocess.run(command, env=limit, capture_output=True, text=True)
     assert 'CV_IO_MAX_IMAGE_PIXELS' in result.stderr
@@ -176,7 +176,7 @@ class Page:
         option.click()
 
     def sources(self):
-        """Addresses of the pictures left and right of the slider."""
+        """Addresses of the images left and right of the slider."""
         return [image.get_attribute('src') for image in self.all('#slider img')]
 
     def new_result(self, old=()):
@@ -184,7 +184,7 @@ class Page:
         return _wait(lambda: len(self.sources()) == 2 and self.sources() != old and self.sources())
 
     def download(self, button, path):
-        """Click a button; the picture that lies at a path then."""
+        """Click a button; the image that lies at a path then."""
         where = dict(behavior='allow', downloadPath=str(path.parent))
         self.browser.execute_cdp_cmd('Browser.setDownloadBehavior', where)
         self.all(button)[0].click()
@@ -199,7 +199,7 @@ class Page:
         return [cell.text for cell in self.all('.areas td:first-child') if cell.text]
 
     def screenshot(self, width):
-        """Save a picture of the page at a width; the width that the page takes."""
+        """Save an image of the page at a width; the width that the page takes."""
         size = dict(width=width, height=900, deviceScaleFactor=1, mobile=width == PHONE)
         self.browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', size)
         SCREENSHOT.parent.mkdir(exist_ok=True)
@@ -229,14 +229,14 @@ def test_page(browser, url, tmp_path):
     assert page.all('#banner [role=alert]')[0].text == style.TOY_NOTICE
     assert page.message() == '' and 'cow' in page.areas()
 
-    page.upload(PICTURE)
+    page.upload(IMAGE)
     first = page.new_result(example)
     page.segment('sheep, lamb\nbottle; television\nzebra')
     second = page.new_result(first)
     model = apis.build_segmentor(
         ['sheep, lamb', 'bottle', 'television', 'zebra'], method='sclip', clip=str(TOY_CLIP)
     )
-    expected = apis.segment(model, PICTURE)
+    expected = apis.segment(model, IMAGE)
     areas = expected.areas
     assert sorted(page.areas()) == sorted(name for name in areas if areas[name])
     labels = page.download('#labels', tmp_path / 'toy_000003_labels.png')
@@ -263,7 +263,7 @@ def test_page(browser, url, tmp_path):
     page.segment('cat; dog')
     page.new_result()
     assert page.message() == ''
-    (tmp_path / 'broken.jpg').write_text('no picture')
+    (tmp_path / 'broken.jpg').write_text('no image')
     page.upload(tmp_path / 'broken.jpg')
     _wait(lambda: page.message().startswith('broken.jpg cannot be read as an image'))
 

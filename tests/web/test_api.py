@@ -21,7 +21,7 @@ from sclip_mmseg.web import Hosts, Session, guard, listen
 from sclip_mmseg.web.server import build_app, private_folder
 from sclip_mmseg.zoo import TOY
 
-PICTURE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
+IMAGE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
 CLASSES = 'sheep, lamb; bottle; cow'
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of pandas in Gradio
 
@@ -53,18 +53,18 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def folder(server, tmp_path, monkeypatch):
-    """A folder with a picture, in which commands are typed."""
+    """A folder with an image, in which commands are typed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('no_proxy', '*')
-    shutil.copy(PICTURE, tmp_path / 'photo.jpg')
+    shutil.copy(IMAGE, tmp_path / 'photo.jpg')
     return tmp_path
 
 
 @pytest.fixture(scope='module')
 def expected(server):
-    """What Python makes of the picture."""
+    """What Python makes of the image."""
     model = apis.build_segmentor(CLASSES, method='sclip', clip=server[2].clip, device='cpu')
-    return apis.segment(model, PICTURE)
+    return apis.segment(model, IMAGE)
 
 
 def check(found, labels, expected):
@@ -157,7 +157,7 @@ def test_uploads_have_limits(server, folder, monkeypatch):
     import httpx
 
     def upload():
-        files = {'files': ('a.jpg', PICTURE.read_bytes())}
+        files = {'files': ('a.jpg', IMAGE.read_bytes())}
         return httpx.post(f'{server[0]}/gradio_api/upload', files=files, trust_env=False)
 
     assert upload().status_code == 200

@@ -17,7 +17,7 @@ from sclip_mmseg.utils.errors import InputError
 from sclip_mmseg.web import Hosts, Session, limits
 from sclip_mmseg.web.server import build_app, private_folder
 
-PICTURE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
+IMAGE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
 META = {'_type': 'gradio.FileData'}
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of pandas in Gradio
 API = '/gradio_api'
@@ -35,14 +35,14 @@ class Site:
 
     def upload(self, name='a.jpg', data=None):
         head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
-        body = head.encode('utf-8', 'surrogateescape') + (data or PICTURE.read_bytes())
+        body = head.encode('utf-8', 'surrogateescape') + (data or IMAGE.read_bytes())
         kind = {'content-type': 'multipart/form-data; boundary=x'}
         answer = self.client.post(f'{API}/upload', content=body + b'\r\n--x--\r\n', headers=kind)
         assert answer.status_code == 200, answer.text
         return answer.json()[0]
 
-    def join(self, picture, classes='sheep; bottle', user='one'):
-        body = dict(data=[picture, classes, *CHOICES], fn_index=self.run, session_hash=user)
+    def join(self, image_path, classes='sheep; bottle', user='one'):
+        body = dict(data=[image_path, classes, *CHOICES], fn_index=self.run, session_hash=user)
         return self.client.post(f'{API}/queue/join', json=body)
 
     def answer(self, user='one'):
@@ -247,7 +247,7 @@ def test_names_of_uploads_harm_nothing(site, name):
     message, urls = site.ask(site.upload(name))
     assert message == '' and len(urls) == 4
     left, right, overlay, labels = (_pixels(site, url) for url in urls)
-    original = np.array(Image.open(PICTURE))
+    original = np.array(Image.open(IMAGE))
     assert left.shape == right.shape == original.shape and (left != right).any()
     assert np.abs(left.astype(int) - original).mean() < 3  # of JPEG
     assert overlay.shape[1] > 500 and labels.shape == original.shape[:2]
@@ -262,7 +262,7 @@ def test_long_lists_of_classes_are_refused_at_once(site, monkeypatch):
 
 
 def test_users_see_their_own_results(site):
-    paths = [site.upload('same.jpg', data) for data in (None, b'no picture')]
+    paths = [site.upload('same.jpg', data) for data in (None, b'no image')]
     for path, user in zip(paths, ('one', 'two')):
         site.join({'path': path, 'meta': META}, 'sheep; bottle', user)
     (empty, urls), (message, none) = site.answer('one'), site.answer('two')

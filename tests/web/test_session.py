@@ -21,8 +21,8 @@ from sclip_mmseg.web import Question, Session, examples, limits, session, style
 from sclip_mmseg.web.page import INTERNAL, respond
 from sclip_mmseg.zoo import default_method, is_toy
 
-PICTURE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
-QUESTION = Question(str(PICTURE), 'sheep; bottle', 'sclip')
+IMAGE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
+QUESTION = Question(str(IMAGE), 'sheep; bottle', 'sclip')
 
 
 @pytest.fixture(scope='module')
@@ -83,7 +83,7 @@ def test_other_questions_read_no_tower(toy, monkeypatch):
 def test_files(toy, tmp_path):
     answer = toy.answer(QUESTION, tmp_path)
     model = apis.build_segmentor(['sheep', 'bottle'], method='sclip', clip=toy.clip, device='cpu')
-    result, image = apis.segment(model, PICTURE), apis.read_image(PICTURE)[..., ::-1]
+    result, image = apis.segment(model, IMAGE), apis.read_image(IMAGE)[..., ::-1]
     assert answer.labels.name == 'toy_000003_labels.png'
     assert (np.array(Image.open(answer.labels)) == result.labels).all()
     assert answer.overlay.name == 'toy_000003_overlay.jpg'
@@ -131,7 +131,7 @@ def test_background_threshold_and_words(toy, tmp_path):
 def test_errors_are_reported(toy, tmp_path, name, classes, message):
     (tmp_path / 'broken.jpg').write_text('no picture')
     (tmp_path / 'empty.png').touch()
-    shutil.copy(PICTURE, tmp_path)
+    shutil.copy(IMAGE, tmp_path)
     Image.new('RGB', (1, 1)).save(tmp_path / 'dot.png')
     for size, file in ((8000, 'huge.png'), (20000, 'bomb.png')):
         if file == name:
@@ -162,7 +162,7 @@ def test_long_lists(toy, tmp_path, monkeypatch, key):
 
 @pytest.mark.parametrize('name', ['left', 'right', '.', ' ', 'left_overlay'])
 def test_any_name_is_kept_apart(toy, tmp_path, name):
-    shutil.copy(PICTURE, tmp_path / f'{name}.jpg')
+    shutil.copy(IMAGE, tmp_path / f'{name}.jpg')
     folder = tmp_path / 'folder'
     folder.mkdir()
     answer = toy.answer(replace(QUESTION, image=str(tmp_path / f'{name}.jpg')), folder)
@@ -268,7 +268,7 @@ def test_examples(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(examples, 'shipped_root', lambda: tmp_path)
     (tmp_path / 'demo').mkdir()
     for name in ('cat', 'unknown'):
-        shutil.copy(PICTURE, tmp_path / f'demo/{name}.jpg')
+        shutil.copy(IMAGE, tmp_path / f'demo/{name}.jpg')
     (tmp_path / 'demo/cat.txt').write_text('cat, kitten\nfloor\n', encoding='utf-8')
     expected = [examples.Example(tmp_path / 'demo/cat.jpg', 'cat, kitten\nfloor')]
     assert examples.photographs() == expected
@@ -288,7 +288,7 @@ def test_the_toy_clip_is_known_by_its_name_and_by_its_content(toy, tmp_path, cli
 
 def test_pixels_without_data_on_a_map_have_no_class(toy, tmp_path):
     rasterio = pytest.importorskip('rasterio')
-    bands = np.asarray(Image.open(PICTURE)).transpose(2, 0, 1).copy()
+    bands = np.asarray(Image.open(IMAGE)).transpose(2, 0, 1).copy()
     bands[:, :60] = 0
     path, (count, height, width) = tmp_path / 'map.tif', bands.shape
     kind = dict(dtype='uint8', photometric='rgb', crs='EPSG:25832', nodata=0)
