@@ -35,7 +35,7 @@ def check_image(path: str | Path) -> None:
     Raises:
         InputError: As :func:`read_image` does.
     """
-    _check_file(path, 'image')
+    _check_file(path, 'an image')
     if count_pixels(path) == math.inf:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise InputError(
@@ -51,9 +51,9 @@ def _check_file(path: str | Path, kind: str) -> None:
             reason = ''
         except OSError:
             reason = ' whose files cannot be read'
-        raise InputError(f'{path} is a folder{reason}: name a {kind}')
+        raise InputError(f'{path} is a folder{reason}: name {kind}')
     if not osp.lexists(path):
-        raise InputError(f'{kind} {path} does not exist')
+        raise InputError(f'{kind.split()[1]} {path} does not exist')
     if not osp.exists(path):
         raise InputError(f'{path} is a link to {osp.realpath(path)}, which does not exist')
     if not osp.isfile(path):
@@ -64,7 +64,7 @@ def _check_file(path: str | Path, kind: str) -> None:
     except OSError as error:
         raise InputError(f'{path} cannot be read ({error.strerror})') from error
     if empty:
-        raise InputError(f'{path} cannot be read as a {kind}: it is empty')
+        raise InputError(f'{path} cannot be read as {kind}: it is empty')
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -143,7 +143,7 @@ def open_video(path: str | Path) -> mmcv.VideoReader:
     Raises:
         InputError: If the file does not exist, cannot be read, or states no size or frame rate.
     """
-    _check_file(path, 'video')
+    _check_file(path, 'a video')
     _check_name(path)
     video = mmcv.VideoReader(str(path), cache_capacity=1)
     if not video.opened or not video.width:

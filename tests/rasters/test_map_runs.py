@@ -190,7 +190,7 @@ def test_sizes_are_checked(model, size):
 
 def test_strong_reduction_is_reported_once(model, monkeypatch):
     image = np.zeros((1400, 1500, 3), np.uint8)
-    with pytest.warns(UserWarning, match='with 336 of 1,400 rows.*about 67 pixels.* would take'):
+    with pytest.warns(UserWarning, match='at 336 of its 1,400 rows.*about 67 pixels.* would take'):
         apis.segment(model, image, channels='rgb')
     said = []
     monkeypatch.setattr(shrinking.warnings, 'warn', lambda text, **kwargs: said.append(text))

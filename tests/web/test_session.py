@@ -211,7 +211,7 @@ def test_the_size_is_selected_and_strong_reduction_is_reported(toy, tmp_path, mo
     assert toy.answer(QUESTION, other).labels.read_bytes() != native.labels.read_bytes()
     assert not native.notice
     monkeypatch.setattr('sclip_mmseg.apis.shrinking._MOST', 1)
-    assert 'with 336 of 375 rows' in toy.answer(QUESTION, other).notice
+    assert 'at 336 of its 375 rows' in toy.answer(QUESTION, other).notice
     with pytest.raises(InputError, match='--size'):
         toy.answer(replace(QUESTION, size='huge'), tmp_path)
     monkeypatch.setattr(session, 'LARGEST_NATIVE', 1000)
