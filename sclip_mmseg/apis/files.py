@@ -29,7 +29,7 @@ from .media import check_image, open_video
 from .one_file import Settings
 from .run_records import RunRecords
 from .segment import find_device
-from .shares import find_share, gate, only_run
+from .shares import find_share, gate, lock_folder
 from .sizes import WorkingSize
 from .workers import OneProcess, SeveralProcesses
 from .writers import ClassInfo, Record, build_writers, check_size, finish_all
@@ -217,8 +217,8 @@ def segment_folder(
 
     def run() -> Iterator[FileResult]:
         nonlocal done
-        said = _stop_explained(settings.out, lambda: done, len(mine))
-        with only_run(settings.out, part), said:
+        said = _report_done(settings.out, lambda: done, len(mine))
+        with lock_folder(settings.out, part), said:
             has_maps = any(settings.is_map(path) for path, _ in usable)
             count = processes if has_maps else min(processes, len(usable))
             workers = (
@@ -268,7 +268,7 @@ def segment_folder(
     return run()
 
 
-def _at_once(stream: Callable[P, Iterator[FileResult]]) -> Callable[P, list[FileResult]]:
+def _as_list(stream: Callable[P, Iterator[FileResult]]) -> Callable[P, list[FileResult]]:
     @wraps(stream)
     def segment_files(*args: P.args, **kwargs: P.kwargs) -> list[FileResult]:
         return list(stream(*args, **kwargs))
@@ -280,7 +280,7 @@ def _at_once(stream: Callable[P, Iterator[FileResult]]) -> Callable[P, list[File
 
 
 #: The same as :func:`segment_folder`, with all results in a list.
-segment_files = _at_once(segment_folder)
+segment_files = _as_list(segment_folder)
 
 
 def _result_of(path: Path, record: Record, classes: Sequence[ClassInfo], out: Path) -> FileResult:
@@ -307,7 +307,7 @@ def _raise_errors(errors: dict[Path, str], total: int) -> None:
 
 
 @contextmanager
-def _stop_explained(out: Path, count: Callable[[], int], total: int) -> Iterator[None]:
+def _report_done(out: Path, count: Callable[[], int], total: int) -> Iterator[None]:
     """Add the number of finished files to the message of an interruption or a full disk."""
     try:
         yield

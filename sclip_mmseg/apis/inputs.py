@@ -85,7 +85,7 @@ def _find_inside(root: Path, left_out: Counter[str] | None) -> list[Path]:
     locked: list[Path] = []
     links: list[str] = []
     for folder, folders, names in os.walk(root, onerror=lambda e: locked.append(Path(e.filename))):
-        folders[:] = [name for name in folders if not _is_passed_over(name, is_folder=True)]
+        folders[:] = [name for name in folders if not _is_skipped(name, is_folder=True)]
         links += [name for name in folders if osp.islink(osp.join(folder, name))]
         found += (Path(folder, name).relative_to(root) for name in names)
     chosen, unread = choose(found)
@@ -120,14 +120,14 @@ def choose(paths: Iterable[AnyPath]) -> tuple[list[AnyPath], list[AnyPath]]:
     seen = [
         path
         for path in sorted(paths)
-        if not _is_passed_over(path.name)
-        and not any(_is_passed_over(name, is_folder=True) for name in path.parts[:-1])
+        if not _is_skipped(path.name)
+        and not any(_is_skipped(name, is_folder=True) for name in path.parts[:-1])
     ]
     chosen = [path for path in seen if path.suffix.lower() in readable]
     return chosen, [path for path in seen if path.suffix.lower() in UNREAD - readable]
 
 
-def _is_passed_over(name: str, is_folder: bool = False) -> bool:
+def _is_skipped(name: str, is_folder: bool = False) -> bool:
     """Whether a file or folder is hidden, or contains results."""
     return name.startswith('.') or name.endswith((LABELS, MASKS) if is_folder else RESULTS)
 

@@ -22,7 +22,7 @@ from ..rasters.result import SegmentedMap, no_data_label
 from .blocks import ROWS, BlockSegmenter, WholeSegmenter, why_whole
 from .run_records import RESTART, state_of
 from .shares import STATE
-from .shrinking import say_progress, told_of
+from .shrinking import say_progress, warn_if_shrunk
 
 Say = Callable[[str], None]
 
@@ -115,7 +115,7 @@ class MapRun:
             OSError: If the disk is full.
         """
         name = str(self.raster.path)
-        with told_of(self.model, self.size, name), watch(say_progress(name, say)):
+        with warn_if_shrunk(self.model, self.size, name), watch(say_progress(name, say)):
             for number in numbers:
                 rows = self.blocks[number]
                 labels, confidence = self._segmenter.segment(rows)

@@ -28,6 +28,8 @@ keep_old_names(
 
 _LARGEST_JPEG = 65500  # pixels of a side
 
+keep_old_names(__name__, read_picture='read_image', check_picture='check_image')
+
 
 def check_image(path: str | Path) -> None:
     """Check what can be checked of an image without reading its pixels.

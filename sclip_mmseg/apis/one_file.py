@@ -27,7 +27,7 @@ from .maps import MapRun, Say, forget_map, map_folder
 from .media import count_pixels, open_video, read_frames, read_image, video_writer
 from .precision import in_float32
 from .segment import Segmentation, build_segmentor, classes_of, segment_array
-from .shrinking import say_progress, told_of
+from .shrinking import say_progress, warn_if_shrunk
 from .writers import Item, Record, Writer, build_writers, write_all, write_labels
 from .writers.base import MapItem
 from .writers.build import ALWAYS, Formats, start_record
@@ -205,7 +205,7 @@ class FileSegmenter:
             return self._segment_map(path, name, on_progress)
         image = read_image(path)
         progress = watch(say_progress(str(path), on_progress))
-        with told_of(self.model, image.shape[:2], str(path)), progress:
+        with warn_if_shrunk(self.model, image.shape[:2], str(path)), progress:
             segmentation = segment_array(self.model, image, str(path))
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         return write_all(self.writers, Item(path, name, self.out, image, segmentation))

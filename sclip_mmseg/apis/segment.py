@@ -37,7 +37,7 @@ from .media import read_image
 from .outlines import trace
 from .own_config import own_config
 from .precision import choose_precision, in_float32
-from .shrinking import told_of
+from .shrinking import warn_if_shrunk
 from .sizes import WorkingSize, resize_steps, working_size
 from .writers import ClassInfo, Item, MapItem, Record, build_writers, finish_all, write_all
 from .writers.build import DEFAULT, Formats
@@ -373,7 +373,7 @@ def segment(
     clip = model.encoder_cfg.get('clip', '')
     if is_toy(clip) and not (path and Path(clip).parent.resolve() in Path(path).resolve().parents):
         warnings.warn(f'{TOY} For photographs, name another clip, such as ViT-B/16', stacklevel=2)
-    with told_of(model, pixels.shape[:2], path or 'the image', size):
+    with warn_if_shrunk(model, pixels.shape[:2], path or 'the image', size):
         found = segment_array(model, pixels, path, regions, size)
     if valid is not None:
         found.labels[~valid] = no_data_label(model.num_classes)

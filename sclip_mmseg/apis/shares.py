@@ -65,7 +65,7 @@ def place_in_torchrun(environ: Mapping[str, str] = os.environ) -> tuple[str | No
 
 
 @contextmanager
-def only_run(out: Path, share: Share) -> Iterator[None]:
+def lock_folder(out: Path, share: Share) -> Iterator[None]:
     """Lock an output folder for one process per share, all with the same number of parts.
 
     The locks end with the process, however it ends. On NFS they hold for all machines if the mount

@@ -39,7 +39,7 @@ def say_progress(name: str, say: Callable[[str], None]) -> Listener:
 
 
 @contextmanager
-def told_of(
+def warn_if_shrunk(
     model: CLIPSegmentor, size: tuple[int, int], name: str, asked: WorkingSize | None = None
 ) -> Iterator[None]:
     """Warn, once per segmentor, if an image is shrunk a lot and no working size was chosen.
@@ -89,7 +89,7 @@ def describe_shrinking(
     """Describe what cannot be found in a shrunk image, and how long its own size would take.
 
     Args:
-        model, size, name: See :func:`told_of`.
+        model, size, name: See :func:`warn_if_shrunk`.
         seconds: Duration of one window.
     """
     short, seen = min(size), min(working_size(model.cfg.test_pipeline, size))

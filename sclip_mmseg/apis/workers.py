@@ -181,7 +181,7 @@ def _describe_there(for_resume: bool) -> Description:
 
 def _segment_there(file: File) -> tuple[Record | str, list[str]]:
     """Segment a file; returns its outcome and the warnings."""
-    return _heard(lambda: _segmenter()(*file))
+    return _with_warnings(lambda: _segmenter()(*file))
 
 
 def _open_there(job: MapJob) -> tuple[Any, list[str]]:
@@ -193,22 +193,24 @@ def _open_there(job: MapJob) -> tuple[Any, list[str]]:
         run.describe(notes.append)
         return run.todo(_segmenter().settings.resume), notes, run.raster.stretch
 
-    return _heard(lambda: _segmenter().explain(job.file[0], work))
+    return _with_warnings(lambda: _segmenter().explain(job.file[0], work))
 
 
 def _run_there(job: MapJob) -> tuple[str | None, list[str]]:
     """Segment blocks of a map; returns the message of an error, or None."""
-    return _heard(lambda: _segmenter().explain(job.file[0], lambda: job.open().run(job.blocks)))
+    return _with_warnings(
+        lambda: _segmenter().explain(job.file[0], lambda: job.open().run(job.blocks))
+    )
 
 
 def _finish_there(job: MapJob) -> tuple[Record | str, list[str]]:
     """Write the results of a map; returns its record, or the message of an error."""
     segmenter = _segmenter()
     work = partial(segmenter.finish_map, job.open(), job.file[1])
-    return _heard(lambda: segmenter.explain(job.file[0], work))
+    return _with_warnings(lambda: segmenter.explain(job.file[0], work))
 
 
-def _heard(work: Callable[[], Any]) -> tuple[Any, list[str]]:
+def _with_warnings(work: Callable[[], Any]) -> tuple[Any, list[str]]:
     """Do some work; returns its outcome and the warnings."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always', UserWarning)

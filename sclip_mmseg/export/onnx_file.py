@@ -86,14 +86,14 @@ def export_onnx(model: CLIPSegmentor, path: str | Path, size: Size | None = None
         raise InputError('the weights take more than 2 GB, which an ONNX file cannot hold')
     about = describe_model(model, window)
     make_folder(path.parent, 'name another file by --out')
-    images = _made_up(3, window).to(model.class_ids.device)
+    images = _random_images(3, window).to(model.class_ids.device)
     expected = network(images)  # raises the method's own errors
     content = _convert(network, images[:2], about)
     _compare(content, images, expected)
     write_atomically(path, content)
 
 
-def _made_up(count: int, size: Size) -> Tensor:
+def _random_images(count: int, size: Size) -> Tensor:
     """Normalised images ``[count, 3, H, W]`` of blobs and some noise, with a fixed seed."""
     generator = torch.Generator().manual_seed(0)
     blots = torch.randn(count, 3, 5, 5, generator=generator)

@@ -99,8 +99,8 @@ class Guard:
             if scope['path'] == _UPLOAD:
                 _remove_parts(self.folder)
                 _check_room(self.folder)
-                receive = _hurry(receive)
-            with self._noted(scope):
+                receive = _limit_time(receive)
+            with self._listening(scope):
                 await self.app(scope, receive, send)
         except Refused as refused:
             await PlainTextResponse(f'{refused}\n', refused.status)(scope, receive, send)
@@ -108,7 +108,7 @@ class Guard:
             pass
 
     @contextmanager
-    def _noted(self, scope: Scope) -> Iterator[None]:
+    def _listening(self, scope: Scope) -> Iterator[None]:
         """Register the session of an event stream while it is open."""
         query = scope['query_string'] if scope['path'] == _STREAM else b''
         session = QueryParams(query).get('session_hash')
@@ -206,7 +206,7 @@ def _check_room(folder: Path) -> None:
         raise Refused(507, 'The page stores too many files: please come again in an hour.')
 
 
-def _hurry(receive: Receive) -> Receive:
+def _limit_time(receive: Receive) -> Receive:
     """Limit the time of an upload; afterwards it counts as interrupted."""
     end = time.monotonic() + _STALLED
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
 
+from ...old_names import OldAttribute
 from ...rasters.preview import HeldImage, read_reduced
 from ...utils.files import open_atomically
 
@@ -117,8 +118,7 @@ class MapItem(Place):
         result = Segmentation(labels, None, names, [*colors], ids, words, image)
         return Item(self.path, self.name, self.out, image, result, made=self.made)
 
-    #: Earlier name of :meth:`as_image`.
-    as_picture = as_image
+    as_picture = OldAttribute('as_image')
 
 
 @dataclass
