@@ -210,9 +210,9 @@ def test_texts_that_are_not_paths(model, text):
 
 def test_values_of_channels_are_not_printed(model, image):
     for other in (image, np.array(['rgb', 'bgr']), list(range(99)), 'r' * 99):
-        for other in (image, 'x.jpg', Image.fromarray(image)):
+        for given in (image, 'x.jpg', Image.fromarray(image)):
             with pytest.raises(InputError, match='a value of type') as said:
-                apis.segment(model, other, channels=other)
+                apis.segment(model, given, channels=other)
             assert len(str(said.value)) < 250
 
 
@@ -289,7 +289,7 @@ def test_a_pil_image_of_a_cut_file(model, image, tmp_path):
     path.write_bytes(path.read_bytes()[:300])
     with Image.open(path) as cut, pytest.raises(InputError, match='PIL image cannot be read'):
         apis.segment(model, cut)
-    with pytest.raises(InputError, match='the PIL image has no pixel: it is 0×5'):
+    with pytest.raises(InputError, match='the PIL image has no pixels: it is 0×5'):
         apis.segment(model, Image.new('RGB', (0, 5)))
 
 

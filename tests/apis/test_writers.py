@@ -447,7 +447,7 @@ def test_save(tmp_path):
     assert Image.open(tmp_path / 'sub/y_overlay.jpg').size == (83, 60)
     (tmp_path / 'z_overlay.jpg').touch()
     result.path = str(tmp_path / 'z_overlay.jpg')
-    with pytest.raises(InputError, match='written over the input'):
+    with pytest.raises(InputError, match='overwrite the input'):
         result.save(tmp_path, name='z')
     result.image = None
     with pytest.raises(InputError, match='has no image: set'):
