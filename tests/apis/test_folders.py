@@ -295,12 +295,12 @@ def test_inputs_are_not_overwritten(folder, run, name):
     (folder / 'out').mkdir()
     (folder / 'out/a_overlay.jpg').symlink_to(folder / 'z.jpg')
     done, said = run(folder, out=folder / 'out')
-    assert not done and 'written over the input' in said
+    assert not done and 'overwrite the input' in said
 
 
 def test_the_list_of_classes_is_not_overwritten(folder, clip_path):
     (folder / 'areas.csv').write_text('sky\ngrass\n')
-    with pytest.raises(InputError, match=r'written over the input .*areas\.csv'):
+    with pytest.raises(InputError, match=r'overwrite the input .*areas\.csv'):
         apis.segment_files(folder, str(folder / 'areas.csv'), clip=clip_path, out=folder)
     assert (folder / 'areas.csv').read_text() == 'sky\ngrass\n'
 
