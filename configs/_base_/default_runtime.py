@@ -4,11 +4,11 @@ default_scope = 'mmseg'
 custom_imports = dict(imports=['sclip_mmseg'])
 env_cfg = dict(
     cudnn_benchmark=False,
-    # Elsewhere there is no fork, or it is not safe.
+    # On other systems, fork does not exist or is not safe.
     mp_cfg=dict(
         mp_start_method='fork' if sys.platform == 'linux' else 'spawn', opencv_num_threads=0
     ),
-    # Seconds that a process waits for the others, whose share of a resumed run may take days.
+    # Seconds that a process waits for others; their share of a resumed run may take days.
     dist_cfg=dict(backend='nccl', timeout=7 * 24 * 3600),
 )
 model_wrapper_cfg = dict(type='FrozenModelWrapper')

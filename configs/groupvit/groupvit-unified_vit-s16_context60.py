@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/protocols/unified_context60.py',
 ]
 
-# The threshold of the published number is not known; this is GroupViT's own.
+# The threshold of the published number is unknown; this is GroupViT's own.
 model = dict(
     image_encoder=dict(checkpoint='groupvit_gcc_redcap', background=0.35),
     text_head=dict(queries='context59'),

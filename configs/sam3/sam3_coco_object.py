@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# Images at the size of their files.
+# Images at their original size.
 test_pipeline = _base_.test_pipeline
 tta_pipeline = _base_.tta_pipeline
 del test_pipeline[1], tta_pipeline[1].transforms[0]

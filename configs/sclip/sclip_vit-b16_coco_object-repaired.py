@@ -1,4 +1,4 @@
-# The published list has `bed` both as background and as a class, which is then never predicted.
+# The published list has `bed` as background and as a class, so the class is never predicted.
 _base_ = './sclip_vit-b16_coco_object.py'
 
 model = dict(text_head=dict(queries='coco_object_repaired'))

@@ -4,7 +4,7 @@ toy = r"""{{fileDirname}}/../../data/toy"""
 model = dict(
     image_encoder=dict(
         clip=f'{toy}/toy_clip.safetensors',
-        # The toy CLIP has 8 blocks; these are its middle ones.
+        # The middle blocks; the toy CLIP has 8.
         method=dict(rcs=dict(blocks=(4, 5, 6))),
     )
 )

@@ -1,6 +1,6 @@
 _base_ = './benchmark.py'
 
-# As CAT-Seg's program prepares the files: labels of 16 bits, 65535 where there is no class.
+# Files as prepared by CAT-Seg's program: 16-bit labels, 65535 for ignored pixels.
 test_dataloader = dict(
     dataset=dict(
         type='FolderDataset',

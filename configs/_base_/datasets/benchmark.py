@@ -1,9 +1,9 @@
 import sys
 
-# What the benchmarks share: short side 336, evaluation at the original size.
-# The folder of all datasets: what the environment says, else `data/` of the clone, or, of an
-# installed package, of the current folder.
-# (mmengine's own variables are put into this text with all their quotes; it refuses to import os.)
+# Common settings of the benchmarks: short side 336, evaluation at the original size.
+# The folder of all datasets: SCLIP_DATA_ROOT if set, otherwise `data/` in the clone or, for an
+# installed package, in the current folder.
+# (mmengine substitutes its variables with their quotes, and does not allow importing os.)
 data_root = sys.modules['os'].environ.get('SCLIP_DATA_ROOT')
 if not data_root:
     data_root = r"""{{fileDirname}}/../../../data"""
@@ -13,7 +13,7 @@ if not data_root:
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 336), keep_ratio=True),
-    # After `Resize`, so that labels stay at their original size.
+    # After `Resize`, so that labels keep their original size.
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]

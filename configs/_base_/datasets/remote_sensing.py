@@ -1,6 +1,6 @@
 _base_ = './benchmark.py'
 
-# What the benchmarks of remote sensing share: longer side 448, as SegEarth-OV has it.
+# Common settings of the remote-sensing benchmarks: longer side 448, like SegEarth-OV.
 test_pipeline = _base_.test_pipeline
 tta_pipeline = _base_.tta_pipeline
 test_pipeline[1].scale = tta_pipeline[1].transforms[0][0].scale = (448, 448)

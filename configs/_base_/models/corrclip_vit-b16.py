@@ -8,6 +8,6 @@ model = dict(
         proxy=dict(checkpoint='dino_vitb8'),
     ),
     postprocess=dict(type='RegionMajority'),
-    # 56 is a multiple of the patches of DINO and DINOv2.
+    # 56 is a multiple of the patch sizes of DINO and DINOv2.
     test_cfg=dict(crop_size=(336, 336), pad_multiple=56),
 )

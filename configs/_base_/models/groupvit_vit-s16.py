@@ -2,7 +2,7 @@ model = dict(
     type='CLIPSegmentor',
     data_preprocessor=dict(
         type='PadSegDataPreProcessor',
-        # ImageNet's, as the authors have it.
+        # ImageNet's, as in the authors' program.
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,

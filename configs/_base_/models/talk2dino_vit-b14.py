@@ -2,7 +2,7 @@ model = dict(
     type='CLIPSegmentor',
     data_preprocessor=dict(
         type='PadSegDataPreProcessor',
-        # ImageNet's, as DINO has it.
+        # ImageNet's, like DINO.
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
@@ -14,7 +14,7 @@ model = dict(
     ),
     text_head=dict(
         type='Talk2DINOTextHead',
-        clip='ViT-B/16',  # for all towers
+        clip='ViT-B/16',  # the same for all towers
         templates=[
             'itap of a {}.',
             'a bad photo of a {}.',

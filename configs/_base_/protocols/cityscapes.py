@@ -1,4 +1,4 @@
-# The values of both SCLIP's and ResCLIP's program.
+# The values of SCLIP's and ResCLIP's programs, which agree.
 _base_ = [
     '../models/clip_vit-b16.py',
     '../datasets/cityscapes.py',

@@ -1,4 +1,4 @@
-# One protocol for all methods: short side 560, and what is stated here and in the model.
+# One protocol for all methods: short side 560, and the values here and in the model config.
 _base_ = [
     '../models/clip_vit-b16.py',
     '../datasets/cityscapes.py',

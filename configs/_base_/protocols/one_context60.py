@@ -1,4 +1,4 @@
-# One protocol for all methods: short side 336, and what is stated here and in the model.
+# One protocol for all methods: short side 336, and the values here and in the model config.
 _base_ = [
     '../models/clip_vit-b16.py',
     '../datasets/context60.py',

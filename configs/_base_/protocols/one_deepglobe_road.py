@@ -1,4 +1,4 @@
-# One protocol for all methods: longer side 448, and what is stated here and in the model.
+# One protocol for all methods: longer side 448, and the values here and in the model config.
 _base_ = [
     '../models/clip_vit-b16.py',
     '../datasets/deepglobe_road.py',

@@ -7,7 +7,7 @@ _base_ = [
 model = dict(
     text_head=dict(queries='coco_stuff'),
 )
-# SCLIP alone evaluates this benchmark at short side 448.
+# Only SCLIP evaluates this benchmark at short side 448.
 test_pipeline = _base_.test_pipeline
 tta_pipeline = _base_.tta_pipeline
 test_pipeline[1].scale = tta_pipeline[1].transforms[0][0].scale = (2048, 448)

@@ -1,6 +1,6 @@
 _base_ = ['../datasets/context59.py', '../default_runtime.py']
 
-# Short side 448, as TCL and GroupViT have it on all benchmarks.
+# Short side 448, like TCL and GroupViT on all benchmarks.
 test_pipeline = _base_.test_pipeline
 tta_pipeline = _base_.tta_pipeline
 test_pipeline[1].scale = tta_pipeline[1].transforms[0][0].scale = (2048, 448)
