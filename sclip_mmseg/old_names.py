@@ -83,7 +83,7 @@ def keep_old_names(module: str, **names: str) -> None:
     """
     members = vars(sys.modules[module])
     get_other = members.get('__getattr__', _unknown(module))
-    KEPT[module] = names
+    KEPT.setdefault(module, {}).update(names)
 
     def get(name: str) -> Any:
         if name not in names:

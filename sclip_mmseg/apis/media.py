@@ -21,14 +21,14 @@ from .inputs import OVERLAY, check_local
 keep_old_names(
     __name__,
     VIDEOS='apis.inputs.VIDEOS',
+    check_picture='check_image',
     find_media='apis.inputs.find_media',
     is_video='apis.inputs.is_video',
     output_names='apis.inputs.output_names',
+    read_picture='read_image',
 )
 
 _LARGEST_JPEG = 65500  # pixels of a side
-
-keep_old_names(__name__, read_picture='read_image', check_picture='check_image')
 
 
 def check_image(path: str | Path) -> None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..old_names import old_arguments
 from .fonts import draw_text, text_size
 from .names import font_size, write_names
 from .painting import BACKGROUND, class_map, draw_outlines, paint
@@ -65,6 +66,7 @@ def _draw(
     return painted
 
 
+@old_arguments(inside="write legend='inside'")
 def draw_overlay(
     image: np.ndarray,
     labels: np.ndarray,
