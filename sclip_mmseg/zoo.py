@@ -1,5 +1,7 @@
 """The shipped methods by name, and the paths of their configs."""
 
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 #: Name → its config files, one per benchmark, relative to the folder of configs.
@@ -68,6 +70,19 @@ def is_toy(clip: str | Path | None) -> bool:
     from .utils.files import sha256_of
 
     return sha256_of(Path(clip)) == _TOY_SHA256
+
+
+def warn_of_toy(clip: str | None, paths: Iterable[Path]) -> None:
+    """Warn if the toy CLIP is used with files or folders other than its drawings."""
+    if clip is None or not is_toy(clip):
+        return
+    drawings = Path(clip).resolve().parent
+    if not all(drawings in path.resolve().parents for path in paths):
+        warnings.warn(
+            'these are not the drawings that the toy CLIP knows: leave --clip (clip) out, or name '
+            'another, such as ViT-B/16',
+            stacklevel=3,
+        )
 
 
 def default_method(clip: str | None) -> str:

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from sclip_mmseg.benchmark.own_images import evaluate_methods, make_config
 from sclip_mmseg.datasets.checks import load_dataset
 from sclip_mmseg.datasets.folder.layout import OwnImages
 from sclip_mmseg.evaluation import Result, make_fingerprint
+from sclip_mmseg.zoo import warn_of_toy
 
 CLI = ROOT / 'sclip_mmseg/cli/__main__.py'
 CLASSES = 'sky, clouds; grass; cat; dog'
@@ -376,3 +378,14 @@ def test_annotations_count_by_their_content(images, planted, clip_path, tmp_path
         dataset = load_dataset(cfg.test_dataloader.dataset)
         found.append(make_fingerprint(cfg, dataset)['annotations'])
     assert found[0] != found[1]
+
+
+def test_the_toy_clip_warns_about_images_that_are_not_its_drawings(tmp_path):
+    toy = str(ROOT / 'data/toy/toy_clip.safetensors')
+    with pytest.warns(UserWarning, match='not the drawings that the toy CLIP knows'):
+        warn_of_toy(toy, [ROOT / 'data/toy/map', tmp_path])
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        warn_of_toy(toy, [ROOT / 'data/toy/map'])
+        warn_of_toy('ViT-B/16', [tmp_path])
+        warn_of_toy(None, [tmp_path])

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial, wraps
+from functools import wraps
 from inspect import signature
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -16,7 +16,7 @@ from ..rasters.reading import Bands, Stretch, parse_bands, parse_stretch
 from ..utils.errors import InputError, join_first
 from ..utils.files import explain_full_disk, find_file, make_folder
 from ..utils.progress import Progress
-from ..zoo import is_toy
+from ..zoo import warn_of_toy
 from .inputs import (
     check_local,
     check_targets,
@@ -185,16 +185,7 @@ def segment_folder(
             f'{join_first(plain)}',
             stacklevel=2,
         )
-    if (
-        clip is not None
-        and is_toy(clip)
-        and not all(map(partial(_is_below, Path(clip).parent), files))
-    ):
-        warnings.warn(
-            'these are not the drawings that the toy CLIP knows: leave --clip (clip) out, or name '
-            'another, such as ViT-B/16',
-            stacklevel=2,
-        )
+    warn_of_toy(clip, files)
     kinds = Counter('video' if is_video(path) else 'image' for path, _ in usable)
     words = ', '.join(f'{count} {kind}{"s" * (count > 1)}' for kind, count in kinds.items())
     images_only = [name for name in writers if name not in (*DEFAULT, ALWAYS)]
@@ -227,7 +218,8 @@ def segment_folder(
                 else OneProcess(settings, on_progress)
             )
             about = workers.describe(len(files) > 1 or has_maps or resume or part.count > 1)
-            on_progress('precision {}: {}'.format(*about.precision))
+            if about.precision[0] != 'fp32':
+                on_progress('precision {}: {}'.format(*about.precision))
             records = RunRecords(settings.out, about.fingerprint)
             if resume or part.count > 1:
                 for message in records.read():
@@ -289,10 +281,6 @@ def _result_of(path: Path, record: Record, classes: Sequence[ClassInfo], out: Pa
     )
     found = {each.name: pixels for each, pixels in zip(classes, record.pixels)}
     return FileResult(path, overlay, labels, found)
-
-
-def _is_below(folder: Path, path: Path) -> bool:
-    return folder.resolve() in path.resolve().parents
 
 
 def _raise_errors(errors: dict[Path, str], total: int) -> None:

@@ -27,7 +27,7 @@ from ..evaluation.resumable_test_loop import RESULT_FILE
 from ..registry import in_scope
 from ..utils.errors import InputError
 from ..utils.files import make_folder
-from ..zoo import default_method
+from ..zoo import default_method, warn_of_toy
 from .suite import is_finished, run_in_processes
 from .tables import write_tables
 
@@ -156,6 +156,7 @@ def evaluate_methods(
         )
         configs[name] = prepare_config(**arguments[name])
     _check_images(next(iter(configs.values())), processes, on_progress)
+    warn_of_toy(clip, [data.images])
     make_folder(out, 'name another folder by --out')
     datasets = {name: check(cfg) for name, cfg in configs.items()}
     results: dict[str, Result] = {}

@@ -85,6 +85,17 @@ def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(',')]
 
 
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add the option that overrides settings of a config."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. model.test_cfg.stride=56',
+    )
+
+
 def add_own_classes(parser: argparse.ArgumentParser) -> None:
     """Add the options for classes, background, method and CLIP."""
     parser.add_argument(
@@ -109,7 +120,7 @@ def add_own_classes(parser: argparse.ArgumentParser) -> None:
         help='CLIP by name (ViT-B/16, hf:ORG/NAME, ...) or path, or the checkpoint of a trained '
         "system; default: ViT-B/16, or the system's published one",
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    add_cfg_options(parser)
 
 
 def add_map_reading(parser: argparse.ArgumentParser) -> None:

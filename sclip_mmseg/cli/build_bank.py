@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..utils.program import as_program
-from .arguments import DictAction, add_processes, positive
+from .arguments import add_cfg_options, add_processes, positive
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,7 +45,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_processes(parser, 'number of processes that divide the images')
     parser.add_argument('--device', help='default: the accelerator if there is one')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 

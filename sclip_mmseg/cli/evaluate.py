@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..utils.program import as_program
-from .arguments import DictAction, add_bank, add_own_images, add_processes, own_images, words
+from .arguments import (
+    add_bank,
+    add_cfg_options,
+    add_own_images,
+    add_processes,
+    own_images,
+    words,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -56,7 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='also the scores if the classes of each image, or outlines, were known',
     )
     add_bank(parser)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
     if args.print_config and len(args.method) > 1:
         parser.error('--print-config prints one config: name one --method')

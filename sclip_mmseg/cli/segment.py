@@ -23,7 +23,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='sharpen outlines: felzenszwalb, sam2 or sam divides each image into regions, each of '
         'which gets its most frequent class',
     )
-    parser.add_argument('--out', type=Path, default=Path('segmented'), help='folder to write to')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('segmented'),
+        help='folder to write to (default: %(default)s)',
+    )
     parser.add_argument(
         '--format',
         default='overlay,labels',
