@@ -1,1 +1,1 @@
-"""The suite of ``tools/benchmark.py``: pairs of method and benchmark, and their tables."""
+"""Evaluate methods on benchmarks and on your own images (``sclip benchmark``, ``evaluate``)."""

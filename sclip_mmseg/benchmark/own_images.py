@@ -1,4 +1,4 @@
-"""Methods on labelled images of one's own: what ``sclip evaluate`` does."""
+"""Evaluate methods on your own labelled images, as ``sclip evaluate`` does."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ..evaluation.compare import write as write_comparison
 from ..evaluation.comparison import Comparison
 from ..evaluation.contact_sheets import write_contact_sheets
 from ..evaluation.machine import check_processes
-from ..evaluation.pictures import find_pictures
 from ..evaluation.preparation import check, prepare_config
+from ..evaluation.result_images import find_images
 from ..evaluation.resumable_test_loop import RESULT_FILE
 from ..registry import in_scope
 from ..utils.errors import InputError
@@ -45,12 +45,12 @@ def make_config(
     regions: str | dict | None = None,
     cfg_options: Mapping[str, Any] | None = None,
 ) -> Config:
-    """The config that evaluates a method on labelled images, for ``tools/test.py`` as well.
+    """Make the config that evaluates a method on labelled images, also for ``tools/test.py``.
 
     Args:
-        data: The images.
+        data: The images and labels.
         classes: See :func:`..apis.build_segmentor`; None for the categories of a COCO file, or the
-            names of a table of colours.
+            names in a table of colours.
         method, background, clip, regions, cfg_options: See :func:`..apis.build_segmentor`.
 
     Raises:
@@ -65,7 +65,7 @@ def make_config(
     }
     own = own_config(classes, background, method, clip, {**options, **(cfg_options or {})}, regions)
     cfg = own.cfg
-    cfg.pop('data_root', None)  # of benchmarks
+    cfg.pop('data_root', None)  # only for benchmarks
     cfg.test_dataloader.dataset.pipeline = cfg.test_pipeline
     if 'classes' not in cfg.test_dataloader.dataset:
         cfg.test_dataloader.dataset.classes = _plain(classes)
@@ -73,7 +73,7 @@ def make_config(
         cfg.test_dataloader.dataset.background = True
     if len(own.names) > 255:
         cfg.test_evaluator.ignore_index = 65535
-    # Not the benchmark's, whose config this was.
+    # The file name of the base config is a benchmark's.
     return Config(cfg.to_dict(), cfg_text=cfg.text, filename=f'{name_of(method)}.py')
 
 
@@ -86,7 +86,7 @@ def _names_of(dataset: Mapping[str, Any], background: bool) -> list[str | list[s
 
 
 def _plain(classes: Queries) -> str | list:
-    """Classes as a config has them: the name of a shipped list, or synonyms."""
+    """Classes as written in a config: the name of a shipped list, or synonyms."""
     if isinstance(classes, str) and classes in QUERY_LISTS:
         return classes
     query_set = load_queries(classes, warn=False)
@@ -111,25 +111,25 @@ def evaluate_methods(
     oracles: bool = False,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Result]:
-    """Evaluate methods on labelled images: tables, contact sheets and a report.
+    """Evaluate methods on labelled images, and write tables, contact sheets and a report.
 
-    What an earlier call with the same arguments has done is not done again.
+    Methods that an earlier call with the same arguments evaluated are not evaluated again.
 
     Args:
-        data: The images, all of which are checked before weights are read.
+        data: The images and labels, all of which are checked before weights are read.
         classes, background, clip, regions, cfg_options: See :func:`make_config`.
         methods: Names, see :func:`..apis.list_methods`; classes as ``package.module:Class``; or
-            paths of configs. None for the default of :func:`..apis.build_segmentor`.
+            paths of configs. Empty for the default of :func:`..apis.build_segmentor`.
         out: Folder to write to; each method has a folder in it.
-        processes: Number of processes that share checks and images, each on a GPU of its own.
+        processes: Number of processes that share checks and images, each on its own GPU.
         boundary_iou, oracles: See :func:`..evaluation.evaluate`.
-        on_progress: Gets a line per step, and per problem of the images.
+        on_progress: Called with a line per step, and per problem of the images.
 
     Returns:
-        Name of each method that could be evaluated → its result.
+        Name of each evaluated method → its result.
 
     Raises:
-        InputError: If an argument cannot be used, if something is wrong with the images, or if a
+        InputError: If an argument cannot be used, if images or labels have problems, or if a
             method failed.
         KeyboardInterrupt: On Ctrl-C; the same call resumes.
     """
@@ -193,19 +193,19 @@ def write_outputs(results: Mapping[str, Result], out: Path, about: Mapping[str, 
     """Write tables, contact sheets and the report.
 
     Args:
-        results: Name → result, whose work directory has this name in ``out``.
-        out: Exists.
-        about: What tables say of all of them.
+        results: Name → result; the name is also that of its work directory in ``out``.
+        out: An existing folder.
+        about: Facts about all results, for the tables.
 
     Returns:
-        The tables as text, and where the files are.
+        The tables as text, and the paths of the files.
     """
     text = write_tables(results, out, about)
     folders = {name: out / name for name in results}
     comparison = Comparison.of(results, find_oracles(results, folders))
-    pictures = find_pictures(results, folders)
-    sheets = write_contact_sheets(comparison, pictures, out)
-    write_comparison(comparison, folders, out / COMPARISON, pictures=pictures)
+    images = find_images(results, folders)
+    sheets = write_contact_sheets(comparison, images, out)
+    write_comparison(comparison, folders, out / COMPARISON, images=images)
     kinds = f'{out.resolve()}/results.{{md,csv,tex,json}}'
     report = f'{(out / COMPARISON).resolve()}/report.html'
     return '\n'.join([text, kinds, f'{sheets[0].resolve()}', report])
@@ -231,7 +231,7 @@ def _check_images(cfg: Config, processes: int, on_progress: Callable[[str], None
 
 
 def _run(arguments: dict[str, Any], processes: int) -> str:
-    """Evaluate with arguments of :func:`..evaluation.evaluate`; why it failed, or nothing."""
+    """Evaluate with arguments of :func:`..evaluation.evaluate`; return an error message or ''."""
     if processes > 1:
         return run_in_processes(arguments['work_dir'], processes, arguments)
     try:

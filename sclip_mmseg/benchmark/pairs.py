@@ -1,4 +1,4 @@
-"""Which pairs of method and benchmark there are."""
+"""Find the pairs of method and benchmark to evaluate."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,11 +18,11 @@ from .published import published_row, split_name
 from .results import Pair
 from .variants import NAMES, PROTOCOLS, one_protocol, plain_names
 
-#: The rows of the papers' tables that need no training.
+#: The training-free rows of the papers' tables.
 METHODS = (
     'clip maskclip sclip clearclip naclip resclip-sclip resclip-clearclip resclip-naclip'
 ).split()
-#: Backbones without configs of their own → the CLIP that the configs of ViT-B/16 are run with.
+#: Backbones without configs → the CLIP with which the configs of ViT-B/16 are run.
 CHECKPOINTS = {'vit-l14': 'ViT-L/14'}
 
 
@@ -34,20 +34,23 @@ def find_pairs(
     names: Sequence[str] = NAMES[:1],
     protocols: Sequence[str] = PROTOCOLS[:1],
 ) -> list[Pair]:
-    """List what is asked for, with the published numbers.
+    """List the requested pairs, with the published numbers.
 
     Args:
-        methods: Names of configs up to the backbone, or ``package.module:Class`` for methods of a
-            user's own, with the configs of SCLIP; None for those of the papers' tables, or all
-            that have configs of a backbone of their own, or none beside ``configs``.
-        benchmarks: None for those of the papers' tables, or all where methods have none of them.
-        backbone: As in the names of configs, or a key of ``CHECKPOINTS``.
-        configs: Paths or patterns of configs of a user's own.
+        methods: Names of configs up to the backbone, or ``package.module:Class`` for custom
+            methods, which use the configs of SCLIP. None for those of the papers' tables, for all
+            methods of a backbone that has its own configs, or for no method if ``configs`` are
+            given.
+        benchmarks: None for those of the papers' tables, or for all if the methods have none of
+            these.
+        backbone: Name of the backbone in the names of configs, or a key of ``CHECKPOINTS``.
+        configs: Paths or glob patterns of the user's configs.
         names: Name lists, some of :data:`.variants.NAMES`.
         protocols: Some of :data:`.variants.PROTOCOLS`.
 
     Returns:
-        Each method under each name list and protocol. Numbers are published for its own alone.
+        Each method under each name list and protocol. Only pairs with the official names and the
+        method's own protocol have published numbers.
 
     Raises:
         InputError: If a method, benchmark or backbone has no config, or a config cannot be used.
@@ -64,7 +67,7 @@ def find_pairs(
 
 
 def _vary(pair: Pair, names: str, protocol: str) -> Pair:
-    """A pair under a name list and a protocol."""
+    """Copy a pair, with a name list and a protocol."""
     for kind, value, known in (('names', names, NAMES), ('protocol', protocol, PROTOCOLS)):
         if value not in known:
             raise InputError(f"--{kind} '{value}' is not one of {', '.join(known)}")
@@ -83,7 +86,7 @@ def _vary(pair: Pair, names: str, protocol: str) -> Pair:
 
 
 def _find_own(patterns: Sequence[str]) -> list[Pair]:
-    """The pairs of configs of a user's own."""
+    """List the pairs of the user's configs."""
     pairs = []
     for pattern in patterns:
         paths = sorted(glob(pattern)) if not Path(pattern).is_file() else [pattern]
@@ -97,7 +100,7 @@ def _find_own(patterns: Sequence[str]) -> list[Pair]:
 
 
 def _benchmark_of(path: str) -> str:
-    """The benchmark that a config evaluates on; of data of a user's own, the kind of dataset."""
+    """Name of the benchmark of a config; for other datasets, the type of the dataset."""
     dataset = read_config(path).test_dataloader.dataset
     for name in BENCHMARKS:
         keys = ('type', 'data_prefix', 'ann_file', 'classes')
@@ -118,7 +121,7 @@ def _find_shipped(
 ) -> list[Pair]:
     custom = {method: find_custom(method) for method in methods or () if is_custom(method)}
     standard = 'vit-b16'
-    # Those of GroupViT, Talk2DINO and SAM 3, which have no other of this size, go with the others.
+    # The configs of GroupViT, Talk2DINO and SAM 3, which have no ViT-B/16, are listed with it.
     backbones = {standard: (standard, 'vit-s16', 'vit-b14', '')}.get(backbone, (backbone,))
     if backbone in CHECKPOINTS:
         backbones = (standard,)

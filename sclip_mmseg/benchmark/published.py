@@ -1,4 +1,4 @@
-"""The published numbers, all in one table."""
+"""The table of published numbers, ``configs/published.yml``."""
 
 import re
 from collections.abc import Sequence
@@ -20,18 +20,19 @@ class Source:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A row of somebody's table.
+    """A row of a published table.
 
     Attributes:
-        name: As the README prints it.
-        backbone: As in the names of configs, ``vit-b16``; empty where they have none.
-        source: Where it is published.
-        mIoU: By benchmark, in percent; ``average`` is the printed one.
-        IoU: By benchmark of one class and a background, of that class.
-        configs: Name, up to the backbone, of the configs that are to give it; None where there
-            are none.
+        name: Name of the row in ``docs/reproducing.md``.
+        backbone: Name of the backbone in the names of configs, such as ``vit-b16``; empty if they
+            have none.
+        source: Paper or program that publishes the numbers.
+        mIoU: Benchmark → mIoU in percent; ``average`` is the printed one.
+        IoU: Benchmark with one class and a background → IoU of that class in percent.
+        configs: Name, up to the backbone, of the configs that should reproduce the numbers; None
+            if there are none.
         unchecked: Benchmarks whose number is from memory, not compared with the source.
-        note: What else to know about it.
+        note: Remarks.
     """
 
     name: str
@@ -46,7 +47,7 @@ class PublishedRow:
 
 @cache
 def load_published() -> tuple[PublishedRow, ...]:
-    """Read ``configs/published.yml``, once."""
+    """Read ``configs/published.yml``; cached."""
     table = load(configs_dir() / 'published.yml')
     sources = {key: Source(**value) for key, value in table['sources'].items()}
     rows = ({**row, 'source': sources[row['source']]} for row in table['rows'])
@@ -54,11 +55,11 @@ def load_published() -> tuple[PublishedRow, ...]:
 
 
 def published_row(method: str, backbone: str, benchmark: str) -> PublishedRow | None:
-    """The row whose number a method's config for a benchmark is to give, None if there is none.
+    """The row that a method's config for a benchmark should reproduce; None if there is none.
 
     Args:
         method: Name of the configs up to the backbone, such as ``resclip-naclip``.
-        backbone: ``vit-b16``, for instance; empty for a system that has an only one.
+        backbone: Such as ``vit-b16``; empty for a system with only one.
         benchmark: Name of the benchmark.
     """
     for row in load_published():
@@ -71,7 +72,7 @@ _BACKBONE = re.compile(r'(vit-[^_]+|toy)_(.+)')
 
 
 def split_name(config: str) -> tuple[str, str, str]:
-    """Method, backbone (empty where there is none) and benchmark in the name of a config."""
+    """Split the name of a config into method, backbone (may be empty) and benchmark."""
     method, _, rest = config.partition('_')
     match = _BACKBONE.fullmatch(rest)
     return (method, match[1], match[2]) if match else (method, '', rest)

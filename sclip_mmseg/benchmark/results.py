@@ -1,4 +1,4 @@
-"""A table of methods and benchmarks against the published numbers, in several formats."""
+"""Tables of measured and published numbers by method and benchmark, in several formats."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,24 +18,24 @@ class Pair:
     """One method on one benchmark.
 
     Attributes:
-        method, benchmark: Their names.
+        method, benchmark: Names of the method and the benchmark.
         config: Path of the config, relative to the folder of the shipped files.
-        backbone: As in the names of configs, ``vit-b16``.
+        backbone: Name of the backbone in the names of configs, such as ``vit-b16``.
         status: ``done``, ``missing`` (no dataset), ``failed`` or ``open``.
-        reason: Why it is missing or failed.
-        mIoU, aAcc, mAcc, mBIoU: In percent, as the evaluation prints them; the last where
-            boundaries were counted.
-        published: mIoU of the table of published numbers; None where there is none.
-        images: Number of images evaluated.
-        seconds_per_image: Without start-up; None where it was not measured.
-        peak_memory: Bytes of the first process, on the GPU where there is one; None on Windows.
+        reason: Error message of a missing or failed pair.
+        mIoU, aAcc, mAcc, mBIoU: Metrics in percent; ``mBIoU`` only with ``boundary_iou``.
+        published: Published mIoU in percent; None if there is none.
+        images: Number of evaluated images.
+        seconds_per_image: Time without start-up; None if it was not measured.
+        peak_memory: Peak memory of the first process in bytes, on the GPU if there is one; None on
+            Windows.
         weights, queries: SHA-256 of the file of the CLIP or trained system, and of the query list
-            or its embeddings' file.
+            or the file of its embeddings.
         circumstances: Versions, device and number of processes.
-        names, protocol: Those of :mod:`.variants` that it is evaluated under.
-        name_list, clip, settings: Name list, CLIP and protocol in words, once it is done.
-        note: What the method keeps of its own all the same.
-        options: Values of the config by dotted keys that make it this pair.
+        names, protocol: Name list and protocol, keys of :mod:`.variants`.
+        name_list, clip, settings: Description of name list, CLIP and protocol, once it is done.
+        note: Settings that the method keeps under another protocol.
+        options: Dotted keys → values that this pair sets in the config.
     """
 
     method: str
@@ -65,13 +65,13 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """Of its folder and file."""
+        """Name of the pair's folder and files."""
         parts = [self.method, *self._variant]
         return '_'.join(filter(None, ['-'.join(parts), self.backbone, self.benchmark]))
 
     @property
     def row(self) -> str:
-        """Of its row in tables: the method, name list and protocol where they are not its own."""
+        """Name of the pair's row in tables: the method, with a changed name list or protocol."""
         words = {'plain': 'plain names', 'one': 'one protocol'}
         return ', '.join([self.method, *(words[word] for word in self._variant)])
 
@@ -81,7 +81,7 @@ class Pair:
         return [value for value, usual in pairs if value != usual]
 
     def fill_in(self, result: Result) -> None:
-        """Take the numbers of a finished evaluation."""
+        """Fill in the numbers of a finished evaluation."""
         self.status = 'done'
         for name, value in result.metrics().items():
             setattr(self, name, None if value != value else value)
@@ -96,7 +96,7 @@ class Pair:
 
     @property
     def difference(self) -> float | None:
-        """Measured less published mIoU."""
+        """Measured minus published mIoU; None if one of them is missing."""
         if self.mIoU is None or self.published is None:
             return None
         return round(self.mIoU - self.published, 2)
@@ -106,9 +106,9 @@ def write_results(folder: Path, results: Sequence[Pair], about: dict[str, Any]) 
     """Write ``results.md``, ``results.csv``, ``results.json`` and ``results.png``.
 
     Args:
-        folder: Exists.
-        results: Row by row.
-        about: What holds for all of them, such as options.
+        folder: An existing folder.
+        results: Pairs in the order of the rows.
+        about: Facts about all pairs, such as options.
     """
     rows = [dict(asdict(result), difference=result.difference) for result in results]
     for row in rows:
@@ -116,7 +116,7 @@ def write_results(folder: Path, results: Sequence[Pair], about: dict[str, Any]) 
     mmengine.dump(dict(about=about, results=rows), folder / 'results.json', indent=1)
     lines = [dict(row, **row['circumstances']) for row in rows]
     for line in lines:
-        del line['circumstances']  # each is a column of its own
+        del line['circumstances']  # each is a separate column
     write_csv(folder / 'results.csv', lines)
     (folder / 'results.md').write_text(to_markdown(results, about), encoding='utf-8')
     draw_results(results, folder / 'results.png')
@@ -126,7 +126,7 @@ def write_classes(folder: Path, name: str, classes: dict[str, dict[str, float | 
     """Write IoU and accuracy of each class to ``NAME.csv``.
 
     Args:
-        folder: Made if it does not exist.
+        folder: Created if missing.
         name: Name of the pair.
         classes: Class name → ``IoU`` and ``Acc`` in percent.
     """
@@ -136,7 +136,7 @@ def write_classes(folder: Path, name: str, classes: dict[str, dict[str, float | 
 
 
 def to_markdown(results: Sequence[Pair], about: dict[str, Any]) -> str:
-    """Format a table of mIoU, one of time and memory, and lists of what is not there."""
+    """Format a table of mIoU, one of time and memory, and lists of missing and failed pairs."""
     methods = list(dict.fromkeys(result.row for result in results))
     benchmarks = list(dict.fromkeys(result.benchmark for result in results))
     found = {(result.row, result.benchmark): result for result in results}
@@ -148,7 +148,7 @@ def to_markdown(results: Sequence[Pair], about: dict[str, Any]) -> str:
     text += markdown_table(['', *benchmarks], cells)
     done = [result for result in results if result.status == 'done']
     if done:
-        text += ['', 'What the numbers were measured with:', '']
+        text += ['', 'Settings of the measured numbers:', '']
         text += markdown_table(['', 'name list', 'CLIP', 'protocol', 'note'], map(_with, done))
         head = ['', 'mBIoU', 'images', 's / image', 'peak memory / GB']
         rows = [head, *map(_cost, done)]
@@ -199,7 +199,7 @@ def _cost(result: Pair) -> list[str]:
 
 
 def draw_results(results: Sequence[Pair], target: Path) -> None:
-    """Draw measured mIoU as bars, a group per benchmark, and published ones as marks on them."""
+    """Draw measured mIoU as bars, grouped by benchmark, and published mIoU as marks."""
     import matplotlib
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Evaluations of pairs of method and benchmark, each in processes of its own."""
+"""Evaluate pairs of method and benchmark, each in separate processes."""
 
 import argparse
 import hashlib
@@ -27,7 +27,7 @@ from .results import Pair, to_markdown, write_classes, write_results
 from .variants import NAMES, PROTOCOLS
 from .worker import work
 
-_PATIENCE = 10.0  # seconds in which a process that is interrupted keeps what it has done
+_PATIENCE = 10.0  # seconds that an interrupted process has to save its results
 
 
 @dataclass
@@ -35,12 +35,13 @@ class Options:
     """Options for all pairs.
 
     Attributes:
-        work_dir: A folder per pair is made here.
-        checkpoint: CLIP, or trained system, by name or path; None for the configs' own.
-        limit: Number of images of each benchmark; None for all.
-        cfg_options: As for ``tools/test.py``, ``{benchmark}`` being the benchmark's name.
+        work_dir: Folder in which each pair gets a folder.
+        checkpoint: CLIP or trained system, by name or path; None for the configs' own.
+        limit: Number of images per benchmark; None for all.
+        cfg_options: Options as of ``tools/test.py``; ``{benchmark}`` stands for the benchmark's
+            name.
         processes: Number of processes that share the images of a pair.
-        boundary_iou: Whether to count boundaries too, see :func:`..evaluation.evaluate`.
+        boundary_iou: Whether to compute Boundary IoU, see :func:`..evaluation.evaluate`.
     """
 
     work_dir: Path
@@ -51,7 +52,7 @@ class Options:
     boundary_iou: bool = False
 
     def describe(self) -> dict[str, str]:
-        """Describe them for the tables of results."""
+        """Describe the options for the tables of results."""
         about = dict(checkpoint=self.checkpoint or "the configs' own")
         if self.limit:
             about['images'] = (
@@ -82,12 +83,12 @@ def run_suite(
     Args:
         methods, benchmarks, backbone, configs, names, protocols: See :func:`.pairs.find_pairs`.
         checkpoint, processes, limit, cfg_options, boundary_iou: See :class:`Options`.
-        work_dir: ``work_dirs/benchmark`` by default, with backbone and limit in its name where
-            they are not the usual ones.
+        work_dir: Output folder; None for ``work_dirs/benchmark``, with backbone and limit in its
+            name if they are not the defaults.
 
     Raises:
-        InputError: If something given cannot be used.
-        SystemExit: If this is one of several processes, but not the first, which says so.
+        InputError: If an argument cannot be used, or in the first process of a launcher.
+        SystemExit: In the other processes of a launcher.
     """
     world = int(os.environ.get('WORLD_SIZE', 1))
     if world > 1:
@@ -104,7 +105,7 @@ def run_suite(
     checkpoint = checkpoint or CHECKPOINTS.get(backbone)
     options = Options(work_dir, checkpoint, limit, cfg_options, processes, boundary_iou)
     pairs = find_pairs(methods, benchmarks, backbone, configs, names, protocols)
-    if limit:  # which is another task than the published one
+    if limit:  # published numbers are those of all images
         for pair in pairs:
             pair.published = None
     evaluate_pairs(pairs, options)
@@ -114,16 +115,16 @@ def run_suite(
 
 
 def evaluate_pairs(pairs: Sequence[Pair], options: Options) -> None:
-    """Evaluate all pairs, write tables of their results after each, and print how far it is.
+    """Evaluate all pairs, write the tables after each, and print the progress.
 
-    Pairs that have a result are not evaluated again; one that was interrupted is resumed.
+    Pairs that have a result are not evaluated again; an interrupted one is resumed.
 
     Args:
-        pairs: From :func:`.pairs.find_pairs`; filled in.
-        options: What holds for all of them.
+        pairs: Pairs from :func:`.pairs.find_pairs`, which are filled in.
+        options: Options for all pairs.
 
     Raises:
-        InputError: If a setting cannot be used, before the first is evaluated.
+        InputError: If a setting cannot be used, before the first pair is evaluated.
     """
     datasets: dict[str, Any] = {}
     for pair in pairs:
@@ -144,12 +145,12 @@ def evaluate_pairs(pairs: Sequence[Pair], options: Options) -> None:
 
 
 def prepare(pair: Pair, options: Options, datasets: dict[str, Any]) -> None:
-    """Find out whether the dataset of a pair is there, and whether it is evaluated already.
+    """Check the dataset and the settings of a pair, and whether it has been evaluated already.
 
     Args:
-        pair: Filled in.
-        options: What holds for all pairs.
-        datasets: By benchmark, to be filled: a dataset, or the error that says what it lacks.
+        pair: The pair, which is filled in.
+        options: Options for all pairs.
+        datasets: Cache, benchmark → dataset or the error that says what is missing.
 
     Raises:
         InputError: If a setting cannot be used, or a finished evaluation had other settings.
@@ -182,10 +183,10 @@ def prepare(pair: Pair, options: Options, datasets: dict[str, Any]) -> None:
 
 
 def is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
-    """Whether a folder has the result of an evaluation.
+    """Whether a folder contains the result of an evaluation.
 
     Raises:
-        InputError: If it is of another evaluation, or of an earlier version.
+        InputError: If the result is of other settings, or of an earlier version.
     """
     remedy = 'name another --work-dir, or remove the folder to run it again'
     path, old = folder / RESULT_FILE, folder / 'result.json'
@@ -195,7 +196,7 @@ def is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
         return False
     try:
         changes, _ = list_changes(Result.load(path).fingerprint, fingerprint)
-    except InputError:  # damaged: it is evaluated again
+    except InputError:  # damaged: evaluate again
         return False
     if changes:
         raise InputError(f'{path} was made with other settings, {join_first(changes)}: {remedy}')
@@ -229,17 +230,18 @@ def _digest(fingerprint: dict[str, Any], name: str) -> str:
 def run_in_processes(
     folder: Path, processes: int, arguments: dict[str, Any], function: Callable | None = None
 ) -> str:
-    """Evaluate in processes of this machine, which end with this one.
+    """Evaluate in several processes on this machine, which end with this process.
 
     Args:
-        folder: The work directory, made when missing. ``console.log`` in it gets warnings and
-            tracebacks.
-        processes: Their number.
+        folder: The work directory, created if missing. Warnings and tracebacks go to its
+            ``console.log``.
+        processes: Number of processes.
         arguments: Arguments of :func:`..evaluation.evaluate`.
-        function: What is called with them in each process; None for that function.
+        function: Function called with them in each process; None for
+            :func:`..evaluation.evaluate`.
 
     Returns:
-        If it failed, why; otherwise nothing.
+        An error message, empty on success.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / 'console.log'
@@ -256,7 +258,7 @@ def run_in_processes(
     try:
         while not context.join():
             pass
-    except KeyboardInterrupt:  # which reached all, and they keep what they have done
+    except KeyboardInterrupt:  # all processes get it, and save their results
         for process in context.processes:
             process.join(_PATIENCE)
         raise

@@ -1,4 +1,4 @@
-"""Tables of several results of the same images: CSV, Markdown, LaTeX and JSON."""
+"""Tables of several results on the same images: CSV, Markdown, LaTeX and JSON."""
 
 import csv
 import io
@@ -22,16 +22,16 @@ _ESCAPES = str.maketrans(
 def write_tables(results: Mapping[str, Result], folder: Path, about: Mapping[str, str]) -> str:
     """Write ``results.csv``, ``results.md``, ``results.tex`` and ``results.json``.
 
-    Values are in percent. Classes without a pixel have none: empty in CSV, a dash in Markdown and
-    LaTeX, null in JSON.
+    Values are in percent. Classes without pixels have no value: empty in CSV, a dash in Markdown
+    and LaTeX, null in JSON.
 
     Args:
-        results: Name of a method → its result, all of the same classes.
-        folder: Exists.
-        about: What holds for all of them.
+        results: Name of a method → its result, all with the same classes.
+        folder: An existing folder.
+        about: Facts about all results.
 
     Returns:
-        The text of ``results.md``.
+        The content of ``results.md``.
     """
     text = to_markdown(results, about)
     for name, content in (
@@ -45,13 +45,13 @@ def write_tables(results: Mapping[str, Result], folder: Path, about: Mapping[str
 
 
 def metrics_of(results: Mapping[str, Result]) -> list[str]:
-    """The metrics that all results have: ``mBIoU`` too where boundaries were counted."""
+    """Names of the metrics of all results, with ``mBIoU`` if all counted boundaries."""
     counted = all(result.boundary is not None for result in results.values())
     return [*METRICS, *(['mBIoU'] if counted else [])]
 
 
 def to_csv(results: Mapping[str, Result]) -> str:
-    """A row per method: metrics, settings, and the IoU of each class."""
+    """Format a row per method: metrics, settings, and the IoU of each class."""
     first = next(iter(results.values()))
     classes = [f'IoU {name}' for name in first.class_names]
     text = io.StringIO()
@@ -68,7 +68,7 @@ def to_csv(results: Mapping[str, Result]) -> str:
 
 
 def to_json(results: Mapping[str, Result], about: Mapping[str, str]) -> str:
-    """All numbers and settings."""
+    """Format all numbers and settings."""
     rows = [
         dict(
             method=name,
@@ -84,7 +84,7 @@ def to_json(results: Mapping[str, Result], about: Mapping[str, str]) -> str:
 
 
 def to_markdown(results: Mapping[str, Result], about: Mapping[str, str]) -> str:
-    """A table of metrics, one of IoU by class, and the settings."""
+    """Format a table of metrics and settings, and one of IoU by class."""
     names = metrics_of(results)
     head = ['method', *names, *STATED]
     rows = []
@@ -99,7 +99,7 @@ def to_markdown(results: Mapping[str, Result], about: Mapping[str, str]) -> str:
 
 
 def to_latex(results: Mapping[str, Result]) -> str:
-    """Two tables for the package booktabs, the best value of a column or row in bold."""
+    """Format two tables for the package booktabs, with the best values in bold."""
     metrics = metrics_of(results)
     columns = [[getattr(result, metric) for result in results.values()] for metric in metrics]
     marked = zip(*(_mark(column) for column in columns))
@@ -113,7 +113,7 @@ def to_latex(results: Mapping[str, Result]) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a table in Markdown; bars in cells are escaped."""
+    """Lines of a Markdown table; bars in cells are escaped."""
     lines = [head, ['---'] * len(head), *rows]
     return ['| ' + ' | '.join(cell.replace('|', '\\|') for cell in line) + ' |' for line in lines]
 
@@ -137,7 +137,7 @@ def _tabular(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _mark(values: Sequence[float]) -> list[str]:
-    """Values as LaTeX has them, the largest ones, as printed, in bold."""
+    """Format values for LaTeX, with the largest (after rounding) in bold."""
     cells = [f'{value:.2f}' if value == value else '--' for value in values]
     best = max((float(cell) for cell in cells if cell != '--'), default=None)
     several = sum(cell != '--' for cell in cells) > 1

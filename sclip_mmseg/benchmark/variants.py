@@ -1,4 +1,4 @@
-"""Name lists and protocols under which a suite evaluates methods."""
+"""Name lists and protocols of ``sclip benchmark``."""
 
 from typing import Any
 
@@ -9,12 +9,13 @@ from ..models.test_cfg import read_test_cfg
 from ..utils.errors import InputError
 from ..utils.shipped import configs_dir
 
-#: ``official`` is the list that a method's config has, ``plain`` the names of the classes as mmseg
-#: has them, one query each.
+#: ``official`` is the query list of a method's config, ``plain`` mmseg's class names, one query
+#: each.
 NAMES = ('official', 'plain')
-#: ``own`` is that of a method's config, ``one`` that of ``configs/_base_/protocols/one_*.py``.
+#: ``own`` is the protocol of a method's config, ``one`` that of
+#: ``configs/_base_/protocols/one_*.py``.
 PROTOCOLS = ('own', 'one')
-# Plain lists for systems with a background of their own, where they differ.
+# Plain lists for systems that need no query for the background, where they differ.
 _WITHOUT_BACKGROUND = {
     'voc21': 'plain_voc20',
     'context60': 'plain_context59',
@@ -24,14 +25,14 @@ _WINDOWS = ('mode', 'crop_size', 'stride')
 
 
 def plain_names(config: str, benchmark: str) -> dict[str, Any]:
-    """Options that let a config have the plain names of a benchmark's classes.
+    """Options that set a config's queries to the plain names of a benchmark's classes.
 
     Args:
-        config: Its path.
+        config: Path of the config.
         benchmark: Name of the benchmark.
 
     Raises:
-        InputError: If it is not one of :data:`..datasets.benchmarks.BENCHMARKS`.
+        InputError: If the benchmark is not in :data:`..datasets.benchmarks.BENCHMARKS`.
     """
     _check(config, benchmark, '--names plain')
     model = read_config(config).model
@@ -40,23 +41,23 @@ def plain_names(config: str, benchmark: str) -> dict[str, Any]:
     if find_background(model.image_encoder, rule.background).name == 'NO_QUERY':
         name = _WITHOUT_BACKGROUND.get(BENCHMARKS[benchmark].queries, name)
     options: dict[str, Any] = {'model.text_head.queries': name}
-    if model.text_head.get('sentences') is not None:  # which are those of the official names
+    if model.text_head.get('sentences') is not None:  # they belong to the official names
         options['model.text_head.sentences'] = None
     return options
 
 
 def one_protocol(config: str, benchmark: str) -> tuple[dict[str, Any], str]:
-    """Options that evaluate a config under the one protocol.
+    """Options that evaluate a config under the common protocol.
 
-    A method whose own windows slide and are not of 224 pixels needs these, and keeps them; one that
-    does not resize images keeps their size, and sees them as it does. A system whose maps are
-    scores already keeps its rule of decision.
+    Methods with sliding windows of another size than 224 pixels keep their windows; methods that do
+    not resize images keep the images' size and their own windows; systems whose maps are scores
+    keep their decision rule.
 
     Args:
         config, benchmark: See :func:`plain_names`.
 
     Returns:
-        The options, and a note on what the method keeps; empty where it keeps nothing.
+        The options, and a note on what the method keeps, which may be empty.
 
     Raises:
         InputError: See :func:`plain_names`.

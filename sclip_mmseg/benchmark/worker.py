@@ -1,4 +1,4 @@
-"""A process of an evaluation, which imports nothing that only training needs."""
+"""A worker process of an evaluation; modules that only training needs are not imported."""
 
 import multiprocessing
 import os
@@ -25,7 +25,9 @@ def work(
     os.environ.update({name: str(value) for name, value in place.items()})
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     end_with_parent()
-    multiprocessing.set_start_method(None, force=True)  # of a loader's workers: the config's
+    multiprocessing.set_start_method(
+        None, force=True
+    )  # the config chooses it for data loader workers
     with without_training():
         from ..evaluation import evaluate
     (function or evaluate)(**arguments, quiet=True)

@@ -1,4 +1,4 @@
-"""The meaning of CHECKPOINT to mmengine's loader, and so to all programs of OpenMMLab."""
+"""What mmengine's checkpoint loader, and so every OpenMMLab tool, accepts as CHECKPOINT."""
 
 import os
 from collections import OrderedDict
@@ -15,7 +15,7 @@ from ..utils.errors import InputError
 from ..utils.files import find_file
 from ..utils.hub import parse_name
 
-# How the tensors of CLIPs, GroupViTs, TCLs and SAM 3s are named.
+# Prefixes of the tensors' names in checkpoints of CLIP, GroupViT, TCL and SAM 3.
 _PREFIXES = (
     *('visual.', 'vision_model.', 'img_encoder.', 'masker.', 'text.', 'text_model.'),
     *('detector.', 'detector_model.', 'detr_decoder.'),
@@ -23,26 +23,26 @@ _PREFIXES = (
 
 
 class MissingCheckpoint(InputError, FileNotFoundError):
-    """There is no such file, as mmengine's loader says it, nor such a name."""
+    """Neither a file nor a known name; a ``FileNotFoundError``, as mmengine's loader raises."""
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
 def load_from_local(filename: str, map_location: str | None = None) -> dict:
-    """Load a file, or what a name of a CLIP stands for.
+    """Load a checkpoint file, or pass the name of a CLIP on to the segmentor.
 
-    A CLIP is left to the segmentor, which is told its name or path: see
-    :meth:`..models.CLIPSegmentor.read_checkpoint`. Files of neither a CLIP nor a segmentor of this
-    package are mmengine's.
+    The segmentor loads a CLIP itself, from the name or path in the metadata of the state dict, see
+    :meth:`..models.CLIPSegmentor.read_checkpoint`. Other files than checkpoints of a CLIP or of
+    this package's segmentors are loaded by mmengine.
 
     Args:
-        filename: A path, a CLIP by name, or ``'none'`` for the one that the config names.
+        filename: A path, the name of a CLIP, or ``'none'`` for the config's own weights.
         map_location: See :func:`torch.load`.
 
     Returns:
-        ``state_dict``, and ``meta`` to which the segmentor adds ``dataset_meta``.
+        A dict of ``state_dict`` and of ``meta``, to which the segmentor adds ``dataset_meta``.
 
     Raises:
-        InputError: If it is neither a name nor a file, or a file that cannot be read.
+        InputError: If it is neither a known name nor a file, or if the file cannot be read.
     """
     if filename == NO_CHECKPOINT or _is_name(filename):
         return _announce(filename, {})
@@ -72,21 +72,21 @@ def _is_name(filename: str) -> bool:
 
 
 def _whole(filename: str, map_location: str | None, tensors: dict) -> dict:
-    """All that a file holds, or its tensors where it is of a kind that mmengine cannot read."""
+    """The whole content of a file, or only its tensors if mmengine cannot read it."""
     try:
         content = load_any_file(filename, map_location)
     except (UnpicklingError, RuntimeError):
         content = {}
     if 'state_dict' not in content:
         state_dict = OrderedDict(tensors)
-        # Where torch keeps it.
+        # torch stores it in this attribute.
         state_dict._metadata = getattr(content, '_metadata', {})  # type: ignore[attr-defined]
         content = dict(state_dict=state_dict)
     return content
 
 
 def _announce(filename: str, content: dict) -> dict:
-    """Tell the segmentor, by the metadata of the state dict, where it comes from."""
+    """Store the file name in the metadata of the state dict, from which the segmentor reads it."""
     meta = content.setdefault('meta', {})
     state_dict = content.get('state_dict', {})
     metadata = OrderedDict(getattr(state_dict, '_metadata', {}))

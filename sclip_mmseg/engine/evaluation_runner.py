@@ -1,4 +1,4 @@
-"""A runner that is brief on the terminal."""
+"""A runner with short terminal output."""
 
 import logging
 import os
@@ -20,12 +20,12 @@ from mmseg.registry import RUNNERS
 
 from ..config import named_weights
 
-# mmengine's remarks on every metric of mmseg, and on every model.
-_NOTHING_TO_DO = 'The prefix is not set in metric class', 'Distributed training is not used'
+# Messages of mmengine about every metric of mmseg, and about every model.
+_IRRELEVANT = 'The prefix is not set in metric class', 'Distributed training is not used'
 
 
-class _FormattedOnce(Config):
-    """A config whose text, which mmengine asks for four times, is formatted once."""
+class _CachedTextConfig(Config):
+    """A config that formats its text once; mmengine reads ``pretty_text`` four times."""
 
     @cached_property
     def pretty_text(self) -> str:
@@ -35,38 +35,38 @@ class _FormattedOnce(Config):
 
 @RUNNERS.register_module()
 class EvaluationRunner(Runner):
-    """mmengine's runner. Environment, config and list of hooks are in the log file alone.
+    """mmengine's runner, which writes environment, config and hooks to the log file only.
 
-    The terminal shows what is evaluated, with what and where the log is, instead.
+    The terminal shows the config, weights, device and path of the log instead.
     """
 
-    #: Whether the terminal shows progress alone.
+    #: Whether the terminal shows only the progress.
     quiet = False
     _test_dataloader: dict
 
     def __init__(self, *args: Any, cfg: Config | None = None, **kwargs: Any):
         if type(cfg) is Config:
-            plain, cfg = cfg, _FormattedOnce()
+            plain, cfg = cfg, _CachedTextConfig()
             cfg.__setstate__(plain.__getstate__())
         super().__init__(*args, cfg=cfg, **kwargs)
 
     def take_dataset(self, dataset: BaseDataset) -> None:
-        """Test on a dataset that is built already, instead of building the config's again."""
+        """Test on a dataset that is already built, instead of building the config's again."""
         self._test_dataloader = dict(self._test_dataloader, dataset=dataset)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """See :class:`mmengine.runner.Runner`."""
         logger = super().build_logger(*args, **kwargs)
-        self._brief = _Brief()
+        self._terminal_filter = _TerminalFilter()
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
-                # mmengine makes the handler.
+                # mmengine creates the handler.
                 handler.handleError = WarnOnce(handler.baseFilename)  # type: ignore[method-assign]
             elif self.quiet:
                 handler.addFilter(lambda record: 'eta: ' in record.getMessage())
                 handler.setFormatter(logging.Formatter('  %(message)s'))
             else:
-                handler.addFilter(self._brief)
+                handler.addFilter(self._terminal_filter)
         for line in self._describe():
             logger.info(line)
         return logger
@@ -78,7 +78,7 @@ class EvaluationRunner(Runner):
 
     def test(self) -> dict:
         """See :class:`mmengine.runner.Runner`."""
-        self._brief.starting = False
+        self._terminal_filter.starting = False
         return super().test()
 
     def _describe(self) -> Iterator[str]:
@@ -94,7 +94,7 @@ class EvaluationRunner(Runner):
 
 
 class QuietRunner(EvaluationRunner):
-    """A runner of which the terminal shows progress alone."""
+    """A runner that shows only the progress on the terminal."""
 
     quiet = True
 
@@ -114,28 +114,28 @@ def _silent_programs() -> Iterator[None]:
 
 
 class WarnOnce:
-    """Says in one line, instead of a traceback per message, that a log cannot be written.
+    """Warn once that a log cannot be written, instead of a traceback per message.
 
     Args:
-        path: The log's.
+        path: Path of the log.
     """
 
     def __init__(self, path: str):
         self.path, self.has_warned = path, False
 
     def __call__(self, record: logging.LogRecord) -> None:
-        """Handle the error of a record that is not written."""
+        """Handle the error of a record that could not be written."""
         if not self.has_warned:
             print(f'warning: {self.path} is not written: {sys.exc_info()[1]}', file=sys.stderr)
         self.has_warned = True
 
 
-class _Brief(logging.Filter):
-    """Keeps long messages of the start, and those that nobody can act on, from the terminal."""
+class _TerminalFilter(logging.Filter):
+    """Hides long messages at the start, and those that users cannot act on."""
 
     starting = True
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to show a message."""
         text = record.getMessage()
-        return not text.startswith(_NOTHING_TO_DO) and not (self.starting and '\n' in text)
+        return not text.startswith(_IRRELEVANT) and not (self.starting and '\n' in text)

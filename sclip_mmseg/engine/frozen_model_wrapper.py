@@ -9,10 +9,10 @@ from torch import nn
 
 @MODEL_WRAPPERS.register_module()
 class FrozenModelWrapper(nn.Module):
-    """Passes everything on to the model of its process.
+    """Calls the model of its process.
 
-    DistributedDataParallel refuses a model that has no gradient to reduce, and evaluation reduces
-    nothing but the metric.
+    DistributedDataParallel rejects models without trainable parameters, and evaluation reduces
+    only the metric.
 
     Args:
         module: The model.

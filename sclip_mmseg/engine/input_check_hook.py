@@ -20,7 +20,7 @@ from ..utils.errors import InputError
 
 @HOOKS.register_module()
 class InputCheckHook(Hook):
-    """Checks that model and dataset fit, and lets the loader name the file that it fails on."""
+    """Checks that model and dataset fit, and that errors of the loader name the file."""
 
     def before_test(self, runner: Runner) -> None:
         """Check the classes and wrap the dataset's pipeline, before workers start."""
@@ -60,7 +60,7 @@ class InputCheckHook(Hook):
 
 
 def _check_merging(model: SegTTAModel) -> None:
-    """See that a model of test-time augmentation decides as the segmentor does."""
+    """Check that a model of test-time augmentation applies the segmentor's decision rule."""
     own = model.module
     if isinstance(model, CLIPTTAModel) or (own.rule == own.rule.scoring and own.seg_logits):
         return
@@ -71,7 +71,7 @@ def _check_merging(model: SegTTAModel) -> None:
 
 
 def _give_names(writer: object, names: dict[str, str]) -> None:
-    """Tell what writes files of images what to call them."""
+    """Set the names of the files that a metric or visualizer writes."""
     if hasattr(writer, 'output_names'):
         writer.output_names = names
     elif any(name != Path(image).stem for image, name in names.items()):

@@ -1,7 +1,7 @@
-"""How the processes that share an evaluation find each other, and whether they were restarted.
+"""Rendezvous of the processes that share an evaluation, and whether they were restarted.
 
-mmengine joins processes, too, but selects a CUDA device also where there is none, and waits for a
-process that never comes for as long as for one that has a long share to evaluate.
+mmengine's own initialization selects a CUDA device even where there is none, and has one timeout
+both for processes that never start and for those that still evaluate.
 """
 
 import os
@@ -22,8 +22,8 @@ from ..utils.errors import InputError
 
 #: How long a process waits for the others to be started.
 JOIN_TIME = timedelta(minutes=30)
-#: Launcher → what starts processes for it, and their variables: rank, number of processes, local
-#: rank.
+#: Launcher → the command that starts its processes, and their environment variables: rank, number
+#: of processes, local rank.
 _LAUNCHERS = {
     'pytorch': ('torchrun or tools/dist_test.sh', 'RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
     'slurm': ('srun or tools/slurm_test.sh', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
@@ -34,40 +34,40 @@ _LAUNCHERS = {
         'OMPI_COMM_WORLD_LOCAL_RANK',
     ),
 }
-#: What torchrun and Slurm count restarts in.
+#: Environment variables in which torchrun and Slurm count restarts.
 _RESTARTS = 'TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT'
 
 
 def join_processes(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
-    """Make the process group of an evaluation, through gloo where there is no GPU.
+    """Initialize the process group of an evaluation, with gloo if there is no GPU.
 
-    Does nothing where there is one already, or one process alone. Accelerators of other makers and
+    Does nothing if there is a process group already, or a single process. Other accelerators and
     other options than these two are left to mmengine.
 
     Args:
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
         dist_cfg: The config's ``env_cfg.dist_cfg``: ``backend`` for GPUs, and ``timeout``, the
-            seconds that a process with nothing left to do waits for the others.
+            seconds that a finished process waits for the others.
 
     Raises:
-        InputError: If the launcher did not start this process, or if a process does not come
+        InputError: If the launcher did not start this process, or if a process does not start
             within 30 minutes.
     """
     if launcher == 'none' or is_distributed() or not {*dist_cfg} <= {'backend', 'timeout'}:
         return
     if get_device() not in ('cpu', 'cuda', 'mps'):
         return
-    rank, world, local_rank = _read_place(launcher)
+    rank, world, local_rank = _read_environment(launcher)
     backend = 'gloo'
     if torch.cuda.is_available():
         backend = dist_cfg.get('backend', 'nccl')
-        # The only one, where Slurm shows each process its own.
+        # Slurm may show each process only its own GPU, which is then device 0.
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
     where = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
     try:
         store, *_ = next(rendezvous('env://', rank, world, timeout=JOIN_TIME))
-        name = _meet(store, rank, world)
-    except RuntimeError as error:  # as PyTorch raises them
+        name = _rendezvous(store, rank, world)
+    except RuntimeError as error:  # PyTorch raises no more specific type
         raise InputError(
             f'the {world} processes did not find each other at {where} within {JOIN_TIME}, as seen '
             f'by process {rank} ({error}): see that all of them run, and that MASTER_ADDR and '
@@ -82,15 +82,15 @@ def join_processes(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
 
 
 def was_restarted() -> bool:
-    """Whether torchrun or Slurm started any of the processes anew; the same answer in all."""
-    # An agent of torchrun that restarts because another does keeps its count.
+    """Whether torchrun or Slurm restarted any of the processes; the same answer in all."""
+    # An agent of torchrun that restarts because another one did does not increase its count.
     restarts = torch.tensor(max(int(os.environ.get(name) or 0) for name in _RESTARTS))
     all_reduce(restarts, 'max')
     return bool(restarts)
 
 
-def _read_place(launcher: str) -> tuple[int, int, int]:
-    """Rank, number of processes and rank on this machine; sets what PyTorch reads beside them."""
+def _read_environment(launcher: str) -> tuple[int, int, int]:
+    """Read rank, number of processes and local rank, and set the variables that PyTorch reads."""
     starter, *names = _LAUNCHERS[launcher]
     missing = [name for name in names if not os.environ.get(name)]
     if launcher != 'slurm':
@@ -103,7 +103,7 @@ def _read_place(launcher: str) -> tuple[int, int, int]:
     rank, world, local_rank = (int(os.environ[name]) for name in names)
     if launcher == 'slurm':
         os.environ.setdefault('MASTER_ADDR', _first_host())
-        # Two jobs on one node need two.
+        # Two jobs on one node need different ports.
         port = 15000 + int(os.environ.get('SLURM_JOB_ID', 0)) % 10000
         os.environ.setdefault('MASTER_PORT', str(port))
     os.environ.setdefault('MASTER_PORT', '29500')
@@ -113,7 +113,7 @@ def _read_place(launcher: str) -> tuple[int, int, int]:
 
 
 def _first_host() -> str:
-    """The node that Slurm runs process 0 of this step on."""
+    """The node on which Slurm runs process 0 of this step."""
     nodes = os.environ.get('SLURM_STEP_NODELIST') or os.environ.get('SLURM_NODELIST', '')
     if not any(sign in nodes for sign in ',['):
         return nodes
@@ -121,17 +121,16 @@ def _first_host() -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0]
 
 
-def _meet(store: distributed.Store, rank: int, world: int) -> str:
-    """Wait until all processes are there.
+def _rendezvous(store: distributed.Store, rank: int, world: int) -> str:
+    """Wait until all processes have started.
 
-    What an earlier start left in the store does no harm: torchrun keeps one store for all its
-    restarts.
+    Entries of an earlier start are ignored: torchrun keeps the same store for all its restarts.
 
     Returns:
-        A name for what these processes tell each other, unused before.
+        A new prefix for the keys of these processes.
 
     Raises:
-        RuntimeError: If some do not come in time.
+        RuntimeError: If a process does not start in time.
     """
     deadline = time.monotonic() + JOIN_TIME.total_seconds()
     if rank == 0:
@@ -142,7 +141,7 @@ def _meet(store: distributed.Store, rank: int, world: int) -> str:
             if time.monotonic() > deadline:
                 raise RuntimeError(f'processes {", ".join(map(str, missing))} did not come')
             time.sleep(0.05)
-        store.set('meeting', '')  # so that a name found later is of a meeting to come
+        store.set('meeting', '')  # so that a name found later belongs to a later rendezvous
         store.set(f'{name}/all', '')
         return name
     name = ''

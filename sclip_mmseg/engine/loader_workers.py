@@ -1,4 +1,4 @@
-"""How many processes load images beside each process that evaluates."""
+"""Number of data loader workers of each evaluating process."""
 
 import copy
 import logging
@@ -15,29 +15,29 @@ from torch.utils.data import DataLoader
 from ..utils.errors import InputError
 from ..utils.shared_memory import FOLDER, free_shared_memory
 
-_MOST = 8  # each keeps two images and their labels in shared memory
-_PREFETCH = 2  # batches that PyTorch lets each of them load ahead
+_MOST = 8  # each prefetches two images and their labels in shared memory
+_PREFETCH = 2  # batches that each worker prefetches, PyTorch's default
 # Launcher → its variable for the number of processes on this machine.
 _LOCAL_PROCESSES = {'pytorch': 'LOCAL_WORLD_SIZE', 'mpi': 'OMPI_COMM_WORLD_LOCAL_SIZE'}
 _PIXEL = 3 + 8  # bytes of an image and its label, int64
 
 
 def count_cores() -> int:
-    """Cores that this process may run on."""
+    """Number of cores that this process may run on."""
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def choose_num_workers(launcher: str, cores: int, environ: Mapping[str, str]) -> int:
-    """An equal share of a machine's cores, at least 1, at most 8.
+    """Choose an equal share of a machine's cores, at least 1, at most 8.
 
     Args:
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
-        cores: Cores that this process may run on.
-        environ: Environment variables, of which a launcher's say how many processes share them.
+        cores: Number of cores that this process may run on.
+        environ: Environment variables; those of a launcher give the number of local processes.
     """
-    if launcher == 'slurm':  # which counts in cores, of which each process has 1 by default
+    if launcher == 'slurm':  # it assigns cores to processes, 1 by default
         cores = min(cores, int(environ.get('SLURM_CPUS_PER_TASK', 1)))
     elif launcher in ('pytorch', 'mpi'):
         cores //= int(environ.get(_LOCAL_PROCESSES[launcher], 1))
@@ -45,17 +45,17 @@ def choose_num_workers(launcher: str, cores: int, environ: Mapping[str, str]) ->
 
 
 def check_dataloader(dataloader: Mapping[str, Any]) -> None:
-    """Check the values of a config's ``test_dataloader`` that PyTorch would stumble over.
+    """Check the values of a config's ``test_dataloader`` on which PyTorch would fail.
 
     Raises:
-        InputError: If one is of another type or range, or needs workers and there are none.
+        InputError: If a value has a wrong type or range, or needs workers and there are none.
     """
     for key, least in (('batch_size', 1), ('num_workers', 0), ('prefetch_factor', 1)):
         value = dataloader.get(key)
         if (key in dataloader or key == 'batch_size') and (type(value) is not int or value < least):
             if key != 'prefetch_factor' or value is not None:
                 raise InputError(
-                    f'test_dataloader.{key}={value!r} must be an integer from {least} on'
+                    f'test_dataloader.{key}={value!r} must be an integer of at least {least}'
                 )
     persistent = dataloader.get('persistent_workers', False)
     if not isinstance(persistent, bool):
@@ -70,10 +70,10 @@ def check_dataloader(dataloader: Mapping[str, Any]) -> None:
 
 
 def with_num_workers(dataloader: dict, launcher: str) -> dict:
-    """A copy of a config's data loader, whose ``num_workers`` is chosen unless it is set.
+    """Copy a config's data loader, and choose ``num_workers`` unless it is set.
 
     Args:
-        dataloader: The config's ``test_dataloader``, its dataset possibly being built.
+        dataloader: The config's ``test_dataloader``, with its dataset as config or built.
         launcher: See :func:`choose_num_workers`.
 
     Raises:
@@ -85,7 +85,7 @@ def with_num_workers(dataloader: dict, launcher: str) -> dict:
         chosen = choose_num_workers(launcher, count_cores(), os.environ)
         processes = max(int(os.environ.get(_LOCAL_PROCESSES.get(launcher, ''), 1)), 1)
         dataloader['num_workers'] = _fit_shared_memory(chosen, dataloader, processes)
-    if dataloader['num_workers']:  # without workers, PyTorch refuses the others
+    if dataloader['num_workers']:  # PyTorch accepts the other keys only with workers
         dataloader.setdefault('persistent_workers', True)
     else:
         for key in ('persistent_workers', 'prefetch_factor'):
@@ -94,22 +94,25 @@ def with_num_workers(dataloader: dict, launcher: str) -> dict:
 
 
 def _fit_shared_memory(chosen: int, dataloader: Mapping[str, Any], processes: int) -> int:
-    """So many workers, or as many as the shared memory has room for.
+    """Reduce the number of workers to what fits into shared memory.
 
     Args:
         chosen: Number of workers.
         dataloader: A config's ``test_dataloader``.
-        processes: How many processes share the memory, each having workers of its own.
+        processes: Number of evaluating processes that share the memory, each with workers.
     """
     size, free = _bytes_per_image(dataloader['dataset']), free_shared_memory()
     if size is None or free is None:
         return chosen
-    batches = free // processes // (size * dataloader['batch_size']) - 1  # one is evaluated
+    batches = (
+        free // processes // (size * dataloader['batch_size']) - 1
+    )  # one batch is being evaluated
     fitting = max(batches // (dataloader.get('prefetch_factor') or _PREFETCH), 0)
     if fitting < chosen:
         print_log(
-            f'{FOLDER} has {free >> 20} MB free, and an image takes {size >> 20} MB: {fitting} in '
-            f'place of {chosen} processes load images (more with --shm-size of a container)',
+            f'{FOLDER} has {free >> 20} MB free, and an image takes {size >> 20} MB: {fitting} '
+            f'instead of {chosen} workers load images (for more, start the container with a larger '
+            '--shm-size)',
             'current',
             logging.WARNING,
         )
@@ -117,7 +120,7 @@ def _fit_shared_memory(chosen: int, dataloader: Mapping[str, Any], processes: in
 
 
 def _bytes_per_image(dataset: Any, sampled: int = 16) -> int | None:
-    """Bytes of the largest of some images with its label; None where none can be looked at."""
+    """Bytes of the largest of some sampled images with its label; None if none can be read."""
     if not isinstance(dataset, BaseDataset):
         return None
     pixels = []
@@ -131,9 +134,9 @@ def _bytes_per_image(dataset: Any, sampled: int = 16) -> int | None:
 
 
 def end_workers(loader: DataLoader) -> None:
-    """End the processes of a loader whose workers persist.
+    """End the processes of a loader with persistent workers.
 
-    Left to the garbage collector, each of them would hold it up for 5 seconds.
+    The garbage collector would wait up to 5 seconds for each of them.
     """
     iterator = getattr(loader, '_iterator', None)
     if iterator is not None:

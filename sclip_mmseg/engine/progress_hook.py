@@ -1,4 +1,4 @@
-"""Log messages about the progress of a test run, and about where its results are."""
+"""Log messages about the progress of a test run, and the folders of its results."""
 
 import os.path as osp
 from typing import Any
@@ -13,12 +13,12 @@ from ..utils.progress import INTERVAL, Progress
 
 @HOOKS.register_module()
 class ProgressLoggerHook(LoggerHook):
-    """mmengine's hook, which reports a test run by time and with images per second.
+    """mmengine's hook, which logs a test run at time intervals and with images per second.
 
-    At the end, before the metrics in the last line, it names the folders that were written to.
+    At the end, before the metrics in the last line, it logs the folders that were written to.
 
     Args:
-        seconds: Time within which something is to be said, if the batches are that short.
+        seconds: Largest interval between messages, unless a batch takes longer.
         **kwargs: See :class:`mmengine.hooks.LoggerHook`.
     """
 
@@ -27,7 +27,7 @@ class ProgressLoggerHook(LoggerHook):
         self.seconds = seconds
 
     def before_test(self, runner: Runner) -> None:
-        """Say what is evaluated."""
+        """Log the dataset."""
         loader = runner.test_dataloader
         root = getattr(loader.dataset, 'data_root', None)
         where = f' in {osp.normpath(root)}' if root else ''
@@ -37,13 +37,13 @@ class ProgressLoggerHook(LoggerHook):
         )
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Start to count time."""
+        """Start the timer."""
         self._progress = Progress(len(runner.test_dataloader), interval=self.seconds)
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Report, if it is time to."""
+        """Log the progress if the interval has passed."""
         if not self._progress.is_due(batch_idx + 1):
             return
         _, text = runner.log_processor.get_log_after_iter(runner, batch_idx, 'test')
@@ -53,7 +53,7 @@ class ProgressLoggerHook(LoggerHook):
         runner.logger.info(text)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Say where everything is, and the metrics."""
+        """Log the output folders and the metrics."""
         runner.logger.info(f'Log and metrics: {runner.log_dir}')
         for metric in runner.test_loop.evaluator.metrics:
             if getattr(metric, 'output_dir', None):
@@ -61,5 +61,5 @@ class ProgressLoggerHook(LoggerHook):
         drawing = runner.cfg.get('default_hooks', {}).get('visualization') or {}
         if drawing.get('draw') and not drawing.get('show'):
             folder = runner.cfg.visualizer.get('save_dir') or runner.log_dir
-            runner.logger.info(f'Pictures: {folder}')
+            runner.logger.info(f'Overlays: {folder}')
         super().after_test_epoch(runner, metrics)

@@ -1,4 +1,4 @@
-"""Evaluation: one way to run it, what is kept of each image, and the numbers that follow."""
+"""Evaluation: run it, save the confusion matrix of each image, compute metrics and intervals."""
 
 from .confusion_metric import ConfusionMetric
 from .fingerprint import list_changes, make_fingerprint

@@ -1,9 +1,9 @@
-"""Boundaries of classes, counted for the Boundary IoU."""
+"""Count the pixels of class boundaries, for Boundary IoU."""
 
 import cv2
 import numpy as np
 
-#: Width of boundaries that the authors take, as a share of the image's diagonal.
+#: Width of boundaries in the paper, as a share of the image's diagonal.
 RATIO = 0.02
 
 
@@ -12,21 +12,21 @@ def count(
 ) -> np.ndarray:
     """Count the pixels of each class that lie on its boundary.
 
-    Cheng et al., *Boundary IoU: Improving Object-Centric Image Segmentation Evaluation*, CVPR 2021,
-    each class being one mask: the boundary is what erosion by a square removes, whose half width is
-    ``ratio`` times the diagonal. The image ends at a boundary. Ignored pixels are of no class in
-    both maps, so that a prediction that equals the label elsewhere is perfect.
+    After Cheng et al., *Boundary IoU: Improving Object-Centric Image Segmentation Evaluation*, CVPR
+    2021, with each class as one mask: the boundary is what an erosion removes, by a square with a
+    half width of ``ratio`` times the diagonal. The border of the image is a boundary. Ignored
+    pixels have no class in both maps, so a prediction that equals the label elsewhere is perfect.
 
     Args:
         label: Integers ``[H, W]``, 0 to K - 1 or ``ignore_index``.
         prediction: Integers ``[H, W]``, 0 to K - 1.
-        num_classes: K.
-        ignore_index: Label of pixels that do not count.
-        ratio: Width of boundaries as a share of the diagonal; at least one pixel.
+        num_classes: Number of classes, K.
+        ignore_index: Label of ignored pixels.
+        ratio: Width of boundaries as a share of the diagonal; at least one pixel is used.
 
     Returns:
-        Class, pixels of both boundaries, of the prediction's and of the label's, int64 ``[4, m]``,
-        of the classes that occur.
+        Class, and pixels on both boundaries, on the prediction's and on the label's, int64
+        ``[4, m]``, for the classes that occur.
     """
     counted = label != ignore_index
     width = max(1, round(ratio * float(np.hypot(*label.shape))))
@@ -39,11 +39,11 @@ def count(
 
 
 def _edges(ids: np.ndarray, counted: np.ndarray, num_classes: int, width: int) -> np.ndarray:
-    """Where another class, no class or the end of the image is within a square: ``[H, W]``.
+    """Pixels with another class, no class or the image border within a square, ``[H, W]``.
 
-    This is the boundary of all classes at once, as each pixel is of one.
+    These are the boundaries of all classes, since each pixel has one class.
     """
-    # Outside is 0, and no class the last id: both differ from all classes.
+    # 0 is outside the image, the last id is no class: both differ from all classes.
     padded = np.pad(np.where(counted, ids + 1, num_classes + 1), 1)
     padded = padded.astype(np.uint16 if num_classes < (1 << 16) - 2 else np.float32)
     square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)

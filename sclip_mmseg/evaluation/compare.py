@@ -1,4 +1,4 @@
-"""Comparisons of saved results: what ``sclip compare`` prints and writes."""
+"""Comparison of saved results: the output and files of ``sclip compare``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..utils.files import make_folder, write_atomically, write_csv
 from .comparison import Comparison
 from .confusion import draw_confusion
 from .contact_sheets import write_contact_sheet
-from .pictures import Pictures, find_pictures
 from .report import write_report
 from .result import Result
+from .result_images import ResultImages, find_images
 from .resumable_test_loop import RESULT_FILE
 from .settings import describe_settings
 from .statistics import FEW_IMAGES, Differences, Intervals, align, plain
@@ -25,17 +25,17 @@ def compare(paths: Sequence[str | Path], out: str | Path | None = None) -> list[
     """Compare saved results, without running anything again.
 
     Args:
-        paths: ``result.npz`` files, work directories that hold one, or folders of several, such as
-            a suite's; these are compared among themselves as far as they are of the same images and
-            classes.
-        out: Folder for the report, tables, figures and contact sheets; None for none.
+        paths: ``result.npz`` files, work directories with one, or folders with several, such as
+            that of ``sclip benchmark``; the results of a folder are compared with each other if
+            they have the same images and classes.
+        out: Folder for the report, tables, figures and contact sheets; None to write nothing.
 
     Returns:
-        What to print, line by line.
+        The lines to print.
 
     Raises:
-        InputError: If a path holds no result, or results named one by one are not of the same
-            images, classes and labels.
+        InputError: If a path has no result, or results named individually differ in images,
+            classes or labels.
     """
     files, of_suite = find_results(paths)
     results = {name: Result.load(path) for name, path in files.items()}
@@ -62,7 +62,7 @@ def compare(paths: Sequence[str | Path], out: str | Path | None = None) -> list[
     left = [name for names in groups if names not in compared for name in names]
     if left:
         lines.append(
-            f'not compared, as no other result has their images and classes: {", ".join(left)}'
+            f'not compared, since no other result has their images and classes: {", ".join(left)}'
         )
     return lines
 
@@ -70,14 +70,14 @@ def compare(paths: Sequence[str | Path], out: str | Path | None = None) -> list[
 def find_oracles(
     results: Mapping[str, Result], folders: Mapping[str, Path]
 ) -> dict[str, dict[str, Result]]:
-    """Find what is saved beside results: what is reached if something were known.
+    """Find the results of oracles beside other results.
 
     Args:
         results: Name → result.
         folders: Name → work directory.
 
     Returns:
-        Name → name of an oracle → its result, as far as it is of the same images.
+        Name → name of an oracle → its result, if it has the same images.
     """
     found: dict[str, dict[str, Result]] = {}
     for name, result in results.items():
@@ -97,10 +97,10 @@ def find_results(paths: Sequence[str | Path]) -> tuple[dict[str, Path], bool]:
         paths: See :func:`compare`.
 
     Returns:
-        Name → file, and whether some path is a folder of several.
+        Name → file, and whether any path is a folder with several results.
 
     Raises:
-        InputError: If a path holds no result.
+        InputError: If a path has no result.
     """
     files: list[Path] = []
     of_suite = False
@@ -111,8 +111,8 @@ def find_results(paths: Sequence[str | Path]) -> tuple[dict[str, Path], bool]:
             of_suite = True
             if not found:
                 raise InputError(
-                    f'{path} holds no {RESULT_FILE}: name the work directory of an evaluation, or '
-                    'the folder of several'
+                    f'{path} has no {RESULT_FILE}: name the work directory of an evaluation, or '
+                    'a folder with several of them'
                 )
         files += found
     files = list(dict.fromkeys(file.resolve() for file in files))
@@ -120,7 +120,7 @@ def find_results(paths: Sequence[str | Path]) -> tuple[dict[str, Path], bool]:
 
 
 def _names(files: Sequence[Path]) -> list[str]:
-    """The shortest ends of the files' paths that tell them apart."""
+    """The shortest unique ends of the files' paths."""
     parts = [
         (*file.parts[:-1], *([] if file.name == RESULT_FILE else [file.stem])) for file in files
     ]
@@ -132,7 +132,7 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 
 def group(results: Mapping[str, Result]) -> list[dict[str, Result]]:
-    """Put results of the same images, classes and labels together."""
+    """Group results with the same images, classes and labels."""
     groups: dict[Any, dict[str, Result]] = {}
     for name, result in results.items():
         pixels: dict[str, int] = {}
@@ -144,9 +144,9 @@ def group(results: Mapping[str, Result]) -> list[dict[str, Result]]:
 
 
 def _common_end(names: Iterable[str]) -> str:
-    """The common end of names of pairs ``METHOD_BACKBONE_BENCHMARK``.
+    """The common end of names ``METHOD_BACKBONE_BENCHMARK``.
 
-    Empty where that does not end with a benchmark, or is the whole of a name.
+    Empty if it does not end with a benchmark, or is a whole name.
     """
     parts = [name.split('_') for name in names]
     end: list[str] = []
@@ -158,7 +158,7 @@ def _common_end(names: Iterable[str]) -> str:
 
 
 def describe(comparison: Comparison) -> list[str]:
-    """Numbers with intervals, what may be claimed of each pair, and the largest flows, as text."""
+    """Format metrics with intervals, the claims about pairs, and the largest confusions."""
     rows = [['', *comparison.metrics]]
     for name, each in comparison.intervals.items():
         rows.append([name, *(_cell(each, key) for key in comparison.metrics)])
@@ -175,7 +175,7 @@ def describe(comparison: Comparison) -> list[str]:
     lines += comparison.oracles
     for name, found in comparison.flows.items():
         flows = '; '.join(map(str, found[:3]))
-        lines.append(f'{name}: {flows or "nothing is taken for anything else"}')
+        lines.append(f'{name}: {flows or "no class is predicted as another"}')
     return lines
 
 
@@ -192,7 +192,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _class_words(difference: Differences, names: Sequence[str], count: int = 3) -> str:
-    """The classes whose intervals exclude 0, the largest differences first, as a phrase."""
+    """List the classes whose intervals exclude 0, the largest differences first."""
     known = [i for i, each in enumerate(difference.classes) if each.value == each.value]
     sure = [i for i in known if difference.classes[i].excludes_zero()]
     sure.sort(key=lambda i: -abs(difference.classes[i].value))
@@ -208,19 +208,19 @@ def write(
     folders: Mapping[str, Path],
     out: Path,
     title: str = '',
-    pictures: Pictures | None = None,
+    images: ResultImages | None = None,
 ) -> str:
     """Write ``report.html``, ``comparison.json``, tables, figures and contact sheets.
 
     Args:
         comparison: The results.
-        folders: Name → work directory, where the config leads to images and label maps.
-        out: Folder, made when missing.
-        title: Title of the report; by default the names.
-        pictures: Images, labels and predictions; found when missing.
+        folders: Name → work directory, whose config leads to images and label maps.
+        out: Output folder, created if missing.
+        title: Title of the report; empty for the names.
+        images: Images, labels and predictions; None to find them.
 
     Returns:
-        Why there are no pictures, as a line; empty where there are.
+        The reason why the report has no images; empty if it has.
 
     Raises:
         InputError: If the folder cannot be written to.
@@ -228,21 +228,21 @@ def write(
     make_folder(out, 'name another folder by --out')
     note = ''
     try:
-        pictures = pictures or find_pictures(comparison.results, folders)
+        images = images or find_images(comparison.results, folders)
     except InputError as error:
-        note = f'without pictures: {error}'
+        note = f'without images: {error}'
     write_tables(comparison, out)
     for name, result in comparison.results.items():
         figure = draw_confusion(result, f'Confusion matrix of {name}')
         write_atomically(out / f'confusion_{_file_name(name)}.svg', figure.encode())
-    if pictures is not None:
+    if images is not None:
         chosen = list(comparison.choose_images().items())
-        # Those of pairs come first; the best and worst of a single result are all there is.
+        # Those of pairs come first; a single result has only its best and worst images.
         for heading, places in chosen[: -2 * len(comparison.results)] or chosen:
             path = out / f'{_file_name(heading)}.jpg'
-            write_contact_sheet(path, pictures, comparison, places)
+            write_contact_sheet(path, images, comparison, places)
     title = title or ', '.join(comparison.results)
-    write_report(comparison, out / 'report.html', pictures=pictures, title=title, note=note)
+    write_report(comparison, out / 'report.html', images=images, title=title, note=note)
     return note
 
 
@@ -251,7 +251,7 @@ def _file_name(text: str) -> str:
 
 
 def write_tables(comparison: Comparison, out: Path) -> None:
-    """Write ``comparison.json``, and ``results.csv`` and ``differences.csv`` with the same."""
+    """Write ``comparison.json``, and its content as ``results.csv`` and ``differences.csv``."""
     names = comparison.class_names
     numbers = [
         dict(result=name, metric=metric, **{'class': kind}, **interval)
@@ -275,7 +275,7 @@ def write_tables(comparison: Comparison, out: Path) -> None:
 def _all(
     found: Intervals, class_names: Sequence[str]
 ) -> Iterator[tuple[str, str, dict[str, float | None], float | None]]:
-    """Metric, class, interval and share of resamples of all that has an interval."""
+    """Metric, class, interval and share of resamples of all intervals."""
     shares = found.shares if isinstance(found, Differences) else {}
     class_shares = (
         found.class_shares if isinstance(found, Differences) else [None] * len(class_names)

@@ -1,4 +1,4 @@
-"""Results of the same images side by side: all that text, tables and the report say of them."""
+"""Comparison of results on the same images, the content of text, tables and report."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from .statistics import (
 )
 
 _FLOWS = 8
-_OF_A_KIND, _PICTURES = 6, 60  # images that are chosen, at most about so many
+_PER_KIND, _MOST = 6, 60  # images per kind, and about the most images of all kinds
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results of the same images, and what follows from them, computed once.
+    """Results on the same images, with intervals, differences and confusions.
 
     Attributes:
         results: Name → result, all with the images in the same order.
         intervals: Name → intervals of its metrics.
-        differences: Two names → intervals of the first less the second, for all pairs.
-        claims: Two names → what may be claimed of them, and what their settings differ in.
-        flows: Name → the largest flows of its confusion matrix.
-        oracles: What would be reached if something were known, a sentence each.
+        differences: Pair of names → intervals of the first minus the second, for all pairs.
+        claims: Pair of names → sentences on what may be claimed, and which settings differ.
+        flows: Name → the largest confusions of two classes.
+        oracles: A sentence on each oracle.
     """
 
     results: Mapping[str, Result]
@@ -58,7 +58,7 @@ class Comparison:
             oracles: Name of a result → name of an oracle (:mod:`.oracles`) → its result.
 
         Raises:
-            InputError: If results are not of the same images, classes and labels.
+            InputError: If results differ in images, classes or labels.
         """
         (first, a), *others = results.items()
         results = {first: a, **{name: align(a, b, (first, name)) for name, b in others}}
@@ -97,17 +97,16 @@ class Comparison:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics that some result has."""
+        """Names of the metrics of any result."""
         return [*dict.fromkeys(key for each in self.intervals.values() for key in each.overall)]
 
     def by_chance(self) -> str:
-        """How many of the pairs' intervals exclude 0 by chance; empty where there is one pair."""
+        """How many of the pairs' intervals exclude 0 by chance; empty for a single pair."""
         if len(self.differences) < 2:
             return ''
         count = len(self.differences)
         return (
-            f'Of {count} such intervals, {0.05 * count:.1f} miss 0 by chance alone where nothing '
-            'differs.'
+            f'Of {count} such intervals, {0.05 * count:.1f} exclude 0 by chance if nothing differs.'
         )
 
     @cached_property
@@ -121,20 +120,20 @@ class Comparison:
         return f'{self.images[index]}: {", ".join(words)}'
 
     def choose_images(self) -> dict[str, list[int]]:
-        """Choose the images that are worth a look.
+        """Choose the images to show.
 
         Returns:
-            Heading → places of images in order, some of each kind: for each pair those where one
-            gains and loses most; after them, for each result the best and the worst.
+            Heading → indices of images in order: for each pair those with the largest gains and
+            losses, then for each result the best and the worst.
         """
         kinds = {}
-        for a, b in [*self.differences][: max(1, _PICTURES // 2 - len(self.scores))]:
+        for a, b in [*self.differences][: max(1, _MOST // 2 - len(self.scores))]:
             change = self.scores[a] - self.scores[b]
             kinds[f'{a} gains most over {b}'] = np.where(change > 0, -change, np.nan)
             kinds[f'{a} loses most to {b}'] = np.where(change < 0, change, np.nan)
         for name, values in self.scores.items():
             kinds.update({f'Best of {name}': -values, f'Worst of {name}': values})
-        count = max(1, min(_OF_A_KIND, _PICTURES // len(kinds)))
+        count = max(1, min(_PER_KIND, _MOST // len(kinds)))
         chosen = {
             heading: [
                 i for i in order.argsort(kind='stable')[:count].tolist() if order[i] == order[i]
@@ -145,7 +144,7 @@ class Comparison:
 
 
 def number(value: float, signed: bool = False) -> str:
-    """A number with two digits; a dash for NaN."""
+    """Format a number with two decimals; a dash for NaN."""
     if value != value:
         return '–'
     return f'{value:+.2f}'.replace('-', '−') if signed else f'{value:.2f}'

@@ -1,4 +1,4 @@
-"""Confusions of classes: the largest flows of a confusion matrix, and its figure."""
+"""Confused classes: the largest off-diagonal cells of a confusion matrix, and its figure."""
 
 from dataclasses import dataclass
 from html import escape
@@ -8,8 +8,8 @@ import numpy as np
 from .result import Result
 from .statistics import areas_by_image
 
-_CELL = 16  # units of a side in the figure
-_SMALLEST = 0.005  # share of a label that is drawn
+_CELL = 16  # side of a cell in the figure, in SVG units
+_SMALLEST = 0.005  # smallest share of a label that is drawn
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Flow:
     Attributes:
         label, prediction: Names of the classes.
         share: Share of the label's pixels, 0 to 1.
-        pixels: Their number.
-        images: Number of images in which there are any.
+        pixels: Number of pixels.
+        images: Number of images with such pixels.
     """
 
     label: str
@@ -38,11 +38,11 @@ class Flow:
 
 
 def largest_flows(result: Result, count: int = 10) -> list[Flow]:
-    """List the largest flows between two classes, by their share of the label's pixels.
+    """List the largest confusions of two classes, by their share of the label's pixels.
 
     Args:
         result: Result of any number of images.
-        count: The most that are listed.
+        count: Maximum number of confusions.
     """
     matrix, names = result.confusion(), result.class_names
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -63,20 +63,20 @@ def largest_flows(result: Result, count: int = 10) -> list[Flow]:
 
 
 def draw_confusion(result: Result, title: str = 'Confusion matrix') -> str:
-    """Draw the confusion matrix, each row divided by its label's pixels, as an SVG.
+    """Draw the confusion matrix as an SVG, each row divided by its label's pixels.
 
-    Cells below half a percent and classes without a pixel are left out.
+    Cells below half a percent and classes without pixels are left out.
 
     Args:
         result: Result of any number of images.
-        title: What screen readers say.
+        title: Title of the SVG, for screen readers.
     """
     matrix = result.confusion()
     [shown] = (matrix.sum(0) + matrix.sum(1)).nonzero()
     names = [result.class_names[index] for index in shown]
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     shares = shares[np.ix_(shown, shown)]
-    # Letters of East Asia are twice as wide.
+    # East Asian letters are twice as wide.
     widths = [sum(1 + (ord(letter) > 0x2E7F) for letter in name) for name in names]
     edge = 8 + round(6.2 * max(widths, default=0))
     side = _CELL * len(names)
@@ -107,16 +107,16 @@ def draw_confusion(result: Result, title: str = 'Confusion matrix') -> str:
 
 
 def image_scores(result: Result) -> np.ndarray:
-    """Mean IoU of each image over the classes that its label has, in percent, float64 ``[N]``.
+    """Mean IoU of each image over the classes of its label.
 
     Args:
         result: Result of N images.
 
     Returns:
-        NaN where an image's label has none.
+        Percent, float64 ``[N]``; NaN for images without a labelled class.
     """
     right, prediction, label, *_ = areas_by_image(result)
     counted = label > 0
-    union = prediction * counted + label - right  # of the classes that the label has
+    union = prediction * counted + label - right  # for the classes of the label
     with np.errstate(invalid='ignore'):
         return 100 * (right * union.power(-1)).sum(1) / counted.sum(1)

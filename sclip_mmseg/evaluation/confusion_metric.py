@@ -1,4 +1,4 @@
-"""mmseg's IoU metric, which keeps the confusion matrix of each image."""
+"""mmseg's ``IoUMetric``, which also keeps the confusion matrix of each image."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,34 +18,33 @@ from .boundary import count
 from .result import MAX_CLASSES, Result
 
 OUT_IDS = 'labels', 'classes'
-_MOST_BINS = 1 << 22  # of bincount; more classes are sorted instead
+_MOST_BINS = 1 << 22  # for bincount; pairs of more classes are sorted instead
 
 
 @METRICS.register_module()
 class ConfusionMetric(IoUMetric):
-    """mmseg's ``IoUMetric``, with the same table, which counts label by prediction.
+    """mmseg's ``IoUMetric``, with the same output, which counts pairs of label and prediction.
 
-    Counts are integers per image, made on the device of the prediction.
+    Counts are integers per image, computed on the device of the prediction.
 
     Args:
-        out_file: Where to save the :class:`Result`. ``ResumableTestLoop`` saves one as
-            ``result.npz`` in the work directory without it.
-        out_ids: What the label maps in ``output_dir`` hold: ``'labels'``, the ids of label files
-            (a class index plus 1 where the dataset has ``reduce_zero_label``), or ``'classes'``.
-        boundary_ratio: Width of boundaries as a share of the image's diagonal, such as 0.02, to
-            count them for the Boundary IoU as well; None not to. See :func:`.boundary.count`.
+        out_file: Path to which the :class:`Result` is saved. ``ResumableTestLoop`` always saves it
+            as ``result.npz`` in the work directory.
+        out_ids: Values of the label maps in ``output_dir``: ``'labels'``, the ids of label files
+            (class index plus 1 if the dataset has ``reduce_zero_label``), or ``'classes'``.
+        boundary_ratio: Width of boundaries for Boundary IoU as a share of the image's diagonal,
+            such as 0.02; None not to compute it. See :func:`.boundary.count`.
         **kwargs: See :class:`mmseg.evaluation.IoUMetric`.
 
     Attributes:
-        result: The result of the last evaluation, on the first process.
-        output_names: Path of an image → what its label map is called; of others, the label map has
-            the image's file name.
+        result: The result of the last evaluation, in the first process.
+        output_names: Path of an image → name of its label map; by default the image's file name.
 
     Raises:
-        InputError: If ``out_ids`` is another word, or ``boundary_ratio`` is not between 0 and 1.
+        InputError: If ``out_ids`` is unknown, or ``boundary_ratio`` is not between 0 and 1.
     """
 
-    #: Of metrics of what would be reached if something were known: its name in that of its file.
+    #: Name of an oracle, which is part of the file name of its result; empty for other metrics.
     oracle = ''
 
     def __init__(
@@ -91,18 +90,18 @@ class ConfusionMetric(IoUMetric):
                 self._write(prediction.cpu().numpy(), sample)
 
     def predict(self, sample: dict) -> Tensor:
-        """The classes that are counted, int64 ``[H, W]``."""
+        """The classes to count, int64 ``[H, W]``."""
         return sample['pred_sem_seg']['data'][0].long()
 
     def items(self, result: Result) -> list[tuple]:
-        """The items of ``results`` that a result was made of."""
+        """The items of ``results`` from which a result was made."""
         columns = [[torch.from_numpy(result.counts(i)) for i in range(len(result.images))]]
         if result.boundary is not None:
             columns.append([torch.from_numpy(each) for each in result.boundaries()])
         return list(zip(result.images, *columns))
 
     def _write(self, ids: np.ndarray, sample: dict) -> None:
-        """Write a label map: PNG of 8 bits, or of 16 where there are more ids."""
+        """Write a label map as 8-bit PNG, or 16-bit for more ids."""
         if self.out_ids == 'labels':
             known = ids_in_files(self.dataset_meta, bool(sample.get('reduce_zero_label')))
         else:
@@ -114,10 +113,10 @@ class ConfusionMetric(IoUMetric):
         Image.fromarray(known[ids]).save(path)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute what ``IoUMetric`` computes, and log its table.
+        """Compute the metrics of ``IoUMetric``, and log its table.
 
         Returns:
-            As of ``IoUMetric``, without means of which no class has a value.
+            The metrics of ``IoUMetric``, without those that are NaN.
         """
         if self.format_only:
             return super().compute_metrics(results)
@@ -130,7 +129,7 @@ class ConfusionMetric(IoUMetric):
         return {key: float(value) for key, value in metrics.items() if value == value}
 
     def make_result(self, results: list) -> Result:
-        """Put what is known of all images together; it is saved where ``out_file`` says."""
+        """Collect the counts of all images into a result, and save it to ``out_file``."""
         images, counts, *boundaries = zip(*results) if results else ((), ())
         columns = [[each.numpy() for each in column] for column in (counts, *boundaries)]
         self.result = Result.from_counts(
@@ -147,15 +146,14 @@ def count_pairs(label: Tensor, prediction: Tensor, num_classes: int, ignore_inde
     Args:
         label: Integers of any shape.
         prediction: Integers of the same shape, 0 to K - 1.
-        num_classes: K.
-        ignore_index: Label of pixels that do not count.
+        num_classes: Number of classes, K.
+        ignore_index: Label of ignored pixels.
 
     Returns:
-        Label, prediction and pixels, int64 ``[3, m]`` on the CPU, by ascending label, then
-        prediction.
+        Label, prediction and pixels, int64 ``[3, m]`` on the CPU, sorted by label, then prediction.
 
     Raises:
-        InputError: If an id lies outside the classes.
+        InputError: If an id is outside the classes.
     """
     if num_classes > MAX_CLASSES:
         raise InputError(f'{num_classes} classes are more than the {MAX_CLASSES} that are counted')

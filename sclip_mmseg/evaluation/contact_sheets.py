@@ -1,4 +1,4 @@
-"""Contact sheets of an evaluation's images: image, truth, and a column per prediction."""
+"""Contact sheets of evaluated images: image, ground truth and predictions in columns."""
 
 import io
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ from PIL import Image
 from ..utils.files import write_atomically
 from ..visualization import stack, titled, with_legend
 from .comparison import Comparison
-from .pictures import Pictures
+from .result_images import ResultImages
 
 PER_SHEET = 12
 MOST = 60  # images
-_WIDTH = 320  # of each picture
+_WIDTH = 320  # pixels per column
 
 
-def write_contact_sheets(comparison: Comparison, pictures: Pictures, folder: Path) -> list[Path]:
-    """Draw the images of results, at most 60 spread over all of them, 12 a sheet.
+def write_contact_sheets(comparison: Comparison, images: ResultImages, folder: Path) -> list[Path]:
+    """Draw at most 60 images, evenly spaced, 12 per sheet.
 
     Args:
         comparison: The results.
-        pictures: Images, labels and predictions of these results.
-        folder: Exists.
+        images: Images, labels and predictions of these results.
+        folder: An existing folder.
 
     Returns:
         The files, ``contact_sheet_1.jpg`` and so on.
@@ -34,28 +34,28 @@ def write_contact_sheets(comparison: Comparison, pictures: Pictures, folder: Pat
     for start in range(0, count, PER_SHEET):
         files.append(folder / f'contact_sheet_{len(files) + 1}.jpg')
         places = chosen[start : start + PER_SHEET]
-        write_contact_sheet(files[-1], pictures, comparison, places)
+        write_contact_sheet(files[-1], images, comparison, places)
     return files
 
 
 def write_contact_sheet(
-    path: Path, pictures: Pictures, comparison: Comparison, places: Sequence[int]
+    path: Path, images: ResultImages, comparison: Comparison, places: Sequence[int]
 ) -> None:
-    """Draw images below one another: the image, its truth, and a column per prediction.
+    """Draw a row per image, with columns for image, ground truth and predictions.
 
     Args:
         path: The JPEG to write.
-        pictures: What is shown.
+        images: Images, labels and predictions of the results.
         comparison: The results.
-        places: Indices of the images among those of the results.
+        places: Indices of the images.
     """
     rows = []
     for place in places:
         name, class_names = comparison.images[place], comparison.class_names
-        layers, shown = pictures.layers(name, _WIDTH, class_names)
+        layers, shown = images.layers(name, _WIDTH, class_names)
         row = titled(layers)
         if shown:
-            row = with_legend(row, shown, class_names, pictures.palette)
+            row = with_legend(row, shown, class_names, images.palette)
         words = comparison.describe_image(place)
         rows += [titled({words: np.full((1, row.shape[1], 3), 255, np.uint8)}), row]
     content = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Fingerprint of an evaluation: all that its numbers depend on, in words to compare and print."""
+"""Fingerprint of an evaluation: all settings and files that its numbers depend on."""
 
 import hashlib
 import os
@@ -29,26 +29,26 @@ from ..version import __version__
 keep_old_names(__name__, evaluation_settings='make_fingerprint')
 
 Fingerprint = dict[str, Any]
-"""Dotted key → value as JSON has it."""
+"""Dotted key → JSON value."""
 
-# Where files lie, which images are read (their list is compared instead), and how results travel.
+# Paths, the choice of images (their list is compared instead), and how results are collected.
 _WITHOUT_EFFECT = frozenset(
     'data_root data_prefix ann_file indices region_masks bank collect_dir collect_device prefix '
     'out_file resume save_interval seg_logits'.split()
 )
-# May change the last digits, but one long evaluation may need another machine or less memory.
+# Changes at most the last digits; a long evaluation may be resumed on another machine.
 _ROUNDING = ('environment.', 'model.test_cfg.window_batch')
 
 
 def make_fingerprint(cfg: Config, dataset: BaseDataset) -> Fingerprint:
-    """List all that an evaluation's numbers and outputs depend on.
+    """List everything that the numbers and outputs of an evaluation depend on.
 
-    Files count by their content, wherever they lie: checkpoints and files of embeddings by SHA-256,
+    Files are compared by content, not by path: checkpoints and files of embeddings by SHA-256,
     images and labels by their names below the data root and their sizes, region maps by names and
     sizes.
 
     Args:
-        cfg: The config to be evaluated.
+        cfg: The config of the evaluation.
         dataset: Its test dataset.
     """
     hook = cfg.get('default_hooks', {}).get('visualization') or {}
@@ -77,15 +77,15 @@ def make_fingerprint(cfg: Config, dataset: BaseDataset) -> Fingerprint:
 
 
 def describe_settings(**parts: Any) -> Fingerprint:
-    """Settings by dotted keys; the files that they name as their SHA-256."""
+    """Flatten settings to dotted keys, with the SHA-256 of files instead of their paths."""
     return dict(_flatten(parts))
 
 
 def list_changes(old: Fingerprint, new: Fingerprint) -> tuple[list[str], list[str]]:
-    """Compare two evaluations' fingerprints.
+    """Compare the fingerprints of two evaluations.
 
     Returns:
-        What changes the numbers, and what changes their last digits at most: sentences such as
+        Changes of the numbers, and changes of at most their last digits: phrases such as
         ``model.test_cfg.logit_scale was 40.0, is 50.0``.
     """
     absent = object()
@@ -106,14 +106,14 @@ def _flatten(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
         return
     if name == 'queries':
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # of duplicates, which the model warns of
+            warnings.simplefilter('ignore')  # the model warns about duplicates
             value = {str(i): words for i, words in enumerate(load_queries(value).by_class)}
     if isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in value):
         value = {str(index): item for index, item in enumerate(value)}
     if isinstance(value, dict):
         for child, item in value.items():
             if child in ('queries', 'clip') and value.get('embeddings'):
-                continue  # which come with queries of their own, and need no text tower
+                continue  # embeddings have their own queries, and need no text tower
             if child == 'image_encoder' and value.get('text_head', {}).get('embeddings'):
                 item = {name: each for name, each in item.items() if name != 'head'}
             yield from _flatten(item, f'{key}.{child}' if key else child)
@@ -122,7 +122,7 @@ def _flatten(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
 
 
 def _find(key: str, value: str) -> Checkpoint | None:
-    """The file that a setting names."""
+    """The checkpoint or file that a setting names; None for other values."""
     finders: dict[str, Callable[[str], Checkpoint | None]] = {
         '.proxy.checkpoint': find_proxy,
         '.tower.checkpoint': find_proxy,
@@ -158,13 +158,13 @@ def _describe_images(dataset: BaseDataset) -> str:
         for key in ('img_path', 'seg_map_path'):
             if info.get(key):
                 name = Path(osp.relpath(info[key], root)).as_posix()
-                size = osp.getsize(info[key]) if osp.isfile(info[key]) else ''  # another backend's
+                size = osp.getsize(info[key]) if osp.isfile(info[key]) else ''  # on another backend
                 digest.update(f'{name} {size}\n'.encode())
     return f'{len(dataset)} images, their names and sizes having SHA-256 {digest.hexdigest()}'
 
 
 def _describe_regions(model: Config, dataset: BaseDataset) -> str | dict | None:
-    """A digest of the names and sizes of all images' region maps, or what makes them."""
+    """A digest of the names and sizes of all region maps, or the config of their generator."""
     if not isinstance(model.get('region_masks'), str):
         return model.get('region_masks')
     files, digest = RegionFiles(model.region_masks), hashlib.sha256()

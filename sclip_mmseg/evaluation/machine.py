@@ -1,4 +1,4 @@
-"""Description of the machine and the model that results were made with."""
+"""Descriptions of the machine and the model of a result."""
 
 import platform
 import sys
@@ -15,7 +15,7 @@ from ..version import __version__
 
 
 def describe_machine() -> dict[str, str]:
-    """Versions and device."""
+    """Describe versions and device."""
     versions = {m.__name__: m.__version__ for m in (torch, mmseg, mmengine, mmcv)}
     versions = {'sclip_mmseg': __version__, **versions}
     cuda = torch.cuda.is_available()
@@ -27,7 +27,7 @@ def describe_machine() -> dict[str, str]:
 
 
 def describe_model(model: dict) -> dict[str, str | None]:
-    """Method, weights and name list as a config names them, of which a fingerprint has contents.
+    """Describe method, weights and name list by their names in the config.
 
     Args:
         model: The config's ``model``.
@@ -38,7 +38,7 @@ def describe_model(model: dict) -> dict[str, str | None]:
     return dict(
         method=_kind(encoder.get('method')) or _kind(encoder),
         weights=named_weights(encoder),
-        queries=queries if isinstance(queries, str) else None,  # else a list of the config's own
+        queries=queries if isinstance(queries, str) else None,  # otherwise a list in the config
     )
 
 
@@ -47,7 +47,7 @@ def _kind(cfg: dict | None) -> str | None:
 
 
 def peak_memory() -> int | None:
-    """Bytes that this process took at most: of the GPU where there is one; None on Windows."""
+    """Peak memory of this process in bytes, on the GPU if there is one; None on Windows."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     if sys.platform == 'win32':
@@ -59,7 +59,7 @@ def peak_memory() -> int | None:
 
 
 def check_processes(number: int) -> None:
-    """See whether so many processes can run, each on a GPU where there is one.
+    """Check that a number of processes can run, each on its own GPU if there are GPUs.
 
     Raises:
         InputError: If there are fewer GPUs.

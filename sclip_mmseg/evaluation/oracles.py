@@ -1,4 +1,4 @@
-"""Oracles: results if classes or outlines were known, which show the cost of both."""
+"""Oracles: results with known classes or known outlines, which show the cost of both."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from .confusion_metric import ConfusionMetric
 
 
 class _Oracle(ConfusionMetric):
-    """Counts other predictions than the segmentor's, and prints no table of classes."""
+    """Counts modified predictions, and does not print the table of classes."""
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute aAcc, mIoU and mAcc."""
@@ -23,10 +23,10 @@ class _Oracle(ConfusionMetric):
 
 @METRICS.register_module()
 class KnownClassesOracle(_Oracle):
-    """The segmentor's result if it is told which classes are in the image.
+    """The segmentor's result if the classes that occur in each image are known.
 
-    A pixel whose predicted class is not in the image's label gets the class with the highest score
-    of those that are. What is missing to 100 % is not a matter of the other classes' names.
+    A pixel whose predicted class does not occur in the image's label gets the class with the
+    highest score of those that do. The remaining errors are not due to the names of other classes.
 
     Args:
         **kwargs: See :class:`.ConfusionMetric`.
@@ -35,10 +35,10 @@ class KnownClassesOracle(_Oracle):
     oracle = 'known-classes'
 
     def predict(self, sample: dict) -> Tensor:
-        """The classes that are counted, int64 ``[H, W]``.
+        """The classes to count, int64 ``[H, W]``.
 
         Raises:
-            InputError: If the segmentor gives no class scores.
+            InputError: If the segmentor does not return class scores.
         """
         prediction = sample['pred_sem_seg']['data'][0]
         if 'seg_logits' not in sample:
@@ -58,11 +58,11 @@ class KnownClassesOracle(_Oracle):
 class RegionOracle(_Oracle):
     """The result if each region of an image has the most frequent class of its label.
 
-    What is missing to 100 % is due to outlines that regions do not follow.
+    The remaining errors are due to outlines that the regions do not follow.
 
     Args:
-        regions: Pattern of files of region maps, or config of what makes them, see
-            :func:`..regions.build_regions`.
+        regions: Pattern of files of region maps, or config of their generator, see
+            :func:`..regions.build_regions`; None for Felzenszwalb's.
         **kwargs: See :class:`.ConfusionMetric`.
     """
 
@@ -73,7 +73,7 @@ class RegionOracle(_Oracle):
         self.regions = build_regions(regions or dict(type='Felzenszwalb'))
 
     def predict(self, sample: dict) -> Tensor:
-        """The classes that are counted, int64 ``[H, W]``."""
+        """The classes to count, int64 ``[H, W]``."""
         label = sample['gt_sem_seg']['data'][0].cpu().numpy()
         regions = self.regions.load(sample['img_path'], label.shape).numpy()
         num_classes = len(self.dataset_meta['classes'])
@@ -87,13 +87,13 @@ def best_classes(
 
     Args:
         label: Integers ``[H, W]``, 0 to K - 1 or ``ignore_index``.
-        regions: Ids, integers ``[H, W]``; pixels that are in no region have an id as well, and are
-            one region.
-        num_classes: K.
-        ignore_index: Label of pixels that have no vote.
+        regions: Ids, integers ``[H, W]``; pixels outside all regions share an id, and count as one
+            region.
+        num_classes: Number of classes, K.
+        ignore_index: Label of pixels that do not vote.
 
     Returns:
-        int64 ``[H, W]``. Of classes that are equally frequent, the first.
+        Classes, int64 ``[H, W]``; the first of equally frequent ones.
     """
     ids, index = np.unique(regions, return_inverse=True)
     index = index.reshape(label.shape)

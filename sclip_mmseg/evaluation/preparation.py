@@ -1,4 +1,4 @@
-"""Preparation of an evaluation: the config with all options, and checks of data and settings."""
+"""Prepare an evaluation: apply the options to the config, and check data and settings."""
 
 import copy
 import os
@@ -38,26 +38,25 @@ _IOU_METRICS = ('IoUMetric', 'ConfusionMetric')
 
 @dataclass(frozen=True)
 class Options:
-    """Options of an evaluation beside its config.
+    """Options of an evaluation, apart from its config.
 
     Attributes:
-        work_dir: Folder for logs and the result; ``work_dirs/NAME`` by default.
-        resume: Whether to resume an interrupted evaluation of ``work_dir``; one that is finished
-            is read.
+        work_dir: Folder for logs and the result; None for ``work_dirs/NAME``.
+        resume: Whether to resume an interrupted evaluation in ``work_dir``; the result of a
+            finished one is read.
         out: Folder for predicted label maps.
-        out_ids: What they hold: ``'labels'``, the ids of the dataset's label files (default), or
-            ``'classes'``, class indices.
+        out_ids: Values of the label maps: ``'labels'``, the ids of the dataset's label files
+            (default), or ``'classes'``, class indices.
         show: Whether to show predictions in a window.
-        show_dir: Folder for painted images.
+        show_dir: Folder for overlays.
         wait_time: Seconds per shown image.
-        cfg_options: Dotted key → value, over those of the config.
-        launcher: ``'none'``, or what started this process: ``'pytorch'`` (torchrun), ``'slurm'``
-            or ``'mpi'``.
+        cfg_options: Dotted key → value, which overrides that of the config.
+        launcher: ``'none'``, or the launcher of this process: ``'pytorch'`` (torchrun),
+            ``'slurm'`` or ``'mpi'``.
         tta: Whether to average views of each image (the config's ``tta_pipeline``).
-        boundary_iou: Whether to count boundaries for the Boundary IoU too (:mod:`.boundary`).
-        oracles: Whether to count as well what would be reached if the classes of each image, or
-            the outlines of regions, were known (:mod:`.oracles`); ``oracle_NAME.npz`` in
-            ``work_dir`` are their results.
+        boundary_iou: Whether to compute Boundary IoU (:mod:`.boundary`).
+        oracles: Whether to also evaluate with known classes and with known outlines
+            (:mod:`.oracles`); the results are ``oracle_NAME.npz`` in ``work_dir``.
     """
 
     work_dir: PathLike | None = None
@@ -81,10 +80,10 @@ def prepare_config(
 
     Args:
         config, checkpoint: See :func:`.run.evaluate`.
-        **given: See :class:`Options`.
+        **given: Attributes of :class:`Options`.
 
     Raises:
-        InputError: If there is no such config, or a key in it is unknown.
+        InputError: If the config does not exist, or has an unknown key.
     """
     options = Options(**given)
     cfg = copy.deepcopy(config) if isinstance(config, Config) else read_config(str(config))
@@ -99,15 +98,15 @@ def prepare_config(
         cfg.work_dir = str(options.work_dir or os.path.join('./work_dirs', name))
     if options.resume:
         cfg.test_cfg.resume = True
-    _count_pairs(cfg)
+    _use_confusion_metric(cfg)
     if options.boundary_iou:
-        metric = _counting(cfg, '--boundary-iou')
+        metric = _confusion_metric(cfg, '--boundary-iou')
         metric['boundary_ratio'] = metric.get('boundary_ratio') or RATIO
     if options.oracles:
         _add_oracles(cfg)
     if options.out or options.out_ids:
         _write_label_maps(cfg, options.out, options.out_ids)
-    if not options.tta:  # mmseg's metrics and hooks read no class scores
+    if not options.tta:  # mmseg's metrics and hooks do not read class scores
         cfg.model.test_cfg.setdefault('seg_logits', False)
     _draw_predictions(cfg, options.show, options.show_dir, options.wait_time)
     if options.tta:
@@ -115,7 +114,7 @@ def prepare_config(
             part.pipeline = cfg.tta_pipeline
         cfg.tta_model.module = cfg.model
         cfg.model = cfg.tta_model
-    # mmengine keeps an instance of each by name, and several runs may share this process.
+    # mmengine registers instances by name, and several runs may share this process.
     unique = f'{name}_{time.time_ns()}'
     cfg.setdefault('experiment_name', unique)
     if 'visualizer' in cfg:
@@ -124,13 +123,13 @@ def prepare_config(
 
 
 def make_folders(**folders: PathLike | None) -> None:
-    """Make folders that are written to when missing, and see that they can be.
+    """Create missing output folders, and check that they can be written to.
 
     Args:
-        **folders: By the option that names them; None where there is none.
+        **folders: Name of an option → its folder, or None.
 
     Raises:
-        InputError: If one cannot.
+        InputError: If a folder cannot be written to.
     """
     for name, folder in folders.items():
         if folder:
@@ -139,16 +138,16 @@ def make_folders(**folders: PathLike | None) -> None:
 
 
 def check(cfg: Config) -> BaseDataset:
-    """Look for mistakes in data and settings before any weight is read or GPU is touched.
+    """Check data and settings, before weights are read or a GPU is used.
 
     Args:
-        cfg: From :func:`prepare_config`.
+        cfg: Config from :func:`prepare_config`.
 
     Returns:
-        The dataset to be evaluated on.
+        The dataset to evaluate on.
 
     Raises:
-        InputError: If something cannot be used.
+        InputError: If data or a setting cannot be used.
     """
     init_default_scope(cfg.default_scope)
     check_dataloader(cfg.test_dataloader)
@@ -165,7 +164,7 @@ def check(cfg: Config) -> BaseDataset:
     check_ignored(dataset, ignored)
     check_labels(dataset, ignored)
     check_images(dataset)
-    if isinstance(model.get('region_masks'), str):  # else they are made during the run
+    if isinstance(model.get('region_masks'), str):  # otherwise they are computed during the run
         images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
         RegionFiles(model.region_masks).check(images)
     if model.image_encoder.get('proxy'):
@@ -176,7 +175,7 @@ def check(cfg: Config) -> BaseDataset:
 
 
 def _metrics(cfg: Config) -> list[dict]:
-    """Configs of the metrics, of which there are one or several."""
+    """Configs of the metrics, as a list."""
     metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     if not metrics or not all(isinstance(metric, dict) and 'type' in metric for metric in metrics):
         raise InputError(
@@ -185,21 +184,21 @@ def _metrics(cfg: Config) -> list[dict]:
     return metrics
 
 
-def _count_pairs(cfg: Config) -> None:
-    """Let mmseg's metric, where no other does, count what a result is made of."""
+def _use_confusion_metric(cfg: Config) -> None:
+    """Replace an ``IoUMetric`` by ``ConfusionMetric``, unless there is one already."""
     kinds = [type_name(metric) for metric in _metrics(cfg)]
     prefixes = [m.get('prefix') for m in _metrics(cfg) if type_name(m) in _IOU_METRICS]
     if len({*prefixes}) < len(prefixes):
         raise InputError(
-            f'test_evaluator has {len(prefixes)} metrics that would give results of the same '
-            "names: give each a prefix of its own, such as prefix='dice'"
+            f'test_evaluator has {len(prefixes)} metrics whose results would have the same names: '
+            "give each another prefix, such as prefix='dice'"
         )
     if 'IoUMetric' in kinds and 'ConfusionMetric' not in kinds:
         _metrics(cfg)[kinds.index('IoUMetric')]['type'] = 'ConfusionMetric'
 
 
-def _counting(cfg: Config, flag: str) -> dict:
-    """The config of the metric whose counts a result is made of."""
+def _confusion_metric(cfg: Config, flag: str) -> dict:
+    """The config of the ``ConfusionMetric``; ``flag`` is the option that needs it."""
     for metric in _metrics(cfg):
         if type_name(metric) == 'ConfusionMetric':
             return metric
@@ -207,8 +206,8 @@ def _counting(cfg: Config, flag: str) -> dict:
 
 
 def _add_oracles(cfg: Config) -> None:
-    """Let it be counted what would be reached if classes or outlines were known."""
-    metric = _counting(cfg, '--oracles')
+    """Add the metrics of known classes and known outlines."""
+    metric = _confusion_metric(cfg, '--oracles')
     kept = {key: metric[key] for key in ('ignore_index', 'boundary_ratio') if key in metric}
     masks = cfg.model.get('region_masks')
     cfg.test_evaluator = [
@@ -220,7 +219,7 @@ def _add_oracles(cfg: Config) -> None:
 
 
 def _write_label_maps(cfg: Config, out: PathLike | None, out_ids: str | None) -> None:
-    """Let a metric write label maps, if possible the one that writes those of any dataset."""
+    """Set the output folder of a metric; ``ConfusionMetric`` is preferred, as it writes all ids."""
     metrics = _metrics(cfg)
     counting = [metric for metric in metrics if type_name(metric) == 'ConfusionMetric']
     able = [each for each in metrics if type_name(each) in _IOU_METRICS or 'output_dir' in each]
@@ -232,14 +231,14 @@ def _write_label_maps(cfg: Config, out: PathLike | None, out_ids: str | None) ->
     if out_ids:
         if not counting or not metric.get('output_dir'):
             raise InputError(
-                '--out-ids says what the label maps of --out hold: name a folder by --out, and let '
-                'test_evaluator be a ConfusionMetric or IoUMetric'
+                '--out-ids selects the ids in the label maps of --out: name a folder by --out, and '
+                'use ConfusionMetric or IoUMetric as test_evaluator'
             )
         metric['out_ids'] = out_ids
 
 
 def _draw_predictions(cfg: Config, show: bool, show_dir: PathLike | None, wait_time: float) -> None:
-    """Switch drawing on or, so that mmseg does not warn about an idle hook, leave the hook out."""
+    """Enable drawing, or remove the hook, since mmseg warns about one that does not draw."""
     hook = cfg.setdefault('default_hooks', {}).get('visualization')
     if show or show_dir:
         if hook is None:

@@ -1,4 +1,4 @@
-"""One page on results, which needs no network: HTML with figures and thumbnails inside."""
+"""A self-contained HTML page on results, with figures and thumbnails."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ..version import __version__
 from .comparison import Comparison, number
 from .confusion import draw_confusion
 from .fingerprint import list_changes
-from .pictures import Pictures
+from .result_images import ResultImages
 from .settings import STATED, describe_settings
 from .statistics import FEW_IMAGES, Interval
 
-#: Colours of Okabe and Ito, told apart with any eyes.
+#: Colours of Okabe and Ito, which are safe for colour-blind readers.
 _COLORS = '#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9 #000000 #a0a000'.split()
 _THUMBNAIL = 480  # pixels
 _TEMPLATE = Path(__file__).with_name('report.html')
-# On the numbers: what else is counted or drawn.
+# Settings without effect on the numbers: what else is counted or drawn.
 _WITHOUT_EFFECT = 'test_evaluator', 'show_dir'
 
 
@@ -34,18 +34,18 @@ def write_report(
     comparison: Comparison,
     out: str | Path,
     *,
-    pictures: Pictures | None = None,
+    images: ResultImages | None = None,
     title: str = 'Evaluation',
     note: str = '',
 ) -> None:
-    """Write a page on results of the same images.
+    """Write a page on results with the same images.
 
     Args:
         comparison: The results.
-        out: The HTML file, in a folder that exists.
-        pictures: Images, labels and predictions to be shown; None for a page without.
+        out: The HTML file, in an existing folder.
+        images: Images, labels and predictions to show; None for a page without images.
         title: Title of the page.
-        note: What else to say at its top, such as why there are no pictures.
+        note: Text at the top, such as why there are no images.
 
     Raises:
         InputError: If the file cannot be written.
@@ -59,7 +59,7 @@ def write_report(
         _classes(comparison),
         _class_differences(comparison),
         _confusions(comparison),
-        _gallery(comparison, pictures),
+        _gallery(comparison, images),
         _settings(comparison),
     ]
     page = Template(_TEMPLATE.read_text(encoding='utf-8')).substitute(
@@ -107,12 +107,12 @@ def _table(comparison: Comparison) -> str:
         rows.append(''.join([f'<th>{_key(place)}{escape(name)}</th>', *cells, *words]))
     head = ['', *(f'{name} / %' for name in metrics), *STATED]
     few = len(comparison.images) < FEW_IMAGES
-    warning = (
-        f' These are fewer than {FEW_IMAGES} images: the intervals are too narrow.' if few else ''
-    )
+    warning = f' With fewer than {FEW_IMAGES} images, the intervals are too narrow.' if few else ''
     return (
-        '<h2>Numbers</h2>\n' + _rows(head, rows) + '\n<p class="quiet">Below each number its 95 % '
-        f'interval: 2,000 resamples of the images with replacement.{warning}</p>'
+        '<h2>Metrics</h2>\n'
+        + _rows(head, rows)
+        + '\n<p class="quiet">Below each number is its 95 % '
+        f'interval, from 2,000 resamples of the images with replacement.{warning}</p>'
     )
 
 
@@ -130,8 +130,8 @@ def _pairs(comparison: Comparison) -> str:
         )
     claims = (f'<li>{escape(" ".join(words))}</li>' for words in comparison.claims.values())
     text = (
-        'Both results are resampled together. What is claimed holds for images like these, with '
-        f'these name lists, CLIPs and protocols, and for nothing else. {comparison.by_chance()}'
+        'Both results use the same resamples. Claims hold only for images like these, with these '
+        f'name lists, CLIPs and protocols. {comparison.by_chance()}'
     )
     return (
         '<h2>Differences</h2>\n'
@@ -142,7 +142,7 @@ def _pairs(comparison: Comparison) -> str:
 
 def _oracles(comparison: Comparison) -> str:
     lines = ''.join(f'<li>{escape(line)}</li>' for line in comparison.oracles)
-    return f'<h2>If something were known</h2>\n<ul>{lines}</ul>' if lines else ''
+    return f'<h2>Oracles: known classes or outlines</h2>\n<ul>{lines}</ul>' if lines else ''
 
 
 def _classes(comparison: Comparison) -> str:
@@ -173,8 +173,8 @@ def _classes(comparison: Comparison) -> str:
             f'{"".join(lines)}</div><div class="values">{"".join(values)}</div></div>'
         )
     return (
-        '<h2>IoU of classes</h2>\n<p class="quiet">From 0 to 100 %, with 95 % intervals. A dash: '
-        f'no pixel is labelled or predicted so. &nbsp; {keys}</p>\n<div class="classes">\n'
+        '<h2>IoU of classes</h2>\n<p class="quiet">From 0 to 100 %, with 95 % intervals; a dash if '
+        f'no pixel has this label or prediction. &nbsp; {keys}</p>\n<div class="classes">\n'
         + '\n'.join(blocks)
         + '\n</div>'
     )
@@ -195,8 +195,8 @@ def _class_differences(comparison: Comparison) -> str:
                 f'<td class="number">{100 * share:.1f} %</td><td>{certain}</td>'
             )
         by_chance = (
-            f'Of the IoU of {len(order)} classes, {0.05 * len(order):.1f} intervals miss 0 by '
-            'chance alone where nothing differs.'
+            f'Of the intervals of {len(order)} classes, {0.05 * len(order):.1f} exclude 0 by '
+            'chance if nothing differs.'
         )
         parts.append(
             f'<details class="figure"{"" if parts else " open"}><summary>Classes in which '
@@ -220,17 +220,17 @@ def _confusions(comparison: Comparison) -> str:
             '</div>'
         )
     blocks = '\n'.join(parts)
-    return f'<h2>What is taken for what</h2>\n<div class="confusions">{blocks}</div>'
+    return f'<h2>Confusions</h2>\n<div class="confusions">{blocks}</div>'
 
 
-def _gallery(comparison: Comparison, pictures: Pictures | None) -> str:
+def _gallery(comparison: Comparison, images: ResultImages | None) -> str:
     chosen = comparison.choose_images()
     parts = [
-        '<h2>Images</h2>\n<p class="quiet">Behind each name is the mean IoU in percent over the '
+        '<h2>Images</h2>\n<p class="quiet">After each name is the mean IoU in percent over the '
         'classes of the image’s label.</p>'
     ]
-    if pictures is not None:
-        titles = ['image', *(['truth'] if pictures.label else []), *pictures.predictions]
+    if images is not None:
+        titles = ['image', *(['truth'] if images.label else []), *images.predictions]
         sides = titles[min(1, len(titles) - 1)], titles[-1 if len(titles) < 3 else 2]
         boxes = [_select('Images', list(chosen))]
         boxes += [_select(*side) for side in zip(('Left', 'Right'), (titles, titles), sides)]
@@ -241,10 +241,10 @@ def _gallery(comparison: Comparison, pictures: Pictures | None) -> str:
             f'<div class="kind" data-images="{" ".join(map(str, places))}">'
             f'<h3>{escape(heading)}</h3><ol>{lines}</ol></div>'
         )
-    if pictures is not None:
+    if images is not None:
         figures = [
             f'<figure data-image="{i}"><figcaption>{escape(comparison.describe_image(i))}'
-            f'</figcaption>{_figure(comparison.images[i], pictures, comparison.class_names)}'
+            f'</figcaption>{_figure(comparison.images[i], images, comparison.class_names)}'
             '</figure>'
             for i in dict.fromkeys(chain(*chosen.values()))
         ]
@@ -260,18 +260,18 @@ def _select(label: str, values: Sequence[str], chosen: str = '') -> str:
     return f'<label>{label} <select>{options}</select></label>'
 
 
-def _figure(name: str, pictures: Pictures, class_names: Sequence[str]) -> str:
-    layers, shown = pictures.layers(name, _THUMBNAIL, class_names)
+def _figure(name: str, images: ResultImages, class_names: Sequence[str]) -> str:
+    layers, shown = images.layers(name, _THUMBNAIL, class_names)
     parts = []
-    for title, picture in layers.items():
+    for title, image in layers.items():
         label = escape(title, quote=True)
         parts.append(
             f'<div class="layer" data-layer="{label}"><img alt="{label} of '
-            f'{escape(name, quote=True)}" src="{_data_uri(picture)}"><span>{label}</span></div>'
+            f'{escape(name, quote=True)}" src="{_data_uri(image)}"><span>{label}</span></div>'
         )
-    slider = '<input type="range" min="0" max="100" value="50" aria-label="Where the slider is">'
+    slider = '<input type="range" min="0" max="100" value="50" aria-label="Position of the slider">'
     keys = [
-        f'<span><span class="key" style="background:rgb{tuple(map(int, pictures.palette[index]))}">'
+        f'<span><span class="key" style="background:rgb{tuple(map(int, images.palette[index]))}">'
         f'</span>{escape(class_names[index])}</span>'
         for index in shown
     ]
@@ -279,9 +279,9 @@ def _figure(name: str, pictures: Pictures, class_names: Sequence[str]) -> str:
     return f'<div class="layers">{"".join(parts)}</div>{slider}{legend}'
 
 
-def _data_uri(picture: np.ndarray) -> str:
+def _data_uri(image: np.ndarray) -> str:
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, 'JPEG', quality=82)
+    Image.fromarray(image).save(content, 'JPEG', quality=82)
     return f'data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}'
 
 
@@ -309,7 +309,8 @@ def _settings(comparison: Comparison) -> str:
         ]
         if lines:
             parts.append(
-                f'<details><summary>All that the numbers of {escape(name)} depend on</summary>'
+                f'<details><summary>Fingerprint of {escape(name)}, on which its numbers depend'
+                '</summary>'
                 f'{_rows(["", ""], lines, "settings")}</details>'
             )
     return '\n'.join(parts)

@@ -1,4 +1,4 @@
-"""The result of an evaluation: the confusion matrix of each image, in one small file."""
+"""The result of an evaluation: the confusion matrix of each image, in a small file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ..utils.files import write_atomically
 
 FORMAT, VERSION = 'sclip_mmseg.Result', 1
 MAX_CLASSES = 1 << 16
-#: Bytes of an array of a file, uncompressed: of far more than any benchmark has.
+#: Largest uncompressed array in a file, in bytes; far more than any benchmark needs.
 MAX_BYTES = 1 << 30
 _ARRAYS = ('image_ptr', 'label', 'prediction', 'pixels')
-_BOUNDARY = 'boundary'  # an array that not all files have
-# What NumPy, zipfile and JSON raise on a file that is damaged or of another kind.
+_BOUNDARY = 'boundary'  # an optional array
+# Exceptions of NumPy, zipfile and JSON for a file that is damaged or has another format.
 _UNREADABLE = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError),
     *(OSError, EOFError, ValueError, KeyError, TypeError, MemoryError, OverflowError),
@@ -33,27 +33,27 @@ _UNREADABLE = (
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Confusion matrices of N images and K classes, sparse, and what they depend on.
+    """Sparse confusion matrices of N images and K classes, and the settings they depend on.
 
-    The M entries of all images stand one after the other. Image i has the entries from
-    ``image_ptr[i]`` to ``image_ptr[i + 1]``, each a pair of classes that occurs in it. Ignored
-    pixels are not counted.
+    The M entries of all images are concatenated. Image i has the entries from
+    ``image_ptr[i]`` to ``image_ptr[i + 1]``, one for each pair of label and prediction that occurs
+    in it. Ignored pixels are not counted.
 
     Attributes:
         images: N names, relative to the dataset's folder of images.
         class_names: K names.
-        image_ptr: Ascending, int64 ``[N + 1]``.
+        image_ptr: Start of each image's entries, ascending, int64 ``[N + 1]``.
         label: Class of the label of each entry, uint16 ``[M]``.
         prediction: Predicted class of each entry, uint16 ``[M]``.
         pixels: Number of pixels of each entry, positive, int64 ``[M]``.
-        fingerprint: All that the numbers depend on (:func:`.fingerprint.make_fingerprint`); empty
-            where it is not known.
-        meta: Descriptions, as JSON has them: name list, CLIP, protocol, versions, time.
-        boundary: Image, class, and pixels on the boundary of both, of the prediction and of the
-            label, int64 ``[5, B]`` by ascending image; None where they were not counted.
+        fingerprint: Everything that the numbers depend on
+            (:func:`.fingerprint.make_fingerprint`); empty if unknown.
+        meta: Descriptions for JSON: name list, CLIP, protocol, versions, time.
+        boundary: Image, class, and pixels on both boundaries, on the prediction's and on the
+            label's, int64 ``[5, B]``, sorted by image; None if boundaries were not counted.
 
     Raises:
-        InputError: If the arrays do not fit each other.
+        InputError: If the arrays do not fit together.
     """
 
     images: list[str]
@@ -113,14 +113,14 @@ class Result:
         boundaries: Sequence[np.ndarray] | None = None,
         **kwargs: Any,
     ) -> Result:
-        """Put the counts of images together.
+        """Make a result from the counts of images.
 
         Args:
             images: N names.
             counts: Label, prediction and pixels of each image, N integer arrays ``[3, m]``.
             class_names: K names.
             boundaries: Class and pixels on boundaries of each image, N integer arrays ``[4, m]``,
-                see :func:`.boundary.count`; None where they were not counted.
+                see :func:`.boundary.count`; None if they were not counted.
             **kwargs: ``fingerprint`` and ``meta``.
         """
         ends = np.cumsum([0, *(np.shape(count)[1] for count in counts)])
@@ -137,10 +137,10 @@ class Result:
         return np.stack([array.astype(np.int64) for array in arrays])
 
     def take(self, indices: Sequence[int]) -> Result:
-        """The result of some images, in another order if need be.
+        """Select images.
 
         Args:
-            indices: Their places in ``images``.
+            indices: Indices into ``images``, in any order.
         """
         chosen = np.asarray(indices, np.int64)
         sizes = np.diff(self.image_ptr)[chosen]
@@ -199,32 +199,32 @@ class Result:
 
     @property
     def IoU(self) -> np.ndarray:
-        """IoU of each class in percent, float32 ``[K]``; NaN where a class has no pixel."""
+        """IoU of each class in percent, float32 ``[K]``; NaN for classes without pixels."""
         return 100 * self._values['IoU']
 
     @property
     def Acc(self) -> np.ndarray:
-        """Accuracy of each class in percent, float32 ``[K]``; NaN where no label has it."""
+        """Accuracy of each class in percent, float32 ``[K]``; NaN for classes without labels."""
         return 100 * self._values['Acc']
 
     @property
     def aAcc(self) -> float:
-        """Share of pixels that have their label's class, in percent."""
+        """Share of correctly predicted pixels, in percent."""
         return float(self._values['aAcc'] * 100)
 
     @property
     def mIoU(self) -> float:
-        """Mean IoU of the classes that have any, in percent."""
+        """Mean IoU over the classes that have one, in percent."""
         return self._mean('IoU')
 
     @property
     def mAcc(self) -> float:
-        """Mean accuracy of the classes that have any, in percent."""
+        """Mean accuracy over the classes that have one, in percent."""
         return self._mean('Acc')
 
     @property
     def BIoU(self) -> np.ndarray:
-        """Boundary IoU of each class in percent, float64 ``[K]``; NaN where there is none.
+        """Boundary IoU of each class in percent, float64 ``[K]``; NaN if a class has none.
 
         Raises:
             InputError: If boundaries were not counted.
@@ -232,23 +232,23 @@ class Result:
         sums = np.zeros((3, len(self.class_names)))
         for total, counts in zip(sums, self._boundary[2:]):
             np.add.at(total, self._boundary[1], counts)
-        with np.errstate(invalid='ignore'):  # of classes that are absent
+        with np.errstate(invalid='ignore'):  # for absent classes
             return 100 * sums[0] / (sums[1] + sums[2] - sums[0])
 
     @property
     def mBIoU(self) -> float:
-        """Mean Boundary IoU of the classes that have any, in percent; see :attr:`BIoU`."""
+        """Mean Boundary IoU over the classes that have one, in percent; see :attr:`BIoU`."""
         values = self.BIoU
         return float(np.nanmean(values)) if (values == values).any() else float('nan')
 
     def metrics(self) -> dict[str, float]:
-        """aAcc, mIoU, mAcc, and mBIoU if counted, as an evaluation prints them, to two digits."""
+        """aAcc, mIoU, mAcc, and mBIoU if counted, rounded to two digits as in the log."""
         names = ('aAcc', 'mIoU', 'mAcc', *(['mBIoU'] if self.boundary is not None else []))
         values = {name: np.float32(getattr(self, name)) for name in names}
         return {name: round(float(np.round(value, 2)), 2) for name, value in values.items()}
 
     def by_class(self) -> dict[str, dict[str, float | None]]:
-        """Class name → ``IoU`` and ``Acc`` in percent, unrounded; None where they are NaN."""
+        """Class name → ``IoU`` and ``Acc`` in percent, unrounded; None instead of NaN."""
         columns = {
             key: [None if value != value else value for value in getattr(self, key).tolist()]
             for key in ('IoU', 'Acc')
@@ -261,7 +261,7 @@ class Result:
     @property
     def _values(self) -> dict[str, np.ndarray]:
         if '_cached' not in self.__dict__:
-            # Added up image by image in float32, so that digits are those that IoUMetric prints.
+            # Summed image by image in float32, so that the digits equal those of IoUMetric.
             totals = np.add.reduce(self.areas().astype(np.float32), axis=0)
             values = IoUMetric.total_area_to_metrics(*torch.from_numpy(totals))
             self.__dict__['_cached'] = values
@@ -272,7 +272,7 @@ class Result:
         return float(np.nanmean(values) * 100) if (values == values).any() else float('nan')
 
     def save(self, path: str | Path) -> None:
-        """Write the result; a process killed meanwhile leaves a file that was there as it was.
+        """Write the result atomically.
 
         Raises:
             InputError: If the file cannot be written.
@@ -293,7 +293,7 @@ class Result:
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
-        """Read what :meth:`save` wrote.
+        """Read a file of :meth:`save`.
 
         Raises:
             InputError: If the file does not exist, is damaged, or is not a result.
@@ -331,14 +331,14 @@ class Result:
 
 
 def _join_boundaries(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Class and pixels of each image, ``[4, m]``, with the image in front, int64 ``[5, B]``."""
+    """Concatenate the boundaries of images ``[4, m]``, with a row of image indices, ``[5, B]``."""
     image = np.repeat(np.arange(len(parts)), [np.shape(part)[1] for part in parts])
     rest = np.concatenate([np.zeros((4, 0), np.int64), *map(np.asarray, parts)], axis=1)
     return np.concatenate([image[None], rest]).astype(np.int64)
 
 
 def _narrow(values: np.ndarray) -> np.ndarray:
-    """The same numbers in the smallest unsigned type."""
+    """Convert to the smallest unsigned type."""
     return values.astype(np.min_scalar_type(values.max(initial=0)))
 
 

@@ -1,4 +1,4 @@
-"""A test loop that can be killed and resumed, and that keeps its result."""
+"""A test loop that can be killed and resumed, and that saves its result."""
 
 import os
 import time
@@ -31,31 +31,31 @@ RESULT_FILE = 'result.npz'
 
 @LOOPS.register_module()
 class ResumableTestLoop(TestLoop):
-    """Keeps what its metrics have of each image in the work directory, and can resume from there.
+    """Saves the metrics' results per image in the work directory, and can resume from there.
 
     Each process appends to ``WORK_DIR/partial_results`` from time to time. With ``resume``, or
-    restarted by torchrun or Slurm, images found there, by whichever process, are not evaluated
-    again; the metrics get all images in the order in which an uninterrupted run has them, so that
-    even sums of floats are the same. Else what is found there is set aside. When the run is
-    finished, the folder is removed, and ``WORK_DIR/result.npz`` holds the :class:`Result` where a
-    :class:`ConfusionMetric` is among the metrics.
+    if torchrun or Slurm restarted the run, images found there, from any process, are not evaluated
+    again; the metrics receive all images in the order of an uninterrupted run, so that even sums of
+    floats are the same. Otherwise the folder is renamed. A finished run removes the folder, and
+    saves the :class:`Result` as ``WORK_DIR/result.npz`` if a :class:`ConfusionMetric` is among the
+    metrics.
 
     Args:
         runner, dataloader, evaluator: See :class:`mmengine.runner.TestLoop`. A data loader without
             ``num_workers`` gets its share of the machine's cores.
-        fp16: False; precision is the image encoder's, decisions are made in float32.
-        resume: Whether to resume from the work directory's records.
-        save_interval: Seconds between two writes, at most what a kill costs (and one batch).
+        fp16: Must be False; set the precision of the image encoder instead.
+        resume: Whether to resume from the work directory.
+        save_interval: Seconds between two writes; a killed run loses at most this and one batch.
 
     Attributes:
-        result: After a run, on the first process; None without a :class:`ConfusionMetric`.
+        result: Result after a run, in the first process; None without a :class:`ConfusionMetric`.
 
     Raises:
-        InputError: If ``fp16`` is set. When run with ``resume``, if what the numbers depend on has
-            changed, or if the batches are of another kind than those of a ``DefaultSampler``.
+        InputError: If ``fp16`` is set. When run with ``resume``, if the fingerprint has changed, or
+            if the data loader has a batch sampler or ``drop_last``.
     """
 
-    #: What to do instead of resuming what does not fit.
+    #: Advice in the error message if a run cannot be resumed.
     restart = 'start afresh without --resume or in another --work-dir'
 
     def __init__(
@@ -69,7 +69,7 @@ class ResumableTestLoop(TestLoop):
     ):
         if fp16:
             raise InputError(
-                'test_cfg.fp16=True would halve the precision of decisions too: set '
+                'test_cfg.fp16=True would run decisions in float16 too: set '
                 "model.image_encoder.precision='fp16' instead"
             )
         if isinstance(dataloader, dict):
@@ -82,12 +82,12 @@ class ResumableTestLoop(TestLoop):
         self.path = Path(runner.work_dir) / RESULT_FILE
         self._sampler = getattr(self.dataloader.batch_sampler, 'sampler', ())
         self._share: list[int] = []  # images of this process, in the metrics' order
-        self._pending: list[int] = []  # those to be done, in the data loader's order
+        self._pending: list[int] = []  # those to evaluate, in the data loader's order
         self._records: Records = {}
         self._unsaved: Records = {}
 
     def run(self) -> dict:
-        """Evaluate what is not done yet, and compute the metrics of all images."""
+        """Evaluate the remaining images, and compute the metrics of all images."""
         try:
             return self._run()
         finally:
@@ -109,27 +109,27 @@ class ResumableTestLoop(TestLoop):
         except BaseException as error:
             self._explain(error)
             raise
-        if is_main_process():  # all have saved before the metrics were computed
+        if is_main_process():  # all processes have saved before the metrics were computed
             self.finish()
         return metrics
 
     def run_images(self) -> Any:
-        """Evaluate what is not done yet; what this returns, :meth:`run` returns."""
+        """Evaluate the remaining images; returns the metrics, which :meth:`run` returns."""
         if self._resumable and not self._pending:
-            self._hand_over()
+            self._fill_metrics()
         return super().run()
 
     def open_store(self) -> Store:
-        """The store of this run's records."""
+        """Open the store of this run's records."""
         fingerprint = make_fingerprint(self.runner.cfg, self.dataloader.dataset)
         return Store(Path(self.runner.work_dir) / FOLDER, fingerprint, self.restart)
 
     def is_done(self, record: Any) -> bool:
-        """Whether a record holds all that is to be known of an image."""
+        """Whether the record of an image is complete."""
         return len(record) == len(self.evaluator.metrics)
 
     def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
-        """Run a batch, and keep what the metrics have of it."""
+        """Run a batch, and record the metrics' results."""
         metrics = self.evaluator.metrics
         before = [len(metric.results) for metric in metrics]
         super().run_iter(idx, data_batch)
@@ -139,7 +139,7 @@ class ResumableTestLoop(TestLoop):
         columns = [metric.results[start:] for metric, start in zip(metrics, before)]
         for metric, column in zip(metrics, columns):
             if column and len(column) != len(indices):
-                self._give_up(f'{type(metric).__name__} has no result per image')
+                self._disable_resuming(f'{type(metric).__name__} has no result per image')
                 return
         records = {
             index: [column[place : place + 1] for column in columns]
@@ -147,7 +147,7 @@ class ResumableTestLoop(TestLoop):
         }
         self.keep(records, is_last := idx + 1 == len(self.dataloader))
         if is_last:
-            self._hand_over()
+            self._fill_metrics()
 
     def indices_of(self, idx: int) -> list[int]:
         """Indices in the dataset of the images of a batch."""
@@ -155,15 +155,17 @@ class ResumableTestLoop(TestLoop):
         return self._pending[idx * size : (idx + 1) * size]
 
     def keep(self, records: Records, is_last: bool) -> None:
-        """Note what is known of images, and write it if it is time to."""
+        """Add records of images, and write them if the interval has passed."""
         self._records.update(records)
         self._unsaved.update(records)
         if is_last or time.monotonic() - self._saved_at >= self.save_interval:
             self._save()
 
     def finish(self) -> None:
-        """Save the result, and remove what it was made of."""
-        for metric in reversed(self.evaluator.metrics):  # the first one of a file is kept
+        """Save the result, and remove the partial results."""
+        for metric in reversed(
+            self.evaluator.metrics
+        ):  # if two have the same file, the first is kept
             if isinstance(metric, ConfusionMetric) and metric.result is not None:
                 result = self._complete(metric.result)
                 result.save(self.path_of(metric))
@@ -172,17 +174,17 @@ class ResumableTestLoop(TestLoop):
         self.store.remove()
 
     def path_of(self, metric: ConfusionMetric) -> Path:
-        """Where the result of a metric is saved."""
+        """Path of the result of a metric."""
         return self.path.with_name(f'oracle_{metric.oracle}.npz') if metric.oracle else self.path
 
-    def _hand_over(self) -> None:
-        """Give the metrics what is known of this process's images."""
+    def _fill_metrics(self) -> None:
+        """Give the metrics the records of this process's images."""
         for place, metric in enumerate(self.evaluator.metrics):
             items = (self._records[index][place] for index in self._share)
             metric.results = [item for each in items for item in each]
 
     def _complete(self, result: Result) -> Result:
-        """A result with names below the dataset's folder, and with what it depends on."""
+        """Add relative image names, fingerprint and metadata to a result."""
         times = MessageHub.get_current_instance().log_scalars.get('test/time')
         world = get_world_size()
         images = (self.dataloader.batch_size or 1) * world
@@ -198,10 +200,10 @@ class ResumableTestLoop(TestLoop):
         return replace(result, images=names, fingerprint=self.store.fingerprint, meta=meta)
 
     def _move_other_result(self) -> None:
-        """Keep a result of another evaluation, whose place this run's will take."""
+        """Rename the result of another evaluation, so that this run does not overwrite it."""
         try:
             other = Result.load(self.path).fingerprint
-        except InputError:  # there is none, or it is damaged
+        except InputError:  # missing or damaged
             return
         if not any(list_changes(other, self.store.fingerprint)):
             return
@@ -210,13 +212,13 @@ class ResumableTestLoop(TestLoop):
         self.runner.logger.info(f'The result of another evaluation is now {aside}')
 
     def _explain(self, error: BaseException) -> None:
-        """Keep what is done; say how much of an interruption, a full disk or a bad file."""
+        """Save the records, and say how much is done in the error message of an interrupted run."""
         if not self._resumable:
             return
         full = ''
         try:
             self._save()
-        except InputError as second:  # what was saved before is whole
+        except InputError as second:  # what was saved before is intact
             full = str(second)
         of = ' of this process' if get_world_size() > 1 else ''
         saved = len((self._records.keys() - self._unsaved.keys()) & set(self._share))
@@ -230,19 +232,19 @@ class ResumableTestLoop(TestLoop):
         existing = [folder for folder in folders if folder and os.path.isdir(folder)]
         if isinstance(error, OSError) and (place := explain_full_disk(error, existing)):
             full = f'{place}; free disk space there'
-        if str(error).startswith('DataLoader worker'):  # as PyTorch says it
+        if str(error).startswith('DataLoader worker'):  # PyTorch's message
             full = (
-                f'a process that loads images was ended by the system ({error}): free memory, set '
+                f'a data loader worker was killed by the system ({error}): free memory, set '
                 'test_dataloader.num_workers=0, or give a container more by --memory and --shm-size'
             )
-        if isinstance(error, InputError) and saved and not full:  # a file that was found damaged
+        if isinstance(error, InputError) and saved and not full:  # a damaged file
             full = one_line(error)
-            done += ' once the file is as it was (one of another size begins the run anew)'
+            done += ' once the file is restored (a file of another size restarts the run)'
         if full:
             raise InputError(f'{full}. {done}') from error
 
     def _restore(self) -> None:
-        """Find out what is done, and leave the rest to the data loader."""
+        """Read the finished images, and let the data loader load only the others."""
         resume = self.resume or was_restarted()
         self._records, self._unsaved = self.read() if resume else {}, {}
         if not resume and is_main_process():
@@ -250,12 +252,12 @@ class ResumableTestLoop(TestLoop):
             if aside := self.store.set_aside(self.runner.timestamp):
                 self.runner.logger.warning(
                     f'Started afresh; the partial results of an interrupted run are now in {aside} '
-                    '(--resume would have resumed from them)'
+                    '(--resume would have used them)'
                 )
-        barrier()  # nobody writes before all have read
+        barrier()  # no process writes before all have read
         for metric in self.evaluator.metrics:
             if metric.collect_device == 'cpu' and metric.collect_dir is None:
-                # Else mmengine's choice, below the current folder.
+                # mmengine's default is below the current folder.
                 metric.collect_dir = str(self.store.folder / 'collected')
         self._share = list(self._sampler)
         size = self.dataloader.batch_size
@@ -270,10 +272,10 @@ class ResumableTestLoop(TestLoop):
             self.runner.logger.info(f'Resumed: {count} of {len(self._share)} images are done')
 
     def read(self) -> Records:
-        """Read the records of images: those of unfinished runs, else of a result.
+        """Read the records of images, from partial results or from a result.
 
         Raises:
-            InputError: If it is of another evaluation.
+            InputError: If they belong to another evaluation.
         """
         records, warnings = self.store.read()
         if not records and self.path.is_file():
@@ -283,7 +285,7 @@ class ResumableTestLoop(TestLoop):
         return records
 
     def _read_result(self) -> tuple[Records, list[str]]:
-        """Records of the images of a finished run, as far as its result has them."""
+        """Read the records of a finished run from its result, if it has those of all metrics."""
         metrics = self.evaluator.metrics
         counting = [
             metric
@@ -296,7 +298,7 @@ class ResumableTestLoop(TestLoop):
             return {}, [f'{error}: all images are evaluated again']
         warnings = [text for result in results[:1] for text in self.store.check(result.fingerprint)]
         if len({self.path_of(metric) for metric in counting}) < len(metrics):
-            return {}, warnings  # some keep no result, or share a file
+            return {}, warnings  # some have no result, or share a file
         columns = [metric.items(result) for metric, result in zip(counting, results)]
         return {i: [[item] for item in row] for i, row in enumerate(zip(*columns))}, warnings
 
@@ -305,12 +307,12 @@ class ResumableTestLoop(TestLoop):
             try:
                 self.store.append(self._unsaved)
             except NotStorable as error:
-                self._give_up(str(error))
+                self._disable_resuming(str(error))
                 return
             self._unsaved = {}
         self._saved_at = time.monotonic()
 
-    def _give_up(self, reason: str) -> None:
+    def _disable_resuming(self, reason: str) -> None:
         if len(self._pending) < len(self._share):
             raise InputError(f'cannot resume: {reason}; {self.restart}')
         self._resumable = False
@@ -318,7 +320,7 @@ class ResumableTestLoop(TestLoop):
 
 
 def image_names(dataset: BaseDataset, paths: Sequence[str]) -> list[str]:
-    """Names of images below a dataset's folder of images; of others, their paths as they are."""
+    """Paths of images relative to the dataset's folder of images; others are unchanged."""
     prefix = getattr(dataset, 'data_prefix', None) or {}
     folder = prefix.get('img_path')
     if not folder:

@@ -1,4 +1,4 @@
-"""The one way to run an evaluation."""
+"""Run an evaluation; all commands and tools use :func:`evaluate`."""
 
 from typing import Any
 
@@ -21,24 +21,24 @@ def evaluate(
     quiet: bool = False,
     **options: Any,
 ) -> Result | None:
-    """Evaluate a config on its dataset, after checks of all that can be checked beforehand.
+    """Evaluate a config on its dataset, after checking settings and data.
 
     Args:
-        config: A config, its path, or a shipped one as ``sclip_mmseg::sclip/NAME.py``. It stays as
-            it is.
-        checkpoint: CLIP by name or path, or of GroupViT, TCL and SAM 3 their file; None or
-            ``'none'`` for the config's.
-        quiet: Whether the terminal shows progress alone; the log file has everything.
+        config: A config, its path, or a shipped one as ``sclip_mmseg::sclip/NAME.py``. It is not
+            modified.
+        checkpoint: A CLIP by name or path, or the file of GroupViT, TCL or SAM 3; None or
+            ``'none'`` for the config's own weights.
+        quiet: Whether the terminal shows only the progress; the log file has everything.
         **options: See :class:`.preparation.Options`.
 
     Returns:
-        The result, which is saved as ``result.npz`` in ``work_dir`` as well. None in processes
-        other than the first, and of metrics that count no pixels (``format_only``, or neither
+        The result, which is also saved as ``result.npz`` in ``work_dir``. None in processes
+        other than the first, and if no metric counts pixels (``format_only``, or neither
         ``IoUMetric`` nor ``ConfusionMetric``).
 
     Raises:
-        InputError: If something given cannot be used.
-        KeyboardInterrupt: If interrupted, with words on what is done.
+        InputError: If an argument cannot be used.
+        KeyboardInterrupt: If interrupted; its message says how much is done.
     """
     cfg = prepare_config(config, checkpoint, **options)
     make_folders(work_dir=cfg.work_dir, out=options.get('out'), show_dir=options.get('show_dir'))
@@ -49,7 +49,7 @@ def run(cfg: Config, dataset: BaseDataset, quiet: bool = False) -> BaseLoop:
     """Run the test loop of a config.
 
     Args:
-        cfg: From :func:`.preparation.prepare_config`.
+        cfg: Config from :func:`.preparation.prepare_config`.
         dataset: The config's dataset, from :func:`.preparation.check`.
         quiet: See :func:`evaluate`.
 
@@ -57,7 +57,7 @@ def run(cfg: Config, dataset: BaseDataset, quiet: bool = False) -> BaseLoop:
         The loop, after its run.
 
     Raises:
-        InputError: If something cannot be used, or the disk is full.
+        InputError: If a setting cannot be used, or the disk is full.
     """
     join_processes(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}))
     try:

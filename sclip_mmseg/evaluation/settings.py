@@ -1,4 +1,4 @@
-"""Settings that a number was measured with, in words."""
+"""Descriptions of the settings of a result."""
 
 import os
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from typing import Any
 
 from .result import Result
 
-#: Settings without which a number is not to be read.
+#: Settings that are stated beside every number.
 STATED = 'name list', 'CLIP', 'protocol'
-#: Part of a setting's name → what a reader calls it; the first that fits.
+#: Prefix of a fingerprint's key → name of the part in texts; the first match counts.
 _PARTS = {
     'model.text_head.clip': 'CLIP',
     'model.text_head.': 'name list',
@@ -29,7 +29,7 @@ _PARTS = {
 
 
 def differing_parts(a: Result, b: Result) -> str:
-    """Settings in which two results differ, such as ``method and name list``; empty if unknown."""
+    """Parts in which two results differ, such as ``method and name list``; empty if unknown."""
     keys = sorted({*a.fingerprint, *b.fingerprint})
     found = dict.fromkeys(
         next((part for start, part in _PARTS.items() if key.startswith(start)), '')
@@ -41,7 +41,7 @@ def differing_parts(a: Result, b: Result) -> str:
 
 
 def describe_settings(result: Result) -> dict[str, str]:
-    """Describe a result: method, name list, CLIP and protocol first, then what else is known."""
+    """Describe a result: method, name list, CLIP and protocol, then all other metadata."""
     meta = {key: value for key, value in result.meta.items() if value is not None}
     about = {
         'method': str(meta.pop('method', '')),
@@ -57,7 +57,7 @@ def describe_settings(result: Result) -> dict[str, str]:
 
 
 def _weights(name: str) -> str:
-    """A name as it is, of a file its own name."""
+    """A name unchanged, or the file name of a path."""
     return os.path.basename(name) if os.path.isabs(name) else name
 
 
@@ -79,7 +79,7 @@ def _name_list(name: str | None, fingerprint: Mapping[str, Any]) -> str:
 
 
 def _protocol(fingerprint: Mapping[str, Any]) -> str:
-    """The short side, windows and thresholds of a fingerprint, in a few words."""
+    """Describe the short side, windows and thresholds of a fingerprint."""
     values = {
         key.rpartition('test_cfg.')[2]: v for key, v in fingerprint.items() if 'test_cfg.' in key
     }

@@ -1,4 +1,4 @@
-"""Statistics of results: bootstrap intervals over images, and paired differences."""
+"""Bootstrap intervals over images, and paired differences of results."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..utils.errors import InputError, join_first
 from .result import Result
 
 if TYPE_CHECKING:
-    from scipy import sparse  # which takes long to import
+    from scipy import sparse  # slow to import
 
 METRICS = 'mIoU', 'mAcc', 'aAcc'
 RESAMPLES, LEVEL = 2000, 95.0
-#: Intervals of fewer images are too narrow, since so few do not show how images differ.
+#: With fewer images, intervals are too narrow, since they do not show how much images vary.
 FEW_IMAGES = 20
-_BLOCK = 1 << 22  # numbers of a block of resamples
+_BLOCK = 1 << 22  # elements of a block of resamples
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and its interval in percent, or percentage points; NaN where there is none."""
+    """A value and its interval, in percent or percentage points; NaN if undefined."""
 
     value: float
     low: float
@@ -39,7 +39,7 @@ class Intervals:
     """Intervals of an evaluation's metrics.
 
     Attributes:
-        overall: ``mIoU``, ``mAcc``, ``aAcc``, and ``mBIoU`` where boundaries were counted.
+        overall: ``mIoU``, ``mAcc``, ``aAcc``, and ``mBIoU`` if boundaries were counted.
         classes: Intervals of the IoU of each of K classes.
         images: Number of images, N.
         resamples: Number of resamples.
@@ -55,11 +55,11 @@ class Intervals:
 
 @dataclass(frozen=True)
 class Differences(Intervals):
-    """Intervals of A less B on the same images.
+    """Intervals of A minus B on the same images.
 
     Attributes:
-        shares: By metric, share of resamples in which A > B, 0 to 1; NaN where no resample has it.
-        class_shares: The same of each class's IoU.
+        shares: Metric → share of resamples in which A > B, 0 to 1; NaN if no resample has a value.
+        class_shares: The same shares for the IoU of each class.
     """
 
     shares: Mapping[str, float]
@@ -71,13 +71,13 @@ def bootstrap(
 ) -> Intervals:
     """Percentile intervals of the metrics, from resamples of the images with replacement.
 
-    A resample's metrics are those of an evaluation on its images: classes that have no pixel there
-    do not count in its means.
+    The metrics of a resample are those of an evaluation on its images: classes without pixels there
+    do not count in the means.
 
     Args:
         result: Result of N images and K classes.
         resamples: Number of resamples.
-        seed: Seed of the draws, which are the same for all results of N images.
+        seed: Seed of the resamples, which are the same for all results with N images.
         level: Confidence level in percent.
 
     Raises:
@@ -94,14 +94,14 @@ def bootstrap(
 def paired_difference(
     a: Result, b: Result, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
 ) -> Differences:
-    """Percentile intervals of A less B, both on the same resamples of their images.
+    """Percentile intervals of A minus B, both on the same resamples of their images.
 
     Args:
-        a, b: Results of the same images, in any order, and of the same classes and labels.
+        a, b: Results with the same images, in any order, classes and labels.
         resamples, seed, level: See :func:`bootstrap`.
 
     Raises:
-        InputError: If they do not cover the same, or as :func:`bootstrap`.
+        InputError: If images, classes or labels differ, or as :func:`bootstrap`.
     """
     return difference_of_aligned(a, align(a, b), resamples, seed, level)
 
@@ -109,7 +109,7 @@ def paired_difference(
 def difference_of_aligned(
     a: Result, b: Result, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
 ) -> Differences:
-    """The same as :func:`paired_difference` of what :func:`align` has given."""
+    """:func:`paired_difference` of results that :func:`align` has aligned."""
     _check(a, resamples, level)
     first, second = (_resample(result, resamples, seed) for result in (a, b))
     before, after = _values(a), _values(b)
@@ -127,11 +127,11 @@ def difference_of_aligned(
 
 
 def align(a: Result, b: Result, names: Sequence[str] = ('A', 'B')) -> Result:
-    """See that two results are of the same images, classes and labels.
+    """Check that two results have the same images, classes and labels, and order the images.
 
     Args:
         a, b: The results.
-        names: What messages call them.
+        names: Their names in messages.
 
     Returns:
         B, with its images in the order of A's.
@@ -146,7 +146,7 @@ def align(a: Result, b: Result, names: Sequence[str] = ('A', 'B')) -> Result:
     if a.images != b.images:
         missing = _missing(a.images, b.images, names)
         if missing or not len({*a.images}) == len(a.images) == len(b.images):
-            missing = missing or 'several images of the same name'
+            missing = missing or 'several images with the same name'
             raise InputError(f'{names[0]} and {names[1]} have other images, {missing}: {_REMEDY}')
         places = {image: place for place, image in enumerate(b.images)}
         b = b.take([places[image] for image in a.images])
@@ -164,7 +164,7 @@ _REMEDY = 'compare results of the same benchmark'
 
 
 def _missing(first: Sequence[str], second: Sequence[str], names: Sequence[str]) -> str:
-    """Say which items one of two lists has and the other lacks; empty for none."""
+    """Describe the items that only one of two lists has; empty if there are none."""
     for mine, other, has, lacks in ((first, second, *names), (second, first, *names[::-1])):
         known = {*other}
         if rest := [text for text in mine if text not in known]:
@@ -182,7 +182,7 @@ def _check(result: Result, resamples: int, level: float) -> None:
 
 
 def _values(result: Result) -> dict[str, np.ndarray]:
-    """The metrics as an evaluation prints them."""
+    """The metrics of the result itself, in percent."""
     boundary = ['mBIoU'] if result.boundary is not None else []
     values = {name: np.array([getattr(result, name)]) for name in [*METRICS, *boundary]}
     return {**values, 'IoU': result.IoU.astype(float)}
@@ -191,7 +191,7 @@ def _values(result: Result) -> dict[str, np.ndarray]:
 def _per_image(
     result: Result, classes: np.ndarray, chosen: slice | np.ndarray = np.s_[:]
 ) -> sparse.csr_array:
-    """Pixels of entries by image and class, float64 ``[N, K]``; float64 is exact to 2⁵³."""
+    """Sum pixels by image and class, float64 ``[N, K]``; float64 is exact up to 2⁵³."""
     image = np.repeat(np.arange(len(result.images)), np.diff(result.image_ptr))
     return _table(result, result.pixels[chosen], image[chosen], classes[chosen])
 
@@ -206,9 +206,9 @@ def _table(
 
 
 def areas_by_image(result: Result) -> list[sparse.csr_array]:
-    """Intersection, prediction and label by image and class, ``[N, K]`` each.
+    """Pixels of intersection, prediction and label by image and class, ``[N, K]`` each.
 
-    Those of boundaries follow where they were counted.
+    If boundaries were counted, the same three of boundaries follow.
     """
     right = result.label == result.prediction
     return [
@@ -229,7 +229,7 @@ def _boundaries(result: Result) -> list[sparse.csr_array]:
 def _resample(result: Result, resamples: int, seed: int) -> dict[str, np.ndarray]:
     """Metrics of resamples in percent: ``IoU`` ``[R, K]``, the others ``[R, 1]``.
 
-    The last are kept with the result, which is often compared with several others.
+    They are cached in the result, which is often compared with several others.
     """
     key, (known, found) = (resamples, seed), result.__dict__.get('_resampled', (None, {}))
     if known != key:
@@ -244,7 +244,7 @@ def _resample(result: Result, resamples: int, seed: int) -> dict[str, np.ndarray
 
 
 def _draw(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each image is in each resample, in blocks of resamples, float64 ``[N, r]``."""
+    """Count each image in each resample, in blocks of r resamples, float64 ``[N, r]``."""
     rng = np.random.default_rng(seed)
     size = max(1, _BLOCK // count)
     for start in range(0, resamples, size):
@@ -271,7 +271,7 @@ def _metrics(
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean of each row's values that are not NaN; NaN where there is none."""
+    """Mean of each row without NaN; NaN for rows of NaN."""
     found = ~np.isnan(values)
     with np.errstate(invalid='ignore'):
         return np.where(found, values, 0).sum(1) / found.sum(1)
@@ -294,12 +294,12 @@ def _share(changes: np.ndarray) -> float:
 
 
 def claim(differences: Differences, a: str, b: str, metric: str = 'mIoU') -> str:
-    """Say in a sentence what may be claimed of A and B.
+    """Describe in a sentence what may be claimed about A and B.
 
     Args:
-        differences: From :func:`paired_difference`.
-        a, b: What to call them.
-        metric: One of ``differences.overall``.
+        differences: Differences from :func:`paired_difference`.
+        a, b: Names of A and B.
+        metric: A key of ``differences.overall``.
     """
     change = differences.overall[metric]
     if change.value != change.value:
@@ -317,7 +317,7 @@ def claim(differences: Differences, a: str, b: str, metric: str = 'mIoU') -> str
             f'{metric} ({level} {low:.2f} to {high:.2f}, {images}); {ahead}.'
         )
     numbers = (
-        f'{a} less {b} is {change.value:+.2f} {metric} ({level} {change.low:+.2f} to '
+        f'{a} minus {b} is {change.value:+.2f} {metric} ({level} {change.low:+.2f} to '
         f'{change.high:+.2f}, {images}); {ahead}'
     )
     if differences.images < FEW_IMAGES:
@@ -326,5 +326,5 @@ def claim(differences: Differences, a: str, b: str, metric: str = 'mIoU') -> str
 
 
 def plain(value: float | None) -> float | None:
-    """A number as JSON has it; None for NaN."""
+    """A number for JSON; None for NaN."""
     return None if value is None or value != value else value

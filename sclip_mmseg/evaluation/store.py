@@ -20,9 +20,9 @@ from .fingerprint import Fingerprint, list_changes
 
 FOLDER = 'partial_results'
 Records = dict[Any, Any]
-"""Index of an image in the dataset, or another key of it → what is known of it: tensors, numbers
-and text, in dicts, lists and tuples."""
-# What torch.load raises on files that are damaged or hold other objects.
+"""Index of an image in the dataset, or another key → its record: tensors, numbers and text, in
+dicts, lists and tuples."""
+# Exceptions of torch.load for files that are damaged or contain other objects.
 _UNREADABLE = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError),
     *(pickle.UnpicklingError, zipfile.BadZipFile),
@@ -30,25 +30,25 @@ _UNREADABLE = (
 
 
 class NotStorable(Exception):
-    """A record holds something else than :data:`Records` may."""
+    """A record has a value that :data:`Records` may not contain."""
 
 
 def read_file(path: Path) -> tuple[Fingerprint, Records]:
-    """Read one of the files of a store."""
+    """Read a file of a store."""
     content = torch.load(path, map_location='cpu', weights_only=True)
     return json.loads(content['fingerprint']), dict(content['records'])
 
 
 class Store:
-    """Files of a folder, each of which is written once, as a whole or not at all.
+    """A folder of files, each written once and atomically.
 
-    Any number of processes, of any number of runs, may append at the same time. What has the same
-    fingerprint is one evaluation.
+    Any number of processes and runs may append at the same time. Records with the same fingerprint
+    belong to the same evaluation.
 
     Args:
-        folder: Made by the first :meth:`append`.
-        fingerprint: What the records depend on.
-        restart: What a user may do instead of continuing from other records.
+        folder: Folder of the files, created by the first :meth:`append`.
+        fingerprint: Fingerprint of the evaluation.
+        restart: Advice in the error message if existing records cannot be used.
     """
 
     def __init__(self, folder: Path, fingerprint: Fingerprint, restart: str):
@@ -57,11 +57,11 @@ class Store:
         self.restart = restart
 
     def read(self) -> tuple[Records, list[str]]:
-        """Read all records; of an image with several, the latest.
+        """Read all records; the latest of an image counts.
 
         Returns:
-            The records, and sentences to warn of: what may have changed last digits, and files
-            that are damaged and left out.
+            The records, and warnings: about changes of the last digits, and about damaged files,
+            which are skipped.
 
         Raises:
             InputError: If there are records of another evaluation.
@@ -73,10 +73,10 @@ class Store:
         return records, list(warnings)
 
     def each(self, warnings: dict[str, None]) -> Iterator[tuple[Path, Records]]:
-        """Read one file after the other; arguments and errors as :meth:`read`.
+        """Read one file after the other; raises the errors of :meth:`read`.
 
         Args:
-            warnings: Gets the sentences to warn of as its keys.
+            warnings: Dict to which warnings are added as keys.
 
         Yields:
             A file and its records, the earliest file first.
@@ -98,10 +98,10 @@ class Store:
         """Compare another fingerprint with this one.
 
         Returns:
-            What may have changed last digits: sentences.
+            Warnings about changes of the last digits.
 
         Raises:
-            InputError: If it is of another evaluation.
+            InputError: If it belongs to another evaluation.
         """
         changes, rounding = list_changes(fingerprint, self.fingerprint)
         if changes:
@@ -111,13 +111,13 @@ class Store:
         return [f'{self.folder.parent}: {change}; last digits may differ' for change in rounding]
 
     def append(self, records: Records) -> Path:
-        """Write records, in a file of their own.
+        """Write records to a new file.
 
         Returns:
-            The file.
+            Path of the file.
 
         Raises:
-            NotStorable: If a record could not be read again.
+            NotStorable: If a record cannot be read back.
             InputError: If the file cannot be written.
         """
         content, text = io.BytesIO(), json.dumps(self.fingerprint)
@@ -133,10 +133,10 @@ class Store:
         return path
 
     def set_aside(self, timestamp: str) -> Path | None:
-        """Move what there is to another folder.
+        """Rename the folder.
 
         Returns:
-            The folder; None where there was nothing.
+            The new folder; None if there was none.
         """
         if not self.folder.is_dir():
             return None

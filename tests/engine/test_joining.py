@@ -1,4 +1,4 @@
-"""Processes find each other, in time or not at all."""
+"""Processes find each other, or fail after a timeout."""
 
 import os
 import threading
@@ -20,7 +20,7 @@ VARIABLES = {
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """No launcher's variables, on a machine without a GPU; what is set goes."""
+    """An environment without launcher variables and GPU, which is restored at the end."""
     monkeypatch.setattr(os, 'environ', dict(os.environ))
     names = [name for names in VARIABLES.values() for name in names]
     for name in [*names, 'MASTER_ADDR', 'MASTER_PORT', *joining._RESTARTS]:
@@ -98,11 +98,11 @@ def test_slurm_says_where_the_first_process_is(monkeypatch, tmp_path):
     os.environ.update(zip(VARIABLES['slurm'], '301'))
     os.environ.update(SLURM_NODELIST='gpu[1-8]', SLURM_STEP_NODELIST='gpu[7-8]')
     os.environ['SLURM_JOB_ID'] = '120007'
-    assert joining._read_place('slurm') == (3, 0, 1)
+    assert joining._read_environment('slurm') == (3, 0, 1)
     assert os.environ['MASTER_ADDR'] == 'gpu7'
     assert os.environ['MASTER_PORT'] == '15007'
     os.environ.update(MASTER_ADDR='host', MASTER_PORT='9', SLURM_STEP_NODELIST='gpu1')
-    joining._read_place('slurm')
+    joining._read_environment('slurm')
     assert os.environ['MASTER_ADDR'] == 'host' and os.environ['MASTER_PORT'] == '9'
     assert joining._first_host() == 'gpu1'
 
@@ -119,13 +119,13 @@ def test_a_process_that_never_comes_is_waited_for_for_a_while(monkeypatch, rank,
     assert not distributed.is_initialized()
 
 
-def _meet(port, world):
-    """What all processes of a start agree on, each with a connection of its own."""
+def _rendezvous(port, world):
+    """The name on which all processes agree, each with its own connection."""
     names = [None] * world
 
     def join(rank):
         store = distributed.TCPStore('127.0.0.1', port, is_master=False)
-        names[rank] = joining._meet(store, rank, world)
+        names[rank] = joining._rendezvous(store, rank, world)
 
     threads = [threading.Thread(target=join, args=(rank,)) for rank in reversed(range(world))]
     for thread in threads:
@@ -138,10 +138,10 @@ def _meet(port, world):
 
 def test_what_earlier_starts_left_is_not_taken_for_the_present_one():
     store = _store()
-    names = [_meet(store.port, 3), _meet(store.port, 3)]
+    names = [_rendezvous(store.port, 3), _rendezvous(store.port, 3)]
     # One in which only the first process came before it was killed.
     store.set('meeting', 'broken off')
-    names.append(_meet(store.port, 3))
+    names.append(_rendezvous(store.port, 3))
     assert len(set(names)) == 3 and names[0]
 
 

@@ -78,7 +78,7 @@ def test_workers_end_with_the_run(config, voc_root, broken):
 @pytest.mark.parametrize(
     'values, message',
     [
-        (dict(batch_size=0), 'batch_size=0 must be an integer from 1 on'),
+        (dict(batch_size=0), 'batch_size=0 must be an integer of at least 1'),
         (dict(batch_size=-2), 'batch_size=-2 must be'),
         (dict(batch_size='2'), "batch_size='2' must be"),
         (dict(batch_size=True), 'batch_size=True must be'),
@@ -87,7 +87,10 @@ def test_workers_end_with_the_run(config, voc_root, broken):
         (dict(num_workers=1.5), 'num_workers=1.5 must be'),
         (dict(num_workers='two'), "num_workers='two' must be"),
         (dict(num_workers=None), 'num_workers=None must be'),
-        (dict(num_workers=1, prefetch_factor=0), 'prefetch_factor=0 must be an integer from 1 on'),
+        (
+            dict(num_workers=1, prefetch_factor=0),
+            'prefetch_factor=0 must be an integer of at least 1',
+        ),
         (dict(num_workers=1, prefetch_factor='2'), "prefetch_factor='2' must be"),
         (
             dict(num_workers=0, prefetch_factor=2),
@@ -187,5 +190,5 @@ def test_tensors_are_shared_before_they_are_sent(config):
 def test_a_worker_that_is_killed_ends_the_run(config, monkeypatch):
     monkeypatch.setattr('sclip_mmseg.datasets.checks.share', lambda tensors: os._exit(9))
     config.test_dataloader.num_workers = 1
-    with pytest.raises(InputError, match=r'a process that loads images was ended .*0 of 3 images'):
+    with pytest.raises(InputError, match=r'a data loader worker was killed .*0 of 3 images'):
         Runner.from_cfg(config).test()

@@ -1,4 +1,4 @@
-"""What a user sees of a run while it goes, and at its end."""
+"""The output of a run while it is running, and at its end."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ class Clock:
 
 
 def _speak(steps, interval=10.0):
-    """Seconds after the start at which something is said, of steps of given lengths."""
+    """Seconds after the start at which messages are printed, for steps of given lengths."""
     clock = Clock()
     progress = Progress(len(steps), interval=interval, clock=clock)
     said = []
@@ -53,12 +53,12 @@ def test_rate_and_eta_leave_the_first_step_out():
 
 @pytest.fixture(scope='module')
 def run(clip_path, tmp_path_factory):
-    """Output and log file of a run that writes label maps and pictures."""
+    """Output and log file of a run that writes label maps and overlays."""
     root = make_voc(tmp_path_factory.mktemp('run') / 'data')
     build_model(load_config('sclip_vit-b16_voc21', clip_path))  # caches its queries
     output = run_test(
         *('sclip_vit-b16_voc21', clip_path, '--work-dir', root / 'work'),
-        *('--out', root / 'maps', '--show-dir', root / 'pictures'),
+        *('--out', root / 'maps', '--show-dir', root / 'overlays'),
         *('--cfg-options', *SMALL, 'default_hooks.logger.seconds=0'),
         data_root=root,
     ).stdout
@@ -97,7 +97,7 @@ def test_the_last_lines_say_where_everything_is(run):
     assert [line.split(' - ')[-1] for line in lines[-4:-1]] == [
         f'Log and metrics: {folder}',
         f'Label maps: {root}/maps',
-        f'Pictures: {root}/pictures',
+        f'Overlays: {root}/overlays',
     ]
     assert set(metrics('\n'.join(lines))) == {'aAcc', 'mIoU', 'mAcc'}
 

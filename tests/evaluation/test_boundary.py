@@ -1,4 +1,4 @@
-"""Boundaries are those of the authors' program, counted for all classes at once."""
+"""Boundaries equal those of the authors' program, counted for all classes at once."""
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ def mask_to_boundary(mask, dilation_ratio=0.02):
 
 
 def _reference(label, prediction, num_classes, ratio):
-    """Class by class, with what is ignored in neither mask."""
+    """Class by class, with ignored pixels in neither mask."""
     rows = []
     for index in range(num_classes):
         masks = [((ids == index) & (label != 255)).astype(np.uint8) for ids in (prediction, label)]

@@ -1,4 +1,4 @@
-"""``evaluate`` as Python calls it."""
+"""``evaluate``, called from Python."""
 
 import json
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_metrics_of_the_same_names_are_refused_beforehand(config):
         dict(type='ConfusionMetric'),
         dict(type='IoUMetric', iou_metrics=['mDice']),
     ]
-    with pytest.raises(InputError, match='test_evaluator has 2 metrics that .* prefix of its own'):
+    with pytest.raises(InputError, match='test_evaluator has 2 metrics whose .* another prefix'):
         evaluate(config)
 
 
@@ -105,7 +105,7 @@ def test_options_that_do_not_fit(config):
 
 
 def test_counts_are_those_of_mmsegs_confusion_matrix(config, tmp_path):
-    """With its sums in 64 bits: under NumPy 2 it adds up in 8."""
+    """With its sums in 64 bits; under NumPy 2 they have 8 bits."""
     result = evaluate(config, out=tmp_path / 'maps')
     path = Path(mmseg.__file__).parent / '.mim/tools/analysis_tools/confusion_matrix.py'
     program = path.read_text(encoding='utf-8')

@@ -1,4 +1,4 @@
-"""What `--out` and `--show-dir` write: one file per image, with ids that are told."""
+"""`--out` and `--show-dir` write one file per image, with the documented ids."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_another_word_for_ids():
 
 @pytest.fixture
 def nested(tmp_path):
-    """A config of four images, of which two and two have the same name."""
+    """A config of four images, two pairs of which have the same name."""
     rng = np.random.default_rng(0)
     for camera in ('cam1', 'cam2'):
         for folder in ('img', 'ann'):
@@ -100,8 +100,8 @@ def test_images_of_one_name_in_different_folders(nested, clip_path):
     assert sorted(path.name for path in (root / 'out').iterdir()) == [f'{n}.png' for n in names]
     maps = {np.array(Image.open(root / f'out/{name}.png')).tobytes() for name in names}
     assert len(maps) == 4
-    pictures = sorted(path.name for path in (root / 'show').rglob('*.png'))
-    assert pictures == [f'test_{name}.jpg_0.png' for name in names]
+    overlays = sorted(path.name for path in (root / 'show').rglob('*.png'))
+    assert overlays == [f'test_{name}.jpg_0.png' for name in names]
 
 
 TWO_METRICS = """test_evaluator = [
@@ -157,7 +157,7 @@ def test_class_indices_are_asked_for_by_a_flag(clip_path, voc_root):
 def test_ids_of_no_label_maps(clip_path, voc_root):
     flags = ('--out-ids', 'classes', '--work-dir', voc_root / 'work')
     result = run_test('sclip_vit-b16_voc20', clip_path, *flags, data_root=voc_root, check=False)
-    assert result.stdout.startswith('error: --out-ids says what the label maps of --out hold')
+    assert result.stdout.startswith('error: --out-ids selects the ids in the label maps of --out')
 
 
 @pytest.mark.parametrize('value', ['None', '[]', 'word', 'dict(iou_metrics=["mIoU"])'])

@@ -1,4 +1,4 @@
-"""Oracles count what would be reached, in results of their own, of one run with the rest."""
+"""Oracles are counted in the same run, and saved as separate results."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def _sample(prediction, label, scores=None):
 
 
 def test_known_classes_restrict_the_choice():
-    """A prediction that may be right stays, also where a threshold made it."""
+    """A prediction that may be correct is kept, even if a threshold made it."""
     scores = np.array([[[0.1, 0.2, 0.9]], [[0.3, 0.1, 0.0]], [[0.6, 0.7, 0.1]]])
     sample = _sample([[2, 0, 0]], [[0, 1, 255]], scores)
     assert KnownClassesOracle().predict(sample).tolist() == [[1, 0, 0]]
@@ -76,7 +76,7 @@ def test_one_run_counts_all(config, tmp_path, monkeypatch):
 
 
 def test_given_regions_are_taken(config, tmp_path):
-    """Those that are the label's own areas have no outlines that cost anything."""
+    """Regions that equal the areas of the label have no cost of outlines."""
     voc = tmp_path / 'data/VOCdevkit/VOC2012'
     config.test_evaluator = [
         config.test_evaluator,

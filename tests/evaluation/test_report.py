@@ -1,4 +1,4 @@
-"""The report is one file without network, in which names do no harm; a browser shows it."""
+"""The report is one offline file, escapes names, and is shown by a browser."""
 
 import re
 import shutil
@@ -14,15 +14,15 @@ from sclip_mmseg import InputError
 from sclip_mmseg.evaluation import Result, evaluate
 from sclip_mmseg.evaluation.compare import compare
 from sclip_mmseg.evaluation.comparison import Comparison
-from sclip_mmseg.evaluation.pictures import Pictures, find_pictures
 from sclip_mmseg.evaluation.report import write_report
+from sclip_mmseg.evaluation.result_images import ResultImages, find_images
 
 EVIL = '<script>alert("1")</script>&\'"'
 FLAGS = '--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage'.split()
 
 
 def _evil(result):
-    """The same result, whose names would be markup."""
+    """The same result, with markup in its names."""
     names = [f'{name}{EVIL}' for name in result.class_names]
     images = [f'{name}{EVIL}' for name in result.images]
     counts = [result.counts(i) for i in range(len(images))]
@@ -34,26 +34,26 @@ def _evil(result):
 
 
 def _drawn(names):
-    """Images of a colour, with labels and predictions."""
+    """Images of one colour, with labels and predictions."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)
     maps = {name: rng.integers(0, 4, (30, 40)) for name in names}
     reads = {name: lambda _, ids=ids: ids for name, ids in maps.items()}
     palette = [[10 * i, 0, 0] for i in range(5)]
     truth = np.where(maps[names[0]] == 3, 255, maps[names[0]])
-    return Pictures(lambda _: image, lambda _: truth, reads, palette)
+    return ResultImages(lambda _: image, lambda _: truth, reads, palette)
 
 
 @pytest.fixture(scope='module')
 def page(tmp_path_factory):
-    """A page on three results with evil names and pictures."""
+    """A page on three results with evil names and images."""
     path = tmp_path_factory.mktemp('report') / 'report.html'
     rights = {f'{key}{EVIL}': right for key, right in zip('abc', (0.9, 0.6, 0.6))}
     results = {
         key: _evil(make(i, 30, right=right)) for i, (key, right) in enumerate(rights.items())
     }
-    pictures = _drawn(list(results))
-    write_report(Comparison.of(results), path, pictures=pictures, title=EVIL, note=EVIL)
+    images = _drawn(list(results))
+    write_report(Comparison.of(results), path, images=images, title=EVIL, note=EVIL)
     return path
 
 
@@ -149,17 +149,17 @@ def work(clip_path, tmp_path):
 
 
 def test_images_are_found_by_the_config(work, tmp_path):
-    """Where labels begin at 1, and where classes and counts are compared pixel by pixel."""
+    """With labels from 1 on; classes and counts are compared pixel by pixel."""
     result = Result.load(work / 'result.npz')
-    pictures = find_pictures({'x': result}, {'x': work})
+    images = find_images({'x': result}, {'x': work})
     for index, name in enumerate(result.images):
-        label, prediction = pictures.label(name), pictures.predictions['x'](name)
+        label, prediction = images.label(name), images.predictions['x'](name)
         counted = label < 20
         pairs = np.unique(label[counted] * 100 + prediction[counted], return_counts=True)
         expected = result.counts(index)
         np.testing.assert_array_equal(pairs[0], expected[0] * 100 + expected[1])
         np.testing.assert_array_equal(pairs[1], expected[2])
-        assert pictures.image(name).shape == (*label.shape, 3)
+        assert images.image(name).shape == (*label.shape, 3)
     lines = compare([work], tmp_path / 'out')
     assert any(line.startswith('If work knew the classes of each image: ') for line in lines)
     assert any(line.startswith('If each region had the best of all classes: ') for line in lines)
@@ -168,17 +168,17 @@ def test_images_are_found_by_the_config(work, tmp_path):
         'Worst_of_work.jpg',
     }
     text = (tmp_path / 'out/report.html').read_text()
-    assert text.count('data:image/jpeg') == 3 * 3 and 'If something were known' in text
+    assert text.count('data:image/jpeg') == 3 * 3 and 'Oracles: known classes' in text
 
 
 def test_without_images_a_line_says_why(work, tmp_path):
     shutil.move(tmp_path / 'data', tmp_path / 'elsewhere')
     lines = compare([work], tmp_path / 'out')
-    assert any(line.startswith('without pictures: no images to show: ') for line in lines)
+    assert any(line.startswith('without images: no images to show: ') for line in lines)
     assert not list((tmp_path / 'out').glob('*.jpg'))
     other = _save(tmp_path / 'other', make(1, 3))
     with pytest.raises(InputError, match='other has no config'):
-        find_pictures({'x': make(1, 3)}, {'x': other})
+        find_images({'x': make(1, 3)}, {'x': other})
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A result's numbers are those that mmseg prints, and its file is small, whole and checked."""
+"""A result's metrics equal those that mmseg prints; its file is small, complete and checked."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def result(samples):
 
 
 def _printed(metric, samples, caplog):
-    """The numbers of the table that a metric logs, as text."""
+    """The numbers of a metric's logged table, as text."""
     from mmengine.logging import MMLogger
 
     logger = MMLogger.get_current_instance()
@@ -80,7 +80,7 @@ def test_numbers_are_those_of_mmseg(samples, caplog):
 
 
 def test_digits_of_large_counts_are_those_of_mmseg():
-    """Where float32 rounds, which IoUMetric adds up in."""
+    """Counts that float32, in which IoUMetric sums, rounds."""
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 2_000_000, (300, 3, 3))
     counts = [np.stack([*np.indices((3, 3)).reshape(2, -1), each.ravel()]) for each in sizes]
@@ -138,7 +138,7 @@ def test_a_saved_result_is_the_same(result, tmp_path):
     ids=['Cityscapes', 'ADE20K'],
 )
 def test_files_are_small(tmp_path, images, classes, pairs, limit):
-    """With more pairs of classes per image than SCLIP has on the real ones."""
+    """With more pairs of classes per image than SCLIP has on the real datasets."""
     rng = np.random.default_rng(0)
     counts = []
     for _ in range(images):
@@ -176,7 +176,7 @@ def _header(path, **values):
 
 
 def _lie(path):
-    """An array of a file says that it is far longer than it is."""
+    """The header of an array states a far larger size than it has."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, dict(descr='<i8', fortran_order=False, shape=(1 << 60,))

@@ -1,4 +1,4 @@
-"""An evaluation killed at any moment and gone on with gives what an uninterrupted one gives."""
+"""An evaluation killed at any moment and resumed gives the result of an uninterrupted one."""
 
 import json
 import multiprocessing
@@ -286,12 +286,12 @@ def test_nothing_is_written_before_the_interval(config, tmp_path):
 
 def test_an_error_keeps_what_is_done(config, root, tmp_path):
     config.test_cfg.save_interval = 60
-    picture = root / 'VOCdevkit/VOC2012/JPEGImages/image_5.jpg'
-    content = picture.read_bytes()
-    picture.write_bytes(bytes(len(content)))
+    image = root / 'VOCdevkit/VOC2012/JPEGImages/image_5.jpg'
+    content = image.read_bytes()
+    image.write_bytes(bytes(len(content)))
     with pytest.raises(InputError, match='image_5.jpg'):
         Runner.from_cfg(config).test()
-    picture.write_bytes(content)
+    image.write_bytes(content)
     config.test_cfg.resume = True
     _, evaluated = evaluate(config, tmp_path / 'resumed')
     assert evaluated[0] == 'image_5.jpg'
@@ -424,7 +424,7 @@ def test_several_metrics_are_resumed_alike(config, tmp_path, caplog):
 
 
 class Odd(IoUMetric):
-    """Keeps what no file may hold, or not one item per image."""
+    """Keeps objects that cannot be saved, or not one item per image."""
 
     def __init__(self, kind):
         super().__init__(prefix='odd')

@@ -1,4 +1,4 @@
-"""Intervals are those of a loop that evaluates each resample, and claims are no larger."""
+"""Intervals equal those of a loop that evaluates each resample; claims follow from them."""
 
 import time
 
@@ -85,7 +85,7 @@ def test_the_seed_alone_decides():
 
 
 def test_an_interval_holds_what_it_says():
-    """Of a quantity whose distribution is known: aAcc of images that are right or wrong."""
+    """For a known distribution: aAcc of images that are right or wrong."""
     held = 0
     for seed in range(100):
         right = np.random.default_rng(seed).random(100) < 0.7
@@ -145,7 +145,7 @@ def test_claims():
     turned = claim(paired_difference(bad, good), 'Bad', 'Good')
     assert turned == sentence.replace('Good is ahead in 100.0 %', 'Bad is ahead in 0.0 %')
     sentence = claim(paired_difference(good, same), 'A', 'B')
-    assert sentence.startswith('Neither may be claimed to be better: A less B is ')
+    assert sentence.startswith('Neither may be claimed to be better: A minus B is ')
     sentence = claim(paired_difference(good, good), 'A', 'B')
     assert sentence == 'A and B have the same mIoU on these images and on every resample of them.'
 

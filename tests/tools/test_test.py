@@ -373,7 +373,7 @@ def test_an_unreadable_image_in_the_middle_of_a_run(bad, workers, monkeypatch):
     (bad.voc / 'JPEGImages/image_1.jpg').write_bytes(b'no picture')
     message = bad.message(f'test_dataloader.num_workers={workers}')
     assert 'image_1.jpg' in message and 'image_0.jpg' not in message
-    assert '1 of 3 images are done: continue with --resume once the file is as it was' in message
+    assert '1 of 3 images are done: continue with --resume once the file is restored' in message
 
 
 def _cut(path):

@@ -1,4 +1,4 @@
-"""The images of results, their labels and label maps, where they can be found."""
+"""Find the images, labels and predicted label maps of results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,19 +26,19 @@ from .result import Result
 from .resumable_test_loop import image_names
 
 Read = Callable[[str], np.ndarray]
-"""An image's name in a result → its pixels."""
-_SHOWN = 0.002  # share of an image that a class of a legend has at least
+"""Name of an image in a result → its pixels."""
+_SHOWN = 0.002  # smallest share of an image of a class in the legend
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Images, labels and predictions of results, to be shown.
+class ResultImages:
+    """Images, labels and predictions of results.
 
     Attributes:
-        image: Reads an image, RGB, uint8 ``[H, W, 3]``.
-        label: Reads the class of each pixel, integers ``[H, W]``, those that are ignored being no
-            class; None where labels cannot be found.
-        predictions: Name of a result → what reads its classes, integers ``[H, W]``.
+        image: Function that reads an image, RGB, uint8 ``[H, W, 3]``.
+        label: Function that reads the class of each pixel, integers ``[H, W]``, where ignored
+            pixels are outside the classes; None if labels cannot be found.
+        predictions: Name of a result → function that reads its classes, integers ``[H, W]``.
         palette: An RGB triple per class.
     """
 
@@ -50,17 +50,16 @@ class Pictures:
     def layers(
         self, name: str, width: int, class_names: Sequence[str]
     ) -> tuple[dict[str, np.ndarray], list[int]]:
-        """Pictures of an image, its truth and its predictions, in a width.
+        """Draw an image, its ground truth and its predictions.
 
         Args:
             name: Name of the image.
-            width: In pixels; smaller images keep theirs.
+            width: Width in pixels; smaller images are not enlarged.
             class_names: K names.
 
         Returns:
-            Title → RGB, uint8 ``[h, width, 3]``; predictions are faded where the label is not a
-            class, so that they do not count. And the classes that a legend names: those of some
-            pixels in one of them.
+            Title → RGB, uint8 ``[h, width, 3]``, with predictions faded where pixels are ignored;
+            and the indices of the classes that occur, for the legend.
         """
         image = self.image(name)
         height = max(1, round(width * image.shape[0] / image.shape[1]))
@@ -77,7 +76,7 @@ class Pictures:
         return layers, _shown(maps, len(class_names))
 
     def _maps(self, name: str, num_classes: int, size: Sequence[int]) -> dict[str, np.ndarray]:
-        """Label maps of an image, resized to ``size``; ``num_classes`` stands for no class."""
+        """Label maps of an image, resized to ``size``; ignored pixels are ``num_classes``."""
         readers = {'truth': self.label} if self.label else {}
         found = {}
         for title, read in {**readers, **self.predictions}.items():
@@ -86,11 +85,11 @@ class Pictures:
         return found
 
 
-def find_pictures(results: Mapping[str, Result], folders: Mapping[str, Path]) -> Pictures:
+def find_images(results: Mapping[str, Result], folders: Mapping[str, Path]) -> ResultImages:
     """Find images, labels and label maps by the configs in the work directories of results.
 
     Args:
-        results: Name → result, all of the same images.
+        results: Name → result, all with the same images.
         folders: Name → work directory.
 
     Raises:
@@ -111,11 +110,11 @@ def find_pictures(results: Mapping[str, Result], folders: Mapping[str, Path]) ->
         if read := found[name].predictions(cfg):
             predictions[name] = read
     palette = distinct_palette(first.result.class_names)
-    return Pictures(first.image, first.label, predictions, palette)
+    return ResultImages(first.image, first.label, predictions, palette)
 
 
 def _find_dataset(result: Result, folder: Path) -> tuple[Config, BaseDataset]:
-    """The config in a work directory, and its dataset, which has the images of a result."""
+    """Find the config in a work directory, and its dataset with the images of a result."""
     reason = f'{folder} has no config'
     for path in sorted(folder.glob('*.py')):
         try:
@@ -130,12 +129,12 @@ def _find_dataset(result: Result, folder: Path) -> tuple[Config, BaseDataset]:
             continue
         if {*result.images} <= {*image_names(dataset, paths)}:
             return cfg, dataset
-        reason = f'{path} is of other images'
+        reason = f'{path} has other images'
     raise InputError(reason)
 
 
 def _shown(maps: Mapping[str, np.ndarray], num_classes: int) -> list[int]:
-    """The classes that some pixels have in one of some label maps."""
+    """Indices of the classes that occur in any of some label maps."""
     counts = [np.bincount(ids.ravel(), minlength=num_classes + 1) for ids in maps.values()]
     least = [_SHOWN * ids.size for ids in maps.values()]
     found = [count[:num_classes] > limit for count, limit in zip(counts, least)]
@@ -163,7 +162,7 @@ class _Files:
         return sample.gt_sem_seg.data[0].numpy()
 
     def predictions(self, cfg: Config) -> Read | None:
-        """A reader of the label maps that the run of a config has written; None without them."""
+        """A reader of the label maps that the config's run has written; None without them."""
         metrics = (
             cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
         )
