@@ -1,4 +1,4 @@
-"""Many decisions from one pass of the towers."""
+"""Evaluate many settings of the decision rule with one pass of the towers."""
 
 from .loop import SettingResult, ThresholdSweepLoop
 from .run import sweep

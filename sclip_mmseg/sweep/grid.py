@@ -1,4 +1,4 @@
-"""Which settings of the decision a sweep evaluates."""
+"""The settings of the decision rule that a sweep evaluates."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -10,7 +10,7 @@ from ..utils.errors import InputError
 
 
 class Setting(NamedTuple):
-    """The values of ``model.test_cfg`` that are swept.
+    """Values of the swept keys of ``model.test_cfg``.
 
     Attributes:
         logit_scale, prob_thd, area_thd, background: See :func:`..models.decision.build_rule`.
@@ -22,15 +22,15 @@ class Setting(NamedTuple):
     background: float | None
 
     def rule(self, test_cfg: Mapping[str, Any]) -> DecisionRule:
-        """The rule of a config's ``model.test_cfg`` with these values.
+        """Build the decision rule of a config's ``model.test_cfg`` with these values.
 
         Raises:
-            InputError: If a value is out of its range.
+            InputError: If a value is out of range.
         """
         return read_test_cfg({**test_cfg, **self._asdict()}).rule
 
     def options(self, own: 'Setting | None' = None) -> str:
-        """The setting as ``--cfg-options``: all values, or those that differ from another's."""
+        """Format as ``--cfg-options``: all values, or those that differ from another setting."""
         chosen = {
             name: value
             for name, value in self._asdict().items()
@@ -40,7 +40,7 @@ class Setting(NamedTuple):
 
 
 def setting_of(test_cfg: Mapping[str, Any]) -> Setting:
-    """The own setting of a config's ``model.test_cfg``."""
+    """The setting of a config's ``model.test_cfg``."""
     defaults = dict(logit_scale=40.0, prob_thd=0.0)
     given = {**defaults, **test_cfg}
     return Setting._make(_number(given.get(name)) for name in Setting._fields)
@@ -52,14 +52,14 @@ def make_grid(
     """List all combinations of values, and the config's own setting.
 
     Args:
-        test_cfg: The config's ``model.test_cfg``, whose value stands where none are given.
-        values: Name of :class:`Setting` → values.
+        test_cfg: The config's ``model.test_cfg``, whose value is used for keys without values.
+        values: Name of a field of :class:`Setting` → values.
 
     Returns:
-        Settings without repetition, by ascending values, None before numbers.
+        Settings without duplicates, in ascending order, None before numbers.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value is out of range.
     """
     own = setting_of(test_cfg)
     axes = [map(_number, values.get(name) or [getattr(own, name)]) for name in Setting._fields]
@@ -74,7 +74,7 @@ def check_values(
     values: Mapping[str, Sequence[float | None] | None],
     classes: Sequence[str],
 ) -> None:
-    """Check that a decision has what is to be swept.
+    """Check that the decision rule uses the swept values.
 
     Args:
         test_cfg: The config's ``model.test_cfg``.
@@ -82,20 +82,20 @@ def check_values(
         classes: Names of the dataset's classes.
 
     Raises:
-        InputError: If it has not.
+        InputError: If it does not.
     """
     if values.get('logit_scale') and test_cfg.get('activation', 'softmax') is None:
         raise InputError(
-            '--logit-scale has no use for this config: its maps are scores already '
+            '--logit-scale has no effect on this config: its maps are scores already '
             '(model.test_cfg.activation=None), so leave it out'
         )
     if values.get('background') and test_cfg.get('background') is None:
         raise InputError(
-            '--background has no use for this config: it has no background of constant score '
+            '--background has no effect on this config: it has no background of constant score '
             '(model.test_cfg.background=None), so leave it out'
         )
     for name in ('prob_thd', 'area_thd'):
-        # None and a threshold of 0 switch the rule off.
+        # None and a threshold of 0 disable the rule.
         used = [v for v in values.get(name) or () if v is not None and (v or name == 'area_thd')]
         stated = name == 'prob_thd' and test_cfg.get('bg_idx') is not None
         if used and classes[0] != 'background' and not stated:
@@ -106,7 +106,7 @@ def check_values(
 
 
 def scale_matters(settings: Sequence[Setting]) -> bool:
-    """Whether ``logit_scale`` can change a class; the best query is the best at any scale."""
+    """Whether ``logit_scale`` can change a class; without thresholds, the best query stays best."""
     return any(
         s.prob_thd > 0 or s.area_thd is not None or s.background is not None for s in settings
     )

@@ -1,4 +1,4 @@
-"""A test loop that evaluates many settings of the decision at once."""
+"""A test loop that evaluates many settings of the decision rule at once."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ FOLDER = 'kept'
 
 @dataclass(frozen=True)
 class SettingResult:
-    """Result of a setting."""
+    """A setting and its result."""
 
     setting: Setting
     result: Result
@@ -42,20 +42,20 @@ class SettingResult:
 
 @LOOPS.register_module()
 class ThresholdSweepLoop(ResumableTestLoop):
-    """Encodes each image once, and decides it by each setting.
+    """Encodes each image once, and applies the decision rule with each setting.
 
-    Maps of the windows, from which all that follows is computed, and the counts of each setting
-    stay in ``WORK_DIR/kept``, so that a stopped run is resumed and other settings need no tower.
+    The score maps of the windows and the counts of each setting are saved in ``WORK_DIR/kept``, so
+    that an interrupted run can be resumed and further settings do not need the towers.
 
     Args:
         runner, dataloader: See :class:`..evaluation.ResumableTestLoop`.
         evaluator: One ``ConfusionMetric``.
         settings: Values of each :class:`.grid.Setting`.
-        keep_maps: Whether to keep maps.
+        keep_maps: Whether to save the maps.
         **kwargs: See :class:`..evaluation.ResumableTestLoop`.
 
     Raises:
-        InputError: If the evaluator or the batch sampler is another.
+        InputError: If the evaluator or the batch sampler is not supported.
     """
 
     restart = f'choose another --work-dir, or remove the folder {FOLDER} in it'
@@ -80,7 +80,7 @@ class ThresholdSweepLoop(ResumableTestLoop):
         self._announced = False
 
     def open_store(self) -> Store:
-        """The store of the counts of all settings; its fingerprint leaves the swept values out."""
+        """Open the store of the counts; its fingerprint does not contain the swept values."""
         without = {f'model.test_cfg.{name}' for name in Setting._fields}
         found = make_fingerprint(self.runner.cfg, self.dataloader.dataset)
         self.maps = MapFiles(Path(self.runner.work_dir) / FOLDER / 'maps')
@@ -92,7 +92,7 @@ class ThresholdSweepLoop(ResumableTestLoop):
         return Store(self.maps.folder.parent, fingerprint, self.restart)
 
     def read(self) -> Records:
-        """Read the records of images; a result of the config's own setting has no use here."""
+        """Read the records of images, ignoring a ``result.npz`` of the config's own setting."""
         records, warnings = self.store.read()
         for warning in warnings:
             self.runner.logger.warning(warning)
@@ -103,10 +103,12 @@ class ThresholdSweepLoop(ResumableTestLoop):
         return record.keys() >= {tuple(setting) for setting in self.settings}
 
     def run_images(self) -> None:
-        """Evaluate what lacks a setting."""
+        """Evaluate the images for which a setting is missing."""
         kept = sum(self.maps.path(index).is_file() for index in self._pending)
         if kept:
-            self.runner.logger.info(f'Maps of {kept} of the others are kept: no tower sees them')
+            self.runner.logger.info(
+                f'Maps of {kept} of the other images are saved, and will be read'
+            )
         self.runner.call_hook('before_test')
         self.runner.call_hook('before_test_epoch')
         self.runner.model.eval()
@@ -132,7 +134,7 @@ class ThresholdSweepLoop(ResumableTestLoop):
     def _find_maps(
         self, indices: Sequence[int], images: Tensor, samples: list[SegDataSample]
     ) -> list[WindowMaps]:
-        """Read the maps of a batch, or make and keep them."""
+        """Read the maps of a batch, or compute and save them."""
         model = self.runner.model
         kept = [self.maps.load(index, model.class_ids.device) for index in indices]
         whole = [each for each in kept if each is not None]
@@ -147,18 +149,18 @@ class ThresholdSweepLoop(ResumableTestLoop):
         return maps
 
     def _announce(self, maps: WindowMaps) -> None:
-        """Say once how much is going to be kept, and refuse what has no room."""
+        """Log once how much disk space the maps need, and check that it is available."""
         if not self._announced:
             missing = [i for i in self._pending if not self.maps.path(i).is_file()]
             size = maps.cells.numel() * maps.cells.element_size()
             words = self.maps.check_space(size, len(missing))
-            self.runner.logger.info(f'{self.maps.folder} keeps {words}')
+            self.runner.logger.info(f'Saving to {self.maps.folder}: {words}')
         self._announced = True
 
     def _decide(
         self, index: int, maps: WindowMaps, image: Tensor, sample: SegDataSample
     ) -> dict[tuple, Tensor]:
-        """Counts of an image by each setting: those known, and those that it lacks."""
+        """Counts of an image with each setting: known ones, and newly computed ones."""
         model, metric = self.runner.model, self.metric
         found = dict(self._records.get(index, {}))
         test_cfg = self.runner.cfg.model.test_cfg
@@ -174,7 +176,7 @@ class ThresholdSweepLoop(ResumableTestLoop):
         return found
 
     def finish(self) -> None:
-        """Put the counts of each setting together."""
+        """Collect the counts of each setting into a result."""
         dataset = self.dataloader.dataset
         paths = [dataset.get_data_info(index)['img_path'] for index in self._share]
         names, classes = image_names(dataset, paths), self.metric.dataset_meta['classes']

@@ -1,4 +1,4 @@
-"""Coarse maps of images, from which decisions of further settings are made."""
+"""Files of coarse score maps, from which further settings can be evaluated."""
 
 import shutil
 from pathlib import Path
@@ -14,10 +14,10 @@ from ..utils.files import make_folder, write_atomically
 
 
 class MapFiles:
-    """A file of maps per image.
+    """Reads and writes one file of maps per image.
 
     Args:
-        folder: Made when missing.
+        folder: Folder of the files, created if missing.
 
     Raises:
         InputError: If the folder cannot be written to.
@@ -28,11 +28,11 @@ class MapFiles:
         make_folder(folder, 'choose another --work-dir')
 
     def path(self, index: int) -> Path:
-        """File of an image's maps."""
+        """Path of an image's maps."""
         return self.folder / f'{index:06d}.safetensors'
 
     def save(self, index: int, maps: WindowMaps) -> None:
-        """Keep the maps of an image.
+        """Write the maps of an image.
 
         Raises:
             InputError: If they cannot be written.
@@ -45,7 +45,7 @@ class MapFiles:
         write_atomically(self.path(index), content)
 
     def load(self, index: int, device: torch.device) -> WindowMaps | None:
-        """Read the maps of an image; None where none are kept, or they are damaged."""
+        """Read the maps of an image; None if there are none, or if they are damaged."""
         try:
             tensors = load(self.path(index).read_bytes())
             cells, axes = tensors['cells'], tensors['axes'].tolist()
@@ -60,20 +60,24 @@ class MapFiles:
         return maps
 
     def check_space(self, size: int, count: int) -> str:
-        """Check that maps of a size, in bytes, of so many images have room.
+        """Check that there is disk space for the maps of a number of images.
+
+        Args:
+            size: Bytes per image.
+            count: Number of images.
 
         Returns:
-            What they take and what is free, in words.
+            A text with the needed and the free space.
 
         Raises:
-            InputError: If they have none.
+            InputError: If there is not enough space.
         """
         free = shutil.disk_usage(self.folder).free
         words = f'about {_bytes(size * count)} for the maps of {count} images'
         if size * count > free:
             raise InputError(
                 f'{self.folder} needs {words}, but {_bytes(free)} are free: choose a --work-dir on '
-                'a larger disk, or keep no maps by --no-maps'
+                'a larger disk, or pass --no-maps'
             )
         return f'{words} ({_bytes(size)} each), {_bytes(free)} are free'
 

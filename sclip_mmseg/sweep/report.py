@@ -1,4 +1,4 @@
-"""A sweep's settings in a table, as CSV and in a plot."""
+"""The results of a sweep as a table, CSV files and a plot."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,24 +10,24 @@ from ..utils.files import write_csv
 from .grid import Setting
 from .loop import SettingResult
 
-#: What any text that shows a best setting has to say.
+#: Printed below every table that shows a best setting.
 CAUTION = (
-    'The best setting was chosen with the labels it is scored on: its mIoU is tuned on this split, '
-    'not comparable with numbers whose thresholds were not. To report a fair one, choose on other '
-    'images (--cfg-options test_dataloader.dataset.ann_file=…) and evaluate that setting here once.'
+    'The best setting was chosen on the labels it is scored on: its mIoU is tuned on this split, '
+    'and not comparable with numbers that were not. For a fair number, choose the setting on other '
+    'images (--cfg-options test_dataloader.dataset.ann_file=…) and evaluate it here once.'
 )
 _MOST_ROWS = 40
-_AXES = ('prob_thd', 'background', 'logit_scale', 'area_thd')  # the first that varies is drawn as x
+_AXES = ('prob_thd', 'background', 'logit_scale', 'area_thd')  # the first that varies is the x axis
 
 
 def write(results: Sequence[SettingResult], own: Setting, title: str, folder: Path) -> None:
-    """Print the table, and write table and plot.
+    """Print and write the table, and draw the plot.
 
     Args:
         results: Results of all settings.
         own: The config's own setting.
         title: Title of the plot.
-        folder: Exists.
+        folder: An existing folder.
     """
     write_tables(results, own, folder)
     draw(results, own, title, folder / 'sweep.png')
@@ -35,12 +35,12 @@ def write(results: Sequence[SettingResult], own: Setting, title: str, folder: Pa
     print(f'\n{len(results)} settings:\n')
     print(to_text(results, own))
     if best.setting != own:
-        print(f'\nthe best: --cfg-options {best.setting.options(own)}')
+        print(f'\nBest setting: --cfg-options {best.setting.options(own)}')
     print(f'\n{CAUTION}\n\n{folder.resolve()}/{{sweep.csv,classes.csv,sweep.png}}')
 
 
 def best_of(results: Sequence[SettingResult]) -> SettingResult:
-    """The result of largest mIoU, unrounded; the first of equal ones."""
+    """The result with the highest unrounded mIoU; the first of equal ones."""
     return max(results, key=lambda result: (result.mIoU == result.mIoU, result.mIoU))
 
 
@@ -51,9 +51,9 @@ def varied(results: Sequence[SettingResult]) -> list[str]:
 
 
 def to_text(results: Sequence[SettingResult], own: Setting) -> str:
-    """Format a table of what varies and the metrics, the config's own setting and the best marked.
+    """Format a table of the varied values and the metrics, with the own and the best one marked.
 
-    Of more than 40 settings, the best ones are shown.
+    Of more than 40 settings, only the best ones are shown.
     """
     best, names = best_of(results), varied(results)
     shown = list(results)
@@ -79,9 +79,9 @@ def write_tables(results: Sequence[SettingResult], own: Setting, folder: Path) -
     """Write ``sweep.csv``, a line per setting, and ``classes.csv``, a line per setting and class.
 
     Args:
-        results: In the order of lines.
+        results: Results in the order of the lines.
         own: The config's own setting.
-        folder: Exists.
+        folder: An existing folder.
     """
     best = best_of(results)
     lines: list[dict[str, Any]] = []
@@ -97,7 +97,7 @@ def write_tables(results: Sequence[SettingResult], own: Setting, folder: Path) -
 
 
 def value_text(value: float | None) -> str:
-    """A value of a setting in few characters."""
+    """Format a value of a setting."""
     return 'none' if value is None else f'{value:g}'
 
 
@@ -109,8 +109,8 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
     Args:
         results: Results of all settings.
         own: The config's own setting.
-        title: Above the panels.
-        path: The image file, whose suffix tells its format.
+        title: Title above the panels.
+        path: Path of the image file; its extension determines the format.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -129,7 +129,7 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
     keys = _groups(points, [line_name] if line_name else [])
     shades = matplotlib.colormaps['viridis'](np.linspace(0, 0.9, len(keys)))
     colors = dict(zip(keys, shades))
-    # None has no place among numbers.
+    # None cannot be drawn on a numeric axis.
     convert = value_text if any(getattr(p.setting, x_name) is None for p in points) else float
     x_of = lambda result: convert(getattr(result.setting, x_name))  # noqa: E731
     for axis, (key, members) in zip(grid, panels.items()):
@@ -159,7 +159,7 @@ def draw(results: Sequence[SettingResult], own: Setting, title: str, path: Path)
 
 
 def _x_axis(results: Sequence[SettingResult]) -> str:
-    """The first setting that varies, if possible one without None."""
+    """The first varied setting, preferably one without None."""
     names = [name for name in _AXES if name in varied(results)] or ['prob_thd']
     return min(names, key=lambda name: any(getattr(r.setting, name) is None for r in results))
 
@@ -167,7 +167,7 @@ def _x_axis(results: Sequence[SettingResult]) -> str:
 def _on_the_grid(
     results: Sequence[SettingResult], own: Setting, x_name: str
 ) -> list[SettingResult]:
-    """Results without the config's own, where it would make a line or panel of its own."""
+    """Leave the config's own result out if it would be a separate line or panel."""
     others = [result for result in results if result.setting != own]
     names = [name for name in Setting._fields if name != x_name]
     known = {name: {getattr(other.setting, name) for other in others} for name in names}
@@ -176,7 +176,7 @@ def _on_the_grid(
 
 
 def _groups(results: Sequence[SettingResult], names: Sequence[str]) -> dict[tuple, list]:
-    """Results by the values of some settings, in ascending order, and within by all of them."""
+    """Group results by the values of some settings; groups and members in ascending order."""
     groups: dict[tuple, list] = {}
     for result in sorted(results, key=lambda r: [_order(value) for value in r.setting]):
         groups.setdefault(tuple(getattr(result.setting, name) for name in names), []).append(result)

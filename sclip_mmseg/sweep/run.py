@@ -28,18 +28,18 @@ def sweep(
 
     Args:
         config, checkpoint, cfg_options: See :func:`..evaluation.evaluate`.
-        values: Name in ``model.test_cfg`` (of :class:`.grid.Setting`) → values.
-        work_dir: Folder for the table and what is kept; ``work_dirs/sweep_NAME`` by default.
-        keep_maps: Whether to keep maps, from which further settings need no tower.
+        values: Key of ``model.test_cfg`` (a field of :class:`.grid.Setting`) → values.
+        work_dir: Folder for tables and maps; None for ``work_dirs/sweep_NAME``.
+        keep_maps: Whether to save maps, with which further settings do not need the towers.
 
     Returns:
-        The results, each to the digits of an evaluation of its own.
+        The results, each equal to that of a separate evaluation.
 
     Raises:
-        InputError: If something given cannot be used.
+        InputError: If an argument cannot be used.
     """
     if int(os.environ.get('WORLD_SIZE', 1)) > 1:
-        raise InputError('a sweep is one process: start it by python, without torchrun')
+        raise InputError('a sweep runs in one process: start it by python, without torchrun')
     cfg = prepare_config(config, checkpoint, work_dir=work_dir, cfg_options=cfg_options)
     name = Path(cfg.filename).stem
     if not work_dir:
@@ -50,8 +50,8 @@ def sweep(
     settings = grid.make_grid(test_cfg, values)
     if values.get('logit_scale') and not grid.scale_matters(settings):
         warnings.warn(
-            'without a threshold or background, logit_scale changes no class: all settings give '
-            'the same numbers',
+            'without a threshold or background, logit_scale does not change classes: all settings '
+            'give the same numbers',
             stacklevel=2,
         )
     make_folders(work_dir=cfg.work_dir)

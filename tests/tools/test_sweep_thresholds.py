@@ -117,7 +117,7 @@ def test_numbers_are_those_of_single_runs(case, sweep, clip_path, root, tmp_path
     assert 'Device: cpu, precision fp32' in output and 'System environment' not in output
     assert 'tuned on this split' in output
     if config == 'sclip_vit-b16_voc20':
-        assert 'logit_scale changes no class' in output
+        assert 'logit_scale does not change classes' in output
     else:
         assert len({row['mIoU'] for row in metrics.values()}) > 1
     for numbers in list(product(*values.values()))[::3]:
@@ -159,7 +159,7 @@ def test_a_stopped_sweep_resumes(sweep, encoded, tmp_path, monkeypatch):
 
     monkeypatch.setattr(ThresholdSweepLoop, '_decide', evaluate)
     output = sweep(*VALUES)
-    assert 'Resumed: 1 of 3 images are done' in output and 'Maps of 1 of the others' in output
+    assert 'Resumed: 1 of 3 images are done' in output and 'Maps of 1 of the other images' in output
     assert encoded == [1, 1, 1]  # the image of the interruption has maps
     assert [(work / name).read_text() for name in ('sweep.csv', 'classes.csv')] == expected
 
@@ -250,11 +250,11 @@ REFUSED = {
     ),
     'no constant background': (
         *(('--background', '0.5'), VOC21, ()),
-        '--background has no use for this config',
+        '--background has no effect on this config',
     ),
     'scores': (
         *(('--logit-scale', '20'), 'groupvit_vit-s16_voc21', ()),
-        '--logit-scale has no use for this config',
+        '--logit-scale has no effect on this config',
     ),
     'range': (('--prob-thd', '1.5'), VOC21, (), 'test_cfg.prob_thd=1.5 must lie between 0 and 1'),
     'metric': (
