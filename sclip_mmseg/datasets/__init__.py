@@ -1,7 +1,7 @@
-"""Datasets that mmseg lacks, and the query lists of the benchmarks.
+"""Datasets that mmseg does not have, and the query lists of the benchmarks.
 
-Names are imported when they are asked for: the records in :mod:`.benchmarks`, from which the
-command line takes its choices, wait for neither mmseg nor PyTorch.
+Names are imported lazily, so that the command line can read the records in :mod:`.benchmarks`
+without importing mmseg and PyTorch.
 """
 
 from importlib import import_module

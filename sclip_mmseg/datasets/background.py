@@ -1,17 +1,17 @@
-"""Kinds of background."""
+"""The role of class 0 in a segmentor."""
 
 from enum import Enum
 
 
 class Background(Enum):
-    """The kinds of background.
+    """The role of class 0.
 
     Attributes:
-        NONE: Class 0 is a class as any other.
-        QUERIES: Class 0 has queries, such as "wall" and "sky", and also gets the pixels where no
-            class is sure enough.
-        NO_QUERY: Class 0 has no query: it is a channel of the image encoder's maps, or has a
-            constant score.
+        NONE: Class 0 is an ordinary class.
+        QUERIES: Class 0 is a background with queries, such as "wall" and "sky", which also gets
+            pixels with low scores.
+        NO_QUERY: Class 0 is a background without queries: a channel of the image encoder's maps, or
+            a constant score.
     """
 
     NONE = 'none'

@@ -1,7 +1,7 @@
-"""The benchmarks: one record of each, in the order of the published tables.
+"""The benchmarks, one record each, in the order of the published tables.
 
-Another benchmark is a record here, a dataset in ``configs/_base_/datasets/NAME.py``, and a config
-per method, ``configs/METHOD/METHOD_BACKBONE_NAME.py``.
+To add a benchmark, add a record here, a dataset in ``configs/_base_/datasets/NAME.py``, and a
+config per method, ``configs/METHOD/METHOD_BACKBONE_NAME.py``.
 """
 
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that a benchmark's authors publish.
+    """A file published by a benchmark's authors.
 
     Attributes:
-        name: Its file name.
-        page: Web page to get it from.
-        url: Where ``--download`` fetches it; None where it does not.
-        login: Whether the page asks to log in.
-        digest: Published MD5 or SHA-256 in hexadecimal digits; None where none is known.
-        url_digest: SHA-1 that others' programs state of the file behind ``url``, compared with
-            downloads alone: an archive that a user packed anew may differ.
+        name: File name.
+        page: Web page of the file.
+        url: Download address for ``--download``; None if it must be downloaded by hand.
+        login: Whether the page requires a login.
+        digest: Published MD5 or SHA-256 in hexadecimal digits; None if unknown.
+        url_digest: SHA-1 of the file at ``url`` according to other programs. Only downloads are
+            compared with it, since an archive that was repacked may differ.
     """
 
     name: str
@@ -34,18 +34,18 @@ class Benchmark:
     """Record of a benchmark.
 
     Attributes:
-        name: As in the names of configs and in ``configs/published.yml``.
-        title: In words.
+        name: Name in the names of configs and in ``configs/published.yml``.
+        title: Full name.
         column: Heading in tables of published numbers.
-        dataset: Name of its class in mmseg's registry.
-        images: Numbers of images that its evaluation split is published with; none if unknown.
+        dataset: Name of the dataset class in mmseg's registry.
+        images: Published numbers of images of the evaluation split; empty if unknown.
         queries: Name of the official query list.
-        archives: What its authors publish, in the order in which the converter names it.
-        converter: What lays its files out, of :mod:`.preparation.converters`, or
-            ``pascal_context``; empty where users do that themselves.
-        page: Web page to get its files from, where there is no converter.
-        group: What it belongs to; empty for those of the papers' tables, which are evaluated and
-            prepared where no benchmark is named.
+        archives: Published files, in the order that the converter expects.
+        converter: Name of the converter in :mod:`.preparation.converters`, or ``pascal_context``;
+            empty if users prepare the files themselves.
+        page: Web page of the files, if there is no converter.
+        group: Group of the benchmark; empty for those of the papers' tables, which are evaluated
+            and prepared by default.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Benchmark:
     group: str = ''
 
     def compare_count(self, count: int) -> str:
-        """Say how a number of images differs from the published one; nothing if it does not."""
+        """Describe how a number of images differs from the published one; empty if it does not."""
         if not self.images or count in self.images:
             return ''
         return f'{count} images, the published split has {" or ".join(map(str, self.images))}'
@@ -94,7 +94,7 @@ _COCO = (
     Archive(
         'val2017.zip',
         page='https://cocodataset.org/#download',
-        # The bucket of images.cocodataset.org, whose own certificate is of another name.
+        # The bucket of images.cocodataset.org, whose certificate does not match that name.
         url='https://s3.amazonaws.com/images.cocodataset.org/zips/val2017.zip',
         digest='4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05',
     ),
@@ -462,10 +462,10 @@ _RECORDS = (
         group=_REMOTE,
     ),
 )
-#: By name.
+#: Name → record.
 BENCHMARKS: dict[str, Benchmark] = {record.name: record for record in _RECORDS}
 
 
 def usual_benchmarks() -> list[str]:
-    """Names of those that are meant where none is named."""
+    """Names of the benchmarks that are used by default."""
     return [name for name, record in BENCHMARKS.items() if not record.group]

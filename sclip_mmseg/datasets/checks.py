@@ -1,4 +1,4 @@
-"""Checks of a dataset that name the file at fault."""
+"""Checks of a dataset, whose errors name the file."""
 
 import os.path as osp
 import warnings
@@ -25,29 +25,29 @@ from .parts import for_each_part, is_on_disk, parts_of
 from .split import check_split, lists_names
 
 _MASK = {0, 255}  # ids of a mask whose foreground is white
-_SAMPLED_LABELS = 64  # read before a run; the others are checked as they are loaded
+_SAMPLED_LABELS = 64  # read before a run; the others are checked when they are loaded
 
 
 def load_dataset(cfg: dict) -> BaseDataset:
-    """Build a dataset of mmseg, having checked that its folders and its split exist.
+    """Check that the folders and the split file of a dataset exist, and build it.
 
     Args:
         cfg: The config's ``test_dataloader.dataset``.
 
     Raises:
-        InputError: If a folder or the split file is missing, or the split is empty or not as
-            :func:`.split.check_split` has it.
+        InputError: If a folder or the split file is missing, or the split is empty or fails
+            :func:`.split.check_split`.
     """
     root, name = cfg.get('data_root') or '', type_name(cfg)
     if parts_of(cfg) != [cfg]:
         return _load_wrapper(cfg)
     if (cfg.get('backend_args') or {}).get('backend', 'local') != 'local' or '://' in root:
-        return DATASETS.build(cfg)  # whose files only the backend knows
+        return DATASETS.build(cfg)  # its files cannot be checked here
     if name == FolderDataset.__name__:
-        return DATASETS.build(cfg)  # which checks its files itself
+        return DATASETS.build(cfg)  # it checks its files itself
     hint = (
-        'Lay the data out with sclip data prepare (docs/datasets.md), and point SCLIP_DATA_ROOT to '
-        'the folder that holds all datasets (or set test_dataloader.dataset.data_root)'
+        'Prepare the data with sclip data prepare (docs/datasets.md), and set SCLIP_DATA_ROOT to '
+        'the folder that contains all datasets (or set test_dataloader.dataset.data_root)'
     )
     paths = [root, *(osp.join(root, path) for path in cfg.get('data_prefix', {}).values())]
     for folder in filter(None, paths):
@@ -67,7 +67,7 @@ def load_dataset(cfg: dict) -> BaseDataset:
 
 
 def _load_wrapper(cfg: dict) -> BaseDataset:
-    """Load a dataset that is made of others, each of which is checked."""
+    """Load a wrapped dataset, and check each of its parts."""
     if cfg.get('datasets'):
         parts = dict(datasets=[load_dataset(part) for part in cfg['datasets']])
     else:
@@ -77,8 +77,8 @@ def _load_wrapper(cfg: dict) -> BaseDataset:
         dataset.full_init()
     except NotImplementedError as error:
         raise InputError(
-            f'{type_name(cfg)} asks for the classes of each image, which datasets of mmseg do not '
-            f'tell beforehand: evaluate on its dataset itself ({error})'
+            f'{type_name(cfg)} needs the classes of each image, which datasets of mmseg do not '
+            f'provide: evaluate on its dataset itself ({error})'
         ) from error
     return dataset
 
@@ -88,7 +88,7 @@ def check_files(dataset: BaseDataset) -> None:
     """Check that all images and labels of a dataset exist.
 
     Raises:
-        InputError: If one does not.
+        InputError: If a file does not exist.
     """
     check_problems(getattr(dataset, 'problems', ()), 'sclip data check CONFIG lists all')
     if not is_on_disk(dataset):
@@ -105,9 +105,9 @@ def check_files(dataset: BaseDataset) -> None:
 
 @for_each_part
 def check_labels(dataset: BaseDataset, ignored: Collection[int] = ()) -> None:
-    """Read some labels, spread evenly over a dataset, and check their ids.
+    """Read some labels, evenly spaced over a dataset, and check their ids.
 
-    All are read where the first ones hold nothing that could be evaluated.
+    If they contain no pixel that could be evaluated, all labels are read.
 
     Args:
         dataset: The dataset.
@@ -115,10 +115,10 @@ def check_labels(dataset: BaseDataset, ignored: Collection[int] = ()) -> None:
 
     Raises:
         InputError: If a label cannot be read or has ids outside the dataset's classes, if all
-            pixels are ignored, or if background and the ignored 255 are all that there is.
+            pixels are ignored, or if there are only background and the ignored 255.
 
     Warns:
-        UserWarning: If class 0 and the ignored 255 are all that there is.
+        UserWarning: If there are only class 0 and the ignored 255.
     """
     classes = dataset.metainfo['classes']
     ignored = ignored or (dataset.ignore_index,)
@@ -160,14 +160,14 @@ def check_labels(dataset: BaseDataset, ignored: Collection[int] = ()) -> None:
 
 @for_each_part
 def check_ignored(dataset: BaseDataset, ignored: Collection[int]) -> None:
-    """Check that no class has mmseg's default of the id that is ignored.
+    """Check that the ignored id is not that of a class.
 
     Args:
         dataset: The dataset.
         ignored: See :class:`CheckedPipeline`.
 
     Raises:
-        InputError: If one has.
+        InputError: If class 255 would be ignored.
     """
     count = len(dataset.metainfo['classes'])
     if count > 255 and (255 in {dataset.ignore_index, *ignored} or dataset.label_map):
@@ -206,20 +206,20 @@ def _join(ids: Iterable[int]) -> str:
 
 
 class CheckedPipeline:
-    """A dataset's pipeline that names the file it fails to read, and checks label ids.
+    """Wraps a dataset's pipeline to name files that cannot be read, and to check label ids.
 
     Its loaders are replaced by those of :mod:`.loading`.
 
     Args:
         dataset: The dataset whose pipeline is wrapped.
-        ignored: The ids that the metrics leave out, of which a label may hold one only that is
-            left out by all; by default the dataset's ``ignore_index``.
-        reads_again: Whether image files are read again, for region maps or drawings.
+        ignored: Ids ignored by the metrics; labels may contain only one that all metrics ignore.
+            Empty for the dataset's ``ignore_index``.
+        reads_again: Whether image files are read again, for region maps or overlays.
 
     Raises:
         InputError: When called, if a file cannot be read, if a label has ids outside the classes,
-            or if a process of a data loader has no shared memory for the sample. Whatever else the
-            pipeline raises is passed on.
+            or if there is not enough shared memory for the sample. Other exceptions of the pipeline
+            are passed on.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class CheckedPipeline:
         except InputError:
             raise
         except Exception:
-            is_folder = isinstance(self.dataset, FolderDataset)  # whose labels say it themselves
+            is_folder = isinstance(self.dataset, FolderDataset)  # its reader names the label
             _check_readable(self.dataset, image, None if is_folder else label)
             raise
         for sample in _samples(results['data_samples']):
@@ -247,7 +247,7 @@ class CheckedPipeline:
                     if _resizes_labels(self.dataset):
                         raise InputError(
                             f'label {label} was resized to {sizes[0]} pixels with its image, whose '
-                            f'file has {sizes[1]}: in test_pipeline, put LoadAnnotations behind '
+                            f'file has {sizes[1]}: in test_pipeline, put LoadAnnotations after '
                             'Resize'
                         )
                     raise InputError(
@@ -269,7 +269,7 @@ def _tensors(results: dict) -> Iterator[Tensor]:
 
 
 def _check_readable(dataset: BaseDataset, image: str, label: str | None) -> None:
-    """Tell a file that cannot be read from a mistake in code, where a sample was not loaded."""
+    """Raise an ``InputError`` if a sample failed because one of its files cannot be read."""
     sample: dict = dict(img_path=image, seg_map_path=label, seg_fields=[])
     sample['reduce_zero_label'] = False
     for path, loader in ((image, LoadImageFromFile), (label, LoadAnnotations)):
@@ -281,7 +281,7 @@ def _check_readable(dataset: BaseDataset, image: str, label: str | None) -> None
 
 
 def _decoding(dataset: BaseDataset, loader: type) -> dict[str, Any]:
-    """How a dataset's pipeline reads files with a loader of mmcv or mmseg."""
+    """Options with which a dataset's pipeline reads files by a loader of mmcv or mmseg."""
     for step in _steps(dataset):
         if isinstance(step, loader):
             return {key: getattr(step, key) for key in ('imdecode_backend', 'backend_args')}
@@ -296,7 +296,7 @@ def label_loader(dataset: BaseDataset) -> LoadAnnotations:
 
 
 def _resizes_labels(dataset: BaseDataset) -> bool:
-    """Whether labels are loaded before the image is resized, and so are resized with it."""
+    """Whether labels are loaded before the image is resized, and therefore resized with it."""
     names = [type(step).__name__ for step in _steps(dataset)]
     loads = [place for place, name in enumerate(names) if name == LoadAnnotations.__name__]
     return any('Resize' in name for place in loads[:1] for name in names[place:])
@@ -308,7 +308,7 @@ def _steps(dataset: BaseDataset) -> Sequence[Any]:
 
 
 def _samples(data_samples: Any) -> Sequence[SegDataSample]:
-    """One sample, or the views of test-time augmentation."""
+    """The sample, or the views of test-time augmentation, as a sequence."""
     return data_samples if isinstance(data_samples, (list, tuple)) else [data_samples]
 
 
@@ -316,16 +316,16 @@ def _samples(data_samples: Any) -> Sequence[SegDataSample]:
 def check_classes(
     dataset: BaseDataset, num_classes: int, background: Background, source: str = 'text_head'
 ) -> None:
-    """Check that a segmentor's classes are a dataset's.
+    """Check that a segmentor has the classes of a dataset.
 
     Args:
-        dataset: The dataset to be evaluated on.
-        num_classes: Number of the segmentor's classes, a background without a query included.
-        background: What class 0 is to the segmentor.
-        source: What names the segmentor's classes, for an error message.
+        dataset: The dataset to evaluate on.
+        num_classes: Number of the segmentor's classes, including a background without query.
+        background: Role of class 0 in the segmentor.
+        source: Name of the segmentor's classes in error messages.
 
     Raises:
-        InputError: If the numbers differ, or class 0 is not a background but needs to be.
+        InputError: If the numbers differ, or class 0 must be a background but is not.
     """
     classes: list[str] = dataset.metainfo['classes']
     name = type(dataset).__name__

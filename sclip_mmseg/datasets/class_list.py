@@ -1,7 +1,7 @@
-"""The one syntax of class lists, in files, on the command line, on the web page and in Python.
+"""The syntax of class lists in files, on the command line, on the web page and in Python.
 
-A class per line, or several separated by semicolons; commas between the synonyms of a class; ``#``
-begins a comment; the id that label files have for a class may stand in front, as in ``7: road``.
+One class per line, or several separated by semicolons; synonyms of a class are separated by commas;
+``#`` starts a comment; the id of a class in label files may precede it, as in ``7: road``.
 """
 
 import html
@@ -12,37 +12,37 @@ from pathlib import Path
 
 from ..utils.errors import InputError, shorten
 
-#: The largest id, as label files have 16 bits at most.
+#: The largest id, since label files have at most 16 bits.
 LARGEST_ID = 65535
 _LARGEST_FILE = 1 << 24  # bytes
 _SYNTAX = 'write a class per line or separated by semicolons, synonyms by commas: cat, kitten; dog'
-# Semicolons and commas of other scripts and widths.
+# Semicolons and commas of other scripts, and their full-width forms.
 _SEPARATORS = str.maketrans('；﹔︔؛，﹐︐،、', ';;;;,,,,,')
 _SEMICOLON = re.compile(r'(&(?:amp;)*(?:#[0-9]+|#x[0-9a-f]+|[0-9a-z]+);|;)', re.IGNORECASE)
 _COMMENT = re.compile(r'(^|\s)#.*$')
 _ID = re.compile(r'\s*(\d+)\s*[:：]\s*(.*)', re.DOTALL)
 _QUOTES = '"\'“”‘’`'
-# Whole texts in another syntax.
+# Texts in the syntax of JSON or Python.
 _BRACKETS = re.compile(r'[\[{(].*[\]})]', re.DOTALL)
-# Classes in another syntax, and what to say of each; `{0}` is what was written.
+# Classes in other syntaxes, and the advice in the error message; `{0}` is the text.
 _OTHERS = (
     (
         re.compile(r'[^:]*\S\s*[:：]\s*\d+\s*,\s*\d+\s*,\s*\d+\s*(:.*)?'),
-        '{0!r} is a line of a table of colours: name such a table by --colors, and write the name '
-        'of the class alone here',
+        '{0!r} is a line of a table of colours: name such a table by --colors, and write only the '
+        'name of the class here',
     ),
     (
         re.compile(r'(?P<name>.*\S)\s*(?:[:：]|=>?|->)\s*(?P<id>\d+)'),
-        'in {0!r} the id stands behind: write {id}: {name}',
+        'in {0!r} the id follows the name: write {id}: {name}',
     ),
     (
         re.compile(r'(?P<id>\d+)\s*(?:[.)](?!\d)|\t|=>?|->|\s-\s)\s*(?P<name>\S.*)'),
-        'an id stands before a colon: for {0!r} write {id}: {name}',
+        'an id is followed by a colon: for {0!r} write {id}: {name}',
     ),
     (
         re.compile(r'(?P<name>[^:]*\S)\s*[:：]\s+(?P<more>.*\S)'),
-        'in {0!r} a colon follows a name: write synonyms as {name}, {more} (an id, which is a '
-        'number, stands in front: 7: {name})',
+        'in {0!r} a colon follows a name: write synonyms as {name}, {more} (only an id, '
+        'which is a number, has a colon: 7: {name})',
     ),
     (re.compile(r'(?:[-*•+]\s|<).*'), '{0!r} is not a class: ' + _SYNTAX),
     (re.compile(r'.*(?:\||\\n|\t|->|=>).*'), 'classes are not separated as in {0!r}: ' + _SYNTAX),
@@ -51,11 +51,11 @@ _OTHERS = (
 
 @dataclass(frozen=True)
 class ClassList:
-    """Classes that were written down.
+    """A parsed class list.
 
     Attributes:
-        synonyms: The synonyms of each class, K tuples, of which the first names it.
-        ids: Its id in label files, K different integers from 0 to 65535; None where none is stated.
+        synonyms: The synonyms of each class, K tuples; the first synonym is its name.
+        ids: Ids in label files, K different integers from 0 to 65535; None if the list has none.
     """
 
     synonyms: tuple[tuple[str, ...], ...]
@@ -66,12 +66,12 @@ def parse_class_list(text: str, source: str = 'classes') -> ClassList:
     """Parse a text of classes.
 
     Args:
-        text: In the syntax of this module; empty lines are left out.
-        source: What errors call it.
+        text: Classes in the syntax of this module; empty lines are skipped.
+        source: Name of the text in error messages.
 
     Raises:
-        InputError: If there is no class, one has an empty synonym, ids are missing or not
-            different, or the text looks like another syntax.
+        InputError: If there is no class, a synonym is empty, ids are missing or repeated, or the
+            text has another syntax.
     """
     _refuse_brackets(text, source)
     items = [item for line in text.splitlines() for item in _split_line(line)]
@@ -82,12 +82,11 @@ def parse_class_list(text: str, source: str = 'classes') -> ClassList:
 
 
 def read_class_list(items: Sequence, source: str = 'classes') -> ClassList:
-    """Read classes that are separated already.
+    """Read a list with an item per class.
 
     Args:
-        items: An item per class: a list of synonyms, or a text of them, with an id in front or
-            without one.
-        source: What errors call it.
+        items: An item per class: a list of synonyms, or a text of them, which may start with an id.
+        source: Name of the list in error messages.
 
     Raises:
         InputError: See :func:`parse_class_list`.
@@ -101,16 +100,16 @@ def read_class_list(items: Sequence, source: str = 'classes') -> ClassList:
     if None in ids:
         name = synonyms[ids.index(None)][0]
         raise InputError(
-            f"{source}: '{shorten(name)}' has no id, but others have: write one in front of each "
-            f'class, such as 7: {shorten(name)}, or of none'
+            f"{source}: '{shorten(name)}' has no id, but others have: write one before each class, "
+            f'such as 7: {shorten(name)}, or before none'
         )
     first: dict[int, int] = {}
     for number, each in enumerate(ids):
         if (place := first.setdefault(each, number)) != number:
             names = [shorten(synonyms[at][0]) for at in (place, number)]
             raise InputError(
-                f"{source}: id {each} stands before '{names[0]}' and before '{names[1]}': give "
-                'each class another, or join their synonyms by commas'
+                f"{source}: '{names[0]}' and '{names[1]}' have the same id {each}: give each class "
+                'another, or join their synonyms by commas'
             )
         if each > LARGEST_ID:
             raise InputError(f'{source}: id {each} is too large: label files hold 0 to 65535')
@@ -121,7 +120,7 @@ def read_class_file(path: Path) -> ClassList:
     """Read a text file of classes.
 
     Raises:
-        InputError: If it is large or not UTF-8; or see :func:`parse_class_list`.
+        InputError: If the file is too large or not UTF-8, or as :func:`parse_class_list`.
     """
     if path.stat().st_size > _LARGEST_FILE:
         size = f'{_LARGEST_FILE >> 20} MiB'
@@ -133,19 +132,19 @@ def read_class_file(path: Path) -> ClassList:
 
 
 def split_synonyms(text: str) -> list[str]:
-    """The synonyms of a class: separated by commas."""
+    """Split the synonyms of a class at commas."""
     return text.translate(_SEPARATORS).split(',')
 
 
 def is_separated(text: str) -> bool:
-    """Whether a text has classes or synonyms that are separated, or an id: it is not one word."""
+    """Whether a text has a separator of classes or synonyms, or an id."""
     return bool(re.search(r'[;,\n]', text.translate(_SEPARATORS)) or _ID.fullmatch(text))
 
 
 def _split_line(line: str) -> Iterator[str]:
-    """The classes of a line: separated by semicolons; after the last one there may be another.
+    """Split the classes of a line at semicolons; trailing semicolons are ignored.
 
-    The semicolon of an HTML entity, such as ``&amp;``, is a part of it.
+    The semicolon of an HTML entity, such as ``&amp;``, is not a separator.
     """
     line = _COMMENT.sub('', line)
     if not line.strip():
@@ -192,13 +191,13 @@ def _read_class(item: object, name: str) -> tuple[int | None, tuple[str, ...]]:
 def _refuse_brackets(text: str, source: str) -> None:
     if _BRACKETS.fullmatch(text.strip()):
         raise InputError(
-            f'{source}: {shorten(text.strip())!r} is in brackets, as JSON and Python have lists: '
+            f'{source}: {shorten(text.strip())!r} is in brackets, like a list in JSON or Python: '
             f'{_SYNTAX}'
         )
 
 
 def _refuse_columns(items: Sequence[str], source: str) -> None:
-    """Refuse a table whose columns are separated by commas or spaces, one of ids."""
+    """Reject a table with a column of ids, separated by commas or spaces."""
     rows = [split_synonyms(item) for item in items]
     rows = rows[1:] if len(rows) > 1 and not _has_number(rows[0]) else rows  # without a heading
     if len(rows) > 1 and all(len(row) > 1 and _has_number(row) for row in rows):
@@ -215,7 +214,7 @@ def _refuse_columns(items: Sequence[str], source: str) -> None:
         first = items[0].strip()
         number, name = first.split(None, 1)
         raise InputError(
-            f'{source}: an id stands before a colon: for {shorten(first)!r} write {number}: {name}'
+            f'{source}: an id is followed by a colon: for {shorten(first)!r} write {number}: {name}'
         )
 
 
@@ -224,7 +223,7 @@ def _has_number(row: Sequence[str]) -> bool:
 
 
 def _refuse_other(item: str, source: str) -> None:
-    """Refuse a class that looks like another syntax, and say how it is to be written."""
+    """Reject a class in another syntax, and say how to write it."""
     if len(item) > 1 and item[0] in _QUOTES and item[-1] in _QUOTES:
         bare = item.strip(_QUOTES)
         raise InputError(f'{source}: leave the quotes of {shorten(item)!r} out: {shorten(bare)}')

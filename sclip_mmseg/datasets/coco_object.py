@@ -1,4 +1,4 @@
-"""COCO's 80 things against everything else."""
+"""COCO-Object: COCO's 80 thing classes and background."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from .palette import voc_palette
 class COCOObjectDataset(BaseSegDataset):
     """COCO-Object: background and the 80 thing classes of COCO.
 
-    Labels are ``*_instanceTrainIds.png``: 0 for background (void too), 1 to 80 for things, as
-    ``tools/prepare_data.py`` writes them from COCO-Stuff's pixel maps.
+    Labels are ``*_instanceTrainIds.png``, which ``tools/prepare_data.py`` writes from COCO-Stuff's
+    pixel maps: 0 for background (including void), 1 to 80 for things.
 
     Args:
         seg_map_suffix: Suffix of the label files.

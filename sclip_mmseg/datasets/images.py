@@ -1,4 +1,4 @@
-"""Checks of a dataset's images before a run, by their headers and last bytes."""
+"""Checks of a dataset's images before a run, from their headers and last bytes."""
 
 import os
 import warnings
@@ -16,9 +16,9 @@ from ..utils.images import UNREADABLE, may_be_dark
 from .loading import CheckedImageLoader, with_checked_loaders
 from .parts import for_each_part, is_on_disk
 
-_SAMPLED = 64  # images that tell what they are when they are decoded alone
-_KEEP_SIZE = LoadImageFromFile, LoadAnnotations, PackSegInputs  # steps of a pipeline
-# By its first bytes, the last bytes of a file that is whole; b'' where these do not tell.
+_SAMPLED = 64  # images decoded because their header does not say whether they are dark
+_KEEP_SIZE = LoadImageFromFile, LoadAnnotations, PackSegInputs  # transforms
+# First bytes of a file → its last bytes if it is complete; b'' if they vary.
 _ENDS = {
     b'\xff\xd8': b'\xff\xd9',
     b'\x89PNG': b'IEND\xaeB`\x82',
@@ -28,15 +28,15 @@ _ENDS = {
 
 @for_each_part
 def check_images(dataset: BaseDataset) -> None:
-    """Decode the images that look cut off or are of no known kind, and some that may be dark.
+    """Decode images that look truncated or have an unknown format, and some that may be dark.
 
-    All images are decoded in full when they are evaluated, and by ``sclip data check``.
+    An evaluation and ``sclip data check`` decode all images.
 
     Args:
         dataset: The dataset, whose files exist.
 
     Raises:
-        InputError: If an image cannot be decoded as it was encoded.
+        InputError: If an image cannot be decoded correctly.
     """
     loader = _image_loader(dataset)
     if loader is None or not is_on_disk(dataset):
@@ -59,27 +59,27 @@ def check_images(dataset: BaseDataset) -> None:
 
 @for_each_part
 def check_sizes(dataset: BaseDataset, patch_size: int) -> None:
-    """Check that the images are not too thin for the model once they are resized.
+    """Check that resized images are not smaller than a patch on one side.
 
     Args:
         dataset: The dataset, whose files exist.
         patch_size: Side of a patch in pixels.
 
     Raises:
-        InputError: If one is.
+        InputError: If an image is smaller.
     """
     if not is_on_disk(dataset):
         return
     resizing = [step for step in _steps(dataset) if not isinstance(step, _KEEP_SIZE)]
     if any(not (isinstance(step, Resize) and step.scale) for step in resizing):
-        return  # which may do anything
+        return  # unknown transforms may change the size in any way
     for path in _paths(dataset):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore', Image.DecompressionBombWarning)
                 with Image.open(path) as file:
                     stored = size = file.size
-        except UNREADABLE:  # of a kind that the loader alone knows
+        except UNREADABLE:  # a format that only the loader can read
             continue
         for step in resizing:
             size = mmcv.rescale_size(size, step.scale) if step.keep_ratio else step.scale
@@ -100,7 +100,7 @@ def _steps(dataset: BaseDataset) -> list[Any]:
 
 
 def _image_loader(dataset: BaseDataset) -> CheckedImageLoader | None:
-    """The transform that reads a dataset's images, where it is the usual one."""
+    """The transform that reads a dataset's images; None if it is not the usual one."""
     for step in _steps(dataset):
         if isinstance(step, LoadImageFromFile):
             loader = with_checked_loaders(step, dataset.ignore_index)

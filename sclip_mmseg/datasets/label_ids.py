@@ -1,4 +1,4 @@
-"""Ids that label files have for classes."""
+"""Ids of classes in label files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +7,11 @@ import numpy as np
 
 
 def ids_in_files(metainfo: Mapping[str, Any], reduce_zero_label: bool) -> np.ndarray:
-    """Ids that a dataset's label files have for its classes, int64 ``[K]``.
+    """Ids of a dataset's classes in its label files, int64 ``[K]``.
 
     Args:
-        metainfo: The dataset's: ``classes``, and ``label_ids`` where the ids are stated.
-        reduce_zero_label: Whether 0 stands for no class, so that classes begin at 1.
+        metainfo: The dataset's metainfo: ``classes``, and optionally ``label_ids``.
+        reduce_zero_label: Whether 0 is ignored, so that classes start at 1.
     """
     if (stated := metainfo.get('label_ids')) is not None:
         return np.array(stated, np.int64)

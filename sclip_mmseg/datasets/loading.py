@@ -1,7 +1,7 @@
-"""Images and labels as mmcv and mmseg load them, with a look at what the files hold.
+"""mmcv's and mmseg's loaders of images and labels, with checks of the files.
 
-OpenCV decodes damaged data without a word and turns images by their EXIF data, although labels are
-not turned; mmseg narrows the ids of labels to 8 bits.
+OpenCV decodes damaged data without an error, and rotates images by their EXIF orientation, but not
+labels; mmseg converts the ids of labels to 8 bits.
 """
 
 import copy
@@ -21,23 +21,23 @@ from ..rasters.reading import open_raster
 from ..utils.errors import InputError
 from ..utils.images import EXTRANEOUS, find_flaw, libjpeg_warnings, orientation_of
 
-_TIFF = b'II', b'MM'  # which OpenCV and Pillow turn, whatever they are told
+_TIFF = b'II', b'MM'  # OpenCV and Pillow always apply the orientation of TIFF
 
 
 class CheckedImageLoader(LoadImageFromFile):
-    """mmcv's ``LoadImageFromFile``, which refuses files whose pixels would be wrong.
+    """mmcv's ``LoadImageFromFile``, which rejects files whose pixels would be wrong.
 
     Args:
-        reads_again: Whether other parts read the file again, and turn it then whatever the
-            loader does.
+        reads_again: Whether the file is read again elsewhere, where its orientation is always
+            applied.
         **kwargs: See :class:`mmcv.transforms.LoadImageFromFile`.
 
     Raises:
-        InputError: When called, if the data are damaged, if the values are not of 8 or 16 bits, or
-            if the image is turned or mirrored on reading and its label is not.
+        InputError: When called, if the data are damaged, if values do not have 8 or 16 bits, or
+            if the image is rotated or mirrored on reading but its label is not.
 
     Warns:
-        UserWarning: If a few bytes follow the image, which may be a sign of damage or not.
+        UserWarning: If a few bytes follow the image, which may be a sign of damage.
     """
 
     def __init__(self, reads_again: bool = False, **kwargs: Any):
@@ -45,14 +45,14 @@ class CheckedImageLoader(LoadImageFromFile):
         self.reads_again = reads_again
 
     def transform(self, results: dict) -> dict | None:
-        """Load the image of a sample; of a map also where it has no data, bool ``[H, W]``."""
+        """Load the image of a sample; for a map, also its mask of no data, bool ``[H, W]``."""
         if 'map' in results:
             return self._load_map(results)
         path, said = results['img_path'], []
         try:
             with libjpeg_warnings() as said:
                 loaded = super().transform(results)
-        except Exception:  # which says less than the file does
+        except Exception:  # a check of the file gives a better message
             self._check_values(path, self._read(path), said)
             raise
         if loaded is not None:
@@ -73,7 +73,7 @@ class CheckedImageLoader(LoadImageFromFile):
     def _read(self, path: str) -> bytes:
         try:
             return fileio.get(path, backend_args=self.backend_args)
-        except OSError:  # the loader has told, or has been told to ignore it
+        except OSError:  # the loader raised it, or ignores it by its options
             return b''
 
     def _check_values(self, path: str, content: bytes, said: list[str]) -> None:
@@ -90,20 +90,20 @@ class CheckedImageLoader(LoadImageFromFile):
         if orientation == 1 or not (turned or self.reads_again):
             return
         label, size = results['seg_map_path'], tuple(results['img_shape'])
-        drawn = results.get('label_size')  # of a label that is not an image
+        drawn = results.get('label_size')  # for labels that are not images
         if drawn is None:
             with Image.open(io.BytesIO(self._read(label))) as file:
                 drawn = file.size
         fits = turned and orientation >= 5 and tuple(drawn) == size[::-1] != size
         if not fits:
             raise InputError(
-                f'{results["img_path"]} has EXIF orientation {orientation}, by which it is turned '
-                f'or mirrored on reading, while its label {label} is not: remove the tag if the '
-                'label fits the pixels as they are stored, else save the image upright'
+                f'{results["img_path"]} has EXIF orientation {orientation}: it is rotated or '
+                f'mirrored on reading, but its label {label} is not. Remove the tag if the label '
+                'fits the pixels as stored, otherwise save the image upright'
             )
 
     def _turns(self, content: bytes, image: np.ndarray) -> bool:
-        """Whether an image with an orientation was turned when it was decoded."""
+        """Whether the orientation of an image was applied when it was decoded."""
         if self.imdecode_backend not in ('cv2', 'pillow'):
             return False
         if content.startswith(_TIFF) or self.color_type not in ('color', 'grayscale'):
@@ -114,16 +114,16 @@ class CheckedImageLoader(LoadImageFromFile):
 
 
 class StoredIdsLoader(LoadAnnotations):
-    """mmseg's ``LoadAnnotations``, except that ids are not narrowed to 8 bits.
+    """mmseg's ``LoadAnnotations``, but without conversion of ids to 8 bits.
 
-    Labels that are stored in 8 bits are uint8, others int32.
+    Labels stored with 8 bits are uint8, others int32.
 
     Args:
-        ignore_index: What becomes of 0 by ``reduce_zero_label``, and of classes that are left out.
+        ignore_index: New id of 0 with ``reduce_zero_label``, and of classes that are left out.
         **kwargs: See :class:`mmseg.datasets.LoadAnnotations`.
 
     Raises:
-        InputError: When called, if a label does not hold integers.
+        InputError: When called, if a label does not contain integers.
     """
 
     def __init__(self, ignore_index: int = 255, **kwargs: Any):
@@ -155,12 +155,12 @@ class StoredIdsLoader(LoadAnnotations):
 
 
 def with_checked_loaders(step: Any, ignore_index: int, reads_again: bool = False) -> Any:
-    """A pipeline, or a part of one, with the loaders of this module in place of the usual ones.
+    """Replace the loaders in a pipeline, or in a part of one, by those of this module.
 
     Args:
-        step: A transform, a list of them, or what holds such, as ``TestTimeAug`` does. It is left
-            as it is.
-        ignore_index: The dataset's.
+        step: A transform, a list of them, or one that contains others, such as ``TestTimeAug``. It
+            is not modified.
+        ignore_index: Ignore index of the dataset.
         reads_again: See :class:`CheckedImageLoader`.
     """
 
@@ -178,12 +178,12 @@ def with_checked_loaders(step: Any, ignore_index: int, reads_again: bool = False
 
 
 def replace_steps(step: Any, replace: Callable[[Any], Any]) -> Any:
-    """A pipeline, or a part of one, with other transforms in place of some.
+    """Replace transforms in a pipeline, or in a part of one.
 
     Args:
-        step: A transform, a list of them, or what holds such, as ``TestTimeAug`` does. It is left
-            as it is.
-        replace: What stands for a transform that holds no others.
+        step: A transform, a list of them, or one that contains others, such as ``TestTimeAug``. It
+            is not modified.
+        replace: Function that returns the replacement of a single transform.
     """
     if isinstance(step, (list, tuple)):
         return [replace_steps(each, replace) for each in step]

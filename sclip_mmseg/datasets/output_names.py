@@ -1,4 +1,4 @@
-"""Names of files that are made of images."""
+"""Names of output files for images."""
 
 import os.path as osp
 from collections.abc import Sequence
@@ -6,15 +6,15 @@ from pathlib import Path
 
 
 def name_outputs(paths: Sequence[str]) -> dict[str, str]:
-    """A name for what is made of each image, which no other image has.
+    """Choose a unique output name for each image.
 
     Args:
         paths: Image files.
 
     Returns:
-        Path of each image → the first of these that tells all images apart: its file name without
-        suffix; this after the names of its folders below the one that all have in common, as in
-        ``cam1_frame0``; its path below that folder.
+        Path of each image → the first of these that is unique for all images: its file name without
+        extension; the same with the names of its folders below the common one, as in
+        ``cam1_frame0``; its path below the common folder.
     """
     files = {path: Path(osp.abspath(path)) for path in paths}
     different = set(files.values())
@@ -29,5 +29,5 @@ def name_outputs(paths: Sequence[str]) -> dict[str, str]:
 
 
 def _differ(names: Sequence[str]) -> bool:
-    """Whether names differ, on any file system."""
+    """Whether names differ, even on case-insensitive file systems."""
     return len({name.lower() for name in names}) == len(names)

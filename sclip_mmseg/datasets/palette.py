@@ -12,11 +12,11 @@ from ..utils.errors import InputError
 def voc_palette(num_classes: int) -> list[list[int]]:
     """PASCAL VOC's colour map: distinct colours, black first.
 
-    The bits of a class id are dealt out in turn to red, green and blue, from the highest bit of
-    each colour down.
+    The bits of a class id are assigned in turn to red, green and blue, starting at the highest bit
+    of each colour.
 
     Args:
-        num_classes: How many colours.
+        num_classes: Number of colours.
 
     Returns:
         RGB triples of integers 0 to 255.
@@ -36,21 +36,21 @@ def choose_palette(
     class_names: Sequence[str],
     of_dataset: Sequence[Sequence[int]] | None = None,
 ) -> list[list[int]]:
-    """A colour per class.
+    """Choose a colour for each class.
 
     Args:
-        palette: ``'distinct'``, see :func:`distinct_palette`; ``'dataset'``, the same for classes
-            outside a dataset; ``'voc'``, PASCAL VOC's colour map, black being the background's;
-            or K colours such as ``'#ff8000'`` or ``[255, 128, 0]``, or a text of them, separated by
-            commas.
+        palette: ``'distinct'``, see :func:`distinct_palette`; ``'dataset'``, the dataset's colours,
+            or distinct ones without a dataset; ``'voc'``, PASCAL VOC's colour map, with black for
+            the background; or K colours such as ``'#ff8000'`` or ``[255, 128, 0]``, also as a text
+            with commas.
         class_names: K names.
-        of_dataset: K RGB triples of the dataset whose classes they are.
+        of_dataset: K RGB triples of the dataset of these classes.
 
     Returns:
         K RGB triples.
 
     Raises:
-        InputError: If it is none of these.
+        InputError: If ``palette`` is none of these.
     """
     if palette == 'dataset' and of_dataset is not None:
         return [list(color) for color in of_dataset]
@@ -74,10 +74,10 @@ def choose_palette(
 
 
 def distinct_palette(class_names: Sequence[str]) -> list[list[int]]:
-    """A colour per class of which no two look alike: those of :func:`bright_palette`.
+    """A distinct colour per class, from :func:`bright_palette`.
 
     Args:
-        class_names: K names; what is called ``background`` is black.
+        class_names: K names; ``background`` is black.
 
     Returns:
         K RGB triples.
@@ -87,14 +87,15 @@ def distinct_palette(class_names: Sequence[str]) -> list[list[int]]:
 
 
 def bright_palette(num_classes: int) -> list[list[int]]:
-    """Colours that are seen on photographs: bright, and as unlike one another as may be.
+    """Bright colours that are visible on photographs and differ as much as possible.
 
-    The first 14 are chosen by eye on photographs; each further one is the bright colour, of levels
-    that are 15 apart, that is furthest from all before it by CIEDE2000, in which 2 can just be
-    seen: of 60 colours no two are nearer than 11, of 171 than 7. After 1500 colours they repeat.
+    The first 14 were chosen by eye on photographs. Each further one is the bright colour, with
+    levels in steps of 15, with the largest CIEDE2000 distance to all before it, where 2 is just
+    noticeable: the smallest distance is 11 for 60 colours, and 7 for 171. Colours repeat after
+    1500.
 
     Args:
-        num_classes: How many colours.
+        num_classes: Number of colours.
 
     Returns:
         RGB triples of integers 0 to 255, without black, white and grey.

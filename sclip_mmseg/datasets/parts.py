@@ -1,4 +1,4 @@
-"""Datasets that are made of others, and where their files lie."""
+"""Wrapped datasets, and whether their files are on the local disk."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -8,10 +8,10 @@ from mmengine.dataset import BaseDataset
 
 
 def parts_of(dataset: Any) -> list[Any]:
-    """The datasets that a wrapper such as ``ConcatDataset`` is made of, or the one itself.
+    """The datasets in a wrapper such as ``ConcatDataset``, or the dataset itself.
 
     Args:
-        dataset: A dataset, or the config of one.
+        dataset: A dataset or its config.
     """
     read = dataset.get if isinstance(dataset, dict) else lambda key: getattr(dataset, key, None)
     inner = read('datasets') or ([read('dataset')] if read('dataset') is not None else [])
@@ -19,7 +19,7 @@ def parts_of(dataset: Any) -> list[Any]:
 
 
 def for_each_part(check: Callable[..., None]) -> Callable[..., None]:
-    """Let a check of a dataset look at each part of one that is made of others."""
+    """Decorator that applies a check of a dataset to each part of a wrapped dataset."""
 
     @wraps(check)
     def check_parts(dataset: BaseDataset, *args: Any, **kwargs: Any) -> None:
@@ -30,7 +30,7 @@ def for_each_part(check: Callable[..., None]) -> Callable[..., None]:
 
 
 def is_on_disk(dataset: BaseDataset) -> bool:
-    """Whether a dataset's images and labels are files, not of another backend of mmengine's."""
+    """Whether a dataset's images and labels are local files, not in another file backend."""
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
     backends = [getattr(each, 'backend_args', None) or {} for each in (dataset, *steps)]
     local = all(backend.get('backend', 'local') == 'local' for backend in backends)

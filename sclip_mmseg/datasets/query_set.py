@@ -1,4 +1,4 @@
-"""Which text queries stand for which class."""
+"""Text queries of classes."""
 
 import os
 import warnings
@@ -29,21 +29,20 @@ keep_old_names(__name__, split_synonyms='datasets.class_list.split_synonyms')
 Queries = str | os.PathLike | ClassList | Sequence[str | Sequence[str]]
 
 _HERE = Path(__file__).parent
-_MOST = 65535  # queries, as label maps have 16 bits at most
-_LONGEST = 1000  # characters of a query, of whose tokens CLIP reads 75
+_MOST = 65535  # queries, since label maps have at most 16 bits
+_LONGEST = 1000  # characters of a query; CLIP reads 75 tokens
 
 
 @dataclass(frozen=True)
 class QuerySet:
-    """Text queries and the classes that they stand for.
+    """Text queries and their classes.
 
     Attributes:
         queries: Q texts.
-        class_ids: The class of each query, Q integers that cover 0 to K - 1.
+        class_ids: Class of each query, Q integers that cover 0 to K - 1.
         class_names: K names to print and draw.
         palette: K RGB triples.
-        label_ids: Ids of the classes in label files, K integers; None where the list states none,
-            so that they are 0 to K - 1.
+        label_ids: Ids of the classes in label files, K integers; None for 0 to K - 1.
     """
 
     queries: tuple[str, ...]
@@ -54,7 +53,7 @@ class QuerySet:
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """Number of classes, K."""
         return len(self.class_names)
 
     @property
@@ -73,10 +72,16 @@ class QuerySet:
         source: str,
         label_ids: tuple[int, ...] | None = None,
     ) -> 'QuerySet':
-        """Check the ids of given queries, and name each class after its first query.
+        """Make a query set, with each class named after its first query.
+
+        Args:
+            queries: Q texts.
+            class_ids: Class of each query.
+            source: Name of the list in error messages.
+            label_ids: Ids of the classes in label files.
 
         Raises:
-            InputError: If the ids do not cover 0 to K - 1 or there is not one per query.
+            InputError: If there is not one id per query, or ids do not cover 0 to K - 1.
         """
         ids = tuple(int(i) for i in class_ids)
         if not ids or len(ids) != len(queries):
@@ -92,21 +97,21 @@ def load_queries(queries: Queries, warn: bool = True) -> QuerySet:
     """Read a query list.
 
     Args:
-        queries: The name of a shipped list (:data:`QUERY_LISTS`); or the path of a text file; or
-            the text itself, see :mod:`.class_list` for its syntax; or a list with an item per
-            class, each a list of synonyms or a text of them.
+        queries: The name of a shipped list (:data:`QUERY_LISTS`), the path of a text file, a text
+            in the syntax of :mod:`.class_list`, or a list with an item per class, each a list of
+            synonyms or a text of them.
         warn: Whether to warn.
 
     Returns:
-        The queries in the order given. Class names and colours of a shipped list are its dataset's.
+        The queries in the given order. A shipped list has its dataset's class names and colours.
 
     Raises:
-        InputError: If the list is unknown, empty or too long, has a class without a query, or a
-            query that is not a text to CLIP.
+        InputError: If the list is unknown, empty or too long, has a class without queries, or a
+            query that CLIP cannot read.
 
     Warns:
-        UserWarning: If a query of a list of your own stands for two classes, of which only the
-            first can win. CLIP's tokenizer decides: it knows no case, for example.
+        UserWarning: If two classes have the same query, compared by the tokens of CLIP's tokenizer,
+            which ignores case, for example. Only the first of these classes can win.
     """
     if isinstance(queries, str) and queries in QUERY_LISTS:
         return _load_shipped(queries)
@@ -123,16 +128,16 @@ def load_queries(queries: Queries, warn: bool = True) -> QuerySet:
 
 
 def parse_classes(text: str) -> Queries:
-    """Read classes that somebody typed, who may name no file.
+    """Parse classes from a text, which may not name a file.
 
     Args:
-        text: In the syntax of :mod:`.class_list`, or the name of a shipped list.
+        text: Classes in the syntax of :mod:`.class_list`, or the name of a shipped list.
 
     Returns:
-        What :func:`load_queries` takes.
+        An argument for :func:`load_queries`.
 
     Raises:
-        InputError: If there is no class, or the text has another syntax.
+        InputError: If there is no class, or the syntax is wrong.
     """
     text = text.strip()
     if not text:
@@ -141,7 +146,7 @@ def parse_classes(text: str) -> Queries:
 
 
 def _read(queries: Queries) -> tuple[str, ClassList]:
-    """Read a list that does not ship; what errors call it, and its classes."""
+    """Read a list that is not shipped; returns its name in error messages, and its classes."""
     if isinstance(queries, ClassList):
         return 'queries', queries
     if not isinstance(queries, (str, os.PathLike)):
@@ -165,13 +170,13 @@ def _read(queries: Queries) -> tuple[str, ClassList]:
 
 @lru_cache(maxsize=1 << 16)
 def tokens_of(query: str) -> tuple[int, ...]:
-    """CLIP's tokens of a query: two queries of the same tokens are the same to it."""
+    """CLIP's tokens of a query; queries with the same tokens are the same for CLIP."""
     return tuple(encode(query))
 
 
 def _load_shipped(name: str) -> QuerySet:
     if (path := _HERE / f'names/{name.removeprefix("plain_")}.txt').is_file():
-        # Whole lines, as other programs read them: a comma is part of a name.
+        # Whole lines, as in the original programs: a comma is part of the name.
         names = tuple(path.read_text(encoding='utf-8').splitlines())
         return QuerySet(names, tuple(range(len(names))), names, voc_palette(len(names)))
     meta = DATASETS.get(QUERY_LISTS[name]).METAINFO
@@ -195,7 +200,7 @@ def _flatten(classes: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], tuple[i
 
 
 def _check_query(text: str, source: str) -> None:
-    """Check that there is something in a query for CLIP to read."""
+    """Check that CLIP can read a query."""
     if len(text) > _LONGEST:
         raise InputError(
             f'{source}: a query of {len(text)} characters ({shorten(text)!r}) is too long: '
@@ -211,7 +216,7 @@ def _check_query(text: str, source: str) -> None:
         raise InputError(f"{name} is empty to CLIP's tokenizer: write a name")
     if set(tokens) & set(special_tokens()):
         raise InputError(
-            f"{name} holds CLIP's start or end token, behind which nothing is read: leave it out"
+            f"{name} contains CLIP's start or end token, after which nothing is read: remove it"
         )
 
 

@@ -1,6 +1,6 @@
-"""Benchmarks of remote sensing that mmseg lacks: land cover, drones, and masks of one class.
+"""Remote sensing benchmarks that mmseg does not have: land cover, drones, masks of one class.
 
-How names of files end is said by the configs in ``configs/_base_/datasets``.
+The configs in ``configs/_base_/datasets`` have the suffixes of the files.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ def _meta(**colors: tuple[int, int, int]) -> dict:
 
 @DATASETS.register_module()
 class OpenEarthMapDataset(BaseSegDataset):
-    """OpenEarthMap, without xBD's images: what its labels leave out is the background, class 0."""
+    """OpenEarthMap without xBD's images; unlabelled pixels are background, class 0."""
 
     METAINFO = _meta(
         background=(0, 0, 0),
@@ -78,15 +78,15 @@ class VDDDataset(BaseSegDataset):
 
 
 class MaskDataset(BaseSegDataset):
-    """Masks of one class before a background, as published or made into 0 and 1.
+    """Masks of one class and background, as published or converted to 0 and 1.
 
     Args:
-        split: Name of a list of images that ships, in the folder ``splits``; None for all.
+        split: Name of a shipped list of images, in the folder ``splits``; None for all images.
         **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
 
     Attributes:
-        reader: Reads the masks.
-        problems: Problems of pairs: none, since labels are found by the names of images.
+        reader: Reader of the masks.
+        problems: Always empty; labels are found by the names of images.
     """
 
     def __init__(self, split: str | None = None, **kwargs: Any):

@@ -1,4 +1,4 @@
-"""The names of the query lists that ship, and what programs change in them."""
+"""The names of the shipped query lists, and the changes of other programs to them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from .benchmarks import BENCHMARKS
 
 _OFFICIAL = {record.queries: record.dataset for record in BENCHMARKS.values()}
-# By the first word of their names, lists for the classes of official ones.
+# Prefix of a list's name → the official lists whose classes it describes.
 _OTHERS = {
-    # Of other programs, which differ by a few words, see PROGRAMS.
+    # Other programs' lists, which differ by a few words, see PROGRAMS.
     'proxyclip': 'voc21 voc20 coco_object',
     'corrclip': 'voc21 voc20 context60 context59 coco_object coco_stuff cityscapes ade20k',
     'corrclip2': 'cityscapes',
@@ -17,13 +17,13 @@ _OTHERS = {
     'sam3': 'voc21 voc20 coco_stuff cityscapes ade20k loveda potsdam vaihingen',
     # GroupViT's, without the background.
     'groupvit': 'voc20 context59',
-    # mmseg's names of the classes themselves, one query each; there is no file of them.
+    # mmseg's class names, one query each; they have no file.
     'plain': ' '.join(_OFFICIAL),
-    # The same without the background, for systems that have one of their own.
+    # The same without the background, for systems that need no query for it.
     'things': 'coco_object',
 }
-#: Shipped lists, and the dataset whose classes they describe. Most are `queries/<name>.txt`; of
-#: benchmarks of FolderDataset, `names/<name>.txt` has the names of classes, one query each.
+#: Name of a shipped list → the dataset whose classes it describes. Most are `queries/<name>.txt`;
+#: for benchmarks with FolderDataset, `names/<name>.txt` has the class names, one query each.
 QUERY_LISTS: dict[str, str] = {
     **_OFFICIAL,
     'coco_object_repaired': _OFFICIAL['coco_object'],
@@ -40,11 +40,11 @@ class Program:
     """Changes of a program to SCLIP's lists.
 
     Attributes:
-        only: Classes, as the dataset names them, that have one query alone.
-        without: Words that COCO-Object's background does not have.
-        renamed: Classes whose queries begin with another word.
-        instead: By list, the queries of some classes, separated by commas; the others have their
-            name alone, without blanks. None to change SCLIP's.
+        only: Class name of the dataset → its only query.
+        without: Words that are removed from COCO-Object's background.
+        renamed: Class name → the word that replaces it in the queries.
+        instead: Name of a list → class name → its queries, separated by commas; other classes have
+            their name without spaces as the only query. None to change SCLIP's queries.
     """
 
     only: Mapping[str, str] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Program:
         Args:
             base: Name of SCLIP's list.
             name: Name of the class in the dataset.
-            queries: SCLIP's.
+            queries: SCLIP's queries of the class.
         """
         if self.instead is not None:
             return self.instead.get(base, {}).get(name, name.replace(' ', '')).split(', ')
@@ -73,7 +73,7 @@ class Program:
 
 _WITHOUT = frozenset('ceiling curtain door fence lamp shelf stair wardrobe window'.split())
 _ISPRS = {'impervious_surface': 'road', 'low_vegetation': 'grass'}
-#: By the first word of their lists' names.
+#: Prefix of the lists' names → changes.
 PROGRAMS: dict[str, Program] = {
     'proxyclip': Program({'person': 'person', 'tvmonitor': 'tvmonitor'}, _WITHOUT),
     'corrclip': Program({'person': 'people', 'tvmonitor': 'tvmonitor'}, _WITHOUT | {'bed'}),
@@ -104,6 +104,6 @@ PROGRAMS: dict[str, Program] = {
 
 
 def program_of(name: str) -> tuple[Program | None, str]:
-    """The program whose list this is, and the name of SCLIP's list that it changes."""
+    """The program of a list (None for SCLIP's), and the name of SCLIP's list that it changes."""
     first, _, base = name.partition('_')
     return (PROGRAMS[first], base) if first in PROGRAMS else (None, name)

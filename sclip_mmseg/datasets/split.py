@@ -1,4 +1,4 @@
-"""Files that list the images of a split, a name per line."""
+"""Split files, which list the images of a split, one name per line."""
 
 from mmseg.datasets import BaseSegDataset
 
@@ -6,11 +6,11 @@ from ..utils.errors import InputError
 
 
 def check_split(path: str) -> None:
-    """Check that mmseg reads the names that a split file is meant to have.
+    """Check that mmseg reads a split file correctly.
 
     Raises:
-        InputError: If the file is not UTF-8 text, or has an empty line, a byte-order mark or a name
-            twice: mmseg would make a name of the first two, and count the third twice.
+        InputError: If the file is not UTF-8 text, or has an empty line, a byte-order mark or a
+            duplicate name: mmseg would read the first two as names, and count the third twice.
     """
     try:
         with open(path, encoding='utf-8') as file:
@@ -33,5 +33,5 @@ def check_split(path: str) -> None:
 
 
 def lists_names(dataset_class: type) -> bool:
-    """Whether a dataset reads its ``ann_file`` as mmseg's do, a name per line."""
+    """Whether a dataset reads its ``ann_file`` like mmseg's, one name per line."""
     return getattr(dataset_class, 'load_data_list', None) is BaseSegDataset.load_data_list

@@ -10,15 +10,15 @@ from mmseg.registry import DATASETS
 class PascalVOC20Dataset(BaseSegDataset):
     """VOC's 20 object classes; background pixels are ignored.
 
-    It reads VOC's own label files, whose id 0 (background) becomes the ignore index.
+    It reads VOC's own label files, and maps id 0 (background) to the ignore index.
 
     Args:
         ann_file: Split file, relative to ``data_root``.
-        reduce_zero_label: Must stay True with VOC's label files.
+        reduce_zero_label: Must be True for VOC's label files.
         **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
     """
 
-    #: Unlike other labels that are reduced on reading, VOC's hold 255 already, along the borders.
+    #: Unlike other datasets with ``reduce_zero_label``, VOC stores 255 in its files, for borders.
     stores_ignore_index = True
 
     METAINFO = dict(

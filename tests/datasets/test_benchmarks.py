@@ -1,4 +1,4 @@
-"""One record says all of a benchmark; what else belongs to it is there."""
+"""One record describes a benchmark; its configs, lists and docs match it."""
 
 from dataclasses import replace
 

@@ -55,9 +55,9 @@ def test_a_text_where_a_list_is_asked_for():
         ('("cat",\n"dog")', 'in brackets'),
         ('"cat"; "dog"', 'leave the quotes of .* out: cat'),
         ("'cat', 'dog'", 'leave the quotes'),
-        ('cat: 0\ndog: 1', 'the id stands behind: write 0: cat'),
-        ('cat = 0', 'the id stands behind: write 0: cat'),
-        ('cat -> 3', 'the id stands behind: write 3: cat'),
+        ('cat: 0\ndog: 1', 'the id follows the name: write 0: cat'),
+        ('cat = 0', 'the id follows the name: write 0: cat'),
+        ('cat -> 3', 'the id follows the name: write 3: cat'),
         ('0\tcat\n1\tdog', 'write 0: cat'),
         ('0 cat\n1 dog', 'write 0: cat'),
         ('1. cat\n2. dog', 'write 1: cat'),
@@ -76,7 +76,7 @@ def test_a_text_where_a_list_is_asked_for():
         ('cat\\ndog', 'are not separated as in'),
         ('cat\tdog', 'are not separated as in'),
         ('1: cat; dog', "'dog' has no id, but others have"),
-        ('1: cat; 1: dog', "id 1 stands before 'cat' and before 'dog'"),
+        ('1: cat; 1: dog', "'cat' and 'dog' have the same id 1"),
         ('70000: cat', 'id 70000 is too large'),
         ('7:; 8: dog', 'class 1 has an empty query'),
         ('# nothing', 'no class at all'),
@@ -90,6 +90,6 @@ def test_other_syntaxes_are_refused_with_the_right_one(text, said):
 
 
 def test_items_of_python_are_taken_as_they_are():
-    """A list has its separators already: only commas and an id are read in its texts."""
+    """A list is separated already: only commas and an id are parsed in its texts."""
     items = ['"cat"', '- dog', ['7: a', 'b | c']]
     assert read_class_list(items).synonyms == (('"cat"',), ('- dog',), ('7: a', 'b | c'))

@@ -1,4 +1,4 @@
-"""Benchmarks of FolderDataset: the layouts of CAT-Seg's and MESS's preparation, made small."""
+"""Benchmarks with FolderDataset, on small datasets in CAT-Seg's and MESS's layouts."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ NAMES = [name for name, record in BENCHMARKS.items() if record.dataset == 'Folde
 
 
 def _make(name, root):
-    """Files of two images where a benchmark has them; gives the label of both."""
+    """Write the files of two images in a benchmark's layout; return the label of both."""
     cfg = read_config(str(ROOT / f'configs/_base_/datasets/{name}.py'))
     dataset = cfg.test_dataloader.dataset
     assert dataset.data_root.startswith(str(root))
@@ -90,7 +90,7 @@ def test_class_255_counts_and_65535_does_not(name, clip_path, tmp_path, monkeypa
 
 @pytest.mark.parametrize('name', NAMES)
 def test_a_name_is_a_query(name):
-    """Whole, as other programs read them: a comma is part of a name."""
+    """As whole lines, like the original programs: a comma is part of a name."""
     queries = load_queries(name)
     assert queries.queries == queries.class_names == load_queries(f'plain_{name}').queries
     assert len({*queries.queries}) == queries.num_classes

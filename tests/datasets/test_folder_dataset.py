@@ -1,4 +1,4 @@
-"""Each kind of label that FolderDataset reads, with the same truth planted in it."""
+"""Each kind of label that FolderDataset reads, with the same ground truth."""
 
 import json
 import pickle
@@ -66,7 +66,7 @@ def _dataset(folder, **kwargs):
 
 
 def _check(dataset, truth=TRUTH, ignored=IGNORED):
-    """All ways of reading labels give the planted truth, and the checks find nothing."""
+    """All kinds of labels give the ground truth, and the checks find no problems."""
     check_files(dataset)
     check_labels(dataset)
     assert find_problems(dataset).problems == []
@@ -78,7 +78,7 @@ def _check(dataset, truth=TRUTH, ignored=IGNORED):
 
 
 def _ids(*stored):
-    """The truth with other ids, those of three classes and of what is ignored."""
+    """The ground truth with other ids for three classes and ignored pixels."""
     return np.select([TRUTH == index for index in (0, 1, 2, IGNORED)], stored)
 
 
@@ -398,7 +398,7 @@ def test_it_is_in_the_registry_of_mmseg():
 
 
 def test_an_export_of_cvat(tmp_path):
-    """VOC's layout, a list of its own name, masks of colours and their table: all are found."""
+    """VOC's layout with a custom split file, RGB masks and their table, which are all found."""
     root = tmp_path / 'export'
     for path in ('JPEGImages/a.jpg', 'SegmentationClass/a.png', 'labelmap.txt'):
         _touch(root, path)

@@ -1,4 +1,4 @@
-"""What files hold reaches the evaluation as it is, or is refused by name."""
+"""Values of files reach the evaluation unchanged, or the error names the file."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""The benchmarks of remote sensing, on small made sets in each layout."""
+"""The remote sensing benchmarks, on small synthetic datasets in each layout."""
 
 import os.path as osp
 from pathlib import Path
@@ -29,18 +29,18 @@ SUFFIXES = {
 
 
 def _make(root, name, labels):
-    """Write images, and labels that hold the given values; the config's dataset."""
+    """Write images, and labels with the given values; return the config's dataset."""
     dataset = load_config(f'segearth_vit-b16_{name}').test_dataloader.dataset
     dataset.data_root = str(root / 'data')
     stems = SPLIT.read_text().split() if name == 'wbs_si' else ['a', 'b']
     folders = dataset.data_prefix.img_path, dataset.data_prefix.seg_map_path
     for folder in folders:
         (root / 'data' / folder).mkdir(parents=True)
-    picture = Image.fromarray(np.full((20, 30, 3), 90, np.uint8))
+    image = Image.fromarray(np.full((20, 30, 3), 90, np.uint8))
     values = np.array(labels, np.uint8)
     label = Image.fromarray(values.repeat(-(-600 // len(values)))[:600].reshape(20, 30))
     for stem in stems:
-        for folder, suffix, content in zip(folders, SUFFIXES[name], (picture, label)):
+        for folder, suffix, content in zip(folders, SUFFIXES[name], (image, label)):
             kind = 'JPEG' if suffix.lower() == '.jpg' else None
             content.save(root / 'data' / folder / f'{stem}{suffix}', kind)
     return dataset

@@ -1,4 +1,4 @@
-"""Split files as editors leave them."""
+"""Split files as text editors save them."""
 
 import pytest
 from helpers import load_config, run_test

@@ -63,7 +63,7 @@ def test_a_dataset_made_of_others(run, change, tta):
 
 
 def test_a_wrapper_that_needs_the_classes_of_images_is_one_line(run):
-    with pytest.raises(InputError, match='ClassBalancedDataset asks for the classes of each image'):
+    with pytest.raises(InputError, match='ClassBalancedDataset needs the classes of each image'):
         run(_wrap('ClassBalancedDataset', oversample_thr=0.5))
 
 
@@ -92,7 +92,7 @@ def test_labels_that_are_resized_with_the_image_are_one_line(run):
         steps = cfg.test_dataloader.dataset.pipeline
         steps[1], steps[2] = steps[2], steps[1]
 
-    with pytest.raises(InputError, match='put LoadAnnotations behind Resize'):
+    with pytest.raises(InputError, match='put LoadAnnotations after Resize'):
         run(change)
 
 

@@ -36,7 +36,7 @@ def voc(voc_root):
 
 
 def _make_pairs(root, images, labels, ids, suffixes, count=3):
-    """Write pictures whose labels hold the given ids; names start with a number."""
+    """Write images whose labels have the given ids; names start with a number."""
     for folder, suffix in zip((images, labels), suffixes):
         (root / folder).mkdir(parents=True)
         for index in range(count):

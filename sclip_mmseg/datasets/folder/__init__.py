@@ -1,4 +1,4 @@
-"""Labelled images of one's own, in folders."""
+"""Your own labelled images, in folders."""
 
 from .checks import find_problems
 from .dataset import FolderDataset

@@ -1,4 +1,4 @@
-"""Checks of labelled images, which report all problems at once."""
+"""Checks of labelled images that report all problems at once."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Inspection:
     """Findings in labelled images.
 
     Attributes:
-        problems: A sentence per image without label, label without image, file that cannot be read,
-            size that differs, or label with something outside the classes.
+        problems: A sentence per image without label, label without image, unreadable file,
+            different size, or label with values outside the classes.
         pixels: Number of pixels of each class, int64 ``[K]``.
-        ignored: Number of pixels that do not count.
+        ignored: Number of ignored pixels.
     """
 
     problems: list[str]
@@ -54,13 +54,13 @@ def find_problems(dataset: Any, processes: int = 1, desc: str = 'labels') -> Ins
     """Read all labels, and the sizes of all images.
 
     Args:
-        dataset: A ``FolderDataset`` or another with a reader, loaded.
+        dataset: A loaded ``FolderDataset``, or another dataset with a ``reader``.
         processes: Number of processes that share the work.
-        desc: What the progress bar says.
+        desc: Description in the progress bar.
     """
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     inspect = partial(_inspect, dataset.reader)
-    # The bar is gone at the end, and without a terminal there is none.
+    # The bar is removed at the end, and not shown without a terminal.
     bar: dict[str, Any] = dict(desc=desc, unit='image', leave=False, disable=None)
     found: list[_Pair] = map_in_processes(inspect, infos, processes, _CHUNK, **bar)
     total: Counter = sum((pair.pixels for pair in found), Counter())
@@ -68,7 +68,7 @@ def find_problems(dataset: Any, processes: int = 1, desc: str = 'labels') -> Ins
     pixels = np.array([total[index] for index in range(count)], np.int64)
     problems = [*dataset.problems, *(each for pair in found for each in pair.problems)]
     colored = [info['seg_map_path'] for info, pair in zip(infos, found) if pair.colors]
-    if colored:  # one table is missing, not one for each
+    if colored:  # one table is missing, so one problem is enough
         colors = dict.fromkeys(chain(*(pair.colors for pair in found)))
         others = f' and {len(colored) - 1} more' if colored[1:] else ''
         problems.append(str(ColoredLabelError(f'{colored[0]}{others}', [*colors])))
@@ -78,14 +78,14 @@ def find_problems(dataset: Any, processes: int = 1, desc: str = 'labels') -> Ins
 
 
 def check_problems(problems: Sequence[str], remedy: str) -> None:
-    """Refuse a dataset with problems.
+    """Reject a dataset with problems.
 
     Args:
-        problems: Sentences.
-        remedy: What to do about more than one.
+        problems: A sentence per problem.
+        remedy: Advice if there are several.
 
     Raises:
-        InputError: If there are any.
+        InputError: If there are problems.
     """
     if problems:
         more = f' (and {len(problems) - 1} more: {remedy})' if problems[1:] else ''
@@ -120,10 +120,10 @@ def _inspect(reader: LabelReader, info: Mapping[str, Any]) -> _Pair:
 
 
 def _image_size(info: Mapping[str, Any]) -> tuple[int, int]:
-    """Width and height of an image, as it is read.
+    """Width and height of an image after loading.
 
     Raises:
-        InputError: If it cannot be read, or is turned on reading and its label is not.
+        InputError: If it cannot be read, or is rotated on reading but its label is not.
     """
     path = info['img_path']
     if 'map' in info:
@@ -139,7 +139,7 @@ def _image_size(info: Mapping[str, Any]) -> tuple[int, int]:
     try:
         with open(path, 'rb') as file:
             turned = orientation_of(file.read()) > 1
-        if turned:  # which the loader knows more of
+        if turned:  # the loader checks the orientation
             return CheckedImageLoader()(dict(info))['img_shape'][::-1]
         with Image.open(path) as image:
             return image.size
@@ -150,7 +150,7 @@ def _image_size(info: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _compare_places(info: Mapping[str, Any]) -> str:
-    """Say where a label raster lies on another grid than its map."""
+    """Describe how the grids of a label raster and its map differ; empty if they do not."""
     label, image = info['seg_map_path'], info['img_path']
     if Path(label).suffix.lower() not in LABELS:
         return ''

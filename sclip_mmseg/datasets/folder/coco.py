@@ -16,10 +16,10 @@ class CocoImage:
     """An image of a COCO file.
 
     Attributes:
-        file_name: As the file has it.
+        file_name: File name in the COCO file.
         size: Width and height.
-        segments: Instances as category and ``segmentation`` (polygons or run lengths), in the order
-            of the file; or panoptic segments as category and segment's id.
+        segments: Category and ``segmentation`` (polygons or run lengths) of each instance, in the
+            order of the file; or category and segment id of each panoptic segment.
         label: Name of the PNG of panoptic segments; empty for instances.
     """
 
@@ -31,12 +31,12 @@ class CocoImage:
 
 @dataclass
 class CocoFile:
-    """Contents of a COCO file.
+    """Content of a COCO file.
 
     Attributes:
         categories: Id → name.
-        images: In the order of the file.
-        panoptic: Whether segments are in PNGs beside it.
+        images: Images in the order of the file.
+        panoptic: Whether it is a file of panoptic segments, which are in PNGs.
     """
 
     categories: dict[int, str]
@@ -48,7 +48,7 @@ def read_coco(path: Path) -> CocoFile:
     """Read a COCO file of instances, stuff or panoptic segments.
 
     Raises:
-        InputError: If it is not one.
+        InputError: If the file has another format.
     """
     try:
         return _read(str(path), path.stat().st_mtime_ns)
@@ -87,7 +87,7 @@ def _read(path: str, changed: int) -> CocoFile:
 
 
 def panoptic_folder(path: Path) -> Path:
-    """The folder of the PNGs of a panoptic file, which has its name without ``.json``.
+    """The folder of the PNGs of a panoptic file: its path without ``.json``.
 
     Raises:
         InputError: If it does not exist.

@@ -1,4 +1,4 @@
-"""Which colour stands for which class in masks of colours."""
+"""Tables of the colours of classes in RGB masks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ _LINE = re.compile(r'(?P<name>.+?)\s*[:=\s]\s*(?P<rgb>\d+\s*,\s*\d+\s*,\s*\d+)\s
 def read_color_table(path: Path) -> dict[str, Color]:
     """Read a table of colours: ``name: r,g,b`` in each line, or CVAT's ``labelmap.txt``.
 
-    Empty lines and comments, which begin with ``#``, are left out.
+    Empty lines and comments, which start with ``#``, are skipped.
 
     Returns:
         Name → RGB.
 
     Raises:
-        InputError: If the file cannot be read, or a line is another, or repeats a name or colour.
+        InputError: If the file cannot be read, or a line has another form, or repeats a name or
+            colour.
     """
     try:
         lines = path.read_text(encoding='utf-8-sig').splitlines()

@@ -1,4 +1,4 @@
-"""Labelled images of one's own as a dataset of mmseg."""
+"""Your own labelled images as a dataset of mmseg."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ Ignored = int | str | Sequence[int | str] | None
 
 
 class FolderLabelsLoader(LoadAnnotations):
-    """mmseg's ``LoadAnnotations`` for labels of any kind that :class:`FolderDataset` reads.
+    """mmseg's ``LoadAnnotations`` for all kinds of labels of :class:`FolderDataset`.
 
     Args:
-        reader: Reads the labels.
-        ignore_index: What becomes of pixels where a map has no data.
+        reader: Reader of the labels.
+        ignore_index: Label of pixels where a map has no data.
 
     Raises:
-        InputError: When called, if a label cannot be read or has pixels of no class.
+        InputError: When called, if a label cannot be read or has values without a class.
     """
 
     def __init__(self, reader: LabelReader, ignore_index: int = 255):
@@ -55,7 +55,7 @@ class FolderLabelsLoader(LoadAnnotations):
 
 
 def read_labels_by(dataset: BaseSegDataset, reader: LabelReader) -> None:
-    """Let a dataset's pipeline read labels by a reader in place of mmseg's loader."""
+    """Replace mmseg's label loader in a dataset's pipeline by a reader."""
     loader = FolderLabelsLoader(reader, dataset.ignore_index)
     dataset.pipeline.transforms = replace_steps(
         dataset.pipeline.transforms,
@@ -65,38 +65,38 @@ def read_labels_by(dataset: BaseSegDataset, reader: LabelReader) -> None:
 
 @DATASETS.register_module()
 class FolderDataset(BaseSegDataset):
-    """Images and labels below folders, for classes of one's own.
+    """Images and labels in folders, with classes of your own.
 
-    The kind of labels is told by the files: PNG or TIFF of ids with 8 or 16 bits, with or without a
-    palette; RGB masks, with ``colors``; COCO's JSON of instances or panoptic segments as
-    ``ann_file``; polygons on Earth (GeoPackage, FlatGeobuf, GeoJSON, Shapefile), a file for each
-    image or one for all as ``ann_file``. Where a map has no data, nothing counts.
+    The kind of labels is detected from the files: PNG or TIFF of ids with 8 or 16 bits, with or
+    without a palette; RGB masks, with ``colors``; COCO's JSON of instances or panoptic segments as
+    ``ann_file``; polygons on Earth (GeoPackage, FlatGeobuf, GeoJSON, Shapefile), one file per image
+    or one for all as ``ann_file``. Pixels where a map has no data are ignored.
 
     Args:
-        classes: K classes, see :func:`..query_set.load_queries`. Their ids in label files are those
-            that the list states, else 0 to K - 1. Of COCO files and tables of colours, names count
-            instead: the first or any other synonym of a class; an id is a category's. None for all
-            of a COCO file or a table.
-        background: Whether class 0 is a background before all others, with id 0 (of COCO, what no
-            instance covers; of colours, the one that is called background).
+        classes: K classes, see :func:`..query_set.load_queries`. Ids in label files are those of
+            the list, otherwise 0 to K - 1. COCO categories and colours are matched by name, to any
+            synonym of a class; with ids in the list, COCO categories are matched by id. None for
+            all categories of a COCO file, or all names of a table of colours.
+        background: Whether to add a background as class 0, with id 0 (in COCO, pixels without an
+            instance; in tables of colours, the colour named ``background``).
         colors: File with a table of colours, see :func:`.color_table.read_color_table`.
-        ignored: What does not count: ids of label files, names of colours and categories, or one
-            of these. None for 255, unless it is the id of a class.
-        ignore_index: What becomes of it, as for other datasets of mmseg; None for 255, or 65535
-            where there are more than 255 classes.
-        data_root: Folder before all other paths.
-        data_prefix: ``img_path``, the folder of images; and ``seg_map_path``, that of labels.
-        ann_file: A COCO file; a file of polygons; or a text file of names, relative to ``img_path``
-            and without suffix, to evaluate these alone; empty for all images.
-        img_suffix, seg_map_suffix: How names of files end; empty for any suffix.
-        labelled_only: Whether images without a label are left out, not refused.
-        label_attribute: Attribute of polygons that has names or ids of classes; None for ``class``.
-        bands, stretch: How maps are read, see :class:`...rasters.reading.Raster`.
+        ignored: Ignored ids of label files, or names of colours or categories; one or a list. None
+            for 255, unless it is the id of a class.
+        ignore_index: Label of ignored pixels, as in other datasets of mmseg; None for 255, or 65535
+            with more than 255 classes.
+        data_root: Root folder of all other paths.
+        data_prefix: ``img_path``, the folder of images, and ``seg_map_path``, the folder of labels.
+        ann_file: A COCO file, a file of polygons, or a text file of the names to evaluate, relative
+            to ``img_path`` and without extension; empty for all images.
+        img_suffix, seg_map_suffix: Suffixes of file names; empty for any.
+        labelled_only: Whether images without a label are skipped instead of reported.
+        label_attribute: Attribute of polygons with names or ids of classes; None for ``class``.
+        bands, stretch: Options for reading maps, see :class:`...rasters.reading.Raster`.
         **kwargs: See :class:`mmseg.datasets.BaseSegDataset`.
 
     Attributes:
-        reader: Reads labels.
-        problems: Sentences on files that do not belong together, after loading.
+        reader: Reader of the labels.
+        problems: Sentences on files that do not match, after loading.
 
     Raises:
         InputError: If classes, colours and labels do not fit, or there are no files.
@@ -175,7 +175,7 @@ class FolderDataset(BaseSegDataset):
     def _name_classes(
         self, classes: Queries | None, background: bool, coco: CocoFile | None
     ) -> tuple[list[list[str]], dict]:
-        """The words of each class, and the dataset's metainfo."""
+        """The synonyms of each class, and the dataset's metainfo."""
         if classes is None:
             named = list(coco.categories.values() if coco else self._colors or ())
             if not named:
@@ -187,7 +187,9 @@ class FolderDataset(BaseSegDataset):
         else:
             query_set = load_queries(classes, warn=False)
             words, stated = query_set.by_class, query_set.label_ids
-            for number, name in enumerate(query_set.class_names):  # of a shipped list
+            for number, name in enumerate(
+                query_set.class_names
+            ):  # which a shipped list may not contain
                 words[number] = [name, *words[number]]
         if background:
             words = [[_BACKGROUND], *words]
@@ -197,10 +199,10 @@ class FolderDataset(BaseSegDataset):
         return words, dict(classes=names, palette=palette, label_ids=stated)
 
     def load_data_list(self) -> list[dict]:
-        """List images with labels, and :attr:`problems` of the others.
+        """List images with labels, and set :attr:`problems` for the others.
 
         Raises:
-            InputError: If a folder or file does not exist, or there is no pair.
+            InputError: If a folder or file does not exist, or no image has a label.
         """
         images = self.data_prefix.get('img_path')
         labels = self.data_prefix.get('seg_map_path')
@@ -269,7 +271,7 @@ class FolderDataset(BaseSegDataset):
 
 
 def _owners(words: Sequence[Sequence[str]]) -> dict[str, int]:
-    """The class of each word, in lower case; the first of those that have it."""
+    """Word in lower case → its class; the first one if several classes have it."""
     return {name.lower(): index for index, each in reversed([*enumerate(words)]) for name in each}
 
 
@@ -280,10 +282,10 @@ def _find_categories(
     ignored: Sequence[int | str],
     ignore_index: int,
 ) -> dict[int, int]:
-    """Category → class, or the index that is ignored, by ids where these are stated, else by names.
+    """Map categories to classes or the ignore index, by ids if the list has them, else by names.
 
     Raises:
-        InputError: If no category is a class, or one that is to be ignored does not exist.
+        InputError: If no category is a class, or an ignored category does not exist.
     """
     owners = _owners(words)
     found = {}
@@ -301,7 +303,7 @@ def _find_categories(
             known = item
         if known is not None:
             found[known] = ignore_index
-        elif item != 255:  # which stands for pixels that nothing covers
+        elif item != 255:  # 255 stands for pixels without an instance
             raise InputError(f'the COCO file has no category {item!r} to ignore: it has {listed}')
     return found
 
@@ -312,10 +314,10 @@ def _color_reader(
     ignored: Sequence[int | str],
     ignore_index: int,
 ) -> ColorReader:
-    """A reader of masks of colours, by the names of a table.
+    """Make a reader of RGB masks from a table of colours.
 
     Raises:
-        InputError: If no name is a class, or one that is to be ignored does not exist.
+        InputError: If no name is a class, or an ignored name does not exist.
     """
     owners = _owners(words)
     by_name = {name.lower(): color for name, color in table.items()}
@@ -341,10 +343,10 @@ def _id_reader(
     ignored: Sequence[int | str],
     ignore_index: int,
 ) -> IdReader:
-    """A reader of files of ids.
+    """Make a reader of files of ids.
 
     Raises:
-        InputError: If what is to be ignored is the id of a class, or no id.
+        InputError: If an ignored value is the id of a class, or not an id.
     """
     numbers = []
     for item in {255}.difference(ids) if given is None else ignored:
@@ -360,7 +362,7 @@ def _id_reader(
 def _find_image(
     image: CocoImage, folder: Path, files: set[str], by_name: Mapping[str, list[str]]
 ) -> str | None:
-    """The file of an image of a COCO file: at its path, or the only one of its name."""
+    """Find an image of a COCO file: at its path, or as the only file with its name."""
     path = os.path.normpath(os.path.join(folder, image.file_name))
     if path in files:
         return path
@@ -369,7 +371,7 @@ def _find_image(
 
 
 def name_unknown(info: Mapping[str, Any], unknown: Sequence[str]) -> str:
-    """Say which ids, colours or categories of a label stand for no class."""
+    """Describe the ids, colours or categories of a label that have no class."""
     label = info['seg_map_path']
     where = f'{label} ({info["img_path"]})' if 'segments' in info else label
     found = ', '.join(unknown)

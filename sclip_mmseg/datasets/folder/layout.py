@@ -1,4 +1,4 @@
-"""Where labelled images of one's own lie."""
+"""The files of your own labelled images."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _VOC_SPLITS = 'ImageSets/Segmentation'
 
 @dataclass(frozen=True)
 class OwnImages:
-    """Labelled images, and what their labels are.
+    """Paths of labelled images, and the kind of their labels.
 
     Attributes:
-        images: Folder of images; or of VOC's layout, with ``JPEGImages`` and ``SegmentationClass``.
-        labels: Folder of labels, COCO file, or file of polygons; None for those of VOC's layout.
+        images: Folder of images, or a folder in VOC's layout, with ``JPEGImages`` and
+            ``SegmentationClass``.
+        labels: Folder of labels, COCO file, or file of polygons; None for VOC's layout.
         ignored, colors: See :class:`.dataset.FolderDataset`.
-        split: File of the names of images to evaluate; None for all, or those of VOC's layout.
+        split: File of the names of images to evaluate; None for all, or those of VOC's split file.
         label_attribute, bands, stretch: See :class:`.dataset.FolderDataset`.
     """
 
@@ -42,7 +43,7 @@ class OwnImages:
                 object.__setattr__(self, name, Path(path))
 
     def dataset(self) -> dict[str, Any]:
-        """The dataset's config, without classes and pipeline.
+        """Make the config of the dataset, without classes and pipeline.
 
         Raises:
             InputError: If a folder or file is missing.
@@ -96,7 +97,7 @@ class OwnImages:
 
 
 def _find_split(root: Path) -> Path | None:
-    """The list of names that is evaluated in VOC's layout: ``val``, CVAT's, or the only one."""
+    """Find the split file in VOC's layout: ``val``, CVAT's ``default``, or the only one."""
     found = sorted((root / _VOC_SPLITS).glob('*.txt'))
     named = [path for name in ('val', 'default') for path in found if path.stem == name]
     chosen = named or (found if len(found) == 1 else [])

@@ -1,4 +1,4 @@
-"""Which label belongs to which image: they have the same name, but for the suffix."""
+"""Match labels to images by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...utils.images import IMAGE_SUFFIXES
 #: Of label files, none of which changes values as JPEG does.
 LABELS = frozenset(('.png', '.tif', '.tiff', '.bmp'))
 Files = dict[str, list[str]]
-"""Path below a folder without suffix → the files of this name."""
+"""Path below a folder without extension → the files with this name."""
 
 
 def pair_files(
@@ -26,34 +26,38 @@ def pair_files(
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """Find the label of each image below a folder.
 
-    A label lies in the folder of labels where its image lies in that of images; failing that,
-    anywhere with the name of one image alone. What all labels have behind the names of their
-    images, such as ``_mask``, is not part of the name.
+    A label has the same relative path as its image, except for the extension; otherwise its file
+    name must be unique. A suffix that all labels add to the names of their images, such as
+    ``_mask``, is ignored.
 
     Args:
-        images, labels: Folders, whose subfolders are searched too. They may be the same, or one in
-            the other; in the same one, labels are PNG or TIFF, and images are not.
-        names: Names below ``images`` without suffix, if only these are asked for.
-        image_suffix, label_suffix: How all names end, such as ``_leftImg8bit.png``; empty for any
-            suffix.
-        labelled_only: Whether images without a label are left out.
-        kinds: Suffixes of labels.
+        images, labels: Folders, which are searched recursively. They may be the same folder, or
+            one inside the other; in the same folder, labels are PNG or TIFF, and images are not.
+        names: Names to use, relative to ``images`` and without extension; None for all.
+        image_suffix, label_suffix: End of all names, such as ``_leftImg8bit.png``; empty for any
+            extension.
+        labelled_only: Whether images without a label are skipped.
+        kinds: Extensions of labels.
 
     Returns:
-        Pairs of paths, in the order of names, and a sentence per image without label, label without
-        image, or name that two files have.
+        Pairs of paths in the order of names, and a sentence per image without label, label without
+        image, or duplicate name.
 
     Raises:
-        InputError: If there is no image or no label at all.
+        InputError: If there are no images or no labels.
     """
     same = os.path.realpath(images) == os.path.realpath(labels)
     skipped = {os.path.realpath(folder) for folder in (images, labels)}
     found = _list(images, IMAGE_SUFFIXES - (kinds if same else set()), image_suffix, skipped)
     truth = _list(labels, kinds, label_suffix, skipped)
     if not found:
-        raise InputError(f'there is no image below {images}: name a folder of pictures')
+        raise InputError(f'there is no image below {images}: name a folder of images')
     if not truth:
-        hint = ' (of JPEG files the values are not exact)' if _list(labels, IMAGE_SUFFIXES) else ''
+        hint = (
+            ' (JPEG does not preserve the values of labels)'
+            if _list(labels, IMAGE_SUFFIXES)
+            else ''
+        )
         raise InputError(f'there is no PNG or TIFF below {labels}: name a folder of labels{hint}')
     truth = _rename(truth, found)
     problems = [
@@ -84,12 +88,12 @@ def pair_files(
 
 
 def has_files(folder: Path, kinds: Set[str], without: Set[str]) -> bool:
-    """Whether files of some suffixes, and none of others, lie below a folder."""
+    """Whether a folder contains files with some extensions, and none with others."""
     return bool(_list(folder, kinds)) and not _list(folder, without)
 
 
 def list_images(folder: Path) -> Files:
-    """The images below a folder, by their paths without suffix."""
+    """List the images below a folder, by their paths without extension."""
     return _list(folder, IMAGE_SUFFIXES)
 
 
@@ -107,7 +111,7 @@ def _list(
 
 
 def _walk(folder: str, skipped: Set[str]) -> Iterator[str]:
-    """Files below a folder in order, without hidden ones and those of some folders."""
+    """Walk the files below a folder in order, without hidden files and skipped folders."""
     for root, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(
             name
@@ -119,7 +123,7 @@ def _walk(folder: str, skipped: Set[str]) -> Iterator[str]:
 
 
 def _rename(labels: Files, images: Mapping) -> Files:
-    """Give labels the names of their images where these differ by folder or a common ending."""
+    """Give labels the names of their images if they differ by folder or by a common suffix."""
     left = images.keys() - labels.keys()
     lost = labels.keys() - images.keys()
     if not left or not lost:
@@ -129,7 +133,7 @@ def _rename(labels: Files, images: Mapping) -> Files:
 
 
 def _match_endings(labels: set, images: set) -> dict[str, str]:
-    """Label → image, if the names of all labels have the same words behind those of images."""
+    """Label → image, if all labels add the same suffix to the names of images."""
     some = min(labels)
     starts = [some[:end] for end in range(1, len(some)) if some[:end] in images]
     if not starts:
@@ -140,7 +144,7 @@ def _match_endings(labels: set, images: set) -> dict[str, str]:
 
 
 def _match_folders(labels: set, images: set) -> dict[str, str]:
-    """Label → image of the same name in another folder, where one alone has it."""
+    """Label → image with the same name in another folder, if the name is unique."""
     by_name: list[dict[str, list[str]]] = [{}, {}]
     for files, known in zip((labels, images), by_name):
         for path in files:

@@ -1,4 +1,4 @@
-"""Labels of several kinds, read as classes."""
+"""Readers of several kinds of labels."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ...utils.images import UNREADABLE
 from .color_table import Color
 
 UNKNOWN = -1
-_LISTED, _COLORS = 5, 40  # what a message lists: ids of a label, colours of all labels
+_LISTED, _COLORS = 5, 40  # most ids and most colours that a message lists
 
 
 @dataclass
 class Reading:
-    """Classes that a label holds.
+    """Content of a label.
 
     Attributes:
-        classes: Class of each pixel, int32 ``[H, W]``: 0 to K - 1, the index that is ignored, or
-            -1 outside the classes.
-        unknown: What lies outside the classes, in words, such as ``id 7``.
+        classes: Class of each pixel, int32 ``[H, W]``: 0 to K - 1, the ignore index, or -1 for
+            values without a class.
+        unknown: Descriptions of values without a class, such as ``id 7``.
     """
 
     classes: np.ndarray
@@ -34,10 +34,10 @@ class Reading:
 
 
 class ColoredLabelError(InputError):
-    """A label of colours where ids are expected, and no table says which class each is of.
+    """A label has colours instead of ids, and there is no table of colours.
 
     Args:
-        labels: The files in words.
+        labels: Description of the files.
         colors: Colours of their pixels, most frequent first.
     """
 
@@ -52,28 +52,28 @@ class ColoredLabelError(InputError):
 
 
 class LabelReader(Protocol):
-    """Reads labels of one kind."""
+    """Protocol of a reader of labels."""
 
     def read(self, info: Mapping[str, Any]) -> Reading:
         """Read the label of a sample.
 
         Args:
-            info: The dataset's record of the image.
+            info: The dataset's info of the image.
 
         Raises:
-            InputError: If it cannot be read, or is a label of another kind.
+            InputError: If the label cannot be read, or has another format.
         """
         ...
 
 
 @dataclass(frozen=True)
 class IdReader:
-    """Reads PNG and TIFF files of ids, of 8 or 16 bits, with a palette or without one.
+    """Reads PNG and TIFF files of ids, with 8 or 16 bits, with or without a palette.
 
     Attributes:
         classes: Id → class.
-        ignored: Ids of pixels that do not count.
-        ignore_index: What becomes of them.
+        ignored: Ignored ids.
+        ignore_index: Label of ignored pixels.
     """
 
     classes: Mapping[int, int]
@@ -105,12 +105,12 @@ class IdReader:
 
 @dataclass(frozen=True)
 class ColorReader:
-    """Reads masks of colours.
+    """Reads RGB masks.
 
     Attributes:
         classes: Colour → class.
-        ignored: Colours of pixels that do not count.
-        ignore_index: What becomes of them.
+        ignored: Ignored colours.
+        ignore_index: Label of ignored pixels.
         names: Colour → name in the table, for messages.
     """
 
@@ -135,10 +135,10 @@ class ColorReader:
 
 @dataclass(frozen=True)
 class MaskReader:
-    """Reads masks of one class: 1 is the class and 0 is not; or from 128 on it is, as in pictures.
+    """Reads masks of one class, with values 0 and 1, or black and white with a threshold of 128.
 
     Attributes:
-        ignore_index: What becomes of 255 where the others are 0 and 1.
+        ignore_index: Label of pixels of 255 in masks of 0 and 1.
     """
 
     ignore_index: int
@@ -149,7 +149,7 @@ class MaskReader:
         pixels = read_pixels(path)
         pixels = pixels if pixels.ndim == 2 else pixels[..., 0]
         values = set(np.unique(pixels).tolist())
-        exact = not path.lower().endswith(('.jpg', '.jpeg'))  # which changes values
+        exact = not path.lower().endswith(('.jpg', '.jpeg'))  # JPEG changes values
         if 1 in values and values <= {0, 1, 255} and exact:
             return _look_up(pixels.astype(np.int64), {0: 0, 1: 1, 255: self.ignore_index}, str)
         if 0 < max(values) < 128 or not values <= {*range(256)}:
@@ -166,8 +166,8 @@ class InstanceReader:
     """Draws COCO's instances, later ones of the file over earlier ones.
 
     Attributes:
-        classes: Category → class, or the index that is ignored.
-        unlabelled: What pixels without an instance are.
+        classes: Category → class, or the ignore index.
+        unlabelled: Label of pixels without an instance.
         names: Category → name.
     """
 
@@ -216,17 +216,17 @@ class PanopticReader:
 
 
 def read_pixels(path: str, as_colors: bool = False) -> np.ndarray:
-    """Read what a label file holds.
+    """Read the values of a label file.
 
     Args:
         path: The file.
-        as_colors: Whether to look its ids up in its palette, and repeat grey ones: RGB.
+        as_colors: Whether to convert palettes and greyscale to RGB.
 
     Returns:
-        ``[H, W]``, ``[H, W, C]``, or uint8 ``[H, W, 3]`` where colours are asked for.
+        Values ``[H, W]`` or ``[H, W, C]``; uint8 ``[H, W, 3]`` with ``as_colors``.
 
     Raises:
-        InputError: If it cannot be read.
+        InputError: If the file cannot be read.
     """
     try:
         with Image.open(path) as file:
@@ -236,9 +236,9 @@ def read_pixels(path: str, as_colors: bool = False) -> np.ndarray:
 
 
 def _read_map(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of a label raster, ``[H, W]`` (or ``[H, W, C]``), and where it has no data.
+    """Read the ids of a label raster, ``[H, W]`` (or ``[H, W, C]``), and its mask of no data.
 
-    Floats that are whole numbers, as GIS write them, become integers.
+    Whole numbers stored as floats, as GIS programs do, become integers.
     """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
@@ -265,12 +265,12 @@ def list_colors(pixels: np.ndarray) -> list[Color]:
 
 
 def _code(color: Any) -> Any:
-    """One number for red, green and blue, numbers or arrays of them."""
+    """Pack red, green and blue, numbers or arrays, into one number."""
     return color[0] << 16 | color[1] << 8 | color[2]
 
 
 def _look_up(stored: np.ndarray, table: Mapping[int, int], name: Any) -> Reading:
-    """Replace values by those of a table; what it lacks becomes :data:`UNKNOWN`."""
+    """Replace values by those of a table; others become :data:`UNKNOWN`."""
     if stored.size and 0 <= stored.min() and stored.max() < 1 << 16:
         found = np.flatnonzero(np.bincount(stored.ravel()))
         lookup = np.full(stored.max() + 1, UNKNOWN, np.int32)
@@ -295,7 +295,7 @@ def _name_category(category: int, names: Mapping[int, str]) -> str:
 
 
 def _decode(segmentation: Any, height: int, width: int, info: Mapping[str, Any]) -> np.ndarray:
-    """Pixels of an instance, bool ``[H, W]``.
+    """Decode the pixels of an instance, bool ``[H, W]``.
 
     Raises:
         InputError: If it is neither polygons nor run lengths, or pycocotools is missing.
@@ -304,7 +304,7 @@ def _decode(segmentation: Any, height: int, width: int, info: Mapping[str, Any])
         from pycocotools import mask
     except ImportError as error:
         raise InputError(
-            'labels of COCO need pycocotools: pip install "sclip_mmseg[coco]" (or pycocotools)'
+            'COCO labels need pycocotools: pip install "sclip_mmseg[coco]" (or pycocotools)'
         ) from error
     try:
         if isinstance(segmentation, list):

@@ -1,4 +1,4 @@
-"""Labels that are polygons on Earth, such as those of a GeoPackage."""
+"""Labels as polygons on Earth, for example in a GeoPackage."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ...rasters.ground import Ground
 from ...utils.errors import InputError, first_line
 from .readers import UNKNOWN, Reading
 
-#: Suffixes of files of polygons.
+#: Extensions of files of polygons.
 VECTORS = frozenset(('.gpkg', '.fgb', '.geojson', '.shp'))
-_USUAL = 'class'  # the attribute that results of this package have
+_USUAL = 'class'  # the attribute in outputs of this package
 _PACKAGES = 'rasterio', 'shapely', 'pyogrio', 'pyproj'
 
 
 def check_vectors() -> None:
-    """See that what reads polygons is installed.
+    """Check that the packages that read polygons are installed.
 
     Raises:
-        InputError: If something is missing, with the command that installs it.
+        InputError: If a package is missing, with the command that installs it.
     """
     if missing := [name for name in _PACKAGES if find_spec(name) is None]:
         raise InputError(f'polygons need {", ".join(missing)}: pip install "sclip_mmseg[maps]"')
@@ -37,10 +37,10 @@ class VectorReader:
 
     Attributes:
         classes: Value of the attribute, as text in lower case → class.
-        ignored: Such values that do not count; nor do polygons without a value.
-        unlabelled: What pixels without a polygon are.
-        ignore_index: What becomes of what does not count.
-        attribute: Its name; None for ``class``.
+        ignored: Ignored values; polygons without a value are ignored too.
+        unlabelled: Label of pixels without a polygon.
+        ignore_index: Label of ignored pixels.
+        attribute: Name of the attribute; None for ``class``.
     """
 
     classes: Mapping[str, int]
@@ -70,7 +70,7 @@ class VectorReader:
         return Reading(classes, [f'{self.attribute or _USUAL} {value!r}' for value in unknown])
 
     def _polygons(self, path: str, grid: Grid, image: str) -> tuple[list[Any], np.ndarray]:
-        """Values of the attribute and polygons in coordinates of the image; pixels by points."""
+        """Read the attribute and the polygons, in coordinates of the image (pixels with GCPs)."""
         import pyogrio
         import shapely
         from pyproj import CRS, Transformer
@@ -81,7 +81,7 @@ class VectorReader:
             if len(layers) != 1:
                 listed = ', '.join(layers) or 'none'
                 raise InputError(
-                    f'label {path} has the layers {listed}: save one with polygons as a file'
+                    f'label {path} has the layers {listed}: save one layer of polygons as a file'
                 )
             about = pyogrio.read_info(path, layer=layers[0])
             if attribute not in about['fields']:
@@ -103,9 +103,7 @@ class VectorReader:
         if grid.crs is not None and grid.gcps:
             ground = Ground(grid)
             if ground.crs is None:
-                raise InputError(
-                    f'{image} has too few ground control points to draw {path} by them'
-                )
+                raise InputError(f'{image} has too few ground control points to draw {path}')
             shapes = shapely.transform(shapes, ground.pixels)
         kept = [
             number
@@ -116,10 +114,12 @@ class VectorReader:
 
 
 def _word(value: Any) -> str:
-    """The value of an attribute as a list of classes has it; empty where there is none."""
-    if value is None or value != value:  # null of texts, or of numbers
+    """The value of an attribute as text in lower case; empty for null."""
+    if value is None or value != value:  # null of text or of numbers
         return ''
-    whole = isinstance(value, float) and value.is_integer()  # as GIS and nulls make ids
+    whole = (
+        isinstance(value, float) and value.is_integer()
+    )  # ids become floats in a column with nulls
     return str(int(value) if whole else value).strip().lower()
 
 
@@ -127,5 +127,5 @@ def _transform(grid: Grid) -> Any:
     from rasterio import Affine
 
     if grid.crs is None or grid.gcps:
-        return Affine.identity()  # polygons are in pixels, by points or as this package writes them
+        return Affine.identity()  # polygons are in pixels, from GCPs or as this package writes them
     return grid.transform or Affine.identity()

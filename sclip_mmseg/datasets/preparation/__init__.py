@@ -1,1 +1,1 @@
-"""Preparation and inspection of datasets; evaluation needs none of it."""
+"""Preparation and inspection of datasets, independent of evaluation."""

@@ -1,4 +1,4 @@
-"""Published archives, and files on their own, in a zip or in a tar, read alike."""
+"""A common interface to files on disk, in zip archives and in tar archives."""
 
 import gzip
 import io
@@ -17,18 +17,18 @@ from ...utils.errors import InputError
 
 Opened = TypeVar('Opened')
 
-_LARGEST = 1 << 30  # bytes of a file in an archive: far more than a benchmark's images have
+_LARGEST = 1 << 30  # largest file in an archive in bytes; far more than any image needs
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file on its own."""
+    """A file on disk."""
 
     path: Path
 
     @property
     def archive(self) -> None:
-        """A file on its own is in no archive."""
+        """None, since the file is not in an archive."""
 
     def read(self) -> bytes:
         """The file's content."""
@@ -40,7 +40,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class ZipEntry:
-    """A file in a zip archive; its checksum is tested on reading."""
+    """A file in a zip archive; its checksum is verified on reading."""
 
     archive: Path
     member: str
@@ -49,7 +49,7 @@ class ZipEntry:
         """The file's content.
 
         Raises:
-            InputError: If it claims to be larger than any that is wanted.
+            InputError: If it is too large.
         """
         archive = _open(self.archive, zipfile.ZipFile)
         _check_size(self, archive.getinfo(self.member).file_size)
@@ -61,7 +61,7 @@ class ZipEntry:
 
 @dataclass(frozen=True)
 class TarEntry:
-    """A file in a tar archive, possibly gzipped, by its place in the tar stream."""
+    """A file in a tar archive, possibly gzipped, by its offset in the tar stream."""
 
     archive: Path
     member: str
@@ -72,8 +72,8 @@ class TarEntry:
         """The file's content.
 
         Raises:
-            EOFError: If the archive ends before it.
-            InputError: If it claims to be larger than any that is wanted.
+            EOFError: If the archive is truncated.
+            InputError: If it is too large.
         """
         _check_size(self, self.size)
         stream = _open(self.archive, _open_tar)
@@ -89,13 +89,13 @@ class TarEntry:
 
 @dataclass(frozen=True)
 class TextEntry:
-    """A text that is in no file yet."""
+    """A text that is not in a file."""
 
     text: str
 
     @property
     def archive(self) -> None:
-        """The text is in no archive."""
+        """None, since the text is not in an archive."""
 
     def read(self) -> bytes:
         """The text in UTF-8."""
@@ -103,7 +103,7 @@ class TextEntry:
 
 
 Entry = FileEntry | ZipEntry | TarEntry | TextEntry
-# What zipfile, tarfile and gzip raise on an archive that is cut off, damaged or encrypted.
+# Exceptions of zipfile, tarfile and gzip for a truncated, damaged or encrypted archive.
 ARCHIVE_ERRORS = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
     *(OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError, OverflowError),
@@ -116,7 +116,7 @@ def _check_size(entry: Entry, size: int) -> None:
 
 
 def read_text(entry: Entry) -> str:
-    """A text file's content.
+    """Read a text file.
 
     Raises:
         InputError: If it cannot be read, or is not UTF-8 text.
@@ -129,7 +129,7 @@ def read_text(entry: Entry) -> str:
         raise InputError(f'{entry} cannot be read: {error}; fetch it again') from error
 
 
-# By process, since processes that are forked from one another share a file's position.
+# Keyed by process, since forked processes share the position of an open file.
 _opened: dict[tuple[Path, int], Any] = {}
 
 
@@ -141,7 +141,7 @@ def _open(path: Path, opener: Callable[[Path], Opened]) -> Opened:
 
 
 def close_archives() -> None:
-    """Close the archives that entries were read from."""
+    """Close all archives from which entries were read."""
     while _opened:
         _opened.popitem()[1].close()
 
@@ -153,7 +153,7 @@ def _open_tar(path: Path) -> io.BufferedIOBase:
 
 
 def list_archive(path: Path) -> dict[str, Entry]:
-    """The files in a zip or tar archive, by their path in it."""
+    """List the files in a zip or tar archive: path in the archive → entry."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return {i.filename: ZipEntry(path, i.filename) for i in archive.infolist()}

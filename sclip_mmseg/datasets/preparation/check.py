@@ -22,8 +22,8 @@ from ..folder import FolderDataset, find_problems
 from ..remote_sensing import MaskDataset
 from . import inspection
 
-_SHOWN = 12  # pictures on a contact sheet
-_LISTED = 10  # problems printed one by one
+_SHOWN = 12  # images on a contact sheet
+_LISTED = 10  # most problems that are printed
 
 
 def check(
@@ -38,19 +38,19 @@ def check(
     """Check a dataset's files and print what is found.
 
     Args:
-        name: Name of a benchmark, path of a config, or what to call ``dataset_cfg``.
+        name: Name of a benchmark, path of a config, or name for ``dataset_cfg``.
         dataset_cfg: Config of the dataset; None for that of the benchmark or config.
         out: Folder for a contact sheet of overlays.
-        limit: Number of images to check, spread over the split; None for all.
-        partial: Accept another number of images than published.
+        limit: Number of images to check, evenly spaced over the split; None for all.
+        partial: Whether to accept another number of images than published.
         nproc: Number of processes.
-        classes: Print the number and share of pixels of each class.
+        classes: Whether to print the number and share of pixels of each class.
 
     Returns:
-        Whether nothing is wrong.
+        Whether all checks passed.
 
     Raises:
-        InputError: If there is no such config, or ``out`` cannot be written to.
+        InputError: If the config does not exist, or ``out`` cannot be written to.
     """
     if out:
         make_folder(out, 'name another folder by --out')
@@ -109,7 +109,7 @@ def _check_folder(
     nproc: int,
     classes: bool,
 ) -> bool:
-    """Check images whose labels a reader reads: all problems are printed."""
+    """Check a dataset with a label reader, and print all problems."""
     print(f'{name}: {len(dataset)} images with labels')
     found = find_problems(dataset, nproc, name)
     problems = [*mistakes, *found.problems]
@@ -131,12 +131,12 @@ def _print_classes(dataset: BaseDataset, pixels: Sequence[int], all_of_them: boo
 
 
 def _spread(count: int, most: int) -> list[int]:
-    """Some of ``count`` indices, evenly spread."""
+    """At most ``most`` of ``count`` indices, evenly spaced."""
     return np.linspace(0, count - 1, min(count, most)).astype(int).tolist()
 
 
 def _draw_sheet(infos: Sequence[dict], dataset: BaseDataset, target: Path) -> None:
-    """Draw some images with their labels over them, as the dataset reads them."""
+    """Draw some images with overlays of their labels, as the dataset reads them."""
     if not infos:
         return
     load = label_loader(dataset)

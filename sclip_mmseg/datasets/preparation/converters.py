@@ -1,4 +1,4 @@
-"""How the benchmarks' files are laid out; PASCAL Context has a module of its own."""
+"""Layouts of the benchmarks' files; PASCAL Context has its own module."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from .tasks import Task, pair
 
 @dataclass(frozen=True)
 class Converter:
-    """Where the files of a split lie in the archives, and where they go.
+    """Paths of a split's files in the archives and below the data root.
 
     Attributes:
-        folder: Where they go, below the data root.
-        images, labels: Regular expressions of their paths, whose group is the name.
-        targets: Paths of an image and its label in the folder, ``{}`` standing for the name.
-        convert: Makes a label map of a label, see :class:`.tasks.Task`.
-        lent: Pattern of images below the data root that serve this one, too.
-        split: Regular expression of the path of the file that lists the names.
-        split_target: Where that goes in the folder; empty for nowhere.
+        folder: Target folder, below the data root.
+        images, labels: Regular expressions of paths in the archives, whose group is the name.
+        targets: Paths of an image and its label in the folder, with ``{}`` for the name.
+        convert: Function that makes a label map from a label, see :class:`.tasks.Task`.
+        lent: Glob pattern, below the data root, of another benchmark's images that can be used.
+        split: Regular expression of the path of the split file in the archives.
+        split_target: Path of the split file in the folder; empty to leave it out.
     """
 
     folder: str
@@ -38,15 +38,15 @@ class Converter:
     split_target: str = ''
 
     def plan(self, raw: RawData, out: Path, archives: Sequence[Archive]) -> list[Task]:
-        """List the files to be made.
+        """List the files to write.
 
         Args:
             raw: The official files.
             out: The data root.
-            archives: Archives of images and labels, or one of both.
+            archives: The archives of images and of labels, or a single one.
 
         Raises:
-            InputError: If something is missing.
+            InputError: If a file is missing.
         """
         images: dict[str, Entry] = {}
         if self.lent:
@@ -70,7 +70,7 @@ class Converter:
         return tasks
 
 
-# COCO numbers its things 1 to 90 and leaves these numbers out; pixel maps hold the number less 1.
+# COCO numbers its things 1 to 90 without these; pixel maps contain the number minus 1.
 _UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 #: Ids of COCO's 80 things, and of COCO-Stuff's 91 stuff classes, in its pixel maps.
 _THINGS = tuple(number - 1 for number in range(1, 91) if number not in _UNUSED)
@@ -79,16 +79,16 @@ _COCO_VOID = 255
 # 0 for stuff and void, 1 to 80 for things.
 OBJECT_IDS = id_table(_THINGS, first=1, other=0, others=[*_STUFF, _COCO_VOID])
 _STUFF_IDS = id_table([*_THINGS, *_STUFF], others=[_COCO_VOID])
-# Of COCO-Stuff 10k: COCO's numbers are the pixel maps' ids plus 1; 0 is unlabeled.
+# COCO-Stuff 10k: COCO's numbers are the pixel maps' ids plus 1; 0 is unlabeled.
 _STUFF10K_IDS = id_table([raw + 1 for raw in (*_THINGS, *_STUFF)], first=1, other=0, others=[0])
-# Raw ids of Cityscapes' 19 classes that are evaluated, in the order of their train ids, among all,
-# licence plates (-1) not being drawn.
+# Raw ids of the 19 evaluated classes of Cityscapes, in the order of their train ids; licence plates
+# (-1) are not drawn.
 _EVALUATED = (7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33)
 _CITYSCAPES_IDS = id_table(_EVALUATED, others=range(34))
 
 
 def _read_stuff10k(source: Entry) -> np.ndarray:
-    """The label map of a MATLAB file: 0 unlabeled, 1 to 171 classes."""
+    """Read the label map of a MATLAB file: 0 unlabeled, 1 to 171 classes."""
     return map_ids(read_variable(source, 'S'), _STUFF10K_IDS, source)
 
 

@@ -1,4 +1,4 @@
-"""Contents of a dataset's files: sizes, ids, and the usual mistakes by name."""
+"""Inspection of a dataset's files: sizes, ids, and common mistakes."""
 
 import os
 import warnings
@@ -14,7 +14,7 @@ from ...utils.errors import InputError
 from ...utils.images import UNREADABLE
 from ..loading import CheckedImageLoader
 
-_LARGEST = 65535  # id in a label file
+_LARGEST = 65535  # largest id in a label file
 
 
 @dataclass
@@ -22,8 +22,8 @@ class PairReport:
     """Findings in one image and its label.
 
     Attributes:
-        problems: Sentences on what is wrong with the files.
-        histogram: Number of pixels of each id as stored in the label file, int64 ``[256]`` or more.
+        problems: Sentences on problems of the files.
+        histogram: Number of pixels of each id stored in the label file, int64 ``[256]`` or longer.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -31,7 +31,7 @@ class PairReport:
 
 
 def inspect_pair(info: dict) -> PairReport:
-    """Read an image and its label as they are stored.
+    """Inspect an image and its label as stored.
 
     Args:
         info: A dataset's info with ``img_path`` and ``seg_map_path``.
@@ -55,7 +55,7 @@ def _image_size(info: dict, report: PairReport) -> tuple[int, int] | None:
     try:
         _require_file(path)
         with Image.open(path) as file:
-            file.load()  # unlike OpenCV, Pillow refuses an image that is cut off or empty
+            file.load()  # unlike OpenCV, Pillow rejects truncated and empty images
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always')
             image = CheckedImageLoader()(dict(info))['img']
@@ -90,13 +90,13 @@ def _read_label(path: str, report: PairReport) -> np.ndarray | None:
 
 
 def _require_file(path: str) -> None:
-    """Raise where opening a path would wait for ever, as it does for a pipe."""
+    """Raise if a path is not a file, since opening a pipe would block."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError('it is not a file')
 
 
 def sum_histograms(histograms: Sequence[np.ndarray]) -> np.ndarray:
-    """Add histograms of different lengths: int64, as long as the longest."""
+    """Add histograms of different lengths, int64 with the length of the longest."""
     total = np.zeros(max([256, *map(len, histograms)]), dtype=np.int64)
     for histogram in histograms:
         total[: len(histogram)] += histogram
@@ -104,14 +104,14 @@ def sum_histograms(histograms: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def match_labels(dataset: BaseDataset) -> tuple[int, list[str]]:
-    """Compare the label files of a folder with the images.
+    """Compare the label files in a folder with the images.
 
     Args:
-        dataset: A dataset of images that are listed or lie in a folder.
+        dataset: A dataset of the images in a folder or a split file.
 
     Returns:
-        Number of images that have a label, and sentences on labels without an image (unless the
-        images are listed, so that other labels may lie beside) and on labels of another name.
+        Number of images with a label, and sentences on labels without an image (not with a split
+        file, where other labels are allowed) and on labels with other names.
     """
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     wanted = {os.path.normpath(info['seg_map_path']) for info in infos}
@@ -133,22 +133,22 @@ def match_labels(dataset: BaseDataset) -> tuple[int, list[str]]:
 
 
 def find_outside(histogram: np.ndarray, dataset: BaseDataset) -> list[int]:
-    """Ids of label files that are neither classes nor ignored.
+    """Ids in label files that are neither classes nor ignored.
 
     Args:
-        histogram: Number of pixels of each id as stored.
-        dataset: The dataset that reads them.
+        histogram: Number of pixels of each stored id.
+        dataset: The dataset of the labels.
     """
     end = len(dataset.metainfo['classes']) + (1 if dataset.reduce_zero_label else 0)
     return [i for i in np.flatnonzero(histogram).tolist() if i >= end and i != dataset.ignore_index]
 
 
 def name_mistakes(histogram: np.ndarray, dataset: BaseDataset) -> list[str]:
-    """Recognise labels of the wrong kind by the ids that all label files together hold.
+    """Recognise labels of the wrong kind by the ids in all label files.
 
     Args:
-        histogram: Number of pixels of each id as stored, int64 ``[256]`` or more.
-        dataset: The dataset that reads them.
+        histogram: Number of pixels of each stored id, int64 ``[256]`` or longer.
+        dataset: The dataset of the labels.
     """
     num_classes = len(dataset.metainfo['classes'])
     first = 1 if dataset.reduce_zero_label else 0
@@ -193,7 +193,7 @@ def name_mistakes(histogram: np.ndarray, dataset: BaseDataset) -> list[str]:
 
 
 def _background_is_ignored(histogram: np.ndarray, dataset: BaseDataset) -> bool:
-    """Whether labels whose 0 should be the background seem to have been reduced."""
+    """Whether labels whose 0 should be the background look reduced already."""
     if not _stores_background(dataset):
         return False
     last = len(dataset.metainfo['classes']) - (0 if dataset.reduce_zero_label else 1)

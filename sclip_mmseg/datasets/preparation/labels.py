@@ -1,4 +1,4 @@
-"""Label maps with other ids."""
+"""Conversion of the ids in label maps."""
 
 import io
 import math
@@ -15,7 +15,7 @@ _UNKNOWN = -1
 
 
 class UnknownIds(InputError):
-    """A label map is of another label set, or numbered otherwise."""
+    """A label map has another label set or numbering."""
 
 
 def map_file(source: Entry, table: np.ndarray) -> np.ndarray:
@@ -37,14 +37,14 @@ def map_ids(label: np.ndarray, table: np.ndarray, source: object) -> np.ndarray:
     Args:
         label: Numbers ``[H, W]``.
         table: See :func:`id_table`.
-        source: What is named in errors.
+        source: Source of the label map, for error messages.
 
     Returns:
-        uint8 ``[H, W]``.
+        Label map with the new ids, uint8 ``[H, W]``.
 
     Raises:
         InputError: If it is not one number per pixel.
-        UnknownIds: If there are ids that the table does not have.
+        UnknownIds: If it has ids that are not in the table.
     """
     if label.ndim != 2 or label.dtype.kind not in 'buif':
         raise InputError(
@@ -65,7 +65,7 @@ def read_variable(source: Entry, name: str) -> np.ndarray:
     """Read an array of a MATLAB file.
 
     Raises:
-        InputError: If there is none of this name, or it claims to be larger than an image.
+        InputError: If the variable does not exist, or is too large for an image.
     """
     content = io.BytesIO(source.read())
     shapes = {variable: shape for variable, shape, _ in whosmat(content)}
@@ -80,16 +80,16 @@ def read_variable(source: Entry, name: str) -> np.ndarray:
 def id_table(
     ids: Sequence[int], first: int = 0, other: int = 255, others: Sequence[int] = ()
 ) -> np.ndarray:
-    """Table that numbers given ids in their order.
+    """Make a table that numbers ids in the given order.
 
     Args:
         ids: Ids that become classes.
         first: New id of the first one.
-        other: New id of all others.
-        others: The others. Ids that are in neither are unknown.
+        other: New id of all ``others``.
+        others: Other known ids; all remaining ids are unknown.
 
     Returns:
-        New id of each old one, -1 for those that are unknown, int16 up to the largest id.
+        Old id → new id, -1 for unknown ids, int16, as long as the largest id requires.
     """
     table = np.full(max(*ids, *others, 0) + 1, _UNKNOWN, dtype=np.int16)
     table[list(others)] = other

@@ -1,4 +1,4 @@
-"""PASCAL Context: 59 classes and background, of the JSON annotation or of the MATLAB files."""
+"""PASCAL Context: 59 classes and background, from the JSON annotation or the MATLAB files."""
 
 import json
 import math
@@ -35,13 +35,13 @@ _FROM_459[list(_IDS_OF_459)] = np.arange(1, 60)
 _JSON = r'(trainval_merged)\.json'
 _MAT59 = r'59_context_labels/(\w+)\.mat'
 _MAT459 = r'trainval/(\w+)\.mat'
-# Names in 59_labels.txt that are others among the 459 categories and in mmseg.
+# Names in 59_labels.txt that differ from those of the 459 categories and of mmseg.
 _RENAMED = {'diningtable': 'table', 'bedcloth': 'bedclothes', 'clothes': 'cloth'}
 
 
 @dataclass(frozen=True)
 class Label:
-    """How to make one label map."""
+    """The source of a label map, and its converter."""
 
     source: Entry
     convert: Callable[[Entry], np.ndarray]
@@ -51,15 +51,15 @@ class Label:
 
 
 def plan(raw: RawData, out: Path, annotation: str | None = None) -> list[Task]:
-    """List the files to be made.
+    """List the files to write.
 
     Args:
         raw: The official files.
         out: The data root.
-        annotation: 'json' or 'mat'; by default JSON, unless only MATLAB files are there.
+        annotation: ``'json'`` or ``'mat'``; None for JSON, unless there are only MATLAB files.
 
     Raises:
-        InputError: If something is missing, or the folder was made of the other annotation.
+        InputError: If a file is missing, or the folder was made from the other annotation.
     """
     if annotation is None:
         mat = raw.find(_MAT59, LABELS59) or raw.find(_MAT459, LABELS459)
@@ -96,10 +96,10 @@ def plan(raw: RawData, out: Path, annotation: str | None = None) -> list[Task]:
 
 
 def plan_json(raw: RawData) -> dict[str, Label]:
-    """The validation images that the JSON annotation describes, by name.
+    """Labels of the validation images in the JSON annotation, by name.
 
     Raises:
-        InputError: If the annotation is missing or is another kind of file.
+        InputError: If the annotation is missing or has another format.
     """
     [entry] = raw.require(_JSON, MERGED).values()
     text, segments = read_text(entry), defaultdict(list)
@@ -137,15 +137,15 @@ def _size_of(image: dict) -> tuple[int, int]:
 def draw_segments(
     source: Entry, size: tuple[int, int], segments: Sequence[tuple[int, dict]]
 ) -> np.ndarray:
-    """Make a label map of an image's segments.
+    """Make a label map from an image's segments.
 
     Args:
-        source: Is named in errors.
+        source: Source of the segments, for error messages.
         size: Height and width.
-        segments: Category among 459 and run lengths, each.
+        segments: Category (of 459) and run lengths of each segment.
 
     Returns:
-        uint8 ``[H, W]``; 0 background, 1 to 59 classes.
+        Label map, uint8 ``[H, W]``; 0 background, 1 to 59 classes.
     """
     label = np.zeros(size, dtype=np.uint8)
     for category, segmentation in segments:
@@ -167,16 +167,17 @@ def decode_run_lengths(counts: str | Sequence[int], size: tuple[int, int]) -> np
     """Decode a mask in COCO's format.
 
     Args:
-        counts: Lengths of runs of 0 and 1 in turn, down the columns; or COCO's text of them: five
-            bits per character from 48 up, a sixth says that more follow, negative numbers by their
-            complement, from the fourth on less the number before the last.
+        counts: Lengths of alternating runs of 0 and 1, in column-major order; or COCO's text of
+            them: characters from 48 on with five bits each, where the sixth bit marks a
+            continuation; negative numbers as two's complement; from the fourth number on, the
+            difference from the number two places before.
         size: Height and width.
 
     Returns:
-        bool ``[H, W]``.
+        Mask, bool ``[H, W]``.
 
     Raises:
-        ValueError: If the runs are not as long as the mask.
+        ValueError: If the runs do not have the length of the mask.
     """
     if isinstance(counts, str):
         counts = _read_counts(counts)
@@ -203,7 +204,7 @@ def _read_counts(text: str) -> list[int]:
 
 
 def plan_mat(raw: RawData) -> dict[str, Label]:
-    """All images that the MATLAB files describe, by name.
+    """Labels of all images with MATLAB files, by name.
 
     Raises:
         InputError: If there are none, or 59_labels.txt is missing or names other classes.
@@ -219,10 +220,10 @@ def plan_mat(raw: RawData) -> dict[str, Label]:
 
 
 def read_names(source: Entry) -> np.ndarray:
-    """Read 59_labels.txt, which numbers the classes VOC's first, as ``1: aeroplane``.
+    """Read 59_labels.txt, which numbers VOC's classes first, as ``1: aeroplane``.
 
     Returns:
-        The class of each number, uint8 ``[60]``.
+        Number → class, uint8 ``[60]``.
     """
     table = np.zeros(60, dtype=np.uint8)
     for number, name in re.findall(r'(\d+)\s*:\s*(\w+)', read_text(source)):
@@ -239,12 +240,12 @@ def read_mat(source: Entry, table: np.ndarray) -> np.ndarray:
 
     Args:
         source: The file, with a variable ``LabelMap``.
-        table: Class of each id, uint8 ``[60]`` or ``[460]``.
+        table: Id → class, uint8 ``[60]`` or ``[460]``.
 
     Returns:
-        uint8 ``[H, W]``; 0 background, 1 to 59 classes.
+        Label map, uint8 ``[H, W]``; 0 background, 1 to 59 classes.
 
     Raises:
-        InputError: If there is no label map, or it holds larger ids than the table.
+        InputError: If there is no label map, or it has larger ids than the table.
     """
     return map_ids(read_variable(source, 'LabelMap'), table, source)

@@ -1,4 +1,4 @@
-"""Lay benchmarks out as the configs read them, from the official archives or extracted folders."""
+"""Prepare benchmarks for the configs, from the official archives or extracted folders."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,20 +22,20 @@ def prepare(
     fetch: bool = False,
     context_annotation: str | None = None,
 ) -> list[str]:
-    """Prepare one benchmark after the other; of those that cannot be, print why.
+    """Prepare benchmarks one after the other, and print why one cannot be prepared.
 
     Args:
-        benchmarks: Their names; of several that share their files, the first one is made.
+        benchmarks: Names of benchmarks; of several that share files, only the first is prepared.
         raw: Folder with official archives, extracted folders or both, at any depth.
         data_root: Folder to write to.
         nproc: Number of processes.
-        fetch: Whether to download what is missing in ``raw`` and needs no login.
-        context_annotation: ``'json'`` or ``'mat'``, which PASCAL Context is made of.
+        fetch: Whether to download missing archives that need no login to ``raw``.
+        context_annotation: ``'json'`` or ``'mat'``, the source of PASCAL Context's labels.
 
     Returns:
-        The names of those that could not be made.
+        Names of the benchmarks that could not be prepared.
     """
-    # COCO-Stuff164k lends COCO-Object its images.
+    # COCO-Object uses the images of COCO-Stuff164k, which is therefore prepared first.
     wanted = sorted(benchmarks, key='coco_object'.__eq__)
     by_converter = {BENCHMARKS[name].converter or name: name for name in reversed(wanted)}
     failed = []
@@ -58,13 +58,13 @@ def _prepare(
     fetch: bool,
     annotation: str | None,
 ) -> None:
-    """Make one benchmark's files."""
+    """Prepare a benchmark."""
     record = BENCHMARKS[benchmark]
     name = record.converter
     if not name:
         raise InputError(
-            f'nothing here lays it out: get it from {record.page}, and lay it out as '
-            f'docs/datasets.md says; sclip data check {benchmark} tells whether it is right'
+            f'this package cannot prepare it: download it from {record.page}, prepare it as '
+            f'docs/datasets.md says, and check it with sclip data check {benchmark}'
         )
     if fetch:
         make_folder(folder, 'name another folder with --raw')

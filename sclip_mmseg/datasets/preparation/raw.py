@@ -1,4 +1,4 @@
-"""Official downloads as one searchable set of files: archives and extracted folders alike."""
+"""The official files of a benchmark, in archives or extracted, as one searchable set."""
 
 import os
 import re
@@ -11,10 +11,10 @@ from .archives import ARCHIVE_ERRORS, Entry, FileEntry, list_archive
 
 
 class MissingRaw(InputError):
-    """Neither an archive nor its extracted files are there.
+    """Neither an archive nor its extracted files exist.
 
     Attributes:
-        archive: What is missing.
+        archive: The missing archive.
     """
 
     def __init__(self, archive: Archive, root: Path):
@@ -33,16 +33,16 @@ class MissingRaw(InputError):
 
 
 class RawData:
-    """All files below a folder, and in those of its archives that are asked for.
+    """All files below a folder, and in its archives.
 
     Args:
-        root: The folder. It is only read.
+        root: The folder, which is not modified.
 
     Attributes:
-        digests: Published digests of the archives that were searched, by path.
+        digests: Path of a searched archive → its published digest.
 
     Raises:
-        InputError: If there is no such folder.
+        InputError: If the folder does not exist.
     """
 
     def __init__(self, root: Path):
@@ -52,7 +52,7 @@ class RawData:
                 'another with --raw'
             )
         self.root = root
-        # Preceded by the folder's own name, which may be the one that is looked for.
+        # Paths start with the name of the folder, since patterns may contain it.
         above = root.resolve().parent
         self._files = {
             (root.resolve() / path).relative_to(above).as_posix(): FileEntry(root / path)
@@ -66,10 +66,10 @@ class RawData:
 
         Args:
             pattern: Regular expression of the end of a path, with one group.
-            archive: Is searched where nothing is extracted.
+            archive: Archive to search if no extracted file matches.
 
         Returns:
-            The files by what the group matched, sorted by path; none if there are none.
+            Match of the group → file, sorted by path; may be empty.
 
         Raises:
             InputError: If the archive cannot be read.
@@ -85,10 +85,10 @@ class RawData:
         return found
 
     def require(self, pattern: str, archive: Archive) -> dict[str, Entry]:
-        """Like :meth:`find`.
+        """Find files like :meth:`find`, of which there must be some.
 
         Raises:
-            MissingRaw: If nothing is found.
+            MissingRaw: If no file is found.
         """
         found = self.find(pattern, archive)
         if not found:
@@ -107,7 +107,7 @@ class RawData:
 
 
 def _walk(root: Path) -> list[Path]:
-    """Paths of all files below a folder, relative to it; links are followed, once each."""
+    """Relative paths of all files below a folder; each folder is visited once, also by links."""
     files, seen = [], set()
     for folder, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)

@@ -1,4 +1,4 @@
-"""Write a dataset's files: in parallel, only what is missing, never half a file."""
+"""Write the missing files of a dataset, in parallel and atomically."""
 
 import io
 import os
@@ -18,18 +18,19 @@ from ...utils.processes import map_in_processes
 from .archives import ARCHIVE_ERRORS, Entry, FileEntry
 from .labels import UnknownIds
 
-# What archives, Pillow and SciPy raise on damaged files or ones of another kind.
+# Exceptions of archives, Pillow and SciPy for files that are damaged or have another format.
 _UNREADABLE = (*ARCHIVE_ERRORS, *UNREADABLE, MatReadError, TypeError, IndexError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One file to be made.
+    """A file to write.
 
     Attributes:
-        target: Where it shall lie.
-        source: What it is made from.
-        convert: Makes a label map, uint8 ``[H, W]``, of the source; None takes the file as it is.
+        target: Path of the file.
+        source: Its source.
+        convert: Function that makes a label map, uint8 ``[H, W]``, from the source; None to link or
+            copy the source.
     """
 
     target: Path
@@ -37,7 +38,7 @@ class Task:
     convert: Callable[[Entry], np.ndarray] | None = None
 
     def run(self) -> None:
-        """Make the file.
+        """Write the file.
 
         Raises:
             InputError: If the source cannot be read or the target cannot be written.
@@ -74,12 +75,12 @@ class Task:
 def pair(
     images: Mapping[str, Any], labels: Mapping[str, Any], names: Iterable[str] | None = None
 ) -> list[str]:
-    """The names of a split, each of which must have an image and a label.
+    """List the names of a split, each of which must have an image and a label.
 
     Args:
-        images: Images by name.
-        labels: Labels by name.
-        names: The split; by default all names.
+        images: Name → image.
+        labels: Name → label.
+        names: Names of the split; None for all names.
 
     Raises:
         InputError: If an image or label is missing.
@@ -117,21 +118,21 @@ def run_tasks(
     title: str,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> int:
-    """Make the files that do not exist.
+    """Write the files that do not exist.
 
     Args:
         tasks: All files of a dataset.
-        digests: MD5 or SHA-256 of archives, which are compared before one is read.
+        digests: Path of an archive → MD5 or SHA-256, which is compared before it is read.
         nproc: Number of processes.
-        title: Stands before the progress bar.
-        heartbeat: Is called after each file.
+        title: Title of the progress bar.
+        heartbeat: Function called after each file.
 
     Returns:
-        Number of files made.
+        Number of written files.
 
     Raises:
         InputError: If an archive has another digest than published, or a file cannot be read. If
-            label maps hold unknown ids, those that were made of the others are removed.
+            a label map has unknown ids, all label maps of this call are removed.
     """
     todo = [task for task in tasks if not task.target.exists()]
     for path in sorted({task.source.archive for task in todo if task.source.archive}):
@@ -140,7 +141,7 @@ def run_tasks(
     try:
         if todo:
             map_in_processes(Task.run, todo, nproc, 4, heartbeat, desc=title, unit='file')
-    except UnknownIds:  # the others may look as if they were right
+    except UnknownIds:  # the others may look correct, but are wrong as well
         for task in todo:
             if task.convert:
                 task.target.unlink(missing_ok=True)
