@@ -202,7 +202,7 @@ def test_the_one_protocol(benchmark, monkeypatch):
             (crop,) * 2,
             (stride,) * 2,
         )
-        assert pair.note.startswith(f'windows of its own, {crop} by {stride}' if own else '')
+        assert pair.note.startswith(f'own windows, {crop} by {stride}' if own else '')
         assert bool(pair.note) == bool(own)
         assert pair.published is None and pair.row == f'{method}, one protocol'
         if method in ('tcl', 'talk2dino'):
@@ -215,7 +215,7 @@ def test_the_one_protocol(benchmark, monkeypatch):
 
 def test_the_one_protocol_of_what_takes_images_as_they_are():
     [pair] = find_pairs(['sam3'], ['voc21'], protocols=['one'])
-    assert pair.note == 'images at the size of their files, no windows, decision of its own'
+    assert pair.note == 'images at their original size, no windows, own decision rule'
     assert not any('crop' in key or 'scale' in key or 'mode' in key for key in pair.options)
 
 

@@ -69,9 +69,9 @@ def one_protocol(config: str, benchmark: str) -> tuple[dict[str, Any], str]:
     test_cfg, steps = own.model.test_cfg, own.test_dataloader.dataset.pipeline
     resize = next((index for index, step in enumerate(steps) if step.type == 'Resize'), None)
     if resize is None:
-        notes.append('images at the size of their files')
+        notes.append('images at their original size')
     if test_cfg.mode == 'slide' and test_cfg.crop_size != values['crop_size']:
-        notes.append(f'windows of its own, {test_cfg.crop_size[0]} by {test_cfg.stride[0]}')
+        notes.append(f'own windows, {test_cfg.crop_size[0]} by {test_cfg.stride[0]}')
     elif resize is None:
         notes.append('no windows')
     if notes:
@@ -80,7 +80,7 @@ def one_protocol(config: str, benchmark: str) -> tuple[dict[str, Any], str]:
     if test_cfg.get('activation', '') is None:
         for key in ('logit_scale', 'prob_thd', 'area_thd'):
             del values[key]
-        notes.append('decision of its own')
+        notes.append('own decision rule')
     options = {f'model.test_cfg.{key}': value for key, value in values.items()}
     if resize is not None:
         options[f'test_dataloader.dataset.pipeline.{resize}.scale'] = one.test_pipeline[1].scale

@@ -97,8 +97,8 @@ class CheckedImageLoader(LoadImageFromFile):
         fits = turned and orientation >= 5 and tuple(drawn) == size[::-1] != size
         if not fits:
             raise InputError(
-                f'{results["img_path"]} has EXIF orientation {orientation}: it is rotated or '
-                f'mirrored on reading, but its label {label} is not. Remove the tag if the label '
+                f'{results["img_path"]} has EXIF orientation {orientation}, so it is rotated or '
+                f'mirrored on reading, but its label {label} is not: remove the tag if the label '
                 'fits the pixels as stored, otherwise save the image upright'
             )
 

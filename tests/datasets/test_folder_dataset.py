@@ -376,7 +376,7 @@ def test_pairs_that_are_none(tmp_path):
     _touch(tmp_path / 'jpeg', 'a.jpg')
     with pytest.raises(InputError, match='no image below'):
         pair_files(tmp_path / 'empty', tmp_path / 'out')
-    with pytest.raises(InputError, match='of JPEG files the values are not exact'):
+    with pytest.raises(InputError, match='JPEG does not preserve the values'):
         pair_files(tmp_path / 'in', tmp_path / 'jpeg')
 
 

@@ -278,7 +278,7 @@ def test_own_classes(folder):
 def test_the_one_protocol():
     [pair] = find_pairs(['sam3'], ['voc21'], names=['plain'], protocols=['one'])
     assert pair.row == 'sam3, plain names, one protocol' and pair.published is None
-    own = 'images at the size of their files, no windows, decision of its own'
+    own = 'images at their original size, no windows, own decision rule'
     assert pair.note == own
     assert pair.options == {'model.text_head.queries': 'plain_voc21', **_left(pair)}
     [own] = find_pairs(['sam3'], ['voc21'])
