@@ -34,6 +34,7 @@ MODULES = {
     'engine.resumable_test_loop': 'evaluation.resumable_test_loop',
     'engine.settings': 'evaluation.fingerprint',
     'errors': 'utils.errors',
+    'evaluation.pictures': 'evaluation.result_images',
     'models.download': 'utils.download',
     'models.inference_cfg': 'WindowCfg and DecisionRule of sclip_mmseg.models replace InferenceCfg',
     'models.picture': 'models.windowed_image',

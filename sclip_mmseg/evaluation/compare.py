@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.benchmarks import BENCHMARKS
+from ..old_names import old_arguments
 from ..utils.errors import InputError, join_first
 from ..utils.files import make_folder, write_atomically, write_csv
 from .comparison import Comparison
@@ -203,6 +204,7 @@ def _class_words(difference: Differences, names: Sequence[str], count: int = 3) 
     return f'Classes whose intervals exclude 0 ({by_chance}): {join_first(words, count)}.'
 
 
+@old_arguments(pictures='images')
 def write(
     comparison: Comparison,
     folders: Mapping[str, Path],

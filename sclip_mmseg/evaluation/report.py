@@ -13,6 +13,7 @@ from string import Template
 import numpy as np
 from PIL import Image
 
+from ..old_names import old_arguments
 from ..utils.files import write_atomically
 from ..version import __version__
 from .comparison import Comparison, number
@@ -30,6 +31,7 @@ _TEMPLATE = Path(__file__).with_name('report.html')
 _WITHOUT_EFFECT = 'test_evaluator', 'show_dir'
 
 
+@old_arguments(pictures='images')
 def write_report(
     comparison: Comparison,
     out: str | Path,

@@ -17,6 +17,7 @@ from ..datasets import distinct_palette
 from ..datasets.checks import load_dataset
 from ..datasets.label_ids import ids_in_files
 from ..datasets.output_names import name_outputs
+from ..old_names import keep_old_names
 from ..rasters.reading import open_raster
 from ..utils.errors import InputError
 from ..utils.images import UNREADABLE
@@ -24,6 +25,8 @@ from ..visualization import draw_classes
 from ..visualization.painting import class_map
 from .result import Result
 from .resumable_test_loop import image_names
+
+keep_old_names(__name__, Pictures='ResultImages', find_pictures='find_images')
 
 Read = Callable[[str], np.ndarray]
 """Name of an image in a result → its pixels."""
