@@ -15,7 +15,7 @@ from ..evaluation.fingerprint import Fingerprint
 from ..evaluation.store import Store
 from ..models import CLIPSegmentor
 from ..models.image_encoder import PRECISIONS
-from ..models.watching import watch
+from ..models.progress import watch_progress
 from ..rasters.grid import Block
 from ..rasters.reading import Raster
 from ..rasters.result import SegmentedMap, no_data_label
@@ -115,7 +115,7 @@ class MapRun:
             OSError: If the disk is full.
         """
         name = str(self.raster.path)
-        with warn_if_shrunk(self.model, self.size, name), watch(say_progress(name, say)):
+        with warn_if_shrunk(self.model, self.size, name), watch_progress(say_progress(name, say)):
             for number in numbers:
                 rows = self.blocks[number]
                 labels, confidence = self._segmenter.segment(rows)

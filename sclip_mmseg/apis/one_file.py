@@ -15,7 +15,7 @@ import numpy as np
 
 from ..evaluation.fingerprint import Fingerprint, describe_settings
 from ..models import CLIPSegmentor
-from ..models.watching import watch
+from ..models.progress import watch_progress
 from ..rasters.detecting import TIFF, is_map
 from ..rasters.reading import Bands, Raster, Stretch, open_raster
 from ..utils.errors import HalfOverflow, InputError
@@ -204,7 +204,7 @@ class FileSegmenter:
         if self.settings.is_map(path):
             return self._segment_map(path, name, on_progress)
         image = read_image(path)
-        progress = watch(say_progress(str(path), on_progress))
+        progress = watch_progress(say_progress(str(path), on_progress))
         with warn_if_shrunk(self.model, image.shape[:2], str(path)), progress:
             segmentation = segment_array(self.model, image, str(path))
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

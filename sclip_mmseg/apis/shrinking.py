@@ -11,7 +11,7 @@ from datetime import timedelta
 from weakref import WeakSet
 
 from ..models import CLIPSegmentor
-from ..models.watching import Listener, watch
+from ..models.progress import Listener, watch_progress
 from ..models.windows import window_spans
 from ..utils.progress import Progress
 from .sizes import WorkingSize, working_size
@@ -69,7 +69,7 @@ def warn_if_shrunk(
         warnings.warn(describe_shrinking(model, size, name, seconds), stacklevel=2)
 
     if asked is None and model not in _warned and is_shrunk(model, size):
-        with watch(listen):
+        with watch_progress(listen):
             yield
     else:
         yield

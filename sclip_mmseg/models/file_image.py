@@ -1,4 +1,4 @@
-"""The image as in its file, for towers that see it at a size of their own."""
+"""The image at the size of its file, for towers with their own input size."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ from ..utils.errors import InputError
 
 
 class FileImage:
-    """Reads an image when it is first asked for, and keeps what a tower made of it.
+    """An image that is read on first use and whose encodings are cached.
 
     Args:
-        path: Its file; None for an image that comes from none.
-        pixels: BGR, uint8 ``[H, W, 3]``, in place of the file.
-        flip: Axes along which the network sees the image mirrored, of -2 and -1.
+        path: Path of the image file; None without a file.
+        pixels: Pixels to use in place of the file's, BGR, uint8 ``[H, W, 3]``.
+        flip: Axes along which the network's input is mirrored, of -2 and -1.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class FileImage:
         self._maps: dict[ProxyTower, Tensor] = {}
 
     def pixels(self) -> np.ndarray:
-        """RGB, uint8 ``[H, W, 3]``.
+        """Return the pixels, RGB, uint8 ``[H, W, 3]``.
 
         Raises:
             InputError: If there is neither a file nor pixels.
@@ -40,19 +40,19 @@ class FileImage:
         if self._pixels is None:
             if not self.path:
                 raise InputError(
-                    'the method sees an image as in its file: segment an image from a file, not an '
-                    'array, or segment the array by sclip_mmseg.apis.segment'
+                    'the method needs the image at the size of its file: segment an image file, or '
+                    'segment the array with sclip_mmseg.apis.segment'
                 )
             self._pixels = mmcv.imread(self.path)
         return np.ascontiguousarray(self._pixels[..., ::-1])
 
-    def of(self, sam: SamTower, part: str, flip: Sequence[int] | None = None) -> SamImage:
-        """SAM's encoding of the image, computed once.
+    def encode(self, sam: SamTower, part: str, flip: Sequence[int] | None = None) -> SamImage:
+        """Encode the image by SAM, once.
 
         Args:
-            sam: SAM.
+            sam: SAM's image tower.
             part: ``'whole'``, or ``'left'`` or ``'right'`` for a half.
-            flip: Other axes than the network's.
+            flip: Axes to mirror; None for the network's.
         """
         flip = self.flip if flip is None else tuple(flip)
         if (part, flip) not in self._seen:
@@ -63,7 +63,7 @@ class FileImage:
         return self._seen[part, flip]
 
     def map_of(self, proxy: ProxyTower) -> Tensor:
-        """A second tower's features of the image as the network sees it, once: ``[h, w, C]``."""
+        """Compute the features ``[h, w, C]`` of a second tower, once, mirrored as the network's."""
         if proxy not in self._maps:
             self._maps[proxy] = proxy.see_whole(
                 np.flip(self.pixels(), tuple(axis + 2 for axis in self.flip))

@@ -16,8 +16,8 @@ from torch import Tensor
 from ..old_names import keep_old_names
 from ..utils.torch_types import height_width
 from .axes import LARGE, AnyWeights, WindowAxis, axis_weights
+from .progress import report_progress
 from .view import View
-from .watching import tell
 from .window_cfg import WindowCfg
 from .windows import Margins, Size, Window, pad_margins, window_grid, window_spans
 
@@ -375,7 +375,7 @@ def encode_windows(
             joined = View.join([images[index].cut(number) for index, number in batch])
             for (index, _), coarse in zip(batch, encode(joined)):
                 maps[index].append(coarse.permute(1, 2, 0))
-            tell(sum(map(len, maps)), len(jobs))
+            report_progress(sum(map(len, maps)), len(jobs))
     return [image.arrange(parts, align_corners) for image, parts in zip(images, maps)]
 
 

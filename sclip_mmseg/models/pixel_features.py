@@ -1,4 +1,4 @@
-"""Features of a whole image at each of its pixels, made where they are read."""
+"""Features of a whole image at pixel resolution, computed where they are read."""
 
 import torch
 import torch.nn.functional as F
@@ -9,14 +9,14 @@ from .axes import AxisWeights, WindowAxis, axis_weights
 from .fusion import FusedMap, spread
 from .windows import Margins, Size, Window
 
-_TILE = 64  # pixels along each side of what is pooled at a time
+_TILE = 64  # side, in pixels, of a tile that is pooled at a time
 
 
 class PixelFeatures:
-    """A coarse map of an image, resized bilinearly to its pixels, each of unit length.
+    """A coarse feature map resized bilinearly to the image's pixels, and normalised per pixel.
 
     Args:
-        coarse: ``[h, w, C]``, float32.
+        coarse: Feature map ``[h, w, C]``, float32.
         size: Height and width of the image in pixels.
     """
 
@@ -28,12 +28,12 @@ class PixelFeatures:
         """Resize the pixels of a window to a grid, bilinearly without antialias.
 
         Args:
-            window: Where it lies in the padded image.
-            margins: What the image is padded by; its border is repeated there.
-            grid: Rows and columns.
+            window: Box of the window in the padded image.
+            margins: Padding of the image; the border is repeated there.
+            grid: Rows and columns of the result.
 
         Returns:
-            ``[rows, columns, C]``.
+            Features ``[rows, columns, C]``.
         """
         spans = (window.top, window.bottom), (window.left, window.right)
         sides = []
@@ -43,7 +43,7 @@ class PixelFeatures:
             assert isinstance(axis, AxisWeights)
             own = WindowAxis(end - start, end - start, end - start, end - start)
             fine = axis_weights(own, count, False, self.coarse.device).weights
-            seen = fine.any(0)  # of the window's pixels those that a cell is made of
+            seen = fine.any(0)  # the pixels that some cell depends on
             pixels = torch.arange(start - before, end - before, device=fine.device)[seen]
             pixels = pixels.clamp(0, len(axis.weights) - 1)
             first, last = (min(max(p - before, 0), len(axis.first) - 1) for p in (start, end - 1))
@@ -57,15 +57,15 @@ class PixelFeatures:
 
 
 def pool_regions(fused: FusedMap, ranks: Tensor, unit: bool = False) -> Tensor:
-    """Mean values of regions.
+    """Compute the mean values of regions.
 
     Args:
-        fused: A map of C values.
-        ranks: The region of each of its pixels, int64 ``[H, W]``: 0 and so on, without gaps.
-        unit: Whether each pixel's values are brought to unit length first.
+        fused: Map of C values per pixel.
+        ranks: Region of each pixel, int64 ``[H, W]``, numbered from 0 without gaps.
+        unit: Whether each pixel's values are first normalised to unit length.
 
     Returns:
-        float32 ``[R, C]``.
+        Means, float32 ``[R, C]``.
     """
     areas = ranks.flatten().bincount()
     total = torch.zeros(len(areas), fused.cells.shape[-1], device=ranks.device)

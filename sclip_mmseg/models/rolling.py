@@ -1,4 +1,4 @@
-"""Windows of images that may be larger than memory, encoded row by row as they are needed."""
+"""Windows of images that may not fit into memory, encoded row by row on demand."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from torch import Tensor
 
 from .axes import LARGE, LongAxis, WindowAxis, axis_weights
 from .fusion import FusedMap
+from .progress import report_progress
 from .view import View
-from .watching import tell
 from .window_cfg import WindowCfg
 from .windows import Size, Window, pad_margins, window_spans
 
 
 class Pixels(Protocol):
-    """An image at the size at which windows are cut from it, read part by part."""
+    """An image at its working size, read part by part."""
 
     @property
     def size(self) -> Size:
         """Height and width in pixels."""
 
     def has_data(self, window: Window) -> bool:
-        """Whether anything that depends on a window does."""
+        """Whether any output pixel that depends on a window has data."""
 
     def crop(self, window: Window) -> Tensor:
-        """Pixels of a window as the segmentor's preprocessor gives them, ``[3, h, w]``."""
+        """Return the pixels of a window as the data preprocessor outputs them, ``[3, h, w]``."""
 
 
 class RollingMaps:
-    """Coarse maps of an image's windows, of which the rows needed last are kept.
+    """Coarse maps of an image's windows; only the rows in use are kept.
 
-    Windows are encoded in the batches in which those of a whole image are, wherever one begins,
-    without those that have no data.
+    Wherever reading starts, windows are batched as in a run over the whole image. Windows without
+    data are left out.
 
     Args:
         pixels: The image.
         cfg: How windows are cut.
-        encode: Windows → coarse maps ``[n, Q, h', w']``.
-        window_batch: Tells the largest number of windows of a size to encode at a time.
-        align_corners: Whether the outer cells of a window's map lie at its corners.
+        encode: Function from windows to coarse maps ``[n, Q, h', w']``.
+        window_batch: Returns the largest number of windows of a size to encode at a time.
+        align_corners: Whether the outer cells of a window's map lie at the window's corners.
 
     Attributes:
         encoded: Number of windows that were encoded.
@@ -64,9 +64,9 @@ class RollingMaps:
         self.rows, self.columns = map(window_spans, self.sides, self.crop, self.stride)
         self.step = window_batch((min(height, self.crop[0]), min(width, self.crop[1])))
         self.encoded = 0
-        self._maps: dict[int, Tensor] = {}  # of a row of windows, [h', J, Q]
-        self._first = self._next = 0  # the row that is kept, the batch that is encoded next
-        self._like: Tensor | None = None  # the maps of a window
+        self._maps: dict[int, Tensor] = {}  # by row of windows, [h', J, Q]
+        self._first = self._next = 0  # the first row kept, the next batch to encode
+        self._like: Tensor | None = None  # the map of any window
 
     @property
     def count(self) -> int:
@@ -74,7 +74,7 @@ class RollingMaps:
         return len(self.rows) * len(self.columns)
 
     def prepare(self, rows: range) -> None:
-        """Encode some rows of windows; rows before them are forgotten."""
+        """Encode some rows of windows and drop the rows before them."""
         across = len(self.columns)
         first = rows.start * across // self.step
         if rows.start < self._first:
@@ -93,14 +93,14 @@ class RollingMaps:
         if found:
             crops = [self._crop(window) for window in found.values()]
             if len(crops) == 1 < len(numbers):
-                crops *= 2  # products of one window are computed in another order
+                crops *= 2  # a batch of one is summed in another order
             for number, coarse in zip(found, self.encode(View(torch.stack(crops)))):
                 self._keep(number, coarse.permute(1, 2, 0))
             self.encoded += len(found)
-        tell(numbers.stop, self.count, self.encoded)
+        report_progress(numbers.stop, self.count, self.encoded)
 
     def _window(self, number: int) -> Window:
-        """A window in the image without its margins, which it may reach beyond."""
+        """The box of a window in the unpadded image, whose borders it may cross."""
         row, column = divmod(number, len(self.columns))
         (top, bottom), (left, right) = self.rows[row], self.columns[column]
         (above, _), (before, _) = self.margins
@@ -130,23 +130,23 @@ class RollingMaps:
 
     @property
     def like(self) -> Tensor:
-        """The maps ``[h', w', Q]`` of a window that was encoded."""
+        """The map ``[h', w', Q]`` of some encoded window, for its shape, dtype and device."""
         assert self._like is not None, 'no window was encoded'
         return self._like
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of all maps as they lie in the image, see :class:`.fusion.WindowMaps`."""
+        """Shape ``(I, J, Q)`` of all maps together, see :class:`.fusion.WindowMaps`."""
         height, width, queries = self.like.shape
         return len(self.rows) * height, len(self.columns) * width, queries
 
     @property
     def device(self) -> torch.device:
-        """Where the maps are."""
+        """Device of the maps."""
         return self.like.device
 
     def __getitem__(self, cells: tuple[slice, slice]) -> Tensor:
-        """Cells of some rows and columns, zeros where nothing was encoded."""
+        """Return the cells of some rows and columns, zeros where nothing was encoded."""
         rows, columns = cells
         height, _, queries = self.like.shape
         parts = []
@@ -161,12 +161,17 @@ class RollingMaps:
         return torch.cat(parts)
 
     def seen(self, length: int, pixels: slice) -> range:
-        """The rows of windows that some rows of pixels see, of so many."""
+        """Return the rows of windows that some rows of pixels depend on.
+
+        Args:
+            length: Height of the fused map in pixels.
+            pixels: Rows of the fused map.
+        """
         axis = WindowAxis(self.sides[0], self.crop[0], self.stride[0], 1, self.margins[0])
         return LongAxis(axis, length, torch.device('cpu')).windows(pixels)
 
     def fuse(self, size: Size) -> FusedMap:
-        """The image's map at a size; what is read of it must have been prepared."""
+        """Return the image's map at a size; the rows read from it must have been prepared."""
         is_large, grid = max(self.sides) > LARGE, self.like.shape
         corners = self._corners, self._corners
         sides = zip(self.sides, self.crop, self.stride, grid, self.margins, corners)

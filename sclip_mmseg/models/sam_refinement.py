@@ -89,7 +89,7 @@ class SAMRefinement(nn.Module):
             prompts = self._prompts(coarse_labels == number, small[number])
             if prompts is None:
                 continue
-            image = image or decided.file.of(decided.sam, 'whole', ())
+            image = image or decided.file.encode(decided.sam, 'whole', ())
             drawn = self._draw(decided.sam, image, prompts, small[number], size)
             if drawn is not None:
                 won = drawn * scores[number] > best

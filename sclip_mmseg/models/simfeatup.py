@@ -287,7 +287,7 @@ class UpsampledText:
         """See :class:`.windowed_image.Compare`; scores are of the upsampled size."""
         parts = []
         for number, (window, image) in enumerate(zip(features, self.images, strict=True)):
-            own = () if adjusted is None else (adjusted.of(number),)
+            own = () if adjusted is None else (adjusted.for_window(number),)
             strips = self.upsampler.strips(window, image)
             parts.append(torch.cat([self.text(strip[None], *own) for strip in strips], 2))
         return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""The segmentor's ``test_cfg``, read and checked."""
+"""Reads and checks the segmentor's ``test_cfg``."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -14,9 +14,9 @@ class SegmentationCfg(NamedTuple):
 
     Attributes:
         windows: How windows are cut.
-        rule: How maps become classes.
-        seg_logits: Whether samples get their class scores too, as mmseg's do. ``tools/test.py``
-            switches them off where nothing reads them: a map of 1000 classes and 8 megapixels takes
+        rule: How query maps become classes.
+        seg_logits: Whether samples also get their class scores, as mmseg's do. ``tools/test.py``
+            turns them off where nothing reads them: a map of 1000 classes and 8 megapixels takes
             32 GB.
     """
 

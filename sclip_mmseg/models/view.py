@@ -1,4 +1,4 @@
-"""Windows as a method sees them."""
+"""Batches of images or windows, the input of a method."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,24 +12,24 @@ from .windows import Margins, Window
 
 @dataclass
 class View:
-    """Equally large images, or windows of images, with what was cut along with them.
+    """A batch of images or windows of equal size, with their regions.
 
     Attributes:
-        images: ``[B, 3, H, W]``, normalised RGB.
-        regions: Id of the region of each pixel, int64 ``[B, H, W]``; None where there are none.
+        images: Normalised RGB ``[B, 3, H, W]``.
+        regions: Region id of each pixel, int64 ``[B, H, W]``; None without region maps.
     """
 
     images: Tensor
     regions: Tensor | None = None
 
     def cut(self, window: Window) -> 'View':
-        """The part of a view that a window shows."""
+        """Crop the view to a window."""
         rows, columns = slice(window.top, window.bottom), slice(window.left, window.right)
         regions = None if self.regions is None else self.regions[:, rows, columns]
         return View(self.images[:, :, rows, columns], regions)
 
     def pad(self, margins: Margins) -> 'View':
-        """Add pixels of the mean colour, which are a region of their own, the one of largest id."""
+        """Pad with the mean colour. The padding is one more region, with the largest id."""
         if not any(map(any, margins)):
             return self
         rows, columns = margins
@@ -40,13 +40,13 @@ class View:
         return View(F.pad(self.images, edges), regions)
 
     def split(self) -> 'list[View]':
-        """A view of each image."""
+        """Return one view per image."""
         regions = [None] * len(self.images) if self.regions is None else self.regions.split(1)
         return [View(*each) for each in zip(self.images.split(1), regions)]
 
     @staticmethod
     def join(views: 'Sequence[View]') -> 'View':
-        """Put equally large views into one batch."""
+        """Concatenate views of equal size."""
         regions = [view.regions for view in views if view.regions is not None]
         return View(
             torch.cat([view.images for view in views]),

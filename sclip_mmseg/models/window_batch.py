@@ -1,9 +1,9 @@
-"""How many windows to encode at a time."""
+"""Number of windows to encode at a time."""
 
 import torch
 
-_CPU_TOKENS = 1200  # beyond, activations leave the cache and a window takes longer
-_LARGEST = 64  # a GPU is busy with fewer
+_CPU_TOKENS = 1200  # above, activations leave the cache and a window takes longer
+_LARGEST = 64  # fewer already keep a GPU busy
 
 
 def choose_window_batch(tokens: int, width: int, heads: int, device: torch.device) -> int:
@@ -12,13 +12,13 @@ def choose_window_batch(tokens: int, width: int, heads: int, device: torch.devic
     Args:
         tokens: Number of tokens of a window, including the class token.
         width: Channel width of the image tower.
-        heads: Number of its attention heads.
-        device: Where it runs.
+        heads: Number of attention heads of the image tower.
+        device: Device of the image tower.
 
     Returns:
-        On a CPU what stays in its cache; else as many as a quarter of a CUDA device's memory holds,
-        whoever uses it (32 on others, which do not tell), at most 64. So the same run has the same
-        batches, and the same digits.
+        On a CPU, the number whose activations stay in the cache. On a CUDA device, the number that
+        fits into a quarter of its total memory, at most 64; on other devices 32. Free memory is not
+        considered, so that equal runs have equal batches and give equal numbers.
     """
     if device.type == 'cpu':
         return max(_CPU_TOKENS // tokens, 1)

@@ -1,4 +1,4 @@
-"""How windows are cut, checked."""
+"""The settings of the sliding windows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +9,17 @@ from .windows import Size
 
 @dataclass(frozen=True)
 class WindowCfg:
-    """How windows are cut from an image; mmseg's words where it has them.
+    """How windows are cut from an image, in mmseg's terms where it has them.
 
     Args:
         mode: ``'slide'``, or ``'whole'`` for one pass over the whole image.
         crop_size: Height and width of a window in pixels; an integer stands for a square.
         stride: Step from window to window in pixels, at most ``crop_size``.
-        pad_multiple: Where a side of an image is below ``crop_size`` (in mode ``'whole'`` always),
-            windows are padded with the mean colour on both ends of it to a multiple of so many
-            pixels, and maps cut back. 1 for no padding.
-        min_size: Smaller sides are padded so far, likewise, in pixels.
-        window_batch: Largest number of windows encoded at a time; None to choose it, see
+        pad_multiple: A side of an image below ``crop_size`` (in mode ``'whole'`` every side) is
+            padded with the mean colour at both ends to a multiple of this number of pixels; the
+            maps are cropped accordingly. 1 for no padding.
+        min_size: Smallest side in pixels; smaller sides are padded likewise.
+        window_batch: Largest number of windows encoded at a time; None for
             :func:`.window_batch.choose_window_batch`.
 
     Raises:
@@ -40,8 +40,8 @@ class WindowCfg:
             object.__setattr__(self, name, _pair(name, getattr(self, name)))
         if any(step > crop for step, crop in zip(self.stride, self.crop_size)):
             raise InputError(
-                f'test_cfg.stride={self.stride} is larger than crop_size={self.crop_size}: pixels '
-                'between the windows would never be seen'
+                f'test_cfg.stride={self.stride} is larger than crop_size={self.crop_size}: no '
+                'window would cover the pixels between them'
             )
         for name in ('window_batch', 'pad_multiple', 'min_size'):
             value = getattr(self, name)
@@ -49,7 +49,7 @@ class WindowCfg:
                 raise InputError(f'test_cfg.{name}={value!r} must be a positive integer')
 
     def sizes(self, image_size: Size) -> tuple[Size, Size]:
-        """Size and stride of the windows of an image, height and width in pixels."""
+        """Return size and stride of the windows of an image, height and width in pixels."""
         if self.mode == 'whole':
             return image_size, image_size
         return self.crop_size, self.stride

@@ -1,4 +1,4 @@
-"""All windows of one image, and what a method that sees them together gives back."""
+"""An image with all its windows, and the output of methods that see them together."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ from .axes import WindowAxis
 from .file_image import FileImage
 from .fusion import CutImage, WindowMaps
 from .pixel_features import PixelFeatures
+from .progress import report_progress
 from .view import View
-from .watching import tell
 from .windows import Size, Window
 
 keep_old_names(__name__, Picture='WindowedImage', PictureFeatures='ImageFeatures')
@@ -27,11 +27,11 @@ class WindowedImage:
     """One image with its windows.
 
     Attributes:
-        windows: Its windows, and the view they are cut from, with its regions.
-        size: Height and width of the image as in its file, in pixels.
-        window_batch: Tells the largest number of windows of a size to encode at a time.
-        file: The image as in its file; by default none, and methods that see it refuse that.
-        on_batch: Is told which windows are encoded next.
+        windows: The windows, and the view they are cut from, with its regions.
+        size: Height and width of the image file in pixels.
+        window_batch: Returns the largest number of windows of a size to encode at a time.
+        file: The image at the size of its file. By default none, which methods that need it refuse.
+        on_batch: Called with the windows that are encoded next.
     """
 
     windows: CutImage
@@ -49,7 +49,7 @@ class WindowedImage:
 
     @property
     def regions(self) -> Tensor:
-        """The regions of :attr:`view` without its padding, numbered from 0 on, ``[H, W]``."""
+        """The regions of :attr:`view` without its padding, numbered from 0, ``[H, W]``."""
         assert self.view.regions is not None
         [ids], ((above, below), (left, right)) = self.view.regions, self.windows.margins
         height, width = ids.shape
@@ -57,32 +57,33 @@ class WindowedImage:
         return rank_ids(ids.reshape(1, -1)).view(ids.shape)
 
     def spread(self, coarse: Tensor) -> PixelFeatures:
-        """A map ``[h, w, C]`` of the whole image, at the pixels of :attr:`view`."""
+        """Resize a map ``[h, w, C]`` of the whole image to the pixels of :attr:`view`."""
         rows, columns = self.windows.margins
         height, width = height_width(self.view.images)
         return PixelFeatures(coarse, (height - sum(rows), width - sum(columns)))
 
     def batches(self) -> Iterator[tuple[list[Window], View]]:
-        """The windows, row by row, in batches that fit into memory, and where they lie."""
+        """Yield boxes and pixels of the windows, row by row, in batches that fit into memory."""
         step = self.window_batch(self.windows.size)
         for start in range(0, len(self.windows), step):
             numbers = range(start, min(start + step, len(self.windows)))
             windows = [self.windows.windows[number] for number in numbers]
             self.on_batch(windows)
             yield windows, View.join([self.windows.cut(number) for number in numbers])
-            tell(numbers.stop, len(self.windows))
+            report_progress(numbers.stop, len(self.windows))
 
 
 class Stitching:
-    """Patches of windows laid on one grid of the image; a cell is the mean of what lies on it.
+    """Stitches patch features of windows into one grid over the image.
 
-    A window that does not begin at a multiple of a patch is laid at the cell before.
+    A cell is the mean of all patches placed on it. A window whose edge is not a multiple of the
+    patch size is placed at the preceding cell.
 
     Args:
-        grid: Rows and columns of the image's cells.
-        patch: Their side in pixels.
-        width: Channel width of the patches' features.
-        device: Where they are.
+        grid: Rows and columns of the grid.
+        patch: Side of a cell in pixels.
+        width: Channel width of the features.
+        device: Device of the grid.
     """
 
     def __init__(self, grid: Grid, patch: int, width: int, device: torch.device):
@@ -91,7 +92,7 @@ class Stitching:
         self._count = torch.zeros(*grid, 1, device=device)
 
     def add(self, windows: list[Window], patches: Tensor) -> None:
-        """Lay patches ``[n, h, w, C]`` of n windows on the grid."""
+        """Add the patches ``[n, h, w, C]`` of n windows."""
         height, width = patches.shape[1:3]
         for window, each in zip(windows, patches):
             top, left = window.top // self.patch, window.left // self.patch
@@ -101,34 +102,34 @@ class Stitching:
 
     @property
     def covered(self) -> bool:
-        """Whether something lies on every cell."""
+        """Whether every cell has a patch."""
         return bool(self._count.all())
 
     def mean(self) -> Tensor:
-        """The cells, float32 ``[N, C]``, row by row."""
+        """Return the cells, float32 ``[N, C]``, row by row."""
         return (self._sum / self._count).flatten(0, 1)
 
 
 @dataclass
 class AdjustedQueries:
-    """The text queries as a method changed them for each of B windows.
+    """Text queries that a method adjusted to each of B windows.
 
     Attributes:
-        embeddings: ``[B, Q, D]``. They are compared as they are, of any length: what they are
-            multiplied by weighs the cosines.
-        offsets: What is added, ``[B, Q]``.
+        embeddings: Embeddings ``[B, Q, D]``. They are not normalised, so a factor on an embedding
+            weights its cosines.
+        offsets: Values added to the scores, ``[B, Q]``.
     """
 
     embeddings: Tensor
     offsets: Tensor
 
-    def of(self, number: int) -> 'AdjustedQueries':
-        """Those of one window."""
+    def for_window(self, number: int) -> 'AdjustedQueries':
+        """Return the queries of one window, with B = 1."""
         return AdjustedQueries(self.embeddings[number, None], self.offsets[number, None])
 
     @staticmethod
     def join(parts: 'Sequence[AdjustedQueries]') -> 'AdjustedQueries':
-        """Put those of several batches into one."""
+        """Concatenate the queries of several batches."""
         return AdjustedQueries(
             torch.cat([part.embeddings for part in parts]),
             torch.cat([part.offsets for part in parts]),
@@ -136,31 +137,31 @@ class AdjustedQueries:
 
 
 class Compare(Protocol):
-    """Features → scores of the text queries, which the text head does."""
+    """Computes the scores of the text queries from features, as the text head does."""
 
     def __call__(self, features: Tensor, adjusted: AdjustedQueries | None = None) -> Tensor:
-        """Scores ``[B, Q, h, w]``, float32, of features ``[B, h, w, D]`` of any length."""
+        """Return scores ``[B, Q, h, w]``, float32, of features ``[B, h, w, D]`` of any norm."""
 
 
 @dataclass
 class ImageFeatures:
-    """Features on a grid of the image.
+    """Features on a grid over the image.
 
     Attributes:
-        features: ``[h, w, D]``, of any length.
-        direct: Whether their cosines are resized to the size of the file at once; else to the size
-            that the method saw first.
+        features: Features ``[h, w, D]`` of any norm.
+        direct: Whether their cosines are resized directly to the size of the file; else they are
+            first resized to the working size.
     """
 
     features: Tensor
     direct: bool = False
 
     def scores(self, text: Compare) -> Tensor:
-        """Compare with text queries, to ``[1, Q, h, w]``."""
+        """Compute the scores of the text queries, ``[1, Q, h, w]``."""
         return text(self.features[None])
 
     def maps(self, image: WindowedImage, text: Compare) -> WindowMaps:
-        """Lay the scores of the queries out as they lie in the image."""
+        """Compute the scores of the text queries and place them in the image."""
         cells = self.scores(text)[0].permute(1, 2, 0)
         sides, margins = height_width(image.view.images), image.windows.margins
         if self.direct:
@@ -171,13 +172,13 @@ class ImageFeatures:
 
 @dataclass
 class WindowFeatures:
-    """Features, or scores of the queries, of the image's windows.
+    """Features, or scores of the queries, of W windows.
 
     Attributes:
-        values: ``[W, h, w, D]`` of any length, or scores ``[W, h, w, Q]``, float32.
-        scored: Whether they are scores, which are not compared with the queries any more.
-        adjusted: The queries that the features of each window are compared with; None for those
-            that the text head has.
+        values: Features ``[W, h, w, D]`` of any norm, or scores ``[W, h, w, Q]``, float32.
+        scored: Whether ``values`` are scores.
+        adjusted: Queries that the features of each window are compared with; None for the text
+            head's.
     """
 
     values: Tensor
@@ -186,18 +187,18 @@ class WindowFeatures:
 
     @property
     def features(self) -> Tensor:
-        """The features ``[h, w, D]`` of an only window.
+        """The features ``[h, w, D]`` of a single window.
 
         Raises:
-            NotImplementedError: If there are scores alone.
+            NotImplementedError: If the method returned scores.
         """
         if self.scored:
-            raise NotImplementedError('the method gives scores of the queries, no features')
+            raise NotImplementedError('the method returns scores of the queries, not features')
         [features] = self.values
         return features
 
     def scores(self, text: Compare) -> Tensor:
-        """Compare with text queries, to ``[W, Q, h, w]``."""
+        """Compute the scores of the text queries, ``[W, Q, h, w]``."""
         if self.scored:
             return self.values.permute(0, 3, 1, 2)
         return text(self.values) if self.adjusted is None else text(self.values, self.adjusted)

@@ -1,4 +1,4 @@
-"""Sliding windows: where they lie."""
+"""Positions of sliding windows."""
 
 import math
 from typing import NamedTuple
@@ -23,10 +23,10 @@ class Window(NamedTuple):
 
 
 def window_grid(image_size: Size, crop_size: Size, stride: Size) -> list[Window]:
-    """Cover an image with windows, row by row.
+    """Return the windows that cover an image, row by row.
 
-    Along each side there are ``max(side - crop + stride - 1, 0) // stride + 1`` windows. The last
-    one is shifted back to end at the border; an image side below the crop gives a smaller window
+    Each side has ``max(side - crop + stride - 1, 0) // stride + 1`` windows. The last one is
+    shifted back to end at the border; an image side below the crop size gives a smaller window
     (mmseg's slide inference).
 
     Args:
@@ -39,19 +39,20 @@ def window_grid(image_size: Size, crop_size: Size, stride: Size) -> list[Window]
 
 
 def window_spans(side: int, crop: int, step: int) -> list[tuple[int, int]]:
-    """Where the windows along one side begin and end."""
+    """Return the first pixel, and the one after the last, of each window along one side."""
     count = max(side - crop + step - 1, 0) // step + 1
     ends = [min(index * step + crop, side) for index in range(count)]
     return [(end - min(crop, side), end) for end in ends]
 
 
 def pad_margins(image_size: Size, crop_size: Size | None, multiple: int, least: int = 1) -> Margins:
-    """How much to add on both ends of each side below the crop to make it a multiple.
+    """Return the padding that brings sides below the crop size to a multiple.
 
     Args:
-        image_size, crop_size: Height and width in pixels; no crop for sides of any length.
-        multiple: In pixels; 1 for nothing to add.
-        least: Length of a side at least, in pixels.
+        image_size: Height and width of the image in pixels.
+        crop_size: Height and width of a window in pixels; None to pad sides of any length.
+        multiple: Number of pixels that a side becomes a multiple of; 1 for no padding.
+        least: Smallest padded side in pixels.
     """
     crops = crop_size or (math.inf, math.inf)
     missing = (

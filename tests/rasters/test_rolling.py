@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sclip_mmseg.models import View, axes, fusion, rolling
 from sclip_mmseg.models.fusion import encode_windows
+from sclip_mmseg.models.progress import watch_progress
 from sclip_mmseg.models.rolling import RollingMaps
-from sclip_mmseg.models.watching import watch
 from sclip_mmseg.models.window_cfg import WindowCfg
 from sclip_mmseg.rasters.grid import Grid
 from sclip_mmseg.rasters.resizing import ResizedRows
@@ -76,7 +76,7 @@ def test_windows_without_data_are_not_encoded():
         *(lambda view: seen.append(len(view.images)) or encode(view), lambda size: 4),
     )
     told = []
-    with watch(lambda *counts: told.append(counts)):
+    with watch_progress(lambda *counts: told.append(counts)):
         maps.prepare(range(maps.count))
     assert maps.encoded == sum(row[1] > 200 for row in maps.rows) == sum(seen)
     assert told[-1] == (maps.count, maps.count, maps.encoded)

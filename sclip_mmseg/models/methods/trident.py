@@ -128,8 +128,8 @@ class Trident(Resemblance, WholeImageMethod):
     ) -> tuple[SamImage, ...]:
         """The images that SAM encodes: the image, or its halves."""
         if self.halves and halves:
-            return image.file.of(sam, 'left'), image.file.of(sam, 'right')
-        return (image.file.of(sam, 'whole'),)
+            return image.file.encode(sam, 'left'), image.file.encode(sam, 'right')
+        return (image.file.encode(sam, 'whole'),)
 
     def guidance(self, sam: SamTower, encoded: SamImage, rows: Tensor) -> Tensor:
         """Rows of the map that mixes features on SAM's grid.
