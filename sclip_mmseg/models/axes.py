@@ -1,4 +1,4 @@
-"""Weights of the windows' cells along one side of an image in its pixels."""
+"""Weights with which the cells of windows' maps contribute to pixels, along one side."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from torch import Tensor
 from ..utils.cache import cached_tensors
 from .windows import window_spans
 
-#: Longer sides are fused in small tiles. Published sizes have none: at most 2048.
+#: Longer sides, in pixels, are fused in small tiles. Published sizes are at most 2048.
 LARGE = 2048
 
 
@@ -18,10 +18,10 @@ class WindowAxis(NamedTuple):
     """The windows along one side of an image.
 
     Attributes:
-        side, crop, step: The side, the windows' length and their stride in pixels.
+        side, crop, step: Lengths of the side and of a window, and the stride, in pixels.
         cells: Number of cells of a window's coarse map along this side.
-        margins: Pixels at its beginning and end that were added and are cut off the fused map.
-        align_corners: Whether the outer cells of a window lie at its corners.
+        margins: Padding at the start and the end in pixels, cropped from the fused map.
+        align_corners: Whether the outer cells of a window's map lie at the window's corners.
     """
 
     side: int
@@ -33,20 +33,20 @@ class WindowAxis(NamedTuple):
 
     @property
     def kept(self) -> slice:
-        """The pixels of the fused map."""
+        """The pixels that remain in the fused map."""
         return slice(self.margins[0], self.side - self.margins[1])
 
 
 @cached_tensors(max_bytes=1 << 27)
 def axis_weights(axis: WindowAxis, length: int, flip: bool, device: torch.device) -> 'AxisWeights':
-    """Find what each cell of the windows along one side adds to each pixel of the fused map.
+    """Compute the weight of each cell of the windows along one side in each fused pixel.
 
-    The fusion itself, bilinear resizing included, is run along one side on unit vectors.
+    Runs the fusion, bilinear resizing included, along one side on unit vectors.
 
     Args:
-        axis: The windows.
-        length: Pixels of the fused map along this side.
-        flip: Whether the image was mirrored along this side; the fused map is mirrored back.
+        axis: The windows along the side.
+        length: Length of the fused map along the side in pixels.
+        flip: Whether the image was mirrored along the side; the fused map is mirrored back.
         device: Device of the weights.
     """
     weights = _weigh(axis, window_spans(axis.side, axis.crop, axis.step), length, flip, device)
@@ -60,7 +60,7 @@ def _weigh(
     flip: bool,
     device: torch.device,
 ) -> Tensor:
-    """Weights ``[length, windows * cells]`` of some windows, right where no others are."""
+    """Weights ``[length, windows * cells]`` of some windows, valid where no other windows lie."""
     mean = _average(axis, spans, axis.side, device)[..., axis.kept]
     mean = mean.flip(-1) if flip else mean
     return F.interpolate(mean, length, mode='linear', align_corners=False)[0].T.contiguous()
@@ -69,7 +69,7 @@ def _weigh(
 def _average(
     axis: WindowAxis, spans: list[tuple[int, int]], side: int, device: torch.device
 ) -> Tensor:
-    """Weights ``[1, windows * cells, side]`` of some windows before the side is resized."""
+    """Weights ``[1, windows * cells, side]`` of some windows, before resizing."""
     total = torch.zeros(len(spans), axis.cells, side, device=device)
     unit = torch.eye(axis.cells, device=device)[None]
     for number, (start, end) in enumerate(spans):
@@ -81,7 +81,7 @@ def _average(
 
 
 def _seen(weights: Tensor) -> tuple[list[int], list[int]]:
-    """For each pixel the first cell with a weight, and the one after the last."""
+    """Return for each pixel the first cell with a weight, and the one after the last."""
     seen = weights.ne(0)
     first = seen.int().argmax(1).tolist()
     return first, (seen.shape[1] - seen.flip(1).int().argmax(1)).tolist()
@@ -92,7 +92,7 @@ class AxisWeights(NamedTuple):
 
     Attributes:
         weights: ``[pixels, windows * cells]``; rows sum to 1.
-        first, last: For each pixel the first cell with a weight, and the one after the last.
+        first, last: For each pixel, the first cell with a weight and the one after the last.
     """
 
     weights: Tensor
@@ -105,13 +105,13 @@ class AxisWeights(NamedTuple):
         return len(self.weights)
 
     def cut(self, pixels: slice) -> tuple[Tensor, slice]:
-        """Weights of some pixels, and the cells that they are for; all others have none."""
+        """Return the weights of some pixels, and the cells they apply to; others are zero."""
         cells = slice(min(self.first[pixels]), max(self.last[pixels]))
         return self.weights[pixels, cells], cells
 
 
 class LongAxis:
-    """The same weights of a long side, of which no more is made than some pixels need.
+    """Weights of a long side, computed only for the pixels that are read.
 
     Args:
         axis, length, device: See :func:`axis_weights`.
@@ -123,11 +123,11 @@ class LongAxis:
         self._cut = lru_cache(1 << 10)(self._make)
 
     def windows(self, pixels: slice) -> range:
-        """The windows that some pixels see."""
+        """Return the windows that some pixels depend on."""
         kept, margin = self.axis.kept, 0
         count = kept.stop - kept.start
         if count != self.length:
-            margin = 1  # a pixel is made of the two next to it
+            margin = 1  # a pixel is interpolated from its two neighbours
         first = kept.start + pixels.start * count // self.length - margin
         last = kept.start - -pixels.stop * count // self.length + margin
         numbers = [n for n, (start, end) in enumerate(self._spans) if start < last and end > first]
@@ -142,7 +142,7 @@ class LongAxis:
         numbers = self.windows(pixels)
         spans = self._spans[numbers.start : numbers.stop]
         kept = self.axis.kept
-        if kept.stop - kept.start == self.length:  # which is not resized: a few pixels do
+        if kept.stop - kept.start == self.length:  # no resizing: the pixels asked for suffice
             begin = spans[0][0]
             near = [(first - begin, last - begin) for first, last in spans]
             mean = _average(self.axis, near, near[-1][1], self.device)[0]

@@ -18,22 +18,24 @@ from .windowed_image import WindowedImage
 
 
 class ImageEncoder(RefusesOldOverrides, nn.Module):
-    """Maps images to queries: windows by a call, or all windows of an image together.
+    """Maps images to query maps: one call per batch of windows, or per whole image.
 
     Attributes:
-        patch_size: Least side of a window in pixels.
-        min_size: Sides of an image below so many pixels are padded before windows are cut.
+        patch_size: Smallest side of a window in pixels.
+        min_size: Smallest side of an image in pixels; smaller sides are padded before windows are
+            cut.
         embed_dim: Width of the features that the text head compares with its queries.
         needs_regions: Whether views must have regions.
-        sees_whole_image: Whether :meth:`encode_image` is called, in place of a call per window.
-        align_corners: Whether the outer cells of a window's map lie at its corners when it is
-            resized to the window, as ``torch.nn.functional.interpolate`` has it.
+        sees_whole_image: Whether :meth:`encode_image` is called instead of :meth:`forward`.
+        align_corners: Whether a window's map is resized to the window with ``align_corners`` of
+            ``torch.nn.functional.interpolate``.
         attention_covers_image: Whether the grid of :meth:`attention_map` covers an image of any
             size, because the encoder resizes it; else its cells are patches.
-        one_source: What embeddings of another width than the features' have wrong.
-        sam: Segment Anything, for what it guides or corrects; None for none.
-        normalisation: Mean and standard deviation that images must come with; None where a config
-            does not state them.
+        one_source: Hint for the error message where text embeddings have another width than the
+            features.
+        sam: Segment Anything, for methods and corrections that use it; None without it.
+        normalisation: Mean and standard deviation that the encoder expects of its input images;
+            None where no config states them.
     """
 
     patch_size: int
@@ -51,10 +53,10 @@ class ImageEncoder(RefusesOldOverrides, nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sam = None  # of the instance: a class's would hide a module
+        self.sam = None  # on the instance: a class attribute would hide the submodule
 
     def forward(self, view: View, text: Classify) -> Tensor:
-        """Maps of the queries of windows, ``[B, Q, h, w]`` on any grid."""
+        """Compute query maps ``[B, Q, h, w]`` of windows, on any grid."""
         raise NotImplementedError
 
     def resize(self, view: View, windows: WindowCfg) -> View:
@@ -62,23 +64,23 @@ class ImageEncoder(RefusesOldOverrides, nn.Module):
         return view
 
     def encode_image(self, image: WindowedImage, text: Classify) -> WindowMaps:
-        """Maps of the queries of an image."""
+        """Compute the query maps of all windows of an image."""
         raise NotImplementedError
 
     def features(self, view: View, text: Classify) -> Tensor:
-        """L2-normalised patch features ``[B, h, w, D]`` of windows, float32."""
+        """Compute L2-normalised patch features ``[B, h, w, D]`` of windows, float32."""
         raise NotImplementedError
 
     def matrices(self) -> Iterator[nn.Parameter]:
-        """The parameters that a precision casts."""
+        """Iterate over the parameters that ``precision`` casts."""
         raise NotImplementedError
 
     def choose_batch(self, size: tuple[int, int]) -> int:
-        """Number of windows of a height and width in pixels to encode at a time."""
+        """Return the number of windows of a size (height, width in pixels) to encode at a time."""
         raise NotImplementedError
 
     def attention_map(self, view: View, text: Classify, file: FileImage | None = None) -> Tensor:
-        """See :meth:`.methods.Method.attention_map`.
+        """Compute the attention of patches, see :meth:`.methods.Method.attention_map`.
 
         Raises:
             NotImplementedError: If the encoder has no such weights.
@@ -87,12 +89,12 @@ class ImageEncoder(RefusesOldOverrides, nn.Module):
 
 
 class MissingEncoder(ImageEncoder):
-    """Stands for an encoder whose weights cannot be fetched, until a checkpoint replaces it.
+    """Placeholder for an encoder whose weights cannot be fetched, until a checkpoint replaces it.
 
-    Programs of OpenMMLab build a model with its config's weights even when they load others next.
+    OpenMMLab's programs build a model with its config's weights even if they then load others.
 
     Args:
-        error: What prevented it, raised by whatever needs the encoder.
+        error: The error of fetching, raised wherever the encoder is needed.
     """
 
     def __init__(self, error: NotFetched):
@@ -100,11 +102,11 @@ class MissingEncoder(ImageEncoder):
         self.error = error
 
     def __getattr__(self, name: str) -> Any:
-        """Raise the error where an attribute of all encoders is asked for."""
+        """Raise the error for attributes that all encoders have."""
         if name in ImageEncoder.__annotations__:
             raise self.error
         return super().__getattr__(name)
 
     def matrices(self) -> Iterator[nn.Parameter]:
-        """Give none."""
+        """Return an empty iterator."""
         return iter(())

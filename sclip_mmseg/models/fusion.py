@@ -1,8 +1,8 @@
-"""How the maps of sliding windows become one map.
+"""Fusion of the windows' maps into one map per image.
 
-All that happens to cosines between the text head and the decision is linear, and separable into
-rows and columns: resizing a window's map to the window, averaging windows where they overlap,
-resizing to the original size. So it is done as one matrix per axis, see :class:`FusedMap`.
+Every step between the text head and the decision is linear and separable into rows and columns:
+resizing a window's map to the window, averaging where windows overlap, and resizing to the
+original size. Together they are one matrix per axis, see :class:`FusedMap`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,22 +28,22 @@ Wanted = Callable[[slice, slice], bool]
 
 
 class QueryMap(Protocol):
-    """An image's map of queries at its original size, which may be read several times."""
+    """An image's query map at its original size, which may be read several times."""
 
     @property
     def size(self) -> Size:
         """Height and width in pixels."""
 
     def tiles(self) -> Iterator[Tile]:
-        """Rows, columns and values ``[h, w, Q]`` of pieces that cover the map."""
+        """Yield rows, columns and values ``[h, w, Q]`` of tiles that cover the map."""
 
 
 @dataclass
 class RegionCells:
-    """A map with the same values at all pixels of a region, made where it is read.
+    """A map with one value per region and query, expanded to pixels where it is read.
 
     Attributes:
-        ranks: The region of each pixel, int64 ``[H, W]``.
+        ranks: Region of each pixel, int64 ``[H, W]``.
         values: Values of the regions, ``[R, Q]``.
     """
 
@@ -60,7 +60,7 @@ class RegionCells:
 
     @property
     def device(self) -> torch.device:
-        """Where the values are."""
+        """Device of the values."""
         return self.values.device
 
     def __getitem__(self, pixels: tuple[slice, slice]) -> Tensor:
@@ -72,11 +72,12 @@ class WindowMaps:
     """Coarse maps of all windows of an image.
 
     Attributes:
-        cells: ``[I, J, Q]``: I is window rows × rows of a window's map, J the same for columns.
-        axes: The windows down and across.
-        support: What a memory adds, at the pixels that the windows were cut from: for each query
-            its score times its weight, and the weight last; what is left of 1 is the weight of the
-            image's own. None for nothing.
+        cells: Map values ``[I, J, Q]``: I is window rows × rows of a window's map; J likewise for
+            columns.
+        axes: The windows along the height and the width.
+        support: Scores from a memory bank, at the working size: per query the score times its
+            weight w, then w itself; the image's own score has the weight 1 - w. None without a
+            memory.
     """
 
     cells: Tensor
@@ -84,14 +85,11 @@ class WindowMaps:
     support: RegionCells | None = None
 
     def fuse(self, size: Size | None = None, flip: Sequence[bool] = (False, False)) -> 'FusedMap':
-        """Resize, average and resize again, when the result is read.
+        """Return the map that is resized, averaged and resized again when it is read.
 
         Args:
             size: Height and width in pixels; None for the image's own.
             flip: Whether to mirror the image vertically and horizontally before the last resizing.
-
-        Returns:
-            A :class:`FusedMap`.
         """
         height, width = size or (axis.side - sum(axis.margins) for axis in self.axes)
         asked, device = zip(self.axes, (height, width), flip), self.cells.device
@@ -105,7 +103,10 @@ class WindowMaps:
         return SupportedMap(own.cells, own.rows, own.columns, is_large, support)
 
     def pixels(self, size: Size, flip: Sequence[bool]) -> 'DenseMap | None':
-        """The map :meth:`fuse` makes, where the cells of an only window are its pixels already."""
+        """Return the map of :meth:`fuse` if the cells are already its pixels; else None.
+
+        That is the case for a single window whose map has the image's size.
+        """
         for axis, side in zip(self.axes, size):
             if (axis.side, axis.crop, axis.cells, axis.margins) != (side, side, side, (0, 0)):
                 return None
@@ -119,10 +120,10 @@ def spread(
     size: Size | None = None,
     flip: Sequence[bool] = (False, False),
 ) -> 'FusedMap':
-    """Resize a map of a whole image to its sides, and these to a size.
+    """Resize a map of a whole image to the image's size, then to another size.
 
     Args:
-        cells: ``[h, w, Q]``.
+        cells: Map ``[h, w, Q]``.
         sides: Height and width of the image in pixels.
         size, flip: See :meth:`WindowMaps.fuse`.
     """
@@ -134,13 +135,14 @@ def spread(
 
 @dataclass
 class CutImage:
-    """The windows of one image.
+    """An image with the positions of its windows.
 
     Attributes:
-        view: The image, padded.
-        crop_size, stride: Height and width in pixels.
-        margins: What was added to the image, and is cut off the fused map.
-        windows: Where they lie in the padded image, row by row; all are equally large.
+        view: The padded image.
+        crop_size: Height and width of a window in pixels.
+        stride: Step between windows, down and across, in pixels.
+        margins: Padding of the image, cropped from the fused map.
+        windows: Boxes of the windows in the padded image, row by row, all of the same size.
     """
 
     view: View
@@ -158,11 +160,11 @@ class CutImage:
         return self.windows[0].size
 
     def cut(self, number: int) -> View:
-        """A window."""
+        """Return one window."""
         return self.view.cut(self.windows[number])
 
     def arrange(self, parts: list[Tensor], align_corners: bool = False) -> WindowMaps:
-        """Lay the maps ``[h', w', Q]`` of the windows out as they lie in the image."""
+        """Place the windows' maps ``[h', w', Q]`` in the image."""
         size, corners = height_width(self.view.images), (align_corners, align_corners)
         given = size, self.crop_size, self.stride, parts[0].shape, self.margins, corners
         down, across = map(WindowAxis, *given)
@@ -172,7 +174,7 @@ class CutImage:
 
 
 def cut_windows(view: View, windows: WindowCfg) -> CutImage:
-    """Pad an image where that is asked for, and find its windows."""
+    """Pad an image as configured and compute its windows."""
     size = height_width(view.images)
     crop = windows.crop_size if windows.mode == 'slide' else None
     margins = pad_margins(size, crop, windows.pad_multiple, windows.min_size)
@@ -183,7 +185,7 @@ def cut_windows(view: View, windows: WindowCfg) -> CutImage:
 
 
 class Cells(Protocol):
-    """Coarse maps of an image's windows ``[I, J, Q]``, or what makes them where they are read."""
+    """Coarse maps of an image's windows ``[I, J, Q]``, possibly computed where they are read."""
 
     @property
     def shape(self) -> Sequence[int]:
@@ -191,21 +193,21 @@ class Cells(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the values are."""
+        """Device of the values."""
 
     def __getitem__(self, cells: tuple[slice, slice]) -> Tensor:
-        """Values of some rows and columns."""
+        """Return the values of some rows and columns."""
 
 
 @dataclass
 class FusedMap:
-    """One map ``rows · cells · columnsᵀ`` ``[Q, H, W]``, computed where it is read.
+    """The map ``rows · cells · columnsᵀ`` ``[Q, H, W]``, computed where it is read.
 
     Attributes:
-        cells: See :class:`WindowMaps`.
-        rows, columns: The weights of the two axes.
-        is_large: Whether it is computed in small tiles, each of the cells that it sees alone: the
-            same numbers come of the whole map and of a part of it.
+        cells: Coarse maps, see :class:`WindowMaps`.
+        rows, columns: Weights of the two axes.
+        is_large: Whether to compute small tiles, each from only the cells it depends on, so that
+            the whole map and a part of it give the same numbers.
     """
 
     cells: Cells
@@ -226,22 +228,22 @@ class FusedMap:
         return max(limit // (min(strip, self.size[1]) * queries), 1), strip
 
     def whole(self) -> Tensor:
-        """The whole map ``[Q, H, W]``, in memory as ``[H, W, Q]``."""
+        """Return the whole map ``[Q, H, W]``, in memory as ``[H, W, Q]``."""
         [(_, _, tile)] = self.cut(*self.size)
         return tile.permute(2, 0, 1)
 
     def tiles(self) -> Iterator[Tile]:
-        """Rows, columns and values ``[h, w, Q]`` of pieces that cover the map."""
+        """Yield rows, columns and values ``[h, w, Q]`` of tiles that cover the map."""
         yield from self.tiles_of(slice(0, self.size[0]))
 
     def tiles_of(
         self, pixels: slice, wanted: Wanted = lambda rows, columns: True
     ) -> Iterator[Tile]:
-        """The pieces of :meth:`tiles` that some rows of the map lie in, cut off to these.
+        """Yield the tiles of :meth:`tiles` that overlap some rows, cropped to these rows.
 
         Args:
             pixels: The rows.
-            wanted: Whether a piece of some rows and columns is asked for.
+            wanted: Function of a tile's rows and columns; tiles for which it is false are skipped.
         """
         height, width = self._tile_size()
         last = min(-(-pixels.stop // height) * height, self.size[0])
@@ -255,7 +257,7 @@ class FusedMap:
                 yield kept, columns, tile[kept.start - part.start : kept.stop - part.start]
 
     def cut(self, height: int, width: int) -> Iterator[Tile]:
-        """Tiles of a largest height and width."""
+        """Yield tiles of at most this height and width."""
         yield from self._cut(slice(0, self.size[0]), height, width, slice(0, self.cells.shape[0]))
 
     def _cut(
@@ -266,13 +268,13 @@ class FusedMap:
         seen: slice,
         wanted: Wanted = lambda rows, columns: True,
     ) -> Iterator[Tile]:
-        """Tiles of some rows of pixels, which see no other rows of cells."""
+        """Yield tiles of some rows of pixels, computed from some rows of cells."""
         for columns in _pieces(slice(0, self.size[1]), width):
             if not wanted(pixels, columns):
                 continue
             weights, cells = self.columns.cut(columns)
             part = self.cells[seen, cells]
-            if self.is_large:  # numbers must not depend on what is stored around them
+            if self.is_large:  # numbers must not depend on the memory around the operands
                 weights, part = weights.contiguous(), part.contiguous()
             wide = weights @ part  # [I, w, Q]
             for rows in filter(lambda rows: wanted(rows, columns), _pieces(pixels, height)):
@@ -286,16 +288,16 @@ class FusedMap:
 
 @dataclass
 class SupportedMap(FusedMap):
-    """A map with what a memory adds.
+    """A map combined with the scores from a memory bank.
 
     Attributes:
-        support: See :attr:`WindowMaps.support`, at the same size.
+        support: Scores and weight at the map's size, see :attr:`WindowMaps.support`.
     """
 
     support: FusedMap
 
     def tiles(self) -> Iterator[Tile]:
-        """See :class:`FusedMap`; in small tiles, which see few cells of the other map."""
+        """See :class:`FusedMap`. Tiles are small, so that each depends on few region cells."""
         yield from self.cut(*(small_tile(self.cells.device),) * 2)
 
     def cut(self, height: int, width: int) -> Iterator[Tile]:
@@ -307,10 +309,10 @@ class SupportedMap(FusedMap):
 
 @dataclass
 class DenseMap:
-    """A map that is there as a whole.
+    """A map stored in full.
 
     Attributes:
-        values: ``[Q, H, W]``.
+        values: Map ``[Q, H, W]``.
     """
 
     values: Tensor
@@ -321,11 +323,11 @@ class DenseMap:
         return height_width(self.values)
 
     def whole(self) -> Tensor:
-        """The whole map ``[Q, H, W]``."""
+        """Return the whole map ``[Q, H, W]``."""
         return self.values
 
     def tiles(self) -> Iterator[Tile]:
-        """Rows, columns and values ``[h, w, Q]`` of pieces that cover the map."""
+        """Yield rows, columns and values ``[h, w, Q]`` of tiles that cover the map."""
         queries, height, width = self.values.shape
         for rows in _pieces(
             slice(0, height), max(tile_limit(self.values.device) // (queries * width), 1)
@@ -334,12 +336,12 @@ class DenseMap:
 
 
 def tile_limit(device: torch.device) -> int:
-    """Elements of a piece: on the CPU few enough for its cache, elsewhere enough to fill it."""
+    """Number of elements of a tile: fits a CPU's cache, or keeps another device busy."""
     return 1 << 20 if device.type == 'cpu' else 1 << 26
 
 
 def small_tile(device: torch.device) -> int:
-    """Pixels of a side of a piece that sees few cells."""
+    """Side in pixels of a tile that depends on few cells."""
     return 64 if device.type == 'cpu' else 512
 
 
@@ -355,18 +357,21 @@ def encode_windows(
     window_batch: Callable[[Size], int],
     align_corners: bool = False,
 ) -> list[WindowMaps]:
-    """Compute the coarse maps of images of any sizes from batches of equally large windows.
+    """Encode the windows of images of any sizes, in batches of windows of equal size.
 
     Args:
-        views: Windows of one image each.
-        encode: Windows → coarse maps ``[n, Q, h', w']``.
+        views: One image per view.
+        encode: Function from windows to coarse maps ``[n, Q, h', w']``.
         windows: How windows are cut.
-        window_batch: Tells the largest number of windows of a size to encode at a time.
-        align_corners: Whether the outer cells of a window's map lie at its corners.
+        window_batch: Returns the largest number of windows of a size to encode at a time.
+        align_corners: Whether the outer cells of a window's map lie at the window's corners.
+
+    Returns:
+        The maps of each image.
     """
     images = [cut_windows(view, windows) for view in views]
     jobs = [(index, number) for index, image in enumerate(images) for number in range(len(image))]
-    jobs.sort(key=lambda job: images[job[0]].size)  # all windows of an image are equally large
+    jobs.sort(key=lambda job: images[job[0]].size)  # all windows of an image have one size
     maps: list[list[Tensor]] = [[] for _ in views]
     for size, jobs_of_size in groupby(jobs, key=lambda job: images[job[0]].size):
         same, step = list(jobs_of_size), window_batch(size)

@@ -1,4 +1,4 @@
-"""CLIP's image tower and a method: windows → maps of cosines."""
+"""CLIP's image tower with a method: windows → maps of cosines."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -38,7 +38,7 @@ PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat
 
 
 def check_precision(precision: str) -> torch.dtype:
-    """The dtype of a precision.
+    """Return the dtype of a precision.
 
     Raises:
         InputError: If it is not one of :data:`PRECISIONS`.
@@ -50,22 +50,21 @@ def check_precision(precision: str) -> torch.dtype:
 
 @MODELS.register_module()
 class CLIPImageEncoder(ImageEncoder):
-    """Cosines of a frozen CLIP's patches with text queries, as a method makes them.
+    """Computes cosines between a frozen CLIP's patches and text queries, with a chosen method.
 
     Args:
-        clip: A CLIP by name or the path of a checkpoint, see :func:`..towers.load_clip`. Images
-            come normalised for OpenAI's, also where it was trained with others.
+        clip: Name of a CLIP or path of a checkpoint, see :func:`..towers.load_clip`. Input images
+            are normalised with OpenAI's mean and std, also for a CLIP trained with others.
         method: Config of the method, a :class:`.methods.Method`.
-        proxy: Arguments of a second tower, :class:`..towers.proxy.ProxyTower`, for the methods that
+        proxy: Arguments of the second tower, :class:`..towers.proxy.ProxyTower`, for methods that
             need one.
-        sam: Arguments of Segment Anything, :class:`..towers.sam.SamTower`, for the methods and
+        sam: Arguments of Segment Anything, :class:`..towers.sam.SamTower`, for methods and
             corrections that need it.
-        upsampler: Config of what makes features of windows finer before they are compared,
-            :class:`.simfeatup.SimFeatUp`; None to leave it out.
+        upsampler: Config of the feature upsampler, :class:`.simfeatup.SimFeatUp`; None for none.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``. LayerNorm is always computed in float32.
-        quick_gelu, round_weights: See :func:`..towers.load_image_tower`.
-        tower: The image tower of ``clip`` where it is there already, of the same precision, to
-            share it; None to load it.
+        quick_gelu, round_weights: Options of :func:`..towers.load_image_tower`.
+        tower: An image tower of ``clip``, already loaded in the same precision, to share; None to
+            load it.
 
     Raises:
         InputError: If the checkpoint cannot be used, or an argument is unknown.
@@ -111,7 +110,7 @@ class CLIPImageEncoder(ImageEncoder):
         if tower is None and is_toy(clip):
             print_log(TOY, 'current')
         self.tower = tower or load_image_tower(clip, quick_gelu, round_weights)
-        #: Normalisation of the images that are expected, where a config states the CLIP's own.
+        #: Normalisation that the images must have; None where no config states the CLIP's own.
         self.normalisation = self._adapt_normalisation(
             find_clip(clip, quick_gelu), adapted=tower is not None
         )
@@ -128,22 +127,22 @@ class CLIPImageEncoder(ImageEncoder):
         name = type_name(cfg)
         if not self.method.on_windows:
             raise InputError(
-                f'method {type(self.method).__name__} gives no features of windows, which '
+                f'method {type(self.method).__name__} does not return features of windows, which '
                 f'model.image_encoder.upsampler {name} needs: set it to None'
             )
         upsampler = UPSAMPLERS.build(cfg)
         patches = {tower.patch_size for tower in self._towers}
         if patches != {upsampler.patch_size}:
             raise InputError(
-                f'{name} takes features of patches of {upsampler.patch_size} pixels, those of the '
-                f'towers have {", ".join(map(str, sorted(patches)))}: use another CLIP or proxy, '
-                'or set model.image_encoder.upsampler=None'
+                f'{name} upsamples features of patches of {upsampler.patch_size} pixels, but the '
+                f'towers have patches of {", ".join(map(str, sorted(patches)))}: use another CLIP '
+                'or proxy, or set model.image_encoder.upsampler=None'
             )
         if self.tower.output_dim != upsampler.channels:
             raise InputError(
-                f'the checkpoint of model.image_encoder.upsampler is of {upsampler.channels} '
-                f'channels, features of this CLIP have {self.tower.output_dim}: they belong to '
-                'different models'
+                f'the checkpoint of model.image_encoder.upsampler has {upsampler.channels} '
+                f'channels, but features of this CLIP have {self.tower.output_dim}: the two do not '
+                'belong together'
             )
         self.min_size = upsampler.min_size
         return upsampler
@@ -155,7 +154,9 @@ class CLIPImageEncoder(ImageEncoder):
         if not (adapted or own.is_close(CLIP)):
             fold_normalisation(self.tower, CLIP, own)
             mean, std = own
-            print_log(f'{found.name} is given images of mean {mean} and std {std}', 'current')
+            print_log(
+                f'{found.name} gets images normalised by mean {mean} and std {std}', 'current'
+            )
         return CLIP
 
     @property
@@ -163,7 +164,7 @@ class CLIPImageEncoder(ImageEncoder):
         return [self.tower] if self.proxy is None else [self.tower, self.proxy.tower]
 
     def matrices(self) -> Iterator[nn.Parameter]:
-        """The parameters that ``precision`` casts."""
+        """Iterate over the parameters that ``precision`` casts."""
         return chain(*map(matrices, self._towers))
 
     def forward(self, view: View, text: Classify) -> Tensor:
@@ -171,7 +172,7 @@ class CLIPImageEncoder(ImageEncoder):
 
         Args:
             view: Windows; both sides at least ``patch_size``. Pixels beyond the last whole patch
-                are not seen.
+                are ignored.
             text: The text head.
 
         Returns:
@@ -195,12 +196,12 @@ class CLIPImageEncoder(ImageEncoder):
     def encode_image(
         self, image: WindowedImage, text: Classify, compare: Compare | None = None
     ) -> WindowMaps:
-        """See :class:`.encoder.ImageEncoder`; cosines, or the scores that a method makes itself.
+        """See :class:`.encoder.ImageEncoder`. Maps are cosines, or scores that the method returns.
 
         Args:
-            image: The image.
+            image: The image with its windows.
             text: The text head.
-            compare: What is made of features in place of cosines; None for the text head's.
+            compare: Function that turns features into maps; None for the text head's cosines.
         """
         if self.sees_whole_image:
             windows = (image.windows.cut(number) for number in range(len(image.windows)))
@@ -212,7 +213,7 @@ class CLIPImageEncoder(ImageEncoder):
         return image.windows.arrange(list(torch.cat(maps).permute(0, 2, 3, 1)))
 
     def features(self, view: View, text: Classify) -> Tensor:
-        """L2-normalised features ``[B, h, w, D]``, float32; arguments as :meth:`forward`."""
+        """Compute L2-normalised features, float32 ``[B, h, w, D]``; arguments as :meth:`forward`."""
         features = self._run(view, text)
         if self.upsampler is not None:
             features = self.upsampler(features, view.images)
@@ -224,13 +225,13 @@ class CLIPImageEncoder(ImageEncoder):
         return self.method.needs_sam
 
     def attention_map(self, view: View, text: Classify, file: FileImage | None = None) -> Tensor:
-        """See :meth:`.methods.Method.attention_map`; other arguments as :meth:`forward`.
+        """See :meth:`.methods.Method.attention_map`.
 
         Args:
-            view: Images, each seen in one window.
+            view: Images, each encoded as one window.
             text: The text head.
-            file: The image as in its file, for the methods that see it, of a view of one image;
-                None for one that the view's pixels stand for.
+            file: The image at the size of its file, for methods that need it; only with a view of
+                one image. None to use the view's pixels.
         """
         if not self.sees_whole_image:
             return self.method.attention_map(self.tower, view, text, **self._second_tower)
@@ -250,7 +251,7 @@ class CLIPImageEncoder(ImageEncoder):
         return WindowFeatures(seen) if isinstance(seen, Tensor) else seen
 
     def _compare(self, text: Classify, windows: Iterable[View]) -> Compare:
-        """The text head, or one that compares upsampled features of some windows."""
+        """Return the text head, or one that compares upsampled features of some windows."""
         if self.upsampler is None:
             return text
         return UpsampledText(self.upsampler, text, torch.cat([view.images for view in windows]))
@@ -263,7 +264,7 @@ class CLIPImageEncoder(ImageEncoder):
         return self.method(self.tower, image, text, **self._second_tower)
 
     def _one_window(self, view: View, file: FileImage | None = None) -> WindowedImage:
-        """Make a view of one image an image with a single window."""
+        """Wrap a view of one image as a single window."""
         size = height_width(view.images)
         windows = CutImage(view, size, size, ((0, 0), (0, 0)), [Window(0, 0, *size)])
         if file is None:
@@ -272,12 +273,12 @@ class CLIPImageEncoder(ImageEncoder):
 
     @property
     def _second_tower(self) -> dict:
-        """The towers beside CLIP's that the method asks for."""
+        """The other towers that the method needs, as keyword arguments."""
         given = {} if self.proxy is None else dict(proxy=self.proxy)
         return dict(given, sam=self.sam) if self.method.needs_sam else given
 
     def choose_batch(self, size: tuple[int, int]) -> int:
-        """Number of windows of a height and width in pixels to encode at a time."""
+        """Return the number of windows of a size (height, width in pixels) to encode at a time."""
         return min(
             choose_window_batch(
                 tower.num_prefix_tokens + math.prod(side // tower.patch_size for side in size),
@@ -290,19 +291,19 @@ class CLIPImageEncoder(ImageEncoder):
 
 
 def to_pixels(image: Tensor) -> np.ndarray:
-    """BGR, uint8 ``[H, W, 3]``, of an image ``[3, H, W]`` normalised for CLIP."""
+    """Turn an image ``[3, H, W]``, normalised for CLIP, into BGR, uint8 ``[H, W, 3]``."""
     mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in CLIP)
     pixels = ((image.detach().float() * std + mean) * 255).round().clamp(0, 255)
     return pixels.byte().flip(0).permute(1, 2, 0).cpu().numpy()
 
 
 def build_encoder(cfg: dict, shared: tuple[dict, ImageEncoder] | None = None) -> ImageEncoder:
-    """Build an image encoder, of towers that are there already as far as that is possible.
+    """Build an image encoder, sharing towers that are already loaded.
 
     Args:
-        cfg: Its config.
-        shared: The config of another one, and that one. It is used itself where the configs are
-            equal; where they differ in the method only, its CLIP is.
+        cfg: Config of the encoder.
+        shared: Config of another encoder, and that encoder. It is returned if the configs are
+            equal; its CLIP is shared if only method, proxy, SAM and upsampler differ.
 
     Raises:
         InputError: If the encoder cannot be built.

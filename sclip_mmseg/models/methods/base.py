@@ -1,4 +1,4 @@
-"""The interface of methods, and the base of those that change the last block's attention only."""
+"""The interface of methods, and the base class of those that only change the last attention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,10 +24,10 @@ keep_old_names(
 
 
 class Classify(Protocol):
-    """Patch features → cosines with the text queries, all that a method knows of the text.
+    """Computes cosines of patch features with the text queries; a method's view of the text head.
 
     Attributes:
-        class_ids: The class of each query, int64 ``[Q]``.
+        class_ids: Class of each query, int64 ``[Q]``.
         embeddings: Embeddings of the queries, L2-normalised, float32 ``[Q, D]``.
     """
 
@@ -35,76 +35,78 @@ class Classify(Protocol):
     embeddings: Tensor
 
     def __call__(self, features: Tensor, adjusted: AdjustedQueries | None = None) -> Tensor:
-        """Cosines ``[B, Q, h, w]``, float32, of features ``[B, h, w, D]`` of any length.
+        """Compute cosines ``[B, Q, h, w]``, float32.
 
         Args:
-            features: The features.
+            features: Features ``[B, h, w, D]`` of any norm.
             adjusted: Queries to compare with in place of :attr:`embeddings`.
         """
 
 
 class Method(RefusesOldOverrides, nn.Module):
-    """Makes patch features of windows. A method overrides :meth:`forward`.
+    """Computes patch features of windows. Subclasses override :meth:`forward`.
 
-    It may run the tower's blocks as it likes, and give features on any grid.
+    A method may run the tower's blocks in any way, and return features on any grid.
     """
 
-    #: Whether :meth:`forward` gets a second tower too, as ``proxy``: a ``ProxyTower``.
+    #: Whether :meth:`forward` also gets a second tower, ``proxy``: a ``ProxyTower``.
     needs_proxy: bool = False
-    #: Whether :meth:`forward` gets Segment Anything too, as ``sam``: a ``SamTower``.
+    #: Whether :meth:`forward` also gets Segment Anything, ``sam``: a ``SamTower``.
     needs_sam: bool = False
     #: Whether the views must have regions.
     needs_regions: bool = False
-    #: Whether it gives features of windows, which an upsampler can make finer.
+    #: Whether it returns features of windows, which an upsampler can take.
     on_windows: bool = True
-    #: Whether it gets all windows of one image together, see :class:`WholeImageMethod`.
+    #: Whether it gets all windows of an image together, see :class:`WholeImageMethod`.
     sees_whole_image: bool = False
     sees_picture = OldAttribute('sees_whole_image')
     picture_size = OldAttribute('working_size')
-    #: What it needs that an exported model does not have; empty for nothing beside the above.
+    #: What else it needs that an exported model does not have; empty for nothing.
     not_exported: str = ''
 
     def check(self, tower: VisionTransformer) -> None:
         """Refuse a tower that the method cannot run on.
 
         Raises:
-            InputError: If there is a reason.
+            InputError: If the tower does not fit.
         """
 
     def forward(
         self, tower: VisionTransformer, view: Any, classify: Classify, /, *args: Any, **kwargs: Any
     ) -> Tensor | ImageFeatures | WindowFeatures:
-        """Make patch features.
+        """Compute patch features.
 
         Args:
             tower: CLIP's image tower.
-            view: The windows, a ``View``; see :class:`WholeImageMethod` for another argument.
-            classify: For methods that need a first segmentation.
-            args, kwargs: The towers ``proxy`` and ``sam``, as far as the method needs them.
+            view: The windows, a ``View``; a :class:`WholeImageMethod` gets another argument.
+            classify: Computes cosines with the text queries, for methods that need them.
+            args, kwargs: The towers ``proxy`` and ``sam`` that the method needs.
 
         Returns:
-            ``[B, h, w, D]``, of any length and floating dtype; or these with queries that the
-            method adjusted.
+            Features ``[B, h, w, D]`` of any norm and floating dtype; or
+            :class:`..windowed_image.WindowFeatures`, which may have adjusted queries.
         """
         raise NotImplementedError
 
     def working_size(self, tower: VisionTransformer, size: Size, crop_size: Size) -> Size:
-        """Choose the size of an image before its windows are cut.
+        """Choose the size to which an image is resized before its windows are cut.
 
         Args:
             tower: CLIP's image tower.
-            size: Height and width in pixels as it comes.
-            crop_size: Height and width of the windows.
+            size: Height and width of the input image in pixels.
+            crop_size: Height and width of the windows in pixels.
         """
         return size
 
     def attention_map(
         self, tower: VisionTransformer, view: Any, classify: Classify, /, *args: Any, **kwargs: Any
     ) -> Tensor:
-        """Attention of patches in the last block, for drawings; arguments as :meth:`forward`.
+        """Compute the attention of patches in the last block, for figures.
+
+        Arguments as :meth:`forward`.
 
         Returns:
-            Mean over heads, float32 ``[B, h, w, h, w]``: a map of all patches for each.
+            Mean over heads, float32 ``[B, h, w, h, w]``: for each patch a map over all patches.
 
         Raises:
             NotImplementedError: If the method has no such weights.
@@ -113,10 +115,10 @@ class Method(RefusesOldOverrides, nn.Module):
 
 
 class WholeImageMethod(Method):
-    """Makes features of all windows of one image together.
+    """Computes features from all windows of an image together.
 
-    Windows come in batches that fit into memory (:meth:`..windowed_image.WindowedImage.batches`),
-    as often as the method asks for them. Nothing is shared between images.
+    A method may iterate over the windows (:meth:`..windowed_image.WindowedImage.batches`) any
+    number of times. Nothing is shared between images.
     """
 
     sees_whole_image = True
@@ -130,12 +132,12 @@ class WholeImageMethod(Method):
         *args: Any,
         **kwargs: Any,
     ) -> ImageFeatures | WindowFeatures:
-        """Make features of an image, or of its windows; arguments else as :meth:`Method.forward`.
+        """Compute features of an image, or of its windows.
 
         Args:
             tower: CLIP's image tower.
             image: The image and its windows.
-            classify: For methods that need a first segmentation.
+            classify: Computes cosines with the text queries, for methods that need them.
             args, kwargs: See :meth:`Method.forward`.
         """
         raise NotImplementedError
@@ -143,15 +145,16 @@ class WholeImageMethod(Method):
 
 @dataclass
 class LastTokens(OnGrid):
-    """Input of the last block's attention: P prefix tokens, then N patches, row by row.
+    """Inputs of the last block's attention: P prefix tokens, then N patches, row by row.
 
     Attributes:
         q, k, v: The block's own queries, keys and values ``[B, heads, P + N, d]``.
-        x: The block's normalised input ``[B, P + N, width]``, of which q, k and v are projections.
-        grid: Patch rows and columns, whose product is N.
-        mean_map: See :attr:`earlier`; None where no blocks are asked for.
-        similarity: What :class:`.resclip.SFR` adds to the logits, ``[B, 1, P + N, P + N]``, 0 to 1.
-        replaced: What is mixed in place of ``v``, ``[B, heads, P + N, ...]``; None for ``v``.
+        x: Normalised input of the block ``[B, P + N, width]``; q, k and v are projections of it.
+        grid: Rows and columns of patches; their product is N.
+        mean_map: Mean attention map, see :attr:`earlier`; None if the method requests no blocks.
+        similarity: Term that :class:`.resclip.SFR` adds to the logits, ``[B, 1, P + N, P + N]``, 0
+            to 1.
+        replaced: Values to mix in place of ``v``, ``[B, heads, P + N, ...]``; None for ``v``.
     """
 
     q: Tensor
@@ -165,7 +168,7 @@ class LastTokens(OnGrid):
 
     @property
     def values(self) -> Tensor:
-        """Values that attention mixes, ``[B, heads, P + N, d]``."""
+        """The values that attention mixes, ``[B, heads, P + N, d]``."""
         return self.v if self.replaced is None else self.replaced
 
     @property
@@ -173,18 +176,18 @@ class LastTokens(OnGrid):
         """Mean attention map of the ``earlier_blocks``, ``[B, heads, P + N, P + N]``.
 
         Raises:
-            ValueError: If the method asks for none.
+            ValueError: If the method requests no earlier blocks.
         """
         if self.mean_map is None:
-            raise ValueError('a method that sees earlier maps names their blocks, earlier_blocks')
+            raise ValueError('a method that uses earlier maps must set earlier_blocks')
         return self.mean_map
 
     def heads_of(self, x: Tensor) -> Tensor:
-        """Cut ``[B, P + N, width]`` into heads, ``[B, heads, P + N, d]``."""
+        """Split ``[B, P + N, width]`` into heads, ``[B, heads, P + N, d]``."""
         return x.unflatten(-1, (self.q.shape[1], -1)).transpose(1, 2)
 
     def pad(self, weights: Tensor) -> Tensor:
-        """Weights ``[..., N, N]`` of patches, with zeros for the prefix ``[..., P + N, P + N]``."""
+        """Pad weights of patches ``[..., N, N]`` with zeros for the prefix tokens."""
         prefix = self.q.shape[2] - self.num_patches
         return F.pad(weights, (prefix, 0, prefix, 0))
 
@@ -195,7 +198,7 @@ class LastBlockMethod(Method):
     A method overrides :meth:`pairs`, :meth:`bias` or :meth:`mix`.
     """
 
-    #: Whether the last block adds its input and runs its MLP; else its output is the attention's.
+    #: Whether the last block adds its input and runs its MLP; else it outputs the attention only.
     keep_residual: bool = True
     #: Blocks, counted from 1, whose mean attention map the method needs.
     earlier_blocks: Sequence[int] = ()
@@ -205,8 +208,8 @@ class LastBlockMethod(Method):
         earlier, wanted = len(tower.blocks) - 1, list(self.earlier_blocks)
         if any(not 1 <= block <= earlier for block in wanted):
             raise InputError(
-                f'the method asks for the maps of blocks {wanted}, there are blocks 1 to {earlier} '
-                'before the last: set model.image_encoder.method.rcs.blocks to middle ones'
+                f'the method needs the maps of blocks {wanted}, but only blocks 1 to {earlier} '
+                'precede the last: set model.image_encoder.method.rcs.blocks to middle ones'
             )
 
     def forward(
@@ -218,7 +221,7 @@ class LastBlockMethod(Method):
     def prepare(
         self, tower: VisionTransformer, view: View, classify: Classify
     ) -> tuple[Tensor, LastTokens]:
-        """Input of the last block ``[B, P + N, width]``, and what its attention sees."""
+        """Return the last block's input ``[B, P + N, width]``, and the inputs of its attention."""
         number, mean_of = len(tower.blocks), set(self.earlier_blocks)
         asked = {number: ['normalised', 'q', 'k', 'v']}
         tokens = tower.run(view.images, asked, sums={'weights': mean_of})
@@ -227,13 +230,13 @@ class LastBlockMethod(Method):
         return tokens.x, LastTokens(last.q, last.k, last.v, last.normalised, tokens.grid, earlier)
 
     def read_out(self, tower: VisionTransformer, x: Tensor, tokens: LastTokens) -> Tensor:
-        """Run the last block's attention and all that follows, to ``[B, h, w, D]``."""
+        """Run the last block's attention and everything after it, to ``[B, h, w, D]``."""
         block, mixed = tower.blocks[-1], self.mix(tokens)
         x = block.residual_mlp(x, mixed) if self.keep_residual else block.project_out(mixed)
         return tower.read_out(tokens.patches_of(x)).unflatten(1, tokens.grid)
 
     def mix(self, tokens: LastTokens) -> Tensor:
-        """Mix the values of all tokens, to ``[B, heads, P + N, d]``."""
+        """Mix the values of all tokens, ``[B, heads, P + N, d]``."""
         bias = self.bias(tokens)
         maps = (
             F.scaled_dot_product_attention(a, b, tokens.values, attn_mask=bias)
@@ -242,15 +245,15 @@ class LastBlockMethod(Method):
         return total(maps)
 
     def pairs(self, tokens: LastTokens) -> list[tuple[Tensor, Tensor]]:
-        """Features ``[B, heads, P + N, d]`` whose scaled products are the logits of each map."""
+        """Return features ``[B, heads, P + N, d]``; the scaled products are the maps' logits."""
         raise NotImplementedError
 
     def bias(self, tokens: LastTokens) -> Tensor | None:
-        """Added to all logits, broadcastable to ``[B, heads, P + N, P + N]``; None for 0."""
+        """Return a term for all logits, broadcastable to ``[B, heads, P + N, P + N]``, or None."""
         return None
 
     def attention_weights(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
-        """The weights of the values, ``[B, heads, P + N, P + N]``: what it makes of an identity."""
+        """Compute the weights of the values, ``[B, heads, P + N, P + N]``."""
         return self._weights(self.prepare(tower, view, classify)[1])
 
     def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
@@ -265,21 +268,21 @@ class LastBlockMethod(Method):
 
 
 def unflatten_map(weights: Tensor, grid: Grid) -> Tensor:
-    """Lay weights ``[B, N, N]`` out as ``[B, h, w, h, w]``."""
+    """Reshape weights ``[B, N, N]`` to ``[B, h, w, h, w]``."""
     return weights.unflatten(2, grid).unflatten(1, grid)
 
 
 def own_pairs(maps: Tensor) -> Tensor:
-    """Where maps ``[..., N, N]`` relate a patch to itself, bool ``[N, N]``.
+    """Mask of the diagonal of maps ``[..., N, N]``, bool ``[N, N]``.
 
-    A write to a view of the diagonal would be the same, and cannot be exported.
+    Writing to a view of the diagonal would do the same, but cannot be exported.
     """
     index = torch.arange(maps.shape[-1], device=maps.device)
     return index[:, None] == index
 
 
 def patch_offsets(grid: Grid, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Rows down and columns right from every patch i to every patch j, int64 ``[N, N]`` each."""
+    """Rows down and columns right from each patch i to each patch j, int64 ``[N, N]`` each."""
     rows, columns = grid
     index = torch.arange(rows * columns, device=device)
     y, x = index // columns, index % columns
@@ -287,7 +290,7 @@ def patch_offsets(grid: Grid, device: torch.device | None = None) -> tuple[Tenso
 
 
 def patch_distance(grid: Grid, device: torch.device | None = None) -> Tensor:
-    """Chebyshev distance of every two patches, int64 ``[N, N]``."""
+    """Chebyshev distance of every pair of patches, int64 ``[N, N]``."""
     dy, dx = patch_offsets(grid, device)
     return torch.maximum(dy.abs(), dx.abs())
 
@@ -303,7 +306,7 @@ def gaussian_window(grid: Grid, std: float, dtype: torch.dtype, device: torch.de
         device: Device of the result.
 
     Returns:
-        ``[N, N]``.
+        The Gaussians, ``[N, N]``.
     """
     dy, dx = patch_offsets(grid, device)
     return (-(dy**2 + dx**2) / (2 * std**2)).exp().to(dtype)
