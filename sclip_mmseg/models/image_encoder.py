@@ -213,7 +213,7 @@ class CLIPImageEncoder(ImageEncoder):
         return image.windows.arrange(list(torch.cat(maps).permute(0, 2, 3, 1)))
 
     def features(self, view: View, text: Classify) -> Tensor:
-        """Compute L2-normalised features, float32 ``[B, h, w, D]``; arguments as :meth:`forward`."""
+        """L2-normalised features ``[B, h, w, D]``, float32; arguments as :meth:`forward`."""
         features = self._run(view, text)
         if self.upsampler is not None:
             features = self.upsampler(features, view.images)

@@ -1,4 +1,4 @@
-"""Keys by which regions are looked up in a memory bank: a map of the whole image."""
+"""Keys by which regions are looked up in a memory bank, pooled from a map of the whole image."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,56 +20,56 @@ Result = TypeVar('Result')
 
 
 class TowerKeys:
-    """A second tower's patches of the image as in its file.
+    """Keys from a second tower's patches of the image at the size of its file.
 
     Args:
-        proxy: The tower.
+        proxy: The second tower.
     """
 
     def __init__(self, proxy: ProxyTower):
         self.proxy, self.width = proxy, proxy.tower.width
 
     def read(self, image: WindowedImage, encode: Callable[[], Result]) -> tuple[Result, Tensor]:
-        """Encode an image.
+        """Encode an image, and compute the map that its keys are pooled from.
 
         Args:
-            image: The image.
-            encode: What runs CLIP on its windows.
+            image: The image with its windows.
+            encode: Function that runs CLIP on the windows.
 
         Returns:
-            What that gives, and the map ``[h, w, C]``, float32, which covers the image.
+            The result of ``encode``, and a map of the image, ``[h, w, C]``, float32.
         """
         return encode(), image.file.map_of(self.proxy)
 
     def pool(self, coarse: Tensor, ranks: Tensor) -> Tensor:
-        """Keys of regions.
+        """Pool the keys of regions.
 
         Args:
             coarse: Map from :meth:`read`.
-            ranks: The region of each pixel of the image, int64 ``[H, W]``: 0 and so on, no gaps.
+            ranks: Region of each pixel, int64 ``[H, W]``, numbered from 0 without gaps.
 
         Returns:
-            ``[R, C]``: means over pixels, to which the map is resized, each of unit length.
+            Keys ``[R, C]``: means over the pixels of the resized map, each normalised first.
         """
         return pool_regions(PixelFeatures(coarse, height_width(ranks)).map, ranks, unit=True)
 
 
 class BlockKeys:
-    """The output of one of CLIP's own blocks, of windows laid on one grid, from the same pass.
+    """Keys from the output of one of CLIP's own blocks, computed in the same pass.
 
     Args:
         tower: CLIP's image tower.
-        block: Which one, counted from 1.
+        block: Number of the block, counted from 1.
 
     Raises:
-        InputError: If there is no such block before the last.
+        InputError: If ``block`` is not one of the blocks before the last.
     """
 
     def __init__(self, tower: VisionTransformer, block: int):
         if not 1 <= block < len(tower.blocks):
             raise InputError(
-                f'the keys cannot be of block {block}: the CLIP has blocks 1 to '
-                f'{len(tower.blocks) - 1} before the last, take one of these (--block)'
+                f'the keys cannot come from block {block}: the CLIP has blocks 1 to '
+                f'{len(tower.blocks) - 1} before the last, choose one of them (--block)'
             )
         self.tower, self.block, self.width = tower, block, tower.width
 
@@ -87,13 +87,13 @@ class BlockKeys:
                 len(windows),
                 tower.num_prefix_tokens + rows * columns,
             ):
-                return  # copies of the class token, or an image seen as a whole
+                return  # a run with copies of the class token, or over the whole image
             patches = F.normalize(x[:, tower.num_prefix_tokens :].float(), dim=-1)
             cells.add(windows, patches.unflatten(1, (rows, columns)))
             windows.clear()
 
         image.on_batch = windows.extend
-        # The output of a block is what the next one normalises.
+        # A block's output is the input of the next block's norm.
         handle = tower.blocks[self.block].norm1.register_forward_pre_hook(look)
         try:
             result = encode()
@@ -101,13 +101,13 @@ class BlockKeys:
             handle.remove()
         if not cells.covered:
             raise InputError(
-                "the method does not run CLIP's blocks on all windows: take keys of a second "
-                'tower, --proxy'
+                "the method does not run CLIP's blocks on all windows: take the keys from a "
+                'second tower, --proxy'
             )
         return result, _crop(cells.mean().unflatten(0, grid), image, patch)
 
     def pool(self, coarse: Tensor, ranks: Tensor) -> Tensor:
-        """See :meth:`TowerKeys.pool`; each pixel has the output of the patch that it lies in."""
+        """See :meth:`TowerKeys.pool`; a pixel has the output of its patch, not interpolated."""
         count = coarse.shape[0] * coarse.shape[1]
         numbers = torch.arange(count, device=ranks.device).view(coarse.shape[:2])
         cells = resize_nearest(numbers, height_width(ranks))
@@ -118,7 +118,7 @@ class BlockKeys:
 
 
 def _crop(coarse: Tensor, image: WindowedImage, patch: int) -> Tensor:
-    """The cells of an image without its padding, to half a patch."""
+    """Crop the padding off the cells of an image, to half a patch."""
     kept = (
         slice(round(before / patch), count - round(after / patch))
         for (before, after), count in zip(image.windows.margins, height_width(coarse[..., 0]))
@@ -128,5 +128,5 @@ def _crop(coarse: Tensor, image: WindowedImage, patch: int) -> Tensor:
 
 
 def as_they_are(features: Tensor, adjusted: Any = None) -> Tensor:
-    """Features ``[B, h, w, D]`` in place of scores: ``[B, D, h, w]``, float32."""
+    """Return features ``[B, h, w, D]`` in place of scores, as ``[B, D, h, w]``, float32."""
     return torch.as_tensor(features).float().permute(0, 3, 1, 2)

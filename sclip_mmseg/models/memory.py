@@ -1,4 +1,4 @@
-"""The memory: what unlabelled images of a bank say of an image's regions."""
+"""Scores for an image's regions from a memory bank of unlabelled images."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,14 +28,14 @@ keep_old_names(__name__, pool_picture='pool_image')
 class Memory(nn.Module):
     """Gives each region of an image the mean score of its neighbours in a bank.
 
-    The score is added before the map is resized to the file's size; a region without neighbours
-    keeps the image's own.
+    The scores are mixed with the image's own before the map is resized to the size of the file. A
+    region without neighbours keeps the image's own scores.
 
     Args:
-        cfg: Which bank, and how it is used.
+        cfg: The bank, and how it is used.
         encoder_cfg: Config of the image encoder.
         encoder: The image encoder.
-        heads: The text head of the encoder's CLIP, and that of the second CLIP where there is one.
+        heads: Text head of the encoder's CLIP, then that of a second CLIP if there is one.
 
     Raises:
         InputError: If the bank does not fit the encoder.
@@ -55,26 +55,26 @@ class Memory(nn.Module):
         proxy = getattr(encoder, 'proxy', None)
         dims = [head.embeddings.shape[1] for head in heads]
         self.bank = open_bank(cfg, dims, proxy.family if proxy else '')
-        self.index = self.bank.index  # a module, which goes where the model goes
+        self.index = self.bank.index  # a submodule, so that it moves with the model
         keys = self.bank.made_by.get('keys', {'tower': None})
         if self.bank.made_by:
             keys = {**keys, 'tower': cfg.proxy or _find_tower(keys, proxy)}
             second = {} if cfg.clip else {'second': self.bank.made_by.get('second')}
             found = describe_makers(encoder_cfg, keys['tower'], keys.get('block'), cfg.clip)
-            found |= second  # which need not be used
+            found |= second  # the bank's second CLIP may be left unused
             check_makers(self.bank.made_by, found, cfg.bank)
         self.keys, own = find_keys(encoder, keys)
-        self.tower = own  # a module, too, where it is not the encoder's
+        self.tower = own  # a submodule, unless it is the encoder's
         if self.index.width != self.keys.width:
             raise InputError(
-                f'the keys of {cfg.bank} have {self.index.width} numbers, those of the model '
+                f'the keys of {cfg.bank} have {self.index.width} dimensions, those of the model '
                 f'{self.keys.width}: set model.image_encoder.proxy to the tower that made the bank'
             )
         embeddings = [head.embeddings for head in heads[1:]]
         self.register_buffer('second', torch.cat(embeddings) if embeddings else None, False)
 
     def encode(self, encoder: ImageEncoder, image: WindowedImage, text: CLIPTextHead) -> WindowMaps:
-        """The image's maps with what its regions' neighbours add."""
+        """Return the image's maps, with the scores of its regions' neighbours."""
         maps, coarse = self.keys.read(image, lambda: encoder.encode_image(image, text))
         ranks = image.regions
         queries = F.normalize(self.keys.pool(coarse, ranks), dim=-1)
@@ -88,7 +88,7 @@ class Memory(nn.Module):
 
 
 def _find_tower(keys: Mapping[str, Any], proxy: ProxyTower | None) -> str | None:
-    """The second tower that made keys: the encoder's where it is that, else where the bank says."""
+    """Return the tower that made the keys: the encoder's if it is that one, else the bank's."""
     if 'sha256' not in keys:
         return None
     if proxy is not None and sha256_of(find_proxy(proxy.checkpoint).weights) == keys['sha256']:
@@ -97,7 +97,7 @@ def _find_tower(keys: Mapping[str, Any], proxy: ProxyTower | None) -> str | None
         find_proxy(keys['tower'])
     except InputError as error:
         raise InputError(
-            f"the second tower of the bank is not at '{keys['tower']}' any more: set "
+            f"the second tower of the bank is no longer at '{keys['tower']}': set "
             f'model.memory.proxy to its file ({error})'
         ) from error
     return keys['tower']
@@ -106,27 +106,27 @@ def _find_tower(keys: Mapping[str, Any], proxy: ProxyTower | None) -> str | None
 def find_keys(
     encoder: ImageEncoder, keys: Mapping[str, Any]
 ) -> tuple[TowerKeys | BlockKeys, ProxyTower | None]:
-    """Makes keys.
+    """Find what makes the keys.
 
     Args:
         encoder: The image encoder.
-        keys: ``tower``, a second tower's checkpoint, None for the encoder's; or ``block``.
+        keys: ``tower``, checkpoint of a second tower, None for the encoder's; or ``block``.
 
     Returns:
-        It, and the tower where it is not the encoder's.
+        The maker of keys, and its tower if that is not the encoder's.
 
     Raises:
-        InputError: If the encoder has none.
+        InputError: If the encoder has no such tower or block.
     """
     if not isinstance(encoder, CLIPImageEncoder):
-        raise InputError('model.memory needs a method that runs on CLIP: trained systems do not')
+        raise InputError('model.memory needs a method that runs on CLIP, not a trained system')
     if keys.get('block'):
         return BlockKeys(encoder.tower, keys['block']), None
     own = encoder.proxy
     if own is not None and keys['tower'] in (None, own.checkpoint):
         return TowerKeys(own), None
     if keys['tower'] is None:
-        raise InputError("the bank's keys are a second tower's: set model.image_encoder.proxy")
+        raise InputError('the keys come from a second tower: set model.image_encoder.proxy')
     other = ProxyTower(keys['tower']).to(encoder.tower.device)
     return TowerKeys(other), other
 
@@ -140,18 +140,18 @@ def pool_image(
     """Pool the regions of an image for a bank.
 
     Args:
-        keys: What makes keys.
-        seen: An image encoder, the image and the text head, for methods that ask for it; and the
-            same of a second CLIP where there is one.
-        regions: Maps of ids, int64 ``[H, W]``, of which 0 stands for no region.
+        keys: The maker of keys.
+        seen: The image encoder, the image with its windows and the text head; then the same for a
+            second CLIP if there is one.
+        regions: Maps of ids, int64 ``[H, W]``; 0 is not a region.
         size: Height and width of the file, H and W.
 
     Returns:
-        Keys ``[N, C]``, means of the features, of unit length, ``[N, D]``, shares of the image,
-        ``[N, 1]``, and means of the second's; the regions of each map in order of their ids.
+        For each of N regions, map by map in order of ids: keys ``[N, C]``, normalised mean features
+        ``[N, D]``, shares of the image's area ``[N, 1]``, and mean features of the second CLIP.
 
     Raises:
-        InputError: If they are not finite.
+        InputError: If features are not finite.
     """
     first, *others = [
         partial(encoder.encode_image, image, text, as_they_are) for encoder, image, text in seen

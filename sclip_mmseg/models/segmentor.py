@@ -43,27 +43,27 @@ from .windows import Size
 
 @MODELS.register_module()
 class CLIPSegmentor(BaseSegmentor):
-    """Open-vocabulary segmentation without training, with a frozen CLIP or a trained system.
+    """Training-free open-vocabulary segmentation with a frozen CLIP or a trained system.
 
     Args:
-        image_encoder: Config of what maps windows to queries, e.g.
-            :class:`.image_encoder.CLIPImageEncoder`. Where it has a ``background`` that is not
-            None, the first channel of its maps is a background without a query.
-        text_head: Config of the text head, e.g. :class:`.text_head.CLIPTextHead`. Its checkpoint is
-            by default the image encoder's.
+        image_encoder: Config of the image encoder, e.g. :class:`.image_encoder.CLIPImageEncoder`.
+            If it has a ``background`` other than None, the first channel of its maps is a
+            background without a query.
+        text_head: Config of the text head, e.g. :class:`.text_head.CLIPTextHead`. Its checkpoint
+            defaults to the image encoder's.
         refine: Config of a module that refines query maps, e.g. :class:`.pamr.PAMR`; None for none.
-        region_masks: Path of each image's region map, see :class:`..regions.RegionFiles`, or config
-            of what makes it of the image, see :mod:`..regions`; for the methods and
+        region_masks: Path pattern of the images' region maps, see :class:`..regions.RegionFiles`,
+            or config of a generator of region maps, see :mod:`..regions`; for methods and
             corrections that need one.
         postprocess: Config of a module that corrects labels at the end, e.g.
             :class:`..regions.RegionMajority`; None for none.
-        memory: A bank of other images that regions are looked up in, see
+        memory: Arguments of a memory bank in which regions are looked up, see
             :class:`..memory.MemoryCfg`; None for none.
-        test_cfg: See :func:`.test_cfg.read_test_cfg`.
+        test_cfg: Windows and decision rule, see :func:`.test_cfg.read_test_cfg`.
         data_preprocessor: Config of the preprocessor, :class:`.PadSegDataPreProcessor`.
         pretrained, train_cfg: None, as mmseg's ``init_model`` sets them.
-        share: A segmentor on the device that this one goes to; None in configs. Its towers are used
-            again, not copied, and so are its embeddings, where this one's config asks for them too.
+        share: A segmentor on the same device, whose towers this one uses, and whose embeddings it
+            uses if its config asks for the same; None in configs.
 
     Raises:
         InputError: If a value or a file cannot be used. Values are checked before weights are read.
@@ -96,7 +96,7 @@ class CLIPSegmentor(BaseSegmentor):
     ):
         super().__init__(data_preprocessor=data_preprocessor)
         if pretrained is not None or train_cfg is not None:
-            raise InputError('model.pretrained and train_cfg have no use: set image_encoder.clip')
+            raise InputError('model.pretrained and train_cfg are not used: set image_encoder.clip')
         self.windows, self.rule, self.seg_logits = read_test_cfg(test_cfg)
         self.background = find_background(image_encoder, self.rule.background)
         self.text_head_cfg = text_head
@@ -112,13 +112,13 @@ class CLIPSegmentor(BaseSegmentor):
             self.image_encoder = MissingEncoder(error)
         self._name_classes()
         class_ids = torch.tensor(self.query_set.class_ids)
-        if image_encoder.get('background') is not None:  # the map's first channel
+        if image_encoder.get('background') is not None:  # channel 0 of the maps
             class_ids = F.pad(class_ids + 1, (1, 0))
         self.register_buffer('class_ids', class_ids, persistent=False)
         self.requires_grad_(False)
 
     def _read_weights(self, encoder_cfg: dict, share: 'CLIPSegmentor | None' = None) -> None:
-        """Build the image encoder and the text head, and see that all parts fit."""
+        """Build the image encoder and the text head, and check that all parts fit together."""
         self.encoder_cfg = encoder_cfg
         check_text_head(encoder_cfg, self.text_head_cfg)  # before an encoder is downloaded
         if share is not None:
@@ -146,8 +146,8 @@ class CLIPSegmentor(BaseSegmentor):
         if cfg.clip is not None:
             if self.text_head_cfg.get('embeddings'):
                 raise InputError(
-                    'text_head.embeddings has those of one CLIP: with model.memory.clip give '
-                    'text_head.queries instead'
+                    'text_head.embeddings holds the embeddings of one CLIP: with model.memory.clip '
+                    'give text_head.queries instead'
                 )
             heads.append(
                 build_text_head({**self.encoder_cfg, 'clip': cfg.clip}, self.text_head_cfg)
@@ -155,23 +155,23 @@ class CLIPSegmentor(BaseSegmentor):
         self.memory = Memory(cfg, self.encoder_cfg, self.image_encoder, heads)
 
     def require_weights(self) -> None:
-        """See that there are weights: the config's own, or those of a checkpoint loaded since.
+        """Check that weights are loaded: the config's, or those of another checkpoint.
 
         Raises:
-            InputError: If the config's could not be fetched.
+            InputError: If the config's weights could not be fetched.
         """
         if isinstance(self.image_encoder, MissingEncoder):
             raise self.image_encoder.error
 
     @in_scope()
     def read_checkpoint(self, checkpoint: str) -> None:
-        """Read another checkpoint, as if the config named it.
+        """Load another checkpoint, as if the config named it.
 
         Args:
-            checkpoint: By name or path, a trained system where the model is one, else a CLIP.
+            checkpoint: Name or path: of a trained system if the model is one, else of a CLIP.
 
         Raises:
-            InputError: If it cannot be used.
+            InputError: If the checkpoint cannot be used.
         """
         encoder, head = dict(self.encoder_cfg), dict(self.text_head_cfg)
         place_checkpoint(encoder, head, checkpoint)
@@ -189,9 +189,9 @@ class CLIPSegmentor(BaseSegmentor):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, local_metadata: dict, *args: Any
     ) -> None:
-        """Take weights of the whole model; or a CLIP, where mmengine's loader announces one.
+        """Load weights of the whole model, or a CLIP that mmengine's loader announces.
 
-        This is where all of OpenMMLab's programs meet: ``init_model``, ``Runner``, inferencers.
+        All of OpenMMLab's programs come through here: ``init_model``, ``Runner``, inferencers.
         """
         checkpoint = local_metadata.get('checkpoint')
         found = {name.removeprefix(prefix): value for name, value in state_dict.items()}
@@ -205,16 +205,16 @@ class CLIPSegmentor(BaseSegmentor):
         adapt_embeddings(found, self.text_head, local_metadata, source)
         check_weights(found, self.state_dict(), source)
         state_dict.update({prefix + name: value for name, value in found.items()})
-        if 'meta' in local_metadata:  # whose classes mmseg would show instead of the model's
+        if 'meta' in local_metadata:  # else mmseg would show its classes, not the model's
             local_metadata['meta']['dataset_meta'] = self.dataset_meta
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     @property
     def cfg(self) -> Config:
-        """The whole config, a copy each time: mmseg's ``inference_model`` edits what it gets.
+        """A copy of the whole config, since mmseg's ``inference_model`` edits what it gets.
 
-        Its pipeline names transforms of mmseg's, also where the config has the classes themselves,
-        and in any default scope.
+        Steps of the pipeline are given by the names of mmseg's transforms, even if the config has
+        the classes themselves, and are found in any default scope.
         """
         cfg = copy.deepcopy(self._cfg)
         for step in cfg.get('test_pipeline', ()):
@@ -229,30 +229,30 @@ class CLIPSegmentor(BaseSegmentor):
 
     @property
     def dataset_meta(self) -> dict:
-        """``classes`` and ``palette`` that programs of mmseg show."""
+        """``classes`` and ``palette``, which programs of mmseg show."""
         return self._dataset_meta
 
     @dataset_meta.setter
     def dataset_meta(self, meta: dict) -> None:
         """Rename or recolour the classes.
 
-        mmseg's ``MMSegInferencer`` sets those of Cityscapes where it is given no weights, which are
-        not taken.
+        Cityscapes' classes are ignored: mmseg's ``MMSegInferencer`` sets them if it gets no
+        weights.
 
         Raises:
-            InputError: If there are more or fewer than the model has.
+            InputError: If the number of classes differs from the model's.
         """
         if meta == dict(classes=get_classes('cityscapes'), palette=get_palette('cityscapes')):
             return
         if len(meta['classes']) != self.num_classes:
             raise InputError(
-                f'dataset_meta names {len(meta["classes"])} classes, the model has '
+                f'dataset_meta names {len(meta["classes"])} classes, but the model has '
                 f'{self.num_classes}: name as many'
             )
         self._dataset_meta = meta
 
     def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> 'CLIPSegmentor':
-        """Move the model, or cast it: ``half`` and the like cast what ``precision`` does alone."""
+        """Move or cast the model. ``half`` and the like cast only what ``precision`` casts."""
         matrices = list(self.image_encoder.matrices())
         cast = {id(tensor) for matrix in matrices for tensor in (matrix, matrix.grad)}
 
@@ -264,7 +264,7 @@ class CLIPSegmentor(BaseSegmentor):
         return super()._apply(apply, recurse)
 
     def _corrects_by(self, what: str) -> bool:
-        """Whether labels are corrected by ``'regions'``, ``'scores'`` or ``'sam'``."""
+        """Whether the correction of labels uses ``'regions'``, ``'scores'`` or ``'sam'``."""
         return getattr(self.postprocess, f'needs_{what}', False)
 
     def _check_regions(self) -> None:
@@ -278,17 +278,17 @@ class CLIPSegmentor(BaseSegmentor):
         if needed and self.regions is None:
             raise InputError(
                 'the method, model.memory or model.postprocess needs region maps: set '
-                'model.region_masks to their path, with {stem} in place of the name of an image, '
+                'model.region_masks to their path, with {stem} in place of the image name, '
                 "or to dict(type='Felzenszwalb')"
             )
         if self.regions is not None and not needed:
             raise InputError(
-                'model.region_masks has no use for this method: set it to None, or correct labels '
-                "by it with model.postprocess=dict(type='RegionMajority')"
+                'model.region_masks is not used by this method: set it to None, or correct labels '
+                "with it by model.postprocess=dict(type='RegionMajority')"
             )
 
     def _name_classes(self) -> None:
-        self.rule.num_classes(self.query_set.class_ids)  # refuses a background outside the classes
+        self.rule.num_classes(self.query_set.class_ids)  # raises if background is not a class
         names, palette = self.query_set.class_names, self.query_set.palette
         if self.background is Background.NO_QUERY:
             names = ('background', *names)
@@ -312,7 +312,7 @@ class CLIPSegmentor(BaseSegmentor):
             )
 
     def _check_normalisation(self) -> None:
-        """See that images come as the encoder expects them, where a config states how."""
+        """Check that the preprocessor normalises images as the encoder expects, where stated."""
         expected = self.image_encoder.normalisation
         if expected is None:
             return
@@ -323,30 +323,30 @@ class CLIPSegmentor(BaseSegmentor):
                 mean, std = ([round(255 * value, 3) for value in part] for part in expected)
                 is_clip = 'clip' in self.encoder_cfg
                 why = (
-                    ': a CLIP from the Hub, or whose config lies beside its path, is adapted to '
-                    'these, whatever it was trained with (of a path nothing is followed once '
-                    'model.image_encoder.quick_gelu is set)'
+                    ': a CLIP from the Hub, or one with a config beside its path, is adapted to '
+                    'this normalisation, whatever it was trained with (a config beside a path is '
+                    'not read if model.image_encoder.quick_gelu is set)'
                 )
                 raise InputError(
                     f'model.data_preprocessor must have mean={mean} and std={std}{why * is_clip}'
                 )
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Patch features ``[B, h, w, D]`` of normalised images ``[B, 3, H, W]``."""
+        """Compute patch features ``[B, h, w, D]`` of normalised images ``[B, 3, H, W]``."""
         self.require_weights()
         return self.image_encoder.features(View(inputs), self.text_head)
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict] | None = None) -> Tensor:
-        """Query maps ``[B, Q, H, W]`` of images ``[B, 3, H, W]``, each seen in one pass."""
+        """Compute query maps ``[B, Q, H, W]`` of images ``[B, 3, H, W]``, each as one window."""
         maps, corners = self._forward(inputs), self.image_encoder.align_corners
         return F.interpolate(maps, inputs.shape[-2:], mode='bilinear', align_corners=corners)
 
     def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
-        """Query maps ``[B, Q, h, w]`` of images ``[B, 3, H, W]``."""
+        """Compute query maps ``[B, Q, h, w]`` of images ``[B, 3, H, W]``."""
         return self._encode(View(inputs))
 
     def _encode(self, view: View) -> Tensor:
-        """Query maps ``[B, Q, h, w]`` of windows: all that differs between systems."""
+        """Compute query maps ``[B, Q, h, w]`` of windows; only this differs between systems."""
         self.require_weights()
         return self.image_encoder(view, self.text_head)
 
@@ -365,14 +365,14 @@ class CLIPSegmentor(BaseSegmentor):
     def predict(
         self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
     ) -> list[SegDataSample]:
-        """Segment a batch, in the model's own precision: a caller's autocast changes nothing.
+        """Segment a batch. The model's own precision holds, whatever the caller's autocast.
 
         Args:
-            inputs: Normalised images ``[B, 3, H, W]``, padded on the right and at the bottom where
-                they are unequal.
-            data_samples: Their metadata; None for images without padding, to be segmented at their
-                own size. Region maps are found or made by ``img_path``, unless the metadata hold
-                one as ``regions``, integers ``[H, W]`` at the original size.
+            inputs: Normalised images ``[B, 3, H, W]``, padded on the right and at the bottom if
+                their sizes differ.
+            data_samples: Metadata of the images; None for images without padding, whose results
+                have their own size. Region maps are found or made by ``img_path``, unless the
+                metadata have one as ``regions``, integers ``[H, W]`` at the original size.
 
         Returns:
             The samples, with ``pred_sem_seg`` (int64 ``[1, H, W]``) and, unless
@@ -381,7 +381,7 @@ class CLIPSegmentor(BaseSegmentor):
 
         Raises:
             InputError: If an image is smaller than a patch, or its features are not finite; or if
-                torch is set to compute float32 products in fewer bits.
+                torch is set to compute float32 products at lower precision.
         """
         samples = data_samples or [SegDataSample() for _ in inputs]
         images = self._read_inputs(inputs, samples)
@@ -392,9 +392,9 @@ class CLIPSegmentor(BaseSegmentor):
     @own_precision()
     @torch.no_grad()
     def encode_images(self, inputs: Tensor, data_samples: list[SegDataSample]) -> list[WindowMaps]:
-        """The towers' part of :meth:`predict`: the coarse maps of each image's windows.
+        """Run the first part of :meth:`predict`: compute the coarse maps of each image's windows.
 
-        Arguments and errors as there; :meth:`decide_variants` does the rest.
+        Arguments and errors are those of :meth:`predict`; :meth:`decide_variants` does the rest.
         """
         return list(self._encode_images(self._read_inputs(inputs, data_samples)))
 
@@ -402,16 +402,16 @@ class CLIPSegmentor(BaseSegmentor):
     def decide_variants(
         self, maps: WindowMaps, image: Tensor, sample: SegDataSample, rules: Sequence[DecisionRule]
     ) -> Iterator[tuple[DecisionRule, Tensor]]:
-        """The rest of :meth:`predict` for several decision rules.
+        """Run the rest of :meth:`predict` for several decision rules.
 
         Args:
             maps: Maps of one image, from :meth:`encode_images`.
-            image: The same image as it was there, ``[3, H, W]``.
-            sample: Its metadata.
-            rules: See :func:`.decision.segment_variants`.
+            image: The same image as given to :meth:`encode_images`, ``[3, H, W]``.
+            sample: Metadata of the image.
+            rules: Decision rules, see :func:`.decision.segment_variants`.
 
         Yields:
-            Each of the rules, and the image's classes by them, int64 ``[H, W]``.
+            Each rule, and the classes it gives the image, int64 ``[H, W]``.
         """
         image = _unpad(image, sample)
         item = self._read_input(image, sample, self._corrects_by('regions'))
@@ -425,7 +425,7 @@ class CLIPSegmentor(BaseSegmentor):
             yield rule, self._correct(classes, None, item)
 
     def _read_inputs(self, inputs: Tensor, samples: list[SegDataSample]) -> list['ImageInput']:
-        """Images without their padding, with their regions."""
+        """Return the images without padding, with their regions."""
         check_matmul_precision()
         images = [_unpad(image, sample) for image, sample in zip(inputs, samples)]
         for image, sample in zip(images, samples):
@@ -433,14 +433,14 @@ class CLIPSegmentor(BaseSegmentor):
         return [self._read_input(image, sample) for image, sample in zip(images, samples)]
 
     def check_size(self, size: Size, name: str | None = None) -> None:
-        """See that an image is as large as a patch at least.
+        """Check that an image is at least as large as a patch.
 
         Args:
             size: Height and width in pixels.
-            name: Its file.
+            name: Path of the image.
 
         Raises:
-            InputError: If it is smaller.
+            InputError: If the image is smaller.
         """
         patch = self.image_encoder.patch_size
         if max(min(size), self.windows.min_size) < patch:
@@ -468,16 +468,16 @@ class CLIPSegmentor(BaseSegmentor):
         return maps
 
     def check_finite(self, maps: Tensor, name: str | None = None) -> None:
-        """See that an image's maps are finite.
+        """Check that an image's maps are finite.
 
         Args:
             maps: Maps of any shape.
-            name: The image's file.
+            name: Path of the image.
 
         Raises:
-            InputError: If they are not.
+            InputError: If they are not finite.
         """
-        # One pass without a mask; NaN is both the least and the largest.
+        # One pass without a mask; aminmax returns NaN for both if there is one.
         if not torch.stack(maps.aminmax()).isfinite().all():
             halved = any(each.dtype == torch.half for each in self.image_encoder.matrices())
             raise _not_finite(name, halved)
@@ -485,7 +485,7 @@ class CLIPSegmentor(BaseSegmentor):
     def windowed_images(
         self, inputs: Tensor, data_samples: list[SegDataSample]
     ) -> list[WindowedImage]:
-        """Images with their windows, for what makes features of them; see :meth:`predict`."""
+        """Return the images with their windows; arguments as :meth:`predict`."""
         return [self._windowed_image(image) for image in self._read_inputs(inputs, data_samples)]
 
     def _windowed_image(self, image: 'ImageInput') -> WindowedImage:
@@ -499,7 +499,7 @@ class CLIPSegmentor(BaseSegmentor):
         return self.image_encoder.encode_image(windowed, self.text_head)
 
     def correct(self, classes: Tensor, scores: Tensor, sample: SegDataSample) -> Tensor:
-        """Correct the classes ``[H, W]``, of scores ``[K, H, W]``, as ``postprocess`` says."""
+        """Correct the classes ``[H, W]`` by ``postprocess``, given scores ``[K, H, W]``."""
         item = self._read_input(classes, sample, self._corrects_by('regions'))
         return self._correct(classes, scores, item)
 
@@ -512,7 +512,7 @@ class CLIPSegmentor(BaseSegmentor):
         return self.postprocess(classes, Decided(**known))
 
     def _load_regions(self, like: Tensor, sample: SegDataSample) -> Tensor | None:
-        """Ids of an image's regions at its original size, int64 ``[H, W]``; None for none."""
+        """Load an image's region ids at its original size, int64 ``[H, W]``; None for none."""
         if self.regions is None:
             return None
         size = sample.get('ori_shape', like.shape[-2:])
@@ -521,16 +521,16 @@ class CLIPSegmentor(BaseSegmentor):
         if not sample.get('img_path'):
             raise InputError(
                 "model.region_masks is found by the image's name: segment an image from a file, "
-                'not an array, or segment the array by sclip_mmseg.apis.segment'
+                'not an array, or segment the array with sclip_mmseg.apis.segment'
             )
         return self.regions.load(sample.img_path, size).to(like.device)
 
     def window_batch(self, size: Size) -> int:
-        """Number of windows of a height and width in pixels to encode at a time."""
+        """Return the number of windows of a size (height, width in pixels) to encode at a time."""
         return self.windows.window_batch or self.image_encoder.choose_batch(size)
 
     def _decide(self, maps: WindowMaps, image: 'ImageInput') -> None:
-        """Bring the windows' maps to the original size as one, refine it, decide and correct."""
+        """Fuse the windows' maps at the original size, refine, decide and correct."""
         query_map = self._fuse(maps, image)
         keep_scores = self.seg_logits or self._corrects_by('scores')
         scores, classes = segment(query_map, self.class_ids, self.rule, keep_scores)
@@ -540,7 +540,7 @@ class CLIPSegmentor(BaseSegmentor):
         image.sample.pred_sem_seg = PixelData(data=classes[None])
 
     def _fuse(self, maps: WindowMaps, image: 'ImageInput') -> QueryMap:
-        """The refined map at the original size."""
+        """Return the fused, refined map at the original size."""
         size, axes = image.size, _flipped_axes(image.sample)
         flip = [axis in axes for axis in (-2, -1)]
         fused = maps.pixels(size, flip) or maps.fuse(size, flip)
@@ -556,10 +556,10 @@ class ImageInput:
     """An image to be segmented.
 
     Attributes:
-        pixels: ``[3, H, W]``, normalised, without padding.
-        sample: Its metadata, which gets the result.
-        file: The image as in its file.
-        regions: Ids of its regions at the original size, int64 ``[H, W]``; None for none.
+        pixels: Normalised image ``[3, H, W]`` without padding.
+        sample: Metadata of the image, to which the result is added.
+        file: The image at the size of its file.
+        regions: Region ids at the original size, int64 ``[H, W]``; None for none.
     """
 
     pixels: Tensor
@@ -573,7 +573,7 @@ class ImageInput:
         return tuple(self.sample.get('ori_shape', self.pixels.shape[-2:]))
 
     def view(self) -> View:
-        """The image as one window, its regions resized and mirrored as it was."""
+        """Return the image as one window, with its regions resized and mirrored alike."""
         if self.regions is None:
             return View(self.pixels[None])
         regions = resize_nearest(self.regions, height_width(self.pixels))
@@ -583,11 +583,11 @@ class ImageInput:
 def build_text_head(
     image_encoder: dict, text_head: dict, share: CLIPTextHead | None = None
 ) -> CLIPTextHead:
-    """Build a segmentor's text head, whose checkpoint is by default the image encoder's.
+    """Build a segmentor's text head, whose checkpoint defaults to the image encoder's.
 
     Args:
-        image_encoder, text_head: Their configs.
-        share: See :class:`.text_head.CLIPTextHead`.
+        image_encoder, text_head: Configs of the two.
+        share: A text head whose embeddings may be used, see :class:`.text_head.CLIPTextHead`.
     """
     more = {} if share is None else dict(share=share)
     return MODELS.build({**_head_cfg(image_encoder, text_head), **more})
@@ -626,12 +626,12 @@ def _not_finite(name: str | None, halved: bool) -> InputError:
             "'bf16' or 'fp32'"
         )
     return InputError(
-        f'{where}the checkpoint, the text embeddings or the image hold NaN or infinity'
+        f'{where}the checkpoint, the text embeddings or the image contain NaN or infinity'
     )
 
 
 def _flipped_axes(sample: SegDataSample) -> tuple[int, ...]:
-    """The axes along which a view is mirrored."""
+    """Return the axes along which a view is mirrored."""
     axes = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
     return axes[sample.flip_direction] if sample.get('flip') else ()
 

@@ -133,7 +133,7 @@ def test_what_is_wrong_with_the_model_ends_at_once(folder, tmp_path):
 
 
 def test_a_block_that_is_not_there_can_be_corrected(clip, folder, tmp_path):
-    with pytest.raises(InputError, match=r'blocks 1 to \d before the last, take one of these'):
+    with pytest.raises(InputError, match=r'blocks 1 to \d before the last, choose one of them'):
         _build([folder], tmp_path / 'bank', clip, block=8)
     info = _build([folder / 'a.png'], tmp_path / 'bank', clip, block=None)
     assert info.count and info.made_by['keys'] == dict(block=2)  # of 3
@@ -261,7 +261,7 @@ def test_a_second_tower_may_have_moved(clip, folder, tmp_path):
     _build([folder / 'a.png'], out, clip, proxy=str(towers[0]), **more)
     towers[0].unlink()
     _build([folder / 'a.png'], out, clip, proxy=str(towers[1]), **more)
-    with pytest.raises(InputError, match=r'one\.pth.* any more: set model\.memory\.proxy'):
+    with pytest.raises(InputError, match=r'no longer at .*one\.pth.*: set model\.memory\.proxy'):
         info = json.loads((out / INFO).read_text().replace('two.pth', 'one.pth'))
         (out / INFO).write_text(json.dumps(info))
         _segmentor(clip, bank=str(out))

@@ -176,7 +176,7 @@ def test_maps_and_their_use_belong_together(clip_path):
     with pytest.raises(InputError, match='postprocess needs region maps: set model.region_masks'):
         majority = {'model.postprocess': dict(type='RegionMajority')}
         build_model(load_config('sclip_vit-b16_voc20', clip_path, **majority))
-    with pytest.raises(InputError, match='region_masks has no use for this method'):
+    with pytest.raises(InputError, match='region_masks is not used by this method'):
         masks = {'model.region_masks': '{stem}.npz'}
         build_model(load_config('sclip_vit-b16_voc20', clip_path, **masks))
 
