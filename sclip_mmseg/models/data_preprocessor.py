@@ -1,4 +1,4 @@
-"""Batches of images of unequal size."""
+"""Preprocessing of batches whose images differ in size."""
 
 from typing import Any
 
@@ -12,22 +12,22 @@ from ..utils.errors import InputError
 
 @MODELS.register_module()
 class PadSegDataPreProcessor(SegDataPreProcessor):
-    """mmseg's preprocessor, for batches whose images differ in size.
+    """mmseg's preprocessor for batches whose images may differ in size.
 
-    Smaller images are padded on the right and at the bottom after normalisation, and their
-    ``img_padding_size`` tells the segmentor what to cut off again.
+    Smaller images are padded on the right and at the bottom after normalisation. The segmentor
+    crops them by their ``img_padding_size``.
 
     Args:
-        **kwargs: See :class:`mmseg.models.SegDataPreProcessor`; without ``test_cfg``.
+        **kwargs: Arguments of :class:`mmseg.models.SegDataPreProcessor`, except ``test_cfg``.
 
     Raises:
-        InputError: If there is a ``test_cfg``.
+        InputError: If ``test_cfg`` is given.
     """
 
     def __init__(self, **kwargs: Any):
         if kwargs.get('test_cfg'):
             raise InputError(
-                'model.data_preprocessor.test_cfg has no use: images are segmented without padding'
+                'model.data_preprocessor.test_cfg is not used: images are segmented without padding'
             )
         super().__init__(**kwargs)
 
@@ -36,11 +36,11 @@ class PadSegDataPreProcessor(SegDataPreProcessor):
 
         Args:
             data: ``inputs``, a list of images ``[3, H, W]``, and optionally ``data_samples``.
-            training: See :class:`mmseg.models.SegDataPreProcessor`; where no ``size`` is set, as
-                otherwise, which mmseg's ``benchmark.py`` asks for.
+            training: Argument of :class:`mmseg.models.SegDataPreProcessor`. Ignored unless
+                ``size`` or ``size_divisor`` is set, since mmseg's ``benchmark.py`` passes True.
 
         Returns:
-            ``inputs`` ``[B, 3, H, W]`` and ``data_samples``.
+            A dict of ``inputs`` ``[B, 3, H, W]`` and ``data_samples``.
         """
         training = training and (self.size or self.size_divisor) is not None
         if training or len({image.shape for image in data['inputs']}) == 1:

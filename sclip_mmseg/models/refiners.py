@@ -1,4 +1,4 @@
-"""Refinement of query maps."""
+"""Building of modules that refine query maps."""
 
 from torch import nn
 
@@ -7,14 +7,14 @@ from ..utils.errors import InputError
 
 
 def build_refiner_of_images(cfg: dict, key: str) -> nn.Module:
-    """Build a refiner that is given maps and images, and no embeddings of queries.
+    """Build a refiner that takes maps and images, but not the embeddings of queries.
 
     Args:
-        cfg: Its config.
-        key: Where it stands in the whole config.
+        cfg: Config of the refiner.
+        key: Key of ``cfg`` in the whole config.
 
     Raises:
-        InputError: If it is not a config, or needs the embeddings too.
+        InputError: If ``cfg`` is not a config, or the refiner also needs the embeddings.
     """
     if not isinstance(cfg, dict):
         raise InputError(f"{key}={cfg!r} is not a config: write dict(type='PAMR')")

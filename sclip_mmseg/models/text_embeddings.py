@@ -1,4 +1,4 @@
-"""Query embeddings: computed from a text tower and templates, kept in files and in a cache."""
+"""Embeddings of queries: computed by a text tower, saved in files, and cached."""
 
 import hashlib
 import io
@@ -28,19 +28,19 @@ from ..utils.words import counted
 
 CACHE_DIR = 'SCLIP_CACHE_DIR'
 _BATCH = 512  # prompts encoded at a time
-_CACHE_VERSION = 2  # of the numbers: raise when the same input shall give others
+_CACHE_VERSION = 2  # raise it when the same input gives other numbers
 
 
 def tokenize(prompts: Sequence[str], context_length: int, cut: bool = False) -> list[list[int]]:
-    """Split prompts into CLIP's tokens, with the start and end tokens around them.
+    """Split prompts into CLIP's tokens, between a start and an end token.
 
     Args:
         prompts: Texts.
-        context_length: The most tokens that a tower takes.
-        cut: Whether to cut a longer prompt, whose last token stays the end token.
+        context_length: Largest number of tokens.
+        cut: Whether to truncate longer prompts, keeping the end token.
 
     Raises:
-        InputError: If a prompt has more than ``context_length`` tokens and is not to be cut.
+        InputError: If a prompt has more than ``context_length`` tokens and ``cut`` is False.
     """
     start, end = special_tokens()
     tokens = [[start, *encode(prompt), end] for prompt in prompts]
@@ -52,7 +52,7 @@ def tokenize(prompts: Sequence[str], context_length: int, cut: bool = False) -> 
     for prompt, ids in zip(prompts, tokens):
         if len(ids) > context_length:
             raise InputError(
-                f"the prompt '{prompt}' has {len(ids)} tokens, the text tower takes "
+                f"the prompt '{prompt}' has {len(ids)} tokens, but the text tower takes at most "
                 f'{context_length}: shorten the query'
             )
     return tokens
@@ -91,11 +91,11 @@ def encode_queries(
         queries: Q texts.
         templates: Prompts with a ``{}`` for the query.
         normalize_prompts: Whether to normalise the prompts' embeddings before the mean.
-        sentences: Query → prompts of its own, each with the weight of a template; they are cut to
+        sentences: Query → additional prompts, each weighted like a template and truncated to
             the tower's context.
 
     Returns:
-        L2-normalised ``[Q, D]``, float32, on the tower's device.
+        L2-normalised embeddings ``[Q, D]``, float32, on the tower's device.
     """
     prompts = [template.replace('{}', query) for query in queries for template in templates]
     embeddings = encode_prompts(tower, prompts)
@@ -120,20 +120,20 @@ def cached_embeddings(
     sentences: Mapping[str, Sequence[str]] | None = None,
     **options: Any,
 ) -> Tensor:
-    """Embed queries, or read them from the cache where the same ones were embedded before.
+    """Embed queries, or read the embeddings from the cache, see :func:`cached_rows`.
 
-    See :func:`cached_rows`. Encoding runs on the accelerator where there is one.
+    Encoding runs on an accelerator if there is one.
 
     Args:
-        path: The text tower's checkpoint file.
-        load_tower: Makes the text tower of it.
+        path: Checkpoint file of the text tower.
+        load_tower: Loads the text tower.
         queries: Q texts.
         templates: Prompts with a ``{}`` for the query.
         normalize_prompts, sentences: See :func:`encode_queries`.
-        options: Whatever else the numbers depend on, as JSON has it.
+        options: Other values that the embeddings depend on, JSON-serialisable.
 
     Returns:
-        L2-normalised ``[Q, D]``, float32 on the CPU.
+        L2-normalised embeddings ``[Q, D]``, float32 on the CPU.
 
     Raises:
         InputError: If the checkpoint embeds a query as zero, NaN or infinity.
@@ -167,20 +167,20 @@ def cached_rows(
     encode: Callable[[Callable[[], None]], Tensor],
     are_whole: Callable[[Tensor], bool],
 ) -> Tensor:
-    """Compute an array, or read it from the cache where the same was computed before.
+    """Compute an array, or read it from the cache.
 
-    The cache lies in ``$SCLIP_CACHE_DIR``, by default ``~/.cache/sclip_mmseg``, under the SHA-256
-    of the checkpoint file and the content. One process computes while others wait for it, as long
-    as it works. A damaged file is made anew.
+    The cache is in ``$SCLIP_CACHE_DIR``, by default ``~/.cache/sclip_mmseg``; files are named by
+    the SHA-256 of the checkpoint file and the content. One process computes an array while others
+    wait for it, as long as it shows activity. Damaged files are replaced.
 
     Args:
         path: The checkpoint file.
-        content: What else the array depends on, as JSON has it.
-        encode: Computes it, float32 on the CPU, calling its argument now and then.
-        are_whole: Whether a float32 array of the cache is not damaged.
+        content: Other values that the array depends on, JSON-serialisable.
+        encode: Computes the array, float32 on the CPU, and regularly calls its argument.
+        are_whole: Whether a float32 array from the cache is undamaged.
 
     Warns:
-        UserWarning: If the cache cannot be written to, or another process blocks it.
+        UserWarning: If the cache cannot be written, or another process blocks it.
     """
     content = [_CACHE_VERSION, sha256_of(path), *content]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -198,7 +198,7 @@ def cached_rows(
         embeddings = _read_cached(target, are_whole)
         if embeddings is None:
             if os.path.lexists(target):
-                message = f'{target} is damaged, its embeddings are made anew'
+                message = f'{target} is damaged, its embeddings are computed again'
                 print_log(message, 'current', logging.WARNING)
             embeddings = encode(heartbeat)
             file = io.BytesIO()
@@ -211,7 +211,7 @@ def cached_rows(
 
 
 def _read_cached(target: Path, are_whole: Callable[[Tensor], bool]) -> Tensor | None:
-    """The array of a file of the cache; None where it is missing or damaged."""
+    """Read an array from the cache; None if it is missing or damaged."""
     if not target.is_file():
         return None
     try:
@@ -225,7 +225,7 @@ def _read_cached(target: Path, are_whole: Callable[[Tensor], bool]) -> Tensor | 
 
 
 def _are_units(embeddings: Tensor) -> Tensor:
-    """Whether each row of normalised embeddings ``[Q, D]`` has length 1: not zero, not NaN."""
+    """Whether each row of normalised embeddings ``[Q, D]`` has length 1, not 0 or NaN."""
     return (embeddings.norm(dim=-1) - 1).abs() < 1e-3
 
 
@@ -233,8 +233,7 @@ def _check_rows(embeddings: Tensor, queries: Sequence[str], path: str | Path) ->
     for query, good in zip(queries, _are_units(embeddings).tolist()):
         if not good:
             raise InputError(
-                f"{path} embeds the query '{query}' as zero, NaN or infinity, which compares with "
-                'nothing: use an undamaged file'
+                f"{path} embeds the query '{query}' as zero, NaN or infinity: use an undamaged file"
             )
 
 
@@ -242,7 +241,7 @@ def save_embeddings(path: Path, query_set: QuerySet, embeddings: Tensor) -> None
     """Write ``queries``, ``class_ids`` and ``embeddings`` to an ``.npz`` file.
 
     Raises:
-        InputError: If it cannot be written.
+        InputError: If the file cannot be written.
     """
     content = io.BytesIO()
     np.savez(
@@ -258,11 +257,11 @@ def read_embeddings(path: str | Path) -> tuple[QuerySet, Tensor]:
     """Read what :func:`save_embeddings` wrote.
 
     Returns:
-        The queries, and their L2-normalised embeddings ``[Q, D]``, float32.
+        The queries and their L2-normalised embeddings ``[Q, D]``, float32.
 
     Raises:
-        InputError: If the file is missing or unreadable, lacks an array, or an array does not fit,
-            or an embedding is zero or not finite.
+        InputError: If the file is missing or unreadable, an array is missing or does not fit, or
+            an embedding is zero or not finite.
     """
     found = find_path(path)
     if found is None:
@@ -280,7 +279,7 @@ def read_embeddings(path: str | Path) -> tuple[QuerySet, Tensor]:
     queries = [str(query) for query in arrays['queries']]
     query_set = QuerySet.from_ids(queries, arrays['class_ids'].tolist(), str(path))
     if len(embeddings) != len(queries):
-        raise InputError(f"{path}: 'embeddings' must be {len(queries)} rows, one per query")
+        raise InputError(f"{path}: 'embeddings' must have {len(queries)} rows, one per query")
     embeddings = F.normalize(embeddings, dim=-1)
     _check_rows(embeddings, queries, path)
     return query_set, embeddings

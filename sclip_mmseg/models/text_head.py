@@ -1,4 +1,4 @@
-"""Class names as a linear head on patch features."""
+"""A linear head on patch features, made of class names."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,30 +21,31 @@ from .windowed_image import AdjustedQueries
 
 @MODELS.register_module()
 class CLIPTextHead(nn.Module):
-    """Cosine similarity of patch features with the embeddings of text queries.
+    """Computes cosines of patch features with the embeddings of text queries.
 
-    It holds the embeddings alone: the text tower is released once it has made them.
+    The head keeps only the embeddings; the text tower is released after computing them.
 
     Args:
         queries: Query list by name, path or value, see :func:`..datasets.load_queries`.
-        templates: A set of templates of mmseg by name, or a list of prompts with a ``{}`` each.
+        templates: Name of a set of mmseg's templates, or a list of prompts with ``{}``.
         embeddings: Path of an ``.npz`` file of precomputed embeddings, see
             ``tools/extract_text_embeddings.py``. Its queries replace ``queries``, and no text tower
             is needed.
-        clip: Checkpoint of the text tower. The segmentor fills in the image encoder's.
-        quick_gelu, round_weights: As for the image encoder.
+        clip: Checkpoint of the text tower; defaults to the image encoder's in a segmentor.
+        quick_gelu, round_weights: Options of the image encoder's.
         normalize_prompts: Whether a query's embedding is the mean of its prompts' L2-normalised
-            embeddings, as CLIP's authors have it, or of the embeddings as they are.
-        sentences: A JSON file, an object query → list of prompts of its own, which count as further
-            templates; queries are spelt as in the file. None for the templates alone.
-        share: Another head, whose embeddings are used again where they are of the same queries,
-            templates and checkpoint; None to fetch all.
+            embeddings, as CLIP's authors define it, or of the embeddings before normalisation.
+        sentences: Path of a JSON file, an object query → list of prompts for this query, which
+            count as further templates; queries must be spelt as in the file. None for templates
+            only.
+        share: Another text head whose embeddings are used for the same queries, templates and
+            checkpoint; None to share nothing.
 
     Raises:
         InputError: If queries, templates, a file or the checkpoint cannot be used.
     """
 
-    #: Arguments that the segmentor takes from the image encoder's config, where they are not given.
+    #: Arguments that default to those of the segmentor's image encoder.
     shared_keys: Sequence[str] = ('clip', 'quick_gelu', 'round_weights')
     embeddings: Tensor
     class_ids: Tensor
@@ -69,11 +70,11 @@ class CLIPTextHead(nn.Module):
         self.quick_gelu = quick_gelu
         self.round_weights = round_weights
         self.normalize_prompts = normalize_prompts
-        #: Tells text towers apart, where the embeddings are of one.
+        #: Identifies the text tower; None with embeddings from a file.
         self.source: str | None = None
-        self._source: tuple | None = None  # of the embeddings, where they were not given
+        self._source: tuple | None = None  # what computed embeddings depend on
         if texts.embeddings is not None:
-            print_log(f'Class names and embeddings are those of {embeddings}', 'current')
+            print_log(f'Class names and embeddings come from {embeddings}', 'current')
             self.register_buffer('embeddings', texts.embeddings)
         else:
             without = [query for query in self.query_set.queries if query not in self.sentences]
@@ -98,11 +99,11 @@ class CLIPTextHead(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """Number of classes."""
         return self.query_set.num_classes
 
     def _embed(self, share: 'CLIPTextHead | None') -> Tensor:
-        """Embeddings ``[Q, D]`` of the queries."""
+        """Compute embeddings ``[Q, D]`` of the queries."""
         path = self.find_checkpoint()
         options = dict(self.tower_options(), head=type(self).__name__)
         self._source = path, self.templates, self.normalize_prompts, options, self.sentences
@@ -115,12 +116,12 @@ class CLIPTextHead(nn.Module):
         return torch.stack([known[query] for query in queries])
 
     def encode(self, path: Path, queries: list[str], **options: Any) -> Tensor:
-        """Embed queries, or read them from a cache, a row of any shape for each.
+        """Embed queries, or read the embeddings from a cache: one row of any shape per query.
 
         Args:
-            path: From :meth:`find_checkpoint`.
+            path: Checkpoint file, from :meth:`find_checkpoint`.
             queries: The queries.
-            options: What else the rows depend on.
+            options: Other values that the rows depend on.
         """
         return cached_embeddings(
             path,
@@ -133,23 +134,23 @@ class CLIPTextHead(nn.Module):
         )
 
     def tower_options(self) -> dict[str, Any]:
-        """Options that the text tower's numbers depend on beside its checkpoint.
+        """Return what the text tower's output depends on, besides its checkpoint.
 
         Raises:
-            InputError: If they contradict the checkpoint's repository.
+            InputError: If the options contradict the checkpoint's repository.
         """
         return text_options(self.clip, self.quick_gelu, self.round_weights)
 
     def find_checkpoint(self) -> Path:
-        """The file of the text tower, downloaded if needed.
+        """Return the file of the text tower, downloaded if needed.
 
         Raises:
-            InputError: If there is none.
+            InputError: If the checkpoint does not exist.
         """
         return resolve_clip(self._named())
 
     def load_tower(self) -> TextEncoder:
-        """The text tower, see :class:`..towers.TextTower`.
+        """Load the text tower, see :class:`..towers.TextTower`.
 
         Raises:
             InputError: If the checkpoint cannot be used or has no text tower.
@@ -165,11 +166,11 @@ class CLIPTextHead(nn.Module):
         """Compare patches with queries.
 
         Args:
-            features: ``[B, h, w, D]``, of any length.
-            adjusted: The queries as a method changed them for each window; None for the head's own.
+            features: Features ``[B, h, w, D]`` of any norm.
+            adjusted: Queries that a method adjusted to each window; None for the head's own.
 
         Returns:
-            Cosines ``[B, Q, h, w]``, float32, or what the method makes of them.
+            Cosines ``[B, Q, h, w]``, float32, or scores of the adjusted queries.
         """
         features = F.normalize(features.float(), dim=-1)
         if adjusted is None:

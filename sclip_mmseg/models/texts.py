@@ -1,4 +1,4 @@
-"""Texts that a text head embeds: queries, templates, and sentences of a query's own."""
+"""The texts that a text head embeds: queries, templates, and sentences per query."""
 
 import json
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ class Texts:
     """Texts that a text head embeds.
 
     Attributes:
-        query_set: The queries, and their classes.
+        query_set: The queries and their classes.
         templates: Prompts with a ``{}`` for the query.
-        sentences: Query → prompts of its own (OV-Stitcher's class-biased templates).
-        embeddings: ``[Q, D]``, where they are given.
+        sentences: Query → additional prompts for it (OV-Stitcher's class-biased templates).
+        embeddings: Precomputed embeddings ``[Q, D]``; None to compute them.
     """
 
     query_set: QuerySet
@@ -40,12 +40,12 @@ def read_texts(
     warn: bool = False,
     **others: Any,
 ) -> Texts:
-    """Read a text head's config, as far as it needs no weights.
+    """Read the parts of a text head's config that need no weights.
 
     Args:
         queries, templates, embeddings, sentences: See :class:`.text_head.CLIPTextHead`.
-        warn: Whether to warn of queries, see :func:`..datasets.load_queries`.
-        others: The config's other values.
+        warn: Whether to warn of doubtful queries, see :func:`..datasets.load_queries`.
+        others: Other values of the config, which are ignored.
 
     Raises:
         InputError: If queries, templates or a file cannot be used.
@@ -58,7 +58,7 @@ def read_texts(
     else:
         raise InputError('text_head needs queries=… (a list of classes) or embeddings=FILE.npz')
     if sentences is not None and given is not None:
-        raise InputError('text_head.sentences has no use beside embeddings: set one to None')
+        raise InputError('text_head.sentences cannot be used with embeddings: set one to None')
     own = {} if sentences is None else _read_sentences(sentences, query_set.queries)
     return Texts(query_set, _load_templates(templates), own, given)
 
@@ -70,15 +70,15 @@ def _load_templates(templates: str | Sequence[str]) -> list[str]:
         except ValueError as error:
             raise InputError(
                 f"templates='{templates}' is not a set of templates of mmseg (imagenet, vild); "
-                "prompts themselves are a list, as in ['a photo of a {}.']"
+                "give prompts as a list, as in ['a photo of a {}.']"
             ) from error
     if not templates or any('{}' not in template for template in templates):
-        raise InputError(f"templates={templates!r} must be prompts with a '{{}}' for the query")
+        raise InputError(f"templates={templates!r} must be prompts with '{{}}' for the query")
     return list(templates)
 
 
 def _read_sentences(path: str, queries: Sequence[str]) -> dict[str, list[str]]:
-    """The sentences of those queries that have some in a JSON file."""
+    """Read a JSON file of sentences; return those of the queries."""
     found = find_file(path)
     if found is None:
         raise InputError(f"text_head.sentences='{path}' does not exist")

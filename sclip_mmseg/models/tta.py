@@ -10,16 +10,16 @@ from mmseg.structures import SegDataSample
 
 @MODELS.register_module()
 class CLIPTTAModel(SegTTAModel):
-    """Averages class scores over an image's views, then decides and corrects as the segmentor does.
+    """Averages class scores over an image's views, then decides and corrects like the segmentor.
 
     Args:
         module: The segmentor or its config.
-        **kwargs: See :class:`mmengine.model.BaseTTAModel`.
+        **kwargs: Arguments of :class:`mmengine.model.BaseTTAModel`.
     """
 
     def __init__(self, module: BaseSegmentor | dict, **kwargs: Any):
         super().__init__(module, **kwargs)
-        # The mean needs the scores of each view; thresholds and area rule are for the mean only.
+        # The mean needs each view's scores; thresholds and the area rule apply to the mean only.
         self.rule = self.module.rule
         self.module.rule, self.module.seg_logits = self.rule.scoring, True
 
