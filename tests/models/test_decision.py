@@ -193,7 +193,7 @@ def test_a_custom_rule_is_one_class():
         (dict(activation='softmx'), "activation='softmx' must be 'sigmoid', 'softmax' or None"),
         (dict(activation='none'), "activation='none' must be"),
         (dict(activation='background'), "activation='background' must be"),
-        (dict(logit_bias=1.0), "logit_bias=1.0 has no use for activation='softmax'"),
+        (dict(logit_bias=1.0), "logit_bias=1.0 has no effect with activation='softmax'"),
         (dict(logit_scale=0), 'logit_scale=0 must be positive'),
         (dict(prob_thd=None), 'prob_thd=None must lie between 0 and 1'),
         (dict(prob_thd=1.5), 'prob_thd=1.5 must lie between 0 and 1'),
@@ -214,9 +214,9 @@ def test_another_class_as_background(device):
     scores = torch.tensor([[[0.7, 0.5]], [[0.2, 0.3]], [[0.1, 0.2]]], device=device)
     assert rule.decide(scores)[1].tolist() == [[0, 2]]
     assert read_test_cfg(dict(bg_idx=2)).rule == read_test_cfg({}).rule
-    with pytest.raises(InputError, match='bg_idx=2 is not a class: there are 2, from 0 to 1'):
+    with pytest.raises(InputError, match='bg_idx=2 is not a class: the 2 classes are 0 to 1'):
         rule.num_classes([0, 1])
-    with pytest.raises(InputError, match='bg_idx=-1 must be the number of a class, or None'):
+    with pytest.raises(InputError, match='bg_idx=-1 must be the index of a class, or None'):
         read_test_cfg(dict(prob_thd=0.6, bg_idx=-1))
 
 

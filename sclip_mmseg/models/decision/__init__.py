@@ -1,4 +1,4 @@
-"""From query maps to classes: rules, each a registered class in a file of its own."""
+"""Decision rules: from query maps to classes. Each rule is a registered class in its own file."""
 
 from ...old_names import keep_old_names
 from .area import AreaRule, apply_area_rule

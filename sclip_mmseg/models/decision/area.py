@@ -17,11 +17,11 @@ class AreaRule(DecisionStep):
     """Drops classes that win too few pixels, see :func:`apply_area_rule`.
 
     Args:
-        rule: What comes before.
+        rule: The rule that this step follows.
         value: Share of the foreground that a class must exceed, 0 to 1.
 
     Raises:
-        InputError: If the value is out of its range.
+        InputError: If ``value`` is out of range.
     """
 
     order: ClassVar[int] = 1
@@ -54,13 +54,13 @@ def apply_area_rule(scores: Tensor, area_thd: float) -> Tensor:
     times all pixels whose argmax is not 0 (SCLIP's released program, VOC21).
 
     Args:
-        scores: Class scores ``[K, H, W]``, not negative; changed in place.
+        scores: Class scores ``[K, H, W]``, non-negative; changed in place.
         area_thd: Share of the foreground, 0 to 1.
 
     Returns:
         ``scores``.
     """
-    winners = scores.max(0).indices  # on a CPU twice as fast as argmax
+    winners = scores.max(0).indices  # twice as fast as argmax on a CPU
     area = winners.flatten().bincount(minlength=len(scores))
     drop = area <= area_thd * area[1:].sum()
     drop[0] = False

@@ -1,4 +1,4 @@
-"""The background, and one of constant score."""
+"""A background with a constant score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from .step import DecisionStep
 @DECISIONS.register_module('background')
 @dataclass(frozen=True)
 class ConstantBackground(DecisionStep):
-    """Puts a background before the classes, which become 1 to K.
+    """Adds a background before the classes, which become 1 to K.
 
     Args:
-        rule: What comes before.
-        value: Score of the background, 0 to 1; of equal scores the background's wins.
+        rule: The rule that this step follows.
+        value: Score of the background, 0 to 1; it wins ties.
 
     Raises:
-        InputError: If the value is out of its range.
+        InputError: If ``value`` is out of range.
     """
 
     order: ClassVar[int] = 0
@@ -61,12 +61,12 @@ class ConstantBackground(DecisionStep):
 
 
 def find_background(image_encoder: dict, of_rule: Background) -> Background:
-    """Tell what class 0 is to a segmentor.
+    """Return the kind of background that class 0 of a segmentor is.
 
     Args:
-        image_encoder: Its config; where it has a ``background`` that is not None, the first channel
-            of the encoder's maps is a background.
-        of_rule: What class 0 is to the decision rule.
+        image_encoder: Config of the image encoder; if it has a ``background`` other than None, the
+            first channel of its maps is a background.
+        of_rule: Kind of background of the decision rule.
 
     Raises:
         InputError: If both add a background.

@@ -1,4 +1,4 @@
-"""A rule from the keys of ``model.test_cfg``."""
+"""Builds a decision rule from the keys of ``model.test_cfg``."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -11,16 +11,16 @@ from .step import DecisionStep
 
 
 def build_rule(test_cfg: Mapping[str, Any]) -> DecisionRule:
-    """Build the rule that a config asks for.
+    """Build the decision rule of a config.
 
     Args:
-        test_cfg: Its keys of the decision: ``activation`` names the rule that makes scores (default
-            ``'softmax'``; None for maps that hold scores), the rule's fields are keys of their own,
-            and so is each step. A step whose key is None or absent is left out, and so is a
-            threshold of 0.
+        test_cfg: The decision keys of ``model.test_cfg``. ``activation`` names the rule that
+            computes scores (default ``'softmax'``; None if maps already hold scores); the rule's
+            fields and the steps are further keys. A step whose key is None or absent is left out,
+            and so is a threshold of 0.
 
     Raises:
-        InputError: If a key is unknown or has no use, or a value is out of its range.
+        InputError: If a key is unknown or has no effect, or a value is out of range.
     """
     rest = dict(test_cfg)
     rules, steps = _rules(), _steps()
@@ -37,20 +37,20 @@ def build_rule(test_cfg: Mapping[str, Any]) -> DecisionRule:
         if not defaults:
             raise InputError(f"test_cfg has no key '{key}': use {', '.join(decision_keys())}")
         if value not in defaults and key != 'logit_scale':
-            raise InputError(f'test_cfg.{key}={value!r} has no use for activation={name!r}')
+            raise InputError(f'test_cfg.{key}={value!r} has no effect with activation={name!r}')
     rule = kind(**values)
     for key in sorted(steps, key=lambda key: steps[key].order):
         value = added.get(key)
         if value is None and not (key == 'prob_thd' and key in added):
             continue
-        make: Callable[..., DecisionStep] = steps[key]  # each has one field more
+        make: Callable[..., DecisionStep] = steps[key]  # a subclass has a second field
         step = make(rule, value, **more[key])
         rule = step if value or key != 'prob_thd' else rule
     return rule
 
 
 def decision_keys() -> list[str]:
-    """The keys of ``model.test_cfg`` that any rule has."""
+    """Return the keys of ``model.test_cfg`` that some rule or step has."""
     names = [key for kind in _rules().values() for key in _keys(kind)]
     further = [field.name for kind in _steps().values() for field in fields(kind)[2:]]
     return ['activation', *dict.fromkeys(names), *_steps(), *further]
@@ -66,10 +66,10 @@ def _steps() -> dict[str, type[DecisionStep]]:
 
 
 def _further(kind: type[DecisionStep], rest: dict[str, Any]) -> dict[str, Any]:
-    """Values of a step's further fields, taken from the other keys."""
+    """Take the values of a step's further fields from the other keys."""
     return {field.name: rest.pop(field.name) for field in fields(kind)[2:] if field.name in rest}
 
 
 def _keys(kind: type[DecisionRule]) -> dict[str, Any]:
-    """Fields and their defaults."""
+    """Return fields and their defaults."""
     return {field.name: field.default for field in fields(kind)}

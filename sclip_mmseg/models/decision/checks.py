@@ -7,16 +7,16 @@ from ...utils.errors import InputError
 
 
 def check_number(key: str, value: Any, positive: bool = False, share: bool = False) -> None:
-    """Refuse what is not a number of its range.
+    """Check that a value is a number within its range.
 
     Args:
         key: Key of ``model.test_cfg``.
-        value: What it holds.
-        positive: Whether it must be above 0.
-        share: Whether it must lie between 0 and 1.
+        value: Value of the key.
+        positive: Whether the value must be above 0.
+        share: Whether the value must lie between 0 and 1.
 
     Raises:
-        InputError: If it is not.
+        InputError: If it is not such a number.
     """
     number = isinstance(value, Real) and not isinstance(value, bool)
     if positive and not (number and value > 0):

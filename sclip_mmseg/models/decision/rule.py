@@ -1,4 +1,4 @@
-"""The interface of decision rules, and the decision of a map piece by piece."""
+"""The interface of decision rules, and the decision of a map tile by tile."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,31 +13,31 @@ from ..fusion import QueryMap
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """Turns a map of queries into classes.
+    """Turns a query map into classes.
 
-    A rule is a frozen dataclass whose fields are keys of ``model.test_cfg``, and is registered in
-    ``DECISIONS`` by its value of ``test_cfg.activation``. It implements :meth:`query_scores`; what
-    else it must say follows from that, at the cost of time. What is added to a rule, such as a
-    threshold, is a :class:`.step.DecisionStep` around it.
+    A rule is a frozen dataclass whose fields are keys of ``model.test_cfg``. It is registered in
+    ``DECISIONS`` under its value of ``test_cfg.activation``. Only :meth:`query_scores` must be
+    implemented; the other methods follow from it, though overriding them can be faster. An addition
+    to a rule, such as a threshold, is a :class:`.step.DecisionStep` that wraps it.
     """
 
     def query_scores(self, query_map: Tensor) -> Tensor:
-        """Scores of the queries, float32 ``[..., Q]``, of a map ``[..., Q]``, float32."""
+        """Compute scores of the queries, float32 ``[..., Q]``, from a map ``[..., Q]``, float32."""
         raise NotImplementedError
 
     @property
     def needs_map(self) -> bool:
-        """Whether classes can be told only when the scores of the whole image are there."""
+        """Whether the decision needs the scores of the whole image at once."""
         return False
 
     @property
     def scoring(self) -> 'DecisionRule':
-        """The rule without the steps that leave scores as they are."""
+        """The rule without the steps that keep scores unchanged."""
         return self
 
     @property
     def core(self) -> 'DecisionRule':
-        """The rule without the last steps that see no more than each pixel's best class."""
+        """The rule without the last steps that only use each pixel's best class."""
         return self
 
     @property
@@ -46,58 +46,58 @@ class DecisionRule:
         return Background.NONE
 
     def finish(self, best: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply what :attr:`core` lacks to the best scores and classes, ``[h, w]`` each."""
+        """Apply the steps that :attr:`core` omits to best scores and classes, ``[h, w]`` each."""
         return best, classes
 
     def num_classes(self, class_ids: Sequence[int]) -> int:
-        """Number of classes K, of queries of classes 0 to K - 1."""
+        """Return the number of classes, given the class of each query."""
         return max(class_ids) + 1
 
     def scores(self, query_map: Tensor, class_ids: Sequence[int]) -> Tensor:
-        """Class scores ``[K, h, w]`` of a piece.
+        """Compute class scores ``[K, h, w]`` of a tile.
 
         Args:
-            query_map: ``[h, w, Q]``, float32.
-            class_ids: The class of each query, see :func:`class_scores`.
+            query_map: Map ``[h, w, Q]``, float32.
+            class_ids: Class of each query, see :func:`class_scores`.
         """
         queries = self.query_scores(query_map).permute(2, 0, 1).contiguous()
         return class_scores(queries, class_ids)
 
     def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> tuple[Tensor, Tensor]:
-        """Find the best class of each pixel of a piece without keeping scores.
+        """Find the best class of each pixel of a tile, without keeping all scores.
 
         Args:
-            query_map: ``[h, w, Q]``, float32.
-            class_ids: The class of each query, int64 ``[Q]``.
-            scored: Whether the score is used; where it is not, any number may stand for it.
+            query_map: Map ``[h, w, Q]``, float32.
+            class_ids: Class of each query, int64 ``[Q]``.
+            scored: Whether the score is used; if not, its value is arbitrary.
 
         Returns:
-            Its score, float32, and the class, int64, both ``[h, w]``.
+            The best score, float32, and its class, int64, both ``[h, w]``.
         """
         best, query = self.query_scores(query_map).max(-1)
         return best, class_ids[query]
 
     def decide(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Choose classes by the scores of a piece, or of a whole image where that is needed.
+        """Choose classes by the scores of a tile; of a whole image if :attr:`needs_map`.
 
         Args:
-            scores: From :meth:`scores`, ``[K, h, w]``; may be changed in place.
+            scores: Class scores ``[K, h, w]`` from :meth:`scores`; may be changed in place.
 
         Returns:
-            The best score, float32, and the class, int64, both ``[h, w]``.
+            The best score, float32, and its class, int64, both ``[h, w]``.
         """
         return scores.max(0)
 
 
 def class_scores(scores: Tensor, class_ids: Sequence[int]) -> Tensor:
-    """Give each class the maximum of its queries.
+    """Compute class scores as the maximum over each class's queries.
 
     Args:
         scores: Scores of the queries, ``[Q, ...]``.
-        class_ids: The class of each query, Q integers that cover 0 to K - 1.
+        class_ids: Class of each query, Q integers that cover 0 to K - 1.
 
     Returns:
-        ``[K, ...]``, of the dtype of ``scores``.
+        Class scores ``[K, ...]`` of the dtype of ``scores``.
     """
     members = defaultdict(list)
     for query, class_id in enumerate(class_ids):
@@ -121,14 +121,14 @@ def segment(
     rule: DecisionRule,
     keep_scores: bool,
 ) -> tuple[Tensor | None, Tensor]:
-    """Turn a query map into class scores and classes, piece by piece, in float32.
+    """Turn a query map into class scores and classes, tile by tile, in float32.
 
-    Beside the result only one piece is held, unless the rule needs the whole map.
+    Besides the result, only one tile is in memory, unless the rule needs the whole map.
 
     Args:
         query_map: The map.
-        class_ids: The class of each query, int64 ``[Q]``, see :func:`class_scores`.
-        rule: The rule.
+        class_ids: Class of each query, int64 ``[Q]``, see :func:`class_scores`.
+        rule: The decision rule.
         keep_scores: Whether to return the scores.
 
     Returns:
@@ -158,17 +158,17 @@ def segment_variants(
     class_ids: Tensor,
     rules: Sequence[DecisionRule],
 ) -> Iterator[tuple[DecisionRule, Tensor]]:
-    """Give the classes of :func:`segment` for several rules.
+    """Compute the classes of :func:`segment` for several rules.
 
-    Rules that differ only in steps that leave scores as they are share them.
+    Scores are computed once for rules that differ only in steps that keep scores unchanged.
 
     Args:
         query_map: The map.
-        class_ids: The class of each query, int64 ``[Q]``.
-        rules: The rules.
+        class_ids: Class of each query, int64 ``[Q]``.
+        rules: The decision rules.
 
     Yields:
-        Each of the rules, in any order, and the classes by them, int64 ``[H, W]``.
+        Each rule, in any order, and its classes, int64 ``[H, W]``.
     """
     groups: dict[DecisionRule, dict[DecisionRule, list[DecisionRule]]]
     groups = defaultdict(lambda: defaultdict(list))
@@ -189,7 +189,7 @@ def segment_variants(
 
 
 def _whole_scores(query_map: QueryMap, class_ids: Tensor, rule: DecisionRule) -> Tensor:
-    """Class scores ``[K, H, W]``."""
+    """Compute class scores ``[K, H, W]``."""
     ids = class_ids.tolist()
     scores = torch.empty(rule.num_classes(ids), *query_map.size, device=class_ids.device)
     for rows, columns, values in query_map.tiles():
@@ -200,7 +200,7 @@ def _whole_scores(query_map: QueryMap, class_ids: Tensor, rule: DecisionRule) ->
 def _whole_best(
     query_map: QueryMap, class_ids: Tensor, rule: DecisionRule, scored: bool
 ) -> tuple[Tensor, Tensor]:
-    """The best score and class of each pixel, ``[H, W]``."""
+    """Compute the best score and class of each pixel, ``[H, W]`` each."""
     best = torch.empty(query_map.size, device=class_ids.device)
     classes = torch.empty(query_map.size, dtype=torch.int64, device=class_ids.device)
     for rows, columns, values in query_map.tiles():

@@ -1,4 +1,4 @@
-"""Maps that hold scores."""
+"""The rule for maps that already hold scores."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from .rule import DecisionRule
 @DECISIONS.register_module('none')
 @dataclass(frozen=True)
 class GivenScores(DecisionRule):
-    """The map holds scores already."""
+    """Takes the values of the map as scores."""
 
     def query_scores(self, query_map: Tensor) -> Tensor:
         """See :class:`.rule.DecisionRule`."""

@@ -1,4 +1,4 @@
-"""Sigmoid of each query."""
+"""The sigmoid of each query."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from .rule import DecisionRule
 @DECISIONS.register_module('sigmoid')
 @dataclass(frozen=True)
 class SigmoidScores(DecisionRule):
-    """The score of a query is the sigmoid of ``logit_scale`` times the map plus ``logit_bias``.
+    """Scores of queries: the sigmoid of ``logit_scale`` times the map plus ``logit_bias``.
 
     Args:
         logit_scale: Factor on the map, positive.
-        logit_bias: Added after that.
+        logit_bias: Offset, added after scaling.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value is out of range.
     """
 
     logit_scale: float = 40.0
@@ -34,6 +34,6 @@ class SigmoidScores(DecisionRule):
         return (query_map * self.logit_scale + self.logit_bias).sigmoid()
 
     def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> tuple[Tensor, Tensor]:
-        """See :class:`.rule.DecisionRule`; the largest value has the largest score."""
+        """See :class:`.rule.DecisionRule`; the sigmoid is monotonic, so the map decides."""
         best, query = query_map.max(-1)
         return self.query_scores(best) if scored else best, class_ids[query]

@@ -1,4 +1,4 @@
-"""Softmax over the queries."""
+"""The softmax over queries."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ from .rule import DecisionRule
 @DECISIONS.register_module('softmax')
 @dataclass(frozen=True)
 class SoftmaxScores(DecisionRule):
-    """The score of a query is its share in the softmax of ``logit_scale`` times the map.
+    """Scores of queries: the softmax of ``logit_scale`` times the map.
 
     Args:
         logit_scale: Inverse temperature, positive.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value is out of range.
     """
 
     logit_scale: float = 40.0
@@ -31,7 +31,7 @@ class SoftmaxScores(DecisionRule):
         return (query_map * self.logit_scale).softmax(-1)
 
     def best(self, query_map: Tensor, class_ids: Tensor, scored: bool) -> tuple[Tensor, Tensor]:
-        """See :class:`.rule.DecisionRule`; the softmax is not kept."""
+        """See :class:`.rule.DecisionRule`; the softmax is not stored."""
         if scored:
             best, query = best_queries(query_map, self.logit_scale)
         else:
@@ -40,10 +40,10 @@ class SoftmaxScores(DecisionRule):
 
 
 def best_queries(cosines: Tensor, logit_scale: float) -> tuple[Tensor, Tensor]:
-    """Find the largest softmax over queries without keeping the softmax.
+    """Find the largest softmax probability over queries without storing the softmax.
 
     Args:
-        cosines: ``[..., Q]``.
+        cosines: Map ``[..., Q]``.
         logit_scale: Inverse temperature of the softmax.
 
     Returns:

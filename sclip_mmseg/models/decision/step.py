@@ -1,4 +1,4 @@
-"""Steps that are added to a rule."""
+"""The base class of steps that follow a rule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from .rule import DecisionRule
 
 @dataclass(frozen=True)
 class DecisionStep(DecisionRule):
-    """A rule around another one, which stands for the rule that it is given.
+    """A step that follows another rule; the two together are a rule.
 
-    A step is registered in ``DECISIONS`` by the key of ``model.test_cfg`` that switches it on. Its
-    second field is called like that and gets the key's value.
+    A step is registered in ``DECISIONS`` under the key of ``model.test_cfg`` that switches it on.
+    Its second field gets the key's value.
 
     Args:
-        rule: What comes before.
+        rule: The rule that this step follows.
     """
 
     #: Steps are applied in ascending order.
     order: ClassVar[int]
-    #: Whether it leaves the scores as they are.
+    #: Whether scores stay unchanged.
     keeps_scores: ClassVar[bool] = True
-    #: Whether it sees no more than each pixel's best class, so that :meth:`apply` is all of it.
+    #: Whether the step only uses each pixel's best class, so that :meth:`apply` does all of it.
     pixelwise: ClassVar[bool] = False
 
     rule: DecisionRule
@@ -51,7 +51,7 @@ class DecisionStep(DecisionRule):
         return self.rule.background
 
     def apply(self, best: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Change the best scores and classes of pixels, ``[h, w]`` each, into new tensors."""
+        """Change the best scores and classes of pixels, ``[h, w]`` each; return new tensors."""
         return best, classes
 
     def num_classes(self, class_ids: Sequence[int]) -> int:

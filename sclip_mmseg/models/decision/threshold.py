@@ -16,15 +16,15 @@ from .step import DecisionStep
 @DECISIONS.register_module('prob_thd')
 @dataclass(frozen=True)
 class Threshold(DecisionStep):
-    """Makes pixels a background whose best class score is below a threshold.
+    """Sets pixels whose best class score is below a threshold to a background class.
 
     Args:
-        rule: What comes before.
-        value: The threshold, 0 to 1.
-        bg_idx: The class that they become; None for 0, which has to be called background.
+        rule: The rule that this step follows.
+        value: Threshold, 0 to 1.
+        bg_idx: Index of the background class; None for class 0, which must be named background.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value is out of range.
     """
 
     order: ClassVar[int] = 2
@@ -37,7 +37,7 @@ class Threshold(DecisionStep):
         check_number('prob_thd', self.value, share=True)
         index = self.bg_idx
         if index is not None and (not isinstance(index, int) or index < 0):
-            raise InputError(f'test_cfg.bg_idx={index!r} must be the number of a class, or None')
+            raise InputError(f'test_cfg.bg_idx={index!r} must be the index of a class, or None')
 
     @property
     def background(self) -> Background:
@@ -50,12 +50,12 @@ class Threshold(DecisionStep):
         """See :class:`.rule.DecisionRule`.
 
         Raises:
-            InputError: If the background is not one of the classes.
+            InputError: If ``bg_idx`` is not a class.
         """
         count = super().num_classes(class_ids)
         if self.bg_idx is not None and self.bg_idx >= count:
             raise InputError(
-                f'test_cfg.bg_idx={self.bg_idx} is not a class: there are {count}, from 0 to '
+                f'test_cfg.bg_idx={self.bg_idx} is not a class: the {count} classes are 0 to '
                 f'{count - 1}'
             )
         return count
