@@ -9,23 +9,23 @@ from torch import Tensor, nn
 from ..registry import REFINERS
 from ..utils.errors import InputError
 
-_CHANNELS = 64  # refined at a time
+_CHANNELS = 64  # number of channels refined at a time
 _EMBEDDING_BAG = 'cpu', 'cuda'  # where torch has the operator; Apple's GPUs (mps) may lack it
 
 
 def pamr_affinity(image: Tensor, dilations: Sequence[int]) -> Tensor:
-    """Weigh the eight neighbours of every pixel, at each dilation, by likeness of colour.
+    """Weight the eight neighbours of each pixel, at each dilation, by similarity of colour.
 
     ``softmax`` over all neighbours of the mean over channels of ``-|Δ| / (1e-8 + 0.1 σ)``, where σ
     is the unbiased standard deviation of the channel over the 3×3 neighbourhoods of all dilations,
-    the centre counted in each; borders are replicated.
+    with the centre counted in each; borders are replicated.
 
     Args:
-        image: ``[B, C, H, W]``.
+        image: Guiding image ``[B, C, H, W]``.
         dilations: Distances of the neighbours in pixels.
 
     Returns:
-        ``[B, 8 * len(dilations), H, W]``, float32, summing to 1 over the neighbours.
+        Weights ``[B, 8 * len(dilations), H, W]``, float32; they sum to 1 over the neighbours.
     """
     image = image.float()
     shifted = list(_neighbours(image, dilations))
@@ -35,7 +35,7 @@ def pamr_affinity(image: Tensor, dilations: Sequence[int]) -> Tensor:
     variance = centres * (image - mean) ** 2
     for neighbour in shifted:
         variance += (neighbour - mean) ** 2
-    # Too small to be seen beside 1e-8; the gradient of a root at 0 would be infinite.
+    # The minimum is negligible beside 1e-8; the gradient of a root at 0 would be infinite.
     sigma = (variance / (count - 1)).clamp(min=1e-30).sqrt()
     scale = 1e-8 + 0.1 * sigma
     logits = [-((neighbour - image).abs() / scale).mean(1) for neighbour in shifted]
@@ -45,15 +45,15 @@ def pamr_affinity(image: Tensor, dilations: Sequence[int]) -> Tensor:
 def pamr(
     query_map: Tensor, image: Tensor, num_steps: int, dilations: Sequence[int] = (8, 16)
 ) -> Tensor:
-    """Replace maps by their affinity-weighted neighbour sums, ``num_steps`` times.
+    """Replace each value by the affinity-weighted sum of its neighbours, ``num_steps`` times.
 
-    A step is that of torch's ``embedding_bag``: pixels are a table of embeddings, of which every
-    pixel sums its weighted neighbours. Channels are refined in chunks, so that beside the result
-    only the affinity, the neighbours' indices and two copies of a chunk are held.
+    A step is torch's ``embedding_bag``: pixels are a table of embeddings, and each pixel sums its
+    weighted neighbours. Channels are refined in chunks, so that besides the result only the
+    affinity, the neighbours' indices and two copies of a chunk are in memory.
 
     Args:
-        query_map: ``[B, Q, H, W]``; read fastest where it lies in memory as ``[B, H, W, Q]``.
-        image: Guides ``[B, 3, H, W]``.
+        query_map: Maps ``[B, Q, H, W]``; read fastest if in memory as ``[B, H, W, Q]``.
+        image: Guiding images ``[B, 3, H, W]``.
         num_steps: Number of replacements.
         dilations: Distances of the neighbours in pixels.
 
@@ -80,12 +80,12 @@ def _weighted_sums(neighbours: Tensor, x: Tensor, weights: Tensor) -> Tensor:
     """Sum weighted rows of a table.
 
     Args:
-        neighbours: Indices of the rows to be summed, int32 ``[M, N]``.
-        x: The table ``[M, D]``.
-        weights: ``[M, N]``.
+        neighbours: Indices of the rows to sum, int32 ``[M, N]``.
+        x: Table ``[M, D]``.
+        weights: Weights of the rows, ``[M, N]``.
 
     Returns:
-        ``[M, D]``.
+        Sums ``[M, D]``.
     """
     if x.device.type in _EMBEDDING_BAG:
         return F.embedding_bag(neighbours, x, per_sample_weights=weights, mode='sum')
@@ -98,7 +98,7 @@ def _weighted_sums(neighbours: Tensor, x: Tensor, weights: Tensor) -> Tensor:
 def _neighbour_indices(
     batch: int, height: int, width: int, dilations: Sequence[int], device: torch.device
 ) -> Tensor:
-    """Indices of the neighbours of every pixel of flattened maps, int32 ``[B H W, neighbours]``."""
+    """Indices of each pixel's neighbours in flattened maps, int32 ``[B H W, neighbours]``."""
     image = torch.arange(batch, device=device, dtype=torch.int32)[:, None, None]
     y = torch.arange(height, device=device, dtype=torch.int32)[:, None]
     x = torch.arange(width, device=device, dtype=torch.int32)
@@ -110,7 +110,7 @@ def _neighbour_indices(
 
 
 def _neighbours(x: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
-    """Views ``[B, C, H, W]`` of a padded copy of ``x``, moved to each neighbour in turn."""
+    """Yield views ``[B, C, H, W]`` of a padded copy of ``x``, shifted to each neighbour."""
     reach = max(dilations)
     padded = F.pad(x, [reach] * 4, mode='replicate')
     height, width = x.shape[-2:]
@@ -129,7 +129,7 @@ def _offsets(dilations: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 @REFINERS.register_module()
 class PAMR(nn.Module):
-    """Module of :func:`pamr`.
+    """Refines query maps by :func:`pamr`.
 
     Args:
         num_steps: Number of replacements, positive.

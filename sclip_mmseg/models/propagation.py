@@ -1,4 +1,4 @@
-"""PEARL's propagation of scores over the image, guided by texts and colours (2603.21528, §TLP)."""
+"""PEARL's propagation of scores over the image, guided by text and colours (2603.21528, §TLP)."""
 
 from collections.abc import Callable
 
@@ -14,23 +14,23 @@ _GREY = (0.299, 0.587, 0.114)
 
 @REFINERS.register_module()
 class LaplacianPropagation(nn.Module):
-    """Solves, on a coarse grid, for maps that are near the given ones and change at edges only.
+    """Solves, on a coarse grid, for maps that stay close to the input and change only at edges.
 
-    ``(c + L) X = c · maps``, where c is the confidence of a cell and L the Laplacian of the grid,
-    whose weight between two neighbours falls with their difference in grey and rises with the
-    queries that they agree on. As in the released program conjugate gradients stop after a number
-    of steps, before they converge, and have one step size for all queries together.
+    ``(c + L) X = c · maps``, where c is the confidence of a cell and L the Laplacian of the grid.
+    The weight between two neighbours falls with their difference in grey and rises with the
+    agreement of their queries. As in the released program, conjugate gradients stop after a fixed
+    number of steps, before convergence, and use one step size for all queries.
 
     Args:
-        cells: Rows and columns that the grid is to have: a cell has the side over it in pixels,
-            rounded, and pixels beyond the last whole cell take no part.
+        cells: Rows and columns of the grid. The side of a cell is the image's side over ``cells``,
+            rounded, in pixels; pixels beyond the last whole cell are left out.
         steps: Number of conjugate gradient steps.
 
     Raises:
         InputError: If a value is not a positive integer.
     """
 
-    #: Whether :meth:`forward` gets the embeddings of the queries too.
+    #: Whether :meth:`forward` also gets the embeddings of the queries.
     needs_text = True
 
     def __init__(self, cells: int = 80, steps: int = 25):
@@ -43,15 +43,15 @@ class LaplacianPropagation(nn.Module):
         self.cells, self.steps = cells, steps
 
     def forward(self, query_map: Tensor, image: Tensor, embeddings: Tensor) -> Tensor:
-        """Propagate.
+        """Propagate the scores of a batch.
 
         Args:
-            query_map: Cosines ``[B, Q, H, W]``, each image's by itself.
+            query_map: Cosines ``[B, Q, H, W]``; images are processed independently.
             image: Normalised RGB ``[B, 3, H, W]``.
             embeddings: Embeddings of the queries, L2-normalised, ``[Q, D]``.
 
         Returns:
-            ``[B, Q, H, W]``, float32.
+            Propagated maps ``[B, Q, H, W]``, float32.
         """
         size = query_map.shape[-2:]
         sides = [max(round(side / self.cells), 1) for side in size]
@@ -71,25 +71,25 @@ class LaplacianPropagation(nn.Module):
 
 
 def text_weights(embeddings: Tensor) -> Tensor:
-    """How much each query counts, float32 ``[Q]``, more where it resembles few others.
+    """Compute a weight per query, float32 ``[Q]``, larger for queries that resemble few others.
 
-    The diagonal of ``softmax(2 · cosines) + 10`` over rows' sums: the program leaves the rest out.
+    The diagonal of ``softmax(2 · cosines) + 10`` over the row sums, as in the released program.
 
     Args:
-        embeddings: L2-normalised, ``[Q, D]``.
+        embeddings: L2-normalised embeddings, ``[Q, D]``.
     """
     cosines = embeddings.float() @ embeddings.float().T
     return (2 * cosines).softmax(-1).diagonal().add(10) / (11 + 1e-6)
 
 
 def edge_weights(grey: Tensor, shares: Tensor, weight: Tensor, dim: int) -> Tensor:
-    """Weights of the edges between neighbours along a dimension, one fewer than cells.
+    """Compute weights of the edges between neighbours along a dimension, one fewer than cells.
 
     Args:
-        grey: ``[B, 1, h, w]``.
-        shares: Shares of the queries, ``[B, Q, h, w]``.
+        grey: Grey values ``[B, 1, h, w]``.
+        shares: Softmax over the queries, ``[B, Q, h, w]``.
         weight: Weight of each query, ``[Q, 1, 1]``.
-        dim: 2 for those below each other, 3 for those beside each other.
+        dim: 2 for vertical neighbours, 3 for horizontal ones.
     """
     difference = grey.diff(dim=dim).abs()
     count = shares.shape[dim] - 1
@@ -100,7 +100,7 @@ def edge_weights(grey: Tensor, shares: Tensor, weight: Tensor, dim: int) -> Tens
 
 
 def laplacian(x: Tensor, edges: list[Tensor]) -> Tensor:
-    """The grid's Laplacian times maps ``[B, Q, h, w]``; ``edges`` are those down and across."""
+    """Apply the grid's Laplacian to maps ``[B, Q, h, w]``; ``edges`` go down and across."""
     total = torch.zeros_like(x)
     for dim, weights in zip((2, 3), edges):
         flow, count = weights * x.diff(dim=dim), x.shape[dim] - 1
@@ -112,13 +112,13 @@ def laplacian(x: Tensor, edges: list[Tensor]) -> Tensor:
 def conjugate_gradients(
     apply: Callable[[Tensor], Tensor], b: Tensor, x: Tensor, steps: int
 ) -> Tensor:
-    """Approach the solution of ``apply(x) = b`` for each image of a batch.
+    """Approximate the solution of ``apply(x) = b`` for each image of a batch.
 
     Args:
-        apply: A symmetric linear map of tensors ``[B, Q, h, w]``.
-        b: The right side.
-        x: Where to begin.
-        steps: How many are made.
+        apply: Symmetric linear map of tensors ``[B, Q, h, w]``.
+        b: Right-hand side.
+        x: Starting point.
+        steps: Number of steps.
     """
     residual = b - apply(x)
     direction, square = residual, _dot(residual, residual)

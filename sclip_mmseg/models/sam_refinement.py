@@ -1,4 +1,4 @@
-"""Trident's refinement: SAM redraws the regions that labels make."""
+"""Trident's refinement: SAM redraws the regions of each class."""
 
 from typing import NamedTuple
 
@@ -18,8 +18,8 @@ class Prompts(NamedTuple):
     """Prompts of the regions of a class.
 
     Attributes:
-        boxes: x1, y1, x2, y2 of each region in pixels of half the image, ``[P, 4]``.
-        points: x and y of the largest score of each, ``[P, 2]``.
+        boxes: x1, y1, x2, y2 of each region, in pixels of the image at half size, ``[P, 4]``.
+        points: x and y of the largest score in each region, ``[P, 2]``.
     """
 
     boxes: Tensor
@@ -28,20 +28,21 @@ class Prompts(NamedTuple):
 
 @POSTPROCESSORS.register_module()
 class SAMRefinement(nn.Module):
-    """Lets SAM draw the regions of each class anew (Trident's ``sam_refine``).
+    """Redraws the regions of each class by SAM (Trident's ``sam_refine``).
 
-    Regions of equal label at half the size give SAM a box, the point of the largest score, and the
-    class's scores as a mask. Masks of which SAM is sure replace labels, by the largest of their
-    probability times the class's score; where there is none labels stay.
+    At half the image size, each connected region of a class prompts SAM with its box, the point of
+    the largest score, and the class's scores as a mask. Masks that SAM is confident of replace
+    labels; where several overlap, the largest product of mask probability and class score wins.
+    Labels outside all masks stay.
 
     Args:
-        coarse_thresh: Least score of a pixel that takes part, and of a class.
-        minimal_area: Least number of pixels of a region, at half the size.
-        iou_thresh: Quality that SAM must expect of a mask, exceeded.
+        coarse_thresh: Smallest score for a pixel, or a class, to take part.
+        minimal_area: Smallest number of pixels of a region, at half size.
+        iou_thresh: IoU that SAM must predict for a mask; larger values pass.
         mask_factor: Factor on the scores in the mask prompt.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value is out of range.
     """
 
     needs_scores = True
@@ -67,11 +68,11 @@ class SAMRefinement(nn.Module):
         """Redraw labels.
 
         Args:
-            labels: int64 ``[H, W]``.
-            decided: With class scores ``[K, H, W]``, the image's file and SAM.
+            labels: Labels, int64 ``[H, W]``.
+            decided: Class scores ``[K, H, W]``, the image's file, and SAM.
 
         Returns:
-            int64 ``[H, W]``.
+            New labels, int64 ``[H, W]``.
         """
         size = height, width = height_width(labels)
         half = max(height // 2, 1), max(width // 2, 1)
@@ -98,7 +99,7 @@ class SAMRefinement(nn.Module):
         return redrawn
 
     def _prompts(self, members: np.ndarray, scores: Tensor) -> Prompts | None:
-        """Prompts of the regions of a class; None if all are too small."""
+        """Compute the prompts of a class's regions; None if all are too small."""
         from scipy import ndimage  # which takes long to import
 
         found, _ = ndimage.label(members, np.ones((3, 3), int))
@@ -128,9 +129,9 @@ class SAMRefinement(nn.Module):
         scores: Tensor,
         size: tuple[int, int],
     ) -> Tensor | None:
-        """Largest probability of the masks that cover a pixel, 0 where none does, ``[H, W]``.
+        """Compute the largest probability over the accepted masks, 0 outside them, ``[H, W]``.
 
-        None if SAM is sure of none.
+        None if SAM's predicted IoU is too small for all masks.
         """
         points, boxes = to_sam(prompts, height_width(scores))
         logits, quality = sam.masks(image, points, boxes, self.mask_prompt(scores, size))
@@ -143,7 +144,7 @@ class SAMRefinement(nn.Module):
         return torch.where(largest > 0, largest.sigmoid(), 0)
 
     def mask_prompt(self, scores: Tensor, size: tuple[int, int]) -> Tensor:
-        """The mask prompt ``[256, 256]`` of a class's scores at half the size."""
+        """Compute the mask prompt ``[256, 256]`` from a class's scores at half size."""
         low = resized(size, LOW)
         prompt = F.interpolate(scores[None, None], low, mode='bilinear', align_corners=False)[0, 0]
         prompt = torch.where(prompt > self.coarse_thresh, self.mask_factor * prompt, 0)
@@ -151,19 +152,19 @@ class SAMRefinement(nn.Module):
 
 
 def to_sam(prompts: Prompts, half: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Points and boxes in SAM's input, by the size of half the image as the program has it."""
+    """Scale points and boxes to SAM's input. Like the program, use the size of half the image."""
     height, width = (new / old for new, old in zip(resized(half, SIDE), half))
     scale = torch.tensor([width, height], device=prompts.points.device)
     return prompts.points * scale, prompts.boxes * scale.repeat(2)
 
 
 def enlarge(logits: Tensor, seen: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Logits ``[256, 256]`` at an image's original size.
+    """Resize logits ``[256, 256]`` to the image's original size.
 
     Args:
-        logits: The decoder's.
+        logits: Logits from SAM's decoder.
         seen: Height and width of the image within SAM's input.
-        size: Its original height and width.
+        size: Original height and width of the image.
     """
     height, width = (-(-side // PATCH) * PATCH for side in size)
     padded = height, width

@@ -1,8 +1,8 @@
 """SimFeatUp, the upsampler of SegEarth-OV (arXiv 2410.01768), and FeatUp's (Fu et al., ICLR 2024).
 
 Features of a patch grid are doubled in size several times, each time by a joint bilateral filter
-that the image guides. A filter treats all channels alike, so that features are never unfolded:
-blocks of pixels are products of their kernels with what lies around them.
+guided by the image. A filter treats all channels alike, so features need not be unfolded: blocks of
+pixels are products of their kernels with the features around them.
 """
 
 import math
@@ -21,7 +21,7 @@ from ..utils.errors import InputError
 from .fusion import tile_limit
 from .windowed_image import AdjustedQueries, Compare
 
-#: Name → where its authors publish it, without a checksum.
+#: URLs by name. The authors publish no checksums.
 CHECKPOINTS = {
     'xclip_jbu_one_million_aid': Published(
         'https://raw.githubusercontent.com/likyoo/SegEarth-OV/main/simfeatup_dev/weights/'
@@ -30,32 +30,32 @@ CHECKPOINTS = {
 }
 _FAMILY = Family('model.image_encoder.upsampler.checkpoint', CHECKPOINTS)
 _PREFIX = 'upsampler.'
-_CORRECTION = 0.1  # weight of what is added to kernels and features
+_CORRECTION = 0.1  # weight of the learned correction of kernels and of features
 
 
 def find_upsampler(checkpoint: str) -> Checkpoint:
-    """Find what a name in :data:`CHECKPOINTS` or a path stands for.
+    """Find the checkpoint of a name in :data:`CHECKPOINTS`, or of a path.
 
     Raises:
-        InputError: If it is neither, or the download fails.
+        InputError: If there is no such checkpoint, or the download fails.
     """
     return find(checkpoint, _FAMILY)
 
 
 @UPSAMPLERS.register_module()
 class SimFeatUp(nn.Module):
-    """Features of a window's patches → finer ones, guided by its pixels.
+    """Upsamples the patch features of a window, guided by its pixels.
 
     Args:
-        checkpoint: A name in :data:`CHECKPOINTS`, or the path of a file of SimFeatUp's or FeatUp's:
-            of one filter that is used again and again (``jbu_one``), or of four (``jbu_stack``).
-        doublings: How often the features are doubled in size, 1 to 4; 4 for one per pixel.
+        checkpoint: A name in :data:`CHECKPOINTS`, or the path of a checkpoint of SimFeatUp or
+            FeatUp, with one repeated filter (``jbu_one``) or four filters (``jbu_stack``).
+        doublings: Number of doublings in size, 1 to 4; 4 gives one feature per pixel.
 
     Raises:
         InputError: If an argument or the checkpoint cannot be used.
     """
 
-    #: Pixels along a side of the patches that it takes.
+    #: Side in pixels of the patches whose features it takes.
     patch_size = 16
     matrix: Tensor
     bias: Tensor
@@ -88,39 +88,40 @@ class SimFeatUp(nn.Module):
                 f'{path} is not an upsampler of SimFeatUp or FeatUp (jbu_one, jbu_stack): {reason}'
             ) from error
         self.doublings = doublings
-        #: Least side of a window in pixels, whose border is reflected.
+        #: Smallest side of a window in pixels, since borders are reflected.
         self.min_size = self.patch_size * (radius // 2 + 1)
-        # The last correction, x + 0.1 (A x + b): its matrix changes channels, the filters do not.
+        # The last correction, x + 0.1 (A x + b), only mixes channels, and the filters do not mix
+        # them: its matrix can be applied first.
         self.register_buffer('matrix', matrix)
         self.register_buffer('bias', _CORRECTION * bias)
 
     @property
     def channels(self) -> int:
-        """Width of the features."""
+        """Channel width of the features."""
         return len(self.bias)
 
     def forward(self, features: Tensor, images: Tensor) -> Tensor:
         """Upsample windows, one after the other.
 
         Args:
-            features: ``[B, h, w, D]``, of any length and floating dtype.
-            images: ``[B, 3, H, W]``; pixels beyond the last whole patch are not seen.
+            features: Features ``[B, h, w, D]`` of any norm and floating dtype.
+            images: Windows ``[B, 3, H, W]``; pixels beyond the last whole patch are ignored.
 
         Returns:
-            Float32 ``[B, h', w', D]``, doubled.
+            Upsampled features ``[B, h', w', D]``, float32.
         """
         windows = zip(features, images)
         return torch.stack([torch.cat(list(self.strips(*window))) for window in windows])
 
     def strips(self, features: Tensor, image: Tensor) -> Iterator[Tensor]:
-        """The rows of a window's finer features, from above, some at a time.
+        """Upsample a window, and yield strips of rows from top to bottom.
 
         Args:
-            features: ``[h, w, D]``.
-            image: ``[3, H, W]``.
+            features: Features ``[h, w, D]``.
+            image: Window ``[3, H, W]``.
 
         Yields:
-            Float32 ``[rows, w', D]``.
+            Upsampled features ``[rows, w', D]``, float32.
 
         Raises:
             InputError: If the window is too small.
@@ -129,7 +130,7 @@ class SimFeatUp(nn.Module):
         height, width = (side * self.patch_size for side in grid)
         if min(height, width) < self.min_size:
             raise InputError(
-                f'SimFeatUp takes windows of at least {self.min_size} pixels a side, this one has '
+                f'SimFeatUp needs windows of at least {self.min_size} pixels a side, this one has '
                 f'{height}×{width}: enlarge the image'
             )
         image = image[None, :, :height, :width].float()
@@ -149,14 +150,14 @@ class BilateralFilter(nn.Module):
 
     Args:
         tensors: Tensors of a checkpoint.
-        name: What its own are called there, before a dot.
+        name: Prefix of the filter's tensors, without the dot.
 
     Raises:
-        KeyError: If it lacks one.
-        ValueError: If they are not of a kernel.
+        KeyError: If a tensor is missing.
+        ValueError: If shapes do not fit a kernel.
     """
 
-    #: Of the logits, and of the spatial weights ``[T]``.
+    #: Inverse temperature of the logits, and spatial weights ``[T]``.
     temperature: Tensor
     spatial: Tensor
 
@@ -191,15 +192,15 @@ class BilateralFilter(nn.Module):
         """Double features in size.
 
         Args:
-            x: ``[h, w, D]``, float32.
+            x: Features ``[h, w, D]``, float32.
             guide: The image at the size of the result, ``[2h, 2w, 3]``.
 
         Yields:
-            Rows of the result, some at a time, ``[rows, 2w, D]``.
+            Strips of the result, ``[rows, 2w, D]``.
         """
         (height, width), radius = guide.shape[:2], self.radius
         side = 4 if height % 4 == width % 4 == 0 else 2  # of a block of pixels
-        reach = side + 2 * radius  # of what their kernels see
+        reach = side + 2 * radius  # side of the area that the kernels of a block cover
         keys = self.range(guide)
         edges = (radius,) * 4
         around = F.pad(keys.permute(2, 0, 1)[None], edges, 'reflect')[0].permute(1, 2, 0)
@@ -217,7 +218,7 @@ class BilateralFilter(nn.Module):
             weights = kernels.new_zeros(len(kernels), side**2, reach**2)
             taps = _taps(weights, side, radius)
             taps.copy_(kernels.view(taps.shape))
-            # Enlarged rows are made of these, the border's reflected ones too.
+            # The rows that these are interpolated from, including those reflected at the border.
             used = slice(max((top - radius) // 2 - 2, 0), (top + step + radius) // 2 + 3)
             values = (down[seen, used] @ wide[used]).unflatten(1, (across.shape[0], -1))
             mixed = weights @ _blocks(values, reach, side)
@@ -225,15 +226,15 @@ class BilateralFilter(nn.Module):
             yield mixed.transpose(1, 2).flatten(0, 1).flatten(1, 2)
 
     def kernels(self, keys: Tensor, around: Tensor, guide: Tensor) -> Tensor:
-        """Weights of the taps of pixels, which need not be positive or sum to 1.
+        """Compute the weights of a kernel's T taps; they may be negative or not sum to 1.
 
         Args:
-            keys: What pixels are compared by, blocks of them ``[n, b², C]``.
-            around: The same of what lies around each block, ``[n, (b + 2 radius)², C]``.
-            guide: The pixels, ``[n, b², 3]``.
+            keys: Projected pixels, in blocks, ``[n, b², C]``.
+            around: Projected pixels around each block, ``[n, (b + 2 radius)², C]``.
+            guide: Pixels of each block, ``[n, b², 3]``.
 
         Returns:
-            ``[n, b², T]``, the taps row by row.
+            Weights ``[n, b², T]``, the taps row by row.
         """
         logits = _taps(keys @ around.transpose(1, 2), math.isqrt(keys.shape[1]), self.radius)
         logits = logits.reshape(*keys.shape[:2], -1) * self.temperature
@@ -243,19 +244,22 @@ class BilateralFilter(nn.Module):
 
 
 def _blocks(x: Tensor, side: int, step: int) -> Tensor:
-    """Squares ``[n, side², C]`` of ``[H, W, C]``, row by row, one every ``step`` pixels."""
+    """Cut ``[H, W, C]`` into squares ``[n, side², C]``, row by row, one every ``step`` pixels."""
     blocks = x.unfold(0, side, step).unfold(1, side, step)
     return blocks.permute(0, 1, 3, 4, 2).flatten(0, 1).flatten(1, 2)
 
 
 def _taps(matrix: Tensor, side: int, radius: int) -> Tensor:
-    """The entries ``[n, b, b, 2 radius + 1, 2 radius + 1]`` that a kernel has.
+    """View the entries of a matrix that lie within each pixel's kernel.
 
     Args:
-        matrix: A row for each pixel of a block, a column for each of what lies around the block,
-            ``[n, b², (b + 2 radius)²]``.
-        side: b.
+        matrix: One row per pixel of a block, one column per pixel around the block, ``[n, b²,
+            (b + 2 radius)²]``.
+        side: Side b of a block.
         radius: Radius of the kernels in pixels.
+
+    Returns:
+        View ``[n, b, b, 2 radius + 1, 2 radius + 1]``.
     """
     reach, count = side + 2 * radius, 2 * radius + 1
     matrix = matrix.contiguous()
@@ -265,26 +269,26 @@ def _taps(matrix: Tensor, side: int, radius: int) -> Tensor:
 
 @cached_tensors(max_bytes=1 << 24)
 def _enlarge(length: int, margin: int, device: torch.device) -> Tensor:
-    """Bicubic doubling of one side, with reflected ends, ``[2 length + 2 margin, length]``."""
+    """Matrix ``[2 length + 2 margin, length]`` of bicubic doubling of one side, ends reflected."""
     unit = torch.eye(length, device=device)[None, :, :, None]
     doubled = F.interpolate(unit, (2 * length, 1), mode='bicubic', align_corners=False)
     return F.pad(doubled[..., 0], (margin, margin), 'reflect')[0].T.contiguous()
 
 
 class UpsampledText:
-    """A text head that compares features once they are upsampled, of which it keeps no more.
+    """A text head that compares upsampled features, without keeping them.
 
     Args:
         upsampler: The upsampler.
         text: The text head.
-        images: The windows ``[B, 3, H, W]``.
+        images: Windows ``[B, 3, H, W]``.
     """
 
     def __init__(self, upsampler: SimFeatUp, text: Compare, images: Tensor):
         self.upsampler, self.text, self.images = upsampler, text, images
 
     def __call__(self, features: Tensor, adjusted: AdjustedQueries | None = None) -> Tensor:
-        """See :class:`.windowed_image.Compare`; scores are of the upsampled size."""
+        """See :class:`.windowed_image.Compare`; scores have the upsampled size."""
         parts = []
         for number, (window, image) in enumerate(zip(features, self.images, strict=True)):
             own = () if adjusted is None else (adjusted.for_window(number),)
