@@ -216,7 +216,7 @@ def test_nothing_is_written_where_the_two_disagree(clip_path, exported, tmp_path
         (
             'resclip-naclip',
             {'model.image_encoder.method.rcs.blocks': (1, 2)},
-            r'ResCLIP cannot be exported: it needs the lines between each two patches \(sfr\)',
+            r'ResCLIP cannot be exported: it needs the lines between all pairs of patches \(sfr\)',
         ),
         ('naclip', {}, 'sees whole images: give their size once resized by --size'),
         ('sclip', {'precision': 'bf16'}, 'exported in float32'),

@@ -569,7 +569,7 @@ def test_a_groupvit_that_does_not_fit(tmp_path, change, message):
         (torch.eye(64), 'is 64 wide, the tower of image_encoder.clip 128'),
         (torch.eye(128).int(), 'projection=.*weight has dtype torch.int32'),
         (torch.eye(128) / 0, 'projection=.*weight contains NaN or infinity'),
-        (torch.zeros(128, 64), "holds no square matrix 'weight'"),
+        (torch.zeros(128, 64), "has no square matrix 'weight'"),
     ],
 )
 def test_a_projection_that_does_not_fit(tmp_path, clip_path, weight, message):

@@ -1,4 +1,4 @@
-"""The methods, a file per paper. Their names in configs are those of their classes."""
+"""The methods, one file per paper. Configs name a method by its class."""
 
 from ...old_names import keep_old_names
 from .ablations import (

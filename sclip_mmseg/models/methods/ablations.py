@@ -1,4 +1,4 @@
-"""The ablations of SCLIP's paper: other projections, and other attention than its own."""
+"""The ablations of SCLIP's paper: other projections, and attention maps other than its own."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ class SingleCSA(LastBlockMethod):
         projection: ``'q'`` or ``'k'``.
 
     Raises:
-        InputError: If it is another.
+        InputError: If ``projection`` is neither.
     """
 
     def __init__(self, projection: str):
@@ -43,8 +43,8 @@ class SingleCSA(LastBlockMethod):
 class IdentityCSA(LastBlockMethod):
     """``softmax(x xᵀ / √width) v`` of the block's normalised input x, without any projection.
 
-    One map over the whole width serves all heads: without a projection the heads' slices of x are
-    arbitrary. (The paper does not say how x is divided among heads.)
+    One map over the whole width serves all heads, since without a projection the heads' slices of x
+    are arbitrary. (The paper does not say how x is divided among heads.)
     """
 
     def pairs(self, tokens: LastTokens) -> Pairs:
@@ -58,7 +58,7 @@ class RandomCSA(LastBlockMethod):
     """``Σᵢ softmax(x Wᵢ Wᵢᵀ xᵀ / √d) v`` with random matrices ``Wᵢ``, entries ``N(0, 1 / width)``.
 
     Args:
-        num_projections: Number of matrices, a map for each.
+        num_projections: Number of matrices, each of which gives a map.
         seed: Seed of the matrices.
 
     Raises:
@@ -86,9 +86,9 @@ class RandomCSA(LastBlockMethod):
 def random_projections(
     count: int, width: int, seed: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Matrices with entries drawn from ``N(0, 1 / width)``, ``[count, width, width]``.
+    """Return matrices with entries from ``N(0, 1 / width)``, ``[count, width, width]``.
 
-    They are drawn on the CPU, so that they are the same on every device.
+    They are drawn on the CPU, so that every device gets the same.
     """
     generator = torch.Generator().manual_seed(seed)
     matrices = torch.randn(count, width, width, generator=generator) * width**-0.5
@@ -102,10 +102,10 @@ class LearnedCSA(LastBlockMethod):
     Args:
         projection: Path of a file with ``weight`` ``[width, width]``, as
             ``tools/train_projection.py`` writes it; None for the identity, to be trained.
-        width: Width of the block, needed without ``projection``.
+        width: Channel width of the block, needed without ``projection``.
 
     Raises:
-        InputError: If the file does not hold such a matrix, or there is neither file nor width.
+        InputError: If the file has no such matrix, or neither file nor width is given.
     """
 
     def __init__(self, projection: str | None = None, width: int | None = None):
@@ -115,7 +115,7 @@ class LearnedCSA(LastBlockMethod):
         elif width is not None:
             weight = torch.eye(width)
         else:
-            raise InputError('method.projection=None: name a file of tools/train_projection.py')
+            raise InputError('method.projection=None: give a file of tools/train_projection.py')
         self.weight = nn.Parameter(weight)
 
     def check(self, tower: VisionTransformer) -> None:
@@ -124,7 +124,7 @@ class LearnedCSA(LastBlockMethod):
         if len(self.weight) != tower.width:
             raise InputError(
                 f'the matrix of method.projection is {len(self.weight)} wide, the tower of '
-                f'image_encoder.clip {tower.width}: train one for this CLIP by '
+                f'image_encoder.clip {tower.width}: train one for this CLIP with '
                 'tools/train_projection.py'
             )
 
@@ -139,7 +139,7 @@ def _read(path: str) -> Tensor:
     weight = None if found is None else read_tensors(found).get('weight')
     if weight is None or weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
         raise InputError(
-            f"method.projection='{path}' holds no square matrix 'weight': make it with "
+            f"method.projection='{path}' has no square matrix 'weight': make it with "
             'tools/train_projection.py'
         )
     return as_float(weight, 'weight', f"method.projection='{path}'")
@@ -147,13 +147,13 @@ def _read(path: str) -> Tensor:
 
 @METHODS.register_module()
 class SharpenedCLIP(LastBlockMethod):
-    """CLIP's attention with sharper maps, ``softmax(τ q kᵀ / √d) v``.
+    """CLIP's attention with a sharper softmax, ``softmax(τ q kᵀ / √d) v``.
 
     Args:
         sharpness: τ, positive.
 
     Raises:
-        InputError: If it is not positive.
+        InputError: If ``sharpness`` is not positive.
     """
 
     def __init__(self, sharpness: float = 2.0):
@@ -169,9 +169,9 @@ class SharpenedCLIP(LastBlockMethod):
 
 @METHODS.register_module()
 class LocalCLIP(CLIP):
-    """CLIP's attention among the patches of a window around each.
+    """CLIP's attention, limited to a window of patches around each patch.
 
-    The prefix attends to all tokens and patches attend to it.
+    Prefix tokens attend to all tokens, and all patches attend to prefix tokens.
 
     Args:
         window: Side of the window in patches, odd.
@@ -197,7 +197,7 @@ class EarlierBlock(LastBlockMethod):
     """The attention map of an earlier block, applied to the last block's values.
 
     Args:
-        block: The block, counted from 1.
+        block: Number of the block, counted from 1.
     """
 
     def __init__(self, block: int = 3):

@@ -1,4 +1,4 @@
-"""CLIP as it is (Radford et al., ICML 2021)."""
+"""CLIP, unchanged (Radford et al., ICML 2021)."""
 
 from torch import Tensor
 

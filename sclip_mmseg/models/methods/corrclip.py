@@ -21,20 +21,20 @@ from .proxyclip import mix_values, pairwise_cosines
 _AVERAGED = {12: (6, 10), 24: (11, 22)}
 
 
-class WithinRegions(Method):
-    """Attention within regions, by the similarity of a second model's patches.
+class RegionAttention(Method):
+    """Attention within regions, weighted by the similarity of a second model's patches.
 
-    Regions that resemble each other are merged (:func:`merge_regions`). A patch attends to those of
-    its region, and a patch in no region to all that resemble it more than the mean; which pixels
-    are in no region is told by the lowest id. Every patch attends to itself, even where all is so
-    uniform that nothing is above the mean.
+    Similar regions are merged (:func:`merge_regions`). A patch attends to the patches of its
+    region. If one of two patches lies outside all regions, which the lowest id marks, they attend
+    to each other if their similarity exceeds the mean. Every patch attends to itself, so that rows
+    are never empty.
 
     Args:
         sharpness: Factor on the similarities before the softmax.
         merge_distance: Cosine distance up to which regions are merged; None for no merging.
         spatial, semantic: Weights of the branches.
-        blocks: Blocks, counted from 1, that the spatial branch averages; None for the published
-            ones: 6 to 10 of 12, 11 to 22 of 24, else 3 to all but two.
+        blocks: Blocks, counted from 1, that the spatial branch averages. None for the published
+            ones: 6 to 10 of 12, 11 to 22 of 24; for other depths, from 3 to the third last.
 
     Raises:
         InputError: If an argument is negative.
@@ -72,16 +72,16 @@ class WithinRegions(Method):
             )
 
     def regions_of(self, view: View) -> Tensor:
-        """The regions ``[B, H, W]`` of a view.
+        """Return the regions ``[B, H, W]`` of a view.
 
         Raises:
-            InputError: If it has none; or under ``torch.export``, since the shapes of the tensors
+            InputError: If the view has no regions; or under ``torch.export``, since tensor shapes
                 depend on the number of regions.
         """
         if is_exporting():
             raise InputError(
-                f'{type(self).__name__} cannot be exported: the shapes of its tensors depend on '
-                'the number of regions in each image; export a method that needs no regions'
+                f'{type(self).__name__} cannot be exported: its tensor shapes depend on the number '
+                'of regions in each image; export a method that needs no regions'
             )
         if view.regions is None:
             raise InputError(
@@ -91,22 +91,22 @@ class WithinRegions(Method):
         return view.regions
 
     def merge(self, regions: Tensor, features: Tensor) -> Tensor:
-        """Merge regions as :func:`merge_regions` does, or number them where none are merged."""
+        """Merge regions by :func:`merge_regions`; without merging, only number them."""
         if self.merge_distance is None:
             return rank_ids(regions)
         return merge_regions(regions, features, self.merge_distance)
 
     def weigh(self, similarity: Tensor, mean: Tensor, regions: Tensor, rows: slice) -> Tensor:
-        """Some rows of the map of all heads.
+        """Compute some rows of the attention map that all heads share.
 
         Args:
-            similarity: These rows of the products of all features, float32 ``[B, n, N]``; changed.
-            mean: Mean of all rows, ``[B, 1, 1]``.
-            regions: Ids of all patches ``[B, N]``, 0 for those in no region.
-            rows: Which rows these are.
+            similarity: These rows of the similarities, float32 ``[B, n, N]``; changed in place.
+            mean: Mean of all similarities, ``[B, 1, 1]``.
+            regions: Region ids of all patches ``[B, N]``, 0 for patches outside all regions.
+            rows: Indices of the rows.
 
         Returns:
-            float32 ``[B, n, N]``; rows sum to 1.
+            Weights, float32 ``[B, n, N]``; rows sum to 1.
         """
         own, unknown = regions[:, rows, None], regions[:, None] == 0
         allowed = similarity > mean
@@ -124,18 +124,18 @@ class WithinRegions(Method):
 
 
 @METHODS.register_module()
-class CorrCLIP(WithinRegions):
+class CorrCLIP(RegionAttention):
     """CLIP's values, mixed within regions by the similarity of a second model's queries and keys.
 
-    Regions, their lowest id and the mean of the similarity are the window's, see
-    :class:`WithinRegions`. Features are the sum of three branches on the second model's grid:
+    Regions, their lowest id and the mean similarity are those of the window, see
+    :class:`RegionAttention`. Features are the sum of three branches on the second model's grid:
 
-    - main: the last block's values, mixed so;
-    - spatial: the same of the mean of earlier blocks' outputs;
-    - semantic: the class token as it sees a region alone. Copies of it, one per region, run through
-      all blocks beside the other tokens, which do not see them.
+    - main: the last block's values, mixed;
+    - spatial: values computed from the mean of earlier blocks' outputs, mixed;
+    - semantic: the class token, attending only to one region. One copy per region runs through all
+      blocks beside the other tokens, which do not attend to it.
 
-    Args: See :class:`WithinRegions`.
+    Args: See :class:`RegionAttention`.
     """
 
     def forward(
@@ -147,14 +147,14 @@ class CorrCLIP(WithinRegions):
     def mix(
         self, tower: VisionTransformer, view: View, weights: Tensor, regions: Tensor, fine: Grid
     ) -> Tensor:
-        """Run CLIP on windows, to the sum of the branches ``[B, h, w, D]``.
+        """Run CLIP on windows and sum the branches, ``[B, h, w, D]``.
 
         Args:
             tower: CLIP's image tower.
             view: The windows.
-            weights: The map of all heads, ``[B, N, N]``.
-            regions: Ids ``[B, N]``, 0 for patches in no region.
-            fine: Rows and columns of N.
+            weights: Attention map of all heads, ``[B, N, N]``.
+            regions: Region ids ``[B, N]``, 0 for patches outside all regions.
+            fine: Rows and columns of the N patches.
         """
         grid = tower.grid(view.images)
         cells = resize_nearest(regions.unflatten(1, fine), grid).flatten(1)
@@ -174,7 +174,7 @@ class CorrCLIP(WithinRegions):
             mix_values(tower.blocks[-1], patches, grid, weights, fine)
             for patches in (tokens.patches, tokens.patches_of(levels))
         )
-        # An image with fewer regions has copies that see the class token only.
+        # In an image with fewer regions, the remaining copies only attend to the class token.
         parents = resize_nearest(cells.unflatten(1, grid), fine).flatten(1)
         copies = tokens.copies
         semantic = copies.gather(1, parents[..., None].expand(-1, -1, copies.shape[-1]))
@@ -190,7 +190,7 @@ class CorrCLIP(WithinRegions):
         return unflatten_map(weights, grid)
 
     def _weigh(self, view: View, proxy: ProxyTower) -> tuple[Tensor, Tensor, Grid]:
-        """The map of all heads, the merged regions ``[B, N]``, and the grid of N."""
+        """Return the map of all heads, the merged regions ``[B, N]``, and the grid of N."""
         regions = self.regions_of(view)
         features = proxy.queries_and_keys(view.images)
         _, rows, columns, _ = features.shape
@@ -200,14 +200,14 @@ class CorrCLIP(WithinRegions):
         return self.weights(features, regions), regions, grid
 
     def weights(self, features: Tensor, regions: Tensor) -> Tensor:
-        """The map of all heads.
+        """Compute the attention map that all heads share.
 
         Args:
-            features: L2-normalised, float32 ``[B, N, C]``.
-            regions: Ids ``[B, N]``, 0 for patches in no region.
+            features: L2-normalised features, float32 ``[B, N, C]``.
+            regions: Region ids ``[B, N]``, 0 for patches outside all regions.
 
         Returns:
-            float32 ``[B, N, N]``; rows sum to 1.
+            Weights, float32 ``[B, N, N]``; rows sum to 1.
         """
         similarity = features @ features.transpose(1, 2)
         mean = similarity.mean((1, 2), keepdim=True)
@@ -216,12 +216,12 @@ class CorrCLIP(WithinRegions):
 
 @METHODS.register_module()
 class CorrCLIPv2(CorrCLIP):
-    """Version 2: the second model sees the whole image once, at its file's size.
+    """Version 2: the second model encodes the whole image once, at the size of its file.
 
-    What it sees is resized to the image as its windows are cut, and to twice CLIP's grid of each
-    window. The published configs merge no regions.
+    Its features are resized to the working size, then to twice CLIP's grid in each window. The
+    published configs do not merge regions.
 
-    Args: See :class:`WithinRegions`.
+    Args: See :class:`RegionAttention`.
     """
 
     sees_whole_image = True
@@ -236,14 +236,14 @@ class CorrCLIPv2(CorrCLIP):
     def attention_map(  # type: ignore[override]
         self, tower: VisionTransformer, image: WindowedImage, classify: Classify, proxy: ProxyTower
     ) -> Tensor:
-        """See :class:`.base.Method`; on twice CLIP's grid of an only window."""
+        """See :class:`.base.Method`; on twice CLIP's grid, of a single window."""
         [(_, weights, _, grid)] = self._weigh_each(tower, image, proxy)
         return unflatten_map(weights, grid)
 
     def _weigh_each(
         self, tower: VisionTransformer, image: WindowedImage, proxy: ProxyTower
     ) -> Iterator[tuple[View, Tensor, Tensor, Grid]]:
-        """Batches of windows, the map of all heads, the regions ``[B, N]``, and the grid of N."""
+        """Yield batches of windows, the map of all heads, regions ``[B, N]``, and the grid of N."""
         seen = image.spread(image.file.map_of(proxy))
         margins = image.windows.margins
         for windows, view in image.batches():
@@ -257,31 +257,31 @@ class CorrCLIPv2(CorrCLIP):
 
 
 def merge_regions(regions: Tensor, features: Tensor, distance: float) -> Tensor:
-    """Merge the regions of a window whose mean features resemble each other, transitively.
+    """Merge the regions of a window whose mean features are similar, transitively.
 
-    Two regions are linked if their cosine is at most ``distance`` below the largest of all pairs, a
-    region with itself included. The lowest id of a window stands apart.
+    Two regions are linked if their cosine is at most ``distance`` below the largest cosine of all
+    pairs, where a region also pairs with itself. The lowest id of a window is never merged.
 
     Args:
-        regions: Ids ``[B, N]``.
-        features: L2-normalised, float32 ``[B, N, C]``.
-        distance: 0 to 2.
+        regions: Region ids ``[B, N]``.
+        features: L2-normalised features, float32 ``[B, N, C]``.
+        distance: Cosine distance, 0 to 2.
 
     Returns:
-        Ids ``[B, N]``: 0 for the lowest, else the rank of the lowest id that was merged into it.
+        Ids ``[B, N]``: 0 for the lowest id, else the rank of the lowest id merged into the region.
     """
     ranks = rank_ids(regions)
     count = int(ranks.max()) + 1
     number = torch.arange(count, device=ranks.device)
     members = (ranks[:, None] == number[:, None]).to(features.dtype)  # [B, regions, N]
-    cosines = pairwise_cosines(members @ features)  # of sums as of means
-    # Of those that the window has, but for the lowest.
+    cosines = pairwise_cosines(members @ features)  # sums have the same cosines as means
+    # The regions that the window has, except the lowest.
     present = (number > 0) & (number <= ranks.amax(1, keepdim=True))
     pairs = present[:, :, None] & present[:, None]
     best = cosines.masked_fill(~pairs, -float('inf')).amax((1, 2), keepdim=True)
     linked = (best - cosines <= distance) & pairs
     linked |= torch.eye(count, dtype=torch.bool, device=ranks.device)
-    # The transitive closure: each product doubles the length of the chains.
+    # The transitive closure: each product doubles the length of chains.
     for _ in range((count - 1).bit_length()):
         linked = (linked.float() @ linked.float()) > 0
     return linked.int().argmax(-1).gather(1, ranks)

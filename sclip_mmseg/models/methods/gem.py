@@ -13,24 +13,24 @@ from ...utils.torch_types import total
 from ..view import View
 from .base import Classify, Method, unflatten_map
 
-_RESAMPLING = Resampling(offset=None, antialias=True)  # of GEM's own positions
+_RESAMPLING = Resampling(offset=None, antialias=True)  # as GEM resizes position embeddings
 _SEEN = ('input', 'normalised', 'q', 'k', 'v')
 
 
 @METHODS.register_module()
 class GEM(Method):
-    """A second stream beside the last blocks, of self-self attention without residual MLPs.
+    """A second stream beside the last blocks, with self-self attention and without MLPs.
 
-    Each of these blocks adds to it ``(o_v + o_k + o_q) / 3`` through its output projection, where
-    ``o_z = softmax(τ ẑ ẑᵀ) v``, of tokens that CLIP's own stream has there.
+    Each of these blocks adds ``(o_v + o_k + o_q) / 3`` to the stream through its output projection.
+    ``o_z = softmax(τ ẑ ẑᵀ) v`` is computed from the tokens of CLIP's own stream.
 
     Args:
-        depth: One more than the number of blocks beside which the stream runs, as GEM counts.
-        iterations: How often ``ẑ ← softmax(τ ẑ ẑᵀ) ẑ`` runs before.
+        depth: Number of blocks that the stream accompanies, plus one (GEM's convention).
+        iterations: Number of repetitions of ``ẑ ← softmax(τ ẑ ẑᵀ) ẑ`` before that.
         temperature: τ; None for the mean norm of an image's normalised tokens over √d.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value is out of range.
     """
 
     def __init__(self, depth: int = 7, iterations: int = 1, temperature: float | None = None):
@@ -38,7 +38,7 @@ class GEM(Method):
         if not isinstance(depth, int) or depth < 2:
             raise InputError(f'method.depth={depth!r} must be an integer above 1')
         if not isinstance(iterations, int) or iterations < 0:
-            raise InputError(f'method.iterations={iterations!r} must be an integer from 0')
+            raise InputError(f'method.iterations={iterations!r} must be an integer, at least 0')
         if temperature is not None and not temperature > 0:
             raise InputError(f'method.temperature={temperature} must be positive, or None')
         self.depth, self.iterations, self.temperature = depth, iterations, temperature
@@ -48,13 +48,13 @@ class GEM(Method):
         most = len(tower.blocks) + 1
         if self.depth > most:
             raise InputError(
-                f'method.depth={self.depth} is more than the {most - 1} blocks of this tower and '
+                f'method.depth={self.depth} is more than the {most - 1} blocks of this tower plus '
                 f'one: set model.image_encoder.method.depth to {most} or less'
             )
 
     def forward(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
         """See :class:`.base.Method`."""
-        added: list[Tensor] = []  # the stream, so far
+        added: list[Tensor] = []  # the stream so far
 
         def join(number: int, seen: BlockTokens) -> None:
             mixed = tower.blocks[number - 1].project_out(self.mix(seen, values=seen.v))
@@ -64,7 +64,7 @@ class GEM(Method):
         return tower.read_out(tokens.patches_of(added[0])).unflatten(1, tokens.grid)
 
     def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
-        """See :class:`.base.Method`; of the last block."""
+        """See :class:`.base.Method`; the map of the last block."""
         tokens = self._run(tower, view, 1)
         [last] = tokens.blocks.values()
         identity = torch.eye(last.v.shape[2], dtype=last.v.dtype, device=last.v.device)
@@ -78,21 +78,21 @@ class GEM(Method):
         count: int,
         each: Callable[[int, BlockTokens], None] | None = None,
     ) -> Tokens:
-        """Run the tower, and keep or use what the last blocks see, so many of them."""
+        """Run the tower, and keep or process the attention inputs of the last ``count`` blocks."""
         depth = len(tower.blocks)
         asked = dict.fromkeys(range(depth - count + 1, depth + 1), _SEEN)
         return tower.run(view.images, asked, each=each, resampling=_RESAMPLING)
 
     def mix(self, seen: BlockTokens, values: Tensor) -> Tensor:
-        """The self-self attention.
+        """Compute the self-self attention.
 
         Args:
-            seen: What the block's own attention sees.
+            seen: Inputs of the block's own attention.
             values: Values to mix, ``[B, heads, P + N, e]``: v, or an identity for the weights
                 themselves.
 
         Returns:
-            Like ``values``.
+            Mixed values, shaped like ``values``.
         """
         # τ √d, since attention divides logits by √d.
         scale: Tensor | float

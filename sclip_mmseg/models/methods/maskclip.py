@@ -8,7 +8,7 @@ from .base import LastBlockMethod, LastTokens
 
 @METHODS.register_module()
 class MaskCLIP(LastBlockMethod):
-    """Every token attends to itself alone."""
+    """Every token attends only to itself."""
 
     def mix(self, tokens: LastTokens) -> Tensor:
         """See :class:`.base.LastBlockMethod`."""

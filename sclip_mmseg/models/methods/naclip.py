@@ -31,5 +31,5 @@ class NACLIP(LastBlockMethod):
         return [(tokens.k, tokens.k)]
 
     def bias(self, tokens: LastTokens) -> Tensor:
-        """The window ω ``[P + N, P + N]``, 0 for the prefix."""
+        """The Gaussian window ω ``[P + N, P + N]``, 0 for prefix tokens."""
         return tokens.pad(gaussian_window(tokens.grid, self.std, tokens.k.dtype, tokens.k.device))

@@ -16,28 +16,29 @@ from ...utils.torch_types import height_width, total
 from ..windowed_image import ImageFeatures, Stitching, WindowedImage
 from ..windows import Window
 from .base import Classify, WholeImageMethod, unflatten_map
-from .corrclip import WithinRegions
+from .corrclip import RegionAttention
 
-_ENTRIES = 1 << 24  # of a piece of the image's map of weights
+_ENTRIES = 1 << 24  # size of a piece of the image's attention map
 
 
 @METHODS.register_module()
-class OVStitcher(WithinRegions, WholeImageMethod):
-    """CorrCLIP whose last block sees the whole image, stitched from its windows.
+class OVStitcher(RegionAttention, WholeImageMethod):
+    """CorrCLIP whose last block attends over the whole image, stitched from its windows.
 
-    The second tower's last block runs over all its cells of the image, and its output tells how
-    cells resemble each other; regions are merged, and the mean of the resemblance is taken, once
-    per image. The branches of :class:`.corrclip.CorrCLIP` become, on the second tower's grid:
+    The second tower's last block runs over all its patches of the image, and its output gives their
+    similarity. Regions are merged, and the mean similarity is taken, once per image. The branches
+    of :class:`.corrclip.CorrCLIP` become, on the second tower's grid:
 
     - main: the last block's values, stitched;
-    - spatial: the mean of earlier blocks that are run again on their stitched queries, keys and
-      values, with one head over all channels and the scale of a single head;
-    - semantic: stitched from the windows' copies of the class token, one for each region of the
-      image in each window.
+    - spatial: the mean of earlier blocks, each run again on its stitched queries, keys and values,
+      with one head over all channels and the scale of a single head;
+    - semantic: stitched from the windows' copies of the class token, one copy per region of the
+      image and window.
 
-    Weights are computed in pieces, so that memory grows with the cells, not with their square.
+    Weights are computed in pieces, so that memory grows with the number of patches, not with its
+    square.
 
-    Args: See :class:`.corrclip.WithinRegions`.
+    Args: See :class:`.corrclip.RegionAttention`.
     """
 
     on_windows = False
@@ -63,14 +64,14 @@ class OVStitcher(WithinRegions, WholeImageMethod):
     def attention_map(
         self, tower: VisionTransformer, image: WindowedImage, classify: Classify, proxy: ProxyTower
     ) -> Tensor:
-        """See :class:`.base.Method`; on the second tower's grid of the image."""
+        """See :class:`.base.Method`; on the second tower's grid over the image."""
         features, regions, fine = self._see(image, proxy)
         everything = slice(0, len(features))
         weights = self._rows(features, regions, mean_similarity(features), everything)
         return unflatten_map(weights[None], fine)
 
     def _see(self, image: WindowedImage, proxy: ProxyTower) -> tuple[Tensor, Tensor, Grid]:
-        """Normalised cells of the second tower, float32 ``[N, C]``, their merged regions, grid."""
+        """Return the second tower's normalised features ``[N, C]``, merged regions, and grid."""
         regions = self.regions_of(image.view)
         tower = proxy.tower
         fine = tower.grid(image.view.images)
@@ -82,11 +83,11 @@ class OVStitcher(WithinRegions, WholeImageMethod):
         for windows, view in image.batches():
             tokens = tower.run(proxy.normalise(view.images), {number: list(parts)})
             block = tokens.blocks[number]
-            # The program normalises the residual, too.
+            # The released program normalises the residual as well.
             block.input = tower.norm(block.input)
             for name, part in parts.items():
                 part.add(windows, on_grid(tokens.patches_of(getattr(block, name)), tokens.grid))
-        # A projection of the mean is the mean of the projections.
+        # Projecting the mean gives the mean of the projections.
         normalised, x = (part.mean().to(tower.dtype)[None] for part in parts.values())
         q, k, v = tower.blocks[-1].project(normalised, tower.turns(fine, prefix=0))
         attended = F.scaled_dot_product_attention(q, k, v)
@@ -101,14 +102,14 @@ class OVStitcher(WithinRegions, WholeImageMethod):
 
         Args:
             tower: CLIP's image tower.
-            image: The image.
+            image: The image with its windows.
             regions: Merged regions on the second tower's grid, ``[1, rows, columns]``.
             proxy: The second tower.
 
         Returns:
-            Values of main and spatial branch side by side, ``[N, 2 * width]``, and output of the
-            last block for the class token as it sees a cell's region, ``[N, width]``, on the second
-            tower's grid.
+            On the second tower's grid: values of the main and the spatial branch side by side,
+            ``[N, 2 * width]``; and the last block's output for the copy of the class token that
+            attends to the patch's region, ``[N, width]``.
         """
         fine = height_width(regions)
         coarse = tower.grid(image.view.images)
@@ -147,14 +148,14 @@ class OVStitcher(WithinRegions, WholeImageMethod):
         return values[0].flatten(1).T, semantic.mean().to(tower.dtype)
 
     def _again(self, tower: VisionTransformer, number: int, parts: dict) -> Tensor:
-        """Output of a block, run again on the stitched image, ``[1, N, width]``."""
+        """Run a block again on the stitched image and return its output, ``[1, N, width]``."""
         x, q, k, v = (parts[name].mean().to(tower.dtype)[None] for name in ('input', 'q', 'k', 'v'))
         scale = (tower.width // tower.heads) ** -0.5
         mixed = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=scale)
         return tower.blocks[number - 1].residual_mlp(x, mixed)
 
     def _rows(self, features: Tensor, regions: Tensor, mean: Tensor, rows: slice) -> Tensor:
-        """Rows of the map of all heads, float32 ``[n, N]``."""
+        """Compute rows of the map of all heads, float32 ``[n, N]``."""
         similarity = (features[rows] @ features.T)[None]
         return self.weigh(similarity, mean[None, None, None], regions, rows)[0]
 
@@ -165,13 +166,13 @@ class OVStitcher(WithinRegions, WholeImageMethod):
 
 
 def mean_similarity(features: Tensor) -> Tensor:
-    """Mean of all products of features ``[N, C]``, without making them."""
+    """Compute the mean of all products of features ``[N, C]`` without storing them."""
     total = features.double().sum(0)
     return ((total @ total) / len(features) ** 2).float()
 
 
 def on_grid(x: Tensor, grid: Grid) -> Tensor:
-    """Patches ``[n, N, C]`` or of heads ``[n, heads, N, d]``, side by side, as ``[n, h, w, C]``."""
+    """Reshape ``[n, N, C]`` or ``[n, heads, N, d]`` to ``[n, h, w, C]``, heads side by side."""
     x = x.transpose(1, 2).flatten(2) if x.ndim == 4 else x
     return x.unflatten(1, grid)
 

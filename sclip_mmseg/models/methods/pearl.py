@@ -1,4 +1,4 @@
-"""PEARL (2603.21528): keys turned towards the queries before the last attention."""
+"""PEARL (2603.21528): keys rotated towards the queries before the last attention."""
 
 import torch
 import torch.nn.functional as F
@@ -13,18 +13,18 @@ from .base import LastBlockMethod, LastTokens
 class PEARL(LastBlockMethod):
     """``softmax((q (k R)ᵀ + α K Kᵀ) / √d)``, without residual and MLP.
 
-    K and Q are keys and queries less their means, in which each patch weighs as much as its query
-    is long, and the prefix nothing. R is near the rotation, per head, that brings K to Q best:
-    what a few steps make of ``Kᵀ Q``, see :func:`polar_factor`.
+    K and Q are keys and queries minus their means; the mean weights each patch by the norm of its
+    query, and excludes prefix tokens. R approximates the rotation, per head, that best aligns K
+    with Q: a few steps from ``Kᵀ Q``, see :func:`polar_factor`.
 
-    The propagation of its paper is a refiner, :class:`..propagation.LaplacianPropagation`.
+    The propagation of the paper is a refiner, :class:`..propagation.LaplacianPropagation`.
 
     Args:
         alpha: α, at least 0.
-        steps: Newton-Schulz steps, which have not converged after the published 5.
+        steps: Number of Newton-Schulz steps; the published 5 do not converge.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value is out of range.
     """
 
     keep_residual = False
@@ -55,14 +55,14 @@ class PEARL(LastBlockMethod):
 
 
 def polar_factor(matrices: Tensor, steps: int) -> Tensor:
-    """Approach the orthogonal polar factor ``M (Mᵀ M)^-½`` by Newton and Schulz's steps.
+    """Approximate the orthogonal polar factor ``M (Mᵀ M)^-½`` by Newton-Schulz steps.
 
     Args:
         matrices: M, float32 ``[..., d, d]``.
-        steps: Their number.
+        steps: Number of steps.
     """
     square = matrices.transpose(-1, -2) @ matrices
-    norm = torch.linalg.matrix_norm(square, keepdim=True).clamp(min=1e-20)  # of equal tokens
+    norm = torch.linalg.matrix_norm(square, keepdim=True).clamp(min=1e-20)  # 0 for equal tokens
     unit = torch.eye(square.shape[-1], device=square.device)
     root, inverse = square / norm + 1e-6 * unit, unit.expand_as(square)
     for _ in range(steps):

@@ -11,18 +11,17 @@ from ..view import View
 from .base import Classify, Method, own_pairs, unflatten_map
 
 
-class Resemblance(Method):
-    """How patches of a second model resemble each other.
+class ProxyAttention(Method):
+    """Attention by the similarity of a second model's patches.
 
-    S are the cosines of the second model's patches, and ``softmax(γ (S - β mean S))`` without its
-    negative entries is the map of all heads of CLIP's last block.
+    With S the cosines of the second model's patches, ``softmax(γ (S - β mean S))`` over the
+    non-negative entries is the map of all heads of CLIP's last block.
 
-    A patch always attends to itself, the largest entry of its row. So a window that is uniform
-    enough for ``β mean S > 1``, which the released program turns into NaN, keeps each patch's own
-    value.
+    A patch always attends to itself, the largest entry of its row. Where the released program gives
+    NaN, in a window so uniform that ``β mean S > 1``, each patch therefore keeps its own value.
 
     Args:
-        beta: What a patch must resemble another by, as a multiple of the window's mean.
+        beta: Threshold of the cosines, as a multiple of the window's mean.
         gamma: Sharpness of the softmax.
 
     Raises:
@@ -39,10 +38,10 @@ class Resemblance(Method):
         self.beta, self.gamma = beta, gamma
 
     def weights(self, features: Tensor, mean: Tensor | None = None) -> Tensor:
-        """The map ``[B, N, N]``, float32, of features ``[B, N, C]``; rows sum to 1.
+        """Compute the map ``[B, N, N]``, float32; rows sum to 1.
 
         Args:
-            features: Patches of the second tower.
+            features: Patch features of the second tower, ``[B, N, C]``.
             mean: Mean of the cosines; None for each window's own.
         """
         cosines = pairwise_cosines(features)
@@ -53,14 +52,14 @@ class Resemblance(Method):
 
 
 @METHODS.register_module()
-class ProxyCLIP(Resemblance):
-    """CLIP's values, mixed by how patches of DINO or DINOv2 resemble each other.
+class ProxyCLIP(ProxyAttention):
+    """CLIP's values, mixed by the similarity of DINO's or DINOv2's patches.
 
-    The map of :class:`Resemblance` mixes the patches' values on the second model's grid; there is
-    no residual and no MLP.
+    The map of :class:`ProxyAttention` mixes the patches' values on the second model's grid, without
+    residual and MLP.
 
     Args:
-        beta, gamma: See :class:`Resemblance`.
+        beta, gamma: See :class:`ProxyAttention`.
 
     Raises:
         InputError: If an argument is negative.
@@ -82,14 +81,14 @@ class ProxyCLIP(Resemblance):
         return unflatten_map(*self._weigh(view, proxy))
 
     def _weigh(self, view: View, proxy: ProxyTower) -> tuple[Tensor, Grid]:
-        """The map of all heads, and its grid."""
+        """Return the map of all heads and its grid."""
         features = proxy(view.images)
         _, rows, columns, _ = features.shape
         return self.weights(features.flatten(1, 2)), (rows, columns)
 
 
 def pairwise_cosines(features: Tensor) -> Tensor:
-    """Cosines of every two patches, float32 ``[B, N, N]``, of features ``[B, N, C]``."""
+    """Compute cosines of all pairs of patches, float32 ``[B, N, N]``, from ``[B, N, C]``."""
     unit = F.normalize(features.float(), dim=-1)
     return unit @ unit.transpose(1, 2)
 
@@ -98,14 +97,14 @@ def mix_values(block: Block, patches: Tensor, grid: Grid, weights: Tensor, fine:
     """Run a block's attention with given weights on another grid, without residual and MLP.
 
     Args:
-        block: Whose values and output projection are used.
-        patches: Its input ``[B, N, width]``, without prefix.
+        block: Block whose values and output projection are used.
+        patches: Input of the block without prefix, ``[B, N, width]``.
         grid: Rows and columns of N.
-        weights: ``[B, M, M]``, one map for all heads.
+        weights: One map for all heads, ``[B, M, M]``.
         fine: Rows and columns of M, to which the values are resized bilinearly.
 
     Returns:
-        ``[B, M, width]``.
+        Features ``[B, M, width]``.
     """
     _, _, values = block.project(block.norm1(patches))
     values = values.transpose(1, 2).flatten(2)  # [B, N, width], all heads side by side

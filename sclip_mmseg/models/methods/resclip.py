@@ -17,17 +17,17 @@ from ..refiners import build_refiner_of_images
 from ..view import View
 from .base import Classify, LastBlockMethod, LastTokens, patch_distance, patch_offsets
 
-_CACHE = 1 << 28  # bytes of sampled lines kept
+_CACHE = 1 << 28  # bytes of sampled lines that are cached
 
 
 @METHODS.register_module()
 class ResCLIP(LastBlockMethod):
-    """Another method with RCS, with SFR, or with both.
+    """Adds RCS, SFR, or both to another method.
 
     Args:
         base: Config of the other method.
-        rcs: Config of :class:`RCS`, without ``type``; None to leave it out.
-        sfr: Config of :class:`SFR`, without ``type``; None to leave it out.
+        rcs: Arguments of :class:`RCS`; None to leave it out.
+        sfr: Arguments of :class:`SFR`; None to leave it out.
 
     Raises:
         InputError: If ``base`` is not a softmax of logits.
@@ -43,7 +43,7 @@ class ResCLIP(LastBlockMethod):
         self.sfr = SFR(**sfr) if sfr is not None else None
         if self.sfr is not None:
             self.not_exported = (
-                "the lines between each two patches (sfr), which outgrow ONNX's graph"
+                'the lines between all pairs of patches (sfr), which are too many for ONNX'
             )
         self.keep_residual = self.base.keep_residual
         self.earlier_blocks = self.rcs.blocks if self.rcs else ()
@@ -51,10 +51,10 @@ class ResCLIP(LastBlockMethod):
     def prepare(
         self, tower: VisionTransformer, view: View, classify: Classify
     ) -> tuple[Tensor, LastTokens]:
-        """Run the blocks before the last and, for SFR, the last one a first time."""
+        """Run the blocks before the last and, for SFR, the last one once in advance."""
         x, tokens = super().prepare(tower, view, classify)
         if self.sfr is not None:
-            cosines = classify(self.read_out(tower, x, tokens))  # as yet without similarity
+            cosines = classify(self.read_out(tower, x, tokens))  # without similarity so far
             similarity = self.sfr(cosines, view.images, classify.class_ids, tower.patch_size)
             tokens.similarity = tokens.pad(similarity)[:, None]
         return x, tokens
@@ -83,7 +83,7 @@ class _Mixer(nn.Module):
         lam: λ, 0 to 1.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value is out of range.
     """
 
     def __init__(self, tau: float, lam: float):
@@ -102,12 +102,12 @@ class RCS(_Mixer):
     """Residual Cross-correlation Self-attention: mixes in the maps of middle blocks.
 
     Args:
-        tau: See :class:`_Mixer`.
-        lam: See :class:`_Mixer`.
+        tau: Factor τ on the mixed map.
+        lam: Share λ of the middle blocks' map.
         blocks: Blocks, counted from 1, whose mean attention map is mixed in.
 
     Raises:
-        InputError: If there is no block.
+        InputError: If ``blocks`` is empty, or a value is out of range.
     """
 
     def __init__(self, tau: float = 2.0, lam: float = 0.3, blocks: Sequence[int] = (6, 7, 8, 9)):
@@ -121,18 +121,19 @@ class SFR(_Mixer):
     """Semantic Feedback Refinement: mixes a similarity of patches into the logits.
 
     Args:
-        tau: See :class:`_Mixer`.
-        lam: See :class:`_Mixer`.
-        temp_thd: Pixels of the first segmentation whose maximum is below get label 0, 0 to 1.
+        tau: Factor τ on the mixed logits.
+        lam: Share λ of the similarity.
+        temp_thd: Threshold, 0 to 1: pixels of the first segmentation whose largest probability is
+            below it get label 0.
         logit_scale: Factor on the cosines of the first segmentation.
-        refine: Config of what refines the first segmentation.
-        full_line: Test the whole line between two patches. The published program tests a prefix
-            only, which is the default.
-        merge_synonyms: Label pixels by class. The published program labels them by query, so that
-            synonyms differ, which is the default.
+        refine: Config of the refiner of the first segmentation; None for PAMR.
+        full_line: Whether to test the whole line between two patches. False tests only a prefix of
+            it, as the published program does.
+        merge_synonyms: Whether to label pixels by class. False labels them by query, so that
+            synonyms differ, as the published program does.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value is out of range.
     """
 
     def __init__(
@@ -165,16 +166,16 @@ class SFR(_Mixer):
         """Turn a first segmentation into a similarity of patches.
 
         Args:
-            cosines: ``[B, Q, h, w]`` of the patches.
-            images: The crops ``[B, 3, H, W]``.
-            class_ids: The class of each query, int64 ``[Q]``.
+            cosines: Cosines of the patches, ``[B, Q, h, w]``.
+            images: Windows ``[B, 3, H, W]``.
+            class_ids: Class of each query, int64 ``[Q]``.
             patch_size: Side of a patch in pixels.
 
         Returns:
-            ``[B, N, N]``, float32, at most 1.
+            Similarity ``[B, N, N]``, float32, at most 1.
         """
         size = height_width(images)
-        # As many at a time as fill an accelerator; on a CPU one, whose map stays in its cache.
+        # Enough at a time to keep an accelerator busy; one on a CPU, whose map fits the cache.
         step = max(tile_limit(images.device) // (cosines.shape[1] * math.prod(size)), 1)
         if torch.compiler.is_compiling():  # for batches of any size
             labels = self._segment(cosines, images, class_ids)
@@ -186,7 +187,7 @@ class SFR(_Mixer):
         return similarity / similarity.amax((1, 2), keepdim=True)
 
     def _segment(self, cosines: Tensor, images: Tensor, class_ids: Tensor) -> Tensor:
-        """Label of each pixel, int64 ``[B, H, W]``."""
+        """Compute the label of each pixel, int64 ``[B, H, W]``."""
         query_map = self.refine(resize_maps(cosines, height_width(images)), images)
         best, labels = best_queries(query_map.permute(0, 2, 3, 1), self.logit_scale)
         if self.merge_synonyms:
@@ -195,37 +196,35 @@ class SFR(_Mixer):
 
 
 def patch_labels(labels: Tensor, patch_size: int, num_labels: int) -> Tensor:
-    """Most frequent label of each patch, the smallest of equally frequent ones.
+    """Find the most frequent label of each patch; of equally frequent ones, the smallest.
 
     Args:
-        labels: int64 ``[B, H, W]``; pixels beyond the last whole patch are left out.
+        labels: Labels, int64 ``[B, H, W]``; pixels beyond the last whole patch are left out.
         patch_size: Side of a patch in pixels.
-        num_labels: Labels are 0 to ``num_labels - 1``.
+        num_labels: Number of labels, which are 0 to ``num_labels - 1``.
 
     Returns:
-        int64 ``[B, H // patch_size, W // patch_size]``.
+        Labels of patches, int64 ``[B, H // patch_size, W // patch_size]``.
     """
     patches = labels.unfold(1, patch_size, patch_size).unfold(2, patch_size, patch_size)
     grid = patches.shape[:3]
     patches = patches.flatten(3).flatten(0, 2)
-    # Not torch.mode, whose choice among equally frequent ones depends on the device.
+    # Not torch.mode, which breaks ties differently on different devices.
     counts = patches.new_zeros(patches.shape[0], num_labels)
     counts.scatter_add_(1, patches, patches.new_ones(()).expand_as(patches))
     return counts.argmax(-1).view(grid)
 
 
 def patch_similarity(labels: Tensor, full_line: bool = False) -> Tensor:
-    """1 for patches of one label, less where another label lies between them, else 0.
+    """Compute a similarity of patches from their labels, float32 ``[B, N, N]``.
 
-    Pairs whose line passes a patch of another label get ``exp(-d / d_max)``, d the Chebyshev
-    distance in patches, d_max the largest one on the grid.
+    It is 0 for patches of different labels, and 1 for patches of the same label, unless their line
+    passes a patch of another label: then ``exp(-d / d_max)``, with d the Chebyshev distance in
+    patches, and d_max the largest one on the grid.
 
     Args:
-        labels: int64 ``[B, rows, columns]``.
-        full_line: See :func:`line_samples`.
-
-    Returns:
-        float32 ``[B, N, N]``.
+        labels: Labels of patches, int64 ``[B, rows, columns]``.
+        full_line: Whether to test whole lines, see :func:`line_samples`.
     """
     grid = height_width(labels)
     flat = labels.flatten(1)
@@ -239,7 +238,7 @@ def patch_similarity(labels: Tensor, full_line: bool = False) -> Tensor:
 
 
 def _samples(grid: Grid, full_line: bool, device: torch.device) -> Iterable[tuple[Tensor, Tensor]]:
-    """Sampled lines, made anew where they would not stay in the cache."""
+    """Return the sampled lines; they are computed anew if too large for the cache."""
     size = 12 * (grid[0] * grid[1]) ** 2 * max(grid)  # bytes, at most
     return (_cached_samples if size <= _CACHE else line_samples)(grid, full_line, device)
 
@@ -254,26 +253,26 @@ def _cached_samples(
 def line_samples(
     grid: Grid, full_line: bool, device: torch.device | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Sample the straight line from every patch i to every patch j.
+    """Sample the straight line from each patch i to each patch j.
 
-    Samples lie at ``t = 1 / d_max, 2 / d_max, …``, d_max the largest Chebyshev distance on the
-    grid. As in the published program, a pair at distance d is tested at the first d of them only,
-    so that close pairs look at a prefix of their line; or, with ``full_line``, at all of them.
+    Samples lie at ``t = 1 / d_max, 2 / d_max, …``, with d_max the largest Chebyshev distance on the
+    grid. As in the published program, a pair at distance d is tested only at the first d samples,
+    which for close pairs cover only the beginning of their line; with ``full_line``, at all.
 
     Args:
         grid: Patch rows and columns.
-        full_line: Whether to continue to the end of every line.
+        full_line: Whether to continue to the end of each line.
         device: Device of the results.
 
     Yields:
-        For each t the pairs tested, int32 ``[2, pairs]``, and the patch at t, int32 ``[pairs]``.
+        For each t the tested pairs, int32 ``[2, pairs]``, and the patch at t, int32 ``[pairs]``.
     """
     dy, dx = patch_offsets(grid, device)
     distance = torch.maximum(dy.abs(), dx.abs())
     index = torch.arange(len(dy), device=device)
     y, x = index // grid[1], index % grid[1]
     farthest = max(grid) - 1
-    dtype = torch.int64 if is_exporting() else torch.int32  # ONNX has indices of one type
+    dtype = torch.int64 if is_exporting() else torch.int32  # ONNX indices are int64
     for step in range(1, farthest + 1):
         first, second = (distance >= (1 if full_line else step)).nonzero(as_tuple=True)
         t = step / farthest
@@ -284,22 +283,22 @@ def line_samples(
 
 
 def smooth_rows(similarity: Tensor, std: float = 5.0, taps: int = 31) -> Tensor:
-    """Smooth each row along the flattened patch index with a Gaussian and make it sum to 1.
+    """Smooth rows with a Gaussian along the flattened patch index, and normalise their sums to 1.
 
     Args:
-        similarity: ``[B, N, N]``.
+        similarity: Similarity ``[B, N, N]``.
         std: Standard deviation in patches.
-        taps: Largest length of the kernel, which is odd and at most N.
+        taps: Largest length of the kernel; the length is odd and at most N.
 
     Returns:
-        ``[B, N, N]``.
+        Smoothed similarity ``[B, N, N]``.
     """
     count, device = similarity.shape[-1], similarity.device
     taps = min(count, taps)
     taps -= 1 - taps % 2
     kernel = (-((torch.arange(taps, device=device) - taps // 2) ** 2) / (2 * std**2)).exp()
     kernel = (kernel / kernel.sum()).to(similarity.dtype)
-    # The convolution as a product with a banded matrix, which no library runs in TF32 unasked.
+    # A convolution, as a product with a banded matrix: convolutions may run in TF32 by default.
     index = torch.arange(count, device=device)
     offset = index[:, None] - index + taps // 2
     band = kernel[offset.clamp(0, taps - 1)] * ((offset >= 0) & (offset < taps))

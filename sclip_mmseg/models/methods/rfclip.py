@@ -1,4 +1,4 @@
-"""RF-CLIP, *Target Refocusing via Attention Redistribution* (2511.16170), as it is released."""
+"""RF-CLIP, *Target Refocusing via Attention Redistribution* (2511.16170), as released."""
 
 from collections.abc import Sequence
 
@@ -15,42 +15,44 @@ from ..windowed_image import AdjustedQueries, WindowedImage, WindowFeatures
 from .base import Classify, WholeImageMethod, unflatten_map
 from .scclip import cosines, sum_around
 
-#: Width and patch size of a tower → channels in which its sinks are strong, counted from 0.
+#: Channels, counted from 0, that are large in sinks, by width and patch size of the tower.
 CHANNELS = {
     (768, 16): (4, 162, 189, 326, 429, 474, 633, 713),
     (1024, 14): (250, 261, 437, 650, 720, 779, 936, 1005),
 }
-_STRONG = 5  # times the mean of a patch's channels
-_KEPT = 0.6  # of a sink
+_STRONG = 5  # a large channel, as a multiple of the mean over the patch's channels
+_KEPT = 0.6  # share of a sink that is kept
 
 
 @METHODS.register_module()
 class RFCLIP(WholeImageMethod):
     """Denoises patches after each block, mixes them by the keys of all blocks, and adjusts texts.
 
-    1. After each block, a *sink*, a patch in which one of the ``channels`` is more than five times
-       the mean of all above the least, becomes 0.6 of itself and 0.4 of the mean of the 3 × 3
-       patches around it, zeros beyond the border.
-    2. With G the mean of all blocks' outputs and S its patches' cosines of at least ``threshold``,
-       the last attention sees the last block's input and G, both with patches multiplied by S. Its
-       map is the mean over blocks of ``softmax(k kᵀ / √d)``; there is no residual and no MLP.
-    3. Queries at most ``group_distance`` from each other (complete linkage) are a group. In each
-       window the query of a group that is nearest to the image's class token moves by
-       ``patch_weight`` towards the mean of the two patches nearest to it.
-    4. A patch's score is ``1 - global_weight`` of its cosine with the query so moved, and
-       ``global_weight`` of the class token's with the query.
+    1. After each block, sinks become 0.6 of themselves plus 0.4 of the mean over the 3 × 3 patches
+       around them, with zeros beyond the border. A *sink* is a patch in which one of ``channels``
+       exceeds five times the mean of all channels, all measured from the smallest channel.
+    2. G is the mean of all blocks' outputs, and S the cosines of its patches, with those below
+       ``threshold`` set to 0. The last attention runs on the last block's input and on G, both with
+       patches multiplied by S. Its map is the mean over blocks of ``softmax(k kᵀ / √d)``, without
+       residual and MLP.
+    3. Queries within ``group_distance`` of each other (complete linkage) form a group. In each
+       window, the query of a group that is nearest to the image's class token moves by
+       ``patch_weight`` towards the mean of its two nearest patches.
+    4. A patch's score is ``1 - global_weight`` times its cosine with the moved query, plus
+       ``global_weight`` times the cosine of the class token with the original query.
 
     Args:
-        global_weight: 0 to 1.
-        patch_weight: 0 to 1.
+        global_weight: Weight of the class token's cosine, 0 to 1.
+        patch_weight: Share of the nearest patches in a moved query, 0 to 1.
         group_distance: Largest cosine distance within a group, at least 0.
-        global_from: Whose class token is compared with the queries: that of the ``'image'`` as a
-            whole, or of each ``'window'``.
-        channels: Counted from 0; None for those of CLIP's ViT-B/16 and ViT-L/14, by the tower.
-        threshold: Smallest similarity that counts, 0 to below 1.
+        global_from: Class token that queries are compared with: of the whole ``'image'``, or of
+            each ``'window'``.
+        channels: Channels, counted from 0, that are large in sinks; None for the known channels of
+            CLIP's ViT-B/16 and ViT-L/14.
+        threshold: Smallest similarity that counts, at least 0 and below 1.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value is out of range.
     """
 
     def __init__(
@@ -77,23 +79,23 @@ class RFCLIP(WholeImageMethod):
             or not channels
             or not all(isinstance(channel, int) and channel >= 0 for channel in channels)
         ):
-            raise InputError(f'method.channels={channels!r} must be a list of numbers from 0 on')
+            raise InputError(f'method.channels={channels!r} must be a list of integers from 0')
         self.global_weight, self.patch_weight = global_weight, patch_weight
         self.group_distance, self.global_from = group_distance, global_from
         self.channels, self.threshold = channels, threshold
         self._grouped: tuple[Tensor, Tensor] | None = None
 
     def channels_of(self, tower: VisionTransformer) -> Sequence[int]:
-        """The channels in which a tower's sinks are strong.
+        """Return the channels that are large in a tower's sinks.
 
         Raises:
-            InputError: If they are not known, or the tower lacks one.
+            InputError: If they are not known, or the tower does not have one of them.
         """
         chosen = self.channels or CHANNELS.get((tower.width, tower.patch_size))
         if chosen is None:
             raise InputError(
-                'RFCLIP knows the channels of sinks of CLIP ViT-B/16 and ViT-L/14 only, the tower '
-                f'has width {tower.width} and patches of {tower.patch_size}: set '
+                'RFCLIP knows the channels of sinks only for CLIP ViT-B/16 and ViT-L/14, but the '
+                f'tower has width {tower.width} and patches of {tower.patch_size}: set '
                 'model.image_encoder.method.channels'
             )
         if max(chosen) >= tower.width:
@@ -126,7 +128,7 @@ class RFCLIP(WholeImageMethod):
     def attention_map(
         self, tower: VisionTransformer, image: WindowedImage, classify: Classify
     ) -> Tensor:
-        """See :class:`.base.Method`; the map for the last block's input."""
+        """See :class:`.base.Method`; the map for the last block's own input."""
         [(_, view)] = image.batches()
         grid = tower.grid(view.images)
         _, shared, inputs = self._run_blocks(tower, view.images, keys=True)
@@ -134,7 +136,7 @@ class RFCLIP(WholeImageMethod):
         return unflatten_map(weights.mean(1), grid)
 
     def _encode(self, tower: VisionTransformer, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of windows ``[B, h, w, D]`` and of their class tokens ``[B, D]``."""
+        """Compute features of windows ``[B, h, w, D]`` and of their class tokens ``[B, D]``."""
         grid = tower.grid(images)
         x, shared, inputs = self._run_blocks(tower, images, keys=True)
         mixed = total(self._mix(tower, each, shared, grid)[1] for each in inputs) / len(inputs)
@@ -151,13 +153,13 @@ class RFCLIP(WholeImageMethod):
 
         Args:
             tower: CLIP's image tower.
-            images: ``[B, 3, H, W]``.
-            keys: Whether to return more than the output.
+            images: Windows ``[B, 3, H, W]``.
+            keys: Whether to compute more than the output.
 
         Returns:
-            The output ``[B, P + N, width]``; the sum over the blocks before the last of the
-            patches' part of ``softmax(k kᵀ / √d)``, ``[B, heads, N, N]``; and the two inputs of the
-            last attention, ``[B, P + N, width]``, float32.
+            The output ``[B, P + N, width]``. With ``keys``, also the patches' part of ``softmax(k
+            kᵀ / √d)``, summed over the blocks before the last, ``[B, heads, N, N]``; and the two
+            inputs of the last attention, ``[B, P + N, width]``, float32.
         """
         x, grid = tower.embed(images)
         channels = torch.tensor(self.channels_of(tower), device=x.device)
@@ -197,15 +199,14 @@ class RFCLIP(WholeImageMethod):
     ) -> AdjustedQueries:
         """Adjust the queries to windows.
 
-        Args:
-            features: Features of their patches, ``[B, N, D]``.
-            given: What the queries are compared with first, ``[B, D]``.
-            groups: From :meth:`groups`.
-            classify: The text head.
+        features: Patch features, ``[B, N, D]``.
+        given: Class token that queries are compared with, ``[B, D]``.
+        groups: Groups of queries, from :meth:`groups`.
+        classify: The text head.
         """
         texts = classify.embeddings
         similar = classify(given[:, None, None])[:, :, 0, 0]
-        # [B, G, members], with -inf where a group has fewer; of equal ones the first wins.
+        # [B, G, members], with -inf where a group has fewer members; the first wins ties.
         members = similar[:, groups.clamp(min=0)].masked_fill(groups < 0, float('-inf'))
         chosen = groups.expand(len(similar), -1, -1).gather(2, members.argmax(2, keepdim=True))
         chosen = chosen[..., 0]  # [B, G]
@@ -221,9 +222,9 @@ class RFCLIP(WholeImageMethod):
         return AdjustedQueries((1 - self.global_weight) * embeddings, self.global_weight * similar)
 
     def groups(self, texts: Tensor) -> Tensor:
-        """Numbers of the queries of each group, int64 ``[G, members]``, filled up with -1.
+        """Return the queries of each group, int64 ``[G, members]``, padded with -1.
 
-        They are kept until it is asked for other ones.
+        The result is kept for further calls with the same texts.
 
         Args:
             texts: Embeddings of the queries, L2-normalised, ``[Q, D]``.
@@ -243,19 +244,19 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 
 
 def group_queries(texts: np.ndarray, distance: float) -> np.ndarray:
-    """Group queries so that any two of a group are at most a cosine distance apart.
+    """Group queries such that any two of a group are within a cosine distance.
 
     Args:
-        texts: Embeddings, L2-normalised, float64 ``[Q, D]``.
-        distance: The distance.
+        texts: L2-normalised embeddings, float64 ``[Q, D]``.
+        distance: The largest distance.
 
     Returns:
-        The group of each query, ``[Q]``.
+        Group of each query, ``[Q]``.
     """
     if len(texts) < 2:
         return np.zeros(len(texts), int)
     distances = np.clip(1 - texts @ texts.T, 0, None)
-    distances[distances < 1e-6] = 0  # of equal queries, but for rounding
+    distances[distances < 1e-6] = 0  # equal queries, up to rounding
     np.fill_diagonal(distances, 0)
     from scipy.cluster.hierarchy import fcluster, linkage  # which take long to import
     from scipy.spatial.distance import squareform
@@ -265,28 +266,28 @@ def group_queries(texts: np.ndarray, distance: float) -> np.ndarray:
 
 
 def key_map(k: Tensor, count: int) -> Tensor:
-    """The patches' part of ``softmax(k kᵀ / √d)``.
+    """Compute the patches' part of ``softmax(k kᵀ / √d)``.
 
     Args:
-        k: ``[B, heads, P + N, d]``.
-        count: N.
+        k: Keys ``[B, heads, P + N, d]``.
+        count: Number of patches N.
 
     Returns:
-        ``[B, heads, N, N]``, whose rows sum to less than 1.
+        Weights ``[B, heads, N, N]``; rows sum to less than 1 if there are prefix tokens.
     """
     return attention_logits(k, k).softmax(-1)[..., -count:, -count:]
 
 
 def denoise(x: Tensor, grid: Grid, channels: Tensor) -> Tensor:
-    """Mix sinks with what is around them.
+    """Mix each sink with the patches around it.
 
     Args:
         x: Tokens ``[B, P + N, width]``.
         grid: Patch rows and columns.
-        channels: Channels of which one is strong in a sink, int64.
+        channels: Channels that are large in sinks, int64.
 
     Returns:
-        Tokens of the same dtype.
+        Tokens of the same shape and dtype.
     """
     count = grid[0] * grid[1]
     prefix, patches = x.tensor_split([x.shape[1] - count], 1)
@@ -295,7 +296,7 @@ def denoise(x: Tensor, grid: Grid, channels: Tensor) -> Tensor:
     above = patches.sum(-1, keepdim=True) - x.shape[-1] * least
     shares = (patches[..., channels] - least) / above
     sinks = (shares > _STRONG / x.shape[-1]).any(-1, keepdim=True)
-    # Where the weight is 0, lerp leaves a patch as it is.
+    # A weight of 0 leaves a patch exactly unchanged.
     weights = sinks.float().mul_(1 - _KEPT)
     mixed = patches.lerp(sum_around(patches, grid).div_(9), weights)
     return torch.cat([prefix, mixed.to(x.dtype)], 1)

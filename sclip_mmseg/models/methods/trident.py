@@ -1,4 +1,4 @@
-"""Trident (Shi et al., ICCV 2025, arXiv 2411.09219): windows spliced, guided by SAM."""
+"""Trident (Shi et al., ICCV 2025, arXiv 2411.09219): windows spliced, then guided by SAM."""
 
 import torch
 import torch.nn.functional as F
@@ -12,28 +12,29 @@ from ...utils.errors import InputError
 from ..windowed_image import ImageFeatures, Stitching, WindowedImage
 from ..windows import Size
 from .base import Classify, WholeImageMethod, unflatten_map
-from .proxyclip import Resemblance, mix_values
+from .proxyclip import ProxyAttention, mix_values
 
 _REPLACED, _LARGEST = 0.6, 0.9  # thresholds
-_ROWS = 512  # of the guidance, made at a time
+_ROWS = 512  # rows of the guidance computed at a time
 
 
 @METHODS.register_module()
-class Trident(Resemblance, WholeImageMethod):
-    """ProxyCLIP's features of the windows, spliced and mixed by SAM's attention over the image.
+class Trident(ProxyAttention, WholeImageMethod):
+    """ProxyCLIP's features of the windows, spliced, and mixed by SAM's attention over the image.
 
-    1. Windows as in :class:`.proxyclip.ProxyCLIP`, but the mean of the cosines is that of all
-       windows of the image. Features before the final norm are laid on one grid.
-    2. SAM's last attention of the whole image, cut to the tokens within it, without the pairs
-       whose values resemble each other less than a token's threshold, is the mean over heads that
-       mixes them on SAM's grid; rows sum to 1. The threshold is ``cos_fac`` times the token's mean
-       cosine over heads and tokens, at most 0.9.
+    1. Windows are encoded as in :class:`.proxyclip.ProxyCLIP`, but with the mean cosine over all
+       windows of the image. Features before the final norm are placed on one grid.
+    2. SAM's last attention over the whole image mixes them on SAM's grid. It is limited to tokens
+       within the image, and to pairs whose values have a cosine above the token's threshold:
+       ``cos_fac`` times the token's mean cosine over heads and tokens, at most 0.9. The mean over
+       heads is normalised so that rows sum to 1.
 
     Args:
-        beta, gamma: See :class:`.proxyclip.Resemblance`.
+        beta, gamma: See :class:`.proxyclip.ProxyAttention`.
         cos_fac: Factor of the threshold.
-        keep_negative: Whether a negative threshold stays; else it becomes 0.6.
-        halves: Whether SAM sees the left and the right half of the image apart (Cityscapes).
+        keep_negative: Whether a negative threshold is kept; else it becomes 0.6.
+        halves: Whether SAM encodes the left and the right half of the image separately
+            (Cityscapes).
 
     Raises:
         InputError: If an argument is negative.
