@@ -179,9 +179,9 @@ class CLIPImageEncoder(ImageEncoder):
             Cosines ``[B, Q, h, w]``, float32, on the method's grid.
         """
         if self.sees_whole_image:
-            seen = zip(view.split(), self._see_each(view, text))
+            seen = zip(view.split(), self._run_on_each(view, text))
             return torch.cat([each.scores(self._compare(text, [one])) for one, each in seen])
-        return self._see_windows(view, text).scores(self._compare(text, [view]))
+        return self._run_on_windows(view, text).scores(self._compare(text, [view]))
 
     def resize(self, view: View, windows: WindowCfg) -> View:
         """See :class:`.encoder.ImageEncoder`."""
@@ -205,9 +205,11 @@ class CLIPImageEncoder(ImageEncoder):
         """
         if self.sees_whole_image:
             windows = (image.windows.cut(number) for number in range(len(image.windows)))
-            return self._see(image, text).maps(image, compare or self._compare(text, windows))
+            return self._run_on_image(image, text).maps(
+                image, compare or self._compare(text, windows)
+            )
         maps = [
-            self._see_windows(view, text).scores(compare) if compare else self(view, text)
+            self._run_on_windows(view, text).scores(compare) if compare else self(view, text)
             for _, view in image.batches()
         ]
         return image.windows.arrange(list(torch.cat(maps).permute(0, 2, 3, 1)))
@@ -243,10 +245,10 @@ class CLIPImageEncoder(ImageEncoder):
 
     def _run(self, view: View, text: Classify) -> Tensor:
         if not self.sees_whole_image:
-            return self._see_windows(view, text).values
-        return torch.stack([seen.features for seen in self._see_each(view, text)])
+            return self._run_on_windows(view, text).values
+        return torch.stack([seen.features for seen in self._run_on_each(view, text)])
 
-    def _see_windows(self, view: View, text: Classify) -> WindowFeatures:
+    def _run_on_windows(self, view: View, text: Classify) -> WindowFeatures:
         seen = self.method(self.tower, view, text, **self._second_tower)
         return WindowFeatures(seen) if isinstance(seen, Tensor) else seen
 
@@ -256,11 +258,11 @@ class CLIPImageEncoder(ImageEncoder):
             return text
         return UpsampledText(self.upsampler, text, torch.cat([view.images for view in windows]))
 
-    def _see_each(self, view: View, text: Classify) -> Iterator[ImageFeatures | WindowFeatures]:
+    def _run_on_each(self, view: View, text: Classify) -> Iterator[ImageFeatures | WindowFeatures]:
         """The method's output for each image in one window."""
-        return (self._see(self._one_window(each), text) for each in view.split())
+        return (self._run_on_image(self._one_window(each), text) for each in view.split())
 
-    def _see(self, image: WindowedImage, text: Classify) -> ImageFeatures | WindowFeatures:
+    def _run_on_image(self, image: WindowedImage, text: Classify) -> ImageFeatures | WindowFeatures:
         return self.method(self.tower, image, text, **self._second_tower)
 
     def _one_window(self, view: View, file: FileImage | None = None) -> WindowedImage:

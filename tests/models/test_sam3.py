@@ -156,7 +156,7 @@ def test_the_rule():
         (dict(confidence_threshold=1.5), 'confidence_threshold=1.5 must be a number between 0'),
         (dict(confidence_threshold='much'), "confidence_threshold='much' must be a number"),
         (dict(use_transformer_decoder=False, use_sem_seg=False), 'neither instances nor'),
-        (dict(use_sem_seg='no'), "use_sem_seg='no' is neither True nor False"),
+        (dict(use_sem_seg='no'), "use_sem_seg='no' must be True or False"),
         (dict(precision='int8'), "precision='int8' is not one of"),
     ],
 )
@@ -170,7 +170,7 @@ def test_what_is_not_sam3(tmp_path, tensors):
         with pytest.raises(InputError, match=f"'{path}' is neither a file of Meta's .sam3.pt."):
             SAM3Encoder(path)
     torch.save(dict(weight=torch.ones(3)), tmp_path / 'x.pt')
-    with pytest.raises(InputError, match='x.pt is not a SAM 3 of Meta.* but weight'):
+    with pytest.raises(InputError, match="x.pt is not Meta's SAM 3.* but weight"):
         SAM3Encoder(str(tmp_path / 'x.pt'))
 
 

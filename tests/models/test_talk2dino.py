@@ -246,7 +246,7 @@ def test_broken_heads(tmp_path, change, message):
         ({TOWER: 'no.pth'}, "model.image_encoder.tower.checkpoint='no.pth' is neither a file"),
         ({'model.image_encoder.tower': dict(name='x')}, 'tower has one key'),
         ({'model.image_encoder.tower': None}, 'tower has one key'),
-        ({'model.image_encoder.clean_background': 'no'}, "'no' is neither True nor False"),
+        ({'model.image_encoder.clean_background': 'no'}, "'no' must be True or False"),
         ({'model.image_encoder.refine': 'PAMR'}, r"refine='PAMR' is not .* dict.type='PAMR'."),
         ({'model.image_encoder.precision': 'fp8'}, "precision='fp8' is not one of"),
     ],

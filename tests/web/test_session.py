@@ -52,7 +52,7 @@ LACKING.update(
     dict.fromkeys((*OF_THE_HUB, 'corrclip-dinov3-b16', 'corrclip2'), 'is not in the cache')
 )
 # What is made for CLIP's own towers.
-LACKING['sfp'] = 'asks for block 10'
+LACKING['sfp'] = 'needs block 10'
 LACKING.update(dict.fromkeys(('rfclip', 'rfclip-pamr'), 'knows the channels'))
 
 

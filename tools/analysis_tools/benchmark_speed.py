@@ -413,10 +413,11 @@ def method_runs(case: Case, args: argparse.Namespace) -> Runs:
 def _bare_sam3(model: nn.Module, image: Tensor) -> Tensor:
     """Only the calls of transformers' ``Sam3Model``, for all prompts."""
     encoder, head = model.image_encoder, model.text_head
-    vision, geometry = encoder.see(image)
+    vision, geometry = encoder.encode_vision(image)
     step = encoder.prompt_batch()
     parts = zip(head.embeddings.split(step), head.valid.split(step))
-    return [encoder.ask(vision, geometry, *part).semantic_seg for part in parts][-1].cpu()
+    maps = [encoder.decode_prompts(vision, geometry, *part).semantic_seg for part in parts]
+    return maps[-1].cpu()
 
 
 def resclip_runs(args: argparse.Namespace) -> Runs:

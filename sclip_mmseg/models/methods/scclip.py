@@ -16,30 +16,30 @@ from .base import Classify, Method, own_pairs, unflatten_map
 
 @METHODS.register_module()
 class SCCLIP(Method):
-    """Repairs anomalous patches, and lets middle blocks guide and join the last attention.
+    """Repairs anomalous patches, and uses middle blocks in the last attention.
 
-    Blocks are counted from 1. The defaults are the published values for the 12 blocks of ViT-B/16;
-    for another depth nothing is published, and blocks not given are taken in proportion.
+    Blocks are counted from 1. The defaults are the published values for the 12 blocks of ViT-B/16.
+    Nothing is published for other depths; there the default blocks are scaled in proportion.
 
     Args:
-        neighbours: Nearest patches that a patch's outlier factor looks at. Windows must have more
+        neighbours: Number of nearest patches for a patch's outlier factor. Windows must have more
             patches.
-        share: Share of the patches that are anomalous, 0 to below 1.
+        share: Share of patches that are anomalous, at least 0 and below 1.
         similarity_block: Block whose repaired patches give the similarity of patches; 9 of 12.
-        edge_block: Block whose patches give the similarity that the result is averaged by; 4 of 12.
-        level_blocks: Blocks whose outputs, summed, are the second branch; 4 to 10 of 12.
-        class_weight: Weight of the class token that is added to every patch.
-        threshold: Smallest similarity that counts in an average, 0 to below 1.
+        edge_block: Block whose patches give the similarity for averaging the result; 4 of 12.
+        level_blocks: Blocks whose summed outputs are the second branch; 4 to 10 of 12.
+        class_weight: Weight of the class token, which is added to every patch.
+        threshold: Smallest similarity that counts in an average, at least 0 and below 1.
         temperature: Factor on the similarities in the last attention.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value is out of range.
     """
 
-    #: Which of the last block's own maps, of its queries or keys, join the given one: in the main
-    #: branch, and in that of the level blocks.
+    #: The last block's own maps, of queries (q) or keys (k), that are averaged with the given map:
+    #: in the main branch, and in the branch of the level blocks.
     own_maps: tuple[str, str] = ('k', 'k')
-    #: Whether :meth:`find` sees the attention of the block before the last.
+    #: Whether :meth:`find` gets the attention of the second last block.
     sees_attention: bool = False
 
     def __init__(
@@ -72,10 +72,10 @@ class SCCLIP(Method):
         self.temperature = temperature
         for block in (similarity_block, edge_block, *(level_blocks or ())):
             if block is not None and (not isinstance(block, int) or block < 1):
-                raise InputError(f'method: block {block!r} must be a number, counted from 1')
+                raise InputError(f'method: block {block!r} must be an integer, counted from 1')
 
     def blocks(self, depth: int) -> tuple[int, int, Sequence[int]]:
-        """The similarity, edge and level blocks of a tower of so many blocks."""
+        """Return the similarity, edge and level blocks of a tower with ``depth`` blocks."""
 
         def scaled(block: int) -> int:
             return max(round(block * depth / 12), 1)
@@ -93,8 +93,8 @@ class SCCLIP(Method):
         last = max(similarity, edge, *levels)
         if last > earlier:
             raise InputError(
-                f'the method asks for block {last}, there are blocks 1 to {earlier} '
-                'before the last: set similarity_block, edge_block and level_blocks of '
+                f'the method needs block {last}, but only blocks 1 to {earlier} precede the '
+                'last: set similarity_block, edge_block and level_blocks of '
                 'model.image_encoder.method'
             )
 
@@ -106,7 +106,7 @@ class SCCLIP(Method):
         """
         tokens, averaged, weights, edges = self._prepare(tower, view.images)
         block, branches = tower.blocks[-1], (tokens.x, tokens.sums['output'])
-        # Both branches are averaged together in the end, which is the same as one by one.
+        # Averaging the sum of both branches equals the sum of their averages.
         patches = averaged, tokens.patches_of(branches[1])
         main, levels = (
             attend(block, branch, weights, own) for branch, own in zip(patches, self.own_maps)
@@ -116,7 +116,7 @@ class SCCLIP(Method):
         return tower.read_out(features.to(tower.dtype)).unflatten(1, tokens.grid)
 
     def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
-        """See :class:`.base.Method`: the main branch's."""
+        """See :class:`.base.Method`; the map of the main branch."""
         tokens, averaged, weights, _ = self._prepare(tower, view.images)
         block, names = tower.blocks[-1], self.own_maps[0]
         q, k, _ = block.project(block.norm1(averaged).to(tower.dtype))
@@ -128,12 +128,12 @@ class SCCLIP(Method):
     def _prepare(
         self, tower: VisionTransformer, images: Tensor
     ) -> tuple[Tokens, Tensor, Tensor, Tensor]:
-        """Run the tower as far as the last block, and calibrate.
+        """Run the tower up to the last block, and calibrate.
 
         Returns:
-            The last block's input with the sum of the level blocks' outputs, the repaired and
-            averaged patches ``[B, N, width]``, the map of all heads and the edges' similarities,
-            both ``[B, N, N]``; all float32.
+            The last block's input, with the sum of the level blocks' outputs; the repaired and
+            averaged patches ``[B, N, width]``; the map of all heads; and the similarities of the
+            edge block, both ``[B, N, N]``; all float32.
         """
         grid = tower.grid(images)
         self.check_grid(grid)
@@ -157,14 +157,14 @@ class SCCLIP(Method):
         return tokens, averaged, self.attention(similarity), edges
 
     def check_grid(self, grid: Grid) -> None:
-        """Refuse windows of too few patches.
+        """Check that windows have enough patches.
 
         Raises:
-            InputError: If that is so.
+            InputError: If they have too few.
         """
         if grid[0] * grid[1] <= self.neighbours:
             raise InputError(
-                f'method.neighbours={self.neighbours} needs windows of more patches than that, '
+                f'method.neighbours={self.neighbours} needs windows of more patches than that, but '
                 f'these have {grid[0]} × {grid[1]}: enlarge test_cfg.crop_size or the images'
             )
 
@@ -172,68 +172,68 @@ class SCCLIP(Method):
         """Find the anomalous patches.
 
         Args:
-            tokens: The last block's input.
+            tokens: Input of the last block.
             attention: Weights of the block before, ``[B, heads, P + N, P + N]``; None unless
                 :attr:`sees_attention`.
 
         Returns:
-            Which they are, bool ``[B, N]``.
+            Mask of anomalous patches, bool ``[B, N]``.
         """
         factors = local_outlier_factors(tokens.patches, self.neighbours)
         return find_anomalies(factors, self.share)
 
     def attention(self, similarity: Tensor) -> Tensor:
-        """Attention map of similarities, both ``[B, N, N]``: those above their mean count.
+        """Turn similarities into an attention map, both ``[B, N, N]``; those above the mean count.
 
         Args:
             similarity: Cosines, float32.
         """
         logits = self.temperature * (similarity - similarity.mean((1, 2), keepdim=True))
-        # A patch attends to itself, even where all are the same but for rounding.
+        # A patch always attends to itself, even if all similarities are equal up to rounding.
         logits = torch.where(own_pairs(logits), logits.clamp(min=0), logits)
         return logits.masked_fill_(logits < 0, float('-inf')).softmax(-1)
 
 
 def local_outlier_factors(tokens: Tensor, neighbours: int) -> Tensor:
-    """How much sparser it is around each token than around its nearest ones.
+    """Compute how sparse the surroundings of each token are, relative to its nearest tokens'.
 
-    A simplification of Breunig et al. (2000): a token's density is the inverse of the squared
-    distance κ to its farthest neighbour, and its factor the mean of its neighbours' densities over
+    A simplification of Breunig et al. (2000): the density of a token is the inverse of the squared
+    distance κ to its farthest neighbour, and its factor is the mean density of its neighbours over
     its own.
 
     Args:
-        tokens: ``[B, N, width]``, float32.
+        tokens: Tokens ``[B, N, width]``, float32.
         neighbours: Number of neighbours of a token, below N.
 
     Returns:
-        ``[B, N]``, about 1 for a token like others, more for an outlier.
+        Factors ``[B, N]``: about 1 for typical tokens, larger for outliers.
     """
-    tokens = tokens - tokens.mean(1, keepdim=True)  # what all share would cost digits
+    tokens = tokens - tokens.mean(1, keepdim=True)  # a common offset would cost precision
     squares = tokens.square().sum(-1)
     sums = squares[:, :, None] + squares[:, None]
     distances = torch.baddbmm(sums, tokens, tokens.transpose(1, 2), alpha=-2).clamp_(min=0)
-    distances.masked_fill_(own_pairs(distances), -1)  # itself comes first, and is dropped
+    distances.masked_fill_(own_pairs(distances), -1)  # the token itself comes first; dropped below
     nearest, indices = distances.topk(neighbours + 1, dim=-1, largest=False)
-    kappa = nearest[..., -1].clamp(min=1e-12)  # of a crowd of equal tokens
+    kappa = nearest[..., -1].clamp(min=1e-12)  # 0 among many equal tokens
     densities = kappa.reciprocal()[:, None].expand_as(distances)
     return densities.gather(2, indices[..., 1:]).mean(-1) * kappa
 
 
 def find_anomalies(factors: Tensor, share: float) -> Tensor:
-    """Which tokens' factors ``[B, N]`` are above the quantile ``1 - share`` of their image's."""
+    """Mark tokens whose factor ``[B, N]`` is above the quantile ``1 - share`` of their image."""
     return factors > factors.quantile(1 - share, dim=-1, keepdim=True)
 
 
 def repair(patches: Tensor, anomalous: Tensor, grid: Grid) -> Tensor:
-    """Replace anomalous patches by the mean of the normal ones among their eight neighbours.
+    """Replace anomalous patches by the mean of the normal patches among their eight neighbours.
 
     Args:
-        patches: ``[B, N, width]``, float32.
-        anomalous: Which to replace, bool ``[B, N]``; one without a normal neighbour stays.
+        patches: Patches ``[B, N, width]``, float32.
+        anomalous: Patches to replace, bool ``[B, N]``; one without a normal neighbour is kept.
         grid: Patch rows and columns.
 
     Returns:
-        ``[B, N, width]``.
+        Repaired patches ``[B, N, width]``.
     """
     normal = (~anomalous)[..., None].to(patches.dtype)
     counts = sum_around(normal, grid)
@@ -243,15 +243,15 @@ def repair(patches: Tensor, anomalous: Tensor, grid: Grid) -> Tensor:
 
 def sum_around(x: Tensor, grid: Grid) -> Tensor:
     """Sum 3 × 3 patches of ``[B, N, width]``, fewer at the border."""
-    maps = x.contiguous().unflatten(1, grid).permute(0, 3, 1, 2)  # as channels_last has it
-    # ONNX's average cannot be divided by another number.
+    maps = x.contiguous().unflatten(1, grid).permute(0, 3, 1, 2)  # in memory as channels_last
+    # ONNX's average pooling has no divisor_override.
     divisor, factor = (None, 9) if is_exporting() else (1, 1)
     sums = F.avg_pool2d(maps, 3, stride=1, padding=1, divisor_override=divisor) * factor
     return sums.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def cosines(patches: Tensor) -> Tensor:
-    """Cosines ``[B, N, N]`` of patches ``[B, N, width]``."""
+    """Compute cosines ``[B, N, N]`` of patches ``[B, N, width]``."""
     directions = F.normalize(patches, dim=-1)
     return directions @ directions.transpose(1, 2)
 
@@ -263,18 +263,18 @@ def average(patches: Tensor, similarity: Tensor, threshold: float) -> Tensor:
 
 
 def attend(block: Block, patches: Tensor, weights: Tensor, own: str = 'k') -> Tensor:
-    """The last attention: the mean of a given map and some of ``softmax(z zᵀ / √d)``.
+    """Compute the last attention: the mean of a given map and some maps ``softmax(z zᵀ / √d)``.
 
-    Neither residual nor MLP follows, and there is no class token.
+    There is no residual, MLP or class token.
 
     Args:
         block: The last block.
-        patches: Its input ``[B, N, width]``, float32.
-        weights: The map of all heads ``[B, N, N]``, rows sum to 1.
-        own: The z, letters of ``'qk'``.
+        patches: Input of the block ``[B, N, width]``, float32.
+        weights: Map of all heads ``[B, N, N]``; rows sum to 1.
+        own: The features z, letters of ``'qk'``.
 
     Returns:
-        ``[B, N, width]``, float32.
+        Output of the attention ``[B, N, width]``, float32.
     """
     dtype = block.out.weight.dtype
     q, k, v = block.project(block.norm1(patches).to(dtype))

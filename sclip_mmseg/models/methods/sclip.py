@@ -10,7 +10,7 @@ from .base import LastBlockMethod, LastTokens
 class SCLIP(LastBlockMethod):
     """``(softmax(q qᵀ / √d) + softmax(k kᵀ / √d)) v`` in the last block.
 
-    A token attends to those that resemble it. The two maps are added, so that the weights of a
+    A token attends to tokens that resemble it. The two maps are added, so that the weights of a
     token sum to 2, as in the released program.
     """
 

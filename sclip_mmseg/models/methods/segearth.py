@@ -1,4 +1,4 @@
-"""SegEarth-OV (Li et al., CVPR 2025, arXiv 2410.01768), but for its upsampler."""
+"""SegEarth-OV (Li et al., CVPR 2025, arXiv 2410.01768), without its upsampler."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,19 +13,18 @@ from .base import Classify, LastBlockMethod, LastTokens
 
 @METHODS.register_module()
 class SegEarth(LastBlockMethod):
-    """A sum of q-q, k-k and v-v attention, less a share of what the whole window resembles.
+    """Sum of q-q, k-k and v-v attention, minus a share of the class token's cosines.
 
-    The last block mixes by ``softmax(z zᵀ / √d)`` of queries, keys and values, whose weights sum
-    to 3, without residual and MLP. Of the cosines of patches and queries, ``-class_weight`` times
-    those of the class token, mixed alike, is subtracted. Its program has
-    :class:`..simfeatup.SimFeatUp` behind it, which the class token does not go through.
+    The last block mixes by ``softmax(z zᵀ / √d)`` of queries, keys and values, whose weights sum to
+    3, without residual and MLP. ``class_weight`` times the cosines of the class token, mixed alike,
+    is added to the cosines of patches. The released program also upsamples patches, but not the
+    class token, by :class:`..simfeatup.SimFeatUp`.
 
     Args:
-        class_weight: What the class token's cosines are multiplied by before they are added: λ, 0
-            to leave them out.
+        class_weight: Weight λ of the class token's cosines; 0 to leave them out.
 
     Raises:
-        InputError: If it is not a number.
+        InputError: If ``class_weight`` is not a number.
     """
 
     keep_residual = False

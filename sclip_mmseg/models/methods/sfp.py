@@ -1,4 +1,4 @@
-"""SFP, *Feature Purification Matters* (Jin et al., ICCV 2025), as its program is released."""
+"""SFP, *Feature Purification Matters* (Jin et al., ICCV 2025), as in its released program."""
 
 from collections.abc import Sequence
 
@@ -17,32 +17,32 @@ _RULES = ('attention', 'norm', 'factor')
 class SFP(SCCLIP):
     """SC-CLIP with another rule for anomalous patches and other maps in the last attention.
 
-    1. A patch is salient if the class token attends to it more than it does to itself, in the mean
-       over heads of the block before the last: ``salience · A[class, j] > A[j, j]``. Anomalous are
-       the ``count`` salient ones to which the class token attends most, or all, if they are fewer.
-    2. The given map compares the similarities of at least ``threshold`` alone: the others are 0 in
-       their mean too.
-    3. The main branch's map is the mean of that one, ``softmax(k kᵀ / √d)`` and
-       ``softmax(q qᵀ / √d)``; in the branch of the level blocks that one is all.
+    1. A patch is salient if ``salience · A[class, j] > A[j, j]``, where A is the mean attention
+       over heads of the second last block: the class token attends to it more than it attends to
+       itself. The ``count`` salient patches to which the class token attends most are anomalous, or
+       all of them if they are fewer.
+    2. In the given map, similarities below ``threshold`` count as 0, also in their mean.
+    3. The main branch averages this map with ``softmax(k kᵀ / √d)`` and ``softmax(q qᵀ / √d)``; the
+       branch of the level blocks uses this map only.
 
-    The defaults are the released values. Blocks are counted from 1, whatever the depth.
+    The defaults are the released values. Blocks are counted from 1, and not scaled with the depth.
 
     Args:
-        rule: How anomalous patches are found: ``'attention'`` as above; ``'norm'`` takes the
-            ``count`` patches of largest norm, ``'factor'`` what :class:`.scclip.SCCLIP` takes.
+        rule: Rule for anomalous patches: ``'attention'`` is the one above; ``'norm'`` takes the
+            ``count`` patches of largest norm; ``'factor'`` is :class:`.scclip.SCCLIP`'s.
         count: Largest number of anomalous patches of a window, for the first two rules.
         salience: Factor of the first rule, positive.
-        neighbours: For the third rule, see :class:`.scclip.SCCLIP`.
-        share: Likewise.
-        similarity_block: See :class:`.scclip.SCCLIP`.
-        edge_block: Likewise.
-        level_blocks: Likewise.
-        class_weight: Likewise.
-        threshold: Likewise.
-        temperature: Likewise.
+        neighbours: Number of nearest patches, for the third rule.
+        share: Share of anomalous patches, for the third rule.
+        similarity_block: Block that gives the similarity of patches, as in :class:`.scclip.SCCLIP`.
+        edge_block: Block that gives the similarity for averaging the result.
+        level_blocks: Blocks whose summed outputs are the second branch.
+        class_weight: Weight of the class token, which is added to every patch.
+        threshold: Smallest similarity that counts, at least 0 and below 1.
+        temperature: Factor on the similarities in the last attention.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value is out of range.
     """
 
     own_maps = ('kq', '')
@@ -74,7 +74,7 @@ class SFP(SCCLIP):
         if rule not in _RULES:
             raise InputError(f'method.rule={rule!r} must be one of {", ".join(_RULES)}')
         if not isinstance(count, int) or count < 0:
-            raise InputError(f'method.count={count!r} must be an integer of at least 0')
+            raise InputError(f'method.count={count!r} must be an integer, at least 0')
         if not salience > 0:
             raise InputError(f'method.salience={salience} must be positive')
         self.rule, self.count, self.salience = rule, count, salience
@@ -92,7 +92,7 @@ class SFP(SCCLIP):
         if attention is None:
             return strongest(tokens.patches.norm(dim=-1), self.count)
         mean = attention.float().mean(1)
-        seen = mean[:, 0, -tokens.num_patches :]  # by the class token
+        seen = mean[:, 0, -tokens.num_patches :]  # attention of the class token
         own = tokens.map_of(mean).diagonal(dim1=1, dim2=2)
         salient = self.salience * seen > own
         return salient & strongest(seen.masked_fill(~salient, -1), self.count)
@@ -103,6 +103,6 @@ class SFP(SCCLIP):
 
 
 def strongest(values: Tensor, count: int) -> Tensor:
-    """Which of the values ``[B, N]`` are the largest of each row, bool ``[B, N]``."""
+    """Mark the ``count`` largest values of each row ``[B, N]``, bool ``[B, N]``."""
     chosen = values.topk(min(count, values.shape[1]), dim=1).indices
     return torch.zeros_like(values, dtype=torch.bool).scatter_(1, chosen, True)

@@ -1,4 +1,4 @@
-"""Systems that were trained for segmentation, from their published checkpoints."""
+"""Systems trained for segmentation, loaded from their published checkpoints."""
 
 from .groupvit import GroupViTEncoder
 from .groupvit_text import GroupViTTextHead

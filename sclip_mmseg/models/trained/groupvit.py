@@ -1,4 +1,4 @@
-"""GroupViT: windows → scores of each pixel's segment.
+"""GroupViT: windows → scores per pixel, from the segment of the pixel.
 
 Xu et al., *GroupViT: Semantic Segmentation Emerges from Text Supervision*, CVPR 2022.
 """
@@ -21,14 +21,14 @@ from ..window_batch import choose_window_batch
 from .groupvit_layout import GroupViTFile
 from .published import resolve_trained
 
-_SURVIVORS = 5  # queries of a window that its image-level filter lets pass
-_LARGEST_BATCH = 8  # windows, whose maps have a value per pixel and class
+_SURVIVORS = 5  # number of queries that the image-level filter keeps per window
+_LARGEST_BATCH = 8  # windows; maps have a value per pixel and class
 
 
 def group_affinity(cosines: Tensor, mean_cosines: Tensor, scale: float) -> Tensor:
-    """Tell how well each segment of a window fits each query.
+    """Compute how well each segment of a window fits each query.
 
-    The softmax over all queries times the softmax over those that fit the window as a whole best.
+    The softmax over all queries, times the softmax over the queries that best fit the whole window.
 
     Args:
         cosines: Cosines of the segments with the queries, ``[B, G, Q]``.
@@ -36,7 +36,7 @@ def group_affinity(cosines: Tensor, mean_cosines: Tensor, scale: float) -> Tenso
         scale: Inverse temperature.
 
     Returns:
-        ``[B, G, Q]``, 0 to 1.
+        Affinity ``[B, G, Q]``, 0 to 1.
     """
     logits = cosines * scale
     best = mean_cosines.topk(min(_SURVIVORS, mean_cosines.shape[1])).indices
@@ -46,16 +46,16 @@ def group_affinity(cosines: Tensor, mean_cosines: Tensor, scale: float) -> Tenso
 
 
 def prepend_background(affinity: Tensor, threshold: float) -> Tensor:
-    """Put a background before the queries: 1 for segments that fit no query, else 0.
+    """Add a background before the queries: 1 for segments that fit no query, else 0.
 
-    Such are segments whose best affinity is below the threshold, but never the window's best one.
+    These are segments whose best affinity is below the threshold, except the window's best segment.
 
     Args:
-        affinity: ``[B, G, Q]``.
-        threshold: 0 to 1.
+        affinity: Affinity ``[B, G, Q]``.
+        threshold: Threshold, 0 to 1.
 
     Returns:
-        ``[B, G, 1 + Q]``.
+        Affinity ``[B, G, 1 + Q]``.
     """
     best = affinity.amax(-1, keepdim=True)
     background = best < best.amax(1, keepdim=True).clamp(max=threshold)
@@ -66,12 +66,12 @@ def paint(membership: Tensor, table: Tensor, size: tuple[int, int]) -> Tensor:
     """Give each pixel the scores of the segment it belongs to most.
 
     Args:
-        membership: Segments of the patches, ``[B, G, h, w]``, resized bilinearly before deciding.
+        membership: Membership of patches in segments, ``[B, G, h, w]``, resized bilinearly first.
         table: Scores of the segments, ``[B, G, C]``.
         size: Height and width H, W in pixels.
 
     Returns:
-        ``[B, C, H, W]``, in memory as ``[B, H, W, C]``.
+        Scores ``[B, C, H, W]``, in memory as ``[B, H, W, C]``.
     """
     fine = F.interpolate(membership, size, mode='bilinear', align_corners=False)
     image = torch.arange(table.shape[0], device=table.device)[:, None, None]
@@ -84,14 +84,14 @@ class GroupViTEncoder(ImageEncoder):
 
     Args:
         checkpoint: A name in :data:`.published.TRAINED`, or the path of the authors' file or of
-            Hugging Face's of a ``GroupViTModel``. Images are normalised by ImageNet's values.
+            Hugging Face's ``GroupViTModel`` weights. Images are normalised by ImageNet's values.
         background: Affinity below which a segment is background (the authors' ``bg_thresh``), 0 to
             1; None for no background.
-        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``, of the network. Projections and decisions
-            are always computed in float32.
+        precision: Precision of the network: ``'fp32'``, ``'fp16'`` or ``'bf16'``. Projections and
+            decisions are always computed in float32.
 
     Raises:
-        InputError: If the checkpoint cannot be used, or an argument is out of its range.
+        InputError: If the checkpoint cannot be used, or an argument is out of range.
     """
 
     def __init__(self, checkpoint: str, background: float | None = None, precision: str = 'fp32'):
@@ -110,7 +110,7 @@ class GroupViTEncoder(ImageEncoder):
         self.patch_size, self.embed_dim = self.network.patch_size, self.projector.output_dim
 
     def matrices(self) -> Iterator[nn.Parameter]:
-        """The parameters that ``precision`` casts."""
+        """Iterate over the parameters that ``precision`` casts."""
         return matrices(self.network)
 
     def forward(self, view: View, text: Classify) -> Tensor:
@@ -118,7 +118,7 @@ class GroupViTEncoder(ImageEncoder):
 
         Args:
             view: Windows; both sides at least ``patch_size``. Pixels beyond the last whole patch
-                are not seen.
+                are ignored.
             text: The text head.
 
         Returns:
@@ -136,13 +136,13 @@ class GroupViTEncoder(ImageEncoder):
         return paint(membership, affinity, height_width(view.images))
 
     def features(self, view: View, text: Classify) -> Tensor:
-        """L2-normalised features ``[B, h, w, D]``, float32: of each patch its segment's."""
+        """Return L2-normalised features ``[B, h, w, D]``, float32: each patch has its segment's."""
         segments, membership = self.network(view.images)
         projected = F.normalize(self.projector(segments.float()), dim=-1)
         return paint(membership, projected, height_width(membership)).permute(0, 2, 3, 1)
 
     def choose_batch(self, size: tuple[int, int]) -> int:
-        """Number of windows of a height and width in pixels to encode at a time."""
+        """Return the number of windows of a size (height, width in pixels) to encode at a time."""
         network = self.network
         rows, columns = (side // network.patch_size for side in size)
         tokens = rows * columns + network.stages[0].num_group_tokens

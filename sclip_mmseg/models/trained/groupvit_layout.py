@@ -1,4 +1,4 @@
-"""GroupViT's checkpoints, the authors' and Hugging Face's → the networks."""
+"""Loads GroupViT's networks from the authors' and Hugging Face's checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,18 +22,18 @@ from .groupvit_network import GroupViTNetwork, StageSizes
 
 @dataclass(frozen=True)
 class Family:
-    """How a family of files names GroupViT's tensors; all names as in :class:`...towers.Layout`.
+    """Tensor names of a family of GroupViT files; mappings as in :class:`...towers.Layout`.
 
     Attributes:
-        prefix: What the names of the image network's tensors begin with.
-        stage: What those of a stage begin with, ``{}`` standing for its number.
-        block: The same of a block within a stage.
-        names: Image network, outside the stages.
-        parts: A block.
-        grouping: The parts of a grouping whose names differ from the authors'.
-        projectors: Image and text projector: ``image`` and ``text`` → the file's names.
-        layers: A projector's linear layer, normalisation and second linear layer.
-        text: The text tower.
+        prefix: Prefix of the image network's tensors.
+        stage: Prefix of a stage's tensors, with ``{}`` for its number.
+        block: Prefix of a block within a stage, likewise.
+        names: Names in the image network outside the stages.
+        parts: Names in a block.
+        grouping: Names in a grouping.
+        projectors: Prefixes of the image and the text projector, by ``image`` and ``text``.
+        layers: Names of a projector's linear layer, normalisation and second linear layer.
+        text: Layout of the text tower.
     """
 
     prefix: str
@@ -47,8 +47,8 @@ class Family:
     text: Layout
 
 
-_SCALE = 'multi_label_logit_scale'  # of a loss
-# A stage's group tokens, named alike by both families.
+_SCALE = 'multi_label_logit_scale'  # used by a training loss only
+# A stage's group tokens; both families use the same names.
 _TOKENS = {
     'group_tokens': 'group_token',
     'token_norm': 'group_projector.0',
@@ -109,7 +109,7 @@ AUTHORS = Family(
         prefix='text_encoder.',
     ),
 )
-#: Of ``GroupViTModel``.
+#: The layout of ``GroupViTModel``.
 HUGGING_FACE = Family(
     prefix='vision_model.',
     stage='vision_model.encoder.stages.{}.',
@@ -133,7 +133,7 @@ HUGGING_FACE = Family(
 
 
 class Projector(nn.Sequential):
-    """Features of a tower → the joint embedding.
+    """Projects the features of a tower to the joint embedding.
 
     Args:
         width: Channel width of the features.
@@ -156,13 +156,13 @@ class Projector(nn.Sequential):
 
 
 class GroupViTFile:
-    """The tensors of a GroupViT checkpoint, and the networks made of them.
+    """A GroupViT checkpoint, and the networks built from it.
 
     Args:
-        path: The authors' file, or Hugging Face's of a ``GroupViTModel``.
+        path: The authors' file, or Hugging Face's ``GroupViTModel`` weights.
 
     Raises:
-        InputError: If it is neither.
+        InputError: If the file is neither.
     """
 
     def __init__(self, path: Path):
@@ -188,7 +188,7 @@ class GroupViTFile:
         """Build the image network.
 
         Raises:
-            InputError: If the file lacks tensors, or has more.
+            InputError: If tensors are missing or unexpected.
         """
         layout, stages = self._image_layout()
         weights = Weights(self.found, layout, self.source)
@@ -199,10 +199,10 @@ class GroupViTFile:
         return weights.fill(lambda: GroupViTNetwork(width, patch_size, positions, stages))
 
     def logit_scale(self) -> float:
-        """The learned scale of cosines, at most 100.
+        """Return the learned scale of cosines, at most 100.
 
         Raises:
-            InputError: If the file lacks it.
+            InputError: If the file does not have it.
         """
         if 'logit_scale' not in self.found:
             raise InputError(f"{self.source} is not a whole GroupViT: it lacks 'logit_scale'")
@@ -212,14 +212,14 @@ class GroupViTFile:
         return min(float(self.found['logit_scale'].float().exp()), 100.0)
 
     def projector(self, tower: str, features: int) -> Projector:
-        """Build the projector of the ``image`` or the ``text`` tower.
+        """Build a projector.
 
         Args:
-            tower: Which of them.
-            features: Width of its features.
+            tower: ``'image'`` or ``'text'``.
+            features: Width of the tower's features.
 
         Raises:
-            InputError: If the file lacks it, or it does not fit.
+            InputError: If the file does not have the projector, or it does not fit.
         """
         prefix = self.family.projectors[tower]
         names = {ours: f'{prefix}{theirs}' for ours, theirs in self.family.layers.items()}
@@ -235,12 +235,12 @@ class GroupViTFile:
         """Build the text tower, without its projector.
 
         Raises:
-            InputError: If the file lacks it.
+            InputError: If the file does not have it.
         """
         return build_text_tower(Weights(self.found, self.family.text, self.source))
 
     def _image_layout(self) -> tuple[Layout, list[StageSizes]]:
-        """The layout of the image network, and the sizes of its stages."""
+        """Return the layout of the image network, and the sizes of its stages."""
         family, names = self.family, dict(self.family.names)
         stages: list[StageSizes] = []
         while sizes := self._stage_sizes(prefix := family.stage.format(len(stages))):
@@ -256,7 +256,7 @@ class GroupViTFile:
         return Layout(names, block='', parts={}, prefix=family.prefix), stages
 
     def _stage_sizes(self, prefix: str) -> StageSizes | None:
-        """Sizes of the stage of a prefix; None where there is none."""
+        """Return the sizes of the stage with a prefix; None if it does not exist."""
         depth, norm = 0, f'{prefix}{self.family.block}{self.family.parts["norm1"]}.weight'
         while norm.format(depth) in self.found:
             depth += 1

@@ -1,4 +1,4 @@
-"""GroupViT's image network (Xu et al., CVPR 2022): patches are merged into ever fewer segments."""
+"""GroupViT's image network (Xu et al., CVPR 2022): it groups patches into ever fewer segments."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -29,12 +29,12 @@ class StageSizes(NamedTuple):
 
 
 class Grouped(NamedTuple):
-    """Outputs of the network for ``[B, 3, H, W]``.
+    """Outputs of the network for B images.
 
     Attributes:
         segments: Features of the G segments, ``[B, G, width]``.
-        membership: How much each patch belongs to each segment, float32 ``[B, G, h, w]``, summing
-            to 1 over the segments.
+        membership: Share of each patch in each segment, float32 ``[B, G, h, w]``; sums to 1 over
+            the segments.
     """
 
     segments: Tensor
@@ -45,9 +45,9 @@ class MLP(nn.Module):
     """Two layers with an exact GELU between them.
 
     Args:
-        width: Channel width of the input and, unless given, of the output.
+        width: Channel width of the input, and of the output unless ``out`` is given.
         hidden: Width of the hidden layer.
-        out: Channel width of the output.
+        out: Channel width of the output; None for ``width``.
     """
 
     def __init__(self, width: int, hidden: int, out: int | None = None):
@@ -56,12 +56,12 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden, out or width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to ``[..., width]``."""
+        """Transform ``[..., width]``."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
 class CrossAttention(nn.Module):
-    """Projections of an attention from one set of tokens to another.
+    """Projections of an attention between two sets of tokens.
 
     Args:
         width: Channel width of all tokens.
@@ -74,18 +74,18 @@ class CrossAttention(nn.Module):
         self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
 
     def project(self, slots: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries ``[B, heads, S, d]``, keys and values ``[B, heads, N, d]``."""
+        """Compute queries ``[B, heads, S, d]``, keys and values ``[B, heads, N, d]``."""
         projected = self.q(slots), self.k(x), self.v(x)
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in projected)
         return q, k, v
 
     def project_out(self, mixed: Tensor) -> Tensor:
-        """Join the heads of mixed values ``[B, heads, S, d]`` and project them."""
+        """Concatenate the heads of mixed values ``[B, heads, S, d]`` and project them."""
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 class Gather(nn.Module):
-    """Lets S slots look at N tokens; normalised afterwards, not before.
+    """Lets S slots attend to N tokens; normalises afterwards, not before.
 
     Args:
         width: Channel width of all tokens.
@@ -107,19 +107,19 @@ class Gather(nn.Module):
 
 
 class Grouping(nn.Module):
-    """Assigns each of N tokens to one of S segments, and averages.
+    """Assigns each of N tokens to one of S segments, and averages them.
 
     Args:
         width: Channel width of all tokens.
         heads: Number of heads of the attention from segments to tokens before the assignment.
         tokens: Number of group tokens.
-        groups: S.
+        groups: Number of segments S.
     """
 
     def __init__(self, width: int, heads: int, tokens: int, groups: int):
         super().__init__()
         self.norm_tokens = LayerNorm(width)
-        self.token_mlp = MLP(tokens, width // 2, groups)  # along the tokens
+        self.token_mlp = MLP(tokens, width // 2, groups)  # across tokens
         self.norm_slots = LayerNorm(width)
         self.norm_x = LayerNorm(width)
         self.gather = Gather(width, heads)
@@ -131,7 +131,7 @@ class Grouping(nn.Module):
         """Group tokens ``[B, N, width]`` by the stage's group tokens ``[B, T, width]``.
 
         Returns:
-            Segments ``[B, S, width]``, made of a hard assignment, and the soft one, float32
+            Segments ``[B, S, width]``, from a hard assignment, and the soft assignment, float32
             ``[B, S, N]``, which sums to 1 over the segments.
         """
         x = self.norm_x(x)
@@ -140,20 +140,20 @@ class Grouping(nn.Module):
         q, k, v = self.assign.project(slots, x)
         soft = attention_logits(q, k)[:, 0].float().softmax(1)
         hard = F.one_hot(soft.argmax(1), soft.shape[1]).mT.to(v.dtype)
-        # By one more than the members: a shrunk mean, and no division by zero.
+        # Dividing by the number of members plus one shrinks the mean, and never divides by zero.
         mean = hard / (hard.sum(-1, keepdim=True) + 1)
         new = self.assign.project_out(mean[:, None] @ v) + slots
         return new + self.channel_mlp(self.norm_new(new)), soft
 
 
 class Stage(nn.Module):
-    """Some blocks on tokens and group tokens, then, but for the last stage, a grouping.
+    """Blocks on tokens and group tokens, followed by a grouping except in the last stage.
 
     Args:
         width: Channel width of all tokens.
         heads: Number of attention heads of each block.
         sizes: Sizes of the stage.
-        previous: Number of group tokens of the stage before; 0 for none.
+        previous: Number of group tokens of the previous stage; 0 for none.
     """
 
     def __init__(self, width: int, heads: int, sizes: StageSizes, previous: int):
@@ -170,7 +170,7 @@ class Stage(nn.Module):
 
     @property
     def num_group_tokens(self) -> int:
-        """How many are learned; 0 in the last stage."""
+        """Number of learned group tokens; 0 in the last stage."""
         return 0 if self.group_tokens is None else len(self.group_tokens)
 
     def forward(
@@ -179,11 +179,11 @@ class Stage(nn.Module):
         """Run the stage.
 
         Args:
-            x: ``[B, N, width]``.
-            previous: Group tokens as they left the stage before, ``[B, T', width]``.
+            x: Tokens ``[B, N, width]``.
+            previous: Output group tokens of the previous stage, ``[B, T', width]``.
 
         Returns:
-            Segments; group tokens as they leave this stage; the soft assignment.
+            Segments; output group tokens of this stage; the soft assignment.
         """
         if self.group_tokens is None or self.grouping is None:
             for block in self.blocks:
@@ -202,7 +202,7 @@ class Stage(nn.Module):
 
 
 class GroupViTNetwork(nn.Module):
-    """Images → segments.
+    """Maps images to segments.
 
     Args:
         width: Channel width of the tokens; there are ``width // 64`` heads.
@@ -227,12 +227,12 @@ class GroupViTNetwork(nn.Module):
         self.norm = LayerNorm(width)
 
     def grid(self, images: Tensor) -> Grid:
-        """Rows and columns of patches of ``[..., H, W]``; a rest at the border is not seen."""
+        """Rows and columns of patches of images ``[..., H, W]``, without incomplete patches."""
         height, width = images.shape[-2:]
         return height // self.patch_size, width // self.patch_size
 
     def forward(self, images: Tensor) -> Grouped:
-        """Segment ``[B, 3, H, W]``, normalised by ImageNet's mean and standard deviation."""
+        """Segment images ``[B, 3, H, W]``, normalised by ImageNet's mean and standard deviation."""
         grid = self.grid(images)
         images = images.to(self.patch_embed.weight.dtype)
         x = self.norm_patches(embed_patches(self.patch_embed, images))

@@ -14,11 +14,11 @@ from .published import resolve_trained
 
 
 class ProjectedTextTower(TextEncoder):
-    """A text tower whose projection is a network of its own.
+    """A text tower whose projection is a network.
 
     Args:
-        tower: Without projection.
-        projector: In its place.
+        tower: Text tower without projection.
+        projector: Network in place of the projection.
     """
 
     def __init__(self, tower: TextTower, projector: Projector):
@@ -36,8 +36,8 @@ class GroupViTTextHead(CLIPTextHead):
     """:class:`..text_head.CLIPTextHead` with GroupViT's text tower.
 
     Args:
-        checkpoint: See :class:`.groupvit.GroupViTEncoder`, whose it is by default.
-        **kwargs: See :class:`..text_head.CLIPTextHead`; without ``clip``.
+        checkpoint: A GroupViT, see :class:`.groupvit.GroupViTEncoder`; defaults to the encoder's.
+        **kwargs: Arguments of :class:`..text_head.CLIPTextHead`, except ``clip``.
     """
 
     shared_keys = ('checkpoint',)
@@ -46,7 +46,7 @@ class GroupViTTextHead(CLIPTextHead):
         super().__init__(**kwargs, clip=checkpoint)
 
     def tower_options(self) -> dict[str, Any]:
-        """The same for all: its checkpoint tells the rest."""
+        """Return constant options: the output depends on nothing but the checkpoint."""
         return dict(quick_gelu=True, round_weights=None)
 
     def find_checkpoint(self) -> Path:

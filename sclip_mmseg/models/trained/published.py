@@ -1,4 +1,4 @@
-"""Where the systems' authors publish their checkpoints."""
+"""URLs of the systems' published checkpoints."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ def _release(repository: str, file: str) -> Published:
     return Published(f'https://github.com/{repository}/releases/download/v1.0.0/{file}')
 
 
-#: Checkpoints by name. None of the files has a published checksum.
+#: Checkpoints by name. None has a published checksum.
 TRAINED = {
     'groupvit_gcc_yfcc': _release('xvjiarui/GroupViT', 'group_vit_gcc_yfcc_30e-879422e0.pth'),
     'groupvit_gcc_redcap': _release('xvjiarui/GroupViT-1', 'group_vit_gcc_redcap_30e-3dd09a76.pth'),
@@ -19,7 +19,9 @@ _FAMILY = Family('model.image_encoder.checkpoint', TRAINED)
 
 
 def find_trained(checkpoint: str) -> Checkpoint:
-    """Find what a name in :data:`TRAINED` or a path stands for, see :mod:`...towers.repository`.
+    """Find the checkpoint of a name in :data:`TRAINED`, or of a path.
+
+    See :mod:`...towers.repository`.
 
     Raises:
         InputError: If ``checkpoint`` is neither a known name nor a file, or if the download fails.
@@ -28,5 +30,5 @@ def find_trained(checkpoint: str) -> Checkpoint:
 
 
 def resolve_trained(checkpoint: str) -> Path:
-    """The file of :func:`find_trained`."""
+    """Return the weights file of :func:`find_trained`."""
     return find_trained(checkpoint).weights

@@ -25,30 +25,30 @@ from .sam3_layout import SIDE, SAM3File, find_sam3, import_sam3
 from .sam3_rule import PromptRule
 from .sam3_text import SAM3TextHead
 
-_BYTES = 1 << 31  # that prompts at a time may take on a CPU
+_BYTES = 1 << 31  # memory on a CPU for the prompts decoded at a time
 _FINE = SIDE // 14 * 4  # side of the masks
 
 
 @MODELS.register_module()
 class SAM3Encoder(ImageEncoder):
-    """Scores of prompts, each looked for by itself.
+    """Scores of prompts, each decoded independently.
 
     Args:
-        checkpoint: Meta's ``sam3.pt`` by path; a folder of ``transformers``; or a name on the
-            Hugging Face Hub, ``facebook/sam3``, which is gated. Images come with a mean and a
-            standard deviation of 127.5.
-        confidence_threshold, use_transformer_decoder, use_sem_seg, use_presence_score: See
+        checkpoint: Path of Meta's ``sam3.pt``; a folder of ``transformers``; or a name on the
+            Hugging Face Hub, ``facebook/sam3``, which is gated. Images are normalised by a mean and
+            a standard deviation of 127.5.
+        confidence_threshold, use_transformer_decoder, use_sem_seg, use_presence_score: Options of
             :class:`.sam3_rule.PromptRule`.
-        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``, of the network. Text and scores are always
-            computed in float32.
+        precision: Precision of the network: ``'fp32'``, ``'fp16'`` or ``'bf16'``. Text and scores
+            are always computed in float32.
 
     Raises:
-        InputError: If the checkpoint cannot be used, or an argument is out of its range.
+        InputError: If the checkpoint cannot be used, or an argument is out of range.
     """
 
     normalisation = HALF
     patch_size = 1
-    #: What an export would need, see :func:`...export.network.find_window`.
+    #: Why it cannot be exported, see :func:`...export.network.find_window`.
     not_exported = 'a pass of its network for each prompt'
 
     def __init__(
@@ -66,7 +66,7 @@ class SAM3Encoder(ImageEncoder):
         )
         self.precision, dtype = precision, check_precision(precision)
         import_sam3()  # before anything is downloaded
-        #: A ``Sam3Model``, of whose parts torch's types know no more than that they are modules.
+        #: A ``Sam3Model``; torch's types only know that its parts are modules.
         self.model: Any = SAM3File(find_sam3(checkpoint).weights).network()
         for parameter in self.matrices():
             parameter.data = parameter.data.to(dtype)
@@ -75,7 +75,7 @@ class SAM3Encoder(ImageEncoder):
         self.embed_dim = self.model.config.vision_config.fpn_hidden_size
 
     def matrices(self) -> Iterator[nn.Parameter]:
-        """The parameters that ``precision`` casts: all of the network's."""
+        """Iterate over the parameters that ``precision`` casts: all of the network's."""
         return self.model.parameters()
 
     @property
@@ -83,44 +83,44 @@ class SAM3Encoder(ImageEncoder):
         return self.model.detr_decoder.query_embed.weight.dtype
 
     def forward(self, view: View, text: Classify) -> Tensor:
-        """Look for prompts in windows.
+        """Segment windows by prompts.
 
         Args:
             view: Windows of any size.
             text: The text head, a :class:`.sam3_text.SAM3TextHead`.
 
         Returns:
-            Scores ``[B, Q, H, W]`` of each pixel, float32, 0 to 1.
+            Scores ``[B, Q, H, W]`` per pixel, float32, 0 to 1.
         """
-        return torch.stack([self._see(image, text) for image in view.images])
+        return torch.stack([self._segment(image, text) for image in view.images])
 
-    def _see(self, image: Tensor, text: Classify) -> Tensor:
-        """Scores ``[Q, H, W]`` of all prompts in one window ``[3, H, W]``."""
+    def _segment(self, image: Tensor, text: Classify) -> Tensor:
+        """Compute scores ``[Q, H, W]`` of all prompts in one window ``[3, H, W]``."""
         if not isinstance(text, SAM3TextHead):
             raise InputError(
-                'SAM3Encoder takes prompts of its own text tower: set model.text_head.type='
+                'SAM3Encoder needs prompts of its own text tower: set model.text_head.type='
                 "'SAM3TextHead'"
             )
         size, step = height_width(image), self.prompt_batch()
         scores = torch.empty(len(text.valid), *size, device=image.device)
-        vision, geometry = self.see(image)
+        vision, geometry = self.encode_vision(image)
         progress = Progress(len(scores), 'prompts')
         for start in range(0, len(scores), step):
             rows = slice(start, min(start + step, len(scores)))
-            output = self.ask(vision, geometry, text.embeddings[rows], text.valid[rows])
+            output = self.decode_prompts(vision, geometry, text.embeddings[rows], text.valid[rows])
             scores[rows] = self.rule.maps(output, size)
             if progress.is_due(rows.stop) and rows.stop < len(scores):
                 print_log(f'SAM 3: {progress}', 'current')
         return scores
 
     @torch.no_grad()
-    def see(self, image: Tensor) -> tuple[Any, Tensor]:
-        """Outputs for one window ``[3, H, W]`` that do not depend on prompts.
+    def encode_vision(self, image: Tensor) -> tuple[Any, Tensor]:
+        """Compute the outputs for one window ``[3, H, W]`` that do not depend on prompts.
 
         Returns:
-            A ``Sam3VisionEncoderOutput``, and the geometry token ``[1, 1, D]``: a program of Meta's
-            runs its encoder of boxes and points without any, and hands its one token on behind
-            those of each prompt. ``Sam3Model`` leaves it out.
+            A ``Sam3VisionEncoderOutput``, and the geometry token ``[1, 1, D]``. Meta's program runs
+            its encoder of boxes and points on empty input, and appends its only token to the tokens
+            of each prompt. ``Sam3Model`` leaves this out.
         """
         vision = self.model.get_vision_features(to_input(image).to(self._dtype))
         level, positions = (
@@ -134,12 +134,12 @@ class SAM3Encoder(ImageEncoder):
         return vision, encoder.output_layer_norm(token)
 
     @torch.no_grad()
-    def ask(self, vision: Any, geometry: Tensor, features: Tensor, valid: Tensor) -> Any:
-        """Look for N prompts.
+    def decode_prompts(self, vision: Any, geometry: Tensor, features: Tensor, valid: Tensor) -> Any:
+        """Decode N prompts.
 
         Args:
-            vision, geometry: From :meth:`see`.
-            features, valid: Rows of those of :class:`.sam3_text.SAM3TextHead`.
+            vision, geometry: Outputs of :meth:`encode_vision`.
+            features, valid: Embeddings and mask of these prompts, from the text head.
 
         Returns:
             A ``Sam3ImageSegmentationOutput``.
@@ -157,18 +157,18 @@ class SAM3Encoder(ImageEncoder):
         )
 
     def features(self, view: View, text: Classify) -> Tensor:
-        """L2-normalised features ``[B, 72, 72, D]`` of the neck, float32."""
-        levels = [self.see(image)[0].fpn_hidden_states[-2] for image in view.images]
+        """Compute L2-normalised features ``[B, 72, 72, D]`` of the neck, float32."""
+        levels = [self.encode_vision(image)[0].fpn_hidden_states[-2] for image in view.images]
         return F.normalize(torch.cat(levels).float().permute(0, 2, 3, 1), dim=-1)
 
     def choose_batch(self, size: tuple[int, int]) -> int:
-        """One window at a time."""
+        """Return 1: windows are encoded one at a time."""
         return 1
 
     def prompt_batch(self) -> int:
-        """Number of prompts to look for at a time, whatever memory is free."""
+        """Return the number of prompts to decode at a time; it does not depend on free memory."""
         decoder = self.model.detr_decoder.config
-        maps = decoder.num_queries + 4 * decoder.hidden_size  # and the pixels' features
+        maps = decoder.num_queries + 4 * decoder.hidden_size  # masks, and features per pixel
         nbytes = _FINE**2 * maps * self._dtype.itemsize
         device = self.model.detr_decoder.query_embed.weight.device
         bound = _BYTES
@@ -178,9 +178,9 @@ class SAM3Encoder(ImageEncoder):
 
 
 def to_input(image: Tensor) -> Tensor:
-    """SAM 3's input ``[1, 3, 1008, 1008]``, float32, of a window ``[3, H, W]`` of any size.
+    """Resize a window ``[3, H, W]`` of any size to SAM 3's input ``[1, 3, 1008, 1008]``, float32.
 
-    Squeezed whatever its aspect ratio, with antialias, and rounded to 256 levels.
+    The aspect ratio is not kept; resizing is antialiased, and rounded to 256 levels.
     """
     pixels = (image.float() * 127.5 + 127.5).round()
     x = F.interpolate(pixels[None], (SIDE, SIDE), mode='bilinear', antialias=True)

@@ -5,14 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_PART = 512  # patches
+_PART = 512  # number of patches in a partial sum
 
 
 class SummedInParts(nn.Module):
-    """An attention whose sum over many keys is taken in parts.
+    """An attention that adds partial sums over its keys.
 
-    In float32 the result of adding 5184 terms depends on their order: on some CPUs mask logits
-    differ by 5e-4 from the authors'. Adding partial sums reduces this to a tenth.
+    In float32 a sum of 5184 terms depends on their order: on some CPUs mask logits differ from the
+    authors' by 5e-4. Adding partial sums reduces this to a tenth.
 
     Args:
         attention: A ``Sam3Attention``, whose projections keep their names.
@@ -30,13 +30,13 @@ class SummedInParts(nn.Module):
         """Attend to keys.
 
         Args:
-            query: ``[N, q, D]``.
-            key, value: ``[N, k, D]``.
-            attention_mask: What is added to the logits, ``[N, heads, q, k]``.
+            query: Queries ``[N, q, D]``.
+            key, value: Keys and values ``[N, k, D]``.
+            attention_mask: Term that is added to the logits, ``[N, heads, q, k]``.
             options: Not used.
 
         Returns:
-            ``[N, q, D]``, and no weights, as fused attention has none.
+            Output ``[N, q, D]``; None in place of weights, as with fused attention.
         """
         q, k, v = (
             projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -56,6 +56,6 @@ class SummedInParts(nn.Module):
 
 
 def sum_in_parts(decoder: Any) -> None:
-    """Let a ``Sam3DetrDecoder`` sum over patches in parts."""
+    """Let a ``Sam3DetrDecoder`` attend to patches by partial sums."""
     for layer in decoder.layers:
         layer.vision_cross_attn = SummedInParts(layer.vision_cross_attn)

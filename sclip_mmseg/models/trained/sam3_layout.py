@@ -1,4 +1,4 @@
-"""SAM 3's checkpoints, Meta's and those of ``transformers`` → the networks."""
+"""Loads SAM 3's networks from Meta's checkpoint or one of ``transformers``."""
 
 import re
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ from ...towers.repository import Checkpoint, Family, find_named
 from ...towers.spec import TRANSFORMERS, WEIGHTS, read_weights
 from ...utils.errors import InputError
 
-#: The first version whose ``Sam3Model`` takes features of prompts as an output of its text tower.
+#: The first version whose ``Sam3Model`` takes prompt features in place of its text tower's output.
 TRANSFORMERS_VERSION = 5, 9
-SIDE, PATCH, WINDOW = 1008, 14, 24  # pixels of the input and of a patch, patches of a window
-# Meta's names behind `detector.` → those of a `Sam3Model`, in this order.
+SIDE, PATCH, WINDOW = 1008, 14, 24  # pixels of the input, pixels of a patch, patches of a window
+# Meta's names without `detector.` → those of a `Sam3Model`, applied in this order.
 _NAMES = (
     (r'^backbone\.vision_backbone\.trunk\.', 'vision_encoder.backbone.'),
     (r'^backbone\.vision_backbone\.convs\.', 'vision_encoder.neck.fpn_layers.'),
@@ -74,14 +74,14 @@ _NAMES = (
     (r'\.hs_proj\.', '.query_proj.'),
     (r'\.linear([12])\.', r'.mlp.fc\1.'),
 )
-# MLPs whose layers are counted from 1.
+# MLPs whose layers are numbered from 1.
 _COUNTED = re.compile(
     r'(\.(?:box_head|box_rpb_embed_[xy]|presence_head|ref_point_head|text_mlp))\.layers\.(\d)\.'
 )
 _THIRDS = re.compile(r'(.*)\.(?:qkv\.|in_proj_)(weight|bias)')
-# The tracker's; clicks; and rotary positions, which are computed.
+# Tensors of the tracker and of clicks, and rotary positions, which are computed.
 _UNUSED = re.compile(r'sam2_convs\.|\.points_\w*project\.|\.freqs_cis$')
-# The tracker beside the detector in a folder of transformers.
+# Prefixes of the tracker's tensors in a folder of transformers.
 _TRACKER = ('tracker.', 'tracker_model.', 'tracker_neck.')
 
 
@@ -95,22 +95,22 @@ _FAMILY = Family(
 
 
 def find_sam3(checkpoint: str) -> Checkpoint:
-    """Find what a path or a name on the Hub, with or without its ``hf:``, stands for.
+    """Find the checkpoint of a path, or of a name on the Hub with or without ``hf:``.
 
     Raises:
-        InputError: If ``checkpoint`` is neither, access is not granted, or the download fails.
+        InputError: If there is no such checkpoint, access is not granted, or the download fails.
     """
     return find_named(checkpoint, _FAMILY)
 
 
 class SAM3File:
-    """The tensors of a SAM 3, and the networks made of them.
+    """A SAM 3 checkpoint, and the networks built from it.
 
     Args:
         path: Meta's ``sam3.pt``, or the weights of a folder of ``transformers``.
 
     Raises:
-        InputError: If it is neither.
+        InputError: If the file is neither.
     """
 
     def __init__(self, path: Path):
@@ -127,15 +127,15 @@ class SAM3File:
         if 'detr_decoder.query_embed.weight' not in self.found:
             keys = ', '.join(list(found)[:3]) or 'no tensor at all'
             raise InputError(
-                f"{path} is not a SAM 3 of Meta's (sam3.pt) or of transformers: it has no "
+                f"{path} is not Meta's SAM 3 (sam3.pt), nor one of transformers: it has no "
                 f"'detector.transformer.decoder.query_embed.weight' but {keys}, …"
             )
 
     def text_tower(self) -> tuple[TextTower, nn.Linear]:
-        """Build the text tower, and what maps each of its tokens to the network's width.
+        """Build the text tower, and the projection of its tokens to the network's width.
 
         Raises:
-            InputError: If the file lacks tensors, or they do not fit.
+            InputError: If tensors are missing, or do not fit.
         """
         text = {key: value for key, value in self.found.items() if key.startswith('text_')}
         text = join_projections(text)
@@ -151,8 +151,8 @@ class SAM3File:
         """Build a ``Sam3Model`` without its text tower, float32, frozen.
 
         Raises:
-            InputError: If the file lacks tensors, or they do not fit, or ``transformers`` is
-                missing.
+            InputError: If tensors are missing, or do not fit, or ``transformers`` is not
+                installed.
         """
         _, model_class = import_sam3()
         weights = {
@@ -175,7 +175,7 @@ class SAM3File:
         return model.requires_grad_(False).eval()
 
     def _config(self) -> Any:
-        """Sizes as the tensors have them; epsilons are Meta's, whatever a config states."""
+        """Return a config with the tensors' sizes; epsilons are Meta's, whatever a file states."""
         config_class, _ = import_sam3()
         vision, heads = (
             'vision_encoder.backbone.',
@@ -237,7 +237,7 @@ class SAM3File:
 
 
 def import_sam3() -> tuple[Any, Any]:
-    """``Sam3Config`` and ``Sam3Model``.
+    """Import ``Sam3Config`` and ``Sam3Model``.
 
     Raises:
         InputError: If ``transformers`` is missing or older than :data:`TRANSFORMERS_VERSION`.
@@ -258,7 +258,7 @@ def _starts(found: StateDict, prefix: str) -> bool:
 
 
 def _global_blocks(found: StateDict) -> Iterator[int]:
-    """Blocks of the image tower that see all patches, where the file tells."""
+    """Yield the image tower's blocks with global attention, where the file shows them."""
     for key, value in found.items():
         match = re.search(r'trunk\.blocks\.(\d+)\.attn\.freqs_cis$', key)
         if match and len(value) == (SIDE // PATCH) ** 2:
@@ -280,13 +280,13 @@ def _renamed(found: StateDict) -> Iterator[tuple[str, Tensor]]:
             for letter, part in zip('qkv', tensor.chunk(3)):
                 yield f'{match[1]}.{letter}_proj.{match[2]}', part
         elif name.endswith('.position_embeddings'):
-            yield name, tensor[:, -(WINDOW**2) :]  # without the class token's
+            yield name, tensor[:, -(WINDOW**2) :]  # without the class token's position
         else:
             yield name, tensor
 
 
 def _text_layout(layout: Layout, more: str) -> Layout:
-    """The text tower of a CLIP's layout as SAM 3's files have it, whose tokens are all used."""
+    """Return a CLIP text layout with SAM 3's names, without the final projection."""
     prefix = 'text_encoder.'
     names = {key: prefix + name for key, name in layout.names.items() if key != 'proj'}
     ignored = (*(prefix + name for name in layout.ignored), prefix + more)
@@ -307,7 +307,7 @@ _TEXTS = (
 
 
 def _compute_positions(model: Any) -> None:
-    """Give the layers of the image tower the positions that no file holds."""
+    """Compute the rotary positions of the image tower, which checkpoints do not hold."""
     made: dict[int, Any] = {}
     backbone = model.vision_encoder.backbone
     for layer in backbone.layers:

@@ -1,7 +1,7 @@
-"""How SAM 3's instances, semantic map and presence become the score of a prompt.
+"""Combines SAM 3's instances, semantic map and presence into one score per prompt and pixel.
 
-The rule of SegEarth-OV3 (arXiv 2512.08730), as its program has it: instances carry the presence
-twice, the semantic map once.
+The rule of SegEarth-OV3 (arXiv 2512.08730), as in its program: instances are multiplied by the
+presence twice, the semantic map once.
 """
 
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ from torch import Tensor
 from ...utils.errors import InputError
 from ..windows import Size
 
-_ENLARGED = 1 << 24  # elements of masks that are enlarged at a time
+_ENLARGED = 1 << 24  # number of mask elements resized at a time
 
 
 @dataclass(frozen=True)
 class PromptRule:
-    """Scores of prompts at each pixel.
+    """Computes scores of prompts per pixel.
 
     Args:
-        confidence_threshold: Score that an instance's must exceed, 0 to 1: the query's times the
-            presence.
-        use_transformer_decoder: Whether instances count.
-        use_sem_seg: Whether the semantic map counts.
-        use_presence_score: Whether all is multiplied by the presence again.
+        confidence_threshold: Threshold, 0 to 1, that an instance's score, the query's times the
+            presence, must exceed.
+        use_transformer_decoder: Whether to use instances.
+        use_sem_seg: Whether to use the semantic map.
+        use_presence_score: Whether to multiply the result by the presence again.
 
     Raises:
-        InputError: If the threshold is out of its range, or nothing counts.
+        InputError: If a value is out of range, or neither instances nor semantic map are used.
     """
 
     confidence_threshold: float
@@ -46,15 +46,15 @@ class PromptRule:
             )
         for name in ('use_transformer_decoder', 'use_sem_seg', 'use_presence_score'):
             if not isinstance(flag := getattr(self, name), bool):
-                raise InputError(f'model.image_encoder.{name}={flag!r} is neither True nor False')
+                raise InputError(f'model.image_encoder.{name}={flag!r} must be True or False')
         if not (self.use_transformer_decoder or self.use_sem_seg):
             raise InputError(
-                'model.image_encoder has neither instances nor a semantic map: set '
+                'model.image_encoder uses neither instances nor a semantic map: set '
                 'use_transformer_decoder=True or use_sem_seg=True'
             )
 
     def instance_scores(self, output: Any) -> Tensor:
-        """Scores of the queries of N prompts, float32 ``[N, q]``.
+        """Compute scores of the queries of N prompts, float32 ``[N, q]``.
 
         Args:
             output: A ``Sam3ImageSegmentationOutput``.
@@ -62,7 +62,7 @@ class PromptRule:
         return output.pred_logits.float().sigmoid() * output.presence_logits.float().sigmoid()
 
     def maps(self, output: Any, size: Size) -> Tensor:
-        """Scores of N prompts at each pixel, float32 ``[N, H, W]``, 0 to 1.
+        """Compute scores of N prompts per pixel, float32 ``[N, H, W]``, 0 to 1.
 
         Args:
             output: A ``Sam3ImageSegmentationOutput`` of N prompts.

@@ -1,4 +1,4 @@
-"""SAM 3's text tower: prompts → features of each of their tokens."""
+"""SAM 3's text tower: prompts → features of their tokens."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -20,15 +20,15 @@ from ..text_head import CLIPTextHead
 from ..windowed_image import AdjustedQueries
 from .sam3_layout import SAM3File, find_sam3
 
-CONTEXT = 32  # tokens of a prompt
-_BATCH = 64  # prompts encoded at a time
+CONTEXT = 32  # number of tokens of a prompt
+_BATCH = 64  # number of prompts encoded at a time
 
 
 class SAM3TextTower(TextEncoder):
-    """A text tower of whose tokens all are used.
+    """A text tower that outputs all tokens.
 
     Args:
-        tower: Without projection.
+        tower: Text tower without projection.
         projector: Projection of each token.
     """
 
@@ -38,24 +38,24 @@ class SAM3TextTower(TextEncoder):
         self.context_length, self.output_dim = tower.context_length, projector.out_features
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Features ``[B, L, D]`` of tokens, int64 ``[B, L]``."""
+        """Compute features ``[B, L, D]`` of tokens, int64 ``[B, L]``."""
         return self.projector(self.tower.norm(self.tower.hidden(tokens)))
 
 
 @MODELS.register_module()
 class SAM3TextHead(CLIPTextHead):
-    """Features of each query's tokens, which SAM 3's network looks for in an image.
+    """Token features of the queries, which SAM 3's network takes as prompts.
 
-    A query is a prompt as it is, without a template. Longer ones are cut to 32 tokens.
+    A query is used as a prompt without a template, truncated to 32 tokens.
 
     Args:
-        queries: See :class:`..text_head.CLIPTextHead`.
-        checkpoint: See :class:`.sam3.SAM3Encoder`, whose it is by default.
-        share: See :class:`..text_head.CLIPTextHead`.
+        queries: Query list by name, path or value, see :func:`...datasets.load_queries`.
+        checkpoint: A SAM 3, see :class:`.sam3.SAM3Encoder`; defaults to the encoder's.
+        share: Another text head whose embeddings are used for the same queries.
 
     Attributes:
-        embeddings: float32 ``[Q, 32, D]``.
-        valid: Which of the tokens are there, bool ``[Q, 32]``; the others are padding.
+        embeddings: Token features, float32 ``[Q, 32, D]``.
+        valid: Mask of tokens that are not padding, bool ``[Q, 32]``.
     """
 
     shared_keys = ('checkpoint',)
@@ -72,14 +72,14 @@ class SAM3TextHead(CLIPTextHead):
         self.register_buffer('valid', tokens.ne(0), persistent=False)
 
     def _tokens(self, queries: tuple[str, ...] | list[str]) -> Tensor:
-        """Token ids, int64 ``[Q, 32]``, zeros behind the end token."""
+        """Return token ids, int64 ``[Q, 32]``, with zeros after the end token."""
         tokens = torch.zeros(len(queries), CONTEXT, dtype=torch.int64)
         for row, ids in zip(tokens, tokenize(queries, CONTEXT, cut=True)):
             row[: len(ids)] = torch.tensor(ids)
         return tokens
 
     def tower_options(self) -> dict[str, Any]:
-        """None: the checkpoint tells all."""
+        """Return no options: the output depends on nothing but the checkpoint."""
         return {}
 
     @cached_property
@@ -116,7 +116,7 @@ class SAM3TextHead(CLIPTextHead):
         return cached_rows(path, [queries, options], run, fits)
 
     def forward(self, features: Tensor, adjusted: AdjustedQueries | None = None) -> Tensor:
-        """Raise, since the network itself compares images with prompts.
+        """Raise an error, since SAM 3's network itself compares images with prompts.
 
         Raises:
             NotImplementedError: Always.

@@ -1,4 +1,4 @@
-"""Talk2DINO: windows → how well DINO's patches fit queries that a trained head maps to them.
+"""Talk2DINO: windows → cosines of DINO's patches with queries mapped by a trained head.
 
 Barsellotti et al., *Talking to DINO: Bridging Self-Supervised Vision Backbones with Language for
 Open-Vocabulary Segmentation*, ICCV 2025.
@@ -26,26 +26,26 @@ from ..refiners import build_refiner_of_images
 from ..view import View
 from ..window_batch import choose_window_batch
 
-_SIDE = 448  # of the squares that the towers see
-_BACKGROUND_WEIGHT = 0.2  # the authors' lambda
+_SIDE = 448  # side in pixels of the squares that the towers get
+_BACKGROUND_WEIGHT = 0.2  # λ of the authors' program
 _LARGEST_BATCH = 8  # windows whose maps are refined, with a value per pixel and class
 
 
 def clean_background(masks: Tensor, fits: Tensor, attention: Tensor) -> Tensor:
-    """Mix masks with what the heads of the class token's attention show of the classes.
+    """Mix masks with the attention of the class token's heads, weighted by their fit to queries.
 
     Args:
         masks: Masks of windows, ``[B, Q, h, w]``.
-        fits: Cosines of what each head sees with the queries, ``[B, Q, M]``.
+        fits: Cosines of each head's features with the queries, ``[B, Q, M]``.
         attention: Logits of the class token for the patches, ``[B, M, h, w]``.
 
     Returns:
-        ``[B, Q, h, w]``. The extremes are of all queries and patches of a window, so that a query's
-        mask depends on which others there are.
+        Masks ``[B, Q, h, w]``. They are scaled by the extremes over all queries and patches of a
+        window, so a query's mask depends on the other queries.
     """
     seen = (fits.softmax(-1) @ attention.flatten(2)).softmax(-1)
     least, largest = seen.amin((1, 2), keepdim=True), seen.amax((1, 2), keepdim=True)
-    seen = ((seen - least) / largest).view_as(masks)  # by the largest alone, as published
+    seen = ((seen - least) / largest).view_as(masks)  # divided by the maximum, as published
     low, high = (extreme((1, 2, 3), keepdim=True) for extreme in (masks.amin, masks.amax))
     return (masks + _BACKGROUND_WEIGHT * (seen * (high - low) + low)) / (1 + _BACKGROUND_WEIGHT)
 
@@ -59,14 +59,14 @@ class Talk2DINOEncoder(ImageEncoder):
     Args:
         tower: ``checkpoint`` of a DINOv2 with registers or a DINOv3, see
             :class:`...towers.proxy.ProxyTower`. Images are normalised by ImageNet's values.
-        head: What maps texts to this tower's patches, for the text head
-            (:class:`.talk2dino_text.Talk2DINOTextHead`); None where embeddings are given. It must
-            have been trained on this tower: that of another one as wide gives nonsense.
+        head: Head that maps texts to this tower's patches, for the text head
+            (:class:`.talk2dino_text.Talk2DINOTextHead`); None if embeddings are given. It must have
+            been trained on this tower; a head of another tower of equal width gives nonsense.
         clean_background: Whether to mix in :func:`clean_background`'s maps.
         refine: Config of a module that refines the masks of each window, e.g.
             :class:`..pamr.PAMR`; None for none.
-        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``, of the tower. LayerNorm and all that
-            follows the tower are always computed in float32.
+        precision: Precision of the tower: ``'fp32'``, ``'fp16'`` or ``'bf16'``. LayerNorm and
+            everything after the tower are always computed in float32.
 
     Raises:
         InputError: If the tower cannot be used, or an argument is unknown.
@@ -76,8 +76,8 @@ class Talk2DINOEncoder(ImageEncoder):
     align_corners = True
     attention_covers_image = True
     one_source = (
-        'model.image_encoder.head, or text_head.embeddings, must be of model.image_encoder.tower '
-        '(vitb… of 768 dimensions, vitl… of 1024)'
+        'model.image_encoder.head, or text_head.embeddings, must belong to '
+        'model.image_encoder.tower (vitb… has 768 dimensions, vitl… 1024)'
     )
 
     def __init__(
@@ -96,8 +96,7 @@ class Talk2DINOEncoder(ImageEncoder):
             )
         if clean_background not in (True, False, None):
             raise InputError(
-                f'model.image_encoder.clean_background={clean_background!r} is neither True nor '
-                'False'
+                f'model.image_encoder.clean_background={clean_background!r} must be True or False'
             )
         key = 'model.image_encoder.refine'
         self.refine = build_refiner_of_images(refine, key) if refine else None
@@ -107,10 +106,10 @@ class Talk2DINOEncoder(ImageEncoder):
         if family not in ('dinov2', 'dinov3') or self.tower.registers is None:
             raise InputError(
                 f"{key}='{tower['checkpoint']}' is not a DINO with registers: Talk2DINO's heads "
-                'are of dinov2_vitb14_reg, dinov2_vitl14_reg and DINOv3'
+                'are for dinov2_vitb14_reg, dinov2_vitl14_reg and DINOv3'
             )
         if self.tower.rotary is not None:
-            # Meta's files have them rounded to bfloat16, the heads were trained without.
+            # Meta's files have periods rounded to bfloat16; the heads were trained without.
             self.tower.rotary = self.tower.rotary._replace(periods=None)
         if not own.is_close(IMAGENET):
             fold_normalisation(self.tower, IMAGENET, own)
@@ -118,7 +117,7 @@ class Talk2DINOEncoder(ImageEncoder):
         self.embed_dim = self.tower.width
 
     def matrices(self) -> Iterator[nn.Parameter]:
-        """The parameters that ``precision`` casts."""
+        """Iterate over the parameters that ``precision`` casts."""
         return matrices(self.tower)
 
     def forward(self, view: View, text: Classify) -> Tensor:
@@ -129,8 +128,8 @@ class Talk2DINOEncoder(ImageEncoder):
             text: The text head.
 
         Returns:
-            Scores ``[B, Q, h, w]``, float32, 0.27 to 0.73: on the patch grid, or by pixels where
-            they are refined.
+            Scores ``[B, Q, h, w]``, float32, 0.27 to 0.73: on the patch grid, or per pixel if they
+            are refined.
         """
         tokens = self._run(view.images, ['normalised', 'output'] if self.clean_background else [])
         features = self._read_out(tokens)
@@ -146,17 +145,17 @@ class Talk2DINOEncoder(ImageEncoder):
         return self.refine(fine, _pixels(view.images))
 
     def features(self, view: View, text: Classify) -> Tensor:
-        """L2-normalised features ``[B, h, w, D]`` of the patches, float32."""
+        """Compute L2-normalised features ``[B, h, w, D]`` of the patches, float32."""
         return F.normalize(self._read_out(self._run(view.images)), dim=-1)
 
     def attention_map(self, view: View, text: Classify, file: FileImage | None = None) -> Tensor:
-        """Attention of patches in the tower's last block; see :class:`..encoder.ImageEncoder`."""
+        """Compute attention in the tower's last block, see :class:`..encoder.ImageEncoder`."""
         tokens = self._run(view.images, ['weights'])
         weights = tokens.blocks[len(self.tower.blocks)].weights.float().mean(1)
         return unflatten_map(tokens.map_of(weights), tokens.grid)
 
     def _run(self, images: Tensor, keep: Sequence[str] = ()) -> Tokens:
-        """The tokens of windows ``[B, 3, H, W]``, and what to keep of the last block."""
+        """Run the tower on windows ``[B, 3, H, W]``; keep some values of the last block."""
         size = height_width(images)
         if size != (_SIDE, _SIDE):
             shrunk = max(size) > _SIDE
@@ -164,11 +163,11 @@ class Talk2DINOEncoder(ImageEncoder):
         return self.tower.run(images, {len(self.tower.blocks): keep} if keep else None)
 
     def _read_out(self, tokens: Tokens) -> Tensor:
-        """Features of the patches ``[B, h, w, D]``, float32, as long as they are."""
+        """Return features of the patches ``[B, h, w, D]``, float32, not normalised."""
         return self.tower.read_out(tokens.patches).float().unflatten(1, tokens.grid)
 
     def _class_attention(self, tokens: Tokens) -> Tensor:
-        """Logits of the class token for the patches, float32 ``[B, M, h, w]``, not turned."""
+        """Compute logits of the class token for the patches, ``[B, M, h, w]``, without rotation."""
         block = self.tower.blocks[-1]
         normalised = tokens.blocks[len(self.tower.blocks)].normalised
         q, _, _ = block.project(normalised[:, :1])
@@ -176,7 +175,7 @@ class Talk2DINOEncoder(ImageEncoder):
         return attention_logits(q.float(), k.float())[:, :, 0].unflatten(-1, tokens.grid)
 
     def choose_batch(self, size: tuple[int, int]) -> int:
-        """Number of windows of a height and width in pixels to encode at a time."""
+        """Return the number of windows of a size (height, width in pixels) to encode at a time."""
         tower = self.tower
         tokens = tower.num_prefix_tokens + (_SIDE // tower.patch_size) ** 2
         chosen = choose_window_batch(tokens, tower.width, tower.heads, tower.device)
@@ -184,6 +183,6 @@ class Talk2DINOEncoder(ImageEncoder):
 
 
 def _pixels(images: Tensor) -> Tensor:
-    """RGB, 0 to 255, of images normalised by ImageNet's values."""
+    """Return RGB values, 0 to 255, of images normalised by ImageNet's values."""
     mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in IMAGENET)
     return (images.float() * std + mean) * 255

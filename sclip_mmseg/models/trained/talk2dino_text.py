@@ -1,4 +1,4 @@
-"""Talk2DINO's text head: CLIP's text tower, and what maps its embeddings to DINO's patches."""
+"""Talk2DINO's text head: CLIP's text tower, and a head that maps its embeddings to DINO's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from ...utils.errors import InputError
 from ...utils.files import sha256_of
 from ..text_head import CLIPTextHead
 
-_COMMIT = 'e41436f83ed4e61506c75dc129beba59f70cdab1'  # the last that changed the head of ViT-B
+_COMMIT = 'e41436f83ed4e61506c75dc129beba59f70cdab1'  # the last one to change the head of ViT-B
 
 
 def _published(name: str, revision: str = 'main', sha256: str | None = None) -> Published:
@@ -36,7 +36,7 @@ HEADS = {
     ),
     'dinov3_vitl_mlp_infonce': _published('dinov3_vitl_mlp_infonce'),
 }
-_PACKAGED = 'proj.'  # what names of a head's tensors begin with in the authors' packages
+_PACKAGED = 'proj.'  # prefix of a head's tensors in the authors' packages
 _LAYOUT = Layout(
     names={'first': 'linear_layer', 'second': 'hidden_layers.0'},
     block='',
@@ -49,10 +49,10 @@ _FAMILY = Family('model.image_encoder.head', HEADS, read_weights, (TRANSFORMERS,
 
 
 def find_head(head: str) -> Checkpoint:
-    """Find what a name in :data:`HEADS`, an authors' package on the Hub or a path stands for.
+    """Find the checkpoint of a name in :data:`HEADS`, of an authors' package, or of a path.
 
     Raises:
-        InputError: If ``head`` is none of these, or the download fails.
+        InputError: If there is no such head, or the download fails.
     """
     return find(head, _FAMILY)
 
@@ -78,11 +78,11 @@ def load_head(head: str) -> ProjectionHead:
     """Load a head, float32 on the CPU.
 
     Args:
-        head: See :func:`find_head`. Of a package no more than the head is taken, and none of its
-            programs is run.
+        head: Name or path, see :func:`find_head`. Only the head's tensors are read from a package;
+            its code is not run.
 
     Raises:
-        InputError: If it cannot be used.
+        InputError: If the head cannot be used.
     """
     path = find_head(head).weights
     found, source = read_tensors(path), f"head='{head}'"
@@ -102,27 +102,28 @@ def load_head(head: str) -> ProjectionHead:
 
 
 def _renamed(found: StateDict) -> StateDict:
-    """Tensors by today's names: older files call the second layer otherwise."""
+    """Return the tensors by their present names; older files name the second layer otherwise."""
     return {key.replace('linear_layer2.', 'hidden_layers.0.'): x for key, x in found.items()}
 
 
 class MappedTextTower(TextEncoder):
-    """A CLIP's text tower; the mean of a query's prompts is mapped to DINO's patches.
+    """A CLIP text tower; the mean over a query's prompts is mapped to DINO's patches.
 
     Args:
-        tower: CLIP's.
-        head: What maps it.
+        tower: CLIP's text tower.
+        head: Head that maps the mean.
 
     Raises:
-        InputError: If the head is of embeddings of another width.
+        InputError: If the head takes embeddings of another width.
     """
 
     def __init__(self, tower: TextEncoder, head: ProjectionHead):
         super().__init__()
         if head.first.in_features != tower.output_dim:
             raise InputError(
-                f'model.image_encoder.head maps embeddings of {head.first.in_features} dimensions, '
-                f'those of model.text_head.clip have {tower.output_dim}: use the CLIP that it was '
+                f'model.image_encoder.head takes embeddings of {head.first.in_features} '
+                f'dimensions, those of model.text_head.clip have {tower.output_dim}: use the CLIP '
+                'that it was '
                 'trained with (ViT-B/16)'
             )
         self.tower, self.head = tower, head
@@ -143,14 +144,14 @@ class Talk2DINOTextHead(CLIPTextHead):
 
     Args:
         head: A name in :data:`HEADS`, ``hf:ORG/NAME`` of one of the authors' packages, or the path
-            of a file of either kind; by default the image encoder's.
-        **kwargs: See :class:`..text_head.CLIPTextHead`.
+            of a file of either kind; defaults to the image encoder's.
+        **kwargs: Arguments of :class:`..text_head.CLIPTextHead`.
     """
 
     shared_keys = ('head',)
 
     def __init__(self, head: str | None = None, **kwargs: Any):
-        self.head = head  # embeddings are made as it is built
+        self.head = head  # set first, since the base class computes the embeddings
         super().__init__(**kwargs)
 
     @classmethod
@@ -163,7 +164,7 @@ class Talk2DINOTextHead(CLIPTextHead):
     def tower_options(self) -> dict[str, Any]:
         """See :class:`..text_head.CLIPTextHead`."""
         if self.head is None:
-            raise InputError('model.image_encoder.head is needed to encode queries: name it')
+            raise InputError('encoding queries needs model.image_encoder.head: set it')
         return dict(super().tower_options(), mapped_by=sha256_of(find_head(self.head).weights))
 
     def load_tower(self) -> MappedTextTower:

@@ -24,28 +24,28 @@ from ..window_batch import choose_window_batch
 from .published import resolve_trained
 from .tcl_masker import attend_to_itself, load_masker
 
-_LARGEST_BATCH = 16  # windows, whose decoded features are 16 times as many as patches
-# Fixed by the authors: scale and bias of CLIP's own cosines.
+_LARGEST_BATCH = 16  # windows; there are 16 decoded features per patch
+# Fixed by the authors: scale and centre of the sigmoid on CLIP's own cosines.
 _KNOWN_SCALE, _KNOWN_CENTRE = 10.0, 0.25
 
 
 @MODELS.register_module()
 class TCLEncoder(ImageEncoder):
-    """Soft masks of a decoder trained on a frozen CLIP, with CLIP's own knowledge mixed in.
+    """Soft masks from a decoder trained on a frozen CLIP, mixed with CLIP's own masks.
 
     Args:
-        clip: The frozen CLIP by name or path, see :func:`...towers.load_clip`.
-        checkpoint: A name in :data:`.published.TRAINED`, or the path of a TCL checkpoint, of which
-            the masker is read. Images are normalised by ImageNet's values, for CLIP too.
+        clip: Name or path of the frozen CLIP, see :func:`...towers.load_clip`.
+        checkpoint: A name in :data:`.published.TRAINED`, or the path of a TCL checkpoint, from
+            which the masker is read. Images are normalised by ImageNet's values, also for CLIP.
         kp_w: Weight of CLIP's own masks, 0 to 1.
         refine: Config of a module that refines the decoder's masks of each window, e.g.
             :class:`..pamr.PAMR`; None for none.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``. LayerNorm and masks are always computed in
             float32.
-        round_weights: See :func:`...towers.load_image_tower`.
+        round_weights: Option of :func:`...towers.load_image_tower`.
 
     Raises:
-        InputError: If a checkpoint cannot be used, or an argument is out of its range.
+        InputError: If a checkpoint cannot be used, or an argument is out of range.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class TCLEncoder(ImageEncoder):
         key = 'model.image_encoder.refine'
         self.refine = build_refiner_of_images(refine, key) if refine else None
         path = resolve_trained(checkpoint)
-        resolve_clip(clip)  # whatever has to be fetched, before anything is read
+        resolve_clip(clip)  # all downloads first, before anything is read
         found = read_tensors(path)
         self.tower = load_image_tower(clip, round_weights=round_weights)
         self.tower.resampling = Resampling(offset=None)
@@ -75,7 +75,7 @@ class TCLEncoder(ImageEncoder):
         self.patch_size, self.embed_dim = self.tower.patch_size, self.tower.output_dim
 
     def matrices(self) -> Iterator[nn.Parameter]:
-        """The parameters that ``precision`` casts."""
+        """Iterate over the parameters that ``precision`` casts."""
         return chain(matrices(self.tower), matrices(self.masker))
 
     def forward(self, view: View, text: Classify) -> Tensor:
@@ -86,8 +86,8 @@ class TCLEncoder(ImageEncoder):
             text: The text head.
 
         Returns:
-            Scores ``[B, Q, h, w]``, float32, 0 to 1: on four times the patch grid, or by pixels
-            where a side is not a multiple of the patch size.
+            Scores ``[B, Q, h, w]``, float32, 0 to 1: on four times the patch grid, or per pixel if
+            a side is not a multiple of the patch size.
         """
         images, padding = pad_to_patches(view.images, self.patch_size)
         patches = self._last_input(images)
@@ -106,22 +106,22 @@ class TCLEncoder(ImageEncoder):
         return fine[..., top : height - bottom, left : width - right]
 
     def _last_input(self, images: Tensor) -> Tensor:
-        """The patches in the input of CLIP's last block, ``[B, h, w, width]``."""
+        """Return the patches in the input of CLIP's last block, ``[B, h, w, width]``."""
         tokens = self.tower.run(images, {len(self.tower.blocks): ['input']})
         return tokens.patches.unflatten(1, tokens.grid)
 
     def _known(self, patches: Tensor, text: Classify) -> Tensor:
-        """CLIP's own masks ``[B, Q, h, w]``, 0 to 1, its last block's tokens seeing themselves."""
+        """Compute CLIP's own masks ``[B, Q, h, w]``, 0 to 1, as in MaskCLIP."""
         cosines = text(self.tower.read_out(attend_to_itself(self.tower.blocks[-1], patches)))
         return (_KNOWN_SCALE * (cosines - _KNOWN_CENTRE)).sigmoid()
 
     def features(self, view: View, text: Classify) -> Tensor:
-        """L2-normalised features ``[B, 4h, 4w, D]`` of the decoder, float32, padding included."""
+        """Compute the decoder's L2-normalised features ``[B, 4h, 4w, D]``, including padding."""
         images, _ = pad_to_patches(view.images, self.patch_size)
         return F.normalize(self.masker(self._last_input(images)).float(), dim=-1)
 
     def choose_batch(self, size: tuple[int, int]) -> int:
-        """Number of windows of a height and width in pixels to encode at a time."""
+        """Return the number of windows of a size (height, width in pixels) to encode at a time."""
         rows, columns = (-(-side // self.patch_size) for side in size)
         tower, tokens = self.tower, self.tower.num_prefix_tokens + rows * columns
         chosen = choose_window_batch(tokens, tower.width, tower.heads, tower.device)
@@ -129,10 +129,10 @@ class TCLEncoder(ImageEncoder):
 
 
 def pad_to_patches(images: Tensor, patch_size: int) -> tuple[Tensor, tuple[int, int, int, int]]:
-    """Pad ``[B, 3, H, W]`` by zeros on all sides to multiples of a patch.
+    """Pad ``[B, 3, H, W]`` with zeros on all sides, to multiples of a patch.
 
     Returns:
-        The padded images, and the pixels added on the left, right, top and bottom.
+        The padded images, and the padding on the left, right, top and bottom in pixels.
     """
     rest = [-side % patch_size for side in images.shape[-2:]]
     padding = rest[1] // 2, rest[1] - rest[1] // 2, rest[0] // 2, rest[0] - rest[0] // 2

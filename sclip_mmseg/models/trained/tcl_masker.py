@@ -13,13 +13,13 @@ from ...towers.vit import LayerNorm
 from ...utils.errors import InputError
 
 _STAGES = 2  # each doubles the resolution
-# What a TCL's file has: the masker, and what is not read of it, a frozen CLIP and losses.
+# The tensors of a TCL file: the masker's; those of a frozen CLIP and of losses are not read.
 _KNOWN = re.compile(r'masker\.|clip_\w+_encoder\.|\w*_loss\.')
-_STEPS = ('conv', 'conv2')  # of a stage, by their names in the file
+_STEPS = ('conv', 'conv2')  # the convolutions of a stage, by their names in the file
 
 
 def attend_to_itself(block: Block, patches: Tensor) -> Tensor:
-    """Run a block whose tokens ``[B, h, w, width]`` see only themselves."""
+    """Run a block in which each token ``[B, h, w, width]`` attends only to itself."""
     x = patches.flatten(1, 2)
     _, _, v = block.project(block.norm1(x))
     return block.residual_mlp(x, v).view_as(patches)
@@ -39,17 +39,17 @@ class GatedConv(nn.Module):
         self.gate = nn.Parameter(torch.empty(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to ``[B, h, w, width]``."""
-        hidden = F.gelu(self.norm(x)).permute(0, 3, 1, 2)  # channels last in memory
+        """Transform ``[B, h, w, width]``."""
+        hidden = F.gelu(self.norm(x)).permute(0, 3, 1, 2)  # in memory as channels_last
         return x + self.gate.tanh() * self.conv(hidden).permute(0, 2, 3, 1)
 
 
 class Masker(nn.Module):
-    """Patches of CLIP's last block's input → features on a grid four times as fine.
+    """Decodes the input of CLIP's last block to features on a grid four times as fine.
 
     Args:
         heads: Number of attention heads of the block.
-        hidden: Width of the hidden layer of its MLP.
+        hidden: Width of the hidden layer of the block's MLP.
         width: Channel width of the tokens.
         output_dim: Channel width of the features.
     """
@@ -64,7 +64,7 @@ class Masker(nn.Module):
         self.bias = nn.Parameter(torch.empty(()))
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Decode patches ``[B, h, w, width]``, to ``[B, 4h, 4w, output_dim]``, of any length."""
+        """Decode patches ``[B, h, w, width]`` to ``[B, 4h, 4w, output_dim]``, not normalised."""
         x = attend_to_itself(self.block, patches)
         for number, conv in enumerate(self.convs):
             if number % len(_STEPS) == 0:
@@ -73,7 +73,7 @@ class Masker(nn.Module):
         return self.norm(x) @ self.proj
 
     def masks(self, cosines: Tensor) -> Tensor:
-        """Soft masks, 0 to 1, of cosines ``[B, Q, h, w]`` of the features with the queries."""
+        """Compute soft masks, 0 to 1, from cosines with the queries, ``[B, Q, h, w]``."""
         return (self.scale.float() * cosines + self.bias.float()).sigmoid()
 
 
@@ -81,13 +81,13 @@ def load_masker(found: StateDict, tower: VisionTransformer, source: str) -> Mask
     """Build the masker from a checkpoint's tensors.
 
     Args:
-        found: The tensors; those outside the masker, CLIP's and the losses', are not read.
-        tower: The frozen CLIP.
-        source: What to call the checkpoint in an error message.
+        found: The tensors; those of CLIP and the losses are not read.
+        tower: Image tower of the frozen CLIP.
+        source: Name of the checkpoint in error messages.
 
     Raises:
-        InputError: If it is not a TCL checkpoint, or one that was trained on another CLIP, or if
-            tensors are missing or unexpected.
+        InputError: If the file is not a TCL checkpoint, was trained on another CLIP, or has missing
+            or unexpected tensors.
     """
     layout = _layout(len(tower.blocks) - 1)
     if not any(key.startswith(layout.prefix) for key in found):
