@@ -10,7 +10,7 @@ from sclip_mmseg import InputError
 from sclip_mmseg.regions import SAM, SAM2, Felzenszwalb, find_generator, paint_masks, rank_by_area
 
 
-def _picture(size=(60, 80)):
+def _image(size=(60, 80)):
     """Four areas of unequal colour and size, RGB."""
     image = np.zeros((*size, 3), np.uint8)
     image[:20] = 200, 0, 0
@@ -40,7 +40,7 @@ def test_ids_rise_with_the_area():
 
 
 def test_felzenszwalb_finds_areas_of_even_colour():
-    image = _picture()
+    image = _image()
     ids = Felzenszwalb(sigma=0)(image)
     assert ids.dtype == np.int32 and ids.shape == (60, 80)
     colours = {tuple(image[ids == region].reshape(-1, 3).mean(0)) for region in np.unique(ids)}
@@ -134,7 +134,7 @@ def transformers(monkeypatch):
     'kind, checkpoint', [(SAM, 'facebook/sam-vit-huge'), (SAM2, 'facebook/sam2.1-hiera-large')]
 )
 def test_sam(transformers, kind, checkpoint):
-    ids = kind(device='cpu')(_picture((8, 12)))
+    ids = kind(device='cpu')(_image((8, 12)))
     [pipeline] = transformers
     assert (pipeline.checkpoint, pipeline.device) == (checkpoint, 'cpu')
     [(options, inputs)] = pipeline.calls
@@ -146,7 +146,7 @@ def test_sam(transformers, kind, checkpoint):
 
 def test_values_of_sam_are_handed_on(transformers):
     generator = SAM2('model', 16, 0.7, 0.9, multimask=True, device='cpu')
-    generator(_picture())
+    generator(_image())
     [(options, inputs)] = transformers[0].calls
     assert options == dict(points_per_crop=16, pred_iou_thresh=0.7, stability_score_thresh=0.9)
     assert inputs['multimask_output'] is True

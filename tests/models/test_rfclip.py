@@ -219,7 +219,7 @@ def test_key_map_leaves_the_prefix_out(device):
         (dict(global_weight=1.1), 'global_weight=1.1 must'),
         (dict(patch_weight=-0.1), 'patch_weight=-0.1 must'),
         (dict(group_distance=-1), 'group_distance=-1 must'),
-        (dict(global_from='picture'), "global_from='picture' must be 'image' or 'window'"),
+        (dict(global_from='patch'), "global_from='patch' must be 'image' or 'window'"),
         (dict(channels=[]), 'channels=.* must be a list'),
         (dict(channels=[-1]), 'channels=.* must be a list'),
         (dict(threshold=1), 'threshold=1 must'),

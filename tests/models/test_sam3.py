@@ -72,7 +72,7 @@ def test_a_folder_of_transformers(encoder, tensors):
 
 
 def test_both_ways_give_the_same(make, device):
-    """One prompt, many, in batches of unequal windows, and over a picture whose pixels they are."""
+    """One prompt, many, in batches of unequal windows, and on an image of the same pixels."""
     images = torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(0)).to(device) * 2 - 1
     model = make(queries=[f'thing {number}' for number in range(5)])
     with torch.no_grad():
@@ -270,8 +270,8 @@ def test_own_classes(folder):
     model = build_segmentor('cat; dog', True, 'sam3', folder, cfg_options=options, device='cpu')
     assert model.text_head.query_set.by_class == [['background'], ['cat'], ['dog']]
     assert model.rule.value == 0.4 and model.image_encoder.rule.confidence_threshold == 0.3
-    picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    found = segment(model, picture, channels='rgb')
+    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    found = segment(model, image, channels='rgb')
     assert found.labels.shape == (30, 40) and found.scores.shape == (3, 30, 40)
 
 

@@ -24,7 +24,7 @@ def _config(clip_path, **options):
     defaults = {
         'model.test_cfg.crop_size': 112,
         'model.test_cfg.stride': 56,
-        # Pictures of six windows or fewer, also where mmseg reads the data's pipeline.
+        # Images of six windows or fewer, also where mmseg reads the data's pipeline.
         'test_pipeline.1.scale': (2048, 168),
         'test_dataloader.dataset.pipeline.1.scale': (2048, 168),
     }

@@ -113,7 +113,7 @@ def _config(paths, method, kind='jbu_stack', clip='clip', **options):
 @torch.no_grad()
 @pytest.mark.parametrize('method', ['sclip', 'scclip', 'clip', 'rfclip'])
 def test_any_window_method_takes_it(paths, method):
-    """A batch of pictures of unequal size gives what each gives alone."""
+    """A batch of images of different sizes gives the same as single images."""
     channels = {'model.image_encoder.method.channels': [1]} if method == 'rfclip' else {}
     method_cfg = {} if method != 'scclip' else {'model.image_encoder.method.neighbours': 5}
     cfg = _config(paths, method, **channels, **method_cfg)
@@ -202,14 +202,14 @@ def test_windows_must_hold_what_it_needs(paths):
 
 @torch.no_grad()
 def test_own_classes(paths, tmp_path):
-    """SegEarth-OV on own pictures: sizes are SCLIP's, and class 0 need not be a background."""
-    picture = tmp_path / 'a.png'
+    """SegEarth-OV on own images: sizes are SCLIP's, and class 0 need not be a background."""
+    image = tmp_path / 'a.png'
     pixels = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
-    Image.fromarray(pixels).save(picture)
+    Image.fromarray(pixels).save(image)
     options = {'model.image_encoder.upsampler.checkpoint': paths['jbu_one']}
     options['test_pipeline.1.scale'] = (2048, 112)
     model = apis.build_segmentor(['roof', 'road'], False, 'segearth', paths['clip'], 'cpu', options)
-    result = apis.segment(model, picture)
+    result = apis.segment(model, image)
     assert result.labels.shape == (60, 90) and result.class_names == ('roof', 'road')
     model = apis.build_segmentor(['roof'], True, 'segearth', paths['clip'], 'cpu', options)
     assert model.dataset_meta['classes'] == ('background', 'roof')

@@ -89,9 +89,9 @@ def test_a_sam_of_the_hub_that_is_none(hub):
 
 
 def _input(pixels):
-    picture = Image.fromarray(pixels).resize((1024, 640), Image.BILINEAR)
+    resized = Image.fromarray(pixels).resize((1024, 640), Image.BILINEAR)
     mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
-    x = ((torch.from_numpy(np.array(picture)) - mean) / std).permute(2, 0, 1)[None]
+    x = ((torch.from_numpy(np.array(resized)) - mean) / std).permute(2, 0, 1)[None]
     return torch.nn.functional.pad(x, (0, 0, 0, 384))
 
 
