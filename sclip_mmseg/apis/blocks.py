@@ -99,7 +99,7 @@ class BlockSegmenter:
         confidence = np.zeros(labels.shape, np.float16) if self.with_confidence else None
         valid = self.raster.valid(Block(rows.start, 0, rows.stop, width))
         if valid.any():
-            self.maps.prepare(self.maps.seen(height, rows))
+            self.maps.prepare(self.maps.rows_needed(height, rows))
             self._fused = self._fused or self.maps.fuse(self.size)
 
             def wanted(part: slice, columns: slice) -> bool:

@@ -31,7 +31,7 @@ class ImageEncoder(RefusesOldOverrides, nn.Module):
             ``torch.nn.functional.interpolate``.
         attention_covers_image: Whether the grid of :meth:`attention_map` covers an image of any
             size, because the encoder resizes it; else its cells are patches.
-        one_source: Hint for the error message where text embeddings have another width than the
+        mismatch_hint: Hint for the error message where text embeddings have another width than the
             features.
         sam: Segment Anything, for methods and corrections that use it; None without it.
         normalisation: Mean and standard deviation that the encoder expects of its input images;
@@ -45,9 +45,10 @@ class ImageEncoder(RefusesOldOverrides, nn.Module):
     sees_whole_image: bool = False
     sees_picture = OldAttribute('sees_whole_image')
     encode_picture = OldAttribute('encode_image')
+    one_source = OldAttribute('mismatch_hint')
     align_corners: bool = False
     attention_covers_image: bool = False
-    one_source: str = 'image_encoder.clip and text_head must come from the same CLIP'
+    mismatch_hint: str = 'image_encoder.clip and text_head must come from the same CLIP'
     sam: SamTower | None
     normalisation: Normalisation | None = None
 

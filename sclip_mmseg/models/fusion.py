@@ -99,7 +99,7 @@ class WindowMaps:
         if self.support is None:
             return own
         sides = height_width(self.support.ranks)
-        support = spread(self.support, sides, (height, width), flip)
+        support = resize_map(self.support, sides, (height, width), flip)
         return SupportedMap(own.cells, own.rows, own.columns, is_large, support)
 
     def pixels(self, size: Size, flip: Sequence[bool]) -> 'DenseMap | None':
@@ -114,7 +114,7 @@ class WindowMaps:
         return DenseMap(self.cells.flip(mirrored).permute(2, 0, 1))
 
 
-def spread(
+def resize_map(
     cells: 'Tensor | RegionCells',
     sides: Size,
     size: Size | None = None,

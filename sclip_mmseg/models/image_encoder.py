@@ -236,9 +236,9 @@ class CLIPImageEncoder(ImageEncoder):
                 one image. None to use the view's pixels.
         """
         if not self.sees_whole_image:
-            return self.method.attention_map(self.tower, view, text, **self._second_tower)
+            return self.method.attention_map(self.tower, view, text, **self._other_towers)
         maps = [
-            self.method.attention_map(self.tower, image, text, **self._second_tower)
+            self.method.attention_map(self.tower, image, text, **self._other_towers)
             for image in (self._one_window(each, file) for each in view.split())
         ]
         return torch.cat(maps)
@@ -249,7 +249,7 @@ class CLIPImageEncoder(ImageEncoder):
         return torch.stack([seen.features for seen in self._run_on_each(view, text)])
 
     def _run_on_windows(self, view: View, text: Classify) -> WindowFeatures:
-        seen = self.method(self.tower, view, text, **self._second_tower)
+        seen = self.method(self.tower, view, text, **self._other_towers)
         return WindowFeatures(seen) if isinstance(seen, Tensor) else seen
 
     def _compare(self, text: Classify, windows: Iterable[View]) -> Compare:
@@ -263,7 +263,7 @@ class CLIPImageEncoder(ImageEncoder):
         return (self._run_on_image(self._one_window(each), text) for each in view.split())
 
     def _run_on_image(self, image: WindowedImage, text: Classify) -> ImageFeatures | WindowFeatures:
-        return self.method(self.tower, image, text, **self._second_tower)
+        return self.method(self.tower, image, text, **self._other_towers)
 
     def _one_window(self, view: View, file: FileImage | None = None) -> WindowedImage:
         """Wrap a view of one image as a single window."""
@@ -274,7 +274,7 @@ class CLIPImageEncoder(ImageEncoder):
         return WindowedImage(windows, size, self.choose_batch, file)
 
     @property
-    def _second_tower(self) -> dict:
+    def _other_towers(self) -> dict:
         """The other towers that the method needs, as keyword arguments."""
         given = {} if self.proxy is None else dict(proxy=self.proxy)
         return dict(given, sam=self.sam) if self.method.needs_sam else given

@@ -127,6 +127,6 @@ def _crop(coarse: Tensor, image: WindowedImage, patch: int) -> Tensor:
     return coarse[rows, columns]
 
 
-def as_they_are(features: Tensor, adjusted: Any = None) -> Tensor:
+def features_as_maps(features: Tensor, adjusted: Any = None) -> Tensor:
     """Return features ``[B, h, w, D]`` in place of scores, as ``[B, D, h, w]``, float32."""
     return torch.as_tensor(features).float().permute(0, 3, 1, 2)

@@ -16,7 +16,7 @@ from ..utils.files import sha256_of
 from .encoder import ImageEncoder
 from .fusion import RegionCells, WindowMaps
 from .image_encoder import CLIPImageEncoder
-from .keys import BlockKeys, TowerKeys, as_they_are
+from .keys import BlockKeys, TowerKeys, features_as_maps
 from .pixel_features import pool_regions
 from .text_head import CLIPTextHead
 from .windowed_image import WindowedImage
@@ -154,7 +154,8 @@ def pool_image(
         InputError: If features are not finite.
     """
     first, *others = [
-        partial(encoder.encode_image, image, text, as_they_are) for encoder, image, text in seen
+        partial(encoder.encode_image, image, text, features_as_maps)
+        for encoder, image, text in seen
     ]
     image = seen[0][1]
     maps, coarse = keys.read(image, first)

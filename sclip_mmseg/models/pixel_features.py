@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..towers import Grid
 from .axes import AxisWeights, WindowAxis, axis_weights
-from .fusion import FusedMap, spread
+from .fusion import FusedMap, resize_map
 from .windows import Margins, Size, Window
 
 _TILE = 64  # side, in pixels, of a tile that is pooled at a time
@@ -21,7 +21,7 @@ class PixelFeatures:
     """
 
     def __init__(self, coarse: Tensor, size: Size):
-        self.map = spread(coarse, size)
+        self.map = resize_map(coarse, size)
         self.coarse = coarse
 
     def cells(self, window: Window, margins: Margins, grid: Grid) -> Tensor:

@@ -160,7 +160,7 @@ class RollingMaps:
                 parts.append(self.like.new_zeros(shape))
         return torch.cat(parts)
 
-    def seen(self, length: int, pixels: slice) -> range:
+    def rows_needed(self, length: int, pixels: slice) -> range:
         """Return the rows of windows that some rows of pixels depend on.
 
         Args:

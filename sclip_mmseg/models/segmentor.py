@@ -134,7 +134,7 @@ class CLIPSegmentor(BaseSegmentor):
             file = self.text_head_cfg.get('embeddings')
             raise InputError(
                 f'image features have {dims[0]} dimensions but text embeddings'
-                f'{f" of {file}" if file else ""} {dims[1]}: {self.image_encoder.one_source}'
+                f'{f" of {file}" if file else ""} {dims[1]}: {self.image_encoder.mismatch_hint}'
             )
         self._open_memory()
 

@@ -41,6 +41,7 @@ class WindowedImage:
     on_batch: Callable[[list[Window]], None] = lambda windows: None
 
     image = OldAttribute('windows')
+    spread = OldAttribute('pixel_features')
 
     @property
     def view(self) -> View:
@@ -56,7 +57,7 @@ class WindowedImage:
         ids = ids[above : height - below, left : width - right]
         return rank_ids(ids.reshape(1, -1)).view(ids.shape)
 
-    def spread(self, coarse: Tensor) -> PixelFeatures:
+    def pixel_features(self, coarse: Tensor) -> PixelFeatures:
         """Resize a map ``[h, w, C]`` of the whole image to the pixels of :attr:`view`."""
         rows, columns = self.windows.margins
         height, width = height_width(self.view.images)

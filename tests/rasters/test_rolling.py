@@ -57,14 +57,14 @@ def test_parts_have_the_numbers_of_the_whole(size, rows):
     found, starts = torch.full_like(whole, float('nan')), [*range(0, size[0], rows)]
     for start in starts:
         pixels = slice(start, min(start + rows, size[0]))
-        part.prepare(part.seen(size[0], pixels))
+        part.prepare(part.rows_needed(size[0], pixels))
         for down, across, tile in part.fuse(size).tiles_of(pixels):
             found[down, across] = tile
     assert found.equal(whole)
     assert part.encoded == part.count  # each window once
     late = RollingMaps(TensorPixels(image), cfg, encode, lambda size: 4)
     pixels = slice(starts[-1], size[0])  # as another process begins
-    late.prepare(late.seen(size[0], pixels))
+    late.prepare(late.rows_needed(size[0], pixels))
     for down, across, tile in late.fuse(size).tiles_of(pixels):
         assert tile.equal(whole[down, across])
 

@@ -272,7 +272,7 @@ def unflatten_map(weights: Tensor, grid: Grid) -> Tensor:
     return weights.unflatten(2, grid).unflatten(1, grid)
 
 
-def own_pairs(maps: Tensor) -> Tensor:
+def self_pairs(maps: Tensor) -> Tensor:
     """Mask of the diagonal of maps ``[..., N, N]``, bool ``[N, N]``.
 
     Writing to a view of the diagonal would do the same, but cannot be exported.

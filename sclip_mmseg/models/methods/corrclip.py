@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...old_names import keep_old_names
 from ...regions import rank_ids, resize_nearest
 from ...registry import METHODS
 from ...towers import Grid, VisionTransformer
@@ -17,6 +18,7 @@ from ..windowed_image import WindowedImage, WindowFeatures
 from .base import Classify, Method, unflatten_map
 from .proxyclip import mix_values, pairwise_cosines
 
+keep_old_names(__name__, WithinRegions='RegionAttention')
 # Depth → first and last block, counted from 1, that the spatial branch averages.
 _AVERAGED = {12: (6, 10), 24: (11, 22)}
 
@@ -244,7 +246,7 @@ class CorrCLIPv2(CorrCLIP):
         self, tower: VisionTransformer, image: WindowedImage, proxy: ProxyTower
     ) -> Iterator[tuple[View, Tensor, Tensor, Grid]]:
         """Yield batches of windows, the map of all heads, regions ``[B, N]``, and the grid of N."""
-        seen = image.spread(image.file.map_of(proxy))
+        seen = image.pixel_features(image.file.map_of(proxy))
         margins = image.windows.margins
         for windows, view in image.batches():
             rows, columns = tower.grid(view.images)

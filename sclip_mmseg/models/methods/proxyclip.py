@@ -3,12 +3,15 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...old_names import keep_old_names
 from ...registry import METHODS
 from ...towers import Block, Grid, VisionTransformer
 from ...towers.proxy import ProxyTower
 from ...utils.errors import InputError
 from ..view import View
-from .base import Classify, Method, own_pairs, unflatten_map
+from .base import Classify, Method, self_pairs, unflatten_map
+
+keep_old_names(__name__, Resemblance='ProxyAttention')
 
 
 class ProxyAttention(Method):
@@ -47,7 +50,7 @@ class ProxyAttention(Method):
         cosines = pairwise_cosines(features)
         mean = cosines.mean((1, 2), keepdim=True) if mean is None else mean
         logits = cosines.sub_(self.beta * mean).mul_(self.gamma)
-        dropped = (logits < 0) & ~own_pairs(logits)
+        dropped = (logits < 0) & ~self_pairs(logits)
         return logits.masked_fill_(dropped, -float('inf')).softmax(-1)
 
 

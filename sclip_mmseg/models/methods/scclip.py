@@ -11,7 +11,7 @@ from ...towers import Block, Grid, Tokens, VisionTransformer, attention_logits
 from ...utils.errors import InputError
 from ...utils.torch_types import is_exporting
 from ..view import View
-from .base import Classify, Method, own_pairs, unflatten_map
+from .base import Classify, Method, self_pairs, unflatten_map
 
 
 @METHODS.register_module()
@@ -190,7 +190,7 @@ class SCCLIP(Method):
         """
         logits = self.temperature * (similarity - similarity.mean((1, 2), keepdim=True))
         # A patch always attends to itself, even if all similarities are equal up to rounding.
-        logits = torch.where(own_pairs(logits), logits.clamp(min=0), logits)
+        logits = torch.where(self_pairs(logits), logits.clamp(min=0), logits)
         return logits.masked_fill_(logits < 0, float('-inf')).softmax(-1)
 
 
@@ -212,7 +212,7 @@ def local_outlier_factors(tokens: Tensor, neighbours: int) -> Tensor:
     squares = tokens.square().sum(-1)
     sums = squares[:, :, None] + squares[:, None]
     distances = torch.baddbmm(sums, tokens, tokens.transpose(1, 2), alpha=-2).clamp_(min=0)
-    distances.masked_fill_(own_pairs(distances), -1)  # the token itself comes first; dropped below
+    distances.masked_fill_(self_pairs(distances), -1)  # the token itself comes first; dropped below
     nearest, indices = distances.topk(neighbours + 1, dim=-1, largest=False)
     kappa = nearest[..., -1].clamp(min=1e-12)  # 0 among many equal tokens
     densities = kappa.reciprocal()[:, None].expand_as(distances)

@@ -22,7 +22,7 @@ from ...towers.repository import Checkpoint, Family, find_named
 from ...towers.spec import TRANSFORMERS, WEIGHTS, read_weights
 from ...utils.errors import InputError
 
-#: The first version whose ``Sam3Model`` takes prompt features in place of its text tower's output.
+#: The first version whose ``Sam3Model`` takes prompt features as an output of its text tower.
 TRANSFORMERS_VERSION = 5, 9
 SIDE, PATCH, WINDOW = 1008, 14, 24  # pixels of the input, pixels of a patch, patches of a window
 # Meta's names without `detector.` → those of a `Sam3Model`, applied in this order.

@@ -75,7 +75,7 @@ class Talk2DINOEncoder(ImageEncoder):
     patch_size = 1  # windows are enlarged
     align_corners = True
     attention_covers_image = True
-    one_source = (
+    mismatch_hint = (
         'model.image_encoder.head, or text_head.embeddings, must belong to '
         'model.image_encoder.tower (vitb… has 768 dimensions, vitl… 1024)'
     )
