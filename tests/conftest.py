@@ -130,7 +130,7 @@ def whole_configs(_configs_are_not_laid_out):
 
 
 @pytest.fixture(autouse=True)
-def _own_pictures_in_float32(monkeypatch):
+def _own_images_in_float32(monkeypatch):
     """Labels do not depend on the processor that runs the tests."""
     monkeypatch.setattr('sclip_mmseg.apis.precision.is_half_fast', lambda device: False)
 
@@ -156,7 +156,7 @@ def _no_lock_is_kept():
 
 @pytest.fixture(autouse=True)
 def _visualizers():
-    """Build visualizers and loggers anew: mmengine keeps them, with a folder of the test before."""
+    """Reset visualizers and loggers: mmengine keeps them, with the folder of the previous test."""
     from mmengine.logging import MMLogger
     from mmengine.visualization import Visualizer
 

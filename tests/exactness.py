@@ -59,7 +59,7 @@ def assert_close(found, expected, tolerance):
 
 
 def assert_features_agree(found, expected, excused=0, system=''):
-    """Compare features ``[N, D]``, but for some rows.
+    """Compare features ``[N, D]``, except for some rows.
 
     ProxyCLIP and CorrCLIP cut similarities off at a multiple of their mean. A pair as near to it as
     float32 resolves may fall either way, which changes its two rows a little: so many are excused.

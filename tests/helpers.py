@@ -246,9 +246,9 @@ def call_tool(path, *arguments, cwd=ROOT, check=True, env=None):
 
 
 def fork_tool(path, *arguments, log, cwd=ROOT, env=None):
-    """Start what `call_tool` calls in a process of its own, forked from this one.
+    """Start what `call_tool` calls in a forked process.
 
-    It saves the imports. The process leads a session of its own and writes into the file `log`.
+    This saves the imports. The process leads its own session and writes to the file `log`.
     """
 
     def run():

@@ -133,8 +133,8 @@ def test_test_is_the_tool(clip_path, voc_root, tmp_path):
 
 
 def test_segment(clip_path, voc_root, tmp_path):
-    picture = voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
-    arguments = (picture, '--classes', 'sky; cat', '--clip', clip_path, '--device', 'cpu')
+    image = voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
+    arguments = (image, '--classes', 'sky; cat', '--clip', clip_path, '--device', 'cpu')
     output = call_tool(CLI, 'segment', *arguments, *SMALL, cwd=tmp_path).stdout
     assert f'written to {tmp_path / "segmented"}' in output
     labels = np.array(Image.open(tmp_path / 'segmented/image_0_labels.png'))

@@ -16,7 +16,7 @@ from sclip_mmseg import cli
 from sclip_mmseg.export import onnx_file
 
 PAGES = ('README.md', *(str(p.relative_to(ROOT)) for p in sorted((ROOT / 'docs').rglob('*.md'))))
-#: Of whose commands that segment pictures each is run.
+#: Pages whose commands that segment images are all run.
 FIRST = (
     *('README.md', 'docs/quick_start.md', 'docs/own_classes.md', 'docs/label_tools.md'),
     'docs/troubleshooting.md',

@@ -48,7 +48,7 @@ def walk(tokens):
 
 
 def links(page):
-    """Targets of the links and pictures of a page."""
+    """Targets of the links and images of a page."""
     for token in walk(parse(page)):
         target = token.attrGet('href') or token.attrGet('src')
         if target:
@@ -74,7 +74,7 @@ def problem(page, target):
     if parts.scheme:
         secure = parts.scheme == 'https' or parts.netloc in HTTP_ONLY
         good = secure and re.fullmatch(r'[\w-]+(\.[\w-]+)+', parts.netloc)
-        return None if good and ' ' not in target else 'is no https address'
+        return None if good and ' ' not in target else 'is not an https address'
     path = (page.parent / unquote(parts.path)).resolve() if parts.path else page
     if not path.is_relative_to(ROOT):
         return 'leads out of the repository'
@@ -231,8 +231,8 @@ def test_troubleshooting_quotes_the_messages(tmp_path, monkeypatch):
         ('b.md#three', 'has no such heading'),
         ('#there', 'has no such heading'),
         ('../../x.md', 'leads out of the repository'),
-        ('http://example.org', 'is no https address'),
-        ('https://example', 'is no https address'),
+        ('http://example.org', 'is not an https address'),
+        ('https://example', 'is not an https address'),
     ],
 )
 def test_the_check_itself(tmp_path, monkeypatch, target, expected):

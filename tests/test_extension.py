@@ -14,7 +14,7 @@ def test_a_new_method_runs_end_to_end(clip_path, voc_root, tmp_path, monkeypatch
     path.write_text(config.replace('/path/to/sclip_mmseg', str(ROOT)))
     monkeypatch.syspath_prepend(tmp_path)
     arguments = (clip_path, '--work-dir', tmp_path / 'work')
-    # The new method is registered in a process of its own.
+    # The new method is registered in its own process.
     log = tmp_path / 'new.log'
     process = fork_tool(
         *(ROOT / 'tools/test.py', path, *arguments),

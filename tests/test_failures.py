@@ -1,4 +1,4 @@
-"""Full disks, interruptions and pictures that are too much end in one line."""
+"""Full disks, interruptions and images that are too large end with one line."""
 
 import errno
 import logging
@@ -312,7 +312,7 @@ def test_many_failures_are_counted(clip_path, tmp_path):
     folder = tmp_path / 'in'
     folder.mkdir()
     for index in range(12):
-        (folder / f'{index:02d}.jpg').write_bytes(b'no picture')
+        (folder / f'{index:02d}.jpg').write_bytes(b'no image')
     Image.new('RGB', (120, 120)).save(folder / 'good.png')
     result = _demo(folder, clip_path, '--out', tmp_path / 'out', check=False)
     line = result.stdout.splitlines()[-1]

@@ -106,7 +106,7 @@ def test_pe(load, golden, height, width, device):
 
 @pytest.mark.parametrize('name', PATCH)
 def test_a_photograph(load, golden, shared, name, device):
-    """The program's way: normalised, then resized to whole patches but for PE."""
+    """The program's way: normalised, then resized to whole patches, except for PE."""
     proxy = load(name)
     pixels = np.asarray(Image.open(shared / PHOTO).convert('RGB'))
     mean, std = (torch.tensor(values, device=device)[:, None, None] for values in CLIP)

@@ -51,7 +51,7 @@ LAYER = 12 * 768**2 * 4  # bytes of its matrices
 
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory):
-    """An image tower of ViT-B/16's size but for its depth, which costs time, and weights alone."""
+    """An image tower with the width of ViT-B/16 and few blocks, to save time."""
     path = tmp_path_factory.mktemp('b16') / 'visual.safetensors'
     clip = seeded_clip(layers=LAYERS, width=768, embed_dim=512)
     save_file({k: v.contiguous() for k, v in clip.items() if k.startswith('visual.')}, path)

@@ -26,7 +26,7 @@ pytestmark = [
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with what the page takes for granted, and two pictures of the toy benchmark."""
+    """A folder with what the page takes for granted, and two images of the toy benchmark."""
     voc, mine = 'data/toy/VOCdevkit/VOC2012', tmp_path / 'my'
     for path in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
         (tmp_path / voc / path).mkdir(parents=True)

@@ -81,7 +81,7 @@ def _files(folder):
 
 def test_no_link_is_in_git():
     if not (ROOT / '.git').exists() or not shutil.which('git'):
-        pytest.skip('this is no git checkout')
+        pytest.skip('this is not a git checkout')
     staged = subprocess.run(
         ['git', 'ls-files', '--stage'], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
     )

@@ -130,7 +130,7 @@ def test_troubleshooting(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_evaluation(tmp_path, monkeypatch):
-    """On the drawn pictures, as the benchmark is not here."""
+    """On toy images, as the benchmark is not available."""
     monkeypatch.chdir(tmp_path)
     text = get('docs/evaluation.md', 'from sclip_mmseg.evaluation import Result, evaluate')
     config = str(ROOT / 'configs/toy/sclip_toy_voc20.py')

@@ -123,7 +123,7 @@ def test_truncated_file(clip, tmp_path, suffix):
     else:
         torch.save(clip, path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError, match=rf'cut\{suffix} .*truncated.*etch it again'):
+    with pytest.raises(InputError, match=rf'cut\{suffix} .*truncated.*ownload it again'):
         load_clip(str(path))
 
 

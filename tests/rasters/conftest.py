@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from paths import ROOT, SHARED
 
-PICTURE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
+IMAGE_FILE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
 
 
 @pytest.fixture(scope='session')
 def shared_maps(tmp_path_factory):
-    """A file of each kind in ``cases/maps``, of :data:`PICTURE`."""
+    """A file of each kind in ``cases/maps``, of :data:`IMAGE_FILE`."""
     pytest.importorskip('rasterio')
     maker = SHARED / 'cases/maps/make_maps.py'
     if not maker.exists():
         pytest.skip('cases/maps is not here')
     folder = tmp_path_factory.mktemp('maps')
-    arguments, sys.argv = sys.argv, [str(maker), str(PICTURE), str(folder)]
+    arguments, sys.argv = sys.argv, [str(maker), str(IMAGE_FILE), str(folder)]
     try:
         runpy.run_path(str(maker))
     finally:

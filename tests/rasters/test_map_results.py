@@ -475,9 +475,9 @@ def test_sizes_of_polygons_are_checked(option, value):
 
 
 def test_simplify_and_min_area_need_polygons(tmp_path):
-    picture = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
+    image = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
     for option in ('--simplify', '--min-area'):
-        words = picture, '--classes', 'a; b', option, 2, '--format', 'labels', '--out', tmp_path
+        words = image, '--classes', 'a; b', option, 2, '--format', 'labels', '--out', tmp_path
         output = call_tool(ROOT / 'tools/demo.py', *words, check=False).stdout
         assert output == f'error: {option}: add one of geopackage, geojson, fgb to --format\n'
 

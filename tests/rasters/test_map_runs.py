@@ -60,8 +60,8 @@ def test_blocks_have_the_labels_of_the_image(make_map, model, monkeypatch, size)
     monkeypatch.setattr(model, '_cfg', cfg)
     cfg.test_pipeline = resize_steps(cfg.test_pipeline, size)
     expected = apis.segment(model, path).labels
-    picture = np.ascontiguousarray(GROUND.transpose(1, 2, 0))
-    assert (apis.segment(model, picture, channels='rgb').labels == expected).all()
+    image = np.ascontiguousarray(GROUND.transpose(1, 2, 0))
+    assert (apis.segment(model, image, channels='rgb').labels == expected).all()
     for rows in (70, 1000):
         segmenter = blocks.BlockSegmenter(model, open_raster(path), with_confidence=True)
         parts = [segmenter.segment(slice(top, min(top + rows, 240))) for top in range(0, 240, rows)]

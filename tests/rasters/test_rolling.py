@@ -1,4 +1,4 @@
-"""Large pictures are segmented part by part with the numbers of the whole."""
+"""Large images are segmented in parts with the same numbers as in one piece."""
 
 import numpy as np
 import pytest

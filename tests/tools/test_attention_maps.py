@@ -73,9 +73,9 @@ def test_image_of_all_methods(image, tmp_path):
     out = tmp_path / 'new/maps.png'
     arguments = ('--points', '10,20', '100.5,80', '--clip', clip, '--short-side', 64, '--out', out)
     run_tool(TOOL, image, *arguments, cwd=tmp_path)
-    picture = np.array(Image.open(out).convert('RGB'))
-    assert picture.shape[0] > 2 * 90 and 990 <= picture.shape[1] <= 1000
-    assert picture.std() > 10
+    figure = np.array(Image.open(out).convert('RGB'))
+    assert figure.shape[0] > 2 * 90 and 990 <= figure.shape[1] <= 1000
+    assert figure.std() > 10
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_missing_folder(tmp_path, monkeypatch):
 
 def test_missing_and_unreadable_files(voc_root, voc, check):
     (voc / 'JPEGImages/image_0.jpg').unlink()
-    (voc / 'JPEGImages/image_1.jpg').write_text('no picture')
+    (voc / 'JPEGImages/image_1.jpg').write_text('no image')
     (voc / 'SegmentationClass/image_2.png').write_text('')
     (voc / 'SegmentationClass/image_1.png').unlink()
     output = check(voc_root, 'voc21')

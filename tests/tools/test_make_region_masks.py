@@ -33,8 +33,8 @@ def test_a_folder(folder, tmp_path):
         ids = _load(out / f'image_{index}.npz')
         assert ids.shape == size and np.issubdtype(ids.dtype, np.integer)
         assert np.unique(ids).tolist() == list(range(1, ids.max() + 1))
-        picture = np.array(Image.open(folder / f'image_{index}.jpg'))
-        assert (ids == Felzenszwalb()(picture)).all()
+        pixels = np.array(Image.open(folder / f'image_{index}.jpg'))
+        assert (ids == Felzenszwalb()(pixels)).all()
         RegionFiles(f'{out}/{{stem}}.npz').load(f'image_{index}.jpg', size)
 
 
@@ -61,7 +61,7 @@ def test_whole_maps_are_kept_and_others_made_again(folder, tmp_path, damage):
     call_tool(*arguments)
     maps = [tmp_path / f'image_{index}.npz' for index in range(3)]
     before = [path.read_bytes() for path in maps]
-    # Somebody's own map of the last picture.
+    # The user's own map of the last image.
     np.savez(maps[2], instance_mask=np.ones((100, 100), np.uint16))
     kept = maps[2].read_bytes()
     if damage == 'absent':
@@ -88,7 +88,7 @@ def test_images_turned_by_their_exif_data(tmp_path):
 
 
 class _Slow:
-    """Takes a while with one picture, which the size tells, and says that it has begun."""
+    """Takes a while with one image, recognised by its size, and says that it has started."""
 
     def __init__(self, size, begun):
         self.size, self.begun = size, begun
@@ -124,7 +124,7 @@ def test_killed_and_resumed(folder, tmp_path):
 
 @pytest.mark.parametrize('nproc', [1, 2])
 def test_an_unreadable_image_does_not_stop_the_others(folder, tmp_path, nproc):
-    (folder / 'a.jpg').write_text('no picture')
+    (folder / 'a.jpg').write_text('no image')
     output = call_tool(TOOL, folder, '--out', tmp_path, '--nproc', nproc, check=False).stdout
     assert output.splitlines()[-1].startswith('error: 1 of 4 without region map: ')
     assert 'a.jpg cannot be read as an image' in output

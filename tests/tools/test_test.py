@@ -184,14 +184,14 @@ def test_images_and_label_maps_show_what_is_evaluated(clip_path, voc_root):
         prediction = np.array(Image.open(out / f'image_{index}.png'))
         label = np.array(Image.open(voc / f'SegmentationClass/image_{index}.png'))
         right, total = right + (prediction == label).sum(), total + label.size
-        [picture] = show.glob(f'**/test_image_{index}.jpg_*.png')
+        [overlay] = show.glob(f'**/test_image_{index}.jpg_*.png')
         image = np.array(Image.open(voc / f'JPEGImages/image_{index}.jpg'))
         meta = PascalVOCDataset.METAINFO
         expected = draw_comparison(
             *(image, {'truth': label, 'prediction': prediction}, meta['classes']),
             distinct_palette(meta['classes']),
         )
-        assert (np.array(Image.open(picture).convert('RGB')) == expected).all()
+        assert (np.array(Image.open(overlay).convert('RGB')) == expected).all()
     assert metrics(output)['aAcc'] == pytest.approx(100 * right / total, abs=0.005)
 
 
@@ -332,7 +332,7 @@ def test_label_of_another_size_or_kind(bad, mode, size):
 
 
 def test_unreadable_label(bad):
-    (bad.voc / 'SegmentationClass/image_1.png').write_text('no picture')
+    (bad.voc / 'SegmentationClass/image_1.png').write_text('no image')
     assert 'image_1.png cannot be read as a label' in bad.message()
 
 
@@ -370,7 +370,7 @@ def test_bad_windows(bad, options, part):
 @pytest.mark.parametrize('workers', [0, 2])
 def test_an_unreadable_image_in_the_middle_of_a_run(bad, workers, monkeypatch):
     monkeypatch.setattr('sclip_mmseg.evaluation.preparation.check_images', lambda dataset: None)
-    (bad.voc / 'JPEGImages/image_1.jpg').write_bytes(b'no picture')
+    (bad.voc / 'JPEGImages/image_1.jpg').write_bytes(b'no image')
     message = bad.message(f'test_dataloader.num_workers={workers}')
     assert 'image_1.jpg' in message and 'image_0.jpg' not in message
     assert '1 of 3 images are done: continue with --resume once the file is restored' in message

@@ -17,7 +17,7 @@ TOOL = ROOT / 'tools/train_projection.py'
 CONFIG = config_path('ablation-learned_vit-b16_voc21')
 # One window over the whole image, so that each epoch sees the same pixels.
 WHOLE = 'model.test_cfg.mode=whole'
-# Pictures and windows that take less time than the published ones.
+# Images and windows that take less time than the published ones.
 SMALL = (
     'test_dataloader.dataset.pipeline.1.scale=(2048,112)',
     'model.test_cfg.crop_size=64',
