@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..memory import MemoryCfg, check_makers, describe_makers, find_neighbours, open_bank
@@ -103,6 +104,27 @@ def _find_tower(keys: Mapping[str, Any], proxy: ProxyTower | None) -> str | None
     return keys['tower']
 
 
+def check_encoder(encoder_cfg: Mapping[str, Any]) -> None:
+    """See that an image encoder has a CLIP's features, before its weights are read.
+
+    Args:
+        encoder_cfg: Its config.
+
+    Raises:
+        InputError: If it has none.
+    """
+    kind = encoder_cfg['type']
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    if kind is not None and not issubclass(kind, CLIPImageEncoder):
+        raise _not_on_clip()
+
+
+def _not_on_clip() -> InputError:
+    return InputError(
+        'model.memory (--bank) needs a method that runs on CLIP, not a trained system: leave it out'
+    )
+
+
 def find_keys(
     encoder: ImageEncoder, keys: Mapping[str, Any]
 ) -> tuple[TowerKeys | BlockKeys, ProxyTower | None]:
@@ -119,7 +141,7 @@ def find_keys(
         InputError: If the encoder has no such tower or block.
     """
     if not isinstance(encoder, CLIPImageEncoder):
-        raise InputError('model.memory needs a method that runs on CLIP, not a trained system')
+        raise _not_on_clip()
     if keys.get('block'):
         return BlockKeys(encoder.tower, keys['block']), None
     own = encoder.proxy

@@ -30,7 +30,7 @@ from .encoder import ImageEncoder, MissingEncoder
 from .file_image import FileImage
 from .fusion import DenseMap, QueryMap, WindowMaps, cut_windows, encode_windows
 from .image_encoder import build_encoder
-from .memory import Memory
+from .memory import Memory, check_encoder
 from .saved_weights import adapt_embeddings, check_weights, describe_weights
 from .test_cfg import read_test_cfg
 from .text_head import CLIPTextHead
@@ -104,6 +104,8 @@ class CLIPSegmentor(BaseSegmentor):
         self.refine = REFINERS.build(refine) if refine else None
         self.postprocess = POSTPROCESSORS.build(postprocess) if postprocess else None
         self.memory_cfg = MemoryCfg(**memory) if memory else None
+        if self.memory_cfg is not None:
+            check_encoder(image_encoder)
         self.memory: Memory | None = None
         self.regions = None if region_masks is None else build_regions(region_masks)
         try:

@@ -290,6 +290,13 @@ def _left(pair):
     return {key: value for key, value in pair.options.items() if key.startswith('model.test_cfg.')}
 
 
+@pytest.mark.parametrize('name', ['sam3_voc20', 'talk2dino_vit-b14_voc20', 'tcl_vit-b16_voc20'])
+def test_no_banks(name):
+    memory = {'model.memory.bank': 'nowhere', 'model.region_masks.type': 'Felzenszwalb'}
+    with pytest.raises(InputError, match='model.memory .--bank. needs a method that runs on CLIP'):
+        build_model(load_config(name, **memory))
+
+
 def test_no_attention_maps():
     cfg = load_config('sam3_voc20', **{'model.image_encoder.checkpoint': 'nowhere'})
     with pytest.raises(InputError, match='SAM3Encoder has no attention weights to draw'):
