@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from ..utils.program import as_program
+from .arguments import DictAction
 
 LARGEST = 50_000_000  # pixels of an image, see sclip_mmseg.web.session
 
@@ -15,7 +16,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--clip', help='CLIP by name or path; default: the toy CLIP of a clone, else ViT-B/16'
+        '--method',
+        help='initial method, e.g. sam3; default: scclip, or sclip with the toy CLIP',
+    )
+    parser.add_argument(
+        '--clip',
+        help='CLIP by name or path, or the checkpoint of a trained system (--method); default: the '
+        "toy CLIP of a clone, else ViT-B/16, or the system's published one",
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings of the config of --method, as in sclip segment',
     )
     parser.add_argument('--device', help='default: the accelerator if there is one')
     parser.add_argument(
@@ -48,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         address, port = bound.getsockname()[:2]
         host = f'[{host}]' if ':' in host else host
         hosts = web.Hosts(address, [host, *args.allow_host])
-        session = web.Session(args.clip, args.device)
+        session = web.Session(args.clip, args.device, args.method, args.cfg_options)
         if session.is_toy:
             print(TOY_HINT)
         web.serve(session, bound, hosts, f'http://{host}:{port}')

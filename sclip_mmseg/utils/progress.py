@@ -1,10 +1,23 @@
 """Progress messages every few seconds."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 
 INTERVAL = 10.0  # seconds
+_listener: ContextVar['Callable[[Progress], None] | None'] = ContextVar('_listener', default=None)
+
+
+@contextmanager
+def listening(listener: 'Callable[[Progress], None]') -> Iterator[None]:
+    """Call a function at the start and after each step of any :class:`Progress` of this thread."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 class Progress:
@@ -28,6 +41,7 @@ class Progress:
         self._clock = clock
         self._done = self._first = 0
         self._reported = self._last = self._start = clock()
+        self._notify()
 
     def is_due(self, done: int) -> bool:
         """Update the number of finished items, and say whether to report now.
@@ -41,10 +55,20 @@ class Progress:
         step, self._last, self._done = now - self._last, now, done
         if not self._first:  # the first step includes start-up, so the rate leaves it out
             self._first, self._start = done, now
+        self._notify()
         if now - self._reported + step < self.interval:
             return False
         self._reported = now
         return True
+
+    def _notify(self) -> None:
+        if listener := _listener.get():
+            listener(self)
+
+    @property
+    def share(self) -> float:
+        """Share of the items that are finished, 0 to 1."""
+        return self._done / self.total if self.total else 0.0
 
     @property
     def rate(self) -> float | None:

@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,6 +13,7 @@ from ..apis.own_config import BACKGROUND_THD
 from ..old_names import keep_old_names
 from ..registry import REGION_GENERATORS
 from ..utils.errors import InputError, one_line
+from ..utils.progress import Progress, listening
 from ..zoo import TOY
 from . import style
 from .limits import bounded
@@ -34,6 +36,7 @@ def respond(
     question: Question,
     folder: str,
     is_there: Callable[[], bool] = lambda: True,
+    report: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Any, str]:
     """Answer a request, without raising errors.
 
@@ -42,13 +45,14 @@ def respond(
         question: The request.
         folder: Folder for the images.
         is_there: Function that returns whether somebody waits for the answer.
+        report: Function that shows the progress of methods that take long.
 
     Returns:
         The answer and its notice; or None and a one-line error message. The traceback of a bug is
         printed to the terminal.
     """
     try:
-        with bounded(is_there):
+        with bounded(is_there), listening(report):
             answer = session.answer(question, folder)
         return answer, answer.notice
     except InputError as error:
@@ -128,6 +132,7 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
                 )
                 button = gr.Button('Segment', variant='primary', elem_id='segment')
             with gr.Column(elem_id='outputs'):
+                status = gr.HTML(padding=False, elem_id='status')
                 message = gr.HTML(visible=False, padding=False, elem_id='message')
                 with gr.Column(visible=False) as result:
                     slider = gr.ImageSlider(
@@ -188,11 +193,15 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
 
         @contextmanager
         def answered(
-            question: Question, request: gr.Request
+            question: Question, request: gr.Request, progress: gr.Progress
         ) -> Iterator[tuple[Answer | None, str]]:
+            def report(each: Progress) -> None:
+                progress(each.share, desc=str(each))
+
             # Gradio copies the files before it closes the generator that yields the answer.
             with TemporaryDirectory(dir=folder.parent) as results:
-                yield respond(session, question, results, lambda: request.session_hash in listeners)
+                is_there = partial(listeners.__contains__, request.session_hash)
+                yield respond(session, question, results, is_there, report)
 
         def show_details(wanted: bool, name: str) -> tuple[Any, Any]:
             # Trained systems have their own background and threshold.
@@ -214,12 +223,13 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
             kind: str,
             looked: str,
             request: gr.Request,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008 # Gradio looks for it here
         ) -> Iterator[tuple]:
             score = BACKGROUND_THD if score is None else score
             lists = names or '', others or ''  # an untouched box gives None
             asked = path, lists[0], name, second, wanted, lists[1], score, kind, looked
             question = Question(*asked)
-            with answered(question, request) as (answer, said):
+            with answered(question, request, progress) as (answer, said):
                 if answer is None:
                     shown: list = [gr.Column(visible=False), None, '', None, None]
                 else:
@@ -242,12 +252,13 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
             regions: str,
             size: str,
             request: gr.Request,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008 # Gradio looks for it here
         ) -> Iterator[tuple]:
             score = BACKGROUND_THD if threshold is None else threshold
             lists = classes or '', words or ''
             asked = picture, lists[0], method, '', background, lists[1], score, regions, size
             question = Question(*asked)
-            with answered(question, request) as (answer, said):
+            with answered(question, request, progress) as (answer, said):
                 if answer is None:
                     raise gr.Error(said, print_exception=False)
                 yield str(answer.overlay), str(answer.labels), describe(answer, session)
@@ -279,6 +290,7 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
             run,
             [image, classes, method, other, background, words, threshold, outlines, size],
             [message, result, slider, areas, overlay, labels],
+            show_progress_on=[status, slider],
             trigger_mode='always_last',
             concurrency_id='segment',  # one request at a time
             api_visibility='private',

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 from mmengine.config import Config
@@ -31,7 +31,7 @@ from ..rasters.result import no_data_label
 from ..utils.errors import InputError
 from ..utils.shipped import configs_dir
 from ..visualization import draw_classes, draw_overlay
-from ..zoo import default_method, is_toy
+from ..zoo import METHODS, default_method, is_toy
 from .examples import Example, drawings, photographs
 
 LARGEST = 50_000_000  # maximum number of pixels
@@ -108,8 +108,12 @@ class Session:
 
     Args:
         clip: CLIP by name or path; None for the toy CLIP of a clone, or the method's default
-            without a clone. Trained systems read their published checkpoints.
+            without a clone. If ``method`` is a trained system, the checkpoint of this system (of
+            Talk2DINO, its CLIP); other trained systems read their published checkpoints.
         device: Device of the models; None for the accelerator if there is one.
+        method: The initial method; None for the default of the CLIP.
+        cfg_options: Settings of the config of ``method`` by dotted keys, which methods with configs
+            in the same folder share.
 
     Attributes:
         is_toy: Whether the toy CLIP is used.
@@ -117,17 +121,27 @@ class Session:
         examples: Example images.
 
     Raises:
-        InputError: If the CLIP cannot be used.
+        InputError: If the checkpoint, the method or a setting cannot be used.
     """
 
-    def __init__(self, clip: str | None = None, device: str | None = None):
-        self.clip, self.device = clip, device
+    def __init__(
+        self,
+        clip: str | None = None,
+        device: str | None = None,
+        method: str | None = None,
+        cfg_options: dict[str, Any] | None = None,
+    ):
+        self.clip, self.device, self.cfg_options = clip, device, cfg_options or {}
+        self.checkpoint: str | None = None
         self._resclip_options: dict[str, Sequence[int]] = {}
+        if method is not None and is_trained(method):
+            self.clip, self.checkpoint = None, clip
+        else:
+            self._find_toy()
         self._models: OrderedDict[Question, CLIPSegmentor] = OrderedDict()
         self._lock = threading.Lock()
-        self._find_toy()
         self.is_toy = is_toy(self.clip)
-        self.method = default_method(self.clip)
+        self.method = method or default_method(self.clip)
         self.examples: list[Example] = drawings() if self.is_toy else photographs()
         self.classes = self.examples[0].classes if self.examples else 'dog\ncat, kitten\ngrass\nsky'
         self.segmentor(Question(None, self.classes, self.method))
@@ -202,15 +216,19 @@ class Session:
             key = replace(key, words='', threshold=BACKGROUND_THD)
         with self._lock:
             if key not in self._models:
-                model = self._build(key, None if trained else self.clip)
+                model = self._build(key)
                 self._models[key] = model
                 if len(self._models) > _KEPT:
                     self._models.popitem(last=False)
             self._models.move_to_end(key)
             return self._models[key]
 
-    def _build(self, key: Question, clip: str | None) -> CLIPSegmentor:
-        options: dict = {'model.test_cfg.seg_logits': False}
+    def _build(self, key: Question) -> CLIPSegmentor:
+        own = METHODS[key.method].split('/')[0] == METHODS[self.method].split('/')[0]
+        clip = self.clip
+        if is_trained(key.method):
+            clip = self.checkpoint if own else None
+        options: dict = {'model.test_cfg.seg_logits': False, **(self.cfg_options if own else {})}
         if key.method.startswith('resclip'):
             options.update(self._resclip_options)
         if key.background and not is_trained(key.method):

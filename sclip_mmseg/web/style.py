@@ -35,6 +35,7 @@ CSS = """
 .message { padding: .7em 1em; border-radius: 8px; border-left: 5px solid #d97706;
   background: #fef3c7; color: #78350f; overflow-wrap: anywhere; }
 .sides { display: flex; justify-content: space-between; opacity: .75; margin: 0 .2em .4em; }
+#status:has(.wrap:not(.hide)) { min-height: 90px; }
 #examples img { object-fit: cover; width: 88px; height: 62px; }
 .areas { width: 100%; border-collapse: collapse; }
 .areas, .areas tr, .areas th, .areas td { border: 0 !important; }

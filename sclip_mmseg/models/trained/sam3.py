@@ -103,8 +103,8 @@ class SAM3Encoder(ImageEncoder):
             )
         size, step = height_width(image), self.prompt_batch()
         scores = torch.empty(len(text.valid), *size, device=image.device)
-        vision, geometry = self.encode_vision(image)
         progress = Progress(len(scores), 'prompts')
+        vision, geometry = self.encode_vision(image)
         for start in range(0, len(scores), step):
             rows = slice(start, min(start + step, len(scores)))
             output = self.decode_prompts(vision, geometry, text.embeddings[rows], text.valid[rows])

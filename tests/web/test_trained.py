@@ -1,0 +1,129 @@
+"""Trained systems on the page, with small seeded weights: checkpoints, options, progress."""
+
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, call_tool, chromium, require, seeded_clip, seeded_sam3
+from PIL import Image
+from safetensors.torch import save_file
+from trained_weights import write_talk2dino
+
+from sclip_mmseg import InputError
+from sclip_mmseg.models.trained import SAM3Encoder
+from sclip_mmseg.web import Hosts, Question, Session, listen
+from sclip_mmseg.web.page import respond
+from sclip_mmseg.web.server import build_app, private_folder
+from sclip_mmseg.zoo import is_toy
+
+CLASSES = 'cat; dog; sky'
+FLAGS = '--headless --no-sandbox --disable-gpu --window-size=1280,1000 --disable-dev-shm-usage'
+pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of pandas in Gradio
+
+
+@pytest.fixture(scope='module')
+def image(tmp_path_factory):
+    path = tmp_path_factory.mktemp('image') / 'photo.png'
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def sam3(tmp_path_factory):
+    pytest.importorskip('transformers')
+    folder = tmp_path_factory.mktemp('sam3')
+    save_file(seeded_sam3(), folder / 'model.safetensors')
+    return str(folder)
+
+
+@pytest.fixture
+def talk2dino(tmp_path):
+    torch.save(seeded_clip(), tmp_path / 'clip.pt')
+    return str(tmp_path / 'clip.pt'), write_talk2dino(tmp_path)
+
+
+def test_sam3_reports_each_batch_of_prompts(sam3, image, tmp_path, monkeypatch):
+    monkeypatch.setattr(SAM3Encoder, 'prompt_batch', lambda self: 2)
+    session = Session(sam3, 'cpu', 'sam3')
+    assert session.method == 'sam3' and not session.is_toy and session.clip is None
+    reports = []
+    for background in (False, True):
+        reports.clear()
+        question = Question(image, CLASSES, 'sam3', background=background)
+        report = lambda each: reports.append(each.share)  # noqa: E731
+        answer, message = respond(session, question, str(tmp_path), report=report)
+        assert message == '' and answer.methods == ('sam3',) and answer.areas
+        assert reports == ([0, 0.5, 1] if background else [0, 2 / 3, 1])
+
+
+def test_options_are_those_of_the_family(talk2dino, image, tmp_path):
+    clip, options = talk2dino
+    session = Session(clip, 'cpu', 'talk2dino', options)
+    for method in ('talk2dino', 'talk2dino-pamr'):
+        answer, message = respond(session, Question(image, CLASSES, method), str(tmp_path))
+        assert message == '' and answer.methods == (method,)
+    assert session.segmentor(Question(None, CLASSES, 'talk2dino')).text_head.clip == clip
+
+
+def test_options_of_a_clip(clip_path):
+    session = Session(clip_path, 'cpu', 'naclip', {'model.image_encoder.method.std': 3.0})
+    assert session.method == 'naclip'
+    assert session.segmentor(Question(None, CLASSES, 'naclip')).image_encoder.method.std == 3
+    assert is_toy(Session(None, 'cpu', 'sclip').clip)
+
+
+def test_bad_arguments(sam3):
+    with pytest.raises(InputError, match="method='sam4' is not a known method .did you mean 'sam3"):
+        Session(sam3, 'cpu', 'sam4')
+    with pytest.raises(InputError, match="checkpoint='absent.pt' is neither a file of Meta's"):
+        Session('absent.pt', 'cpu', 'sam3')
+    with pytest.raises(InputError, match="SAM3Encoder has no 'nonsense'"):
+        Session(sam3, 'cpu', 'sam3', {'model.image_encoder.nonsense': 1})
+
+
+@contextmanager
+def _served(session, folder):
+    """Address of the page of a session."""
+    require(find_spec('gradio'), 'Gradio (pip install -e ".[web]")')
+    place = mock.patch.object(tempfile, 'tempdir', str(folder))
+    with place, private_folder() as uploads:
+        import uvicorn
+
+        bound = listen('127.0.0.1', 0)
+        app = build_app(session, uploads, Hosts('127.0.0.1'))
+        server = uvicorn.Server(uvicorn.Config(app, log_level='error', timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+        thread.start()
+        yield f'http://127.0.0.1:{bound.getsockname()[1]}'
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.mark.slow
+def test_page_shows_progress(sam3, image, tmp_path, monkeypatch):
+    monkeypatch.setattr(SAM3Encoder, 'prompt_batch', lambda self: 1)
+    session, seen = Session(sam3, 'cpu', 'sam3'), ''
+    browser = chromium(tmp_path / 'profile', FLAGS.split(), {})
+    with _served(session, tmp_path) as address, browser as chrome:
+        chrome.get(address)
+        end = time.monotonic() + 120
+        while '2 of ' not in seen and time.monotonic() < end:
+            shown = chrome.find_elements('css selector', '#status')
+            seen = ' '.join(element.text for element in shown if element.is_displayed())
+            time.sleep(0.02)
+        assert '2 of ' in seen and 'prompts' in seen
+        while len(chrome.find_elements('css selector', '#slider img')) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
+def test_the_command_takes_them():
+    output = call_tool(ROOT / 'tools/web_demo.py', '--help').stdout
+    assert '--method' in output and '--cfg-options' in output
