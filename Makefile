@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 install: $(VENV)/installed
 
 # opencv-python, which mmengine and mmcv-lite require by name, needs libraries of a desktop system;
-# the same version without windows does not. It is installed over it: both write the same folder,
-# and pip, which still lists opencv-python, does not bring it back with an extra. Few of all modules
-# are ever imported: none is compiled ahead. setuptools warns of every editable installation.
+# the headless wheel of the same version does not. It is installed over opencv-python, as both use
+# the same folder; pip still lists opencv-python and does not reinstall it with an extra. Modules are
+# not compiled ahead, as few are ever imported. setuptools warns about every editable installation.
 $(VENV)/installed: requirements.txt setup.py
 	@$(PYTHON) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
 		{ echo 'error: $(PYTHON) is not Python 3.10 or newer with venv: apt install python3-venv,' \
@@ -30,17 +30,17 @@ lint: install
 
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-# At the same time by make -j2: mypy takes one core for a minute.
+# make -j2 runs both at the same time: mypy takes one core for a minute.
 test: lint pytest
 
 pytest: install
 	$(PYTEST)
 
-# Also what is marked slow, and all comparisons with the authors' programs.
+# Also slow tests, and all comparisons with the authors' programs.
 test-all: lint
 	$(PYTEST) -m ''
 
-# To work_dirs/site. Dead links, anchors and references fail.
+# Builds work_dirs/site. Dead links, anchors and references fail.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	@echo 'Open work_dirs/site/index.html'

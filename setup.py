@@ -20,7 +20,7 @@ class BuildWithMim(build_py):
         if self.editable_mode:
             return
         target = Path(self.build_lib, 'sclip_mmseg/.mim')
-        shutil.rmtree(target, ignore_errors=True)  # of an earlier build
+        shutil.rmtree(target, ignore_errors=True)  # from an earlier build
         for folder in ('configs', 'tools'):
             ignored = shutil.ignore_patterns('__pycache__', '*.pyc')
             shutil.copytree(ROOT / folder, target / folder, ignore=ignored)
@@ -42,7 +42,7 @@ setup(
         'sclip_mmseg': ['py.typed', 'datasets/*.txt', 'datasets/*/*.txt', 'evaluation/report.html'],
     },
     cmdclass={'build_py': BuildWithMim},
-    # docs/compatibility.md has what was run, the lower bounds together among it.
+    # docs/compatibility.md lists the tested versions, including all lower bounds together.
     install_requires=[
         'torch>=2.3',
         'mmsegmentation>=1.2.1,<1.3',
@@ -58,9 +58,9 @@ setup(
         'filelock>=3.13',
         'huggingface_hub>=0.34',
         'safetensors>=0.4.1',
-        'tqdm>=4.65',  # which openmim needs
+        'tqdm>=4.65',  # required by openmim
     ],
-    # mmcv-lite and mmcv share a folder, so neither may be installed over the other.
+    # mmcv-lite and mmcv use the same folder, so neither may be installed over the other.
     extras_require={
         'lite': ['mmcv-lite>=2.0.0,<2.2.0'],
         'mmcv': ['mmcv>=2.0.0,<2.2.0'],
