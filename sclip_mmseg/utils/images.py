@@ -91,42 +91,42 @@ def libjpeg_warnings() -> Iterator[list[str]]:
     Yields:
         A list that is filled when the context ends; empty if there were no warnings.
     """
-    said: list[str] = []
+    messages: list[str] = []
     with _lock:
         try:
             sys.stderr.flush()
             saved = os.dup(2)
         except (AttributeError, OSError, ValueError):  # no standard error
-            yield said
+            yield messages
             return
-        with tempfile.TemporaryFile() as heard:
-            os.dup2(heard.fileno(), 2)
+        with tempfile.TemporaryFile() as captured:
+            os.dup2(captured.fileno(), 2)
             try:
-                yield said
+                yield messages
             finally:
                 os.dup2(saved, 2)
                 os.close(saved)
-                heard.seek(0)
-                text = heard.read()
+                captured.seek(0)
+                text = captured.read()
                 if text:
                     lines = text.decode(errors='surrogateescape')
-                    said += (match.group().strip() for match in _DAMAGE.finditer(lines))
+                    messages += (match.group().strip() for match in _DAMAGE.finditer(lines))
                     rest = _TAGS.sub('', _DAMAGE.sub('', lines))
                     os.write(2, rest.encode(errors='surrogateescape'))
 
 
-def find_flaw(content: bytes, said: list[str]) -> str:
+def find_flaw(content: bytes, messages: list[str]) -> str:
     """Say why the pixels that OpenCV decodes differ from the encoded ones.
 
     Args:
         content: Content of the file.
-        said: Warnings from :func:`libjpeg_warnings`.
+        messages: Warnings from :func:`libjpeg_warnings`.
 
     Returns:
         A predicate that follows the file's name; empty if nothing is wrong.
     """
-    if said:
-        return f'contains damaged data ({said[0]}): download or save it again'
+    if messages:
+        return f'contains damaged data ({messages[0]}): download or save it again'
     if not content or not may_be_dark(content):
         return ''
     with libjpeg_warnings():
@@ -180,6 +180,6 @@ def decode_image(content: bytes) -> tuple[np.ndarray | None, str]:
     Raises:
         cv2.error: If the header is invalid.
     """
-    with libjpeg_warnings() as said:
+    with libjpeg_warnings() as messages:
         image = mmcv.imfrombytes(content) if content else None
-    return image, find_flaw(content, said)
+    return image, find_flaw(content, messages)
