@@ -1,4 +1,4 @@
-"""How closely results have to agree with those of the authors' programs: docs/exactness.md."""
+"""Tolerances of the comparisons with the authors' programs, see docs/exactness.md."""
 
 import math
 from dataclasses import dataclass

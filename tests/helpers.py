@@ -1,4 +1,4 @@
-"""What several tests build."""
+"""Helpers of several tests: models, data, and running programs."""
 
 import contextlib
 import copy

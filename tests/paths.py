@@ -1,4 +1,4 @@
-"""Where the repository lies, and the reference data beside it."""
+"""Paths of the repository and of the reference data beside it."""
 
 from pathlib import Path
 

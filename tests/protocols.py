@@ -1,4 +1,4 @@
-"""What the shipped configs evaluate with, and what configs/protocols.yml has for it."""
+"""Settings of the shipped configs, and the expected ones in configs/protocols.yml."""
 
 import copy
 import hashlib

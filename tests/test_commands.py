@@ -1,4 +1,4 @@
-"""The commands that pages show are known to their programs; those of the first pages are run."""
+"""Commands in the docs are parsed by their programs; those on the first pages are run."""
 
 import argparse
 import re

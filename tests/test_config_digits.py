@@ -1,4 +1,4 @@
-"""What the tests of configs compare is all of them, to the last digit."""
+"""The tests of configs detect a change of any digit in any config."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The shipped configs hold the published values, and the metafiles are theirs."""
+"""The shipped configs have the published values, and the metafiles match them."""
 
 import json
 import shutil

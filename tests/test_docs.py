@@ -1,4 +1,4 @@
-"""Links, anchors and paths in the pages lead somewhere."""
+"""Links, anchors, paths and quoted messages in the docs are valid."""
 
 import re
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What is claimed of exactness is what the tests ask for, and they ask for it."""
+"""The claims in docs/exactness.md equal the tolerances of the tests."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""ONNX models: equal to PyTorch, and run by the page of code in demo/."""
+"""ONNX models give the same results as PyTorch, and run with demo/onnx_segment.py."""
 
 import json
 import re

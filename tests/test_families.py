@@ -1,4 +1,4 @@
-"""The table of families, and the command and the page that have it."""
+"""The table of families in the command `sclip methods --compare` and in the docs."""
 
 import pytest
 from helpers import ROOT, call_tool, read_tables

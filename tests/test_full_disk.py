@@ -1,4 +1,4 @@
-"""A full disk ends every program with one line, and leaves no half file."""
+"""A full disk ends every program with one line, and leaves no partial file."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Rows of a bank as the builder of CorrCLIP v2's authors makes them."""
+"""Rows of a memory bank equal those of the CorrCLIP v2 authors' program."""
 
 import json
 import shutil

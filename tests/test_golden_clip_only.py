@@ -1,4 +1,4 @@
-"""SFP, RF-CLIP and PEARL number for number against the authors' programs, by shipped configs."""
+"""SFP, RF-CLIP and PEARL compared with the authors' programs, by shipped configs."""
 
 import json
 import sys

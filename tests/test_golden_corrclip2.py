@@ -1,4 +1,4 @@
-"""CorrCLIP v2 number for number against the authors' program, through the shipped configs."""
+"""CorrCLIP v2 compared with the authors' program, through the shipped configs."""
 
 import json
 import sys

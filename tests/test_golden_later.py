@@ -1,4 +1,4 @@
-"""SC-CLIP and GEM number for number against the authors' programs, through the shipped configs."""
+"""SC-CLIP and GEM compared with the authors' programs, through the shipped configs."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""OV-Stitcher number for number against the authors' program, through the shipped configs."""
+"""OV-Stitcher compared with the authors' program, through the shipped configs."""
 
 import json
 import sys

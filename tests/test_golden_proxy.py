@@ -1,4 +1,4 @@
-"""Methods with a second tower, number for number against the authors' programs."""
+"""Methods with a second tower, compared with the authors' programs."""
 
 import json
 import sys

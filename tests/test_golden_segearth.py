@@ -1,4 +1,4 @@
-"""SegEarth-OV and its upsampler number for number against the authors' program."""
+"""SegEarth-OV and its upsampler compared with the authors' program."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""DINOv3, RADIO and PE, number for number against their authors' definitions."""
+"""DINOv3, RADIO and PE, compared with their authors' definitions."""
 
 import argparse
 import functools

@@ -1,4 +1,4 @@
-"""Trident number for number against the authors' program, through the shipped configs."""
+"""Trident compared with the authors' program, through the shipped configs."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Images that OpenCV decodes otherwise than they were encoded, without a word or without a name."""
+"""Damaged and unusual images that OpenCV decodes silently or without naming the file."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""A file that another process works on is waited for aloud, and not for ever."""
+"""Waiting for a file of another process is reported, and ends."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Models run on a stand-in for an accelerator: what mixes two devices is found without a GPU."""
+"""Models run on an emulated accelerator, which detects mixed devices without a GPU."""
 
 import other_device
 import pytest

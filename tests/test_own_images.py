@@ -1,4 +1,4 @@
-"""`sclip evaluate`: labels of each kind with a planted IoU."""
+"""`sclip evaluate`: labels of each kind, made to give a known IoU."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The Python that pages show runs: here, or where it is said."""
+"""Python code in the docs runs: here, or in the tests listed here."""
 
 import ast
 import functools

@@ -1,4 +1,4 @@
-"""What docstrings refer to exists."""
+"""References in docstrings are valid."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""The registries hold what the package has, whatever is imported first."""
+"""The package's classes are registered, whatever is imported first."""
 
 import subprocess
 import sys

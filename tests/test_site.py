@@ -1,4 +1,4 @@
-"""The site of the pages: where its links lead, and that dead ones fail."""
+"""The documentation site: rewritten links, and failure on dead ones."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Methods are evaluated on maps: what has no data does not count, and labels lie on their map."""
+"""Evaluation on maps: pixels without data are ignored, and labels must match the map's grid."""
 
 import numpy as np
 import pytest

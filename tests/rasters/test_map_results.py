@@ -1,4 +1,4 @@
-"""What is found on maps is written as other programs read it: rasterio, pyogrio and geopandas."""
+"""Results on maps are readable by other programs: rasterio, pyogrio and geopandas."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Maps are segmented block by block with the labels of the whole, and resumed."""
+"""Maps are segmented block by block with the same labels as in one piece, and resumed."""
 
 from pathlib import Path
 

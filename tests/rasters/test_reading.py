@@ -1,4 +1,4 @@
-"""Maps are read as RGB of 8 bits, with what holds no data."""
+"""Maps are read as 8-bit RGB, with a mask of pixels without data."""
 
 import numpy as np
 import pytest

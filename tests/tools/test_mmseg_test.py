@@ -1,4 +1,4 @@
-"""mmseg's own ``tools/test.py``, as its wheel ships it, on a config of this package."""
+"""mmseg's own ``tools/test.py`` from its wheel, on a config of this package."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""From archives made of the reference photographs to a checked, evaluated benchmark."""
+"""Archives made of the reference photographs are prepared, checked and evaluated."""
 
 import json
 

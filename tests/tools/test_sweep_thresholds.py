@@ -1,4 +1,4 @@
-"""`tools/analysis_tools/sweep_thresholds.py`: the numbers of single runs, kept and gone on with."""
+"""`tools/analysis_tools/sweep_thresholds.py`: the same numbers as single runs, and resuming."""
 
 import csv
 import shutil

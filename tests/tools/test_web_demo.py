@@ -1,4 +1,4 @@
-"""The web page, in a real browser where there is one."""
+"""The web page in a real browser, if one is installed."""
 
 import io
 import json
