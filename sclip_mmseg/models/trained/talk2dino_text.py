@@ -164,7 +164,7 @@ class Talk2DINOTextHead(CLIPTextHead):
     def tower_options(self) -> dict[str, Any]:
         """See :class:`..text_head.CLIPTextHead`."""
         if self.head is None:
-            raise InputError('encoding queries needs model.image_encoder.head: set it')
+            raise InputError('model.image_encoder.head is needed to encode queries: set it')
         return dict(super().tower_options(), mapped_by=sha256_of(find_head(self.head).weights))
 
     def load_tower(self) -> MappedTextTower:
