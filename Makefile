@@ -16,7 +16,7 @@ $(VENV)/installed: requirements.txt setup.py
 		'or name another one, as in: make demo PYTHON=python3.12' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	@echo 'Installing PyTorch, MMSegmentation and what they need: minutes, and some GB.'
+	@echo 'Installing PyTorch, MMSegmentation and what they need: a few minutes, 2 GB or more'
 	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --no-compile -r requirements.txt
 	$(BIN)/pip install --quiet --no-compile --no-deps --force-reinstall \
 		"$$(sed -n 's/^opencv-python==/opencv-python-headless==/p' requirements.txt)"
