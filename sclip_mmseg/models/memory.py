@@ -105,13 +105,13 @@ def _find_tower(keys: Mapping[str, Any], proxy: ProxyTower | None) -> str | None
 
 
 def check_encoder(encoder_cfg: Mapping[str, Any]) -> None:
-    """See that an image encoder has a CLIP's features, before its weights are read.
+    """Check that an image encoder runs on CLIP, before its weights are read.
 
     Args:
-        encoder_cfg: Its config.
+        encoder_cfg: Config of the image encoder.
 
     Raises:
-        InputError: If it has none.
+        InputError: If it does not.
     """
     kind = encoder_cfg['type']
     kind = MODELS.get(kind) if isinstance(kind, str) else kind

@@ -89,10 +89,10 @@ class CLIPTextHead(nn.Module):
         """Refuse checkpoints that are neither names nor files, without downloading anything.
 
         Args:
-            cfg: The arguments of the head.
+            cfg: Arguments of the head.
 
         Raises:
-            InputError: If there is one that the head would read.
+            InputError: If the head would read such a checkpoint.
         """
         if cfg.get('clip') is not None and cfg.get('embeddings') is None:
             check_clip(cfg['clip'])

@@ -153,10 +153,10 @@ def test_bad_arguments(folder, tmp_path, arguments, message):
 
 def test_nowhere_to_write_to(folder, tmp_path, voc_root):
     output = call_tool(TOOL, folder, check=False).stdout
-    assert output.startswith('error: ') and 'does not say where region maps lie' in output
+    assert output.startswith('error: ') and 'does not say where region maps are' in output
     config = config_path('sclip_vit-b16_voc20')
     output = call_tool(TOOL, config, check=False, env={'SCLIP_DATA_ROOT': str(voc_root)}).stdout
-    assert 'voc20.py does not say where region maps lie: name a folder by --out' in output
+    assert 'voc20.py does not say where region maps are: name a folder by --out' in output
     (tmp_path / 'file').touch()
     output = call_tool(TOOL, folder, '--out', tmp_path / 'file', check=False).stdout
     assert output.startswith('error: cannot write to')

@@ -220,7 +220,7 @@ class SAM3File:
         )
 
     def _check_heads(self, part: str, width: int, heads: int, wide: int | None = None) -> None:
-        """Refuse a width that heads, of a stated width or of any, do not divide."""
+        """Check that a width divides into heads, each ``wide`` channels wide if given."""
         if width % heads or (wide is not None and width != heads * wide):
             into = f'heads of {wide}' if wide else f'{heads} heads'
             raise InputError(
