@@ -93,10 +93,10 @@ def test_case(shared, checkpoint, monkeypatch, file, benchmark, case, device):
     _check(head.embeddings[torch.arange(len(last)), last], golden[f'{benchmark}_text'], 'text')
 
     inputs, seen, asked = [], [], []
-    to_input, see, ask = sam3.to_input, encoder.see, encoder.ask
+    to_input, encode, decode = sam3.to_input, encoder.encode_vision, encoder.decode_prompts
     monkeypatch.setattr(sam3, 'to_input', lambda image: _noted(inputs, to_input(image)))
-    monkeypatch.setattr(encoder, 'see', lambda image: _noted(seen, see(image)))
-    monkeypatch.setattr(encoder, 'ask', lambda *args: _noted(asked, ask(*args)))
+    monkeypatch.setattr(encoder, 'encode_vision', lambda image: _noted(seen, encode(image)))
+    monkeypatch.setattr(encoder, 'decode_prompts', lambda *args: _noted(asked, decode(*args)))
     [result] = model.test_step(load_images(cfg, [shared / 'data' / case['image']]))
 
     step = -(-len(last) // encoder.prompt_batch())
