@@ -83,7 +83,7 @@ def test_workers_end_with_the_run(config, voc_root, broken):
         (dict(batch_size='2'), "batch_size='2' must be"),
         (dict(batch_size=True), 'batch_size=True must be'),
         (dict(batch_size=None), 'batch_size=None must be'),
-        (dict(num_workers=-1), 'num_workers=-1 must be an integer from 0 on'),
+        (dict(num_workers=-1), 'num_workers=-1 must be an integer of at least 0'),
         (dict(num_workers=1.5), 'num_workers=1.5 must be'),
         (dict(num_workers='two'), "num_workers='two' must be"),
         (dict(num_workers=None), 'num_workers=None must be'),

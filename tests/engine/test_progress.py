@@ -128,7 +128,7 @@ def test_own_images_report_by_time(clip_path, tmp_path, monkeypatch):
         *(ROOT / 'tools/demo.py', folder, '--classes', 'sky; cat', '--clip', clip_path),
         *('--device', 'cpu', '--out', tmp_path / 'out', '--cfg-options', *SMALL),
     ).stdout.splitlines()
-    assert output[0] == '3 pictures; reading weights'
+    assert output[0] == '3 images; reading weights'
     assert [line for line in output if line.startswith('2 of 3 files, ')]
     assert output[-1] == f'written to {tmp_path}/out'
 
