@@ -15,7 +15,7 @@ from mmengine.dataset import BaseDataset
 from ..config import NO_CHECKPOINT
 from ..datasets import load_queries
 from ..models.simfeatup import find_upsampler
-from ..models.trained import find_head, find_trained
+from ..models.trained import SAM3Encoder, find_head, find_sam3, find_trained
 from ..old_names import keep_old_names
 from ..regions import RegionFiles
 from ..towers import find_clip
@@ -116,6 +116,9 @@ def _flatten(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
                 continue  # embeddings have their own queries, and need no text tower
             if child == 'image_encoder' and value.get('text_head', {}).get('embeddings'):
                 item = {name: each for name, each in item.items() if name != 'head'}
+            if child == 'checkpoint' and value.get('type') in ('SAM3Encoder', SAM3Encoder):
+                yield f'{key}.{child}', _describe_checkpoint(find_sam3(item))
+                continue
             yield from _flatten(item, f'{key}.{child}' if key else child)
     else:
         yield key, _to_json(key, value)
@@ -144,9 +147,13 @@ def _to_json(key: str, value: Any) -> Any:
         return [_to_json(key, item) for item in value]
     if isinstance(value, str):
         found = _find(key, value)
-        spec = f' with {found.spec}' if found and found.spec else ''
-        return f'SHA-256 {sha256_of(found.weights)}{spec}' if found else value
+        return _describe_checkpoint(found) if found else value
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+
+
+def _describe_checkpoint(found: Checkpoint) -> str:
+    spec = f' with {found.spec}' if found.spec else ''
+    return f'SHA-256 {sha256_of(found.weights)}{spec}'
 
 
 def _describe_images(dataset: BaseDataset) -> str:

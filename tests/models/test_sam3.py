@@ -265,6 +265,18 @@ def test_by_name(hub, tensors, monkeypatch):
     assert SAM3Encoder('facebook/sam3').embed_dim == 16
 
 
+def test_evaluation_by_name(hub, tensors, tmp_path):
+    hub.put('facebook/sam3', config__json={}, model__safetensors=save(tensors))
+    arguments = '--work-dir', tmp_path / 'work', '--cfg-options'
+    root = make_voc(tmp_path / 'data', sizes=[(30, 40)])
+    queries = 'model.text_head.queries=plain_voc20'
+    output = run_test('sam3_voc20', *arguments, queries, data_root=root).stdout
+    assert 0 <= metrics(output)['mIoU'] <= 100
+    missing = 'model.image_encoder.checkpoint=nowhere.pt'
+    output = run_test('sam3_voc20', *arguments, missing, data_root=root, check=False).stdout
+    assert "checkpoint='nowhere.pt' is neither a file of Meta's (sam3.pt)" in output
+
+
 def test_own_classes(folder):
     options = {'model.image_encoder.confidence_threshold': 0.3}
     model = build_segmentor('cat; dog', True, 'sam3', folder, cfg_options=options, device='cpu')

@@ -4,6 +4,7 @@ from .groupvit import GroupViTEncoder
 from .groupvit_text import GroupViTTextHead
 from .published import TRAINED, find_trained, resolve_trained
 from .sam3 import SAM3Encoder
+from .sam3_layout import find_sam3
 from .sam3_text import SAM3TextHead
 from .talk2dino import Talk2DINOEncoder
 from .talk2dino_text import Talk2DINOTextHead, find_head
@@ -19,6 +20,7 @@ __all__ = [
     'Talk2DINOEncoder',
     'Talk2DINOTextHead',
     'find_head',
+    'find_sam3',
     'find_trained',
     'resolve_trained',
 ]
