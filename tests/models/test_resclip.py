@@ -141,5 +141,5 @@ def test_a_base_without_logits():
 
 
 def test_blocks_that_are_not_there(clip_path, images):
-    with pytest.raises(InputError, match=r'blocks \[6, 7, 8, 9\], there are blocks 1 to 2'):
+    with pytest.raises(InputError, match=r'blocks \[6, 7, 8, 9\], but only blocks 1 to 2'):
         _scores(clip_path, images, dict(type='ResCLIP', base=dict(type='SCLIP'), rcs=dict()))

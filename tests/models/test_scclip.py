@@ -264,7 +264,7 @@ def test_bad_arguments(arguments, part):
 
 
 def test_blocks_must_be_there():
-    with pytest.raises(InputError, match='block 10, there are blocks 1 to 9 before the last'):
+    with pytest.raises(InputError, match='block 10, but only blocks 1 to 9 precede the last'):
         _method(level_blocks=[4, 10]).check(seeded_tower(10))
 
 

@@ -181,7 +181,7 @@ def test_bad_arguments(arguments, part):
 
 def test_fewer_blocks_are_refused_and_small_windows_are_not(tower, device):
     _method().check(seeded_tower(11))
-    with pytest.raises(InputError, match='block 10, there are blocks 1 to 9 before the last'):
+    with pytest.raises(InputError, match='block 10, but only blocks 1 to 9'):
         _method().check(seeded_tower(10))
     assert _run(tower, seeded_images(device, 1, 3, 32, 48)).shape == (1, 2, 3, 32)
 

@@ -175,7 +175,7 @@ def test_margins():
 @pytest.mark.parametrize(
     'kind, clip, words',
     [
-        ('jbu_one', 'patch32', 'patches of 16 pixels, those of the towers have 32'),
+        ('jbu_one', 'patch32', 'patches of 16 pixels, but the towers have patches of 32'),
         ('narrow', 'clip', 'has 8 channels, but features of this CLIP have 32'),
         ('clip', 'clip', "is not an upsampler of SimFeatUp or FeatUp .*'up1"),
         ('absent.ckpt', 'clip', r"upsampler.checkpoint='absent.ckpt' is neither a file nor one"),

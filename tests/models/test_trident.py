@@ -161,7 +161,9 @@ def test_own_images_need_no_region_maps(config, clip_path, dino_path, sam_folder
     own = [['cat', 'dog'], False, 'trident', clip_path, 'cpu', options]
     result = apis.segment(apis.build_segmentor(*own), paths[0])
     assert result.labels.shape == Image.open(paths[0]).size[::-1]
-    with pytest.raises(InputError, match='have no effect on trident, whose labels SAMRefinement corrects'):
+    with pytest.raises(
+        InputError, match='have no effect on trident, whose labels SAMRefinement corrects'
+    ):
         apis.build_segmentor(*own, regions='felzenszwalb')
     own[2] = 'trident-coarse'
     plain, sharp = (

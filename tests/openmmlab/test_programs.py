@@ -132,7 +132,7 @@ def test_classes_may_be_renamed_but_not_miscounted(clip_path):
     renamed = dict(classes=tuple('abcdefghijklmnopqrst'), palette=[[0, 0, 0]] * 20)
     model.dataset_meta = renamed
     assert model.dataset_meta == renamed
-    with pytest.raises(ValueError, match='names 2 classes, the model has 20'):
+    with pytest.raises(ValueError, match='names 2 classes, but the model has 20'):
         model.dataset_meta = dict(classes=('a', 'b'), palette=[[0, 0, 0]] * 2)
 
 

@@ -93,7 +93,7 @@ def message(image, clip_path):
 
 
 def test_bad_input(message, tmp_path):
-    outside = 'lies outside the image of 120×90 pixels'
+    outside = 'is outside the image of 120×90 pixels'
     assert f'--points 120,20 {outside}' in message(points=['1,1', '120,20'])
     assert f'--points nan,2 {outside}' in message(points=['nan,2'])
     assert '--points 7 must be X,Y' in message(points=['7'])
