@@ -281,7 +281,7 @@ def test_parts_that_do_not_fit(build, tmp_path):
     other = _save(seeded_head(text_width=16), tmp_path / 'other.pth')
     with pytest.raises(InputError, match='maps embeddings of 16 dimensions, those .* have 32'):
         build(**{HEAD: other})
-    with pytest.raises(InputError, match='not a DINO'):
+    with pytest.raises(InputError, match='not a supported DINO'):
         build(**{TOWER: _save(seeded_clip(), tmp_path / 'clip.pt')})
     for scale in (False, True):  # DINO, and DINOv2 without registers
         plain = _save(seeded_dino(patch_size=16, scale=scale), tmp_path / 'plain.pth')

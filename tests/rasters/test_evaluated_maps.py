@@ -82,7 +82,7 @@ def test_labels_without_georeference_fit_by_size(data, ids):
     ('crs', 'transform', 'words'),
     [
         ('EPSG:25833', PLACE, ('EPSG:25833', 'EPSG:25832')),
-        (UTM, from_origin(346010.0, 5648000.0, 0.5, 0.5), ('from 346010, ', 'from 346000, ')),
+        (UTM, from_origin(346010.0, 5648000.0, 0.5, 0.5), ('origin 346010, ', 'origin 346000, ')),
         (UTM, from_origin(346000.0, 5648000.0, 0.25, 0.25), ('of 0.25, -0.25', 'of 0.5, -0.5')),
         (None, PLACE, ('no CRS', 'EPSG:25832')),
     ],
