@@ -180,7 +180,7 @@ def test_earlier_segment_anything_models(tmp_path):
         names = 'image_encoder.trunk.pos_embed', f'{part}.iou_token.weight'
         path = tmp_path / f'{part}.pt'
         torch.save(dict(model={name: torch.ones(3) for name in names}), path)
-        with pytest.raises(InputError, match=f'{part}.pt is not a SAM 3 of .* but image_encoder'):
+        with pytest.raises(InputError, match=f"{part}.pt is not Meta's SAM 3 .* but image_encoder"):
             build_segmentor('cat; dog', method='sam3', clip=str(path))
 
 
@@ -200,7 +200,7 @@ def test_programs_of_openmmlab_take_its_files(folder, tensors, tmp_path, hub):
 
 def test_sam3_in_place_of_others(folder):
     for load in (load_image_tower, load_second_tower):
-        with pytest.raises(InputError, match=r'not a (CLIP|DINO).*, …$'):
+        with pytest.raises(InputError, match=r'not a (CLIP|supported DINO).*, …$'):
             load(folder)
 
 

@@ -279,7 +279,7 @@ def test_parts_that_do_not_fit(build, tmp_path):
     with pytest.raises(InputError, match='128 dimensions but .* 64: model.image_encoder.head'):
         build(**{HEAD: wide})
     other = _save(seeded_head(text_width=16), tmp_path / 'other.pth')
-    with pytest.raises(InputError, match='maps embeddings of 16 dimensions, those .* have 32'):
+    with pytest.raises(InputError, match='takes embeddings of 16 dimensions, those .* have 32'):
         build(**{HEAD: other})
     with pytest.raises(InputError, match='not a supported DINO'):
         build(**{TOWER: _save(seeded_clip(), tmp_path / 'clip.pt')})
