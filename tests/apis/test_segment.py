@@ -161,10 +161,10 @@ def embeddings(tmp_path):
 @pytest.mark.parametrize(
     'classes, background, message',
     [
-        (['dog', 'cat, kitten'], False, "class 0 is 'cat, kitten' in .*text.npz', but 'dog' was"),
+        (['dog', 'cat, kitten'], False, "class 0 is 'cat, kitten' in .*text.npz', but 'dog' in classes"),
         (['cat', 'dog'], False, "class 0 is 'cat, kitten' .*, but 'cat' in classes"),
         (['kitten, cat', 'dog', 'cow'], False, "class 2 is none in .*, but 'cow' in classes"),
-        (['cat, kitten', 'dog'], ['sea'], "class 0 is 'cat, kitten' in .*, but 'sea' was"),
+        (['cat, kitten', 'dog'], ['sea'], "class 0 is 'cat, kitten' in .*, but 'sea' in classes"),
     ],
 )
 def test_embeddings_of_other_classes(embeddings, classes, background, message):

@@ -485,7 +485,7 @@ def test_simplify_and_min_area_need_polygons(tmp_path):
 def test_maps_too_large_for_a_format_are_refused_first():
     writers = build_writers('labels,overlay,confidence,masks')
     check_size(writers, Path('a.tif'), Grid(10000, 10000))
-    with pytest.raises(InputError, match=r'b\.tif has more than 178 .* in memory for masks: leave'):
+    with pytest.raises(InputError, match=r'b\.tif has more than 178 .* too many for masks: leave'):
         check_size(writers, Path('b.tif'), Grid(30000, 30000))
 
 
