@@ -161,7 +161,7 @@ def embeddings(tmp_path):
 @pytest.mark.parametrize(
     'classes, background, message',
     [
-        (['dog', 'cat, kitten'], False, "class 0 is 'cat, kitten' in .*text.npz', but 'dog' in classes"),
+        (['dog', 'cat, kitten'], False, "'cat, kitten' in .*text.npz', but 'dog' in classes"),
         (['cat', 'dog'], False, "class 0 is 'cat, kitten' .*, but 'cat' in classes"),
         (['kitten, cat', 'dog', 'cow'], False, "class 2 is none in .*, but 'cow' in classes"),
         (['cat, kitten', 'dog'], ['sea'], "class 0 is 'cat, kitten' in .*, but 'sea' in classes"),
