@@ -28,6 +28,8 @@ def work(
     multiprocessing.set_start_method(
         None, force=True
     )  # the config chooses it for data loader workers
-    with without_training():
-        from ..evaluation import evaluate
-    (function or evaluate)(**arguments, quiet=True)
+    if function is None:
+        with without_training():
+            from ..evaluation import evaluate
+        function = evaluate
+    function(**arguments, quiet=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, call_tool, fork_tool, metrics, run_test, run_tool
 from PIL import Image
+from sleeping import sleep
 
 from sclip_mmseg import InputError
 from sclip_mmseg.benchmark import pairs, suite
@@ -290,11 +291,6 @@ def _wait_for(condition):
         time.sleep(0.1)
 
 
-def _sleep(**_):
-    print('asleep', file=sys.stderr, flush=True)
-    time.sleep(300)
-
-
 def _sleeping(tmp_path, processes):
     """Start processes that sleep, in one that ends them."""
     context = multiprocessing.get_context('fork')
@@ -307,7 +303,7 @@ def _sleeping(tmp_path, processes):
 
 def _sleep_in_processes(folder, processes):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    suite.run_in_processes(folder, processes, dict(), _sleep)
+    suite.run_in_processes(folder, processes, dict(), sleep)
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='asks Linux for it')
