@@ -57,5 +57,4 @@ if __name__ == '__main__':
     for path in map(Path, sys.argv[2:]):
         if (image := cv2.imread(str(path))) is None:
             sys.exit(f'error: {path} cannot be read as an image')
-        print(f'{path}: {path.stem}_labels.png')
         cv2.imwrite(f'{path.stem}_labels.png', ids[segment(session, about, image)])
