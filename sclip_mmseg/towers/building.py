@@ -100,7 +100,8 @@ class Weights:
         """Normalisation of the tower's images: from the file if stored there, else the layout's.
 
         Raises:
-            InputError: If the file's values are not three per statistic.
+            InputError: If the file's values are not three per statistic, or a deviation is not
+                larger than 0.
         """
         if 'mean' not in self or 'std' not in self:
             return self.layout.normalisation
@@ -163,8 +164,8 @@ class Weights:
         keys = filter(lambda key: key.startswith(self.layout.prefix), self.tensors)
         if more := sorted({*keys} - known):
             raise InputError(
-                f'{self.source} has {len(more)} unexpected tensors, such as {more[0]}: it is not '
-                f'a plain ViT of a known family{advise(more)}'
+                f'{self.source} is not a plain ViT of a known family: it has {len(more)} '
+                f'unexpected tensors, such as {more[0]}{advise(more)}'
             )
 
 

@@ -420,9 +420,10 @@ def clip_layouts(found: StateDict, source: str) -> tuple[Layout, Layout]:
         return OPENAI_IMAGE, OPENAI_TEXT
     inner = [key for key in found if key.endswith('.visual.conv1.weight')]
     if inner:
+        prefix = inner[0].removesuffix('visual.conv1.weight')
         raise InputError(
             f"{source} contains a CLIP inside a larger model: it has the tensor '{inner[0]}'. Save "
-            "the CLIP's tensors with names that begin with 'visual.'"
+            f"only the CLIP's tensors, without '{prefix}' before their names"
         )
     raise InputError(
         f"{source} is not a CLIP checkpoint with a ViT image tower: it lacks 'visual.conv1."

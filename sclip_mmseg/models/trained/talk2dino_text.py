@@ -123,8 +123,7 @@ class MappedTextTower(TextEncoder):
             raise InputError(
                 f'model.image_encoder.head takes embeddings of {head.first.in_features} '
                 f'dimensions, those of model.text_head.clip have {tower.output_dim}: use the CLIP '
-                'that it was '
-                'trained with (ViT-B/16)'
+                'that it was trained with (ViT-B/16)'
             )
         self.tower, self.head = tower, head
         self.context_length, self.output_dim = tower.context_length, tower.output_dim
