@@ -199,10 +199,11 @@ class RFCLIP(WholeImageMethod):
     ) -> AdjustedQueries:
         """Adjust the queries to windows.
 
-        features: Patch features, ``[B, N, D]``.
-        given: Class token that queries are compared with, ``[B, D]``.
-        groups: Groups of queries, from :meth:`groups`.
-        classify: The text head.
+        Args:
+            features: Patch features, ``[B, N, D]``.
+            given: Class token that queries are compared with, ``[B, D]``.
+            groups: Groups of queries, from :meth:`groups`.
+            classify: The text head.
         """
         texts = classify.embeddings
         similar = classify(given[:, None, None])[:, :, 0, 0]
