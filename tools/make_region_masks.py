@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     about = 'default: one per CPU, for sam2 and sam a single one'
     add_processes(parser, about, None, earlier=['--nproc'])
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='as for tools/test.py')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='as in tools/test.py')
     args = parser.parse_args(argv)
     with as_program(interrupted='run the same command to resume'):
         from sclip_mmseg.apis.region_maps import make_maps_of

@@ -623,7 +623,7 @@ def new_parser(description: str, repeats: int) -> argparse.ArgumentParser:
     """Parser with the common options of both benchmark programs."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
-        '--repeats', type=int, default=repeats, help='number of rounds (default: %(default)s)'
+        '--repeats', type=int, default=repeats, help='measured rounds (default: %(default)s)'
     )
     parser.add_argument('--threads', type=int, default=2, help='CPU threads (default: 2)')
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')

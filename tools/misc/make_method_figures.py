@@ -365,7 +365,7 @@ def make_figures() -> dict[Path, str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw the figures; with --check, exit with 1 if one is not as it would be drawn."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--check', action='store_true', help='write nothing, name what is outdated')
+    parser.add_argument('--check', action='store_true', help='only list outdated files')
     args = parser.parse_args(argv)
     outdated = {
         path: text
