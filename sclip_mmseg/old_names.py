@@ -53,6 +53,7 @@ MODULES = {
     'models.towers.text': 'towers.text',
     'models.towers.vit': 'towers.vit',
     'models.variants': 'models.decision.rule',
+    'models.watching': 'models.progress',
     'sweep.results': 'sweep.report',
     'towers.stated': 'towers.spec',
 }

@@ -6,6 +6,7 @@ import mmcv
 import numpy as np
 from torch import Tensor
 
+from ..old_names import OldAttribute
 from ..towers.proxy import ProxyTower
 from ..towers.sam import SamImage, SamTower, to_multiples
 from ..utils.errors import InputError
@@ -19,6 +20,8 @@ class FileImage:
         pixels: Pixels to use in place of the file's, BGR, uint8 ``[H, W, 3]``.
         flip: Axes along which the network's input is mirrored, of -2 and -1.
     """
+
+    of = OldAttribute('encode')
 
     def __init__(
         self,

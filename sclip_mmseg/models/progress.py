@@ -4,6 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from ..old_names import keep_old_names
+
+keep_old_names(__name__, tell='report_progress', watch='watch_progress')
+
 #: Called with the number of windows done, of all windows, and of encoded windows.
 Listener = Callable[[int, int, int], None]
 _listener: ContextVar[Listener | None] = ContextVar('listener', default=None)

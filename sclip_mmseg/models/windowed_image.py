@@ -124,6 +124,8 @@ class AdjustedQueries:
     embeddings: Tensor
     offsets: Tensor
 
+    of = OldAttribute('for_window')
+
     def for_window(self, number: int) -> 'AdjustedQueries':
         """Return the queries of one window, with B = 1."""
         return AdjustedQueries(self.embeddings[number, None], self.offsets[number, None])

@@ -19,7 +19,10 @@ from ..windowed_image import AdjustedQueries, ImageFeatures, WindowedImage, Wind
 from ..windows import Size
 
 keep_old_names(
-    __name__, PictureMethod='WholeImageMethod', run_earlier_blocks='call tower.run(images, …)'
+    __name__,
+    PictureMethod='WholeImageMethod',
+    own_pairs='self_pairs',
+    run_earlier_blocks='call tower.run(images, …)',
 )
 
 
