@@ -188,6 +188,7 @@ def test_cleaning_sees_all_classes(cleaned):
     alone, joined = (encoder(View(images), head) for images in (window, both))
     torch.testing.assert_close(joined[:1], alone, rtol=0, atol=1e-6)
     masks, fits = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 2)
+    masks[:, 2] += 1  # holds the largest mask
     attention = torch.rand(1, 2, 4, 4)
     found = clean_background(masks, fits, attention)
     assert not torch.allclose(found[:, :2], clean_background(masks[:, :2], fits[:, :2], attention))

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import re
+import warnings
 
 import pytest
 from helpers import ROOT
@@ -60,8 +61,10 @@ def _follow(name):
     parts = name.split('.')
     for end in range(len(parts), 0, -1):
         try:
-            found = importlib.import_module('.'.join(parts[:end]))
-        except ImportError:
+            with warnings.catch_warnings():
+                warnings.simplefilter('error', FutureWarning)  # of an old name
+                found = importlib.import_module('.'.join(parts[:end]))
+        except (ImportError, FutureWarning):
             continue
         return end == len(parts) or _has(found, '.'.join(parts[end:]))
     return False

@@ -115,7 +115,7 @@ def test_corrclip_makes_its_regions(corrclip, image_path):
     halves = np.ones(image.shape[:2], np.uint8)
     halves[40:] = 2
     assert _is_even(apis.segment(model, image_path, halves).labels, halves)
-    with pytest.raises(InputError, match='the region map is'):
+    with pytest.raises(InputError, match='the region map has shape'):
         apis.segment(model, image_path, halves[:9])
 
 

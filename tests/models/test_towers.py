@@ -185,7 +185,7 @@ def test_a_method_of_regions_cannot_be_exported(clip_path, dino_path):
     network = Network(CLIPImageEncoder(clip_path, method, dict(checkpoint=dino_path)))
     view = torch.randn(1, 3, 64, 96), torch.ones(1, 64, 96, dtype=torch.int64)
     assert network(*view).isfinite().all()
-    with pytest.raises(InputError, match='CorrCLIP cannot be exported: the shapes'):
+    with pytest.raises(InputError, match='CorrCLIP cannot be exported: its tensor shapes'):
         torch.export.export(network, view)
 
 

@@ -197,7 +197,7 @@ class _Sam:
 
 def _refine(labels, scores, quality=(0.9, 0.9), **options):
     image = type('Seen', (), dict(size=(1024, 1024)))
-    file = type('File', (), dict(of=lambda self, sam, part, flip: image))()
+    file = type('File', (), dict(encode=lambda self, sam, part, flip: image))()
     decided = Decided(scores=scores, file=file, sam=_Sam(quality))
     return SAMRefinement(**dict(dict(minimal_area=4), **options))(labels, decided)
 
