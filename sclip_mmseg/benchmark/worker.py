@@ -25,9 +25,8 @@ def work(
     os.environ.update({name: str(value) for name, value in place.items()})
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     end_with_parent()
-    multiprocessing.set_start_method(
-        None, force=True
-    )  # the config chooses it for data loader workers
+    # The config chooses it for data loader workers.
+    multiprocessing.set_start_method(None, force=True)
     if function is None:
         with without_training():
             from ..evaluation import evaluate

@@ -104,9 +104,8 @@ def _fit_shared_memory(chosen: int, dataloader: Mapping[str, Any], processes: in
     size, free = _bytes_per_image(dataloader['dataset']), free_shared_memory()
     if size is None or free is None:
         return chosen
-    batches = (
-        free // processes // (size * dataloader['batch_size']) - 1
-    )  # one batch is being evaluated
+    # Less the batch that is being evaluated.
+    batches = free // processes // (size * dataloader['batch_size']) - 1
     fitting = max(batches // (dataloader.get('prefetch_factor') or _PREFETCH), 0)
     if fitting < chosen:
         print_log(

@@ -163,9 +163,8 @@ class ResumableTestLoop(TestLoop):
 
     def finish(self) -> None:
         """Save the result, and remove the partial results."""
-        for metric in reversed(
-            self.evaluator.metrics
-        ):  # if two have the same file, the first is kept
+        # In reverse, so that of two metrics with the same file the first one's is kept.
+        for metric in reversed(self.evaluator.metrics):
             if isinstance(metric, ConfusionMetric) and metric.result is not None:
                 result = self._complete(metric.result)
                 result.save(self.path_of(metric))

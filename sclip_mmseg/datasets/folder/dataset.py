@@ -187,9 +187,8 @@ class FolderDataset(BaseSegDataset):
         else:
             query_set = load_queries(classes, warn=False)
             words, stated = query_set.by_class, query_set.label_ids
-            for number, name in enumerate(
-                query_set.class_names
-            ):  # which a shipped list may not contain
+            # The queries of a shipped list may lack the names of its classes.
+            for number, name in enumerate(query_set.class_names):
                 words[number] = [name, *words[number]]
         if background:
             words = [[_BACKGROUND], *words]

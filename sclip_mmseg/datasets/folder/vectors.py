@@ -117,9 +117,8 @@ def _word(value: Any) -> str:
     """The value of an attribute as text in lower case; empty for null."""
     if value is None or value != value:  # null of text or of numbers
         return ''
-    whole = (
-        isinstance(value, float) and value.is_integer()
-    )  # ids become floats in a column with nulls
+    # Ids become floats in a column with nulls.
+    whole = isinstance(value, float) and value.is_integer()
     return str(int(value) if whole else value).strip().lower()
 
 
