@@ -142,6 +142,11 @@ class Session:
         self._lock = threading.Lock()
         self.is_toy = is_toy(self.clip)
         self.method = method or default_method(self.clip)
+        if self.method not in METHODS:
+            raise InputError(
+                f"method='{method}' (--method) is not a method of the page: name one that "
+                'sclip methods lists'
+            )
         self.examples: list[Example] = drawings() if self.is_toy else photographs()
         self.classes = self.examples[0].classes if self.examples else 'dog\ncat, kitten\ngrass\nsky'
         self.segmentor(Question(None, self.classes, self.method))

@@ -124,6 +124,12 @@ def test_page_shows_progress(sam3, image, tmp_path, monkeypatch):
             time.sleep(0.1)
 
 
+def test_other_methods_than_those_of_the_page():
+    config = str(ROOT / 'configs/sclip/sclip_vit-b16_voc20.py')
+    with pytest.raises(InputError, match=r"voc20.py' \(--method\) is not a method of the page: "):
+        Session(method=config)
+
+
 def test_the_command_takes_them():
     output = call_tool(ROOT / 'tools/web_demo.py', '--help').stdout
     assert '--method' in output and '--cfg-options' in output
