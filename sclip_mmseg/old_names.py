@@ -1,7 +1,7 @@
 """Names of earlier versions. They keep working, with a warning that gives the present name.
 
-Those that have no successor are refused, with what to do instead. Wherever a present name is
-given, a sentence may stand: whatever has a space in it is one.
+Names without a successor are refused, with advice. In all tables and arguments here, a value with
+a space is such advice, any other value is the present name.
 """
 
 import sys

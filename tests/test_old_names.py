@@ -18,6 +18,7 @@ from sclip_mmseg.models.methods import SCLIP, WholeImageMethod
 from sclip_mmseg.old_names import old_arguments
 from sclip_mmseg.towers import build_image_tower, build_text_tower, load_clip
 from sclip_mmseg.utils.spelling import check_config
+from sclip_mmseg.web import Question
 
 
 @pytest.mark.parametrize('old, new', old_names.MODULES.items())
@@ -128,6 +129,13 @@ def test_removed_keys_and_types_of_configs_are_refused_with_their_successors():
     cfg.test_evaluator.type = 'ReportingIoUMetric'
     with pytest.raises(InputError, match="'ReportingIoUMetric' was removed: use ConfusionMetric"):
         check_config(cfg, PLAIN_DICTS)
+
+
+def test_a_question_of_the_page_has_an_image():
+    with pytest.warns(FutureWarning, match="Question's argument picture is now called image"):
+        question = Question(picture='photo.jpg', classes='cat', method='sclip')
+    with pytest.warns(FutureWarning, match='Question.picture is now called image'):
+        assert question.picture == question.image == 'photo.jpg'
 
 
 def test_towers_are_built_from_tensors_as_before(clip_path):

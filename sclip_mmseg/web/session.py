@@ -27,6 +27,7 @@ from ..apis.sizes import resize_steps, working_size
 from ..apis.writers import write_labels
 from ..datasets.class_list import split_synonyms
 from ..models import CLIPSegmentor
+from ..old_names import OldAttribute, old_arguments
 from ..rasters.result import no_data_label
 from ..utils.errors import InputError
 from ..utils.shipped import configs_dir
@@ -67,6 +68,12 @@ class Question:
     threshold: float = BACKGROUND_THD
     regions: str = ''
     size: str = ''
+
+    picture = OldAttribute('image')
+
+
+# The dataclass makes it, so it cannot be decorated in the class.
+Question.__init__ = old_arguments(picture='image')(Question.__init__)  # type: ignore[method-assign]
 
 
 class Area(NamedTuple):
