@@ -101,9 +101,13 @@ class QuietRunner(EvaluationRunner):
 
 @contextmanager
 def _silent_programs() -> Iterator[None]:
-    """Discard what programs that are started meanwhile write to standard error."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
+    """Discard the standard error of programs that are started within this context."""
+    try:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+    except (AttributeError, OSError, ValueError):  # no standard error
+        yield
+        return
     with open(os.devnull, 'wb') as nothing:
         os.dup2(nothing.fileno(), 2)
     try:
