@@ -13,7 +13,7 @@ from ..models import CLIPSegmentor
 from ..models.image_encoder import check_precision
 from ..registry import type_name
 
-#: Methods whose classes in float16 equal those in float32 at 99.5 % of the pixels (docs/speed.md).
+#: Methods with the same classes in float16 and float32 at 99.5 % of pixels or more (docs/speed.md).
 AGREEING = frozenset('CLIP ClearCLIP MaskCLIP NACLIP PEARL RFCLIP ResCLIP SCCLIP SCLIP SFP'.split())
 _TENSOR_CORES = 7, 0  # the first compute capability with tensor cores for float16
 _in_float32: WeakKeyDictionary[CLIPSegmentor, CLIPSegmentor] = WeakKeyDictionary()
