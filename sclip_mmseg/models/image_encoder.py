@@ -90,8 +90,11 @@ class CLIPImageEncoder(ImageEncoder):
         self.precision = precision
         self.method: Method = METHODS.build(method)
         if self.method.needs_proxy != (proxy is not None):
-            verb = 'needs' if self.method.needs_proxy else 'has no use for'
-            raise InputError(f'method {type_name(method)} {verb} model.image_encoder.proxy')
+            verb = 'needs' if self.method.needs_proxy else 'does not use'
+            value = 'dict(checkpoint=NAME or PATH)' if self.method.needs_proxy else None
+            raise InputError(
+                f'method {type_name(method)} {verb} model.image_encoder.proxy: set it to {value}'
+            )
         if proxy is not None and set(proxy) != {'checkpoint'}:
             raise InputError(
                 'model.image_encoder.proxy has one key: write proxy=dict(checkpoint=NAME or PATH)'

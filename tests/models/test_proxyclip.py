@@ -123,7 +123,9 @@ def test_bad_arguments(argument):
 def test_proxy_and_method_belong_together(clip_path, dino_path):
     with pytest.raises(InputError, match='ProxyCLIP needs model.image_encoder.proxy'):
         CLIPImageEncoder(clip_path, METHOD)
-    with pytest.raises(InputError, match='SCLIP has no use for model.image_encoder.proxy'):
+    with pytest.raises(
+        InputError, match='SCLIP does not use model.image_encoder.proxy: set it to None'
+    ):
         CLIPImageEncoder(clip_path, dict(type='SCLIP'), dict(checkpoint=dino_path))
     with pytest.raises(InputError, match=r'write proxy=dict\(checkpoint='):
         CLIPImageEncoder(clip_path, METHOD, dict(path=dino_path))

@@ -109,7 +109,7 @@ def test_exact_gelu(clip_path, device):
     [
         (dict(method=dict(type='SCLIP'), precision='half'), "precision='half'"),
         (dict(), r"needs a method: write method=dict\(type='SCLIP'\)"),
-        (dict(method=dict(type='SCLIP'), proxy=dict(checkpoint='x')), 'SCLIP has no use for'),
+        (dict(method=dict(type='SCLIP'), proxy=dict(checkpoint='x')), 'SCLIP does not use'),
     ],
 )
 def test_bad_arguments(clip_path, arguments, message):

@@ -238,7 +238,7 @@ def patch_similarity(labels: Tensor, full_line: bool = False) -> Tensor:
 
 
 def _samples(grid: Grid, full_line: bool, device: torch.device) -> Iterable[tuple[Tensor, Tensor]]:
-    """Return the sampled lines; they are computed anew if too large for the cache."""
+    """Return the sampled lines; computed again on each call if too large for the cache."""
     size = 12 * (grid[0] * grid[1]) ** 2 * max(grid)  # bytes, at most
     return (_cached_samples if size <= _CACHE else line_samples)(grid, full_line, device)
 
