@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from .custom import import_customs
 from .old_names import CONFIGS
+from .registry import type_name
 from .utils.errors import InputError
 from .utils.files import find_file
 from .utils.shipped import configs_dir
@@ -58,6 +59,27 @@ def place_checkpoint(encoder: dict, text_head: dict, checkpoint: str) -> None:
         text_head['clip'] = checkpoint
     else:
         encoder['clip'] = checkpoint
+
+
+def check_shared_checkpoint(configs: Mapping[str, Config], option: str) -> None:
+    """Check that models which are given one checkpoint read the same kind.
+
+    Args:
+        configs: Name of a method → its config.
+        option: Option by which the user gave the checkpoint.
+
+    Raises:
+        InputError: If some models read a CLIP and others the checkpoint of a trained system, or of
+            another one.
+    """
+    kinds: dict[str, str] = {}
+    for name, cfg in configs.items():
+        encoder = cfg.model.get('module', cfg.model).image_encoder
+        kind = type_name(encoder).removesuffix('Encoder') if 'checkpoint' in encoder else 'CLIP'
+        kinds.setdefault(kind, name)
+    if len(kinds) > 1:
+        needs = ', '.join(f'{name} needs a {kind}' for kind, name in kinds.items())
+        raise InputError(f'{option} names one checkpoint, but {needs}: run them separately')
 
 
 def named_weights(encoder: Mapping[str, Any]) -> str | None:

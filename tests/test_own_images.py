@@ -351,6 +351,14 @@ def test_bad_arguments(images, tmp_path, options, said):
         make_config(OwnImages(**data), classes, method)
 
 
+@pytest.mark.parametrize('methods', [['sclip', 'sam3'], ['sam3', 'talk2dino'], ['tcl', 'groupvit']])
+def test_one_checkpoint_is_of_one_kind(images, planted, clip_path, tmp_path, methods):
+    data = OwnImages(images, _write(tmp_path / 'labels', _ids(planted, 0, 1, 2, 3, 255)))
+    with pytest.raises(InputError, match='--clip names one checkpoint, but .* run them separately'):
+        evaluate_methods(data, CLASSES, methods, clip=str(clip_path), out=tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
 def test_boundaries_and_oracles_are_counted_too(images, planted, clip_path, tmp_path):
     labels, out = _write(tmp_path / 'labels', planted), tmp_path / 'out'
     options = dict(boundary_iou=True, oracles=True)

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..apis.own_config import own_config
+from ..config import check_shared_checkpoint
 from ..datasets import QUERY_LISTS, load_queries
 from ..datasets.checks import load_dataset
 from ..datasets.folder import find_problems
@@ -155,6 +156,8 @@ def evaluate_methods(
             oracles=oracles,
         )
         configs[name] = prepare_config(**arguments[name])
+    if clip:
+        check_shared_checkpoint(configs, '--clip')
     _check_images(next(iter(configs.values())), processes, on_progress)
     warn_of_toy(clip, [data.images])
     make_folder(out, 'name another folder by --out')

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from torch import multiprocessing
 
+from ..config import check_shared_checkpoint
 from ..datasets.checks import check_files, load_dataset
 from ..evaluation import Result, list_changes, make_fingerprint
 from ..evaluation.machine import check_processes
@@ -127,8 +128,9 @@ def evaluate_pairs(pairs: Sequence[Pair], options: Options) -> None:
         InputError: If a setting cannot be used, before the first pair is evaluated.
     """
     datasets: dict[str, Any] = {}
-    for pair in pairs:
-        prepare(pair, options, datasets)
+    configs = {pair.name: prepare(pair, options, datasets) for pair in pairs}
+    if options.checkpoint:
+        check_shared_checkpoint(configs, '--checkpoint')
     make_folder(options.work_dir, 'name another folder by --work-dir')
     for number, pair in enumerate(pairs, 1):
         folder = options.work_dir / pair.name
@@ -144,13 +146,16 @@ def evaluate_pairs(pairs: Sequence[Pair], options: Options) -> None:
         write_results(options.work_dir, pairs, options.describe())
 
 
-def prepare(pair: Pair, options: Options, datasets: dict[str, Any]) -> None:
+def prepare(pair: Pair, options: Options, datasets: dict[str, Any]) -> Config:
     """Check the dataset and the settings of a pair, and whether it has been evaluated already.
 
     Args:
         pair: The pair, which is filled in.
         options: Options for all pairs.
         datasets: Cache, benchmark → dataset or the error that says what is missing.
+
+    Returns:
+        The pair's config.
 
     Raises:
         InputError: If a setting cannot be used, or a finished evaluation had other settings.
@@ -167,7 +172,7 @@ def prepare(pair: Pair, options: Options, datasets: dict[str, Any]) -> None:
     dataset = datasets[pair.benchmark]
     if isinstance(dataset, InputError):
         pair.status, pair.reason = 'missing', str(dataset)
-        return
+        return cfg
     try:
         fingerprint = make_fingerprint(cfg, dataset)
     except InputError as error:
@@ -180,6 +185,7 @@ def prepare(pair: Pair, options: Options, datasets: dict[str, Any]) -> None:
     pair.queries = given or hashlib.sha256(json.dumps(queries).encode()).hexdigest()
     if is_finished(options.work_dir / pair.name, fingerprint):
         pair.status = 'done'
+    return cfg
 
 
 def is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
