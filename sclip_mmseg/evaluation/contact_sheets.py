@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..old_names import old_arguments
 from ..utils.files import write_atomically
 from ..visualization import stack, titled, with_legend
 from .comparison import Comparison
@@ -17,6 +18,7 @@ MOST = 60  # images
 _WIDTH = 320  # pixels per column
 
 
+@old_arguments(pictures='images')
 def write_contact_sheets(comparison: Comparison, images: ResultImages, folder: Path) -> list[Path]:
     """Draw at most 60 images, evenly spaced, 12 per sheet.
 
@@ -38,6 +40,7 @@ def write_contact_sheets(comparison: Comparison, images: ResultImages, folder: P
     return files
 
 
+@old_arguments(pictures='images')
 def write_contact_sheet(
     path: Path, images: ResultImages, comparison: Comparison, places: Sequence[int]
 ) -> None:
