@@ -174,7 +174,7 @@ def check_ignored(dataset: BaseDataset, ignored: Collection[int]) -> None:
         raise InputError(
             f'{type(dataset).__name__} has {count} classes, and class 255 would be ignored: set '
             'test_dataloader.dataset.ignore_index and test_evaluator.ignore_index to an id that no '
-            'class has, such as 65535 (for classes of your own choice, mmseg can ignore 255 alone)'
+            'class has, such as 65535 (for classes of your own choice, mmseg can only ignore 255)'
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from ...utils.errors import InputError
 from ...utils.images import IMAGE_SUFFIXES
 
-#: Of label files, none of which changes values as JPEG does.
+#: Suffixes of label files. JPEG is left out, since it changes values.
 LABELS = frozenset(('.png', '.tif', '.tiff', '.bmp'))
 Files = dict[str, list[str]]
 """Path below a folder without extension → the files with this name."""
