@@ -190,7 +190,7 @@ class LastTokens(OnGrid):
         return x.unflatten(-1, (self.q.shape[1], -1)).transpose(1, 2)
 
     def pad(self, weights: Tensor) -> Tensor:
-        """Pad weights of patches ``[..., N, N]`` with zeros for the prefix tokens."""
+        """Pad patch weights ``[..., N, N]`` with zeros to ``[..., P + N, P + N]``."""
         prefix = self.q.shape[2] - self.num_patches
         return F.pad(weights, (prefix, 0, prefix, 0))
 

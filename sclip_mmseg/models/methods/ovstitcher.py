@@ -71,7 +71,7 @@ class OVStitcher(RegionAttention, WholeImageMethod):
         return unflatten_map(weights[None], fine)
 
     def _see(self, image: WindowedImage, proxy: ProxyTower) -> tuple[Tensor, Tensor, Grid]:
-        """Return the second tower's normalised features ``[N, C]``, merged regions, and grid."""
+        """Return normalised proxy features, float32 ``[N, C]``, merged regions, and the grid."""
         regions = self.regions_of(image.view)
         tower = proxy.tower
         fine = tower.grid(image.view.images)

@@ -167,7 +167,7 @@ class Talk2DINOEncoder(ImageEncoder):
         return self.tower.read_out(tokens.patches).float().unflatten(1, tokens.grid)
 
     def _class_attention(self, tokens: Tokens) -> Tensor:
-        """Compute logits of the class token for the patches, ``[B, M, h, w]``, without rotation."""
+        """Compute the class token's logits, float32 ``[B, M, h, w]``, without rotary positions."""
         block = self.tower.blocks[-1]
         normalised = tokens.blocks[len(self.tower.blocks)].normalised
         q, _, _ = block.project(normalised[:, :1])

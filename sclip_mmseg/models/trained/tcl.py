@@ -116,7 +116,7 @@ class TCLEncoder(ImageEncoder):
         return (_KNOWN_SCALE * (cosines - _KNOWN_CENTRE)).sigmoid()
 
     def features(self, view: View, text: Classify) -> Tensor:
-        """Compute the decoder's L2-normalised features ``[B, 4h, 4w, D]``, including padding."""
+        """Compute L2-normalised features ``[B, 4h, 4w, D]``, float32, padding included."""
         images, _ = pad_to_patches(view.images, self.patch_size)
         return F.normalize(self.masker(self._last_input(images)).float(), dim=-1)
 
