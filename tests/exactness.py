@@ -34,6 +34,7 @@ TOLERANCES = {
     'ProxyCLIP': Tolerance(excused=2e-4, largest=1e-3),
     'CorrCLIP': Tolerance(excused=2e-4, largest=1e-3),
     'CorrCLIPv2': Tolerance(1e-4, excused=0.01, largest=2e-4),
+    'SFP': Tolerance(1e-4),
     'RFCLIP': Tolerance(1e-4),
     'Trident': Tolerance(1e-4, excused=5e-5, largest=1e-3),
     'Talk2DINO': Tolerance(5e-6),
