@@ -6,13 +6,12 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
     end_at_once_if_interrupted()
 
-import argparse
-import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+from generated_files import ROOT, write_outdated
 from mmengine.config import Config
 from mmengine.fileio import load
 
@@ -20,7 +19,6 @@ from sclip_mmseg.benchmark.published import published_row, split_name
 from sclip_mmseg.datasets.benchmarks import BENCHMARKS
 from sclip_mmseg.utils.program import as_program
 
-ROOT = Path(__file__).resolve().parents[2]
 #: Folder of configs → name, and the key of its paper in the table of published numbers.
 COLLECTIONS = {
     'clip': ('CLIP', 'clip'),
@@ -126,19 +124,7 @@ def _dump(content: dict) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the files; with --check, exit with code 1 if a file is outdated."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--check', action='store_true', help='only list outdated files')
-    args = parser.parse_args(argv)
-    outdated = {
-        path: text
-        for path, text in make_files().items()
-        if not path.is_file() or path.read_text(encoding='utf-8') != text
-    }
-    for path, text in outdated.items():
-        if not args.check:
-            path.write_text(text, encoding='utf-8')
-        print(f'{"outdated" if args.check else "written"}: {path.relative_to(ROOT)}')
-    sys.exit(args.check and bool(outdated))
+    write_outdated(make_files, __doc__, argv)
 
 
 if __name__ == '__main__':

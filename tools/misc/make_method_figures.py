@@ -6,8 +6,6 @@ if __name__ == '__main__':  # before all imports, which take seconds
 
     end_at_once_if_interrupted()
 
-import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -15,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from generated_files import ROOT, write_outdated
 
 from sclip_mmseg.utils.program import as_program
 
-ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name('method_figures.yml')
 FOLDER = ROOT / 'docs/images/methods'
 #: Largest width of a figure in pixels, little more than that of the site's text.
@@ -363,21 +361,8 @@ def make_figures() -> dict[Path, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw the figures; with --check, exit with 1 if one is not as it would be drawn."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--check', action='store_true', help='only list outdated files')
-    args = parser.parse_args(argv)
-    outdated = {
-        path: text
-        for path, text in make_figures().items()
-        if not path.is_file() or path.read_text(encoding='utf-8') != text
-    }
-    for path, text in outdated.items():
-        if not args.check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding='utf-8')
-        print(f'{"outdated" if args.check else "written"}: {path.relative_to(ROOT)}')
-    sys.exit(args.check and bool(outdated))
+    """Draw the figures; with --check, exit with code 1 if one is outdated."""
+    write_outdated(make_figures, __doc__, argv)
 
 
 if __name__ == '__main__':
