@@ -9,6 +9,8 @@ import warnings
 import pytest
 from helpers import ROOT
 
+from sclip_mmseg.old_names import MODULES as OLD_MODULES
+
 ROLE = re.compile(r':(?:class|func|meth|mod|data|attr|exc|obj):`~?([^`]+)`')
 MODULES = sorted((ROOT / 'sclip_mmseg').rglob('*.py'))
 
@@ -60,6 +62,9 @@ def _follow(name):
     """Whether a full name is a module, or what one holds."""
     parts = name.split('.')
     for end in range(len(parts), 0, -1):
+        # Once imported, an old module is found without a warning.
+        if '.'.join(parts[1:end]) in OLD_MODULES:
+            return False
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('error', FutureWarning)  # of an old name
@@ -83,6 +88,9 @@ def test_docstrings_refer_to_what_exists(path):
 
 
 def test_dead_references_are_found():
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)
+        importlib.import_module('sclip_mmseg.models.regions')
     module = importlib.import_module('sclip_mmseg.models.segmentor')
     package = 'sclip_mmseg.models'
 
