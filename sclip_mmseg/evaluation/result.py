@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,21 +12,15 @@ import numpy as np
 import torch
 from mmseg.evaluation import IoUMetric
 
-from ..utils.arrays import pack_arrays
-from ..utils.errors import InputError
+from ..utils.arrays import pack_arrays, read_arrays
+from ..utils.errors import InputError, first_line
+from ..utils.file_kinds import DAMAGED
 from ..utils.files import write_atomically
 
 FORMAT, VERSION = 'sclip_mmseg.Result', 1
 MAX_CLASSES = 1 << 16
-#: Largest uncompressed array in a file, in bytes; far more than any benchmark needs.
-MAX_BYTES = 1 << 30
 _ARRAYS = ('image_ptr', 'label', 'prediction', 'pixels')
 _BOUNDARY = 'boundary'  # an optional array
-# Exceptions of NumPy, zipfile and JSON for a file that is damaged or has another format.
-_UNREADABLE = (
-    *(zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError),
-    *(OSError, EOFError, ValueError, KeyError, TypeError, MemoryError, OverflowError),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,10 +294,7 @@ class Result:
         if not path.is_file():
             raise InputError(f'{path} does not exist: name the result.npz of a work directory')
         try:
-            with zipfile.ZipFile(path) as file:
-                more = [_BOUNDARY] if f'{_BOUNDARY}.npy' in file.namelist() else []
-                names = ('header', *_ARRAYS, *more)
-                members = {name: _read(file, f'{name}.npy') for name in names}
+            members = read_arrays(path, ('header', *_ARRAYS), 'it', [_BOUNDARY])
             header = json.loads(members.pop('header').tobytes())
             if header.get('format') != FORMAT:
                 raise ValueError('its header names another format')
@@ -318,11 +307,10 @@ class Result:
             if version == VERSION:
                 counts = class_names, ptr, label, prediction, pixels
                 return cls(images, *counts, fingerprint, meta, members.get(_BOUNDARY))
-        except _UNREADABLE as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except DAMAGED as error:
             raise InputError(
-                f'{path} is damaged or not a result of an evaluation ({reason}): evaluate again, '
-                'or name a result.npz'
+                f'{path} is damaged or not a result of an evaluation ({first_line(error)}): '
+                'evaluate again, or name a result.npz'
             ) from error
         raise InputError(
             f'{path} has version {version} of the format, this sclip_mmseg reads {VERSION}: '
@@ -340,9 +328,3 @@ def _join_boundaries(parts: Sequence[np.ndarray]) -> np.ndarray:
 def _narrow(values: np.ndarray) -> np.ndarray:
     """Convert to the smallest unsigned type."""
     return values.astype(np.min_scalar_type(values.max(initial=0)))
-
-
-def _read(file: zipfile.ZipFile, name: str) -> np.ndarray:
-    if file.getinfo(name).file_size > MAX_BYTES:
-        raise ValueError(f'{name} has more than {MAX_BYTES >> 20} MiB')
-    return np.lib.format.read_array(io.BytesIO(file.read(name)), allow_pickle=False)

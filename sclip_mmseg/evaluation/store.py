@@ -7,7 +7,6 @@ import pickle
 import shutil
 import time
 import uuid
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from ..utils.errors import InputError, first_line, join_first
+from ..utils.file_kinds import DAMAGED
 from ..utils.files import write_atomically
 from .fingerprint import Fingerprint, list_changes
 
@@ -22,11 +22,6 @@ FOLDER = 'partial_results'
 Records = dict[Any, Any]
 """Index of an image in the dataset, or another key → its record: tensors, numbers and text, in
 dicts, lists and tuples."""
-# Exceptions of torch.load for files that are damaged or contain other objects.
-_UNREADABLE = (
-    *(OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError),
-    *(pickle.UnpicklingError, zipfile.BadZipFile),
-)
 
 
 class NotStorable(Exception):
@@ -87,7 +82,7 @@ class Store:
         for path in sorted(self.folder.glob('*.pt')):
             try:
                 fingerprint, found = read_file(path)
-            except _UNREADABLE as error:
+            except DAMAGED as error:
                 reason = first_line(error)
                 warnings[f'{path} is damaged ({reason}): its images are evaluated again'] = None
                 continue

@@ -14,13 +14,16 @@ from .file_kinds import DAMAGED, NPZ, kind_of
 _LARGEST = 1 << 31  # bytes
 
 
-def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, np.ndarray]:
+def read_arrays(
+    path: Path, names: Sequence[str], what: str, optional: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
     """Read arrays of an ``.npz`` file, in native byte order.
 
     Args:
         path: Path of a regular file.
         names: Names of the arrays.
         what: Description of the file for error messages.
+        optional: Names of further arrays, which the file may lack.
 
     Raises:
         InputError: If the file is of another kind, damaged or forged, or lacks an array.
@@ -32,8 +35,9 @@ def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, np.nda
                 f'{what} is not an .npz file with {_list(names)}, but {kind.description}'
             )
         with zipfile.ZipFile(path) as archive:
-            members = {name: f'{name}.npy' for name in names}
-            if missing := [name for name in names if members[name] not in archive.namelist()]:
+            held = archive.namelist()
+            members = {name: f'{name}.npy' for name in (*names, *optional) if f'{name}.npy' in held}
+            if missing := [name for name in names if name not in members]:
                 raise InputError(f'{what} has no array {_list(missing)}')
             size = sum(archive.getinfo(member).file_size for member in members.values())
             if size > _LARGEST:

@@ -228,7 +228,7 @@ def test_other_files_are_distinguished(result, tmp_path):
 
 
 def test_a_bomb_is_not_unpacked(result, tmp_path, monkeypatch):
-    monkeypatch.setattr('sclip_mmseg.evaluation.result.MAX_BYTES', 100)
+    monkeypatch.setattr('sclip_mmseg.utils.arrays._LARGEST', 100)
     result.save(tmp_path / 'result.npz')
-    with pytest.raises(InputError, match='has more than'):
+    with pytest.raises(InputError, match='claims to hold'):
         Result.load(tmp_path / 'result.npz')

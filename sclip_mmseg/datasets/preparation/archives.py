@@ -2,18 +2,16 @@
 
 import gzip
 import io
-import lzma
 import os
-import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ...utils.errors import InputError
+from ...utils.file_kinds import DAMAGED
 
 Opened = TypeVar('Opened')
 
@@ -104,10 +102,7 @@ class TextEntry:
 
 Entry = FileEntry | ZipEntry | TarEntry | TextEntry
 # Exceptions of zipfile, tarfile and gzip for a truncated, damaged or encrypted archive.
-ARCHIVE_ERRORS = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
-    *(OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError, OverflowError),
-)
+ARCHIVE_ERRORS = (*DAMAGED, tarfile.TarError)
 
 
 def _check_size(entry: Entry, size: int) -> None:

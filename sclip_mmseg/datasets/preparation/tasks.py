@@ -19,7 +19,7 @@ from .archives import ARCHIVE_ERRORS, Entry, FileEntry
 from .labels import UnknownIds
 
 # Exceptions of archives, Pillow and SciPy for files that are damaged or have another format.
-_UNREADABLE = (*ARCHIVE_ERRORS, *UNREADABLE, MatReadError, TypeError, IndexError, MemoryError)
+_UNREADABLE = (*ARCHIVE_ERRORS, *UNREADABLE, MatReadError)
 
 
 @dataclass(frozen=True)
