@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..config import merge_options, read_config
 from ..datasets.checks import load_dataset
+from ..datasets.parts import image_paths
 from ..regions import ARRAY, RegionFiles, find_generator
 from ..registry import REGION_GENERATORS, in_scope
 from ..utils.arrays import pack_arrays
@@ -80,8 +81,7 @@ def _read_benchmark(config: str, cfg_options: Mapping[str, Any]) -> tuple[list[P
     merge_options(cfg, cfg_options)
     with in_scope():
         dataset = load_dataset(cfg.test_dataloader.dataset)
-    images = [Path(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
-    return images, cfg.model.get('region_masks')
+    return list(map(Path, image_paths(dataset))), cfg.model.get('region_masks')
 
 
 def make_region_maps(

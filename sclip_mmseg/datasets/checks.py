@@ -21,7 +21,7 @@ from .background import Background
 from .folder.checks import check_problems
 from .folder.dataset import FolderDataset, FolderLabelsLoader
 from .loading import StoredIdsLoader, with_checked_loaders
-from .parts import for_each_part, is_on_disk, parts_of
+from .parts import for_each_part, is_on_disk, parts_of, steps_of
 from .split import check_split, lists_names
 
 _MASK = {0, 255}  # ids of a mask whose foreground is white
@@ -282,7 +282,7 @@ def _check_readable(dataset: BaseDataset, image: str, label: str | None) -> None
 
 def _decoding(dataset: BaseDataset, loader: type) -> dict[str, Any]:
     """Options with which a dataset's pipeline reads files by a loader of mmcv or mmseg."""
-    for step in _steps(dataset):
+    for step in steps_of(dataset):
         if isinstance(step, loader):
             return {key: getattr(step, key) for key in ('imdecode_backend', 'backend_args')}
     return {}
@@ -290,21 +290,16 @@ def _decoding(dataset: BaseDataset, loader: type) -> dict[str, Any]:
 
 def label_loader(dataset: BaseDataset) -> LoadAnnotations:
     """The transform that reads a dataset's labels."""
-    own = [step for step in _steps(dataset) if isinstance(step, FolderLabelsLoader)]
+    own = [step for step in steps_of(dataset) if isinstance(step, FolderLabelsLoader)]
     decoding = _decoding(dataset, LoadAnnotations)
     return own[0] if own else StoredIdsLoader(dataset.ignore_index, **decoding)
 
 
 def _resizes_labels(dataset: BaseDataset) -> bool:
     """Whether labels are loaded before the image is resized, and therefore resized with it."""
-    names = [type(step).__name__ for step in _steps(dataset)]
+    names = [type(step).__name__ for step in steps_of(dataset)]
     loads = [place for place, name in enumerate(names) if name == LoadAnnotations.__name__]
     return any('Resize' in name for place in loads[:1] for name in names[place:])
-
-
-def _steps(dataset: BaseDataset) -> Sequence[Any]:
-    pipeline = dataset.pipeline
-    return getattr(getattr(pipeline, 'original', pipeline), 'transforms', ())
 
 
 def _samples(data_samples: Any) -> Sequence[SegDataSample]:

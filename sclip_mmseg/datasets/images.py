@@ -2,8 +2,6 @@
 
 import os
 import warnings
-from collections.abc import Iterator
-from typing import Any
 
 import mmcv
 from mmcv.transforms import LoadImageFromFile, Resize
@@ -14,7 +12,7 @@ from PIL import Image
 from ..utils.errors import InputError
 from ..utils.images import UNREADABLE, may_be_dark
 from .loading import CheckedImageLoader, with_checked_loaders
-from .parts import for_each_part, is_on_disk
+from .parts import for_each_part, image_paths, is_on_disk, steps_of
 
 _SAMPLED = 64  # images decoded because their header does not say whether they are dark
 _KEEP_SIZE = LoadImageFromFile, LoadAnnotations, PackSegInputs  # transforms
@@ -42,7 +40,7 @@ def check_images(dataset: BaseDataset) -> None:
     if loader is None or not is_on_disk(dataset):
         return
     sampled = 0
-    for path in _paths(dataset):
+    for path in image_paths(dataset):
         content = _ends_of(path)
         end = next((end for start, end in _ENDS.items() if content.startswith(start)), None)
         if end is not None and content.endswith(end):
@@ -70,10 +68,10 @@ def check_sizes(dataset: BaseDataset, patch_size: int) -> None:
     """
     if not is_on_disk(dataset):
         return
-    resizing = [step for step in _steps(dataset) if not isinstance(step, _KEEP_SIZE)]
+    resizing = [step for step in steps_of(dataset) if not isinstance(step, _KEEP_SIZE)]
     if any(not (isinstance(step, Resize) and step.scale) for step in resizing):
         return  # unknown transforms may change the size in any way
-    for path in _paths(dataset):
+    for path in image_paths(dataset):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore', Image.DecompressionBombWarning)
@@ -90,18 +88,9 @@ def check_sizes(dataset: BaseDataset, patch_size: int) -> None:
             )
 
 
-def _paths(dataset: BaseDataset) -> Iterator[str]:
-    return (dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
-
-
-def _steps(dataset: BaseDataset) -> list[Any]:
-    pipeline = dataset.pipeline
-    return list(getattr(getattr(pipeline, 'original', pipeline), 'transforms', ()))
-
-
 def _image_loader(dataset: BaseDataset) -> CheckedImageLoader | None:
     """The transform that reads a dataset's images; None if it is not the usual one."""
-    for step in _steps(dataset):
+    for step in steps_of(dataset):
         if isinstance(step, LoadImageFromFile):
             loader = with_checked_loaders(step, dataset.ignore_index)
             return loader if isinstance(loader, CheckedImageLoader) else None

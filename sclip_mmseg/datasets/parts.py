@@ -1,6 +1,6 @@
-"""Wrapped datasets, and whether their files are on the local disk."""
+"""Wrapped datasets, the images and transforms of a dataset, and whether its files are local."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -27,6 +27,17 @@ def for_each_part(check: Callable[..., None]) -> Callable[..., None]:
             check(part, *args, **kwargs)
 
     return check_parts
+
+
+def image_paths(dataset: BaseDataset) -> list[str]:
+    """Paths of a dataset's images, in its order."""
+    return [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+
+
+def steps_of(dataset: BaseDataset) -> Sequence[Any]:
+    """The transforms of a dataset's pipeline, also if it is wrapped for checks."""
+    pipeline = dataset.pipeline
+    return getattr(getattr(pipeline, 'original', pipeline), 'transforms', ())
 
 
 def is_on_disk(dataset: BaseDataset) -> bool:

@@ -12,7 +12,7 @@ from mmseg.registry import HOOKS
 from ..datasets.checks import CheckedPipeline, check_classes, check_ignored
 from ..datasets.images import check_sizes
 from ..datasets.output_names import name_outputs
-from ..datasets.parts import parts_of
+from ..datasets.parts import image_paths, parts_of
 from ..models import CLIPTTAModel
 from ..regions import RegionFiles
 from ..utils.errors import InputError
@@ -48,7 +48,7 @@ class InputCheckHook(Hook):
         for part in parts_of(dataset):
             if not isinstance(part.pipeline, CheckedPipeline):
                 part.pipeline = CheckedPipeline(part, ignored, reads_again)
-        images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+        images = image_paths(dataset)
         if isinstance(model.regions, RegionFiles):
             model.regions.check(images)
         names = name_outputs(images)

@@ -17,7 +17,7 @@ from ..custom import import_customs
 from ..datasets.background import Background
 from ..datasets.checks import check_classes, check_files, check_ignored, check_labels, load_dataset
 from ..datasets.images import check_images
-from ..datasets.parts import parts_of
+from ..datasets.parts import image_paths, parts_of
 from ..engine.loader_workers import check_dataloader
 from ..models import PLAIN_DICTS
 from ..models.decision import find_background
@@ -165,8 +165,7 @@ def check(cfg: Config) -> BaseDataset:
     check_labels(dataset, ignored)
     check_images(dataset)
     if isinstance(model.get('region_masks'), str):  # otherwise they are computed during the run
-        images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
-        RegionFiles(model.region_masks).check(images)
+        RegionFiles(model.region_masks).check(image_paths(dataset))
     if model.image_encoder.get('proxy'):
         resolve_proxy(model.image_encoder.proxy.get('checkpoint'))
     if model.image_encoder.get('upsampler'):

@@ -17,6 +17,7 @@ from ..datasets import distinct_palette
 from ..datasets.checks import load_dataset
 from ..datasets.label_ids import ids_in_files
 from ..datasets.output_names import name_outputs
+from ..datasets.parts import image_paths
 from ..old_names import keep_old_names
 from ..rasters.reading import open_raster
 from ..utils.errors import InputError
@@ -126,11 +127,10 @@ def _find_dataset(result: Result, folder: Path) -> tuple[Config, BaseDataset]:
                 raise InputError(f'{path} has no test_dataloader')
             init_default_scope(cfg.get('default_scope', 'mmseg'))
             dataset = load_dataset(cfg.test_dataloader.dataset)
-            paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
         except InputError as error:
             reason = str(error)
             continue
-        if {*result.images} <= {*image_names(dataset, paths)}:
+        if {*result.images} <= {*image_names(dataset, image_paths(dataset))}:
             return cfg, dataset
         reason = f'{path} has other images'
     raise InputError(reason)
@@ -149,7 +149,7 @@ class _Files:
 
     def __init__(self, dataset: BaseDataset, result: Result):
         self.dataset, self.result = dataset, result
-        self.paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+        self.paths = image_paths(dataset)
         names = image_names(dataset, self.paths)
         self.places = {name: place for place, name in enumerate(names)}
 
