@@ -15,7 +15,14 @@ from PIL import Image
 
 from ..old_names import keep_old_names
 from ..utils.errors import InputError
-from ..utils.images import EXTRANEOUS, HEIF, decode_by_pillow, decode_image, reads_heif
+from ..utils.images import (
+    EXTRANEOUS,
+    HEIF,
+    decode_by_pillow,
+    decode_image,
+    most_pixels,
+    reads_heif,
+)
 from .inputs import OVERLAY, check_local
 
 keep_old_names(
@@ -39,9 +46,9 @@ def check_image(path: str | Path) -> None:
     """
     _check_file(path, 'an image')
     if count_pixels(path) == math.inf:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise InputError(
-            f'{path} has more than {limit} million pixels: make it smaller, or cut it into parts'
+            f'{path} has more than {most_pixels() // 10**6} million pixels: make it smaller, or '
+            'cut it into parts'
         )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 
-from ..utils.errors import InputError, first_line
+from ..utils.errors import shorten
 from .grid import Grid, read_grid
+from .reading import open_dataset
 
 _NEAR = 0.01  # of a pixel
 
@@ -19,16 +19,8 @@ def grid_of(path: str | Path) -> Grid:
     Raises:
         InputError: If the file cannot be read.
     """
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', NotGeoreferencedWarning)
-            with rasterio.open(path) as file:
-                return read_grid(file)
-    except (RasterioError, OSError) as error:
-        raise InputError(f'{path} cannot be read as a map ({first_line(error)})') from error
+    with open_dataset(path) as file:
+        return read_grid(file)
 
 
 def compare_grids(label: Grid, image: Grid) -> str:
@@ -58,8 +50,7 @@ def compare_grids(label: Grid, image: Grid) -> str:
 
 def describe(grid: Grid) -> str:
     """Describe a grid."""
-    crs = grid.crs.to_string() if grid.crs else 'no CRS'
-    crs = crs if len(crs) < 40 else f'{crs[:39]}…'
+    crs = shorten(grid.crs.to_string(), 40) if grid.crs else 'no CRS'
     place = ''
     if grid.gcps:
         place = f', {len(grid.gcps)} ground control points'

@@ -66,7 +66,7 @@ def write_label_raster(
     """
     ids = [each.id for each in classes]
     no_data = no_data_label(max(ids) + 1)
-    table = np.full(1 + no_data_label(len(ids)), no_data, np.uint8 if no_data == 255 else np.uint16)
+    table = np.full(1 + no_data_label(len(ids)), no_data, np.min_scalar_type(no_data))
     table[: len(ids)] = ids
     colors = {each.id: (*each.color, 255) for each in classes}
     with replacing(path) as part:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import chain
 
 import numpy as np
 
+from ..utils.errors import InputError
 from .grid import Block
 from .ground import Ground
 from .result import SegmentedMap
 
+_PACKAGES = 'rasterio', 'shapely', 'pyogrio', 'pyproj'
 _STRIP = 256  # number of rows that are traced at once
+
+
+def check_packages() -> None:
+    """Check that the packages that read and write polygons are installed.
+
+    Raises:
+        InputError: If a package is missing, with the command that installs it.
+    """
+    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
+        raise InputError(f'polygons need {", ".join(missing)}: pip install "sclip_mmseg[maps]"')
 
 
 @dataclass(frozen=True)

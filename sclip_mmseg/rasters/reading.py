@@ -56,7 +56,7 @@ class Raster:
     ):
         self.path = path
         asked = None if stretch is None else parse_stretch(stretch)
-        self._file = _open(path, driver)
+        self._file = open_dataset(path, driver)
         try:
             self.grid = read_grid(self._file)
             self.bands = _choose_bands(self._file, bands)
@@ -238,7 +238,12 @@ def parse_bands(bands: Bands) -> list[int]:
     return list(map(int, words))
 
 
-def _open(path: str | Path, driver: str | None) -> DatasetReader:
+def open_dataset(path: str | Path, driver: str | None = None) -> DatasetReader:
+    """Open a file by rasterio.
+
+    Raises:
+        InputError: If it cannot be read as a map, or has no bands.
+    """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 

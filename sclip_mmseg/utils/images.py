@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import math
 import os
 import re
 import sys
@@ -64,6 +65,11 @@ def reads_heif() -> bool:
 def pillow_only_suffixes() -> set[str]:
     """Suffixes of images that the installed Pillow reads but OpenCV does not."""
     return {'.tga', *(HEIF if reads_heif() else ())}
+
+
+def most_pixels() -> float:
+    """Number of pixels above which Pillow refuses an image; infinity if it refuses none."""
+    return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else math.inf
 
 
 def decode_by_pillow(path: Path) -> np.ndarray | None:

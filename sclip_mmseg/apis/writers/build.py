@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from PIL import Image
-
 from ...custom import import_module
 from ...rasters.grid import Grid
 from ...registry import WRITERS
 from ...utils.errors import InputError, nearest
+from ...utils.images import most_pixels
 from ...utils.spelling import arguments
 from . import areas, coco, confidence, cvat, labels, labelstudio, masks, overlay, polygons, yolo  # noqa: F401
 from .base import ClassInfo, Item, MapItem, Pairs, Record, Writer
@@ -74,9 +73,9 @@ def check_size(writers: Mapping[str, Writer], path: Path, grid: Grid) -> None:
     Raises:
         InputError: If it is too large for a format that needs it in memory.
     """
-    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    limit = most_pixels()
     small = [name for name, writer in writers.items() if not writer.for_maps]
-    if small and 0 < limit < grid.width * grid.height:
+    if small and grid.width * grid.height > limit:
         raise InputError(
             f'{path} has more than {limit // 10**6} million pixels, too many for '
             f'{", ".join(small)}: leave that out of --format (formats)'

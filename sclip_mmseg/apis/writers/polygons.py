@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +12,7 @@ import numpy as np
 
 from ...rasters.grid import Grid
 from ...rasters.ground import Ground
-from ...rasters.polygons import find_polygons
+from ...rasters.polygons import check_packages, find_polygons
 from ...rasters.result import SegmentedMap
 from ...registry import WRITERS
 from ...utils.errors import InputError, join_first
@@ -21,7 +20,6 @@ from ...utils.files import replacing
 from ..inputs import POLYGONS
 from .base import ClassInfo, Item, MapItem, Pairs, Place, Writer
 
-_PACKAGES = 'rasterio', 'shapely', 'pyogrio', 'pyproj'
 _FORMATS = 'geopackage', 'geojson', 'fgb'
 _DECIMALS = 9  # decimals of degrees: a tenth of a millimetre
 
@@ -49,8 +47,7 @@ class PolygonsWriter(Writer):
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not (number and 0 <= value < inf):
                 raise InputError(f'{name}={value!r} of polygons must be a number not below 0')
-        if missing := [name for name in _PACKAGES if find_spec(name) is None]:
-            raise InputError(f'polygons need {", ".join(missing)}: pip install "sclip_mmseg[maps]"')
+        check_packages()
         self.simplify, self.min_area = simplify, min_area
 
     def write(self, item: Item) -> bool:

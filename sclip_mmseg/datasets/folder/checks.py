@@ -16,7 +16,7 @@ from PIL import Image
 from ...rasters.comparing import compare_grids, grid_of
 from ...rasters.reading import open_raster
 from ...utils.errors import InputError, one_line
-from ...utils.images import UNREADABLE, orientation_of
+from ...utils.images import UNREADABLE, most_pixels, orientation_of
 from ...utils.processes import map_in_processes
 from ..loading import CheckedImageLoader
 from .color_table import Color
@@ -129,8 +129,7 @@ def _image_size(info: Mapping[str, Any]) -> tuple[int, int]:
     if 'map' in info:
         with open_raster(path, **info['map']) as raster:
             size = raster.grid.width, raster.grid.height
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        if 0 < limit < size[0] * size[1]:
+        if size[0] * size[1] > (limit := most_pixels()):
             raise InputError(
                 f'image {path} has more than {limit // 10**6} million pixels: cut it into parts, '
                 'and its labels too'

@@ -12,6 +12,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import DATASETS
 
 from ...rasters.detecting import is_map
+from ...rasters.polygons import check_packages
 from ...rasters.reading import Bands, Stretch
 from ...utils.errors import InputError
 from ..class_list import LARGEST_ID
@@ -23,7 +24,7 @@ from .coco import CocoFile, CocoImage, panoptic_folder, read_coco
 from .color_table import Color, read_color_table
 from .pairing import LABELS, has_files, list_images, pair_files
 from .readers import ColorReader, IdReader, InstanceReader, LabelReader, PanopticReader
-from .vectors import VECTORS, VectorReader, check_vectors
+from .vectors import VECTORS, VectorReader
 
 _BACKGROUND = 'background'
 Ignored = int | str | Sequence[int | str] | None
@@ -149,7 +150,7 @@ class FolderDataset(BaseSegDataset):
         elif self._colors is not None:
             self.reader = _color_reader(self._colors, words, items, ignore_index)
         elif self._vectors:
-            check_vectors()
+            check_packages()
             values = {str(each): index for index, each in enumerate(ids or range(count))}
             unlabelled = 0 if background else ignore_index
             left_out = [str(item).lower() for item in items]

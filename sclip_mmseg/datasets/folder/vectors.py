@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,17 +17,6 @@ from .readers import UNKNOWN, Reading
 #: Extensions of files of polygons.
 VECTORS = frozenset(('.gpkg', '.fgb', '.geojson', '.shp'))
 _USUAL = 'class'  # the attribute in outputs of this package
-_PACKAGES = 'rasterio', 'shapely', 'pyogrio', 'pyproj'
-
-
-def check_vectors() -> None:
-    """Check that the packages that read polygons are installed.
-
-    Raises:
-        InputError: If a package is missing, with the command that installs it.
-    """
-    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
-        raise InputError(f'polygons need {", ".join(missing)}: pip install "sclip_mmseg[maps]"')
 
 
 @dataclass(frozen=True)
