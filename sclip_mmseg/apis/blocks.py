@@ -95,7 +95,7 @@ class BlockSegmenter:
         """
         height, width = self.size
         no_data = no_data_label(self.model.num_classes)
-        labels = np.full((rows.stop - rows.start, width), no_data, _dtype(no_data))
+        labels = np.full((rows.stop - rows.start, width), no_data, np.min_scalar_type(no_data))
         confidence = np.zeros(labels.shape, np.float16) if self.with_confidence else None
         valid = self.raster.valid(Block(rows.start, 0, rows.stop, width))
         if valid.any():
@@ -135,7 +135,7 @@ class WholeSegmenter:
         """Segment all rows."""
         image, valid = self.raster.read()
         no_data = no_data_label(self.model.num_classes)
-        labels = np.full(valid.shape, no_data, _dtype(no_data))
+        labels = np.full(valid.shape, no_data, np.min_scalar_type(no_data))
         if not valid.any():
             return labels, np.zeros(valid.shape, np.float16) if self.with_confidence else None
         bgr = np.ascontiguousarray(image[..., ::-1])
@@ -143,10 +143,6 @@ class WholeSegmenter:
         labels[valid] = found.labels[valid]
         confidence = (found.confidence * valid).astype(np.float16) if self.with_confidence else None
         return labels, confidence
-
-
-def _dtype(no_data: int) -> type[np.unsignedinteger]:
-    return np.uint8 if no_data == 255 else np.uint16
 
 
 class MapPixels:

@@ -55,7 +55,7 @@ class MapRun:
         self.blocks = [
             slice(top, min(top + step, self.size[0])) for top in range(0, self.size[0], step)
         ]
-        self._dtype = np.dtype(np.uint8 if self.no_data == 255 else np.uint16)
+        self._dtype = np.min_scalar_type(self.no_data)
         path = Path(self.raster.path)
         own = dict(stretch=self.raster.stretch, bands=self.raster.bands, state=state_of(path))
         known = {f'map.{key}': value and [*value] for key, value in own.items()}

@@ -26,8 +26,9 @@ from ..rasters.reading import Bands, Raster, Stretch, open_raster
 from ..rasters.result import SegmentedMap, no_data_label
 from ..regions import GeneratedRegions
 from ..registry import in_scope
-from ..utils.errors import HalfOverflow, InputError
+from ..utils.errors import HalfOverflow, InputError, first_line
 from ..utils.files import make_folder
+from ..utils.images import most_pixels
 from ..utils.precision import own_precision
 from ..visualization.painting import BACKGROUND
 from ..zoo import METHODS, TOY, default_method, is_toy
@@ -131,7 +132,7 @@ class Segmentation:
         """The segmentation as that of a map; without a georeference, coordinates are pixels."""
         height, width = self.labels.shape
         grid, no_data = self.grid or Grid(width, height), no_data_label(len(self.class_names))
-        labels = self.labels.astype(np.uint8 if no_data == 255 else np.uint16)
+        labels = self.labels.astype(np.min_scalar_type(no_data))
         confidence = cache(lambda: self.confidence)
         return SegmentedMap(
             *(Path(self.path or 'picture'), grid, self.counts),
@@ -297,9 +298,9 @@ def find_device(device: str | None) -> torch.device:
     try:
         return torch.empty(0, device=device or get_device()).device
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
         raise InputError(
-            f"device='{device}' (--device) cannot be used ({reason}): use 'cpu', or leave it out"
+            f"device='{device}' (--device) cannot be used ({first_line(error)}): use 'cpu', or "
+            'leave it out'
         ) from error
 
 
@@ -418,7 +419,7 @@ def check_pixels(raster: Raster, why: str = '') -> None:
     Raises:
         InputError: If the map is too large.
     """
-    pixels, limit = raster.grid.width * raster.grid.height, 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    pixels, limit = raster.grid.width * raster.grid.height, most_pixels()
     if pixels > limit:
         raise InputError(
             f'{raster.path} has {pixels / 1e6:.0f} million pixels; at most {limit // 10**6} '

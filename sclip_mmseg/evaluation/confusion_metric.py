@@ -106,7 +106,7 @@ class ConfusionMetric(IoUMetric):
             known = ids_in_files(self.dataset_meta, bool(sample.get('reduce_zero_label')))
         else:
             known = np.arange(len(self.dataset_meta['classes']))
-        known = known.astype(np.uint8 if known.max() < 256 else np.uint16)
+        known = known.astype(np.min_scalar_type(known.max()))
         image = sample['img_path']
         path = Path(self.output_dir, f'{self.output_names.get(image, Path(image).stem)}.png')
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..registry import type_name
 from ..towers import find_clip
 from ..towers.proxy import find_proxy
-from ..utils.errors import InputError
+from ..utils.errors import InputError, shorten
 from ..utils.files import make_folder, sha256_of, write_atomically
 from .cfg import MemoryCfg
 from .lists import write_lists
@@ -116,8 +116,7 @@ def _without_name(value: Any) -> Any:
 
 
 def _shorten(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:79] + '…'
+    return shorten(json.dumps(value), 80)
 
 
 def read_info(folder: Path) -> BankInfo:

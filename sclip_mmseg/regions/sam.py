@@ -7,7 +7,7 @@ from mmengine.device import get_device
 from PIL import Image
 
 from ..registry import REGION_GENERATORS
-from ..utils.errors import InputError
+from ..utils.errors import InputError, first_line
 from .base import paint_masks
 
 
@@ -84,7 +84,7 @@ def _load(checkpoint: str, multimask: bool, device: str) -> Any:
     except ImportError as error:
         raise InputError(
             'SAM and SAM 2 need transformers and torchvision: pip install "sclip_mmseg[regions]" '
-            f'({str(error).strip().splitlines()[0]})'
+            f'({first_line(error)})'
         ) from error
 
     class Pipeline(MaskGenerationPipeline):
@@ -99,5 +99,5 @@ def _load(checkpoint: str, multimask: bool, device: str) -> Any:
         raise InputError(
             f"region_masks.checkpoint='{checkpoint}' cannot be loaded by transformers: give a "
             'model on the Hugging Face Hub, or a folder with one '
-            f'({str(error).strip().splitlines()[0]})'
+            f'({first_line(error)})'
         ) from error
