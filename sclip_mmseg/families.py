@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .datasets.benchmarks import BENCHMARKS
-from .utils.shipped import configs_dir
+from .utils.shipped import read_config
 
 _COLUMNS = (
     *('family', 'parameters', 'memory', 'time, 20 classes', 'time, 150 classes'),
@@ -12,14 +12,9 @@ _COLUMNS = (
 )
 
 
-def load_families() -> dict[str, Any]:
-    """The content of ``configs/families.yml``."""
-    return _read('families.yml')
-
-
 def compare() -> Iterator[str]:
     """Yield lines of Markdown: a table of the families, then requirements and limits of each."""
-    facts, published = load_families(), _read('published.yml')
+    facts, published = read_config('families.yml'), read_config('published.yml')
     rows = {row['name']: row for row in published['rows']}
     yield from _row(_COLUMNS)
     yield from _row(['---'] * len(_COLUMNS))
@@ -65,14 +60,6 @@ def _published(rows: list[dict[str, Any]], sources: dict[str, dict[str, str]]) -
     for row in rows:
         cells = [str(row['mIoU'].get(key, '–')) for key in keys]
         yield from _row([f'[{row["name"]}]({sources[row["source"]]["url"]})', *cells])
-
-
-def _read(name: str) -> dict[str, Any]:
-    import yaml
-
-    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
-    with open(configs_dir() / name, encoding='utf-8') as file:
-        return yaml.load(file, loader)
 
 
 def _row(cells: Any) -> Iterator[str]:

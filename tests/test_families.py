@@ -3,11 +3,12 @@
 import pytest
 from helpers import ROOT, call_tool, read_tables
 
-from sclip_mmseg.families import compare, load_families
+from sclip_mmseg.families import compare
+from sclip_mmseg.utils.shipped import read_config
 from sclip_mmseg.zoo import METHODS
 
 CLI = ROOT / 'sclip_mmseg/cli/__main__.py'
-FACTS = load_families()
+FACTS = read_config('families.yml')
 
 
 def test_each_method_is_in_one_family():

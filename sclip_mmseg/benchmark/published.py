@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from mmengine.fileio import load
-
-from ..utils.shipped import configs_dir
+from ..utils.shipped import read_config
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class PublishedRow:
 @cache
 def load_published() -> tuple[PublishedRow, ...]:
     """Read ``configs/published.yml``; cached."""
-    table = load(configs_dir() / 'published.yml')
+    table = read_config('published.yml')
     sources = {key: Source(**value) for key, value in table['sources'].items()}
     rows = ({**row, 'source': sources[row['source']]} for row in table['rows'])
     return tuple(PublishedRow(**row) for row in rows)

@@ -3,10 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from ..utils.errors import nearest
-from ..utils.shipped import configs_dir
+from ..utils.shipped import configs_dir, read_config
 from ..zoo import METHODS
 
 
@@ -59,9 +59,4 @@ def _configs(names: Sequence[str]) -> list[str]:
 
 def _paper(pattern: str) -> dict[str, str]:
     """``Title`` and ``URL`` of the paper behind a method's configs."""
-    import yaml
-
-    path = configs_dir() / Path(pattern).parent / 'metafile.yml'
-    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
-    with open(path, encoding='utf-8') as file:
-        return yaml.load(file, loader)['Collections'][0]['Paper']
+    return read_config(f'{PurePosixPath(pattern).parent}/metafile.yml')['Collections'][0]['Paper']

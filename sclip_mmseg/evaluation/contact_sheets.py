@@ -1,6 +1,5 @@
 """Contact sheets of evaluated images: image, ground truth and predictions in columns."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from ..old_names import old_arguments
-from ..utils.files import write_atomically
+from ..utils.files import open_atomically
 from ..visualization import stack, titled, with_legend
 from .comparison import Comparison
 from .result_images import ResultImages
@@ -61,6 +60,6 @@ def write_contact_sheet(
             row = with_legend(row, shown, class_names, images.palette)
         words = comparison.describe_image(place)
         rows += [titled({words: np.full((1, row.shape[1], 3), 255, np.uint8)}), row]
-    content = io.BytesIO()
-    Image.fromarray(stack(rows)).save(content, 'JPEG', quality=90, subsampling=0)
-    write_atomically(path, content.getvalue())
+    sheet = Image.fromarray(stack(rows))
+    with open_atomically(path) as file:
+        sheet.save(file, 'JPEG', quality=90, subsampling=0)

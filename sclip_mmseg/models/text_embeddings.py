@@ -1,7 +1,6 @@
 """Embeddings of queries: computed by a text tower, saved in files, and cached."""
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -22,7 +21,7 @@ from ..towers import TextEncoder
 from ..utils.arrays import read_arrays
 from ..utils.errors import InputError
 from ..utils.file_kinds import kind_of_place
-from ..utils.files import find_path, lock_file, sha256_of, write_atomically
+from ..utils.files import find_path, lock_file, open_atomically, sha256_of
 from ..utils.tokens import encode, special_tokens
 from ..utils.words import counted
 
@@ -201,10 +200,9 @@ def cached_rows(
                 message = f'{target} is damaged, its embeddings are computed again'
                 print_log(message, 'current', logging.WARNING)
             embeddings = encode(heartbeat)
-            file = io.BytesIO()
-            np.save(file, embeddings.numpy())
             try:
-                write_atomically(target, file.getvalue())
+                with open_atomically(target) as file:
+                    np.save(file, embeddings.numpy())
             except InputError as error:  # such as a full disk
                 warnings.warn(f'query embeddings are not cached: {error}', stacklevel=2)
     return embeddings
@@ -243,14 +241,13 @@ def save_embeddings(path: Path, query_set: QuerySet, embeddings: Tensor) -> None
     Raises:
         InputError: If the file cannot be written.
     """
-    content = io.BytesIO()
-    np.savez(
-        content,
+    arrays = dict(
         queries=np.array(query_set.queries),
         class_ids=np.array(query_set.class_ids, dtype=np.int64),
         embeddings=embeddings.cpu().numpy(),
     )
-    write_atomically(Path(path), content.getvalue())
+    with open_atomically(Path(path)) as file:
+        np.savez(file, **arrays)
 
 
 def read_embeddings(path: str | Path) -> tuple[QuerySet, Tensor]:

@@ -6,6 +6,7 @@ there); a clone has them in its root.
 
 import os
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -19,6 +20,15 @@ def shipped_root() -> Path:
 def configs_dir() -> Path:
     """The folder of the shipped configs."""
     return shipped_root() / 'configs'
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """The content of a YAML file in the folder of the shipped configs."""
+    import yaml
+
+    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+    with open(configs_dir() / name, encoding='utf-8') as file:
+        return yaml.load(file, loader)
 
 
 def data_dir() -> Path:

@@ -9,10 +9,17 @@ from helpers import build_model, load_config, load_images, run_test, seeded_dino
 from sclip_mmseg import InputError
 from sclip_mmseg.models import CLIPImageEncoder, View
 from sclip_mmseg.models.methods import ProxyCLIP
+from sclip_mmseg.models.methods.proxyclip import pairwise_cosines
 from sclip_mmseg.models.windows import pad_margins
 from sclip_mmseg.towers.proxy import PROXIES, ProxyTower, resolve_proxy
 
 METHOD = dict(type='ProxyCLIP')
+
+
+def test_cosines_of_all_pairs(device):
+    patches = torch.tensor([[[3.0, 4.0], [4.0, 3.0], [-6.0, -8.0], [0.0, 0.0]]], device=device)
+    expected = [[1, 0.96, -1, 0], [0.96, 1, -0.96, 0], [-1, -0.96, 1, 0], [0, 0, 0, 0]]
+    torch.testing.assert_close(pairwise_cosines(patches), torch.tensor([expected], device=device))
 
 
 def _encoder(clip, dino, device, **options):

@@ -7,7 +7,6 @@ from sclip_mmseg import InputError
 from sclip_mmseg.models.methods.scclip import (
     attend,
     average,
-    cosines,
     find_anomalies,
     local_outlier_factors,
     repair,
@@ -233,12 +232,6 @@ def test_the_given_map_and_the_own_one_count_the_same(tower, device):
         v = v.transpose(1, 2).flatten(2)
         expected = (v - v.mean(1, keepdim=True)) / 2 @ block.out.weight.T
     torch.testing.assert_close(difference, expected, rtol=0, atol=1e-5)
-
-
-def test_cosines(device):
-    patches = torch.tensor([[[3.0, 4.0], [4.0, 3.0], [-6.0, -8.0], [0.0, 0.0]]], device=device)
-    expected = [[1, 0.96, -1, 0], [0.96, 1, -0.96, 0], [-1, -0.96, 1, 0], [0, 0, 0, 0]]
-    torch.testing.assert_close(cosines(patches), torch.tensor([expected], device=device))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import base64
 import io
 import zipfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +14,7 @@ from ...registry import WRITERS
 from ...utils.errors import InputError
 from ...utils.files import open_atomically
 from ...visualization.painting import BACKGROUND
+from ..inputs import without_suffixes
 from .base import ClassInfo, Item, Pairs, Writer
 
 ARCHIVE = 'cvat.zip'
@@ -51,10 +51,7 @@ class CvatWriter(Writer):
 
     def finish(self, records: Pairs, classes: Sequence[ClassInfo], out: Path) -> None:
         """See :class:`.base.Writer`."""
-        whole = [PurePosixPath(record.image) for record, _ in records]
-        plain = [name.with_suffix('') for name in whole]
-        counts = Counter(plain)  # names that differ only in their suffix keep it
-        kept = [long if counts[short] > 1 else short for short, long in zip(plain, whole)]
+        kept = without_suffixes([PurePosixPath(record.image) for record, _ in records])
         # A name that is not UTF-8 is written with its bytes as \udcXX.
         names = [str(name).encode(errors='backslashreplace').decode() for name in kept]
         colors = {BACKGROUND: (0, 0, 0)} | {

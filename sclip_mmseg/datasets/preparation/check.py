@@ -1,6 +1,5 @@
 """Check a benchmark's files: counts, missing and unreadable pairs, sizes, label ids, classes."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from PIL import Image
 from ...config import read_config
 from ...registry import in_scope
 from ...utils.errors import InputError
-from ...utils.files import make_folder, write_atomically
+from ...utils.files import make_folder, open_atomically
 from ...utils.processes import map_in_processes
 from ...utils.shipped import configs_dir
 from ...visualization import draw_overlay
@@ -152,7 +151,6 @@ def _draw_sheet(infos: Sequence[dict], dataset: BaseDataset, target: Path) -> No
         tile = Image.fromarray(draw_overlay(image, label, names, palette))
         tile.thumbnail((640, 480))
         sheet.paste(tile, (640 * (place % columns), 480 * (place // columns)))
-    content = io.BytesIO()
-    sheet.save(content, 'PNG')
-    write_atomically(target, content.getvalue())
+    with open_atomically(target) as file:
+        sheet.save(file, 'PNG')
     print(f'  contact sheet: {target.resolve()}')

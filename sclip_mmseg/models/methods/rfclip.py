@@ -13,7 +13,8 @@ from ...utils.errors import InputError
 from ...utils.torch_types import total
 from ..windowed_image import AdjustedQueries, WindowedImage, WindowFeatures
 from .base import Classify, WholeImageMethod, unflatten_map
-from .scclip import cosines, sum_around
+from .proxyclip import pairwise_cosines
+from .scclip import sum_around
 
 #: Channels, counted from 0, that are large in sinks, by width and patch size of the tower.
 CHANNELS = {
@@ -177,7 +178,7 @@ class RFCLIP(WholeImageMethod):
         if not keys:
             return x, shared, []
         guide = outputs / len(tower.blocks)
-        similarity = cosines(guide[:, -count:])
+        similarity = pairwise_cosines(guide[:, -count:])
         similarity.masked_fill_(similarity < self.threshold, 0)
         inputs = []
         for each in (last.float(), guide):

@@ -12,6 +12,7 @@ from ...utils.errors import InputError
 from ...utils.torch_types import is_exporting
 from ..view import View
 from .base import Classify, Method, self_pairs, unflatten_map
+from .proxyclip import pairwise_cosines
 
 
 @METHODS.register_module()
@@ -151,8 +152,8 @@ class SCCLIP(Method):
         attention = tokens.blocks[depth - 1].weights if self.sees_attention else None
         anomalous = self.find(tokens, attention)
         repaired = repair(tokens.patches, anomalous, grid)
-        similarity = cosines(repair(patches_of_block(similarity_block), anomalous, grid))
-        edges = cosines(patches_of_block(edge_block))
+        similarity = pairwise_cosines(repair(patches_of_block(similarity_block), anomalous, grid))
+        edges = pairwise_cosines(patches_of_block(edge_block))
         averaged = average(repaired, similarity, self.threshold)
         return tokens, averaged, self.attention(similarity), edges
 
@@ -248,12 +249,6 @@ def sum_around(x: Tensor, grid: Grid) -> Tensor:
     divisor, factor = (None, 9) if is_exporting() else (1, 1)
     sums = F.avg_pool2d(maps, 3, stride=1, padding=1, divisor_override=divisor) * factor
     return sums.permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def cosines(patches: Tensor) -> Tensor:
-    """Compute cosines ``[B, N, N]`` of patches ``[B, N, width]``."""
-    directions = F.normalize(patches, dim=-1)
-    return directions @ directions.transpose(1, 2)
 
 
 def average(patches: Tensor, similarity: Tensor, threshold: float) -> Tensor:
