@@ -211,9 +211,9 @@ def hub(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, 'HF_HUB_DISABLE_IMPLICIT_TOKEN', False)
     for name in ('HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN'):
         monkeypatch.delenv(name, raising=False)
-    repository.forget()
+    repository._of_repository.cache_clear()
     yield hub
-    repository.forget()
+    repository._of_repository.cache_clear()
     hub.close()
 
 

@@ -19,6 +19,7 @@ from protocols import (
 )
 
 from sclip_mmseg.benchmark.published import load_published
+from sclip_mmseg.models import PLAIN_DICTS
 from sclip_mmseg.models.test_cfg import read_test_cfg
 from sclip_mmseg.utils.spelling import check_config
 
@@ -131,7 +132,7 @@ def test_all_are_valid():
     assert len(CONFIGS) > 100
     for path in CONFIGS:
         cfg = load_config(path.stem)
-        check_config(cfg)
+        check_config(cfg, PLAIN_DICTS)
         read_test_cfg(cfg.model.test_cfg)
 
 

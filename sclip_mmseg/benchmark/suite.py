@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -233,9 +233,7 @@ def _digest(fingerprint: dict[str, Any], name: str) -> str:
     return value.replace('SHA-256 ', '')
 
 
-def run_in_processes(
-    folder: Path, processes: int, arguments: dict[str, Any], function: Callable | None = None
-) -> str:
+def run_in_processes(folder: Path, processes: int, arguments: dict[str, Any]) -> str:
     """Evaluate in several processes on this machine, which end with this process.
 
     Args:
@@ -243,8 +241,6 @@ def run_in_processes(
             ``console.log``.
         processes: Number of processes.
         arguments: Arguments of :func:`..evaluation.evaluate`.
-        function: Function called with them in each process; None for
-            :func:`..evaluation.evaluate`.
 
     Returns:
         An error message, empty on success.
@@ -255,11 +251,7 @@ def run_in_processes(
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     context = multiprocessing.start_processes(
-        work,
-        (function, processes, port, log, arguments),
-        processes,
-        join=False,
-        start_method='spawn',
+        work, (processes, port, log, arguments), processes, join=False, start_method='spawn'
     )
     try:
         while not context.join():

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,7 @@ from ..utils.compat import without_training
 from ..utils.processes import end_with_parent
 
 
-def work(
-    rank: int,
-    function: Callable | None,
-    world: int,
-    port: int,
-    log: Path,
-    arguments: dict[str, Any],
-) -> None:
+def work(rank: int, world: int, port: int, log: Path, arguments: dict[str, Any]) -> None:
     """Run one process of an evaluation; arguments as :func:`.suite.run_in_processes`."""
     with open(log, 'ab') as file:
         os.dup2(file.fileno(), 2)
@@ -27,8 +19,6 @@ def work(
     end_with_parent()
     # The config chooses it for data loader workers.
     multiprocessing.set_start_method(None, force=True)
-    if function is None:
-        with without_training():
-            from ..evaluation import evaluate
-        function = evaluate
-    function(**arguments, quiet=True)
+    with without_training():
+        from ..evaluation import evaluate
+    evaluate(**arguments, quiet=True)

@@ -20,6 +20,7 @@ _PREFETCH = 2  # batches that each worker prefetches, PyTorch's default
 # Launcher → its variable for the number of processes on this machine.
 _LOCAL_PROCESSES = {'pytorch': 'LOCAL_WORLD_SIZE', 'mpi': 'OMPI_COMM_WORLD_LOCAL_SIZE'}
 _PIXEL = 3 + 8  # bytes of an image and its label, int64
+_SAMPLED = 16  # images whose size is read
 
 
 def count_cores() -> int:
@@ -118,12 +119,12 @@ def _fit_shared_memory(chosen: int, dataloader: Mapping[str, Any], processes: in
     return min(chosen, fitting)
 
 
-def _bytes_per_image(dataset: Any, sampled: int = 16) -> int | None:
+def _bytes_per_image(dataset: Any) -> int | None:
     """Bytes of the largest of some sampled images with its label; None if none can be read."""
     if not isinstance(dataset, BaseDataset):
         return None
     pixels = []
-    for index in np.linspace(0, len(dataset) - 1, min(len(dataset), sampled)).astype(int):
+    for index in np.linspace(0, len(dataset) - 1, min(len(dataset), _SAMPLED)).astype(int):
         try:
             with Image.open(dataset.get_data_info(int(index))['img_path']) as image:
                 pixels.append(image.width * image.height)

@@ -192,7 +192,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ['  '.join(f'{cell:<{w}}' for cell, w in zip(row, widths)).rstrip() for row in rows]
 
 
-def _class_words(difference: Differences, names: Sequence[str], count: int = 3) -> str:
+def _class_words(difference: Differences, names: Sequence[str]) -> str:
     """List the classes whose intervals exclude 0, the largest differences first."""
     known = [i for i, each in enumerate(difference.classes) if each.value == each.value]
     sure = [i for i in known if difference.classes[i].excludes_zero()]
@@ -201,7 +201,7 @@ def _class_words(difference: Differences, names: Sequence[str], count: int = 3) 
         return ''
     words = [f'{names[i]} {difference.classes[i].value:+.2f}' for i in sure]
     by_chance = f'of {len(known)}, {0.05 * len(known):.1f} by chance alone'
-    return f'Classes whose intervals exclude 0 ({by_chance}): {join_first(words, count)}.'
+    return f'Classes whose intervals exclude 0 ({by_chance}): {join_first(words)}.'
 
 
 @old_arguments(pictures='images')

@@ -46,7 +46,7 @@ class WindowNetwork(nn.Module):
         return scores.unflatten(1, (-1, height)).transpose(0, 1), maps
 
 
-def find_window(cfg: Config, size: Size | None = None) -> Size:
+def find_window(cfg: Config, size: Size | None) -> Size:
     """Window size for which a segmentor's network is exported, found from its config.
 
     Args:

@@ -132,11 +132,6 @@ def _of_repository(name: HubName, read: Reader, configs: tuple[str, ...]) -> Che
     return Checkpoint(weights, spec, pinned)
 
 
-def forget() -> None:
-    """Clear the cache of resolved revisions, so that the Hub is asked again."""
-    _of_repository.cache_clear()
-
-
 def find_weights(text: str | Path) -> Path | None:
     """The weights file at a path or in a folder; None if the path does not exist.
 

@@ -197,9 +197,9 @@ def resized(size: tuple[int, int], longest: int) -> tuple[int, int]:
     return height, width
 
 
-def to_multiples(pixels: np.ndarray, multiple: int = PATCH) -> np.ndarray:
+def to_multiples(pixels: np.ndarray) -> np.ndarray:
     """Enlarge an image ``[H, W, 3]`` to the next multiples of the patch size with OpenCV."""
-    height, width = (-(-side // multiple) * multiple for side in pixels.shape[:2])
+    height, width = (-(-side // PATCH) * PATCH for side in pixels.shape[:2])
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -31,11 +31,7 @@ _HOOK_KEYS = (
 )
 
 
-def check_config(
-    cfg: Config,
-    plain: Mapping[str, Callable] | None = None,
-    needed: Sequence[str] = ('model', 'test_dataloader', 'test_evaluator', 'test_cfg'),
-) -> None:
+def check_config(cfg: Config, plain: Mapping[str, Callable]) -> None:
     """Check the keys and types of all objects that a test run builds from a config.
 
     Top-level keys may be variables of the config, so they are refused only if they resemble a key
@@ -44,7 +40,6 @@ def check_config(
     Args:
         cfg: The config.
         plain: Dotted key of a dict without ``type`` → class whose arguments are its keys.
-        needed: Required top-level keys.
 
     Raises:
         InputError: If a key is unknown or missing, or a ``type`` is not registered.
@@ -54,7 +49,7 @@ def check_config(
     for key in cfg:
         if key not in top and (guess := nearest(key, top, cutoff=0.9)):
             raise InputError(f"the config's key '{key}' has no effect{guess}")
-    for key in needed:
+    for key in ('model', 'test_dataloader', 'test_evaluator', 'test_cfg'):
         if key not in cfg:
             others = ', '.join(sorted(set(cfg) - top))
             raise InputError(f"the config has no '{key}', only keys without effect: {others}")
@@ -66,7 +61,7 @@ def check_config(
     _check_names(cfg.get('test_dataloader', {}), 'test_dataloader', 'the data loader', loader)
     _check_names(cfg.get('env_cfg', {}), 'env_cfg', 'the runner', _ENV_KEYS, complete=False)
     _check_names(cfg.get('default_hooks', {}), 'default_hooks', 'the runner', _HOOK_KEYS, False)
-    for key, builder in (plain or {}).items():
+    for key, builder in plain.items():
         value = cfg.get(key.split('.')[0])
         for part in key.split('.')[1:]:
             value = (value or {}).get(part)

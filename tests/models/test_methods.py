@@ -164,9 +164,8 @@ def _is_last_block(parameter):
 def test_weights_applied_to_the_values_are_the_method(deep_clip, method, device):
     model = _model(deep_clip, method, device=device)
     encoder, view = model.image_encoder, View(torch.randn(2, 3, 64, 96).to(device))
-    arguments = encoder.tower, view, model.text_head
-    _, tokens = encoder.method.prepare(*arguments)
-    weights = encoder.method.attention_weights(*arguments)
+    _, tokens = encoder.method.prepare(encoder.tower, view, model.text_head)
+    weights = encoder.method.token_weights(tokens)
     assert weights.shape == (2, 2, 25, 25)
     torch.testing.assert_close(weights @ tokens.v, encoder.method.mix(tokens), rtol=0, atol=1e-5)
 

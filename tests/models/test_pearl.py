@@ -79,7 +79,8 @@ def test_equal_tokens_are_finite(device):
 def test_its_weights_sum_to_one(device):
     tower, images = seeded_tower(2, device=device), seeded_images(device, 1, 3, 48, 64)
     with torch.no_grad():
-        weights = METHODS.build(dict(type='PEARL')).attention_weights(tower, View(images), None)
+        method = PEARL()
+        weights = method.token_weights(method.prepare(tower, View(images), None)[1])
     torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:3], device=device))
 
 

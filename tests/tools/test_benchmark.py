@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, call_tool, fork_tool, metrics, run_test, run_tool
 from PIL import Image
-from sleeping import sleep
+from sleeping import work_asleep
 
 from sclip_mmseg import InputError
 from sclip_mmseg.benchmark import pairs, suite
@@ -303,7 +303,8 @@ def _sleeping(tmp_path, processes):
 
 def _sleep_in_processes(folder, processes):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    suite.run_in_processes(folder, processes, dict(), sleep)
+    suite.work = work_asleep
+    suite.run_in_processes(folder, processes, dict())
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='asks Linux for it')

@@ -255,17 +255,14 @@ class LastBlockMethod(Method):
         """Return a term for all logits, broadcastable to ``[B, heads, P + N, P + N]``, or None."""
         return None
 
-    def attention_weights(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
-        """Compute the weights of the values, ``[B, heads, P + N, P + N]``."""
-        return self._weights(self.prepare(tower, view, classify)[1])
-
     def attention_map(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
         """See :class:`Method`."""
         _, tokens = self.prepare(tower, view, classify)
-        weights = self._weights(tokens).float().mean(1)
+        weights = self.token_weights(tokens).float().mean(1)
         return unflatten_map(tokens.map_of(weights), tokens.grid)
 
-    def _weights(self, tokens: LastTokens) -> Tensor:
+    def token_weights(self, tokens: LastTokens) -> Tensor:
+        """Compute the weights of the values, ``[B, heads, P + N, P + N]``."""
         identity = torch.eye(tokens.v.shape[2], dtype=tokens.v.dtype, device=tokens.v.device)
         return self.mix(replace(tokens, replaced=identity.expand(*tokens.v.shape[:2], -1, -1)))
 

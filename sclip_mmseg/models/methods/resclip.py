@@ -18,6 +18,8 @@ from ..view import View
 from .base import Classify, LastBlockMethod, LastTokens, patch_distance, patch_offsets
 
 _CACHE = 1 << 28  # bytes of sampled lines that are cached
+# Kernel that smooths rows: its standard deviation in patches, and its largest length.
+_STD, _TAPS = 5.0, 31
 
 
 @METHODS.register_module()
@@ -282,21 +284,19 @@ def line_samples(
         yield pairs.to(dtype), between.to(dtype)
 
 
-def smooth_rows(similarity: Tensor, std: float = 5.0, taps: int = 31) -> Tensor:
+def smooth_rows(similarity: Tensor) -> Tensor:
     """Smooth rows with a Gaussian along the flattened patch index, and normalise their sums to 1.
 
     Args:
         similarity: Similarity ``[B, N, N]``.
-        std: Standard deviation in patches.
-        taps: Largest length of the kernel; the length is odd and at most N.
 
     Returns:
         Smoothed similarity ``[B, N, N]``.
     """
     count, device = similarity.shape[-1], similarity.device
-    taps = min(count, taps)
-    taps -= 1 - taps % 2
-    kernel = (-((torch.arange(taps, device=device) - taps // 2) ** 2) / (2 * std**2)).exp()
+    taps = min(count, _TAPS)
+    taps -= 1 - taps % 2  # odd
+    kernel = (-((torch.arange(taps, device=device) - taps // 2) ** 2) / (2 * _STD**2)).exp()
     kernel = (kernel / kernel.sum()).to(similarity.dtype)
     # A convolution, as a product with a banded matrix: convolutions may run in TF32 by default.
     index = torch.arange(count, device=device)
