@@ -9,7 +9,7 @@ if __name__ == '__main__':  # before all imports, which take seconds
 import argparse
 from collections.abc import Sequence
 
-from sclip_mmseg.cli.arguments import DictAction
+from sclip_mmseg.cli.arguments import add_cfg_options
 from sclip_mmseg.utils.program import as_program
 
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file with the queries, templates and CLIP')
     parser.add_argument('out', help='.npz file: queries [Q], class_ids [Q], embeddings [Q, D]')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
     if not args.out.endswith('.npz'):
         parser.error(f'{args.out} must end in .npz')

@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from sclip_mmseg.cli.arguments import DictAction, add_processes
+from sclip_mmseg.cli.arguments import DictAction, add_cfg_options, add_processes
 from sclip_mmseg.utils.program import as_program
 
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     about = 'default: one per CPU, for sam2 and sam a single one'
     add_processes(parser, about, None, earlier=['--nproc'])
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='as in tools/test.py')
+    add_cfg_options(parser, 'as in tools/test.py')
     args = parser.parse_args(argv)
     with as_program(interrupted='run the same command to resume'):
         from sclip_mmseg.apis.region_maps import make_maps_of

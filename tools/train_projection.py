@@ -9,7 +9,7 @@ if __name__ == '__main__':  # before all imports, which take seconds
 import argparse
 from collections.abc import Sequence
 
-from sclip_mmseg.cli.arguments import DictAction
+from sclip_mmseg.cli.arguments import add_cfg_options
 from sclip_mmseg.utils.program import as_program
 
 
@@ -29,12 +29,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--resume', action='store_true', help='resume after the last complete epoch, if any'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config; the training split is test_dataloader.dataset with '
-        'train in place of val in ann_file and data_prefix, unless they are set here',
+    add_cfg_options(
+        parser,
+        'override settings of the config; the training split is test_dataloader.dataset with train '
+        'in place of val in ann_file and data_prefix, unless they are set here',
     )
     options = vars(parser.parse_intermixed_args(argv))
     with as_program(interrupted='continue with --resume'):

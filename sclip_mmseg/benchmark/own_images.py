@@ -144,7 +144,7 @@ def evaluate_methods(
     configs: dict[str, Config] = {}
     for method in methods:
         name = name_of(method)
-        if name in configs or name in (COMPARISON,):
+        if name in configs or name == COMPARISON:
             raise InputError(f"two methods are called '{name}': name each once")
         arguments[name] = dict(
             config=make_config(data, classes, method, **options),

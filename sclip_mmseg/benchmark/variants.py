@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..config import read_config
+from ..datasets.background import Background
 from ..datasets.benchmarks import BENCHMARKS
 from ..models.decision import find_background
 from ..models.test_cfg import read_test_cfg
@@ -38,7 +39,7 @@ def plain_names(config: str, benchmark: str) -> dict[str, Any]:
     model = read_config(config).model
     rule = read_test_cfg(model.test_cfg).rule
     name = f'plain_{BENCHMARKS[benchmark].queries}'
-    if find_background(model.image_encoder, rule.background).name == 'NO_QUERY':
+    if find_background(model.image_encoder, rule.background) is Background.NO_QUERY:
         name = _WITHOUT_BACKGROUND.get(BENCHMARKS[benchmark].queries, name)
     options: dict[str, Any] = {'model.text_head.queries': name}
     if model.text_head.get('sentences') is not None:  # they belong to the official names

@@ -85,15 +85,18 @@ def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(',')]
 
 
-def add_cfg_options(parser: argparse.ArgumentParser) -> None:
-    """Add the option that overrides settings of a config."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. model.test_cfg.stride=56',
-    )
+def add_cfg_options(
+    parser: argparse.ArgumentParser,
+    about: str = 'override settings of the config, e.g. model.test_cfg.stride=56',
+) -> None:
+    """Add the option that overrides settings of a config.
+
+    Args:
+        parser: Parser to which the option is added.
+        about: Help of the option.
+    """
+    metavar = 'KEY=VALUE'
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar=metavar, help=about)
 
 
 def add_own_classes(parser: argparse.ArgumentParser) -> None:

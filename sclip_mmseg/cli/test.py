@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from ..utils.program import as_program
-from .arguments import DictAction
+from .arguments import add_cfg_options
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -37,12 +37,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for overlays')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds per image in --show')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value; a list as key="[a,b]" or key=a,b, '
-        'nested ones as key="[(a,b),(c,d)]"',
+    add_cfg_options(
+        parser,
+        'override settings of the config; a list as key="[a,b]" or key=a,b, nested ones as '
+        'key="[(a,b),(c,d)]"',
     )
     parser.add_argument('--download-root', help='folder for downloaded CLIPs')
     parser.add_argument(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from ..utils.program import as_program
-from .arguments import DictAction
+from .arguments import add_cfg_options
 
 LARGEST = 50_000_000  # pixels of an image, see sclip_mmseg.web.session
 
@@ -24,12 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='CLIP by name or path, or the checkpoint of a trained system (--method); default: the '
         "toy CLIP of a clone, else ViT-B/16, or the system's published one",
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings of the config of --method, as in sclip segment',
-    )
+    add_cfg_options(parser, 'settings of the config of --method, as in sclip segment')
     parser.add_argument('--device', help='default: the accelerator if there is one')
     parser.add_argument(
         '--host', default='127.0.0.1', help='0.0.0.0 for access from other machines'

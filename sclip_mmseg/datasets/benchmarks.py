@@ -38,8 +38,8 @@ class Benchmark:
         title: Full name.
         column: Heading in tables of published numbers.
         dataset: Name of the dataset class in mmseg's registry.
-        images: Published numbers of images of the evaluation split; empty if unknown.
         queries: Name of the official query list.
+        images: Published numbers of images of the evaluation split; empty if unknown.
         archives: Published files, in the order that the converter expects.
         converter: Name of the converter in :mod:`.preparation.converters`, or ``pascal_context``;
             empty if users prepare the files themselves.
@@ -52,8 +52,8 @@ class Benchmark:
     title: str
     column: str
     dataset: str
-    images: tuple[int, ...]
     queries: str
+    images: tuple[int, ...] = ()
     archives: tuple[Archive, ...] = ()
     converter: str = ''
     page: str = ''
@@ -284,7 +284,6 @@ _RECORDS = (
             title=f'MESS, {title}',
             column=f'MESS {title}',
             dataset='FolderDataset',
-            images=(),
             queries=f'mess_{key}',
             page=page,
             group='MESS',
@@ -296,7 +295,6 @@ _RECORDS = (
         title='OpenEarthMap',
         column='OpenEarthMap',
         dataset='OpenEarthMapDataset',
-        images=(),
         queries='openearthmap',
         page='https://open-earth-map.org/',
         group=_REMOTE,
@@ -346,7 +344,6 @@ _RECORDS = (
         title='UAVid',
         column='UAVid',
         dataset='UAVidDataset',
-        images=(),
         queries='uavid',
         page='https://www.uavid.nl/#download',
         group=_REMOTE,
@@ -356,7 +353,6 @@ _RECORDS = (
         title='UDD5',
         column='UDD5',
         dataset='UDD5Dataset',
-        images=(),
         queries='udd5',
         page='https://github.com/MarcWong/UDD',
         group=_REMOTE,
@@ -366,7 +362,6 @@ _RECORDS = (
         title='VDD',
         column='VDD',
         dataset='VDDDataset',
-        images=(),
         queries='vdd',
         page='https://github.com/RussRobin/VDD',
         group=_REMOTE,
@@ -376,7 +371,6 @@ _RECORDS = (
         title='WHU Building, aerial',
         column='WHU Aerial',
         dataset='BuildingMaskDataset',
-        images=(),
         queries='rs_building',
         page='https://gpcv.whu.edu.cn/data/building_dataset.html',
         group=_REMOTE,
@@ -386,7 +380,6 @@ _RECORDS = (
         title='WHU Building, satellite II (East Asia)',
         column='WHU Sat. II',
         dataset='BuildingMaskDataset',
-        images=(),
         queries='rs_building',
         page='https://gpcv.whu.edu.cn/data/building_dataset.html',
         group=_REMOTE,
@@ -406,7 +399,6 @@ _RECORDS = (
         title='xBD, before the disaster',
         column='xBD pre',
         dataset='BuildingMaskDataset',
-        images=(),
         queries='rs_building',
         page='https://github.com/michal2409/xView2',
         group=_REMOTE,
@@ -416,7 +408,6 @@ _RECORDS = (
         title='CHN6-CUG',
         column='CHN6-CUG',
         dataset='RoadMaskDataset',
-        images=(),
         queries='rs_road',
         page='https://grzy.cug.edu.cn/zhuqiqi/zh_CN/yjgk/32368/list/index.htm',
         group=_REMOTE,

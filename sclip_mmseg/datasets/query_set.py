@@ -10,9 +10,8 @@ from pathlib import Path
 from mmseg.registry import DATASETS
 
 from ..old_names import keep_old_names
-from ..utils.errors import InputError, join_first, shorten
+from ..utils.errors import InputError, join_first, nearest, shorten
 from ..utils.files import find_file
-from ..utils.spelling import nearest
 from ..utils.tokens import encode, special_tokens
 from .class_list import (
     ClassList,

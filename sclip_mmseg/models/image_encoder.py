@@ -95,19 +95,17 @@ class CLIPImageEncoder(ImageEncoder):
             raise InputError(
                 f'method {type_name(method)} {verb} model.image_encoder.proxy: set it to {value}'
             )
-        if proxy is not None and set(proxy) != {'checkpoint'}:
-            raise InputError(
-                'model.image_encoder.proxy has one key: write proxy=dict(checkpoint=NAME or PATH)'
-            )
         if self.method.needs_sam and sam is None:
             raise InputError(
                 f'method {method["type"]} needs Segment Anything: set model.image_encoder.sam='
                 "dict(checkpoint='facebook/sam-vit-base')"
             )
-        if sam is not None and set(sam) != {'checkpoint'}:
-            raise InputError(
-                'model.image_encoder.sam has one key: write sam=dict(checkpoint=NAME or PATH)'
-            )
+        for name, part in dict(proxy=proxy, sam=sam).items():
+            if part is not None and set(part) != {'checkpoint'}:
+                raise InputError(
+                    f'model.image_encoder.{name} has one key: write '
+                    f'{name}=dict(checkpoint=NAME or PATH)'
+                )
         self.sam = SamTower(**sam) if sam is not None else None
         self.proxy = ProxyTower(**proxy) if proxy is not None else None
         if tower is None and is_toy(clip):

@@ -241,13 +241,13 @@ def save_embeddings(path: Path, query_set: QuerySet, embeddings: Tensor) -> None
     Raises:
         InputError: If the file cannot be written.
     """
-    arrays = dict(
-        queries=np.array(query_set.queries),
-        class_ids=np.array(query_set.class_ids, dtype=np.int64),
-        embeddings=embeddings.cpu().numpy(),
-    )
     with open_atomically(Path(path)) as file:
-        np.savez(file, **arrays)
+        np.savez(
+            file,
+            queries=np.array(query_set.queries),
+            class_ids=np.array(query_set.class_ids, dtype=np.int64),
+            embeddings=embeddings.cpu().numpy(),
+        )
 
 
 def read_embeddings(path: str | Path) -> tuple[QuerySet, Tensor]:

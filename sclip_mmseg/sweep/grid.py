@@ -29,13 +29,9 @@ class Setting(NamedTuple):
         """
         return read_test_cfg({**test_cfg, **self._asdict()}).rule
 
-    def options(self, own: 'Setting | None' = None) -> str:
-        """Format as ``--cfg-options``: all values, or those that differ from another setting."""
-        chosen = {
-            name: value
-            for name, value in self._asdict().items()
-            if own is None or value != getattr(own, name)
-        }
+    def options(self, own: 'Setting') -> str:
+        """Format the values that differ from another setting, as ``--cfg-options``."""
+        chosen = {key: value for key, value in self._asdict().items() if value != getattr(own, key)}
         return ' '.join(f'model.test_cfg.{name}={value}' for name, value in chosen.items())
 
 
@@ -66,7 +62,12 @@ def make_grid(
     settings = {own, *map(Setting._make, product(*axes))}
     for setting in settings:
         setting.rule(test_cfg)
-    return sorted(settings, key=lambda setting: [(v is not None, v or 0.0) for v in setting])
+    return sorted(settings, key=ascending)
+
+
+def ascending(values: Sequence[float | None]) -> list[tuple[bool, float]]:
+    """Key that sorts settings in ascending order, None before numbers."""
+    return [(value is not None, value or 0.0) for value in values]
 
 
 def check_values(

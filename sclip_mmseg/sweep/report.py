@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.files import write_csv
-from .grid import Setting
+from .grid import Setting, ascending
 from .loop import SettingResult
 
 #: Printed below every table that shows a best setting.
@@ -178,10 +178,6 @@ def _on_the_grid(
 def _groups(results: Sequence[SettingResult], names: Sequence[str]) -> dict[tuple, list]:
     """Group results by the values of some settings; groups and members in ascending order."""
     groups: dict[tuple, list] = {}
-    for result in sorted(results, key=lambda r: [_order(value) for value in r.setting]):
+    for result in sorted(results, key=lambda result: ascending(result.setting)):
         groups.setdefault(tuple(getattr(result.setting, name) for name in names), []).append(result)
-    return dict(sorted(groups.items(), key=lambda item: [_order(value) for value in item[0]]))
-
-
-def _order(value: float | None) -> tuple:
-    return value is not None, value or 0.0
+    return dict(sorted(groups.items(), key=lambda item: ascending(item[0])))

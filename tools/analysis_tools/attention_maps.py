@@ -9,7 +9,7 @@ if __name__ == '__main__':  # before all imports, which take seconds
 import argparse
 from collections.abc import Sequence
 
-from sclip_mmseg.cli.arguments import DictAction
+from sclip_mmseg.cli.arguments import add_cfg_options
 from sclip_mmseg.utils.program import as_program
 
 
@@ -40,12 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         default=336,
         help='short side to which the image is resized for CLIP, which sees it as a whole',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of all configs, as key=value',
-    )
+    add_cfg_options(parser, 'override settings of all configs')
     options = vars(parser.parse_args(argv))
     with as_program():
         from sclip_mmseg.visualization.attention import draw_attention

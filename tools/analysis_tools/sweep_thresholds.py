@@ -15,7 +15,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from sclip_mmseg.cli.arguments import DictAction
+from sclip_mmseg.cli.arguments import add_cfg_options
 from sclip_mmseg.utils.program import as_program
 
 #: Option → name in model.test_cfg.
@@ -57,7 +57,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_false',
         help='store counts, not maps: saves disk space, but more values need another pass',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='as in tools/test.py')
+    add_cfg_options(parser, 'as in tools/test.py')
     parser.add_argument('--download-root', help='folder for downloaded CLIPs')
     args = parser.parse_intermixed_args(argv)
     if not any(getattr(args, name) for name in SWEPT):

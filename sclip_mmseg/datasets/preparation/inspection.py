@@ -12,9 +12,8 @@ from PIL import Image
 
 from ...utils.errors import InputError
 from ...utils.images import UNREADABLE
+from ..class_list import LARGEST_ID
 from ..loading import CheckedImageLoader
-
-_LARGEST = 65535  # largest id in a label file
 
 
 @dataclass
@@ -82,9 +81,9 @@ def _read_label(path: str, report: PairReport) -> np.ndarray | None:
             f'{path} is not a label map of one integer per pixel: {label.shape}, {label.dtype}'
         )
         return None
-    if label.min() < 0 or label.max() > _LARGEST:
-        strange = np.unique(label[(label < 0) | (label > _LARGEST)])[:5].tolist()
-        report.problems.append(f'{path} holds ids {strange} outside 0 to {_LARGEST}')
+    if label.min() < 0 or label.max() > LARGEST_ID:
+        strange = np.unique(label[(label < 0) | (label > LARGEST_ID)])[:5].tolist()
+        report.problems.append(f'{path} holds ids {strange} outside 0 to {LARGEST_ID}')
         return None
     return label.astype(np.int64)
 
