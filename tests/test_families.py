@@ -2,6 +2,7 @@
 
 import pytest
 from helpers import ROOT, call_tool, read_tables
+from mmengine.config import Config
 
 from sclip_mmseg.families import compare
 from sclip_mmseg.utils.shipped import read_config
@@ -26,6 +27,15 @@ def test_the_page_and_the_command_have_the_table():
     assert call_tool(CLI, 'methods', '--compare').stdout == '\n'.join(lines) + '\n'
     wrong = call_tool(CLI, 'methods', '--compare', 'sclip', check=False)
     assert wrong.returncode and '--compare compares all methods' in wrong.stdout
+
+
+def test_the_second_tower_is_the_one_that_the_config_loads():
+    names = {'dino_vitb8': 'DINO ViT-B/8', 'dino_vitb16': 'DINO ViT-B/16'}
+    for family in FACTS['families']:
+        path = sorted(ROOT.glob('configs/' + METHODS[family['shown']].format('*')))[0]
+        proxy = Config.fromfile(path).model.image_encoder.get('proxy')
+        needs = {FACTS['downloads'][key]['what'] for key in family['downloads']}
+        assert needs & {*names.values()} == ({names[proxy.checkpoint]} if proxy else set())
 
 
 def test_measured_numbers_are_those_of_the_notes():
