@@ -11,11 +11,11 @@ class Tolerance:
     """Largest differences from an authors' program, on a CPU in float32.
 
     Attributes:
-        scores: Of a class score.
-        excused: Share of the scores that may differ more, where a choice inside is a hard one or
+        scores: Largest difference of class scores.
+        excused: Share of the scores that may differ more, because the method makes a hard choice or
             the program rounds.
-        largest: Of those.
-        labels: Share of the pixels whose class has to be the same.
+        largest: Largest difference of these scores.
+        labels: Smallest share of pixels with the same class.
     """
 
     scores: float = 2e-5
@@ -24,9 +24,9 @@ class Tolerance:
     labels: float = 0.9999
 
 
-#: Of the embedding of a query.
+#: Tolerance of the embeddings of queries.
 TEXTS = 5e-6
-#: Of a feature, by the largest of all.
+#: Tolerance of features, as a share of the largest one.
 FEATURES = 1e-5
 #: Methods and trained systems that are not here have `Tolerance()`.
 TOLERANCES = {
@@ -41,7 +41,7 @@ TOLERANCES = {
     'SAM 3': Tolerance(5e-5),
     'GroupViT': Tolerance(5e-5, excused=1e-3, largest=math.inf, labels=0.999),
 }
-#: Of mIoU and aAcc, in percent, with the real image tower on photographs.
+#: Tolerance of mIoU and aAcc, in percent, with the real image tower on photographs.
 REAL_TOWER = 0.03
 #: On other devices sums have other orders.
 BESIDE_THE_CPU = 5
