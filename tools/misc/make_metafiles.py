@@ -56,7 +56,7 @@ BACKBONES = {
 }
 TASK = 'Open-vocabulary semantic segmentation'
 HEAD = '# Written by tools/misc/make_metafiles.py from the configs and configs/published.yml.\n'
-PUBLISHED = '# The mIoU are published by "{}"; none was measured by this project.\n'
+PUBLISHED = '# mIoU as published by "{}"; not measured by this project.\n'
 UNCHECKED = '# From memory, not compared with the source: {}.\n'
 
 
