@@ -79,9 +79,9 @@ def test_dinov3(load, golden, height, width, device):
     _assert_close(tokens.x[0, ::5], golden[f'{name}prenorm'])
     qkv = tower.blocks[-1].qkv(tokens.blocks[last].normalised)
     _assert_close(qkv[0, ::5], golden[f'{name}qkv'])
-    turns = tower.turns(tokens.grid)
-    _assert_close(turns.sin[5:], golden[f'{name}sin'])
-    _assert_close(turns.cos[5:], golden[f'{name}cos'])
+    rope = tower.rope(tokens.grid)
+    _assert_close(rope.sin[5:], golden[f'{name}sin'])
+    _assert_close(rope.cos[5:], golden[f'{name}cos'])
 
 
 @pytest.mark.parametrize('height, width', _sizes('radiov3'))

@@ -224,7 +224,7 @@ def segment_folder(
             if resume or part.count > 1:
                 for message in records.read():
                     warnings.warn(message, stacklevel=2)
-            elif records.start_afresh():
+            elif records.start_over():
                 on_progress('starting from the beginning; --resume would continue the earlier run')
             todo = [each for each in usable if not records.is_done(*each)]
             done = before = len(usable) - len(todo)

@@ -41,7 +41,7 @@ class RunRecords:
         self._store = None if fingerprint is None else Store(self._folder, fingerprint, RESTART)
         self._known: dict[str, _Known] = {}
 
-    def start_afresh(self) -> bool:
+    def start_over(self) -> bool:
         """Remove the records of earlier runs; returns whether there were any."""
         paths = list(self._folder.glob('*.pt'))
         for path in paths:

@@ -198,7 +198,7 @@ def is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
     path, old = folder / RESULT_FILE, folder / 'result.json'
     if not path.is_file():
         if old.is_file():
-            raise InputError(f'{old} is of an earlier sclip_mmseg: {remedy}')
+            raise InputError(f'{old} was written by an earlier version: {remedy}')
         return False
     try:
         changes, _ = list_changes(Result.load(path).fingerprint, fingerprint)

@@ -139,7 +139,7 @@ def _rendezvous(store: distributed.Store, rank: int, world: int) -> str:
         missing: Sequence[int] = range(1, world)
         while missing := [other for other in missing if not store.check([f'{name}/{other}'])]:
             if time.monotonic() > deadline:
-                raise RuntimeError(f'processes {", ".join(map(str, missing))} did not come')
+                raise RuntimeError(f'processes {", ".join(map(str, missing))} did not start')
             time.sleep(0.05)
         store.set('meeting', '')  # so that a name found later belongs to a later rendezvous
         store.set(f'{name}/all', '')

@@ -174,9 +174,9 @@ def describe(comparison: Comparison) -> list[str]:
             lines.append(words)
     lines += ['', by_chance] if (by_chance := comparison.by_chance()) else []
     lines += comparison.oracles
-    for name, found in comparison.flows.items():
-        flows = '; '.join(map(str, found[:3]))
-        lines.append(f'{name}: {flows or "no class is predicted as another"}')
+    for name, found in comparison.confusions.items():
+        confusions = '; '.join(map(str, found[:3]))
+        lines.append(f'{name}: {confusions or "no class is predicted as another"}')
     return lines
 
 

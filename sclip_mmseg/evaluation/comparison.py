@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from .confusion import Flow, image_scores, largest_flows
+from .confusion import Confusion, image_scores, largest_confusions
 from .result import Result
 from .settings import differing_parts
 from .statistics import (
@@ -21,7 +21,7 @@ from .statistics import (
     difference_of_aligned,
 )
 
-_FLOWS = 8
+_CONFUSIONS = 8
 _PER_KIND, _MOST = 6, 60  # images per kind, and about the most images of all kinds
 
 
@@ -34,7 +34,7 @@ class Comparison:
         intervals: Name → intervals of its metrics.
         differences: Pair of names → intervals of the first minus the second, for all pairs.
         claims: Pair of names → sentences on what may be claimed, and which settings differ.
-        flows: Name → the largest confusions of two classes.
+        confusions: Name → the largest confusions of two classes.
         oracles: A sentence on each oracle.
     """
 
@@ -42,7 +42,7 @@ class Comparison:
     intervals: Mapping[str, Intervals]
     differences: Mapping[tuple[str, str], Differences]
     claims: Mapping[tuple[str, str], list[str]]
-    flows: Mapping[str, list[Flow]]
+    confusions: Mapping[str, list[Confusion]]
     oracles: Sequence[str]
 
     @classmethod
@@ -81,7 +81,7 @@ class Comparison:
             {name: bootstrap(result) for name, result in results.items()},
             differences,
             claims,
-            {name: largest_flows(result, _FLOWS) for name, result in results.items()},
+            {name: largest_confusions(result, _CONFUSIONS) for name, result in results.items()},
             [sentence for sentence in sentences if sentence],
         )
 

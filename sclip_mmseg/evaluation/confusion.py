@@ -13,7 +13,7 @@ _SMALLEST = 0.005  # smallest share of a label that is drawn
 
 
 @dataclass(frozen=True)
-class Flow:
+class Confusion:
     """Pixels of one class that are predicted as another.
 
     Attributes:
@@ -37,7 +37,7 @@ class Flow:
         )
 
 
-def largest_flows(result: Result, count: int = 10) -> list[Flow]:
+def largest_confusions(result: Result, count: int = 10) -> list[Confusion]:
     """List the largest confusions of two classes, by their share of the label's pixels.
 
     Args:
@@ -47,19 +47,19 @@ def largest_flows(result: Result, count: int = 10) -> list[Flow]:
     matrix, names = result.confusion(), result.class_names
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     np.fill_diagonal(shares, 0)
-    flows = []
+    confusions = []
     for cell in np.lexsort((-matrix.ravel(), -shares.ravel()))[:count]:
         row, column = divmod(int(cell), len(names))
         if not shares[row, column]:
             break
         entries = (result.label == row) & (result.prediction == column)
-        flows.append(
-            Flow(
+        confusions.append(
+            Confusion(
                 *(names[row], names[column], float(shares[row, column])),
                 *(int(matrix[row, column]), int(entries.sum())),
             )
         )
-    return flows
+    return confusions
 
 
 def draw_confusion(result: Result, title: str = 'Confusion matrix') -> str:

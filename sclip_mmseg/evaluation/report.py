@@ -212,11 +212,13 @@ def _class_differences(comparison: Comparison) -> str:
 def _confusions(comparison: Comparison) -> str:
     parts = []
     for place, (name, result) in enumerate(comparison.results.items()):
-        flows = ''.join(f'<li>{escape(str(flow))}</li>' for flow in comparison.flows[name])
+        confusions = ''.join(
+            f'<li>{escape(str(confusion))}</li>' for confusion in comparison.confusions[name]
+        )
         figure = draw_confusion(result, f'Confusion matrix of {name}')
         is_open = ' open' if len(comparison.results) == 1 else ''
         parts.append(
-            f'<div><h3>{_key(place)}{escape(name)}</h3>\n<ul>{flows}</ul>\n'
+            f'<div><h3>{_key(place)}{escape(name)}</h3>\n<ul>{confusions}</ul>\n'
             f'<details class="figure"{is_open}><summary>Confusion matrix: labels are rows, '
             f'predictions columns</summary><div class="wide confusion">{figure}</div></details>'
             '</div>'

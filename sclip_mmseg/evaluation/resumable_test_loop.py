@@ -56,7 +56,7 @@ class ResumableTestLoop(TestLoop):
     """
 
     #: Advice in the error message if a run cannot be resumed.
-    restart = 'start afresh without --resume or in another --work-dir'
+    restart = 'start over without --resume or in another --work-dir'
 
     def __init__(
         self,
@@ -250,8 +250,8 @@ class ResumableTestLoop(TestLoop):
             self._move_other_result()
             if aside := self.store.set_aside(self.runner.timestamp):
                 self.runner.logger.warning(
-                    f'Started afresh; the partial results of an interrupted run are now in {aside} '
-                    '(--resume would have used them)'
+                    'Started from the beginning; the partial results of an interrupted run are now '
+                    f'in {aside} (--resume would have used them)'
                 )
         barrier()  # no process writes before all have read
         for metric in self.evaluator.metrics:

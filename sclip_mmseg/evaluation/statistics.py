@@ -142,19 +142,21 @@ def align(a: Result, b: Result, names: Sequence[str] = ('A', 'B')) -> Result:
     if a.class_names != b.class_names:
         missing = _missing(a.class_names, b.class_names, names)
         reason = missing or 'the same names in another order'
-        raise InputError(f'{names[0]} and {names[1]} have other classes, {reason}: {_REMEDY}')
+        raise InputError(f'{names[0]} and {names[1]} have different classes, {reason}: {_REMEDY}')
     if a.images != b.images:
         missing = _missing(a.images, b.images, names)
         if missing or not len({*a.images}) == len(a.images) == len(b.images):
             missing = missing or 'several images with the same name'
-            raise InputError(f'{names[0]} and {names[1]} have other images, {missing}: {_REMEDY}')
+            raise InputError(
+                f'{names[0]} and {names[1]} have different images, {missing}: {_REMEDY}'
+            )
         places = {image: place for place, image in enumerate(b.images)}
         b = b.take([places[image] for image in a.images])
     labels = [_per_image(result, result.label) for result in (a, b)]
     differs = (labels[0] != labels[1]).sum(axis=1).nonzero()[0]
     if len(differs):
         raise InputError(
-            f'{names[0]} and {names[1]} have other labels in {len(differs)} of {len(a.images)} '
+            f'{names[0]} and {names[1]} have different labels in {len(differs)} of {len(a.images)} '
             f'images, the first is {a.images[differs[0]]}: {_REMEDY}'
         )
     return b

@@ -78,7 +78,7 @@ class Store:
         """
         old = next((path for kind in ('*.npz', '*/*.npz') for path in self.folder.glob(kind)), None)
         if old is not None:
-            raise InputError(f'{old} is of an earlier sclip_mmseg: {self.restart}')
+            raise InputError(f'{old} was written by an earlier version: {self.restart}')
         for path in sorted(self.folder.glob('*.pt')):
             try:
                 fingerprint, found = read_file(path)

@@ -14,9 +14,9 @@ from ..utils.errors import InputError, join_first
 from ..utils.torch_types import total
 from .cfg import MemoryCfg
 from .files import INFO, read_info, read_rows
-from .index_files import ProductQuantised, read_index
-from .lists import Lists, read_lists
-from .rows import Rows
+from .flat_index import FlatIndex
+from .index_files import IVFPQIndex, read_index
+from .ivf_index import IVFIndex, read_ivf_index
 
 _BLOCK = 1 << 16  # rows converted to float32 at a time
 
@@ -34,7 +34,7 @@ class Bank:
     """
 
     values: list[Tensor]
-    index: Rows | ProductQuantised | Lists
+    index: FlatIndex | IVFPQIndex | IVFIndex
     areas: Tensor | None = None
     made_by: Mapping[str, Any] = field(default_factory=dict)
 
@@ -88,7 +88,7 @@ def open_bank(cfg: MemoryCfg, dims: Sequence[int], family: str) -> Bank:
                 f"{folder} holds features of width {each.shape[1]}, the CLIP's have {dim}: name "
                 'the bank of this CLIP'
             )
-    index = read_lists(folder, info.count) or Rows(keys)
+    index = read_ivf_index(folder, info.count) or FlatIndex(keys)
     return Bank(values, index, areas, info.made_by)
 
 
@@ -127,7 +127,7 @@ def _read_published(folder: Path, cfg: MemoryCfg, dims: Sequence[int], family: s
                 f'{path} holds {len(keys)} keys, the bank {count} regions: they do not belong '
                 'together'
             )
-        return Bank(values, Rows(keys))
+        return Bank(values, FlatIndex(keys))
     path = Path(cfg.index).expanduser()
     if not path.is_file():
         raise InputError(f"model.memory.index='{cfg.index}' does not exist")

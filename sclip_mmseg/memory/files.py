@@ -25,7 +25,7 @@ from ..towers.proxy import find_proxy
 from ..utils.errors import InputError, shorten
 from ..utils.files import make_folder, sha256_of, write_atomically
 from .cfg import MemoryCfg
-from .lists import write_lists
+from .ivf_index import write_ivf_index
 
 INFO, PARTS, VERSION = 'bank.json', 'parts', 2
 # At least about a patch, at the network's size of the image. Finer ones gain little and cost time.
@@ -250,7 +250,7 @@ class BankWriter:
             for name in min(found.values(), key=len):
                 self._append(name, [rows[name].numpy() for rows in found.values()])
         if info.count:
-            write_lists(self.folder, _read(self.folder, 'keys', info.count))
+            write_ivf_index(self.folder, _read(self.folder, 'keys', info.count))
         write_atomically(self.folder / INFO, json.dumps(asdict(info)).encode())
         shutil.rmtree(self.parts)
         return info

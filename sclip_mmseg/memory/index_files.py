@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from ..utils.errors import InputError
-from .rows import Rows
+from .flat_index import FlatIndex
 
 INNER_PRODUCT, L2 = 0, 1  # faiss' metrics
 _PROBES = 256  # lists that CorrCLIP v2 searches
 
 
-class NumberedRows(Rows):
-    """A flat index whose keys have explicit numbers.
+class IDMapIndex(FlatIndex):
+    """A flat index whose keys have explicit ids (faiss' ``IDMap2``).
 
     Args:
         keys: Keys, float32 ``[n, C]``, compared by inner product.
@@ -31,7 +31,7 @@ class NumberedRows(Rows):
         self.register_buffer('numbers', numbers, persistent=False)
 
     def search(self, queries: Tensor, count: int) -> Tensor:
-        """See :meth:`.rows.Rows.search`."""
+        """See :meth:`.flat_index.FlatIndex.search`."""
         rows = super().search(queries, count)
         return torch.where(rows < 0, rows, self.numbers[rows])
 
@@ -55,7 +55,7 @@ class _Codes:
     starts: np.ndarray
 
 
-class ProductQuantised(nn.Module):
+class IVFPQIndex(nn.Module):
     """An IVFPQ index, searched on the CPU.
 
     The lists whose centroids have the largest inner products with the query are searched, and
@@ -71,7 +71,7 @@ class ProductQuantised(nn.Module):
         self.register_buffer('numbers', torch.from_numpy(codes.numbers), persistent=False)
 
     def search(self, queries: Tensor, count: int) -> Tensor:
-        """See :meth:`.rows.Rows.search`."""
+        """See :meth:`.flat_index.FlatIndex.search`."""
         found = np.full((len(queries), count), -1, np.int64)
         for row, query in zip(found, queries.float().cpu().numpy()):
             distances, numbers = self._look_up(query)
@@ -96,7 +96,7 @@ class ProductQuantised(nn.Module):
         return distances, held.numbers[rows]
 
 
-def read_index(path: Path) -> NumberedRows | ProductQuantised:
+def read_index(path: Path) -> IDMapIndex | IVFPQIndex:
     """Read an index file.
 
     Raises:
@@ -148,7 +148,7 @@ class _Bytes:
         return width, count
 
 
-def _read_numbered(file: _Bytes) -> NumberedRows | ProductQuantised:
+def _read_numbered(file: _Bytes) -> IDMapIndex | IVFPQIndex:
     file.expect(b'IxM2')
     file.take(8 + 4)  # width and count are repeated in the inner index
     file.take(16 + 1 + 4)
@@ -163,9 +163,9 @@ def _read_numbered(file: _Bytes) -> NumberedRows | ProductQuantised:
     if inner is None:
         if len(numbers) != len(vectors):
             raise ValueError('numbers and vectors differ')
-        return NumberedRows(torch.from_numpy(vectors), torch.from_numpy(numbers))
+        return IDMapIndex(torch.from_numpy(vectors), torch.from_numpy(numbers))
     inner.numbers = numbers[inner.numbers]
-    return ProductQuantised(inner)
+    return IVFPQIndex(inner)
 
 
 def _read_flat(file: _Bytes) -> np.ndarray:

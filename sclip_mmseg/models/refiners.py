@@ -6,7 +6,7 @@ from ..registry import REFINERS
 from ..utils.errors import InputError
 
 
-def build_refiner_of_images(cfg: dict, key: str) -> nn.Module:
+def build_image_refiner(cfg: dict, key: str) -> nn.Module:
     """Build a refiner that takes maps and images, but not the embeddings of queries.
 
     Args:

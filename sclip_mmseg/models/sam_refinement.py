@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..regions import Decided
+from ..regions import CorrectionInputs
 from ..registry import POSTPROCESSORS
 from ..towers.sam import LOW, PATCH, SIDE, SamImage, SamTower, resized
 from ..utils.errors import InputError
@@ -64,19 +64,19 @@ class SAMRefinement(nn.Module):
         self.coarse_thresh, self.minimal_area = coarse_thresh, minimal_area
         self.iou_thresh, self.mask_factor = iou_thresh, mask_factor
 
-    def forward(self, labels: Tensor, decided: Decided) -> Tensor:
+    def forward(self, labels: Tensor, inputs: CorrectionInputs) -> Tensor:
         """Redraw labels.
 
         Args:
             labels: Labels, int64 ``[H, W]``.
-            decided: Class scores ``[K, H, W]``, the image's file, and SAM.
+            inputs: Class scores ``[K, H, W]``, the image's file, and SAM.
 
         Returns:
             New labels, int64 ``[H, W]``.
         """
         size = height, width = height_width(labels)
         half = max(height // 2, 1), max(width // 2, 1)
-        scores = decided.scores
+        scores = inputs.scores
         small = F.interpolate(scores[None], half, mode='bilinear', align_corners=False)[0]
         coarse = F.interpolate(labels[None, None].float(), half, mode='nearest')[0, 0].long()
         if self.coarse_thresh > 0:
@@ -90,8 +90,8 @@ class SAMRefinement(nn.Module):
             prompts = self._prompts(coarse_labels == number, small[number])
             if prompts is None:
                 continue
-            image = image or decided.file.encode(decided.sam, 'whole', ())
-            drawn = self._draw(decided.sam, image, prompts, small[number], size)
+            image = image or inputs.file.encode(inputs.sam, 'whole', ())
+            drawn = self._draw(inputs.sam, image, prompts, small[number], size)
             if drawn is not None:
                 won = drawn * scores[number] > best
                 best = torch.where(won, drawn * scores[number], best)

@@ -20,7 +20,7 @@ from ..datasets import voc_palette
 from ..datasets.background import Background
 from ..memory import MemoryCfg
 from ..old_names import OldAttribute
-from ..regions import Decided, build_regions, check_regions, resize_nearest
+from ..regions import CorrectionInputs, build_regions, check_regions, resize_nearest
 from ..registry import POSTPROCESSORS, REFINERS, in_scope, type_name
 from ..utils.errors import HalfOverflow, InputError, NotFetched
 from ..utils.precision import check_matmul_precision, own_precision
@@ -511,7 +511,7 @@ class CLIPSegmentor(BaseSegmentor):
         sam = self.image_encoder.sam if self._corrects_by('sam') else None
         known = dict(regions=image.regions, scores=scores, file=image.file, sam=sam)
         known = {name: value for name, value in known.items() if value is not None}
-        return self.postprocess(classes, Decided(**known))
+        return self.postprocess(classes, CorrectionInputs(**known))
 
     def _load_regions(self, like: Tensor, sample: SegDataSample) -> Tensor | None:
         """Load an image's region ids at its original size, int64 ``[H, W]``; None for none."""

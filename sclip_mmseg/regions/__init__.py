@@ -5,7 +5,7 @@ A generator is called with an image, RGB, uint8 ``[H, W, 3]``, and returns the r
 treat the lowest id as "in no region", which is the smallest region if no pixel is 0.
 """
 
-from .base import Decided, find_generator, paint_masks, rank_by_area
+from .base import CorrectionInputs, find_generator, paint_masks, rank_by_area
 from .felzenszwalb import Felzenszwalb
 from .maps import (
     ARRAY,
@@ -24,7 +24,7 @@ __all__ = [
     'ARRAY',
     'SAM',
     'SAM2',
-    'Decided',
+    'CorrectionInputs',
     'Felzenszwalb',
     'GeneratedRegions',
     'RegionFiles',

@@ -11,7 +11,7 @@ from ..registry import REGION_GENERATORS
 from ..utils.errors import InputError, nearest
 
 
-class Decided(SimpleNamespace):
+class CorrectionInputs(SimpleNamespace):
     """Inputs of a label correction for an image.
 
     ``regions``, ``scores`` and ``sam`` exist only if the correction requests them with

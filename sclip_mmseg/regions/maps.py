@@ -18,7 +18,7 @@ from ..registry import POSTPROCESSORS, REGION_GENERATORS
 from ..utils.arrays import read_arrays
 from ..utils.errors import InputError
 from ..utils.images import UNREADABLE
-from .base import Decided
+from .base import CorrectionInputs
 
 ARRAY = 'instance_mask'
 Size = tuple[int, int]  # height and width in pixels
@@ -203,6 +203,6 @@ class RegionMajority(nn.Module):
 
     needs_regions = True
 
-    def forward(self, labels: Tensor, decided: Decided) -> Tensor:
+    def forward(self, labels: Tensor, inputs: CorrectionInputs) -> Tensor:
         """Correct labels ``[H, W]`` by the region map of the image."""
-        return majority_labels(labels, decided.regions)
+        return majority_labels(labels, inputs.regions)

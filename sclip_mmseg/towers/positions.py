@@ -86,8 +86,8 @@ class Rotary(NamedTuple):
     periods: tuple[float, ...] | None = None
 
 
-class Turns(NamedTuple):
-    """Rotations of each token.
+class Rope(NamedTuple):
+    """Rotary position embedding: the rotation of each token.
 
     Attributes:
         cos, sin: Cosines and sines of the angles, float32 ``[P + N, d]``.
@@ -109,10 +109,8 @@ class Turns(NamedTuple):
         return (x * self.cos + partners * self.sin).to(x.dtype)
 
 
-def rotary_turns(
-    rotary: Rotary, grid: Grid, prefix: int, width: int, device: torch.device
-) -> Turns:
-    """The rotations of the tokens of a grid.
+def make_rope(rotary: Rotary, grid: Grid, prefix: int, width: int, device: torch.device) -> Rope:
+    """The rotary position embedding of a grid.
 
     Args:
         rotary: The rule.
@@ -122,14 +120,14 @@ def rotary_turns(
         device: Device of the result.
     """
     cos, sin = _cos_and_sin(rotary, grid, prefix, width, device)
-    return Turns(cos, sin, not rotary.relative)
+    return Rope(cos, sin, not rotary.relative)
 
 
 @cached_tensors(max_bytes=1 << 24)
 def _cos_and_sin(
     rotary: Rotary, grid: Grid, prefix: int, width: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """See :func:`rotary_turns`; computed on the CPU to be identical on all devices."""
+    """See :func:`make_rope`; computed on the CPU to be identical on all devices."""
     count = width // 4
     exponents = torch.arange(count, dtype=torch.float32) / count
     periods = rotary.base**exponents if rotary.periods is None else torch.tensor(rotary.periods)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..old_names import keep_old_names
 from ..utils.torch_types import module_list
-from .positions import Resampling, Rotary, Turns, resample_positions, rotary_turns
+from .positions import Resampling, Rope, Rotary, make_rope, resample_positions
 from .tokens import BlockTokens, Grid, Tokens
 
 keep_old_names(__name__, resample_patches='towers.positions.resample_patches')
@@ -77,11 +77,11 @@ class Block(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.residual_mlp(x, mixed)
 
-    def observe(
+    def forward_intermediates(
         self,
         x: Tensor,
         wanted: Collection[str],
-        turns: Turns | None = None,
+        rope: Rope | None = None,
         complete: bool = True,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Run the block, and also return intermediate values.
@@ -89,12 +89,12 @@ class Block(nn.Module):
         Args:
             x: Tokens ``[B, N, width]``.
             wanted: Names of the values, attributes of :class:`.tokens.BlockTokens`.
-            turns: Rotary positions, see :meth:`project`.
+            rope: Rotary positions, see :meth:`project`.
             complete: Whether to compute the output; if not, the block's input is returned instead,
                 and the values that do not need the output.
         """
         normalised = self.norm1(x)
-        q, k, v = self.project(normalised, turns)
+        q, k, v = self.project(normalised, rope)
         found = dict(input=x, normalised=normalised, q=q, k=k, v=v)
         del normalised  # free its memory
         if 'weights' in wanted:
@@ -123,24 +123,24 @@ class Block(nn.Module):
         return self.residual_mlp(x, F.scaled_dot_product_attention(q, k, v, attn_mask=seen))
 
     def project(
-        self, normalised: Tensor, turns: Turns | None = None
+        self, normalised: Tensor, rope: Rope | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values ``[B, heads, N, d]`` of the normalised input.
 
         Args:
             normalised: Output of ``norm1``, ``[B, N, width]``.
-            turns: Rotary positions of the N tokens; None to leave them out.
+            rope: Rotary positions of the N tokens; None to leave them out.
         """
         qkv = self.qkv(normalised).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
-        return (q, k, v) if turns is None else (turns(q), turns(k), v)
+        return (q, k, v) if rope is None else (rope(q), rope(k), v)
 
-    def project_kv(self, normalised: Tensor, turns: Turns | None = None) -> tuple[Tensor, Tensor]:
+    def project_kv(self, normalised: Tensor, rope: Rope | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values only, see :meth:`project`."""
         width = normalised.shape[-1]
         kv = F.linear(normalised, self.qkv.weight[width:], self.qkv.bias[width:])
         k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-        return (k, v) if turns is None else (turns(k), v)
+        return (k, v) if rope is None else (rope(k), v)
 
     def project_out(self, mixed: Tensor) -> Tensor:
         """Concatenate the heads of mixed values ``[B, heads, N, d]`` and project; no residual."""
@@ -270,7 +270,7 @@ class VisionTransformer(nn.Module):
             resampling: Resampling rule that overrides the tower's.
         """
         x, grid = self.embed(images, resampling)
-        tokens, turns = Tokens(x, grid), self.turns(grid)
+        tokens, rope = Tokens(x, grid), self.rope(grid)
         beside = None
         if scope is not None:
             seen = F.pad(scope, (self.num_prefix_tokens, 0), value=True)[:, None]
@@ -284,7 +284,7 @@ class VisionTransformer(nn.Module):
             summed = [name for name, numbers in sums.items() if number in numbers]
             wanted = {*kept, *summed, *(() if beside is None else 'kv')}
             complete = number < final or number not in asked or 'output' in wanted
-            x, found = block.observe(x, wanted, turns, complete)
+            x, found = block.forward_intermediates(x, wanted, rope, complete)
             if beside is not None:
                 copies, seen = beside
                 beside = block.attend(copies, found['k'], found['v'], seen), seen
@@ -337,7 +337,7 @@ class VisionTransformer(nn.Module):
         prefix = [table.expand(x.shape[0], -1, -1) for table in prefix]
         return self.norm_pre(torch.cat([*prefix, x], 1)), grid
 
-    def turns(self, grid: Grid, prefix: int | None = None) -> Turns | None:
+    def rope(self, grid: Grid, prefix: int | None = None) -> Rope | None:
         """Rotary positions for :meth:`Block.project`; None if the tower has none.
 
         Args:
@@ -346,11 +346,8 @@ class VisionTransformer(nn.Module):
         """
         if self.rotary is None:
             return None
-        prefix, head = (
-            self.num_prefix_tokens if prefix is None else prefix,
-            self.width // self.heads,
-        )
-        return rotary_turns(self.rotary, grid, prefix, head, self.device)
+        prefix = self.num_prefix_tokens if prefix is None else prefix
+        return make_rope(self.rotary, grid, prefix, self.width // self.heads, self.device)
 
     def read_out(self, x: Tensor) -> Tensor:
         """Apply the final norm and projection, ``[..., width]`` → ``[..., output_dim]``."""

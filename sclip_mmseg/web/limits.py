@@ -16,13 +16,13 @@ _PATIENCE = 5  # seconds without a stream until a user counts as gone: streams a
 
 
 @contextmanager
-def bounded(is_there: Callable[[], bool]) -> Iterator[None]:
+def bounded(is_connected: Callable[[], bool]) -> Iterator[None]:
     """Stop the work of this thread if it takes too long or nobody waits for the answer.
 
     Most of the time is spent in networks, so the check runs before each of their modules.
 
     Args:
-        is_there: Function that returns whether somebody waits.
+        is_connected: Function that returns whether somebody waits.
 
     Raises:
         InputError: If it takes too long, nobody waits, or the server shuts down.
@@ -42,14 +42,14 @@ def bounded(is_there: Callable[[], bool]) -> Iterator[None]:
             raise InputError(
                 f'this takes more than {SECONDS} seconds: use fewer classes, or a smaller image'
             )
-        if is_there():
+        if is_connected():
             seen = now
         elif now - seen > _PATIENCE:
             raise InputError('nobody waits for this any more')
 
-    while not is_there() and time.monotonic() - seen < _PATIENCE:
+    while not is_connected() and time.monotonic() - seen < _PATIENCE:
         time.sleep(0.02)  # the page sends a request first, and opens its stream afterwards
-    if not is_there():
+    if not is_connected():
         raise InputError('nobody waits for this')
     handle = register_module_forward_pre_hook(look)
     try:

@@ -35,7 +35,7 @@ def respond(
     session: Session,
     question: Question,
     folder: str,
-    is_there: Callable[[], bool] = lambda: True,
+    is_connected: Callable[[], bool] = lambda: True,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Any, str]:
     """Answer a request, without raising errors.
@@ -44,7 +44,7 @@ def respond(
         session: The session that computes the answer.
         question: The request.
         folder: Folder for the images.
-        is_there: Function that returns whether somebody waits for the answer.
+        is_connected: Function that returns whether somebody waits for the answer.
         report: Function that shows the progress of methods that take long.
 
     Returns:
@@ -52,7 +52,7 @@ def respond(
         printed to the terminal.
     """
     try:
-        with bounded(is_there), listening(report):
+        with bounded(is_connected), listening(report):
             answer = session.answer(question, folder)
         return answer, answer.notice
     except InputError as error:
@@ -200,8 +200,8 @@ def build_page(session: Session, folder: Path, listeners: Container[str]) -> Any
 
             # Gradio copies the files before it closes the generator that yields the answer.
             with TemporaryDirectory(dir=folder.parent) as results:
-                is_there = partial(listeners.__contains__, request.session_hash)
-                yield respond(session, question, results, is_there, report)
+                is_connected = partial(listeners.__contains__, request.session_hash)
+                yield respond(session, question, results, is_connected, report)
 
         def show_details(wanted: bool, name: str) -> tuple[Any, Any]:
             # Trained systems have their own background and threshold.

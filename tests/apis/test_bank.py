@@ -14,13 +14,19 @@ from PIL import Image
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis.bank import build_bank
-from sclip_mmseg.memory import Bank, MemoryCfg, bank_regions, find_neighbours, open_bank
+from sclip_mmseg.memory import (
+    Bank,
+    MemoryCfg,
+    bank_regions,
+    find_neighbours,
+    flat_index,
+    ivf_index,
+    open_bank,
+)
 from sclip_mmseg.memory import bank as memory_bank
-from sclip_mmseg.memory import lists as memory_lists
-from sclip_mmseg.memory import rows as memory_rows
 from sclip_mmseg.memory.files import INFO, PARTS, read_info, read_rows, write_part
+from sclip_mmseg.memory.flat_index import FlatIndex
 from sclip_mmseg.memory.index_files import read_index
-from sclip_mmseg.memory.rows import Rows
 from sclip_mmseg.models.axes import WindowAxis
 from sclip_mmseg.models.fusion import RegionCells, WindowMaps
 from sclip_mmseg.sweep.maps import MapFiles
@@ -212,7 +218,7 @@ def test_a_region_finds_itself(bank, clip, folder):
 def test_centred_scores_lack_those_of_the_mean_of_the_bank():
     random = torch.Generator().manual_seed(0)
     keys, values, texts = (torch.randn(9, 4, generator=random) for _ in range(3))
-    bank = Bank([values], Rows(keys))
+    bank = Bank([values], FlatIndex(keys))
     plain, centred = (find_neighbours(bank, keys, [texts], 3, each) for each in (False, True))
     expected = (values.mean(0) @ texts.T).expand(9, -1)
     torch.testing.assert_close(plain - centred, expected)
@@ -223,7 +229,7 @@ def test_the_mean_of_the_bank_is_that_of_pixels(monkeypatch):
     random = torch.Generator().manual_seed(0)
     values, areas = (torch.rand(9, width, generator=random).half() for width in (3, 1))
     expected = (values.float() * areas.float()).sum(0) / areas.float().sum()
-    torch.testing.assert_close(Bank([values], Rows(values), areas).centres, [expected])
+    torch.testing.assert_close(Bank([values], FlatIndex(values), areas).centres, [expected])
 
 
 def test_regions_without_neighbours_keep_their_own_scores(bank, clip, folder):
@@ -304,39 +310,39 @@ def test_the_commands(clip, folder, tmp_path):
 
 @pytest.mark.parametrize('kept', [0, 1 << 20])
 def test_rows_are_searched_exactly(monkeypatch, kept):
-    monkeypatch.setattr(memory_rows, '_KEPT', kept)
-    monkeypatch.setattr(memory_rows, '_ENTRIES', 1 << 7)  # blocks of 16 keys
+    monkeypatch.setattr(flat_index, '_KEPT', kept)
+    monkeypatch.setattr(flat_index, '_ENTRIES', 1 << 7)  # blocks of 16 keys
     torch.manual_seed(0)
     keys, queries = torch.randn(50, 8), torch.nn.functional.normalize(torch.randn(7, 8), dim=1)
     cosines = queries @ torch.nn.functional.normalize(keys, dim=1).T
-    assert Rows(keys).search(queries, 5).equal(cosines.topk(5).indices)
-    few = Rows(keys[:3]).search(queries, 5)
+    assert FlatIndex(keys).search(queries, 5).equal(cosines.topk(5).indices)
+    few = FlatIndex(keys[:3]).search(queries, 5)
     assert (few[:, 3:] == -1).all() and few[:, :3].sort().values.equal(torch.arange(3).expand(7, 3))
 
 
 def test_lists_of_faiss_find_the_same_rows(bank, clip, folder, tmp_path, monkeypatch):
     pytest.importorskip('faiss', reason='needs faiss (extra bank)')
-    monkeypatch.setattr(memory_lists, 'LIMIT', 8)
+    monkeypatch.setattr(ivf_index, 'LIMIT', 8)
     keys = torch.randn(600, 16, generator=torch.Generator().manual_seed(0)).half()
-    memory_lists.write_lists(tmp_path, keys.numpy())
-    assert memory_lists.read_lists(tmp_path, 599) is None  # is of other rows
-    found = memory_lists.read_lists(tmp_path, 600)
+    ivf_index.write_ivf_index(tmp_path, keys.numpy())
+    assert ivf_index.read_ivf_index(tmp_path, 599) is None  # is of other rows
+    found = ivf_index.read_ivf_index(tmp_path, 600)
     queries = torch.nn.functional.normalize(keys[:50].float(), dim=1)
-    assert found.search(queries, 5).equal(Rows(keys).search(queries, 5))
+    assert found.search(queries, 5).equal(FlatIndex(keys).search(queries, 5))
     out = shutil.copytree(bank, tmp_path / 'bank')
     _build(str(folder), out, clip)
-    assert isinstance(open_bank(MemoryCfg(str(out)), [32], '').index, memory_lists.Lists)
-    (out / memory_lists.FILE).write_bytes(b'no index')
+    assert isinstance(open_bank(MemoryCfg(str(out)), [32], '').index, ivf_index.IVFIndex)
+    (out / ivf_index.FILE).write_bytes(b'no index')
     with pytest.raises(InputError, match=r'keys\.faiss is damaged: remove it'):
         open_bank(MemoryCfg(str(out)), [32], '')
 
 
 def test_without_faiss_the_rows_are_compared(bank, monkeypatch, capsys):
-    monkeypatch.setattr(memory_lists, 'LIMIT', 8)
+    monkeypatch.setattr(ivf_index, 'LIMIT', 8)
     monkeypatch.setitem(sys.modules, 'faiss', None)
-    memory_lists.write_lists(bank, np.ones((9, 4), np.float16))
-    assert isinstance(open_bank(MemoryCfg(str(bank)), [32], '').index, Rows)
-    assert not (bank / memory_lists.FILE).exists()
+    ivf_index.write_ivf_index(bank, np.ones((9, 4), np.float16))
+    assert isinstance(open_bank(MemoryCfg(str(bank)), [32], '').index, FlatIndex)
+    assert not (bank / ivf_index.FILE).exists()
     assert 'pip install "sclip_mmseg[bank]"' in capsys.readouterr().out
 
 

@@ -10,7 +10,7 @@ from test_statistics import CLASSES, make
 from sclip_mmseg import InputError
 from sclip_mmseg.evaluation import Result
 from sclip_mmseg.evaluation.compare import compare, find_results
-from sclip_mmseg.evaluation.confusion import draw_confusion, image_scores, largest_flows
+from sclip_mmseg.evaluation.confusion import draw_confusion, image_scores, largest_confusions
 
 
 def _save(folder, result):
@@ -33,8 +33,11 @@ def test_flows_are_sentences():
         np.array([[0, 0, 1, 2], [0, 1, 1, 2], [80, 10, 50, 5]]),
         np.array([[0, 0, 1], [0, 1, 0], [8, 2, 50]]),
     ]
-    flows = [str(flow) for flow in largest_flows(Result.from_counts(['a', 'b'], counts, names))]
-    assert flows == [
+    confusions = [
+        str(confusion)
+        for confusion in largest_confusions(Result.from_counts(['a', 'b'], counts, names))
+    ]
+    assert confusions == [
         '50 % of chair becomes sofa (50 pixels in 1 image)',
         '12 % of sofa becomes chair (12 pixels in 2 images)',
     ]
@@ -123,7 +126,9 @@ def test_results_get_the_shortest_names_that_differ(tmp_path):
 
 def test_what_cannot_be_compared_is_one_line(pair, tmp_path):
     other = _save(tmp_path / 'other', make(1, 39))
-    with pytest.raises(InputError, match='^good and other have other images, good has image_39'):
+    with pytest.raises(
+        InputError, match='^good and other have different images, good has image_39'
+    ):
         compare([pair[0], other], tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
     (tmp_path / 'empty').mkdir()

@@ -391,7 +391,7 @@ def test_partial_results_of_earlier_versions_are_refused(config, tmp_path):
     old = tmp_path / 'work/partial_results/process_0.npz'
     np.savez(old, settings='{}', indices=[0], areas=np.zeros((1, 4, 21)))
     config.test_cfg.resume = True
-    with pytest.raises(InputError, match=f'^{old} is of an earlier sclip_mmseg: start afresh'):
+    with pytest.raises(InputError, match=f'^{old} was written by an earlier version: start over'):
         Runner.from_cfg(config).test()
     config.test_cfg.resume = False
     Runner.from_cfg(config).test()
@@ -470,7 +470,7 @@ def test_a_finished_run_is_read_and_not_overwritten(config, tmp_path, expected):
     config.test_cfg.resume = True
     assert evaluate(config, tmp_path / 'again', world=2) == (expected, [])
     config.model.test_cfg.prob_thd = 0.3
-    with pytest.raises(InputError, match='prob_thd was 0.1, is 0.3: start afresh'):
+    with pytest.raises(InputError, match='prob_thd was 0.1, is 0.3: start over'):
         Runner.from_cfg(config).test()
     config.test_cfg.resume = False
     Runner.from_cfg(config).test()

@@ -31,7 +31,7 @@ from sclip_mmseg.towers.layouts import (
     join_projections,
 )
 from sclip_mmseg.towers.normalisation import CLIP, IMAGENET
-from sclip_mmseg.towers.positions import resample_positions, rotary_turns
+from sclip_mmseg.towers.positions import make_rope, resample_positions
 from sclip_mmseg.towers.proxy import ProxyTower
 
 PATCH = dict(dinov3=16, radio=16, pe=14)
@@ -90,7 +90,7 @@ def load(tmp_path, device):
 def test_rotary_positions_by_their_definition(grid, relative, device):
     base, d, prefix = 50.0, 16, 2
     x = seeded_images(device, 1, 2, prefix + grid[0] * grid[1], d)
-    turned = rotary_turns(Rotary(base, relative), grid, prefix, d, device)(x)
+    turned = make_rope(Rotary(base, relative), grid, prefix, d, device)(x)
     assert turned[:, :, :prefix].equal(x[:, :, :prefix])
     periods = [base ** (4 * j / d) for j in range(d // 4)]
     for index in range(grid[0] * grid[1]):
@@ -111,10 +111,10 @@ def test_rotary_positions_by_their_definition(grid, relative, device):
 
 def test_rotary_positions_keep_a_low_precision(device):
     x = seeded_images(device, 1, 1, 7, 16).half()
-    turns = rotary_turns(Rotary(100.0), (2, 3), 1, 16, device)
-    found = turns(x)
+    rope = make_rope(Rotary(100.0), (2, 3), 1, 16, device)
+    found = rope(x)
     assert found.dtype == torch.float16
-    torch.testing.assert_close(found.float(), turns(x.float()), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.float(), rope(x.float()), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize('grid', [(8, 8), (8, 5), (3, 12), (20, 20)])

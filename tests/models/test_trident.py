@@ -16,7 +16,7 @@ from sclip_mmseg import InputError, apis
 from sclip_mmseg.evaluation.fingerprint import _flatten
 from sclip_mmseg.models.methods import Trident
 from sclip_mmseg.models.sam_refinement import Prompts, SAMRefinement, enlarge, to_sam
-from sclip_mmseg.regions import Decided, Felzenszwalb, majority_labels
+from sclip_mmseg.regions import CorrectionInputs, Felzenszwalb, majority_labels
 from sclip_mmseg.towers.sam import SamTower, resized, to_multiples
 from sclip_mmseg.visualization.attention import point_attention
 
@@ -198,8 +198,8 @@ class _Sam:
 def _refine(labels, scores, quality=(0.9, 0.9), **options):
     image = type('Seen', (), dict(size=(1024, 1024)))
     file = type('File', (), dict(encode=lambda self, sam, part, flip: image))()
-    decided = Decided(scores=scores, file=file, sam=_Sam(quality))
-    return SAMRefinement(**dict(dict(minimal_area=4), **options))(labels, decided)
+    inputs = CorrectionInputs(scores=scores, file=file, sam=_Sam(quality))
+    return SAMRefinement(**dict(dict(minimal_area=4), **options))(labels, inputs)
 
 
 def _ring():

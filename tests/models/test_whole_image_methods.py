@@ -21,7 +21,7 @@ from sclip_mmseg.models.windowed_image import (
 )
 from sclip_mmseg.models.windows import Window
 from sclip_mmseg.registry import METHODS
-from sclip_mmseg.towers.positions import rotary_turns
+from sclip_mmseg.towers.positions import make_rope
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_rotary_positions_are_those_of_the_image(stitcher, paths, tmp_path, monk
         parts['normalised'].add(windows, normalised.unflatten(1, tokens.grid))
         parts['x'].add(windows, tower.norm(tokens.patches).unflatten(1, tokens.grid))
     q, k, v = last.project(parts['normalised'].mean()[None])
-    turns = rotary_turns(tower.rotary, grid, 0, 64, device)
-    mixed = (turns(q) @ turns(k).transpose(-1, -2) / 8).softmax(-1) @ v
+    rope = make_rope(tower.rotary, grid, 0, 64, device)
+    mixed = (rope(q) @ rope(k).transpose(-1, -2) / 8).softmax(-1) @ v
     expected = F.normalize(last.merge(parts['x'].mean()[None], mixed)[0], dim=-1)
     torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)

@@ -236,8 +236,8 @@ def test_any_folder_and_what_is_broken_in_it(tmp_path):
     (path.parent / 'result.json').write_text('{"report":')
     output = call_tool(TOOL, *arguments, check=False).stdout.splitlines()
     assert output[-1] == (
-        f'error: {path.parent}/result.json is of an earlier sclip_mmseg: name another --work-dir, '
-        'or remove the folder to run it again'
+        f'error: {path.parent}/result.json was written by an earlier version: name another '
+        '--work-dir, or remove the folder to run it again'
     )
 
 

@@ -222,7 +222,7 @@ def test_what_an_earlier_version_kept_is_refused(sweep, tmp_path):
     old.parent.mkdir(parents=True)
     old.touch()
     output = call_and_fail(sweep, *VALUES)
-    assert f'{old} is of an earlier sclip_mmseg: choose another --work-dir' in output
+    assert f'{old} was written by an earlier version: choose another --work-dir' in output
 
 
 def test_maps_need_disk_space_or_are_not_kept(sweep, encoded, tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ class OVStitcher(RegionAttention, WholeImageMethod):
                 part.add(windows, on_grid(tokens.patches_of(getattr(block, name)), tokens.grid))
         # Projecting the mean gives the mean of the projections.
         normalised, x = (part.mean().to(tower.dtype)[None] for part in parts.values())
-        q, k, v = tower.blocks[-1].project(normalised, tower.turns(fine, prefix=0))
+        q, k, v = tower.blocks[-1].project(normalised, tower.rope(fine, prefix=0))
         attended = F.scaled_dot_product_attention(q, k, v)
         features = F.normalize(tower.blocks[-1].residual_mlp(x, attended)[0].float(), dim=-1)
         cells = resize_nearest(regions, fine).flatten(1)

@@ -13,7 +13,7 @@ from ...utils.errors import InputError
 from ...utils.torch_types import height_width, is_exporting, total
 from ..decision import best_queries
 from ..fusion import resize_maps, tile_limit
-from ..refiners import build_refiner_of_images
+from ..refiners import build_image_refiner
 from ..view import View
 from .base import Classify, LastBlockMethod, LastTokens, patch_distance, patch_offsets
 
@@ -158,7 +158,7 @@ class SFR(_Mixer):
         self.logit_scale = logit_scale
         refine = refine or dict(type='PAMR', num_steps=10, dilations=(8, 16))
         key = 'model.image_encoder.method.sfr.refine'
-        self.refine = build_refiner_of_images(refine, key)
+        self.refine = build_image_refiner(refine, key)
         self.full_line = full_line
         self.merge_synonyms = merge_synonyms
 

@@ -164,12 +164,14 @@ class RFCLIP(WholeImageMethod):
         """
         x, grid = tower.embed(images)
         channels = torch.tensor(self.channels_of(tower), device=x.device)
-        turns, count = tower.turns(grid), grid[0] * grid[1]
+        rope, count = tower.rope(grid), grid[0] * grid[1]
         outputs = torch.zeros_like(x, dtype=torch.float32)
         shared = x.new_zeros(len(x), tower.heads, count, count, dtype=torch.float32)
         for number, block in enumerate(tower.blocks, 1):
             last = x
-            x, found = block.observe(x, 'k' if keys and number < len(tower.blocks) else '', turns)
+            x, found = block.forward_intermediates(
+                x, 'k' if keys and number < len(tower.blocks) else '', rope
+            )
             if found:
                 shared += key_map(found['k'], count)
             x = denoise(x, grid, channels)
@@ -191,7 +193,7 @@ class RFCLIP(WholeImageMethod):
     ) -> tuple[Tensor, Tensor]:
         """Map ``[B, heads, N, N]`` and mixed values ``[B, heads, N, d]`` of the last attention."""
         block, count = tower.blocks[-1], grid[0] * grid[1]
-        k, v = block.project_kv(block.norm1(x).to(tower.dtype), tower.turns(grid))
+        k, v = block.project_kv(block.norm1(x).to(tower.dtype), tower.rope(grid))
         weights = (shared + key_map(k, count)) / len(tower.blocks)
         return weights, weights.to(v.dtype) @ v[:, :, -count:]
 

@@ -22,7 +22,7 @@ from ..file_image import FileImage
 from ..image_encoder import check_precision
 from ..methods import Classify
 from ..methods.base import unflatten_map
-from ..refiners import build_refiner_of_images
+from ..refiners import build_image_refiner
 from ..view import View
 from ..window_batch import choose_window_batch
 
@@ -99,7 +99,7 @@ class Talk2DINOEncoder(ImageEncoder):
                 f'model.image_encoder.clean_background={clean_background!r} must be True or False'
             )
         key = 'model.image_encoder.refine'
-        self.refine = build_refiner_of_images(refine, key) if refine else None
+        self.refine = build_image_refiner(refine, key) if refine else None
         self.precision, self.clean_background = precision, clean_background
         key = 'model.image_encoder.tower.checkpoint'
         self.tower, own, family = load_second_tower(tower['checkpoint'], key)

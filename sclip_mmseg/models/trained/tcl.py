@@ -18,7 +18,7 @@ from ...utils.torch_types import height_width
 from ..encoder import ImageEncoder
 from ..image_encoder import check_precision
 from ..methods import Classify
-from ..refiners import build_refiner_of_images
+from ..refiners import build_image_refiner
 from ..view import View
 from ..window_batch import choose_window_batch
 from .published import resolve_trained
@@ -63,7 +63,7 @@ class TCLEncoder(ImageEncoder):
         dtype = check_precision(precision)
         self.precision, self.kp_w = precision, kp_w
         key = 'model.image_encoder.refine'
-        self.refine = build_refiner_of_images(refine, key) if refine else None
+        self.refine = build_image_refiner(refine, key) if refine else None
         path = resolve_trained(checkpoint)
         resolve_clip(clip)  # all downloads first, before anything is read
         found = read_tensors(path)

@@ -1,4 +1,4 @@
-"""Approximate search with faiss (extra ``bank``) in banks too large for an exact search."""
+"""Approximate search with faiss (extra ``bank``) in banks too large for an exact one."""
 
 import logging
 import math
@@ -21,8 +21,8 @@ _BLOCK = 1 << 16  # rows at a time
 _ADVICE = 'an exact search of so many regions is slow: pip install "sclip_mmseg[bank]", and run '
 
 
-class Lists(nn.Module):
-    """Keys in lists of similar ones; the nearest lists are searched.
+class IVFIndex(nn.Module):
+    """An inverted file index: keys in lists of similar ones, of which the nearest are searched.
 
     Args:
         path: Index file of faiss.
@@ -43,17 +43,17 @@ class Lists(nn.Module):
         self.width, self.count = self.index.d, self.index.ntotal
 
     def search(self, queries: Tensor, count: int) -> Tensor:
-        """See :meth:`.rows.Rows.search`; the search is approximate."""
+        """See :meth:`.flat_index.FlatIndex.search`; the search is approximate."""
         _, rows = self.index.search(queries.float().cpu().numpy(), count)
         return torch.from_numpy(rows).to(queries.device)
 
 
-def read_lists(folder: Path, count: int) -> Lists | None:
-    """The lists of a bank with ``count`` rows; None if its keys are searched exactly."""
+def read_ivf_index(folder: Path, count: int) -> IVFIndex | None:
+    """Read the index of a bank with ``count`` rows; None if its keys are searched exactly."""
     if count <= LIMIT:
         return None
     try:
-        found = Lists(folder / FILE) if (folder / FILE).is_file() else None
+        found = IVFIndex(folder / FILE) if (folder / FILE).is_file() else None
         if found is not None and found.count == count:
             return found
         advice = f'{_ADVICE}`sclip bank build` again'
@@ -63,8 +63,8 @@ def read_lists(folder: Path, count: int) -> Lists | None:
     return None
 
 
-def write_lists(folder: Path, keys: np.ndarray) -> None:
-    """Write the lists of a bank's keys, float16 ``[N, C]``, if there are more than ``LIMIT``."""
+def write_ivf_index(folder: Path, keys: np.ndarray) -> None:
+    """Write the index of keys, float16 ``[N, C]``, if there are more than ``LIMIT``."""
     if len(keys) <= LIMIT:
         return
     try:

@@ -7,7 +7,7 @@ _ENTRIES = 1 << 21  # elements of a block of keys, and of its products
 _KEPT = 1 << 27  # maximum number of elements kept in float32
 
 
-class Rows(nn.Module):
+class FlatIndex(nn.Module):
     """Keys that are searched exactly.
 
     Args:
