@@ -49,7 +49,7 @@ PRECISIONS = ('fp32', 'fp16', 'bf16')
 
 
 def pytest_addoption(parser):
-    """Where the tests of the models run: ``pytest --device cuda --dtype fp16``."""
+    """Add the options ``--device`` and ``--dtype`` of the tests of models."""
     parser.addoption(
         '--device', default='cpu', help='cpu (default), cuda, mps, or other: tests/other_device.py'
     )

@@ -79,7 +79,7 @@ def _compute(op, args, kwargs):
     values, structure = pytree.tree_flatten((args, kwargs))
     others = [value for value in values if isinstance(value, OtherTensor)]
     if others and op not in _COPIES:
-        # Of indexing, what is indexed and the values put there.
+        # With indexing, only the indexed tensor and the assigned values count.
         _refuse_two_devices(op, (args[0], *args[2:3]) if op in _INDEXING else values)
     asked = [value for value in values if isinstance(value, torch.device)]
     on_other = asked[0].type == NAME if asked else bool(others)

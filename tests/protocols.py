@@ -29,7 +29,7 @@ def _table():
 
 
 def published_values(entry, benchmark):
-    """What the table has for an entry and a benchmark, without what is null."""
+    """Values of the table for an entry and a benchmark, without null."""
     assert entry in _table(), f'configs/protocols.yml lacks {entry}: write what its program has'
     content = _table()[entry]
     values = published_values(content['like'], benchmark) if 'like' in content else {}
@@ -39,7 +39,7 @@ def published_values(entry, benchmark):
 
 
 def values_in_force(cfg):
-    """What a config evaluates with, in the table's words, without what is None.
+    """Values that a config evaluates with, by the table's names, without None.
 
     Raises:
         AssertionError: If the config has what the table has no word for.
@@ -197,7 +197,7 @@ def _method(cfg):
 
 
 def _arguments(module, cfg):
-    """What a module was built with, its defaults included."""
+    """Arguments that a module was built with, including defaults."""
     values = {'type': type(module).__name__}
     for name, parameter in inspect.signature(type(module)).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -222,7 +222,7 @@ def _plain(value):
 
 
 def expected_values(name):
-    """What a shipped config is to evaluate with."""
+    """Values that a shipped config should evaluate with."""
     method, backbone, benchmark = split_name(name.removesuffix(REPAIRED))
     own = f'{method}_{backbone}'
     values = published_values(own if own in _table() else method, benchmark)

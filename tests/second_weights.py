@@ -38,7 +38,7 @@ def blocks_of(start, gated=False, scales=False):
 
 
 def seeded_dinov3(gated=False, hidden_bias=float('nan')):
-    """As Meta publishes it: what the mask hides of the keys' biases may be anything."""
+    """In Meta's layout, whose biases of keys are masked and may have any value."""
     state = draw(
         {
             'cls_token': (1, 1, WIDTH),

@@ -149,7 +149,7 @@ def test_drawings_are_segmented(clone, command):
 
 @pytest.mark.parametrize('command', [command for command in SEGMENT if TOY not in command])
 def test_photographs_are_segmented(clone, command):
-    """By the toy CLIP, as the right one is not here; it is what the command says of it."""
+    """The command runs with the toy CLIP, because ViT-B/16 is not available."""
     output = segment(command, clone, '--clip', TOY)
     assert len(areas(output)) > 1
     assert output.count('toy CLIP. It only knows drawings') == 1
@@ -188,7 +188,7 @@ def test_a_bank_is_built_and_used(clone):
 
 @pytest.mark.slow
 def test_a_method_is_exported(clone, monkeypatch):
-    """But for the conversion, which tests/test_export.py has."""
+    """The conversion is replaced; tests/test_export.py covers it."""
     monkeypatch.setattr(onnx_file, '_convert', lambda *args: b'x')
     monkeypatch.setattr(onnx_file, '_compare', lambda *args: None)
     shown = 'sclip export --classes "cat, kitten; sofa; wall; window" --out model.onnx'

@@ -213,7 +213,7 @@ def test_spawned_workers_import_this_package_before_mmseg(clip_path, voc_root):
 
 
 def test_sclip_segment_imports_nothing_of_training():
-    """And whoever imports it afterwards gets it."""
+    """A later import gets it."""
     _run("""
         from sclip_mmseg.cli import segment
         sys.argv[1:] = ['absent.png', '--classes', 'sky; sea', '--cfg-options', 'x.y=1']

@@ -74,7 +74,7 @@ def test_every_published_row_is_compared():
 
 @pytest.mark.parametrize('entry', PROGRAMS)
 def test_the_table_has_what_the_programs_have(shared, entry):
-    """Their values as they were read off their configs and constructors."""
+    """The values were read from their configs and constructors."""
     program = json.loads((shared / 'public/protocols.json').read_text())[PROGRAMS[entry]]
     for benchmark, stated in program['benchmarks'].items():
         if benchmark in ('ade847', 'context459'):  # whose words are others there

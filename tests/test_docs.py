@@ -69,7 +69,7 @@ def anchors(page):
 
 
 def problem(page, target):
-    """What is wrong with a link, or None."""
+    """The problem with a link, or None."""
     parts = urlsplit(target)
     if parts.scheme:
         secure = parts.scheme == 'https' or parts.netloc in HTTP_ONLY
@@ -105,7 +105,7 @@ def test_pages_are_found():
 
 
 def test_every_page_can_be_reached():
-    """From the README, over links."""
+    """All pages are reached from the README by links."""
     reached, new = set(), {ROOT / 'README.md'}
     while new:
         reached |= new
@@ -115,7 +115,7 @@ def test_every_page_can_be_reached():
     assert set((ROOT / 'docs').rglob('*.md')) <= reached
 
 
-#: Of the words that the pages do without: available, resumes, package layout, user errors.
+#: Some words that the pages avoid; they say: available, resumes, package layout, user errors.
 STIFF = re.compile(r'\bat hand\b|\bgo(es)? on\b|^#+ Rooms|can mend|read once more', re.M | re.I)
 
 

@@ -49,7 +49,7 @@ def _text(page):
 
 @pytest.mark.parametrize('name', ['demo/coffee.jpg', 'toy_000003.jpg'])
 def test_images_of_the_outputs_are_what_the_programs_saw(name):
-    """If only the pixels differ, OpenCV decodes JPEG otherwise here, and scores differ a little."""
+    """If only the pixels differ, OpenCV decodes JPEG differently here; scores differ a little."""
     images = json.loads((ROOT / 'tests/golden/images.json').read_text())
     [(path, image)] = [item for item in images.items() if item[0].endswith(name)]
     assert hashlib.sha256((ROOT / path).read_bytes()).hexdigest() == image['sha256']

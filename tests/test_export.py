@@ -98,7 +98,7 @@ def test_what_a_model_says_of_itself(exported, session):
 
 
 def test_scores_of_windows(clip_path, session):
-    """They are those of an image as large as a window."""
+    """Scores are those of an image of the window's size."""
     model, about = build(clip_path, background='sea'), about_of(session)
     images = torch.randn(4, 3, 112, 112)
     [scores] = session.run(['scores'], {'images': images.numpy()})
@@ -173,7 +173,7 @@ def test_the_runner_refuses_what_it_cannot_segment(session):
 
 
 def test_an_export_leaves_models_as_they_are(clip_path, image_folder, tmp_path, monkeypatch):
-    """Also one that fails half-way."""
+    """This includes an export that fails midway."""
     model, image_path = (
         build(clip_path, 'naclip', **{'model.test_cfg.mode': 'slide'}),
         image_folder / 'tall.png',
@@ -259,7 +259,7 @@ def test_a_size_without_effect(clip_path, tmp_path):
 
 
 def test_the_python_of_the_page(tmp_path, monkeypatch):
-    """But for the conversion, which the other tests have."""
+    """The conversion is replaced; other tests cover it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'data').symlink_to(ROOT / 'data')
     notices = []
@@ -291,7 +291,7 @@ EXPORTED = {
 @pytest.mark.slow
 @pytest.mark.parametrize('method', EXPORTED)
 def test_methods_that_can_be_exported(tmp_path, dino_path, method):
-    """All but SC-CLIP, of which the other tests are."""
+    """All except SC-CLIP, which the other tests use."""
     path, options = tmp_path / 'seeded.pt', {}
     torch.save(seeded_clip(layers=12), path)
     if apis.is_trained(method):

@@ -115,7 +115,7 @@ def _check_windows(model, data, case, golden):
 
 
 def _watch(monkeypatch):
-    """What is looked up, and found."""
+    """Record what is searched in the bank, the rows and the scores that are found."""
     seen = []
     find = memory.find_neighbours
 

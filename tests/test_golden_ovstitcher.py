@@ -49,7 +49,7 @@ def _config(weights, case):
 
 
 def _far_from(rows, grid, shape, step):
-    """Which pixels, every `step`-th, lie 1.5 cells or more from all of some cells."""
+    """Mask of every `step`-th pixel that lies at least 1.5 cells from all given cells."""
     far = np.ones([-(-side // step) for side in shape], bool)
     height, width = shape[0] / grid[0], shape[1] / grid[1]
     y, x = (np.arange(0, side, step) + 0.5 for side in shape)
@@ -81,7 +81,7 @@ def _check_features(model, data, case, golden):
 
 
 def _assert_same_regions(found, expected):
-    """Equal up to the names of the regions, the unsegmented part apart."""
+    """Check that regions are equal up to their ids, except for the unsegmented part."""
     pairs = set(zip(found.tolist(), expected.tolist()))
     assert len(pairs) == len(set(found.tolist())) == len(set(expected.tolist()))
 

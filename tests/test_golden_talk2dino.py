@@ -80,7 +80,7 @@ def weights(folder):
 
 
 def _names(case, name):
-    """Of the classes without the background."""
+    """Names of the classes without the background."""
     classes = case['benchmarks'][name]['classes']
     if isinstance(classes, str):
         classes = case['benchmarks'][classes.removeprefix('as ')]['classes']
@@ -221,7 +221,7 @@ def test_batches_of_unequal_images(shared, weights, folder, name, device):
 
 @pytest.mark.parametrize('precision', ['bf16', pytest.param('fp16', marks=pytest.mark.slow)])
 def test_lower_precisions(shared, weights, folder, precision, device):
-    """Only the tower is in them, so that differences of 1e-4 still decide."""
+    """Only the tower runs in lower precision, so that differences of 1e-4 still decide."""
     case, golden = _case('small', 'voc21')
     cfg = _config(case, 'voc21', weights, golden, folder)
     cfg.model.image_encoder.precision = precision

@@ -28,7 +28,7 @@ if FOLDER.is_dir():
 
 @pytest.fixture(scope='session')
 def weights(shared, tmp_path_factory):
-    """What writes the seeded weights of a case: paths of CLIP, DINO and SAM."""
+    """Writes the seeded weights of a case, and returns the paths of CLIP, DINO and SAM."""
     sys.path[:0] = [str(FOLDER.parent), str(FOLDER)]
     from tiny_dino import tiny_dino_state_dict
     from tiny_later import later_clip_state_dict

@@ -33,7 +33,7 @@ for config, clip, embeddings, image_size, ori_shape in json.loads(sys.argv[1]):
     [result] = model.test_step(dict(inputs=[image], data_samples=[sample]))
     assert result.pred_sem_seg.data.shape[1:] == tuple(ori_shape)
     del model, result
-    # Of this program alone: ru_maxrss begins with the peak of the process that started it.
+    # Not ru_maxrss, which begins with the peak of the process that started this one.
     status = open('/proc/self/status').read()
     print('peak', int(re.search(r'VmHWM:\\s+(\\d+) kB', status)[1]) * 1024)
 gc.freeze()  # a second less at the end

@@ -80,7 +80,7 @@ def test_boxes_hold_their_texts_and_stand_apart(name):
 
 @pytest.mark.parametrize('name', LAST_BLOCK)
 def test_last_blocks_are_those_of_the_code(name):
-    """Which of q, k and v are correlated, and whether residual and MLP stay."""
+    """Compare which of q, k and v are correlated, and whether residual and MLP stay."""
     method = METHODS.build(dict(type=CLASSES[name]))
     tokens = SimpleNamespace(q='q', k='k', v='v')
     assert [' '.join(pair) for pair in method.pairs(tokens)] == LAST_BLOCK[name]['maps']

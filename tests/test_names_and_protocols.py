@@ -108,7 +108,7 @@ def test_custom_imports_of_options_come_first(own):
 
 
 def test_a_config_imports_from_the_current_folder(tmp_path, monkeypatch):
-    """As one that --print-config writes, and those in work directories, which compare reads."""
+    """This includes configs of --print-config, and those in work directories."""
     (tmp_path / 'my_imported_module.py').write_text('FOUND = True')
     for name in ('my_imported_module', 'my_absent_module'):
         imports = f"custom_imports = dict(imports=['{name}'], allow_failed_imports=False)"

@@ -35,7 +35,7 @@ def test_models_beside_the_cpu(tmp_path):
 
 
 def test_devices_do_not_mix(device):
-    """What the stand-in refuses is what a GPU refuses."""
+    """The stand-in refuses the same operations as a GPU."""
     if device.type == 'cpu':
         pytest.skip('of a device beside the CPU')
     here, there = torch.arange(3), torch.arange(3, device=device)

@@ -79,7 +79,7 @@ def _run(command, folder):
 
 
 def test_commands(folder):
-    """One after the other, as they are read."""
+    """The commands run in the order of the page."""
     pytest.importorskip('pycocotools')
     shown = list(commands(PAGE))
     assert len(shown) == 7

@@ -75,7 +75,7 @@ def _evaluate(images, labels, out, clip_path, classes=CLASSES, methods=('sclip',
 
 @pytest.fixture(scope='module')
 def predictions(images, clip_path, tmp_path_factory, whole_configs):
-    """What SCLIP predicts for the images: name → classes."""
+    """SCLIP's predictions for the images: name → classes."""
     folder = tmp_path_factory.mktemp('first')
     sizes = {'a': (40, 60), 'deep/b': (50, 30)}
     labels = _write(folder / 'labels', {name: np.zeros(size) for name, size in sizes.items()})
@@ -161,7 +161,7 @@ def _check_outputs(out, results):
 
 
 def test_a_class_that_is_nowhere(images, predictions, planted, clip_path, tmp_path):
-    """It is NaN, not 0: empty in CSV, null in JSON, a dash elsewhere."""
+    """Its IoU is NaN, not 0: empty in CSV, null in JSON, a dash elsewhere."""
     absent = 3  # wherever it is predicted, the label is ignored
     planted = {n: np.where(predictions[n] == absent, 255, t) for n, t in planted.items()}
     labels = _write(tmp_path / 'labels', planted)

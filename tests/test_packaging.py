@@ -209,7 +209,7 @@ def _pins(python):
 
 
 def test_the_oldest_python_has_the_tested_versions(declared):
-    """As far as what is installed here tells."""
+    """Only installed packages are compared."""
     oldest = declared['python_requires'].removeprefix('>=')
     newer = []
     for pin in _pins(oldest):
@@ -222,7 +222,7 @@ def test_the_oldest_python_has_the_tested_versions(declared):
 
 
 def test_optional_dependencies_of_tests_are_installed():
-    """Or `make test` and CI would skip them for ever."""
+    """Otherwise `make test` and CI would always skip these tests."""
     pinned = {canonicalize_name(pin.name) for pin in _pins('3.11')}
     found = importlib.metadata.packages_distributions()
     names = {

@@ -39,7 +39,7 @@ def test_benchmarks_are_known():
 
 
 def test_averages_are_those_of_the_numbers():
-    """As printed, with rounded numbers; TCL's is discussed in its note."""
+    """Averages are of rounded numbers; the note on TCL explains its average."""
     checked = [row for row in ROWS if {*EIGHT, 'average'} <= set(row.mIoU)]
     assert len(checked) == 33
     for row in checked:

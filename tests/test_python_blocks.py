@@ -90,7 +90,7 @@ def test_every_block_runs_somewhere():
 
 @pytest.mark.parametrize('page, text', CONFIGS)
 def test_configs(page, text):
-    """They are Python, and their methods are known by these values."""
+    """They are valid Python, and their methods can be built."""
     names = {}
     exec(text, names)
     encoder = names.get('image_encoder') or names.get('model', {}).get('image_encoder', {})
@@ -100,7 +100,7 @@ def test_configs(page, text):
 
 
 def test_readme(tmp_path, monkeypatch):
-    """With the toy CLIP, as the right one is not here."""
+    """The code runs with the toy CLIP, because ViT-B/16 is not available."""
     shutil.copy(ROOT / 'demo/coffee.jpg', tmp_path / 'photo.jpg')
     monkeypatch.chdir(tmp_path)
     build = functools.partial(apis.build_segmentor, clip=TOY, device='cpu')
@@ -130,7 +130,7 @@ def test_troubleshooting(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_evaluation(tmp_path, monkeypatch):
-    """On toy images, as the benchmark is not available."""
+    """The code runs on toy images, because the benchmark is not available."""
     monkeypatch.chdir(tmp_path)
     text = get('docs/evaluation.md', 'from sclip_mmseg.evaluation import Result, evaluate')
     config = str(ROOT / 'configs/toy/sclip_toy_voc20.py')

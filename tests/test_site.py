@@ -49,7 +49,7 @@ def test_a_link_to_no_file_is_named():
     ],
 )
 def test_dead_links_anchors_and_references_fail(tmp_path, caplog, text, said):
-    """By the settings of mkdocs.yml, on two small pages."""
+    """The settings of mkdocs.yml are applied to two small pages."""
     (tmp_path / 'docs').mkdir()
     (tmp_path / 'docs/index.md').write_text(f'# Here\n\n{text}\n')
     (tmp_path / 'docs/b.md').write_text('# There\n')

@@ -154,7 +154,7 @@ def hugging_face(tensors):
 
 
 def seeded_tcl(clip, seed=0):
-    """What the released file holds, for a CLIP of three blocks."""
+    """Tensors with the names of the released file, for a CLIP of three blocks."""
     width = len(clip['visual.proj'])
     prefix, net = 'masker.image_encoder.', 'masker.image_encoder.decoder.decoder.net.'
     shapes = {}
@@ -178,7 +178,7 @@ def seeded_tcl(clip, seed=0):
 
 
 def seeded_head(text_width=32, width=128):
-    """What maps texts to DINO's patches, as Talk2DINO's files name it."""
+    """A head that maps texts to DINO's patches, with the names of Talk2DINO's files."""
     torch.manual_seed(0)
     return {
         'linear_layer.weight': torch.randn(width, text_width) * text_width**-0.5,

@@ -22,7 +22,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'benchmark',
         nargs='+',
         metavar='NAME',
-        help=f'{", ".join(usual_benchmarks())}, or all; or another one in sclip data check --help',
+        help=f'{", ".join(usual_benchmarks())}, or all',
     )
     parser.add_argument(
         '--raw',

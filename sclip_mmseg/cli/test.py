@@ -10,7 +10,7 @@ from .arguments import add_cfg_options
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description='Evaluate a training-free segmentor')
+    parser = argparse.ArgumentParser(description='Evaluate a config on its benchmark.')
     parser.add_argument(
         'config', help='config file, or a shipped one as sclip_mmseg::sclip/NAME.py'
     )

@@ -109,7 +109,7 @@ _MANY = 'many classes'
 _CITYSCAPES_PAGE = 'https://www.cityscapes-dataset.com/downloads/'
 _REMOTE = 'remote sensing'
 
-#: Of MESS: key → title and page.
+#: Datasets of MESS: key → title and page.
 _MESS = {
     'mhp_v1': ('MHP v1', 'https://github.com/ZhaoJ9014/Multi-Human-Parsing'),
     'foodseg': ('FoodSeg103', 'https://xiongweiwu.github.io/foodseg103.html'),

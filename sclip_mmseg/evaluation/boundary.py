@@ -43,7 +43,7 @@ def _edges(ids: np.ndarray, counted: np.ndarray, num_classes: int, width: int) -
 
     These are the boundaries of all classes, since each pixel has one class.
     """
-    # 0 is outside the image, the last id is no class: both differ from all classes.
+    # 0 is outside the image, the last id marks ignored pixels: both differ from all classes.
     padded = np.pad(np.where(counted, ids + 1, num_classes + 1), 1)
     padded = padded.astype(np.uint16 if num_classes < (1 << 16) - 2 else np.float32)
     square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)

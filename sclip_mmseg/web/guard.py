@@ -27,7 +27,7 @@ _API = '/gradio_api'
 _FILE, _STREAM = f'{_API}/file=', f'{_API}/queue/data'
 _CALL = f'{_API}/call/segment'
 _JOIN = f'{_API}/queue/join'
-# Number of values in requests of older programs, which omit the last one, the size.
+# Number of values in requests of programs that omit the last one, the size.
 _WITHOUT_SIZE = {_CALL: 7, _JOIN: 8}
 _JSON = {_JOIN, f'{_API}/cancel', f'{_API}/reset', _CALL}
 # What the page in the browser, and programs, request. Gradio offers more: other ways to run

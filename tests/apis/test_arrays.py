@@ -111,7 +111,7 @@ GREY = {
 
 @pytest.mark.parametrize('change', GREY.values(), ids=GREY)
 def test_grey_images(image, change):
-    """Their channels need not be said."""
+    """Grey images need no channel order."""
     grey = image[..., 0]
     read = to_bgr(change(grey))
     assert read.shape == image.shape and (read == read[..., :1]).all()
@@ -230,7 +230,7 @@ def test_arguments_in_another_order(model, image):
 
 
 def test_threads_share_a_model(model, image):
-    """Each gets its own image's classes."""
+    """Each thread gets the classes of its own image."""
     images = [np.roll(image, 23 * number, axis=1) for number in range(3)]
     alone = [apis.segment(model, each, channels='rgb').scores for each in images]
     with ThreadPoolExecutor(3) as pool:

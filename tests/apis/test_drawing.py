@@ -198,7 +198,7 @@ def drawn_text(text):
 
 @pytest.fixture
 def without_system_fonts():
-    """No font but the package's own; further ones by assignment to the mock's return value."""
+    """Only the package's own font; a test adds others as the mock's return value."""
     caches = fonts.find_font, fonts._warn_of_missing
     for cache in caches:
         cache.cache_clear()
@@ -279,14 +279,14 @@ def test_bright_colours_are_distinct():
 
 @pytest.mark.parametrize('count, least', [(21, 15), (60, 11), (81, 9.5), (171, 7)])
 def test_no_two_colours_look_alike(count, least):
-    """By CIEDE2000, in which 2 can just be seen."""
+    """Differences are CIEDE2000, in which 2 is just noticeable."""
     lab = rgb2lab(np.array(bright_palette(count))[None] / 255)
     distances = deltaE_ciede2000(lab.swapaxes(0, 1), lab)
     assert distances[~np.eye(count, dtype=bool)].min() > least
 
 
 def test_each_colour_is_the_furthest_from_those_before_it():
-    """Of bright colours whose levels are 15 apart, after those that are chosen by eye."""
+    """Among bright colours with levels in steps of 15; the first were chosen by eye."""
     levels = product(range(0, 256, 15), repeat=3)
     grid = [color for color in levels if max(color) > 120 and max(color) - min(color) > 60]
     colors = np.array([*bright_palette(14), *grid], np.uint8)

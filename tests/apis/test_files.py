@@ -160,7 +160,7 @@ def test_a_shortened_video(run, video):
 
 
 def test_what_is_shown_of_segment_files():
-    """It has the arguments of segment_folder, which are written down once."""
+    """``segment_files`` shows the arguments of ``segment_folder``, which are defined once."""
     ours, theirs = map(inspect.signature, (apis.segment_files, apis.segment_folder))
     assert list(ours.parameters) == list(theirs.parameters)
     assert ours.return_annotation == list[apis.FileResult]

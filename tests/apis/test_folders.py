@@ -153,7 +153,7 @@ def test_bad_files_alone_need_no_weights(folder):
 
 
 def test_files_that_may_not_be_read(folder, run, monkeypatch):
-    """By a mode, which does not stop root."""
+    """The file mode forbids it, which does not stop root."""
 
     def refuse(path, *args, **kwargs):
         if str(path).endswith('secret.jpg'):
@@ -249,7 +249,7 @@ def test_what_a_folder_leaves_out_is_named(folder):
 
 @pytest.mark.parametrize('suffix', sorted(inputs.IMAGE_SUFFIXES - {'.avif', '.apng', '.pam'}))
 def test_suffixes_of_images(tmp_path, suffix):
-    """Whatever a folder is searched for can be read."""
+    """All suffixes that are searched for can be read."""
     encoded = {'.jfif': '.jpg', '.pbm': '.pgm'}.get(suffix, suffix)
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     image = image[..., 0] if encoded == '.pgm' else image

@@ -104,7 +104,7 @@ def test_the_methods_are_known():
 
 @pytest.mark.parametrize('method', ['sclip', 'scclip', 'sfp', 'rfclip'])
 def test_what_overflows_is_done_again(large_clip, voc_root, method):
-    """With the labels of float32, for whatever the method makes of infinity."""
+    """The labels are those of float32, whatever a method computes from infinity."""
     image_path = voc_root / 'VOCdevkit/VOC2012/JPEGImages/image_0.jpg'
     model, full = build(large_clip, method, 'fp16'), build(large_clip, method, 'fp32')
     with pytest.raises(HalfOverflow):

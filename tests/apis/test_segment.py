@@ -40,7 +40,7 @@ def test_own_classes(clip_path, image_path, method):
 
 
 def test_own_classes_by_methods_that_know_one_tower(clip_path, image_path):
-    """They say what to set for another one, and run with it."""
+    """The error says what to set for another tower, and the method runs with it."""
 
     def segment(method, **options):
         names = {f'model.image_encoder.method.{key}': value for key, value in options.items()}

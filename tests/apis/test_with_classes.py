@@ -78,7 +78,7 @@ def test_another_method_reads_no_tower(clip_path, image_path, read):
 
 
 def test_a_shared_tower_is_adapted_once(clip_path, monkeypatch):
-    """Images of another normalisation are folded into the tower, which is no second time."""
+    """The normalisation is folded into the tower, but not a second time."""
     found = SimpleNamespace(name='own', spec=SimpleNamespace(normalisation=IMAGENET))
     monkeypatch.setattr(image_encoder, 'find_clip', lambda *_: found)
     first = _build(['cat', 'dog'], clip_path)
@@ -118,7 +118,7 @@ def test_arguments_stay(clip_path):
 
 
 def test_two_users_at_the_same_time(clip_path, image_path):
-    """Each thread has its own classes, though both have one tower."""
+    """The threads have different classes and share a tower."""
     first = _build(['cat', 'dog'], clip_path)
     lists = [['cat', 'dog'], ['sea', 'sky', 'cat']]
     expected = [apis.segment(_build(classes, clip_path), image_path).labels for classes in lists]

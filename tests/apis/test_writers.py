@@ -152,7 +152,7 @@ def test_run_lengths_at_all_borders(per):
 
 
 def test_coco_has_no_category_0():
-    """Which Datumaro, and CVAT by it, reads as no class."""
+    """Datumaro, and so CVAT, reads category 0 as no class."""
     result = make_result((30, 40), ids=None)
     result.class_names = ('one', *NAMES[1:])
     content = result.to_coco()
@@ -455,7 +455,7 @@ def test_save(tmp_path):
 
 
 def test_what_is_found_in_a_file_can_be_saved(clip_path, voc_root, tmp_path):
-    """And all formats of a run, a video among its inputs."""
+    """All formats of a run are written, also with a video among its inputs."""
     small = {'model.test_cfg.crop_size': 112, 'model.test_cfg.stride': 56}
     options = dict(clip=clip_path, device='cpu', cfg_options=small)
     (tmp_path / 'in').mkdir()
@@ -518,7 +518,7 @@ def test_palettes():
 
 @pytest.mark.parametrize('name', ['coco', 'cvat', 'labelstudio', 'areas'])
 def test_records_are_not_held_in_memory(tmp_path, name):
-    """However many images a folder has: each is read, and written, alone."""
+    """Each record is read and written on its own, so that memory does not grow with the folder."""
     rle = dict(category_id=1, segmentation=dict(size=[9, 9], counts='1' * 300_000))
     heavy = dict(coco=[rle], cvat=['A' * 300_000] * 2, labelstudio=[dict(rle='1' * 300_000)])
     records = RunRecords(tmp_path, dict(some='settings'))

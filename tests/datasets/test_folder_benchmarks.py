@@ -90,7 +90,7 @@ def test_class_255_counts_and_65535_does_not(name, clip_path, tmp_path, monkeypa
 
 @pytest.mark.parametrize('name', NAMES)
 def test_a_name_is_a_query(name):
-    """As whole lines, like the original programs: a comma is part of a name."""
+    """Whole lines are queries, as in the original programs: a comma is part of a name."""
     queries = load_queries(name)
     assert queries.queries == queries.class_names == load_queries(f'plain_{name}').queries
     assert len({*queries.queries}) == queries.num_classes

@@ -237,7 +237,7 @@ def test_separators(tmp_path, text, classes):
 
 
 def test_long_lists_take_no_long_time(tmp_path):
-    """Each of these took minutes, or all memory."""
+    """Parsing that is not linear takes minutes, or all memory."""
     path = tmp_path / 'classes.txt'
     start = time.perf_counter()
     path.write_text('\n'.join(f'thing {index}' for index in range(100_000)))

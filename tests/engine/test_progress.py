@@ -134,7 +134,7 @@ def test_own_images_report_by_time(clip_path, tmp_path, monkeypatch):
 
 
 def test_programs_that_are_asked_for_their_version_are_silent(capfd):
-    """As the compiler is, whose absence is no news."""
+    """The message that there is no compiler, whose version PyTorch asks for, is not shown."""
     with evaluation_runner._silent_programs():
         subprocess.run('no-such-compiler --version', shell=True)
     subprocess.run('echo shown >&2', shell=True)

@@ -105,7 +105,7 @@ def test_options_that_do_not_fit(config):
 
 
 def test_counts_are_those_of_mmsegs_confusion_matrix(config, tmp_path):
-    """With its sums in 64 bits; under NumPy 2 they have 8 bits."""
+    """Its sums are patched to 64 bits; under NumPy 2 they have 8 bits."""
     result = evaluate(config, out=tmp_path / 'maps')
     path = Path(mmseg.__file__).parent / '.mim/tools/analysis_tools/confusion_matrix.py'
     program = path.read_text(encoding='utf-8')

@@ -149,7 +149,7 @@ def work(clip_path, tmp_path):
 
 
 def test_images_are_found_by_the_config(work, tmp_path):
-    """With labels from 1 on; classes and counts are compared pixel by pixel."""
+    """Labels start at 1; classes and counts are compared pixel by pixel."""
     result = Result.load(work / 'result.npz')
     images = find_images({'x': result}, {'x': work})
     for index, name in enumerate(result.images):

@@ -138,7 +138,7 @@ def test_a_saved_result_is_the_same(result, tmp_path):
     ids=['Cityscapes', 'ADE20K'],
 )
 def test_files_are_small(tmp_path, images, classes, pairs, limit):
-    """With more pairs of classes per image than SCLIP has on the real datasets."""
+    """The images have more pairs of classes than SCLIP's on the real datasets."""
     rng = np.random.default_rng(0)
     counts = []
     for _ in range(images):

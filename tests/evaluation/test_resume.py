@@ -257,7 +257,7 @@ def test_batches_are_done_again_as_a_whole(config, tmp_path):
 
 def test_a_run_restarted_by_its_launcher_resumes(config, expected, tmp_path, monkeypatch):
     assert evaluate(config, tmp_path / 'killed', killed_at=4) is None
-    # Of two agents of torchrun, one whose own processes were well does not count.
+    # An agent of torchrun that restarts because of another one does not increase its count.
     monkeypatch.setitem(RESTARTS, 1, 1)
     results, evaluated = evaluate(config, tmp_path / 'restarted', world=2)
     assert results == expected
@@ -399,7 +399,7 @@ def test_partial_results_of_earlier_versions_are_refused(config, tmp_path):
 
 
 def test_several_metrics_are_resumed_alike(config, tmp_path, caplog):
-    """Those that keep areas of an image, and one that keeps anything else of it."""
+    """Metrics that store areas of an image, and one that stores something else."""
     config.test_evaluator = [
         dict(type='ConfusionMetric'),
         dict(type='IoUMetric', iou_metrics=['mDice', 'mFscore'], prefix='other'),

@@ -85,7 +85,7 @@ def test_the_seed_alone_decides():
 
 
 def test_an_interval_holds_what_it_says():
-    """For a known distribution: aAcc of images that are right or wrong."""
+    """The distribution is known: aAcc of images that are right or wrong."""
     held = 0
     for seed in range(100):
         right = np.random.default_rng(seed).random(100) < 0.7

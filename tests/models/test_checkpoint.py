@@ -28,7 +28,7 @@ def _open_clip(clip):
 
 
 def _assert_same(path, clip):
-    """Both towers, as they are, hold what the CLIP of OpenAI's names has."""
+    """Both towers have the weights of the CLIP with OpenAI's names."""
     reference = path.with_name('reference.pt')
     torch.save(clip, reference)
     for load in (load_image_tower, load_text_tower):

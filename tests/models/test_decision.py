@@ -43,7 +43,7 @@ def _one_hot(classes, num_classes, device):
 
 
 def test_area_rule_drops_a_class_exactly_at_the_threshold(device):
-    # Of 10 foreground pixels class 2 has 1, which is 0.1 x 10 and not more.
+    # Class 2 has 1 of 10 foreground pixels: exactly the threshold of 0.1.
     scores = apply_area_rule(_one_hot([0] * 5 + [1] * 9 + [2], 3, device), area_thd=0.1)
     assert scores[2].sum() == 0
     assert scores[1].sum() == 9

@@ -99,7 +99,7 @@ def _put_open_clip(hub, clip, config=None, name='org/open_clip', **more):
 
 
 def _outputs(clip, **options):
-    """What both towers of a CLIP make of an image and a prompt."""
+    """Outputs of both towers of a CLIP for an image and a prompt."""
     torch.manual_seed(0)
     image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
@@ -219,7 +219,7 @@ def _normalised(pixels, mean, std):
 
 
 def test_images_are_renormalised_for_a_clip_trained_otherwise(hub, clip, tmp_path):
-    """As laion's ViT-L/14 was: its tower sees what it would see of images of its own mean."""
+    """As for laion's ViT-L/14; features are those of images with the mean of its training."""
     _put_clip(hub, clip, preprocessor=dict(image_mean=HALF, image_std=HALF))
     path = tmp_path / 'local.pt'
     torch.save(hugging_face_clip(clip), path)

@@ -68,7 +68,7 @@ def deep_clip(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def extras(tmp_path_factory):
-    """What some methods need besides: a second tower and region maps, by the config's key."""
+    """Further needs of some methods, a second tower and region maps, by the config's key."""
     root = tmp_path_factory.mktemp('extras')
     torch.save(seeded_dino(), root / 'dino.pt')
     for index, size in enumerate(SIZES):

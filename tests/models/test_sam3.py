@@ -33,7 +33,7 @@ def tensors():
 
 @pytest.fixture(scope='module')
 def folder(tensors, tmp_path_factory):
-    """Of transformers, as a video model's is, with a config of another epsilon."""
+    """A folder of transformers, with a video model's names and a config with another epsilon."""
     folder = tmp_path_factory.mktemp('sam3')
     found = {f'detector_model.{name}': value for name, value in tensors.items()}
     found.update({f'tracker_{part}.weight': torch.ones(3) for part in ('model', 'neck')})
@@ -175,7 +175,7 @@ def test_what_is_not_sam3(tmp_path, tensors):
 
 
 def test_earlier_segment_anything_models(tmp_path):
-    """Their image encoders are called as a saved segmentor's is."""
+    """They are not mistaken for saved segmentors, which also have ``image_encoder``."""
     for part in ('mask_decoder', 'sam_mask_decoder'):
         names = 'image_encoder.trunk.pos_embed', f'{part}.iou_token.weight'
         path = tmp_path / f'{part}.pt'
@@ -185,7 +185,7 @@ def test_earlier_segment_anything_models(tmp_path):
 
 
 def test_programs_of_openmmlab_take_its_files(folder, tensors, tmp_path, hub):
-    """Also where the config's own is gated: it is replaced before it is needed."""
+    """The config's own checkpoint is gated, but is replaced before it is needed."""
     hub.put('facebook/sam3', config__json={}, model__safetensors=save(tensors))
     hub.gated.add('facebook/sam3')
     file = tmp_path / 'sam3.pt'
@@ -244,7 +244,7 @@ def test_without_transformers(monkeypatch):
 
 
 def test_blocks_that_see_all_patches(tmp_path):
-    """They are told by the rotary positions, complex numbers, of Meta's file."""
+    """They are recognised by the rotary positions in Meta's file, which are complex numbers."""
     content = {'detector.transformer.decoder.query_embed.weight': torch.ones(4, 16)}
     for number, count in enumerate((576, 5184, 576)):
         name = f'detector.backbone.vision_backbone.trunk.blocks.{number}.attn.freqs_cis'

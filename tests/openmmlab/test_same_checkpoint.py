@@ -86,7 +86,7 @@ def _with_inferencer(cfg, weights, image):
 
 
 def _with_a_runner(cfg, weights, image):
-    """As mmseg's tools/test.py does, without a hook or a loop of this package."""
+    """Evaluate like mmseg's tools/test.py, without hooks and loops of this package."""
     cfg = cfg.copy()
     cfg.merge_from_dict(dict(load_from=weights, custom_hooks=[], work_dir='work'))
     cfg.test_cfg.type = 'TestLoop'

@@ -12,7 +12,7 @@ CONFIG = 'sclip_vit-b16_voc20'
 
 
 class Elsewhere(LocalBackend):
-    """Files that only a backend finds: their paths are no files of this machine."""
+    """Files that only a backend finds: their paths do not exist on this machine."""
 
     def get(self, filepath):
         return super().get(str(filepath).replace('store://', ''))

@@ -187,7 +187,7 @@ def toy(tmp_path_factory):
 
 
 def test_maps_have_the_numbers_of_their_images(toy, tmp_path, whole_configs):
-    """For images whose pixels without data are filled as in maps, and ignored in labels."""
+    """In the images, pixels without data are filled as in maps, and ignored in the labels."""
     found = [
         evaluate_methods(
             OwnImages(toy / images, toy / labels),

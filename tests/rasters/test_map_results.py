@@ -125,7 +125,7 @@ def write(made, formats, **options):
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    """So that small maps have several."""
+    """Reduce the size of blocks, so that small maps have several."""
     monkeypatch.setattr(label_rasters, '_BLOCK', 64)
     monkeypatch.setattr(traced, '_STRIP', 21)
 

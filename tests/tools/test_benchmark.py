@@ -242,7 +242,7 @@ def test_any_folder_and_what_is_broken_in_it(tmp_path):
 
 
 def test_torchrun_is_refused(tmp_path):
-    """Of its processes the first one says so, and all end."""
+    """The first process prints the error, and all end."""
     results = [
         run(
             *(TOOL, '--toy', '--work-dir', tmp_path / 'work'),

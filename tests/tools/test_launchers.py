@@ -25,7 +25,7 @@ SMALL = [
 
 @pytest.fixture
 def started(tmp_path, monkeypatch):
-    """What a script would start: the words of its last command, with programs that print them."""
+    """Runs a script with stand-ins for programs; returns the words of its last command."""
     for name in ('srun', 'python'):
         program = tmp_path / name
         program.write_text('#!/bin/sh\nprintf "%s\\n" "$0" "$@"\n')

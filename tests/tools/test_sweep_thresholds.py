@@ -76,7 +76,7 @@ def _swept(work):
 
 
 def _single(config, clip_path, root, folder, options, values):
-    """What one run of `tools/test.py` with these values reports."""
+    """Metrics that `tools/test.py` reports for these values."""
     swept = [f'model.test_cfg.{name}={value}' for name, value in values.items()]
     run_test(
         *(config, clip_path, '--work-dir', folder / 'single', '--cfg-options', *OPTIONS, *options),
@@ -179,14 +179,14 @@ def _stop():
 
 
 def call_and_fail(sweep, *arguments, **kwargs):
-    """What a sweep that must not succeed says."""
+    """Error message of a sweep that must fail."""
     output = sweep(*arguments, check=False, **kwargs)
     assert 'tuned on this split' not in output
     return output
 
 
 def test_batches_are_whole(sweep, encoded, tmp_path):
-    """So that digits do not depend on where a sweep was stopped."""
+    """Digits must not depend on where a sweep was stopped."""
     batches = ('test_dataloader.batch_size=2',)
     sweep(*VALUES, options=batches)
     before = (tmp_path / 'work/classes.csv').read_text()

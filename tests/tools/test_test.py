@@ -134,7 +134,7 @@ def test_real_clip_gives_the_authors_numbers(shared, one_tower, tmp_path, config
     ],
 )
 def test_segearth_without_its_upsampler(shared, one_tower, tmp_path, benchmark, weight, miou, aacc):
-    """Of photographs, for which it has no config: longer side 448, no threshold."""
+    """There is no config for photographs: the longer side is 448, without a threshold."""
     output = run_test(
         f'sclip_vit-b16_{benchmark}',
         one_tower,

@@ -148,14 +148,14 @@ def _wait(condition, seconds=60):
 
 
 class Page:
-    """What a person does with the page and sees on it."""
+    """Actions on the page, and what it shows."""
 
     def __init__(self, browser, url):
         self.browser = browser
         browser.get(url)
 
     def all(self, selector):
-        """What is seen of a selector."""
+        """Visible elements of a selector."""
         found = self.browser.find_elements('css selector', selector)
         return [element for element in found if element.is_displayed()]
 

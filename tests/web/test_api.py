@@ -62,7 +62,7 @@ def folder(server, tmp_path, monkeypatch):
 
 @pytest.fixture(scope='module')
 def expected(server):
-    """What Python makes of the image."""
+    """Result of the Python interface for the image."""
     model = apis.build_segmentor(CLASSES, method='sclip', clip=server[2].clip, device='cpu')
     return apis.segment(model, IMAGE)
 
@@ -120,7 +120,7 @@ def call(server, *data, **more):
 
 
 def events(server, event, seconds=60):
-    """What a call's stream says until its end, or for so long."""
+    """Events of a call's stream until it ends, or until the time is over."""
     import httpx
 
     address, lines = f'{server[0]}/gradio_api/call/segment/{event}', []

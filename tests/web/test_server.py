@@ -46,7 +46,7 @@ class Site:
         return self.client.post(f'{API}/queue/join', json=body)
 
     def answer(self, user='one'):
-        """What a user is shown: a message, and files by address."""
+        """The answer as a user sees it: a message, and files by address."""
         text = self.client.get(f'{API}/queue/data?session_hash={user}').text
         lines = [json.loads(line[6:]) for line in text.splitlines() if line.startswith('data: ')]
         [message] = [m for m in lines if m['msg'] == 'process_generating']
@@ -350,7 +350,7 @@ def test_the_queue_is_bounded(site):
 
 
 def test_files_that_are_removed_meanwhile_are_passed_over(tmp_path):
-    """By Gradio, which removes those of an hour ago."""
+    """Gradio removes files after an hour."""
     require(find_spec('gradio'), 'Gradio (pip install -e ".[web]")')
     from sclip_mmseg.web import guard
 
