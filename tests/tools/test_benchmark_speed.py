@@ -14,14 +14,9 @@ sys.path.insert(0, str(ROOT / 'tools/analysis_tools'))
 
 import benchmark_scaling
 import benchmark_speed
-from benchmark_speed import (
-    Case,
-    openai_model,
-    plain_pamr,
-    plain_segment,
-    random_photo,
-    read_case,
-)
+from benchmark_speed import Case, openai_model, random_photo, read_case
+from measuring import measure, peak_memory
+from plain_program import plain_pamr, plain_segment, plain_text
 
 # As many as there are: the programs set it for the whole process.
 THREADS = ['--threads', str(torch.get_num_threads())]
@@ -91,20 +86,20 @@ def test_plain_text_gives_the_same(tmp_path):
     tower = load_text_tower(clip)
     queries, templates = ['cat', 'a large dog'], ['a {}.', 'a photo of the {} there.']
     with torch.no_grad():
-        plain = benchmark_speed.plain_text(openai_model(clip, 'cpu'), queries, templates)
+        plain = plain_text(openai_model(clip, 'cpu'), queries, templates)
     torch.testing.assert_close(plain, encode_queries(tower, queries, templates), rtol=0, atol=1e-5)
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='memory is read from /proc')
 def test_peak_memory_sees_a_large_tensor():
-    peak = benchmark_speed.peak_memory(lambda: torch.ones(100 << 18).sum(), 'cpu')
+    peak = peak_memory(lambda: torch.ones(100 << 18).sum(), 'cpu')
     assert 90 << 20 < peak < 130 << 20
 
 
 def test_programs_run_in_turn():
     order = []
     runs = {name: lambda name=name: order.append(name) for name in 'ab'}
-    result = benchmark_speed.measure(runs, 2)
+    result = measure(runs, 2)
     assert order == ['a', 'b'] * 3
     assert set(result['ratios']) == {'a/b'}
 

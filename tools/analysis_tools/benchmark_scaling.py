@@ -14,18 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from benchmark_speed import (
-    Case,
-    environment,
-    measure,
-    new_parser,
-    package,
-    parse,
-    read_case,
-    write_seeded_clip,
-)
+from benchmark_speed import Case, package, read_case
 from matplotlib.figure import Figure
+from measuring import environment, measure, new_parser, parse
 from mmseg.apis import init_model
+from seeded_weights import write_seeded_clip
 
 from sclip_mmseg.datasets import QuerySet
 from sclip_mmseg.models.text_embeddings import save_embeddings

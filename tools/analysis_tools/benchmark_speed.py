@@ -2,7 +2,7 @@
 """Measure the speed of this package against a plain program and the bare image encoder.
 
 Three programs run alternately on inputs with the shape of each benchmark and seeded weights of
-ViT-B/16's size: (a) a plain step-by-step implementation of the published procedure, below; (b) this
+ViT-B/16's size: (a) a plain step-by-step implementation of the published procedure; (b) this
 package, as in ``tools/test.py``; (c) only CLIP's image encoder on the same windows, a lower bound.
 """
 
@@ -12,17 +12,12 @@ if __name__ == '__main__':  # before all imports, which take seconds
     end_at_once_if_interrupted()
 
 import argparse
-import ctypes
-import gc
 import itertools
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -32,13 +27,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from measuring import Runs, environment, measure, new_parser, parse, report
 from mmengine.config import Config
 from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 from mmseg.utils import get_predefined_templates
+from plain_program import plain_pamr, plain_segment, plain_text
+from seeded_weights import write_seeded_clip, write_seeded_dino, write_seeded_upsampler
 from torch import Tensor, nn
 
-import sclip_mmseg
 from sclip_mmseg import InputError
 from sclip_mmseg.apis.blocks import ROWS, BlockSegmenter
 from sclip_mmseg.apis.sizes import resize_steps
@@ -47,18 +44,16 @@ from sclip_mmseg.memory import describe_makers
 from sclip_mmseg.memory.files import BankInfo
 from sclip_mmseg.models import CLIPTextHead, View
 from sclip_mmseg.models.pamr import pamr
-from sclip_mmseg.models.text_embeddings import save_embeddings, tokenize
+from sclip_mmseg.models.text_embeddings import save_embeddings
 from sclip_mmseg.models.trained import SAM3Encoder
 from sclip_mmseg.models.windows import window_grid
 from sclip_mmseg.rasters.detecting import reads_maps
 from sclip_mmseg.rasters.reading import open_raster
-from sclip_mmseg.towers import DINO, VisionTransformer
 from sclip_mmseg.utils.compat import openai_clip
 from sclip_mmseg.utils.program import as_program
 
 ROOT = Path(__file__).resolve().parents[2]
 Size = tuple[int, int]
-Runs = dict[str, Callable[[], object]]
 
 
 class Case(NamedTuple):
@@ -124,141 +119,6 @@ COMPARED = {
     for config in configs.split()
     for count, queries in ((20, 'plain_voc20'), (150, 'plain_ade20k'))
 }
-
-
-# (a) The published procedure, following the papers of SCLIP and PAMR.
-
-
-def plain_csa(visual: nn.Module, crop: Tensor) -> Tensor:
-    """SCLIP's L2-normalised patch features ``[h, w, D]`` of a crop ``[1, 3, H, W]``."""
-    x = visual.conv1(crop)
-    grid = x.shape[-2:]
-    x = torch.cat([visual.class_embedding[None, None], x.flatten(2).transpose(1, 2)], 1)
-    x = visual.ln_pre(x + visual.positional_embedding).transpose(0, 1)  # only for crops of 224
-    *blocks, last = visual.transformer.resblocks
-    for block in blocks:
-        x = block(x)
-    attn, x = last.attn, x.transpose(0, 1)
-    qkv = F.linear(last.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)
-    q, k, v = (
-        part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for part in qkv.chunk(3, -1)
-    )
-    scale = q.shape[-1] ** -0.5
-    weights = sum((scale * a @ a.transpose(-1, -2)).softmax(-1) for a in (q, k))
-    x = x + attn.out_proj((weights @ v).transpose(1, 2).flatten(2))
-    x = x + last.mlp(last.ln_2(x))
-    features = visual.ln_post(x) @ visual.proj
-    return F.normalize(features[0, 1:].float(), dim=-1).unflatten(0, grid)
-
-
-def plain_pamr(query_map: Tensor, image: Tensor, steps: int, dilations=(8, 16)) -> Tensor:
-    """PAMR of a map ``[Q, H, W]`` with a guide ``[3, H, W]``, all neighbours in one tensor."""
-
-    def around(x: Tensor, centre: bool) -> Tensor:
-        height, width = x.shape[-2:]
-        padded = F.pad(x[None], [max(dilations)] * 4, mode='replicate')[0]
-        shifts = [
-            (max(dilations) + y * d, max(dilations) + x * d)
-            for d in dilations
-            for y in (-1, 0, 1)
-            for x in (-1, 0, 1)
-            if centre or (y, x) != (0, 0)
-        ]
-        return torch.stack([padded[:, y : y + height, x : x + width] for y, x in shifts], 1)
-
-    sigma = around(image, True).std(1, keepdim=True)
-    distance = (around(image, False) - image[:, None]).abs() / (1e-8 + 0.1 * sigma)
-    affinity = (-distance.mean(0)).softmax(0)
-    for _ in range(steps):
-        query_map = (around(query_map, False) * affinity).sum(1)
-    return query_map
-
-
-def plain_segment(
-    visual: nn.Module,
-    text: Tensor,
-    class_ids: Sequence[int],
-    image: Tensor,
-    size: Size,
-    cfg: Config,
-) -> tuple[Tensor, Tensor]:
-    """Class scores ``[K, H, W]`` and classes ``[H, W]`` of a normalised image ``[3, h, w]``."""
-    height, width = image.shape[-2:]
-    total = image.new_zeros(len(text), height, width, dtype=torch.float32)
-    count = image.new_zeros(height, width, dtype=torch.float32)
-    test_cfg = cfg.model.test_cfg
-    for top, left, bottom, right in window_grid(
-        (height, width), test_cfg.crop_size, test_cfg.stride
-    ):
-        features = plain_csa(visual, image[None, :, top:bottom, left:right])
-        cosines = (features @ text.T).permute(2, 0, 1)[None]
-        fine = F.interpolate(cosines, (bottom - top, right - left), mode='bilinear')[0]
-        total += F.pad(fine, (left, width - right, top, height - bottom))
-        count[top:bottom, left:right] += 1
-    query_map = F.interpolate((total / count)[None], size, mode='bilinear')[0]
-    if cfg.model.get('refine'):
-        guide = F.interpolate(image[None].float(), size, mode='bilinear')[0]
-        query_map = plain_pamr(query_map, guide, cfg.model.refine.num_steps)
-    scores = (query_map * test_cfg.logit_scale).softmax(0)
-    if max(class_ids) + 1 < len(class_ids):  # synonyms
-        ids = torch.tensor(class_ids, device=scores.device)
-        scores = (F.one_hot(ids).T[:, :, None, None] * scores).amax(1)
-    best, classes = scores.max(0)
-    return scores, classes.masked_fill(best < test_cfg.get('prob_thd', 0), 0)
-
-
-def plain_text(clip: nn.Module, queries: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """Embeddings ``[Q, D]`` of queries by openai-clip, one by one, with prompts of 77 tokens."""
-    rows = []
-    for query in queries:
-        tokens = tokenize([template.format(query) for template in templates], 77)
-        padded = torch.tensor([ids + [0] * (77 - len(ids)) for ids in tokens])
-        device = clip.text_projection.device
-        embeddings = F.normalize(clip.encode_text(padded.to(device)), dim=-1)
-        rows.append(F.normalize(embeddings.mean(0), dim=-1))
-    return torch.stack(rows)
-
-
-# (b) and (c)
-
-
-def write_seeded_clip(path: Path) -> None:
-    """Write a CLIP of ViT-B/16's sizes with seeded weights."""
-    torch.manual_seed(0)
-    clip = openai_clip('model').CLIP(512, 224, 12, 768, 16, 77, 49408, 512, 8, 12)
-    torch.save(clip.half().state_dict(), path)
-
-
-def write_seeded_dino(path: Path, patch_size: int) -> None:
-    """Write a DINO of ViT-B's sizes with seeded random weights and Meta's names.
-
-    With a patch size of 14, it is a DINOv2 with registers.
-    """
-    torch.manual_seed(0)
-    sizes = dict(width=768, heads=12, depth=12, hidden=3072, patch_size=patch_size)
-    more = dict(registers=4, layer_scale=True) if patch_size == 14 else {}
-    sizes['positions'] = 1 + ((518 if more else 224) // patch_size) ** 2
-    tower = VisionTransformer(**sizes, patch_bias=True, pre_norm=False, **more)
-    for name, parameter in tower.named_parameters():
-        if name in ('class_token', 'positions', 'registers') or 'scale' in name:
-            torch.nn.init.normal_(parameter, std=0.02)
-    torch.save({DINO.name_of(name): value for name, value in tower.state_dict().items()}, path)
-
-
-def write_seeded_upsampler(path: Path) -> None:
-    """Write a SimFeatUp with the sizes of the released one and seeded random weights."""
-    torch.manual_seed(0)
-    state = {f'up.{name}': torch.rand(()) for name in ('range_temp', 'sigma_spatial')}
-    for name, shape in (
-        ('up.range_proj.0', (32, 3)),
-        ('up.range_proj.3', (32, 32)),
-        ('up.fixup_proj.0', (121, 124)),
-        ('up.fixup_proj.3', (121, 121)),
-        ('fixup_proj.1', (512, 512)),
-    ):
-        state[f'{name}.weight'] = torch.randn(*shape, 1, 1) * shape[1] ** -0.5
-        state[f'{name}.bias'] = torch.zeros(shape[0])
-    torch.save(state, path)
 
 
 def read_case(case: Case, clip: str, folder: Path, precision: str = 'fp32') -> Config:
@@ -538,109 +398,6 @@ OTHERS = dict(
     text=text_runs,
     startup=startup_runs,
 )
-
-
-# Measuring
-
-
-def measure(runs: Runs, repeats: int, device: str = 'cpu') -> dict:
-    """Time programs alternately, after a warm-up run of each.
-
-    Returns:
-        For each program, median seconds, median CPU seconds (which vary less on a busy machine) and
-        peak additional memory in bytes; ratios of each program to the later ones, as medians over
-        rounds.
-    """
-    peaks = {name: peak_memory(run, device) for name, run in runs.items()}
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    cpu: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            start, used = time.perf_counter(), time.process_time()
-            run()  # ends with a copy to the CPU
-            times[name].append(time.perf_counter() - start)
-            cpu[name].append(time.process_time() - used)
-    ratios = {
-        f'{x}/{y}': statistics.median(s / t for s, t in zip(times[x], times[y]))
-        for x, y in itertools.combinations(runs, 2)
-    }
-    medians, used = (
-        {name: statistics.median(values) for name, values in each.items()} for each in (times, cpu)
-    )
-    return dict(seconds=medians, cpu_seconds=used, memory=peaks, ratios=ratios, all_seconds=times)
-
-
-def peak_memory(run: Callable[[], object], device: str) -> int | None:
-    """Peak additional memory of a run in bytes.
-
-    On the CPU it is that of the process, on Linux only; None on other systems.
-    """
-    gc.collect()
-    if device != 'cpu':
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        return torch.cuda.max_memory_allocated() - before
-    status = Path('/proc/self/status')
-    if not status.is_file():
-        run()
-        return None
-
-    def resident(key: str) -> int:
-        [line] = [line for line in status.read_text().splitlines() if line.startswith(f'{key}:')]
-        return int(line.split()[1]) * 1024
-
-    ctypes.CDLL(None).malloc_trim(0)  # free memory in the heap would hide allocations
-    Path('/proc/self/clear_refs').write_text('5')  # resets the peak
-    before = resident('VmRSS')
-    run()
-    return resident('VmHWM') - before
-
-
-def environment() -> dict:
-    """Versions and hardware of the measurement."""
-    return dict(
-        sclip_mmseg=sclip_mmseg.__version__,
-        python=platform.python_version(),
-        torch=torch.__version__,
-        threads=torch.get_num_threads(),
-        cpu=platform.processor() or platform.machine(),
-        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    )
-
-
-def report(name: str, result: dict) -> None:
-    """Print the result of a case in one line."""
-    seconds = '  '.join(f'{key} {value:.3f} s' for key, value in result['seconds'].items())
-    ratios = '  '.join(f'{key} {value:.2f}' for key, value in result['ratios'].items())
-    memory = '  '.join(
-        f'{key} {value / 2**20:.0f} MiB' for key, value in result['memory'].items() if value
-    )
-    print(f'{name}: {seconds} | {ratios} | {memory}', flush=True)
-
-
-def new_parser(description: str, repeats: int) -> argparse.ArgumentParser:
-    """Parser with the common options of both benchmark programs."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        '--repeats', type=int, default=repeats, help='measured rounds (default: %(default)s)'
-    )
-    parser.add_argument('--threads', type=int, default=2, help='CPU threads (default: 2)')
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
-    return parser
-
-
-def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse a command line, and set the number of threads.
-
-    Raises:
-        InputError: If the device is not available.
-    """
-    args = parser.parse_args(arguments)
-    if args.device == 'cuda' and not torch.cuda.is_available():
-        raise InputError('--device cuda: no CUDA device is available, use --device cpu')
-    torch.set_num_threads(args.threads)
-    return args
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
