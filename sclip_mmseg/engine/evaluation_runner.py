@@ -5,7 +5,6 @@ import os
 import os.path as osp
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +18,7 @@ from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
 from ..config import named_weights
+from ..utils.stderr import redirect_stderr
 
 # Messages of mmengine about every metric of mmseg, and about every model.
 _IRRELEVANT = 'The prefix is not set in metric class', 'Distributed training is not used'
@@ -73,7 +73,7 @@ class EvaluationRunner(Runner):
 
     def _log_env(self, env_cfg: dict) -> None:
         # It asks the compiler for its version; where there is none, the shell says so.
-        with _silent_programs():
+        with open(os.devnull, 'wb') as nothing, redirect_stderr(nothing):
             super()._log_env(env_cfg)
 
     def test(self) -> dict:
@@ -97,24 +97,6 @@ class QuietRunner(EvaluationRunner):
     """A runner that shows only the progress on the terminal."""
 
     quiet = True
-
-
-@contextmanager
-def _silent_programs() -> Iterator[None]:
-    """Discard the standard error of programs that are started within this context."""
-    try:
-        sys.stderr.flush()
-        stderr = os.dup(2)
-    except (AttributeError, OSError, ValueError):  # no standard error
-        yield
-        return
-    with open(os.devnull, 'wb') as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
 class WarnOnce:

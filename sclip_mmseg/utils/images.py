@@ -5,7 +5,6 @@ import io
 import math
 import os
 import re
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..old_names import keep_old_names
+from .stderr import redirect_stderr
 
 keep_old_names(__name__, PICTURES='IMAGE_SUFFIXES', more_pictures='pillow_only_suffixes')
 
@@ -98,27 +98,17 @@ def libjpeg_warnings() -> Iterator[list[str]]:
         A list that is filled when the context ends; empty if there were no warnings.
     """
     messages: list[str] = []
-    with _lock:
+    with _lock, tempfile.TemporaryFile() as captured:
         try:
-            sys.stderr.flush()
-            saved = os.dup(2)
-        except (AttributeError, OSError, ValueError):  # no standard error
-            yield messages
-            return
-        with tempfile.TemporaryFile() as captured:
-            os.dup2(captured.fileno(), 2)
-            try:
+            with redirect_stderr(captured):
                 yield messages
-            finally:
-                os.dup2(saved, 2)
-                os.close(saved)
-                captured.seek(0)
-                text = captured.read()
-                if text:
-                    lines = text.decode(errors='surrogateescape')
-                    messages += (match.group().strip() for match in _DAMAGE.finditer(lines))
-                    rest = _TAGS.sub('', _DAMAGE.sub('', lines))
-                    os.write(2, rest.encode(errors='surrogateescape'))
+        finally:
+            captured.seek(0)
+            if text := captured.read():
+                lines = text.decode(errors='surrogateescape')
+                messages += (match.group().strip() for match in _DAMAGE.finditer(lines))
+                rest = _TAGS.sub('', _DAMAGE.sub('', lines))
+                os.write(2, rest.encode(errors='surrogateescape'))
 
 
 def find_flaw(content: bytes, messages: list[str]) -> str:

@@ -6,9 +6,9 @@ import subprocess
 import pytest
 from helpers import build_model, call_tool, config_path, load_config, make_voc, metrics, run_test
 
-from sclip_mmseg.engine import evaluation_runner
 from sclip_mmseg.evaluation import evaluate
 from sclip_mmseg.utils.progress import Progress
+from sclip_mmseg.utils.stderr import redirect_stderr
 
 SMALL = ('model.test_cfg.crop_size=112', 'model.test_cfg.stride=56')
 
@@ -133,9 +133,9 @@ def test_own_images_report_by_time(clip_path, tmp_path, monkeypatch):
     assert output[-1] == f'written to {tmp_path}/out'
 
 
-def test_programs_that_are_asked_for_their_version_are_silent(capfd):
-    """The message that there is no compiler, whose version PyTorch asks for, is not shown."""
-    with evaluation_runner._silent_programs():
-        subprocess.run('no-such-compiler --version', shell=True)
+def test_what_programs_print_is_redirected(capfd, tmp_path):
+    with open(tmp_path / 'printed', 'wb') as file, redirect_stderr(file):
+        subprocess.run('echo hidden >&2', shell=True)
     subprocess.run('echo shown >&2', shell=True)
     assert capfd.readouterr().err == 'shown\n'
+    assert (tmp_path / 'printed').read_text() == 'hidden\n'
