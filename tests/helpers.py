@@ -185,6 +185,13 @@ def needs(device, what):
         pytest.skip(f'{what} does not exist on devices of type {device.type}')
 
 
+def each_case(cases, quick):
+    """Run a test with each named case; those that are not quick ones are slow tests."""
+    marks = {name: () if name in quick else pytest.mark.slow for name in cases}
+    each = [pytest.param(case, id=name, marks=marks[name]) for name, case in cases.items()]
+    return pytest.mark.parametrize('case', each)
+
+
 def config_path(name):
     """Path of a shipped config by its file name without `.py`."""
     [path] = ROOT.glob(f'configs/*/{name}.py')

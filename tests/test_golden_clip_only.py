@@ -13,7 +13,7 @@ from exactness import (
     assert_results_agree,
     assert_texts_agree,
 )
-from helpers import build_model, load_config, load_images
+from helpers import build_model, each_case, load_config, load_images
 from paths import SHARED
 
 from sclip_mmseg.models import View
@@ -161,13 +161,7 @@ def _compare(model, data, golden, name, system):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    'case',
-    [
-        pytest.param(case, id=name, marks=() if name in QUICK else pytest.mark.slow)
-        for name, case in CASES.items()
-    ],
-)
+@each_case(CASES, QUICK)
 def test_case(shared, deep_clip, case, device, monkeypatch):
     golden, benchmark = np.load(FOLDER / case['file']), case['benchmark']
     system = case['method']

@@ -14,7 +14,7 @@ from exactness import (
     assert_results_agree,
     assert_texts_agree,
 )
-from helpers import build_model, load_config, load_images
+from helpers import build_model, each_case, load_config, load_images
 from paths import SHARED
 
 from sclip_mmseg.models import memory
@@ -37,10 +37,6 @@ if FOLDER.is_dir():
         for case in json.loads((FOLDER / 'cases.json').read_text())['cases']
         for benchmark, settings in case['benchmarks'].items()
     }
-PARAMETERS = [
-    pytest.param(case, id=name, marks=() if name in QUICK else pytest.mark.slow)
-    for name, case in CASES.items()
-]
 
 
 @pytest.fixture(scope='session')
@@ -144,7 +140,7 @@ def _check_neighbours(seen, case, golden):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('case', PARAMETERS)
+@each_case(CASES, QUICK)
 def test_case(shared, corr2_weights, case, device, monkeypatch):
     golden, benchmark = _golden(case), case['benchmark']
     cfg = _config(corr2_weights, case)

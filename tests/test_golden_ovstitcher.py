@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import build_model, load_config, load_images
+from helpers import build_model, each_case, load_config, load_images
 from paths import SHARED
 
 from sclip_mmseg.models.fusion import cut_windows
@@ -87,13 +87,7 @@ def _assert_same_regions(found, expected):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    'case',
-    [
-        pytest.param(case, id=name, marks=() if name in QUICK else pytest.mark.slow)
-        for name, case in CASES.items()
-    ],
-)
+@each_case(CASES, QUICK)
 def test_case(shared, weights, case, device):
     golden, benchmark = np.load(FOLDER / case['file']), case['benchmark']
     cfg = _config(weights, case)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from exactness import assert_results_agree, assert_texts_agree
-from helpers import build_model, load_config, load_images
+from helpers import build_model, each_case, load_config, load_images
 from paths import SHARED
 
 from sclip_mmseg.models.fusion import cut_windows
@@ -79,13 +79,7 @@ def _check_upsampler(upsampler, features, image, golden, prefix, channels=1):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    'case',
-    [
-        pytest.param(case, id=name, marks=() if name in QUICK else pytest.mark.slow)
-        for name, case in CASES.items()
-    ],
-)
+@each_case(CASES, QUICK)
 def test_case(shared, weights, case, device):
     golden, benchmark, kind = np.load(FOLDER / case['file']), case['benchmark'], case['upsampler']
     cfg = load_config(f'segearth_vit-b16_{case["names"]}', weights['clip'])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from exactness import TOLERANCES, assert_labels_agree
-from helpers import build_model, load_config, load_images
+from helpers import build_model, each_case, load_config, load_images
 from paths import SHARED
 
 from sclip_mmseg.models.sam_refinement import SAMRefinement
@@ -85,13 +85,7 @@ def _config(weights, case, name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    'case',
-    [
-        pytest.param(case, id=name, marks=() if name in QUICK else pytest.mark.slow)
-        for name, case in CASES.items()
-    ],
-)
+@each_case(CASES, QUICK)
 def test_case(shared, weights, prompted, case, device):
     golden, benchmark = np.load(FOLDER / case['file']), case['benchmark']
     cfg = _config(weights, case, 'trident')
