@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import merge_options, read_config
-from ..models.segmentor import build_text_head
+from ..models.building import build_text_head
 from ..models.text_embeddings import save_embeddings
 from ..models.text_head import CLIPTextHead
 from ..registry import in_scope

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,16 +20,18 @@ from ..datasets import voc_palette
 from ..datasets.background import Background
 from ..memory import MemoryCfg
 from ..old_names import OldAttribute
-from ..regions import CorrectionInputs, build_regions, check_regions, resize_nearest
+from ..regions import CorrectionInputs, build_regions, check_regions
 from ..registry import POSTPROCESSORS, REFINERS, in_scope, type_name
 from ..utils.errors import HalfOverflow, InputError, NotFetched
 from ..utils.precision import check_matmul_precision, own_precision
 from ..utils.torch_types import height_width
+from .building import build_text_head, check_text_head
 from .decision import DecisionRule, find_background, segment, segment_variants
 from .encoder import ImageEncoder, MissingEncoder
 from .file_image import FileImage
 from .fusion import DenseMap, QueryMap, WindowMaps, cut_windows, encode_windows
 from .image_encoder import build_encoder
+from .image_input import ImageInput, flipped_axes, unpad
 from .memory import Memory, check_encoder
 from .saved_weights import adapt_embeddings, check_weights, describe_weights
 from .test_cfg import read_test_cfg
@@ -415,7 +417,7 @@ class CLIPSegmentor(BaseSegmentor):
         Yields:
             Each rule, and the classes it gives the image, int64 ``[H, W]``.
         """
-        image = _unpad(image, sample)
+        image = unpad(image, sample)
         item = self._read_input(image, sample, self._corrects_by('regions'))
         query_map = self._fuse(maps, item)
         if self._corrects_by('scores'):
@@ -426,10 +428,10 @@ class CLIPSegmentor(BaseSegmentor):
         for rule, classes in segment_variants(query_map, self.class_ids, rules):
             yield rule, self._correct(classes, None, item)
 
-    def _read_inputs(self, inputs: Tensor, samples: list[SegDataSample]) -> list['ImageInput']:
+    def _read_inputs(self, inputs: Tensor, samples: list[SegDataSample]) -> list[ImageInput]:
         """Return the images without padding, with their regions."""
         check_matmul_precision()
-        images = [_unpad(image, sample) for image, sample in zip(inputs, samples)]
+        images = [unpad(image, sample) for image, sample in zip(inputs, samples)]
         for image, sample in zip(images, samples):
             self.check_size(height_width(image), sample.get('img_path'))
         return [self._read_input(image, sample) for image, sample in zip(images, samples)]
@@ -453,12 +455,12 @@ class CLIPSegmentor(BaseSegmentor):
 
     def _read_input(
         self, image: Tensor, sample: SegDataSample, with_regions: bool = True
-    ) -> 'ImageInput':
+    ) -> ImageInput:
         regions = self._load_regions(image, sample) if with_regions else None
-        file = FileImage(sample.get('img_path'), sample.get('pixels'), _flipped_axes(sample))
+        file = FileImage(sample.get('img_path'), sample.get('pixels'), flipped_axes(sample))
         return ImageInput(image, sample, file, regions)
 
-    def _encode_images(self, images: list['ImageInput']) -> list[WindowMaps]:
+    def _encode_images(self, images: list[ImageInput]) -> list[WindowMaps]:
         if self.image_encoder.sees_whole_image or self.memory is not None:
             maps = [self._encode_image(image) for image in images]
         else:
@@ -490,11 +492,11 @@ class CLIPSegmentor(BaseSegmentor):
         """Return the images with their windows; arguments as :meth:`predict`."""
         return [self._windowed_image(image) for image in self._read_inputs(inputs, data_samples)]
 
-    def _windowed_image(self, image: 'ImageInput') -> WindowedImage:
+    def _windowed_image(self, image: ImageInput) -> WindowedImage:
         cut = cut_windows(self.image_encoder.resize(image.view(), self.windows), self.windows)
         return WindowedImage(cut, image.size, self.window_batch, image.file)
 
-    def _encode_image(self, image: 'ImageInput') -> WindowMaps:
+    def _encode_image(self, image: ImageInput) -> WindowMaps:
         windowed = self._windowed_image(image)
         if self.memory is not None:
             return self.memory.encode(self.image_encoder, windowed, self.text_head)
@@ -505,7 +507,7 @@ class CLIPSegmentor(BaseSegmentor):
         item = self._read_input(classes, sample, self._corrects_by('regions'))
         return self._correct(classes, scores, item)
 
-    def _correct(self, classes: Tensor, scores: Tensor | None, image: 'ImageInput') -> Tensor:
+    def _correct(self, classes: Tensor, scores: Tensor | None, image: ImageInput) -> Tensor:
         if self.postprocess is None:
             return classes
         sam = self.image_encoder.sam if self._corrects_by('sam') else None
@@ -531,7 +533,7 @@ class CLIPSegmentor(BaseSegmentor):
         """Return the number of windows of a size (height, width in pixels) to encode at a time."""
         return self.windows.window_batch or self.image_encoder.choose_batch(size)
 
-    def _decide(self, maps: WindowMaps, image: 'ImageInput') -> None:
+    def _decide(self, maps: WindowMaps, image: ImageInput) -> None:
         """Fuse the windows' maps at the original size, refine, decide and correct."""
         query_map = self._fuse(maps, image)
         keep_scores = self.seg_logits or self._corrects_by('scores')
@@ -541,9 +543,9 @@ class CLIPSegmentor(BaseSegmentor):
         classes = self._correct(classes, scores, image)
         image.sample.pred_sem_seg = PixelData(data=classes[None])
 
-    def _fuse(self, maps: WindowMaps, image: 'ImageInput') -> QueryMap:
+    def _fuse(self, maps: WindowMaps, image: ImageInput) -> QueryMap:
         """Return the fused, refined map at the original size."""
-        size, axes = image.size, _flipped_axes(image.sample)
+        size, axes = image.size, flipped_axes(image.sample)
         flip = [axis in axes for axis in (-2, -1)]
         fused = maps.pixels(size, flip) or maps.fuse(size, flip)
         if self.refine is None:
@@ -551,73 +553,6 @@ class CLIPSegmentor(BaseSegmentor):
         guide = _resize(image.pixels.flip(axes), size)
         text = (self.text_head.embeddings,) if getattr(self.refine, 'needs_text', False) else ()
         return DenseMap(self.refine(fused.whole()[None], guide[None], *text)[0])
-
-
-@dataclass
-class ImageInput:
-    """An image to be segmented.
-
-    Attributes:
-        pixels: Normalised image ``[3, H, W]`` without padding.
-        sample: Metadata of the image, to which the result is added.
-        file: The image at the size of its file.
-        regions: Region ids at the original size, int64 ``[H, W]``; None for none.
-    """
-
-    pixels: Tensor
-    sample: SegDataSample
-    file: FileImage
-    regions: Tensor | None = None
-
-    @property
-    def size(self) -> Size:
-        """Original height and width in pixels."""
-        return tuple(self.sample.get('ori_shape', self.pixels.shape[-2:]))
-
-    def view(self) -> View:
-        """Return the image as one window, with its regions resized and mirrored alike."""
-        if self.regions is None:
-            return View(self.pixels[None])
-        regions = resize_nearest(self.regions, height_width(self.pixels))
-        return View(self.pixels[None], regions.flip(_flipped_axes(self.sample))[None])
-
-
-def build_text_head(
-    image_encoder: dict, text_head: dict, share: CLIPTextHead | None = None
-) -> CLIPTextHead:
-    """Build a segmentor's text head, whose checkpoint defaults to the image encoder's.
-
-    Args:
-        image_encoder, text_head: Configs of the two.
-        share: A text head whose embeddings may be used, see :class:`.text_head.CLIPTextHead`.
-    """
-    more = {} if share is None else dict(share=share)
-    return MODELS.build({**_head_cfg(image_encoder, text_head), **more})
-
-
-def check_text_head(image_encoder: dict, text_head: dict) -> None:
-    """Refuse checkpoints of a text head that are neither names nor files.
-
-    Args:
-        image_encoder, text_head: See :func:`build_text_head`.
-
-    Raises:
-        InputError: If there is one.
-    """
-    cfg = _head_cfg(image_encoder, text_head)
-    if check := getattr(_head_class(cfg), 'check_checkpoints', None):
-        check(cfg)
-
-
-def _head_cfg(image_encoder: dict, text_head: dict) -> dict:
-    """The text head's config with what it shares with the image encoder."""
-    keys = getattr(_head_class(text_head), 'shared_keys', ())
-    return {**{key: image_encoder[key] for key in keys if key in image_encoder}, **text_head}
-
-
-def _head_class(text_head: dict) -> type | None:
-    kind = text_head['type']
-    return MODELS.get(kind) if isinstance(kind, str) else kind
 
 
 def _not_finite(name: str | None, halved: bool) -> InputError:
@@ -630,18 +565,6 @@ def _not_finite(name: str | None, halved: bool) -> InputError:
     return InputError(
         f'{where}the checkpoint, the text embeddings or the image contain NaN or infinity'
     )
-
-
-def _flipped_axes(sample: SegDataSample) -> tuple[int, ...]:
-    """Return the axes along which a view is mirrored."""
-    axes = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
-    return axes[sample.flip_direction] if sample.get('flip') else ()
-
-
-def _unpad(image: Tensor, sample: SegDataSample) -> Tensor:
-    left, right, top, bottom = sample.get('img_padding_size', (0, 0, 0, 0))
-    height, width = image.shape[-2:]
-    return image[:, top : height - bottom, left : width - right]
 
 
 def _resize(x: Tensor, size: Size) -> Tensor:

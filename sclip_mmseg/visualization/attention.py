@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from .. import apis
 from ..config import merge_options, read_config, set_checkpoint
 from ..models import View
+from ..models.building import build_text_head
 from ..models.encoder import ImageEncoder
 from ..models.file_image import FileImage
-from ..models.segmentor import build_text_head
 from ..models.texts import read_texts
 from ..regions import GeneratedRegions, resize_nearest
 from ..utils.errors import InputError
