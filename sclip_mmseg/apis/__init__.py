@@ -6,7 +6,8 @@ from ..visualization import draw_classes, draw_legend, draw_overlay
 from .files import FileResult, segment_files, segment_folder
 from .media import read_image
 from .own_config import is_trained
-from .segment import Segmentation, build_segmentor, list_methods, segment, with_classes
+from .segment import build_segmentor, list_methods, segment, with_classes
+from .segmentation import Segmentation
 
 __all__ = [
     'FileResult',

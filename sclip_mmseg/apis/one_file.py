@@ -26,7 +26,8 @@ from .inputs import LABELS, OVERLAY, is_video
 from .maps import MapRun, Say, forget_map, map_folder
 from .media import count_pixels, open_video, read_frames, read_image, video_writer
 from .precision import in_float32
-from .segment import Segmentation, build_segmentor, classes_of, segment_array
+from .segment import build_segmentor, classes_of, segment_array
+from .segmentation import Segmentation
 from .shrinking import say_progress, warn_if_shrunk
 from .writers import Item, Record, Writer, build_writers, write_all, write_labels
 from .writers.base import MapItem

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from sclip_mmseg import apis
-from sclip_mmseg.apis.segment import Segmentation
+from sclip_mmseg.apis.segmentation import Segmentation
 from sclip_mmseg.models import image_encoder
 from sclip_mmseg.utils.errors import InputError
 from sclip_mmseg.web import Question, Session, examples, limits, session, style

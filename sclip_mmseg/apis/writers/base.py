@@ -19,7 +19,7 @@ from ...utils.files import open_atomically
 if TYPE_CHECKING:
     from ...rasters.reading import Raster
     from ...rasters.result import SegmentedMap
-    from ..segment import Segmentation
+    from ..segmentation import Segmentation
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class MapItem(Place):
         Args:
             longest: Pixels of the longer side to which larger maps are reduced; None for no limit.
         """
-        from ..segment import Segmentation
+        from ..segmentation import Segmentation
 
         image, labels = read_reduced(self.raster, self.found, longest)
         names, words, colors, ids = zip(

@@ -16,7 +16,7 @@ from ..outlines import join, trace
 from .base import ClassInfo, Item, Pairs, Record, Writer, write_items
 
 if TYPE_CHECKING:
-    from ..segment import Segmentation
+    from ..segmentation import Segmentation
 
 COCO = 'coco.json'
 _PARTS = 'class', 'component'

@@ -19,7 +19,7 @@ from ..inputs import LABELS
 from .base import ClassInfo, Item, MapItem, Pairs, Writer
 
 if TYPE_CHECKING:
-    from ..segment import Segmentation
+    from ..segmentation import Segmentation
 
 CLASSES = 'classes.json'
 

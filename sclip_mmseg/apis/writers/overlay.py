@@ -14,7 +14,7 @@ from ..media import overlay_end, write_overlay
 from .base import Item, MapItem, Writer
 
 if TYPE_CHECKING:
-    from ..segment import Segmentation
+    from ..segmentation import Segmentation
 
 #: Maximum pixels of the longer side of a map's overlay.
 LONGEST = 4096
