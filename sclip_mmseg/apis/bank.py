@@ -15,7 +15,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..engine.loader_workers import count_cores
-from ..memory import BankWriter, describe_makers
+from ..memory import BankWriter, describe_models
 from ..memory.files import REGIONS, BankInfo, write_part
 from ..models import CLIPSegmentor
 from ..models.image_encoder import CLIPImageEncoder
@@ -120,7 +120,7 @@ def build_bank(
     if tower is None:
         block = block or round(count_blocks(encoder.clip) * DEPTH)
     settings = dict(windows=dict(model.cfg.model.test_cfg), scale=model.cfg.test_pipeline[1].scale)
-    info = BankInfo(describe_makers(encoder, tower, block, second_clip), generator, settings)
+    info = BankInfo(describe_models(encoder, tower, block, second_clip), generator, settings)
     writer = BankWriter(Path(out), info)
     names: dict[str, Path] = {}
     for path in files:

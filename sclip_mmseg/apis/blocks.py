@@ -23,7 +23,7 @@ ROWS = 512
 _STEPS = {'LoadImageFromFile', 'Resize', 'LoadAnnotations', 'PackSegInputs'}
 
 
-def why_whole(model: CLIPSegmentor) -> str:
+def reason_for_whole(model: CLIPSegmentor) -> str:
     """Why a segmentor needs the whole image; empty if it can segment blocks."""
     if model.image_encoder.sees_whole_image:
         return 'the method sees all windows of an image together'
@@ -48,7 +48,7 @@ class BlockSegmenter:
     At every pixel the label equals that of the map segmented as one image, whatever the blocks.
 
     Args:
-        model: A segmentor that can segment blocks, see :func:`why_whole`.
+        model: A segmentor that can segment blocks, see :func:`reason_for_whole`.
         raster: The map.
         with_confidence: Whether to return the scores of the labels, too.
 
@@ -129,7 +129,7 @@ class WholeSegmenter:
 
     def __init__(self, model: CLIPSegmentor, raster: Raster, with_confidence: bool = False):
         self.model, self.raster, self.with_confidence = model, raster, with_confidence
-        check_pixels(raster, f': {why_whole(model)}')
+        check_pixels(raster, f': {reason_for_whole(model)}')
 
     def segment(self, rows: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Segment all rows."""

@@ -29,7 +29,7 @@ from .media import check_image, open_video
 from .one_file import Settings
 from .run_records import RunRecords
 from .segment import find_device
-from .shares import find_share, gate, lock_folder
+from .shares import find_share, lock_folder, run_lock
 from .sizes import WorkingSize
 from .workers import OneProcess, SeveralProcesses
 from .writers import ClassInfo, Record, build_writers, check_size, finish_all
@@ -250,7 +250,7 @@ def segment_folder(
                 with ExitStack() as stack:
                     if part.count > 1:
                         with suppress(OSError, NotImplementedError):
-                            stack.enter_context(gate(settings.out))
+                            stack.enter_context(run_lock(settings.out))
                         records.read()
                     finish_all(writers, records.in_order(names), about.classes, settings.out)
         if left_out:

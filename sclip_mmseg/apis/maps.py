@@ -19,10 +19,10 @@ from ..models.progress import watch_progress
 from ..rasters.grid import Block
 from ..rasters.reading import Raster
 from ..rasters.result import SegmentedMap, no_data_label
-from .blocks import ROWS, BlockSegmenter, WholeSegmenter, why_whole
+from .blocks import ROWS, BlockSegmenter, WholeSegmenter, reason_for_whole
 from .run_records import RESTART, state_of
 from .shares import STATE
-from .shrinking import say_progress, warn_if_shrunk
+from .shrinking import progress_reporter, warn_if_shrunk
 
 Say = Callable[[str], None]
 
@@ -51,7 +51,7 @@ class MapRun:
     def __post_init__(self) -> None:
         self.no_data = no_data_label(self.model.num_classes)
         self.size = self.raster.grid.height, self.raster.grid.width
-        step = self.size[0] if why_whole(self.model) else ROWS
+        step = self.size[0] if reason_for_whole(self.model) else ROWS
         self.blocks = [
             slice(top, min(top + step, self.size[0])) for top in range(0, self.size[0], step)
         ]
@@ -67,7 +67,7 @@ class MapRun:
         if stretch is not None:
             how = self.raster.stretch_words
             say(f'{name}: values from {stretch[0]:g} to {stretch[1]:g} become 0 to 255{how}')
-        if why := why_whole(self.model):
+        if why := reason_for_whole(self.model):
             say(f'{name} is segmented as one image, not block by block: {why}')
 
     def todo(self, resume: bool) -> list[int]:
@@ -104,7 +104,7 @@ class MapRun:
 
     @cached_property
     def _segmenter(self) -> BlockSegmenter | WholeSegmenter:
-        kind = WholeSegmenter if why_whole(self.model) else BlockSegmenter
+        kind = WholeSegmenter if reason_for_whole(self.model) else BlockSegmenter
         return kind(self.model, self.raster, self.with_confidence)
 
     def run(self, numbers: Sequence[int], say: Say = lambda text: None) -> None:
@@ -115,7 +115,10 @@ class MapRun:
             OSError: If the disk is full.
         """
         name = str(self.raster.path)
-        with warn_if_shrunk(self.model, self.size, name), watch_progress(say_progress(name, say)):
+        with (
+            warn_if_shrunk(self.model, self.size, name),
+            watch_progress(progress_reporter(name, say)),
+        ):
             for number in numbers:
                 rows = self.blocks[number]
                 labels, confidence = self._segmenter.segment(rows)
@@ -157,7 +160,7 @@ def map_folder(out: Path, name: PurePath, precision: str) -> Path:
     return out / STATE / 'maps' / f'{name}.{precision}'
 
 
-def forget_map(out: Path, name: PurePath) -> None:
+def remove_blocks(out: Path, name: PurePath) -> None:
     """Remove the intermediate results of a map, in all precisions."""
     for precision in PRECISIONS:
         shutil.rmtree(map_folder(out, name, precision), ignore_errors=True)

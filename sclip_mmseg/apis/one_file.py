@@ -23,12 +23,12 @@ from ..utils.files import explain_full_disk
 from ..utils.progress import Progress
 from ..version import __version__
 from .inputs import LABELS, OVERLAY, is_video
-from .maps import MapRun, Say, forget_map, map_folder
+from .maps import MapRun, Say, map_folder, remove_blocks
 from .media import count_pixels, open_video, read_frames, read_image, video_writer
 from .precision import in_float32
 from .segment import build_segmentor, classes_of, segment_array
 from .segmentation import Segmentation
-from .shrinking import say_progress, warn_if_shrunk
+from .shrinking import progress_reporter, warn_if_shrunk
 from .writers import Item, Record, Writer, build_writers, write_all, write_labels
 from .writers.base import MapItem
 from .writers.build import ALWAYS, Formats, start_record
@@ -141,7 +141,7 @@ class FileSegmenter:
         item = MapItem(path, name, self.out, run.raster, run.result(), self.classes)
         record = write_all(self.writers, item)
         record.data['map'] = dict(bands=run.raster.bands, stretch=run.raster.stretch)
-        forget_map(self.out, name)
+        remove_blocks(self.out, name)
         return record
 
     def _segment_map(self, path: Path, name: PurePath, on_progress: Say) -> Record:
@@ -205,7 +205,7 @@ class FileSegmenter:
         if self.settings.is_map(path):
             return self._segment_map(path, name, on_progress)
         image = read_image(path)
-        progress = watch_progress(say_progress(str(path), on_progress))
+        progress = watch_progress(progress_reporter(str(path), on_progress))
         with warn_if_shrunk(self.model, image.shape[:2], str(path)), progress:
             segmentation = segment_array(self.model, image, str(path))
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -16,7 +16,7 @@ from ..utils.errors import InputError
 
 #: Folder in the output folder for records of finished files, and for locks.
 STATE = '.sclip'
-_PATIENCE = 60.0  # seconds that others may hold the gate
+_PATIENCE = 60.0  # seconds that others may hold the lock
 Item = TypeVar('Item')
 
 
@@ -54,7 +54,7 @@ def find_share(text: str | None) -> Share:
     return Share(*map(int, found.groups()))
 
 
-def place_in_torchrun(environ: Mapping[str, str] = os.environ) -> tuple[str | None, str | None]:
+def share_under_torchrun(environ: Mapping[str, str] = os.environ) -> tuple[str | None, str | None]:
     """Share and GPU of a process that torchrun started; None where they do not apply."""
     if 'TORCHELASTIC_RUN_ID' not in environ:
         return None, None
@@ -82,7 +82,7 @@ def lock_folder(out: Path, share: Share) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             folder.mkdir(exist_ok=True)
-            with gate(out):
+            with run_lock(out):
                 for path in folder.glob('*-of-*.lock'):
                     if not path.name.endswith(f'-of-{share.count}.lock'):
                         with FileLock(path, timeout=0):
@@ -102,6 +102,6 @@ def lock_folder(out: Path, share: Share) -> Iterator[None]:
         yield
 
 
-def gate(out: Path) -> FileLock:
+def run_lock(out: Path) -> FileLock:
     """A lock held while a process checks the others' locks, or writes files of the whole run."""
-    return FileLock(out / STATE / 'gate.lock', timeout=_PATIENCE)
+    return FileLock(out / STATE / 'run.lock', timeout=_PATIENCE)

@@ -22,8 +22,8 @@ _MOST = 4  # an image may be shrunk so many times without a warning
 _warned: WeakSet[CLIPSegmentor] = WeakSet()
 
 
-def say_progress(name: str, say: Callable[[str], None]) -> Listener:
-    """Report every few seconds how many of an image's windows are done."""
+def progress_reporter(name: str, say: Callable[[str], None]) -> Listener:
+    """Make a listener that reports every few seconds how many windows of an image are done."""
     progress = Progress(0, 'windows')
     before = 0
 

@@ -19,7 +19,7 @@ from mmengine.logging import MMLogger, print_log
 from ..engine.loader_workers import count_cores
 from ..evaluation.fingerprint import Fingerprint
 from ..utils.errors import HalfOverflow
-from ..utils.processes import call_lightly, map_unordered, start_process
+from ..utils.processes import call_pickled, map_unordered, start_process
 from ..utils.progress import Progress
 from ..zoo import TOY, default_method, is_toy
 from .maps import MapRun
@@ -108,7 +108,7 @@ class SeveralProcesses:
         threads = max(count_cores() // count, 1)
         context = multiprocessing.get_context('spawn')
         content = pickle.dumps((_prepare, settings, threads))
-        self._pool = ProcessPoolExecutor(count, context, call_lightly, (content,))
+        self._pool = ProcessPoolExecutor(count, context, call_pickled, (content,))
         self._ahead = 2 * count
 
     def describe(self, for_resume: bool) -> Description:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..utils.errors import nearest
 from ..utils.interrupt import end_at_once_if_interrupted
-from ..utils.pipes import ends_with_its_reader
+from ..utils.pipes import exit_on_broken_pipe
 from ..version import __version__
 
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if argv is None:
         end_at_once_if_interrupted()
         gc.disable()  # faster imports, which leave no garbage; as_program enables it again
-    with ends_with_its_reader():
+    with exit_on_broken_pipe():
         _main(list(sys.argv[1:] if argv is None else argv))
 
 

@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
         InputError: If an argument or a file is invalid.
     """
     from .. import apis
-    from ..apis.shares import place_in_torchrun
+    from ..apis.shares import share_under_torchrun
     from ..apis.writers.polygons import polygon_options
     from ..utils.errors import InputError
     from ..visualization.drawing import SHOWN
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
         shares = [f'{name} {share:.1%}' for name, share in result.areas.items() if share >= SHOWN]
         print(f'{result.path}: {", ".join(shares)}', flush=True)
 
-    share, device = place_in_torchrun()
+    share, device = share_under_torchrun()
     options = {**(args.cfg_options or {})}
     if args.palette:
         options['visualizer.palette'] = args.palette

@@ -50,7 +50,7 @@ class EvaluationRunner(Runner):
             cfg.__setstate__(plain.__getstate__())
         super().__init__(*args, cfg=cfg, **kwargs)
 
-    def take_dataset(self, dataset: BaseDataset) -> None:
+    def use_dataset(self, dataset: BaseDataset) -> None:
         """Test on a dataset that is already built, instead of building the config's again."""
         self._test_dataloader = dict(self._test_dataloader, dataset=dataset)
 

@@ -62,7 +62,7 @@ def run(cfg: Config, dataset: BaseDataset, quiet: bool = False) -> BaseLoop:
     join_processes(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg', {}))
     try:
         runner = (QuietRunner if quiet else EvaluationRunner).from_cfg(cfg)
-        runner.take_dataset(dataset)
+        runner.use_dataset(dataset)
         runner.test()
     except OSError as error:
         if place := explain_full_disk(error, [cfg.work_dir]):

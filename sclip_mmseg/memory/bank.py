@@ -30,7 +30,7 @@ class Bank:
         index: Index that finds regions by their keys.
         areas: Areas as shares of the images, float16 ``[N, 1]``; None if unknown.
         made_by: Settings that a bank of this package was built with, see
-            :func:`.files.describe_makers`.
+            :func:`.files.describe_models`.
     """
 
     values: list[Tensor]

@@ -38,7 +38,7 @@ class BankInfo:
     """Description of a bank.
 
     Attributes:
-        made_by: Settings of the models, see :func:`describe_makers`.
+        made_by: Settings of the models, see :func:`describe_models`.
         regions: Config of the generator of its regions; None if they were read from files.
         settings: How images were resized and cut into windows.
         images: Name, digest of the file and number of regions of each image, in order of rows.
@@ -57,7 +57,7 @@ class BankInfo:
         return sum(number for *_, number in self.images)
 
 
-def describe_makers(
+def describe_models(
     encoder: Mapping[str, Any], tower: str | None, block: int | None, second: str | None = None
 ) -> dict[str, Any]:
     """Settings that a bank's numbers depend on, with files as their SHA-256.
@@ -96,7 +96,7 @@ def _type_name_of(value: Any) -> str:
     return type_name(dict(type=value))
 
 
-def check_makers(made_by: Mapping[str, Any], found: Mapping[str, Any], bank: str) -> None:
+def check_models(made_by: Mapping[str, Any], found: Mapping[str, Any], bank: str) -> None:
     """Refuse a bank built with another model; paths of its files do not matter.
 
     Raises:
@@ -207,10 +207,10 @@ class BankWriter:
         for path in (folder / INFO, started):
             if path.is_file() and (begun or path != started):
                 old = read_info(path.parent)
-                check_makers(old.made_by, info.made_by, str(folder))
+                check_models(old.made_by, info.made_by, str(folder))
                 others = dict(regions=old.regions, settings=old.settings)
                 mine = dict(regions=info.regions, settings=info.settings)
-                check_makers(others, json.loads(json.dumps(mine)), str(folder))
+                check_models(others, json.loads(json.dumps(mine)), str(folder))
                 info.images = info.images or old.images
         if folder.is_dir() and not (folder / INFO).is_file() and not started.is_file():
             if any(folder.iterdir()):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..memory import MemoryCfg, check_makers, describe_makers, find_neighbours, open_bank
+from ..memory import MemoryCfg, check_models, describe_models, find_neighbours, open_bank
 from ..old_names import keep_old_names
 from ..towers.proxy import ProxyTower, find_proxy
 from ..utils.errors import InputError
@@ -61,9 +61,9 @@ class Memory(nn.Module):
         if self.bank.made_by:
             keys = {**keys, 'tower': cfg.proxy or _find_tower(keys, proxy)}
             second = {} if cfg.clip else {'second': self.bank.made_by.get('second')}
-            found = describe_makers(encoder_cfg, keys['tower'], keys.get('block'), cfg.clip)
+            found = describe_models(encoder_cfg, keys['tower'], keys.get('block'), cfg.clip)
             found |= second  # the bank's second CLIP may be left unused
-            check_makers(self.bank.made_by, found, cfg.bank)
+            check_models(self.bank.made_by, found, cfg.bank)
         self.keys, own = find_keys(encoder, keys)
         self.tower = own  # a submodule, unless it is the encoder's
         if self.index.width != self.keys.width:

@@ -14,7 +14,7 @@ _print_error = logging.Handler.handleError
 
 
 @contextmanager
-def ends_with_its_reader() -> Iterator[None]:
+def exit_on_broken_pipe() -> Iterator[None]:
     """End the program once standard output or error is a pipe without a reader.
 
     The default action of SIGPIPE would do so too, but also for connections to servers and workers.

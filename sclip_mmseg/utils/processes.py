@@ -116,7 +116,7 @@ def start_process() -> None:
     end_with_parent()
 
 
-def call_lightly(content: bytes) -> None:
+def call_pickled(content: bytes) -> None:
     """Call a pickled function in a spawned process, importing only what inference needs.
 
     Unpickling imports the function's modules.

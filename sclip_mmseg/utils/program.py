@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from .compat import without_training
 from .errors import InputError, one_line
 from .interrupt import exit_interrupted, interruptible
-from .pipes import ends_with_its_reader
+from .pipes import exit_on_broken_pipe
 
 _LONG_FORM = warnings.formatwarning
 
@@ -39,7 +39,7 @@ def as_program(interrupted: str = '', trains: bool = False) -> Iterator[None]:
             stream.reconfigure(errors='backslashreplace')
     warnings.formatwarning = _brief
     try:
-        with interruptible(), ends_with_its_reader():
+        with interruptible(), exit_on_broken_pipe():
             yield
     except InputError as error:
         sys.exit(f'error: {one_line(error)}')

@@ -20,8 +20,8 @@ from PIL import Image
 
 from sclip_mmseg import InputError, apis
 from sclip_mmseg.apis import one_file
-from sclip_mmseg.apis.shares import Share, find_share, place_in_torchrun
-from sclip_mmseg.utils.processes import call_lightly
+from sclip_mmseg.apis.shares import Share, find_share, share_under_torchrun
+from sclip_mmseg.utils.processes import call_pickled
 
 SMALL = {
     'model.test_cfg.crop_size': 112,
@@ -167,11 +167,11 @@ def test_which_share(monkeypatch):
     assert find_share('2/8') == Share(2, 8)
     assert find_share(None) == Share()
     torchrun = dict(TORCHELASTIC_RUN_ID='none', RANK='1', LOCAL_RANK='1', WORLD_SIZE='3')
-    assert place_in_torchrun({}) == (None, None)
-    assert place_in_torchrun(torchrun) == ('2/3', None)
+    assert share_under_torchrun({}) == (None, None)
+    assert share_under_torchrun(torchrun) == ('2/3', None)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    assert place_in_torchrun(torchrun) == ('2/3', 'cuda:1')
+    assert share_under_torchrun(torchrun) == ('2/3', 'cuda:1')
     assert [list(Share(n, 3).of(range(7))) for n in (1, 2, 3)] == [[0, 3, 6], [1, 4], [2, 5]]
     for text in ('0/2', '3/2', '1', 'a/b', ''):
         with pytest.raises(InputError, match='--share'):
@@ -222,7 +222,7 @@ def test_processes_start_without_what_they_do_not_need():
     names = {'transformers', 'mmseg', 'mmseg.models.backbones', 'scipy.ndimage'}
     content = pickle.dumps((find_share, '1/2'))
     context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(1, context, call_lightly, (content,)) as pool:
+    with ProcessPoolExecutor(1, context, call_pickled, (content,)) as pool:
         code = f"{names} & {{*__import__('sys').modules}}"
         assert pool.submit(eval, code).result() == {'mmseg'}
 
