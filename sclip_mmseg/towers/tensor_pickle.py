@@ -82,7 +82,7 @@ class _Storage(NamedTuple):
     typed: bool
 
 
-def named(name: str, kind: type = Inert) -> type:
+def named(name: str, kind: type) -> type:
     """Create a placeholder class for a name in a file."""
     return type('Named', (kind,), {'name': name})
 

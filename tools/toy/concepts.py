@@ -158,9 +158,12 @@ _SINGLE = (
 )
 _SEVERAL = ('a photo of {}.', 'a picture with {}', '{}', 'a scene with {}.', 'you can see {}')
 _ON = ('{} on {}', '{} and {}', '{} in front of {}', '{} with {}')
+_MIN_STYLES = 5  # of a pictogram besides VOC's
+_MAX_OBJECTS = 3  # in a caption
+_VOC_SHARE = 0.7  # of the drawn pictograms
 
 
-def select(pictograms: Sequence[Pictogram], min_styles: int = 5) -> list[Pictogram]:
+def select(pictograms: Sequence[Pictogram]) -> list[Pictogram]:
     """Select VOC's pictograms, and others that exist in many styles and do not show a person."""
     styles = Counter(pictogram.name for pictogram in pictograms)
     voc = set(sum(VOC_PICTOGRAMS.values(), ()))
@@ -168,7 +171,7 @@ def select(pictograms: Sequence[Pictogram], min_styles: int = 5) -> list[Pictogr
         pictogram
         for pictogram in pictograms
         if pictogram.name in voc
-        or (styles[pictogram.name] >= min_styles and not is_person(pictogram.name))
+        or (styles[pictogram.name] >= _MIN_STYLES and not is_person(pictogram.name))
     ]
 
 
@@ -221,11 +224,7 @@ class Vocabulary:
 
 
 def write_caption(
-    rng: np.random.Generator,
-    vocabulary: Vocabulary,
-    names: Sequence[str],
-    kind: str,
-    max_objects: int = 3,
+    rng: np.random.Generator, vocabulary: Vocabulary, names: Sequence[str], kind: str
 ) -> tuple[str, list[int]]:
     """Describe some of the objects in an image, and sometimes its background.
 
@@ -234,13 +233,12 @@ def write_caption(
         vocabulary: Facts and their words.
         names: Unicode names of the visible objects.
         kind: Kind of the background.
-        max_objects: Maximum number of objects in the caption.
 
     Returns:
         The caption, and the facts that it states.
     """
     background = vocabulary.of_background(kind)
-    count = min(len(names), int(rng.integers(1, max_objects + 1))) if names else 0
+    count = min(len(names), int(rng.integers(1, _MAX_OBJECTS + 1))) if names else 0
     facts = []
     for index in rng.permutation(len(names))[:count]:
         options = vocabulary.of_object(names[index])
@@ -272,17 +270,14 @@ def _pick(rng: np.random.Generator, options: Sequence):
 
 
 class Sampler:
-    """Draws pictograms: VOC's classes with a given share, uniformly within each group.
+    """Draws pictograms: VOC's classes with a fixed share, uniformly within each group.
 
     Args:
         pictograms: Pictograms to draw from.
         icons: Icons named after VOC's classes, used for half of the draws of a class that has any.
-        voc_share: Share of the draws that show a VOC class.
     """
 
-    def __init__(
-        self, pictograms: Sequence[Pictogram], icons: Sequence[Pictogram], voc_share: float
-    ):
+    def __init__(self, pictograms: Sequence[Pictogram], icons: Sequence[Pictogram]):
         by_name, icons_of = _index_by_name(pictograms), _index_by_name(icons)
         self.voc = []
         for voc_class, names in VOC_PICTOGRAMS.items():
@@ -291,11 +286,10 @@ class Sampler:
             if drawings:
                 self.voc.append((drawings, symbols or drawings[0]))
         self.others = list(by_name.values())
-        self.voc_share = voc_share
 
     def draw(self, rng: np.random.Generator) -> int:
         """Draw an index into pictograms and icons: class, then name, then style."""
-        if not self.others or rng.random() < self.voc_share:
+        if not self.others or rng.random() < _VOC_SHARE:
             drawings, symbols = _pick(rng, self.voc)
             return _pick(rng, symbols if rng.random() < 0.5 else _pick(rng, drawings))
         return _pick(rng, _pick(rng, self.others))

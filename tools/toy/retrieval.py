@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from pictograms import TRAIN_STYLES, VAL_STYLES
-from train_toy_clip import MEAN, STD, VOC_SHARE
+from train_toy_clip import MEAN, STD
 from training_data import Phase, SceneBatches
 
 from sclip_mmseg.towers import load_image_tower, load_text_tower
@@ -61,7 +61,7 @@ def main() -> None:
     """Print the recall with the styles of training and of validation."""
     args = parse_args()
     for title, styles in (('training styles', TRAIN_STYLES), ('unseen style', VAL_STYLES)):
-        batches = SceneBatches(args.pictograms, args.cache, styles, False, VOC_SHARE, _SEED, 'cpu')
+        batches = SceneBatches(args.pictograms, args.cache, styles, False, _SEED, 'cpu')
         scores = ' '.join(f'{100 * score:.1f}' for score in retrieve(args.clip, batches))
         print(f'{title}: scene → caption, caption → scene R@1 {scores} %')
 

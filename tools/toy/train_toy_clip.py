@@ -29,7 +29,6 @@ PHASES = (
     Phase(1400, 160, 48, (2, 4), (52, 130), 100, late=0.75, pooled=0.5, backgrounds=True),
     Phase(1750, 224, 48, (3, 6), (56, 140), 98, late=0.75, pooled=0.5, backgrounds=True),
 )
-VOC_SHARE = 0.7
 DECAY = 0.35  # final share of the steps, in which the learning rate falls to zero
 
 
@@ -77,7 +76,7 @@ def build_clip(width: int, layers: int) -> nn.Module:
     return model
 
 
-def init_attention(attention: nn.MultiheadAttention, scale: float = 0.7, mix: float = 0.4) -> None:
+def init_attention(attention: nn.MultiheadAttention) -> None:
     """Initialise attention to similar tokens, which a ViT learns slowly from few images.
 
     W_q^T W_k of each head is close to the identity, and W_o W_v close to its negative, plus noise
@@ -86,10 +85,10 @@ def init_attention(attention: nn.MultiheadAttention, scale: float = 0.7, mix: fl
     width = attention.embed_dim
     noise = torch.randn(attention.num_heads + 1, width, width) * width**-0.5
     size = attention.head_dim
-    u, s, vh = torch.linalg.svd(scale * (noise[:-1] + torch.eye(width)))
+    u, s, vh = torch.linalg.svd(0.7 * (noise[:-1] + torch.eye(width)))
     root = s[:, :size, None].sqrt()
     query, key = u[..., :size].transpose(1, 2) * root, vh[:, :size] * root
-    u, s, vh = torch.linalg.svd(mix * (noise[-1] - torch.eye(width)))
+    u, s, vh = torch.linalg.svd(0.4 * (noise[-1] - torch.eye(width)))
     with torch.no_grad():
         value = vh * s[:, None].sqrt()
         attention.in_proj_weight.copy_(torch.cat([query.flatten(0, 1), key.flatten(0, 1), value]))
@@ -271,9 +270,7 @@ def main() -> None:
         for optimizer, content in zip(optimizers, state['optimizers']):
             optimizer.load_state_dict(content)
         done = state['step']
-    batches = SceneBatches(
-        args.pictograms, args.cache, TRAIN_STYLES, True, VOC_SHARE, args.seed, args.device
-    )
+    batches = SceneBatches(args.pictograms, args.cache, TRAIN_STYLES, True, args.seed, args.device)
     right = 0.0
     bar = tqdm(range(done, len(schedule)), initial=done, total=len(schedule), mininterval=2)
     for step in bar:

@@ -72,7 +72,6 @@ class SceneBatches:
         cache: Folder for rasterised pictograms.
         styles: Names of icon sets.
         icons: Whether to draw monochrome icons too.
-        voc_share: Share of the objects that show a VOC class.
         seed: Seed of the backgrounds and, with the step number, of each batch.
         device: Device for rendering.
     """
@@ -83,14 +82,13 @@ class SceneBatches:
         cache: Path,
         styles: Sequence[str],
         icons: bool,
-        voc_share: float,
         seed: int,
         device: str,
     ):
         drawings = select(load_styles(pictograms, styles, cache))
         symbols = load_icons(pictograms, VOC_ICONS, cache) if icons else []
         self.pictograms = drawings + symbols
-        self.sampler = Sampler(drawings, symbols, voc_share)
+        self.sampler = Sampler(drawings, symbols)
         self.vocabulary = Vocabulary([pictogram.name for pictogram in drawings])
         self.tokenizer = openai_clip('simple_tokenizer').SimpleTokenizer()
         self.seed, self.device = seed, device

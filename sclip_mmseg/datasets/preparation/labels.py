@@ -78,15 +78,15 @@ def read_variable(source: Entry, name: str) -> np.ndarray:
 
 
 def id_table(
-    ids: Sequence[int], first: int = 0, other: int = 255, others: Sequence[int] = ()
+    ids: Sequence[int], others: Sequence[int], first: int = 0, other: int = 255
 ) -> np.ndarray:
     """Make a table that numbers ids in the given order.
 
     Args:
         ids: Ids that become classes.
-        first: New id of the first one.
-        other: New id of all ``others``.
         others: Other known ids; all remaining ids are unknown.
+        first: New id of the first class.
+        other: New id of all ``others``.
 
     Returns:
         Old id → new id, -1 for unknown ids, int16, as long as the largest id requires.

@@ -50,7 +50,7 @@ class Label:
         return str(self.source)
 
 
-def plan(raw: RawData, out: Path, annotation: str | None = None) -> list[Task]:
+def plan(raw: RawData, out: Path, annotation: str | None) -> list[Task]:
     """List the files to write.
 
     Args:

@@ -73,7 +73,7 @@ class Task:
 
 
 def pair(
-    images: Mapping[str, Any], labels: Mapping[str, Any], names: Iterable[str] | None = None
+    images: Mapping[str, Any], labels: Mapping[str, Any], names: Iterable[str] | None
 ) -> list[str]:
     """List the names of a split, each of which must have an image and a label.
 

@@ -281,7 +281,7 @@ def self_pairs(maps: Tensor) -> Tensor:
     return index[:, None] == index
 
 
-def patch_offsets(grid: Grid, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+def patch_offsets(grid: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
     """Rows down and columns right from each patch i to each patch j, int64 ``[N, N]`` each."""
     rows, columns = grid
     index = torch.arange(rows * columns, device=device)
@@ -289,7 +289,7 @@ def patch_offsets(grid: Grid, device: torch.device | None = None) -> tuple[Tenso
     return y[None] - y[:, None], x[None] - x[:, None]
 
 
-def patch_distance(grid: Grid, device: torch.device | None = None) -> Tensor:
+def patch_distance(grid: Grid, device: torch.device) -> Tensor:
     """Chebyshev distance of every pair of patches, int64 ``[N, N]``."""
     dy, dx = patch_offsets(grid, device)
     return torch.maximum(dy.abs(), dx.abs())

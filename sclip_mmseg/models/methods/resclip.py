@@ -253,7 +253,7 @@ def _cached_samples(
 
 
 def line_samples(
-    grid: Grid, full_line: bool, device: torch.device | None = None
+    grid: Grid, full_line: bool, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Sample the straight line from each patch i to each patch j.
 
