@@ -89,9 +89,9 @@ def make_image(
     count = int(rng.integers(OBJECTS[0], OBJECTS[1] + 1))
     chosen = [groups[index] for index in rng.permutation(len(groups))[:count]]
     sprites = [group[int(rng.integers(len(group)))].pixels for _, group in chosen]
-    scene = compose(rng, background, sprites, SIZES)
+    image, instances = compose(rng, background, sprites, SIZES)
     labels = np.array([0, *(label for label, _ in chosen)], np.uint8)
-    return scene.image, labels[scene.instances]
+    return image, labels[instances]
 
 
 def write_checksums(folder: Path) -> None:

@@ -5,24 +5,9 @@ the same version of Pillow; other versions may round a few pixels differently.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter
-
-
-class Scene(NamedTuple):
-    """An image and its objects.
-
-    Attributes:
-        image: RGB, uint8 ``[H, W, 3]``.
-        instances: Instance ids, uint8 ``[H, W]``; 0 is background, i the i-th object.
-        visible: Visible share of each object's area, 0 to 1.
-    """
-
-    image: np.ndarray
-    instances: np.ndarray
-    visible: list[float]
 
 
 def compose(
@@ -30,7 +15,7 @@ def compose(
     background: np.ndarray,
     sprites: Sequence[np.ndarray],
     sizes: tuple[int, int],
-) -> Scene:
+) -> tuple[np.ndarray, np.ndarray]:
     """Paste objects on top of each other, inside the image.
 
     Positions are drawn up to twenty times until at least two thirds of each object stay visible.
@@ -40,6 +25,10 @@ def compose(
         background: RGB, uint8 ``[H, W, 3]``.
         sprites: Objects, RGBA, uint8 ``[h, w, 4]``.
         sizes: Minimum and maximum longer side of an object in pixels.
+
+    Returns:
+        RGB image, uint8 ``[H, W, 3]``, and instance ids, uint8 ``[H, W]``: 0 is background, i the
+        i-th object.
     """
     canvas = Image.fromarray(background)
     instances = np.zeros(background.shape[:2], np.uint8)
@@ -52,14 +41,13 @@ def compose(
         target, source = _overlap(instances.shape, mask.shape, x, y)
         instances[target][mask[source]] = index
         areas.append(max(int(mask.sum()), 1))
-    visible = [(instances == i).sum() / area for i, area in enumerate(areas, start=1)]
     if rng.random() < 0.3:
         canvas = canvas.filter(ImageFilter.GaussianBlur(1))
     image = np.asarray(canvas).astype(np.int16)
     grain = int(rng.integers(0, 12))
     if grain:
         image = image + rng.integers(-grain, grain + 1, image.shape, dtype=np.int16)
-    return Scene(np.clip(image, 0, 255).astype(np.uint8), instances, visible)
+    return np.clip(image, 0, 255).astype(np.uint8), instances
 
 
 def _vary(rng: np.random.Generator, sprite: np.ndarray, size: int) -> Image.Image:
