@@ -7,7 +7,7 @@ from huggingface_hub import constants
 
 from sclip_mmseg import InputError
 from sclip_mmseg.towers import resolve_clip
-from sclip_mmseg.towers.proxy import resolve_proxy
+from sclip_mmseg.towers.proxy import find_proxy
 from sclip_mmseg.utils import files
 from sclip_mmseg.utils.hub import HubName, NotCached, fetch, fetch_first, parse_name, pin
 
@@ -38,9 +38,9 @@ def test_names():
     ],
 )
 def test_wrong_names_are_refused_before_the_network(hub, text):
-    for resolve in (resolve_clip, resolve_proxy):
+    for find in (resolve_clip, find_proxy):
         with pytest.raises(InputError, match='is not a name on the Hub: write hf:ORG/NAME'):
-            resolve(text)
+            find(text)
     assert hub.requests == []
 
 
@@ -57,9 +57,9 @@ def test_wrong_names_are_refused_before_the_network(hub, text):
     ],
 )
 def test_misspelt_names_are_answered_with_the_right_one(hub, text, meant):
-    for resolve in (resolve_clip, resolve_proxy):
+    for find in (resolve_clip, find_proxy):
         with pytest.raises(InputError, match=rf"\(did you mean '{meant}'\?\)$"):
-            resolve(text)
+            find(text)
     assert hub.requests == []
 
 

@@ -26,7 +26,7 @@ from ..models.test_cfg import read_test_cfg
 from ..models.texts import read_texts
 from ..regions import RegionFiles
 from ..registry import type_name
-from ..towers.proxy import resolve_proxy
+from ..towers.proxy import find_proxy
 from ..utils.errors import InputError
 from ..utils.files import make_folder
 from ..utils.spelling import check_config
@@ -167,7 +167,7 @@ def check(cfg: Config) -> BaseDataset:
     if isinstance(model.get('region_masks'), str):  # otherwise they are computed during the run
         RegionFiles(model.region_masks).check(image_paths(dataset))
     if model.image_encoder.get('proxy'):
-        resolve_proxy(model.image_encoder.proxy.get('checkpoint'))
+        find_proxy(model.image_encoder.proxy.get('checkpoint'))
     if model.image_encoder.get('upsampler'):
         find_upsampler(model.image_encoder.upsampler.get('checkpoint'))
     return dataset

@@ -1,7 +1,6 @@
 """A second image tower beside CLIP's: DINO, DINOv2, DINOv3, RADIO or PE-Spatial."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -49,11 +48,6 @@ def find_proxy(checkpoint: str, key: str = _KEY) -> Checkpoint:
         InputError: If ``checkpoint`` is none of these, or the download fails.
     """
     return find(checkpoint, replace(_FAMILY, key=key))
-
-
-def resolve_proxy(checkpoint: str) -> Path:
-    """Path of the checkpoint file, see :func:`find_proxy`."""
-    return find_proxy(checkpoint).weights
 
 
 class SecondTower(NamedTuple):

@@ -11,7 +11,7 @@ from sclip_mmseg.models import CLIPImageEncoder, View
 from sclip_mmseg.models.methods import ProxyCLIP
 from sclip_mmseg.models.methods.proxyclip import pairwise_cosines
 from sclip_mmseg.models.windows import pad_margins
-from sclip_mmseg.towers.proxy import PROXIES, ProxyTower, resolve_proxy
+from sclip_mmseg.towers.proxy import PROXIES, ProxyTower, find_proxy
 
 METHOD = dict(type='ProxyCLIP')
 
@@ -176,12 +176,12 @@ def test_normalisation(dino_path, device):
 
 def test_a_missing_checkpoint(clip_path, no_network, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"'dino_vitb9' is neither a file nor one of dino_vits16"):
-        resolve_proxy('dino_vitb9')
+        find_proxy('dino_vitb9')
     with pytest.raises(InputError, match=r"'None' is neither a file nor one of dino_vits16"):
-        resolve_proxy(None)
+        find_proxy(None)
     monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path))
     with pytest.raises(InputError) as error:
-        resolve_proxy('dino_vitb8')
+        find_proxy('dino_vitb8')
     url = 'https://dl.fbaipublicfiles.com/dino/dino_vitbase8_pretrain/dino_vitbase8_pretrain.pth'
     assert url in str(error.value)
     assert str(tmp_path / 'dino_vitbase8_pretrain.pth') in str(error.value)
@@ -192,7 +192,7 @@ def test_a_file_that_lies_there_is_used(no_network, tmp_path, monkeypatch):
     for name, published in PROXIES.items():
         path = tmp_path / published.url.rpartition('/')[2]
         path.touch()
-        assert resolve_proxy(name) == path
+        assert find_proxy(name).weights == path
     assert len(list(tmp_path.glob('*.pth'))) == len(PROXIES)
 
 

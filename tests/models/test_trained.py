@@ -22,7 +22,7 @@ from sclip_mmseg.evaluation.fingerprint import _to_json
 from sclip_mmseg.models import View
 from sclip_mmseg.models.decision import build_rule, segment
 from sclip_mmseg.models.fusion import DenseMap
-from sclip_mmseg.models.trained import TRAINED, resolve_trained
+from sclip_mmseg.models.trained import TRAINED, find_trained
 from sclip_mmseg.models.trained.groupvit import group_affinity, paint, prepend_background
 from sclip_mmseg.models.trained.tcl import pad_to_patches
 
@@ -316,7 +316,7 @@ def test_a_file_that_cannot_be_fetched(monkeypatch, name):
     with pytest.raises(
         InputError, match=f'{TRAINED[name].url}: no network.*save it as .*pth'
     ) as caught:
-        resolve_trained(name)
+        find_trained(name)
     assert '\n' not in str(caught.value)
 
 
@@ -324,7 +324,7 @@ def test_a_fetched_file_is_found_by_name_and_counts_by_its_content(monkeypatch, 
     monkeypatch.setenv('SCLIP_DOWNLOAD_ROOT', str(tmp_path))
     path = tmp_path / 'tcl.pth'
     path.write_bytes(b'one')
-    assert resolve_trained('tcl') == path
+    assert find_trained('tcl').weights == path
     key = 'model.image_encoder.checkpoint'
     digest = _to_json(key, 'tcl')
     assert digest.startswith('SHA-256 ') and digest == _to_json(key, str(path))

@@ -2,7 +2,7 @@
 
 from .groupvit import GroupViTEncoder
 from .groupvit_text import GroupViTTextHead
-from .published import TRAINED, find_trained, resolve_trained
+from .published import TRAINED, find_trained
 from .sam3 import SAM3Encoder
 from .sam3_layout import find_sam3
 from .sam3_text import SAM3TextHead
@@ -22,5 +22,4 @@ __all__ = [
     'find_head',
     'find_sam3',
     'find_trained',
-    'resolve_trained',
 ]

@@ -19,7 +19,7 @@ from ..methods import Classify
 from ..view import View
 from ..window_batch import choose_window_batch
 from .groupvit_layout import GroupViTFile
-from .published import resolve_trained
+from .published import find_trained
 
 _SURVIVORS = 5  # number of queries that the image-level filter keeps per window
 _LARGEST_BATCH = 8  # windows; maps have a value per pixel and class
@@ -102,7 +102,7 @@ class GroupViTEncoder(ImageEncoder):
             )
         dtype = check_precision(precision)
         self.background, self.precision = background, precision
-        file = GroupViTFile(resolve_trained(checkpoint))
+        file = GroupViTFile(find_trained(checkpoint).weights)
         self.network = file.image_network()
         self.projector = file.projector('image', self.network.width)
         self.logit_scale = file.logit_scale()

@@ -10,7 +10,7 @@ from ...towers import TextEncoder, TextTower
 from ...utils.errors import InputError
 from ..text_head import CLIPTextHead
 from .groupvit_layout import GroupViTFile, Projector
-from .published import resolve_trained
+from .published import find_trained
 
 
 class ProjectedTextTower(TextEncoder):
@@ -53,7 +53,7 @@ class GroupViTTextHead(CLIPTextHead):
         """See :class:`..text_head.CLIPTextHead`."""
         if not self.clip:
             raise InputError('text_head needs checkpoint=… (a GroupViT) to encode queries')
-        return resolve_trained(self.clip)
+        return find_trained(self.clip).weights
 
     def load_tower(self) -> ProjectedTextTower:
         """See :class:`..text_head.CLIPTextHead`."""

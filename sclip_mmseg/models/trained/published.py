@@ -1,7 +1,5 @@
 """URLs of the systems' published checkpoints."""
 
-from pathlib import Path
-
 from ...towers.repository import Checkpoint, Family, Published, find
 
 
@@ -27,8 +25,3 @@ def find_trained(checkpoint: str) -> Checkpoint:
         InputError: If ``checkpoint`` is neither a known name nor a file, or if the download fails.
     """
     return find(checkpoint, _FAMILY)
-
-
-def resolve_trained(checkpoint: str) -> Path:
-    """Return the weights file of :func:`find_trained`."""
-    return find_trained(checkpoint).weights

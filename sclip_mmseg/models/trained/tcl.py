@@ -21,7 +21,7 @@ from ..methods import Classify
 from ..refiners import build_image_refiner
 from ..view import View
 from ..window_batch import choose_window_batch
-from .published import resolve_trained
+from .published import find_trained
 from .tcl_masker import attend_to_itself, load_masker
 
 _LARGEST_BATCH = 16  # windows; there are 16 decoded features per patch
@@ -64,7 +64,7 @@ class TCLEncoder(ImageEncoder):
         self.precision, self.kp_w = precision, kp_w
         key = 'model.image_encoder.refine'
         self.refine = build_image_refiner(refine, key) if refine else None
-        path = resolve_trained(checkpoint)
+        path = find_trained(checkpoint).weights
         resolve_clip(clip)  # all downloads first, before anything is read
         found = read_tensors(path)
         self.tower = load_image_tower(clip, round_weights=round_weights)
