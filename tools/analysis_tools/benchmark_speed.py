@@ -40,7 +40,7 @@ from sclip_mmseg import InputError
 from sclip_mmseg.apis.blocks import ROWS, BlockSegmenter
 from sclip_mmseg.apis.sizes import resize_steps
 from sclip_mmseg.datasets import load_queries
-from sclip_mmseg.memory import describe_makers
+from sclip_mmseg.memory import describe_models
 from sclip_mmseg.memory.files import BankInfo
 from sclip_mmseg.models import CLIPTextHead, View
 from sclip_mmseg.models.pamr import pamr
@@ -343,9 +343,9 @@ def memory_runs(args: argparse.Namespace) -> Runs:
     cfg.model.postprocess = dict(type='RegionMajority')
     regions = np.arange(99).reshape(9, 11).repeat(42, 0).repeat(46, 1)[:375, :500]
     np.savez(args.folder / 'photo.npz', instance_mask=regions)
-    makers = describe_makers(cfg.model.image_encoder, None, 8)
+    models = describe_models(cfg.model.image_encoder, None, 8)
     folder.mkdir()
-    info = BankInfo(makers, None, {}, [('photo', '', count)])
+    info = BankInfo(models, None, {}, [('photo', '', count)])
     (folder / 'bank.json').write_text(json.dumps(asdict(info)))
     for name, width in (('keys', 768), ('values', 512), ('areas', 1)):
         np.save(folder / f'{name}.npy', torch.rand(count, width).half().numpy())
