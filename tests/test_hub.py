@@ -1,5 +1,8 @@
 """The Hub's client, against a stand-in for the Hub."""
 
+import socket
+import time
+
 import pytest
 from filelock import FileLock
 from hub_server import COMMIT, OLD_COMMIT
@@ -145,6 +148,50 @@ def test_no_network(hub, impatient):
     assert message.startswith('other.json of hf:org/name is not in the cache')
     assert f'the request to {hub.url} failed' in message and 'HF_ENDPOINT' in message
     assert '\n' not in message
+
+
+@pytest.fixture
+def no_proxies(monkeypatch):
+    monkeypatch.setattr('sclip_mmseg.utils.hub.getproxies', dict)
+
+
+@pytest.mark.parametrize('failures', [1, 2])
+def test_a_host_without_an_address(hub, no_proxies, monkeypatch, failures):
+    """Only a single failure is not final; the client would try again for 23 seconds."""
+    tried, find, waited = [], socket.getaddrinfo, []
+
+    def fail(*arguments, **kwargs):
+        tried.append(arguments[0])
+        if len(tried) <= failures:
+            raise socket.gaierror(socket.EAI_NONAME, 'Name or service not known')
+        return find(*arguments, **kwargs)
+
+    hub.put('org/name', config__json={'a': 1})
+    path = fetch(HubName('org/name'), 'config.json')
+    monkeypatch.setattr(socket, 'getaddrinfo', fail)
+    monkeypatch.setattr(time, 'sleep', waited.append)
+    if failures == 1:
+        assert fetch(HubName('org/name'), 'other.json') is None
+    else:
+        with pytest.raises(NotCached, match='the request to .* failed .*Name or service not known'):
+            fetch(HubName('org/name'), 'other.json')
+        assert len(tried) == 2
+        assert fetch(HubName('org/name'), 'config.json') == path
+    assert sum(waited) <= 1
+
+
+def test_a_proxy_finds_the_host(hub, monkeypatch):
+    hub.put('org/name', config__json={'a': 1})
+    find = socket.getaddrinfo
+
+    def fail(host, port, *arguments, **kwargs):
+        if port is None:
+            raise socket.gaierror(socket.EAI_NONAME, 'Name or service not known')
+        return find(host, port, *arguments, **kwargs)
+
+    monkeypatch.setattr(socket, 'getaddrinfo', fail)
+    monkeypatch.setattr('sclip_mmseg.utils.hub.getproxies', lambda: {'https': 'proxy:3128'})
+    assert fetch(HubName('org/name'), 'config.json').is_file()
 
 
 def test_a_broken_transfer(hub, impatient):

@@ -6,10 +6,14 @@ rather than as a snapshot, which needs a file list that caches filled by other p
 """
 
 import re
+import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from .errors import InputError, NotFetched, first_line
 from .files import wait_for_lock
@@ -147,11 +151,14 @@ def fetch(name: HubName, filename: str) -> Path | None:
     """
     from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
 
-    if name.is_commit:  # commits never change, so cached answers stay valid
-        known = try_to_load_from_cache(name.repository, filename, revision=name.revision)
-        if known is not None and not isinstance(known, str):
-            return None  # the client's marker of a missing file
-    _wait_for_others(name, filename)
+    known = try_to_load_from_cache(name.repository, filename, revision=name.revision)
+    if known is None:
+        _wait_for_others(name)
+    elif not isinstance(known, str) and name.is_commit:
+        # The client's marker of a missing file. Commits never change, so it stays valid.
+        return None
+    if not isinstance(known, str) and (fault := _find_no_address()):
+        raise NotCached(_unreachable(name, filename, fault)) from fault
     try:
         return Path(hf_hub_download(name.repository, filename, revision=name.revision))
     except errors.GatedRepoError as error:
@@ -184,12 +191,32 @@ def _bases(error: type[OSError]) -> tuple[type[Exception], ...]:
     return OSError, *(base for base in error.__bases__ if issubclass(base, Exception))
 
 
-def _wait_for_others(name: HubName, filename: str) -> None:
-    """Wait for downloads of other processes and report it; the client would wait silently."""
-    from huggingface_hub import constants, try_to_load_from_cache
+def _find_no_address() -> socket.gaierror | None:
+    """The error if the Hub's host has no address, as without a network; None if it has one.
 
-    if try_to_load_from_cache(name.repository, filename, revision=name.revision) is not None:
-        return
+    The client would try again for 23 seconds, as it should if a server responds slowly.
+    """
+    from huggingface_hub import constants
+
+    # A proxy may find hosts that this machine cannot.
+    if constants.HF_HUB_OFFLINE or getproxies().keys() - {'no'}:
+        return None
+    fault = None
+    for wait in (0, 1):  # seconds; a single failure may be temporary
+        time.sleep(wait)
+        try:
+            socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
+        except socket.gaierror as error:
+            fault = error
+        else:
+            return None
+    return fault
+
+
+def _wait_for_others(name: HubName) -> None:
+    """Wait for downloads of other processes and report it; the client would wait silently."""
+    from huggingface_hub import constants
+
     cache, folder = Path(constants.HF_HUB_CACHE), f'models--{name.repository.replace("/", "--")}'
     for lock in sorted((cache / '.locks' / folder).glob('*.lock')):
         with suppress(OSError, NotImplementedError):  # the client reports these
