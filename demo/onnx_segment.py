@@ -55,6 +55,10 @@ if __name__ == '__main__':
     about = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
     ids = np.array(about['label_ids'], np.min_scalar_type(max(about['label_ids']) + 1))
     for path in map(Path, sys.argv[2:]):
-        if (image := cv2.imread(str(path))) is None:
+        try:
+            image = cv2.imread(str(path))
+        except cv2.error:  # of more than 2^30 pixels
+            image = None
+        if image is None:
             sys.exit(f'error: {path} cannot be read as an image')
         cv2.imwrite(f'{path.stem}_labels.png', ids[segment(session, about, image)])

