@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import runpy
+import sys
 from functools import cache
 
 import pytest
@@ -92,6 +94,17 @@ def test_differences_are_those_of_the_page(measure, monkeypatch, capsys):
     interval, sentence = capsys.readouterr().out.splitlines()
     assert interval.startswith('Interval(value=4')
     assert sentence.startswith('SCLIP is better than CLIP on images like these, by ')
+
+
+@pytest.mark.parametrize('option', ['--images', '--pictures'])
+def test_number_of_drawn_images(monkeypatch, option):
+    """By its present and its earlier name."""
+    monkeypatch.syspath_prepend(ROOT / 'tools/toy')
+    parse = runpy.run_path(str(ROOT / 'tools/toy/demo.py'))['parse_args']
+    monkeypatch.setattr(sys, 'argv', ['demo.py'])
+    assert parse().images == 8
+    monkeypatch.setattr(sys, 'argv', ['demo.py', option, '3'])
+    assert parse().images == 3
 
 
 def test_files_are_those_of_the_checksums():

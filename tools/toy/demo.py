@@ -35,7 +35,10 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/toy_demo'))
-    parser.add_argument('--pictures', type=int, default=8, help='number of images to draw')
+    parser.add_argument('--images', type=int, default=8, help='number of images to draw')
+    parser.add_argument(
+        '--pictures', type=int, dest='images', default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )  # the earlier name
     return parser.parse_args()
 
 
@@ -98,12 +101,12 @@ def main() -> None:
         title: args.out / f'{config}_{BENCHMARKS[DRAWN]}' / 'labels'
         for title, config in METHODS.items()
     }
-    pictures = args.out / 'pictures'
-    pictures.mkdir(parents=True, exist_ok=True)
-    for path in sorted(next(iter(folders.values())).glob('*.png'))[: args.pictures]:
-        draw(path.stem, folders, pictures / f'{path.stem}.jpg')
+    drawn = args.out / 'images'
+    drawn.mkdir(parents=True, exist_ok=True)
+    for path in sorted(next(iter(folders.values())).glob('*.png'))[: args.images]:
+        draw(path.stem, folders, drawn / f'{path.stem}.jpg')
     print(format_table(scores))
-    print(f'pictures: {pictures.resolve()}')
+    print(f'images: {drawn.resolve()}')
 
 
 if __name__ == '__main__':
