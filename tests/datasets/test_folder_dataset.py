@@ -302,6 +302,15 @@ def test_a_turned_image(folder):
     assert 'has EXIF orientation 6' in problem
 
 
+def test_an_image_that_is_too_large(folder, monkeypatch):
+    _write(folder, TRUTH.astype(np.uint8))
+    Image.new('RGB', (3000, 1000)).save(folder / 'images/a.jpg')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1_000_000)
+    [line] = find_problems(_dataset(folder)).problems
+    message = 'has more than 2 million pixels: cut it into parts, and its labels too'
+    assert line == f'image {folder}/images/a.jpg {message}'
+
+
 @pytest.mark.parametrize(
     'options, said',
     [

@@ -129,11 +129,8 @@ def _image_size(info: Mapping[str, Any]) -> tuple[int, int]:
     if 'map' in info:
         with open_raster(path, **info['map']) as raster:
             size = raster.grid.width, raster.grid.height
-        if size[0] * size[1] > (limit := most_pixels()):
-            raise InputError(
-                f'image {path} has more than {limit // 10**6} million pixels: cut it into parts, '
-                'and its labels too'
-            )
+        if size[0] * size[1] > most_pixels():
+            raise _too_large(path)
         return size
     try:
         with open(path, 'rb') as file:
@@ -144,8 +141,17 @@ def _image_size(info: Mapping[str, Any]) -> tuple[int, int]:
             return image.size
     except InputError:
         raise
+    except Image.DecompressionBombError as error:
+        raise _too_large(path) from error
     except UNREADABLE as error:
         raise InputError(f'image {path} cannot be read: {error}') from error
+
+
+def _too_large(path: str) -> InputError:
+    limit = most_pixels() // 10**6
+    return InputError(
+        f'image {path} has more than {limit} million pixels: cut it into parts, and its labels too'
+    )
 
 
 def _compare_places(info: Mapping[str, Any]) -> str:
