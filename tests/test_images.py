@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import sys
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sclip_mmseg.utils.images import decode_image, libjpeg_warnings
+from sclip_mmseg.utils.images import decode_image, libjpeg_warnings, tiff_tags
 
 NOISE = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 
@@ -83,6 +84,63 @@ def test_float_values():
     Image.fromarray(NOISE[..., 0] / np.float32(255)).save(buffer, 'TIFF')
     image, flaw = decode_image(buffer.getvalue())
     assert image is None and flaw.startswith('contains float32 values')
+
+
+def tiff(mode, alpha=255, **tags):
+    """A TIFF of Pillow's whose tags, numbers of 16 bits, are then given other values."""
+    image, buffer = Image.fromarray(NOISE).convert(mode), io.BytesIO()
+    if mode.endswith('A'):
+        image.putalpha(alpha)
+    image.save(buffer, 'TIFF')
+    content = buffer.getvalue()
+    for name, value in tags.items():
+        entry = struct.pack('<HHI', dict(colors=262, count=277, extra=338)[name], 3, 1)
+        assert content.count(entry) == 1
+        place = content.index(entry) + len(entry)
+        content = content[:place] + struct.pack('<H', value) + content[place + 2 :]
+    return content
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        tiff('RGB'),
+        tiff('RGBA'),
+        tiff('RGBA', alpha=9, extra=0),  # another band, such as infrared
+        tiff('RGBA', alpha=9, extra=1),  # already multiplied
+        tiff('CMYK'),
+    ],
+)
+def test_colors_of_a_tiff(content):
+    image, flaw = decode_image(content)
+    assert np.array_equal(image[..., ::-1], NOISE) and flaw == ''
+
+
+@pytest.mark.parametrize('mode', ['L', 'LA'])
+def test_a_grey_tiff(mode):
+    image, flaw = decode_image(tiff(mode, alpha=9))
+    assert np.array_equal(image[..., 0], Image.fromarray(NOISE).convert('L')) and flaw == ''
+
+
+@pytest.mark.parametrize(
+    'content, said',
+    [
+        (tiff('RGBA', colors=1, extra=0), 'has 4 bands: give the numbers of red, green and blue'),
+        (tiff('RGB', colors=1), 'has 3 bands: '),
+        (tiff('LA', extra=0), 'has 2 bands: '),
+        (tiff('RGB', count=5), 'has 5 bands: '),
+        (tiff('RGBA', alpha=254), 'has an alpha band, by which its colours would be multiplied: '),
+    ],
+)
+def test_a_tiff_whose_colors_would_be_wrong(content, said, capfd):
+    image, flaw = decode_image(content)
+    assert image is None and flaw.startswith(said) and '(--bands)' in flaw
+    assert capfd.readouterr().err == ''
+
+
+@pytest.mark.parametrize('content', [b'', b'II*', b'II*\0', b'II+\0\0\0\0\0', b'II*\0\xff\0\0\0'])
+def test_tags_of_a_file_that_is_not_a_tiff(content):
+    assert tiff_tags(io.BytesIO(content)) == {}
 
 
 @pytest.mark.parametrize('content', [b'', b'no image', b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'])

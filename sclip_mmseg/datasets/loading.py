@@ -19,7 +19,13 @@ from PIL import Image
 
 from ..rasters.reading import open_raster
 from ..utils.errors import InputError
-from ..utils.images import EXTRANEOUS, find_flaw, libjpeg_warnings, orientation_of
+from ..utils.images import (
+    EXTRANEOUS,
+    find_band_flaw,
+    find_flaw,
+    libjpeg_warnings,
+    orientation_of,
+)
 
 _TIFF = b'II', b'MM'  # OpenCV and Pillow always apply the orientation of TIFF
 
@@ -79,7 +85,7 @@ class CheckedImageLoader(LoadImageFromFile):
     def _check_values(self, path: str, content: bytes, said: list[str]) -> None:
         if self.imdecode_backend != 'cv2' or self.color_type == 'unchanged':
             return
-        if flaw := find_flaw(content, said):
+        if flaw := find_band_flaw(content) or find_flaw(content, said):
             if not (said and EXTRANEOUS.search(said[0])):
                 raise InputError(f'{path} {flaw}')
             warnings.warn(f'{path} {flaw}', stacklevel=2)

@@ -4,9 +4,8 @@ import importlib.util
 from contextlib import suppress
 from pathlib import Path
 
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
 from ..utils.errors import InputError
+from ..utils.images import tiff_tags
 
 #: Suffixes of files that are always maps.
 ONLY_MAPS = {'.vrt'}
@@ -14,7 +13,6 @@ ONLY_MAPS = {'.vrt'}
 TIFF = {'.tif', '.tiff'}
 # Tags of GeoTIFF: scale, tie points, matrix, keys; GDAL's no-data value.
 _TAGS = {33550, 33922, 34264, 34735, 42113}
-_BIG = b'+'
 # UUID of GeoJP2's box, and the beginning of GML in a JPEG 2000 file.
 _JPEG_2000 = bytes.fromhex('b14bf8bd083d4b43a5ae8cd7d5a6ce03'), b'gml.root-instance'
 _HEAD = 1 << 16
@@ -35,7 +33,8 @@ def has_georeference(path: str | Path) -> bool:
     if suffix in ONLY_MAPS or _has_world_file(path):
         return True
     if suffix in TIFF:
-        return bool(_TAGS & _tags(path))
+        with suppress(OSError), path.open('rb') as file:
+            return bool(_TAGS & tiff_tags(file).keys())
     if suffix == '.jp2':
         with suppress(OSError), path.open('rb') as file:
             head = file.read(_HEAD)
@@ -61,19 +60,6 @@ def is_map(path: str | Path, asked: bool = False) -> bool:
             'georeference, other bands than RGB, or too many pixels for the memory)'
         )
     return True
-
-
-def _tags(path: Path) -> set[int]:
-    """Tags of the first image in a TIFF file."""
-    with suppress(OSError, SyntaxError, ValueError, KeyError), path.open('rb') as file:
-        header = file.read(8)
-        if _BIG in header[2:4]:
-            header += file.read(8)
-        directory = ImageFileDirectory_v2(header)
-        file.seek(directory.next)
-        directory.load(file)
-        return {*directory}
-    return set()
 
 
 def _has_world_file(path: Path) -> bool:

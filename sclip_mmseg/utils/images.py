@@ -5,17 +5,20 @@ import io
 import math
 import os
 import re
+import struct
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import cv2
 import mmcv
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ..old_names import keep_old_names
 from .stderr import redirect_stderr
@@ -48,6 +51,12 @@ EXTRANEOUS = re.compile(r': \d\d? extraneous bytes before marker 0xd9')
 # Values of 16-bit images that need at most 14 bits are raw sensor values, which look nearly black.
 _BITS = 14
 _ORIENTATION = 0x0112  # EXIF tag
+# Tags of TIFF, and values of the first two.
+_COLORS, _EXTRA_BANDS, _COUNT = 262, 338, 277
+_GREY, _RGB = (0, 1), 2
+_ALPHA, _ASSOCIATED_ALPHA = 2, 1
+_MOST_BANDS = 4  # that OpenCV reads
+_BIG_TIFF = b'+'
 _lock = threading.Lock()  # the process has one standard error
 
 
@@ -111,6 +120,59 @@ def libjpeg_warnings() -> Iterator[list[str]]:
                 os.write(2, rest.encode(errors='surrogateescape'))
 
 
+def tiff_tags(file: BinaryIO) -> dict[int, Any]:
+    """Tags of the first image in a TIFF file; empty if it is another or a damaged file."""
+    try:
+        header = file.read(8)
+        if _BIG_TIFF in header[2:4]:
+            header += file.read(8)
+        directory = ImageFileDirectory_v2(header)
+        file.seek(directory.next)
+        directory.load(file)
+        return dict(directory)
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
+        return {}
+
+
+def find_band_flaw(content: bytes) -> str:
+    """Say why OpenCV does not decode the colours of a TIFF file.
+
+    Of bands without colours, it reads the first as grey; it multiplies colours by alpha.
+
+    Args:
+        content: Content of the file.
+
+    Returns:
+        A predicate that follows the file's name; empty if nothing is wrong.
+    """
+    if not content.startswith((b'II', b'MM')):
+        return ''
+    tags = tiff_tags(io.BytesIO(content))
+    count, colors, extra = tags.get(_COUNT, 1), tags.get(_COLORS), tags.get(_EXTRA_BANDS, ())
+    if not isinstance(count, int):  # damaged, and refused by OpenCV
+        return ''
+    alphas = sum(band in (_ALPHA, _ASSOCIATED_ALPHA) for band in extra)
+    if count > _MOST_BANDS or (colors in _GREY and count - alphas > 1):
+        return (
+            f'has {count} bands: give the numbers of red, green and blue, or of a grey one, as in '
+            "bands='3,2,1' (--bands), or save these alone"
+        )
+    if colors == _RGB and _ALPHA in extra and not _is_opaque(content):
+        return (
+            "has an alpha band, by which its colours would be multiplied: give bands='1,2,3' "
+            '(--bands) to leave out pixels whose alpha is 0, or save it without alpha'
+        )
+    return ''
+
+
+def _is_opaque(content: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return image.getchannel('A').getextrema() == (255, 255)
+    except UNREADABLE:
+        return False
+
+
 def find_flaw(content: bytes, messages: list[str]) -> str:
     """Say why the pixels that OpenCV decodes differ from the encoded ones.
 
@@ -171,11 +233,14 @@ def decode_image(content: bytes) -> tuple[np.ndarray | None, str]:
         content: Content of the file.
 
     Returns:
-        The image, or None if OpenCV cannot decode it; and the result of :func:`find_flaw`.
+        The image, or None if OpenCV cannot decode it; and the result of :func:`find_band_flaw` or
+        :func:`find_flaw`.
 
     Raises:
         cv2.error: If the header is invalid.
     """
+    if flaw := find_band_flaw(content):
+        return None, flaw
     with libjpeg_warnings() as messages:
         image = mmcv.imfrombytes(content) if content else None
     return image, find_flaw(content, messages)
