@@ -4,6 +4,7 @@ mmengine's own initialization selects a CUDA device even where there is none, an
 both for processes that never start and for those that still evaluate.
 """
 
+import atexit
 import os
 import subprocess
 import time
@@ -79,6 +80,14 @@ def join_processes(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
         store.set_timeout(limit['timeout'])
     store = distributed.PrefixStore(name, store)
     distributed.init_process_group(backend, store=store, rank=rank, world_size=world, **limit)
+    if backend == 'gloo':
+        # Its threads abort the process (SIGABRT) if they free a tensor while Python shuts down.
+        atexit.register(_leave_processes)
+
+
+def _leave_processes() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def was_restarted() -> bool:

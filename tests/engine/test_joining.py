@@ -1,8 +1,12 @@
 """Processes find each other, or fail after a timeout."""
 
+import atexit
 import os
+import sys
 import threading
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,6 +57,29 @@ def test_processes_without_a_gpu_wait_as_long_as_the_config_says(launcher):
     assert _timeout() == timedelta(seconds=90)
     assert os.environ['LOCAL_RANK'] == '0'
     joining.join_processes(launcher, {})  # nothing is left to do
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='looks in /proc for threads')
+def test_no_thread_of_gloo_is_left_when_python_shuts_down(monkeypatch):
+    """Otherwise it may abort the process."""
+    registered = []
+    monkeypatch.setattr(atexit, 'register', registered.append)
+    _launch('pytorch')
+    joining.join_processes('pytorch', {})
+    distributed.barrier()
+    assert _threads_of_gloo()
+    [leave] = registered
+    leave()
+    assert not distributed.is_initialized() and not _threads_of_gloo()
+    leave()  # as if the program had done so itself
+
+
+def _threads_of_gloo():
+    names = []
+    for path in Path('/proc/self/task').glob('*/comm'):
+        with suppress(OSError):  # another thread that has ended
+            names.append(path.read_text())
+    return [name for name in names if 'gloo' in name]
 
 
 def test_one_process_alone_joins_nobody():
