@@ -20,7 +20,7 @@ from ..encoder import ImageEncoder
 from ..image_encoder import check_precision
 from ..methods import Classify
 from ..view import View
-from .sam3_attention import sum_in_parts
+from .sam3_attention import use_chunked_attention
 from .sam3_layout import SIDE, SAM3File, find_sam3, import_sam3
 from .sam3_rule import PromptRule
 from .sam3_text import SAM3TextHead
@@ -71,7 +71,7 @@ class SAM3Encoder(ImageEncoder):
         for parameter in self.matrices():
             parameter.data = parameter.data.to(dtype)
         if dtype == torch.float32:
-            sum_in_parts(self.model.detr_decoder)
+            use_chunked_attention(self.model.detr_decoder)
         self.embed_dim = self.model.config.vision_config.fpn_hidden_size
 
     def matrices(self) -> Iterator[nn.Parameter]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 _PART = 512  # number of patches in a partial sum
 
 
-class SummedInParts(nn.Module):
+class ChunkedAttention(nn.Module):
     """An attention that adds partial sums over its keys.
 
     In float32 a sum of 5184 terms depends on their order: on some CPUs mask logits differ from the
@@ -55,7 +55,7 @@ class SummedInParts(nn.Module):
         return self.o_proj(out.transpose(1, 2).flatten(2)), None
 
 
-def sum_in_parts(decoder: Any) -> None:
+def use_chunked_attention(decoder: Any) -> None:
     """Let a ``Sam3DetrDecoder`` attend to patches by partial sums."""
     for layer in decoder.layers:
-        layer.vision_cross_attn = SummedInParts(layer.vision_cross_attn)
+        layer.vision_cross_attn = ChunkedAttention(layer.vision_cross_attn)
