@@ -263,8 +263,13 @@ class LastBlockMethod(Method):
 
     def token_weights(self, tokens: LastTokens) -> Tensor:
         """Compute the weights of the values, ``[B, heads, P + N, P + N]``."""
-        identity = torch.eye(tokens.v.shape[2], dtype=tokens.v.dtype, device=tokens.v.device)
-        return self.mix(replace(tokens, replaced=identity.expand(*tokens.v.shape[:2], -1, -1)))
+        return self.mix(replace(tokens, replaced=identity_values(tokens.v)))
+
+
+def identity_values(values: Tensor) -> Tensor:
+    """Replacement of values ``[B, heads, N, d]`` whose mix is the weights, ``[B, heads, N, N]``."""
+    identity = torch.eye(values.shape[2], dtype=values.dtype, device=values.device)
+    return identity.expand(*values.shape[:2], -1, -1)
 
 
 def unflatten_map(weights: Tensor, grid: Grid) -> Tensor:

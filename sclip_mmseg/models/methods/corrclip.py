@@ -177,9 +177,7 @@ class CorrCLIP(RegionAttention):
             for patches in (tokens.patches, tokens.patches_of(levels))
         )
         # In an image with fewer regions, the remaining copies only attend to the class token.
-        parents = resize_nearest(cells.unflatten(1, grid), fine).flatten(1)
-        copies = tokens.copies
-        semantic = copies.gather(1, parents[..., None].expand(-1, -1, copies.shape[-1]))
+        semantic = spread_copies(tokens.copies, cells.unflatten(1, grid), fine)
         read = tower.read_out
         sum_ = read(main) + self.spatial * read(spatial) + self.semantic * read(semantic)
         return sum_.unflatten(1, fine)
@@ -256,6 +254,21 @@ class CorrCLIPv2(CorrCLIP):
             regions = resize_nearest(self.regions_of(view), fine).flatten(1)
             regions = self.merge(regions, features)
             yield view, self.weights(features, regions), regions, fine
+
+
+def spread_copies(copies: Tensor, cells: Tensor, grid: Grid) -> Tensor:
+    """Give each patch the copy of the class token for its region.
+
+    Args:
+        copies: Outputs of the copies, ``[B, regions, D]``.
+        cells: Copy of each patch, ``[B, h, w]``.
+        grid: Rows and columns of M, to which the cells are resized.
+
+    Returns:
+        The outputs, ``[B, M, D]``.
+    """
+    parents = resize_nearest(cells, grid).flatten(1)
+    return copies.gather(1, parents[..., None].expand(-1, -1, copies.shape[-1]))
 
 
 def merge_regions(regions: Tensor, features: Tensor, distance: float) -> Tensor:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -11,7 +10,7 @@ from ...towers import BlockTokens, Resampling, Tokens, VisionTransformer
 from ...utils.errors import InputError
 from ...utils.torch_types import total
 from ..view import View
-from .base import Classify, Method, unflatten_map
+from .base import Classify, Method, identity_values, unflatten_map
 
 _RESAMPLING = Resampling(offset=None, antialias=True)  # as GEM resizes position embeddings
 _SEEN = ('input', 'normalised', 'q', 'k', 'v')
@@ -67,8 +66,7 @@ class GEM(Method):
         """See :class:`.base.Method`; the map of the last block."""
         tokens = self._run(tower, view, 1)
         [last] = tokens.blocks.values()
-        identity = torch.eye(last.v.shape[2], dtype=last.v.dtype, device=last.v.device)
-        weights = self.mix(last, values=identity.expand(*last.v.shape[:2], -1, -1))
+        weights = self.mix(last, values=identity_values(last.v))
         return unflatten_map(tokens.map_of(weights.float().mean(1)), tokens.grid)
 
     def _run(

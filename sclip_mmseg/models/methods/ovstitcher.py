@@ -16,7 +16,7 @@ from ...utils.torch_types import height_width, total
 from ..windowed_image import ImageFeatures, Stitching, WindowedImage
 from ..windows import Window
 from .base import Classify, WholeImageMethod, unflatten_map
-from .corrclip import RegionAttention
+from .corrclip import RegionAttention, spread_copies
 
 _ENTRIES = 1 << 24  # size of a piece of the image's attention map
 
@@ -136,8 +136,7 @@ class OVStitcher(RegionAttention, WholeImageMethod):
             scope = cells[:, None] == numbers[:, None]
             copies = tower.run(view.images, asked, scope=scope, each=stitch).copies
             window_fine = proxy.tower.grid(view.images)
-            parents = resize_nearest(cells.unflatten(1, grid), window_fine).flatten(1)
-            outputs = copies.gather(1, parents[..., None].expand(-1, -1, copies.shape[-1]))
+            outputs = spread_copies(copies, cells.unflatten(1, grid), window_fine)
             semantic.add(windows, outputs.unflatten(1, window_fine))
         levels = [self._again(tower, number, parts.pop(number)) for number in list(parts)[:-1]]
         _, _, spatial = tower.blocks[-1].project(tower.blocks[-1].norm1(sum(levels) / len(levels)))
