@@ -5,20 +5,16 @@ import json
 import re
 import shutil
 import subprocess
-import tempfile
-import threading
-from importlib.util import find_spec
-from unittest import mock
 
 import numpy as np
 import pytest
 from helpers import ROOT, require
 from markdown_it import MarkdownIt
 from PIL import Image
+from served import served
 
 from sclip_mmseg import apis
-from sclip_mmseg.web import Hosts, Session, guard, listen
-from sclip_mmseg.web.server import build_app, private_folder
+from sclip_mmseg.web import Session, guard
 from sclip_mmseg.zoo import TOY
 
 IMAGE = ROOT / 'data/toy/VOCdevkit/VOC2012/JPEGImages/toy_000003.jpg'
@@ -36,19 +32,9 @@ def block(info):
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
     """Address and folder of a server in a thread, and its session."""
-    require(find_spec('gradio'), 'Gradio (pip install -e ".[web]")')
-    place = mock.patch.object(tempfile, 'tempdir', str(tmp_path_factory.mktemp('temporary')))
-    with place, private_folder() as folder:
-        import uvicorn
-
-        session, bound = Session(device='cpu'), listen('127.0.0.1', 0)
-        app = build_app(session, folder, Hosts('127.0.0.1'))
-        server = uvicorn.Server(uvicorn.Config(app, log_level='error', timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
-        thread.start()
-        yield f'http://127.0.0.1:{bound.getsockname()[1]}', folder, session
-        server.should_exit = True
-        thread.join(20)
+    session = Session(device='cpu')
+    with served(session, tmp_path_factory.mktemp('temporary')) as (address, folder):
+        yield address, folder, session
 
 
 @pytest.fixture

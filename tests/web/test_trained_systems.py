@@ -1,25 +1,20 @@
 """Trained systems on the page, with small seeded weights: checkpoints, options, progress."""
 
-import tempfile
-import threading
 import time
-from contextlib import contextmanager
-from importlib.util import find_spec
-from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, call_tool, chromium, require, seeded_clip, seeded_sam3
+from helpers import ROOT, call_tool, chromium, seeded_clip, seeded_sam3
 from PIL import Image
 from safetensors.torch import save_file
+from served import served
 from trained_weights import write_talk2dino
 
 from sclip_mmseg import InputError
 from sclip_mmseg.models.trained import SAM3Encoder
-from sclip_mmseg.web import Hosts, Question, Session, listen
+from sclip_mmseg.web import Question, Session
 from sclip_mmseg.web.page import respond
-from sclip_mmseg.web.server import build_app, private_folder
 from sclip_mmseg.zoo import is_toy
 
 CLASSES = 'cat; dog; sky'
@@ -88,30 +83,12 @@ def test_bad_arguments(sam3):
         Session(sam3, 'cpu', 'sam3', {'model.image_encoder.nonsense': 1})
 
 
-@contextmanager
-def _served(session, folder):
-    """Address of the page of a session."""
-    require(find_spec('gradio'), 'Gradio (pip install -e ".[web]")')
-    place = mock.patch.object(tempfile, 'tempdir', str(folder))
-    with place, private_folder() as uploads:
-        import uvicorn
-
-        bound = listen('127.0.0.1', 0)
-        app = build_app(session, uploads, Hosts('127.0.0.1'))
-        server = uvicorn.Server(uvicorn.Config(app, log_level='error', timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
-        thread.start()
-        yield f'http://127.0.0.1:{bound.getsockname()[1]}'
-        server.should_exit = True
-        thread.join(20)
-
-
 @pytest.mark.slow
 def test_page_shows_progress(sam3, image, tmp_path, monkeypatch):
     monkeypatch.setattr(SAM3Encoder, 'prompt_batch', lambda self: 1)
     session, seen = Session(sam3, 'cpu', 'sam3'), ''
     browser = chromium(tmp_path / 'profile', FLAGS.split(), {})
-    with _served(session, tmp_path) as address, browser as chrome:
+    with served(session, tmp_path) as (address, _), browser as chrome:
         chrome.get(address)
         end = time.monotonic() + 120
         while '2 of ' not in seen and time.monotonic() < end:
