@@ -22,6 +22,7 @@ from ..utils.arrays import read_arrays
 from ..utils.errors import InputError
 from ..utils.file_kinds import kind_of_place
 from ..utils.files import find_path, lock_file, open_atomically, sha256_of
+from ..utils.progress import Progress
 from ..utils.tokens import encode, special_tokens
 from ..utils.words import counted
 
@@ -68,11 +69,13 @@ def encode_prompts(tower: TextEncoder, prompts: Sequence[str], cut: bool = False
     order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
     device = next(tower.parameters()).device
     embeddings = torch.empty(len(tokens), tower.output_dim, device=device)
+    progress = Progress(len(order), 'prompts')
     for start in range(0, len(order), _BATCH):
         chosen = order[start : start + _BATCH]
         batch = [torch.tensor(tokens[index]) for index in chosen]
         padded = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)
         embeddings[chosen] = tower(padded.to(device))
+        progress.is_due(start + len(chosen))
     return embeddings
 
 

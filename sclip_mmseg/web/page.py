@@ -13,7 +13,7 @@ from ..apis.own_config import BACKGROUND_THD
 from ..old_names import keep_old_names
 from ..registry import REGION_GENERATORS
 from ..utils.errors import InputError, one_line
-from ..utils.progress import Progress, listening
+from ..utils.progress import Progress
 from ..zoo import TOY
 from . import style
 from .limits import bounded
@@ -52,7 +52,7 @@ def respond(
         printed to the terminal.
     """
     try:
-        with bounded(is_connected), listening(report):
+        with bounded(is_connected, report):
             answer = session.answer(question, folder)
         return answer, answer.notice
     except InputError as error:

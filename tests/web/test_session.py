@@ -5,10 +5,12 @@ import threading
 import urllib.request
 from dataclasses import replace
 from threading import Thread
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from helpers import ROOT
 from huggingface_hub import constants
 from PIL import Image
@@ -16,7 +18,9 @@ from PIL import Image
 from sclip_mmseg import apis
 from sclip_mmseg.apis.segmentation import Segmentation
 from sclip_mmseg.models import image_encoder
+from sclip_mmseg.models.progress import report_progress
 from sclip_mmseg.utils.errors import InputError
+from sclip_mmseg.utils.progress import Progress
 from sclip_mmseg.web import Question, Session, examples, limits, session, style
 from sclip_mmseg.web.page import INTERNAL, respond
 from sclip_mmseg.zoo import default_method, is_toy
@@ -172,13 +176,33 @@ def test_any_name_is_kept_apart(toy, tmp_path, name):
     assert Image.open(answer.left).size == (500, 375) < Image.open(answer.overlay).size
 
 
-def test_a_question_takes_a_limited_time(toy, tmp_path, monkeypatch):
+def test_a_question_without_progress_takes_a_limited_time(toy, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(limits, 'SECONDS', 0)
         for question in (QUESTION, replace(QUESTION, classes='sea; not encoded before')):
             answer, said = respond(toy, question, str(tmp_path))
-            assert answer is None and said.startswith('this takes more than 0 seconds')
+            assert answer is None and said.startswith('this made no progress for 0 seconds')
     assert respond(toy, QUESTION, str(tmp_path))[1] == ''
+
+
+@pytest.mark.parametrize(
+    'report',
+    [lambda done: report_progress(done, 9), lambda done: Progress(9).is_due(done)],
+    ids=['windows', 'steps'],
+)
+def test_progress_starts_the_time_anew(monkeypatch, report):
+    now, network = [0], torch.nn.Identity()
+    monkeypatch.setattr(limits, 'time', SimpleNamespace(monotonic=lambda: now[0]))
+    with limits.bounded(lambda: True):
+        for done in (1, 2, 3):
+            network(0)
+            now[0] += 200
+            network(0)
+            report(done)
+        network(0)
+        now[0] += 301
+        with pytest.raises(InputError, match='no progress for 300 seconds'):
+            network(0)
 
 
 def test_nothing_is_computed_for_a_user_who_left(toy, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from sclip_mmseg.web import Question, Session
 from sclip_mmseg.web.page import respond
 from sclip_mmseg.zoo import is_toy
 
-CLASSES = 'cat; dog; sky'
+CLASSES = 'heron; otter; lichen'  # which no other test encodes
 FLAGS = '--headless --no-sandbox --disable-gpu --window-size=1280,1000 --disable-dev-shm-usage'
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of pandas in Gradio
 
@@ -44,7 +44,7 @@ def talk2dino(tmp_path):
     return str(tmp_path / 'clip.pt'), write_talk2dino(tmp_path)
 
 
-def test_sam3_reports_each_batch_of_prompts(sam3, image, tmp_path, monkeypatch):
+def test_sam3_reports_texts_and_each_batch_of_prompts(sam3, image, tmp_path, monkeypatch):
     monkeypatch.setattr(SAM3Encoder, 'prompt_batch', lambda self: 2)
     session = Session(sam3, 'cpu', 'sam3')
     assert session.method == 'sam3' and not session.is_toy and session.clip is None
@@ -55,7 +55,7 @@ def test_sam3_reports_each_batch_of_prompts(sam3, image, tmp_path, monkeypatch):
         report = lambda each: reports.append(each.share)  # noqa: E731
         answer, message = respond(session, question, str(tmp_path), report=report)
         assert message == '' and answer.methods == ('sam3',) and answer.areas
-        assert reports == ([0, 0.5, 1] if background else [0, 2 / 3, 1])
+        assert reports == [0, 1, 0, 0.5 if background else 2 / 3, 1]  # the texts, the prompts
 
 
 def test_options_are_those_of_the_family(talk2dino, image, tmp_path):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...datasets.query_set import Queries
 from ...towers import TextEncoder, TextTower
 from ...utils.errors import InputError
+from ...utils.progress import Progress
 from ...utils.words import counted
 from ..text_embeddings import cached_rows, tokenize
 from ..text_head import CLIPTextHead
@@ -104,7 +105,10 @@ class SAM3TextHead(CLIPTextHead):
             print_log(f'Encoding {counted(len(queries), "prompt")}', 'current')
             tower = self.load_tower().to(device := get_device())
             tower.register_forward_hook(lambda *_: heartbeat())
-            parts = [tower(part.to(device)).cpu() for part in self._tokens(queries).split(_BATCH)]
+            progress, parts = Progress(len(queries), 'prompts'), []
+            for part in self._tokens(queries).split(_BATCH):
+                parts.append(tower(part.to(device)).cpu())
+                progress.is_due(_BATCH * (len(parts) - 1) + len(part))
             features = torch.cat(parts)
             if not features.isfinite().all():
                 raise InputError(f'{path} embeds queries as NaN or infinity: use an undamaged file')
