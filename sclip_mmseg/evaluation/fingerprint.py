@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmseg.registry import MODELS
 
 from ..config import NO_CHECKPOINT
 from ..datasets import load_queries
 from ..models.simfeatup import find_upsampler
-from ..models.trained import SAM3Encoder, find_head, find_sam3, find_trained
+from ..models.trained import find_head
 from ..old_names import keep_old_names
 from ..regions import RegionFiles
 from ..towers import find_clip
@@ -116,12 +117,18 @@ def _flatten(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
                 continue  # embeddings have their own queries, and need no text tower
             if child == 'image_encoder' and value.get('text_head', {}).get('embeddings'):
                 item = {name: each for name, each in item.items() if name != 'head'}
-            if child == 'checkpoint' and value.get('type') in ('SAM3Encoder', SAM3Encoder):
-                yield f'{key}.{child}', _describe_checkpoint(find_sam3(item))
+            if child == 'checkpoint' and (find := _finder_of(value.get('type'))):
+                yield f'{key}.{child}', _describe_checkpoint(find(item))
                 continue
             yield from _flatten(item, f'{key}.{child}' if key else child)
     else:
         yield key, _to_json(key, value)
+
+
+def _finder_of(kind: Any) -> Callable[[str], Checkpoint] | None:
+    """How an encoder of this type, a name or a class, finds its checkpoint; None for others."""
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    return getattr(kind, 'checkpoint_finder', None)
 
 
 def _find(key: str, value: str) -> Checkpoint | None:
@@ -132,7 +139,6 @@ def _find(key: str, value: str) -> Checkpoint | None:
         '.image_encoder.head': find_head,
         '.sam.checkpoint': find_sam,
         '.upsampler.checkpoint': find_upsampler,
-        '.image_encoder.checkpoint': find_trained,
         '.clip': find_clip,
     }
     for end, find in finders.items():

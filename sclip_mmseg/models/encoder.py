@@ -1,12 +1,13 @@
 """The interface of image encoders."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..old_names import OldAttribute, RefusesOldOverrides
 from ..towers.normalisation import Normalisation
+from ..towers.repository import Checkpoint
 from ..towers.sam import SamTower
 from ..utils.errors import NotFetched
 from .file_image import FileImage
@@ -36,6 +37,8 @@ class ImageEncoder(RefusesOldOverrides, nn.Module):
         sam: Segment Anything, for methods and corrections that use it; None without it.
         normalisation: Mean and standard deviation that the encoder expects of its input images;
             None where no config states them.
+        checkpoint_finder: Finds the file that the argument ``checkpoint`` names; None for encoders
+            without this argument, or whose argument is a path.
     """
 
     patch_size: int
@@ -51,6 +54,7 @@ class ImageEncoder(RefusesOldOverrides, nn.Module):
     mismatch_hint: str = 'image_encoder.clip and text_head must come from the same CLIP'
     sam: SamTower | None
     normalisation: Normalisation | None = None
+    checkpoint_finder: Callable[[str], Checkpoint] | None = None
 
     def __init__(self) -> None:
         super().__init__()

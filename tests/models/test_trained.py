@@ -18,13 +18,13 @@ from sclip_mmseg.datasets import load_queries
 from sclip_mmseg.datasets.background import Background
 from sclip_mmseg.datasets.benchmarks import usual_benchmarks
 from sclip_mmseg.datasets.checks import check_classes, load_dataset
-from sclip_mmseg.evaluation.fingerprint import _to_json
+from sclip_mmseg.evaluation.fingerprint import describe_settings
 from sclip_mmseg.models import View
 from sclip_mmseg.models.decision import build_rule, segment
 from sclip_mmseg.models.fusion import DenseMap
 from sclip_mmseg.models.trained import TRAINED, find_trained
 from sclip_mmseg.models.trained.groupvit import group_affinity, paint, prepend_background
-from sclip_mmseg.models.trained.tcl import pad_to_patches
+from sclip_mmseg.models.trained.tcl import TCLEncoder, pad_to_patches
 
 
 @pytest.fixture(scope='module')
@@ -325,12 +325,16 @@ def test_a_fetched_file_is_found_by_name_and_counts_by_its_content(monkeypatch, 
     path = tmp_path / 'tcl.pth'
     path.write_bytes(b'one')
     assert find_trained('tcl').weights == path
-    key = 'model.image_encoder.checkpoint'
-    digest = _to_json(key, 'tcl')
-    assert digest.startswith('SHA-256 ') and digest == _to_json(key, str(path))
+
+    def describe(checkpoint, kind='TCLEncoder'):
+        settings = describe_settings(encoder=dict(type=kind, checkpoint=checkpoint))
+        return settings['encoder.checkpoint']
+
+    digest = describe('tcl')
+    assert digest.startswith('SHA-256 ') and digest == describe(str(path), TCLEncoder)
     path.write_bytes(b'another')
-    assert _to_json(key, 'tcl') != digest
-    assert _to_json('model.prefix', 'tcl') == 'tcl'
+    assert describe('tcl') != digest
+    assert describe('tcl', 'IdentityEncoder') == 'tcl'  # which finds its own
 
 
 def test_the_argument_of_tools_test():

@@ -94,6 +94,8 @@ class GroupViTEncoder(ImageEncoder):
         InputError: If the checkpoint cannot be used, or an argument is out of range.
     """
 
+    checkpoint_finder = staticmethod(find_trained)
+
     def __init__(self, checkpoint: str, background: float | None = None, precision: str = 'fp32'):
         super().__init__()
         if background is not None and not 0 <= background <= 1:

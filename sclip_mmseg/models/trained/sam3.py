@@ -47,6 +47,7 @@ class SAM3Encoder(ImageEncoder):
     """
 
     normalisation = HALF
+    checkpoint_finder = staticmethod(find_sam3)
     patch_size = 1
     #: Why it cannot be exported, see :func:`...export.network.find_window`.
     not_exported = 'a pass of its network for each prompt'

@@ -48,6 +48,8 @@ class TCLEncoder(ImageEncoder):
         InputError: If a checkpoint cannot be used, or an argument is out of range.
     """
 
+    checkpoint_finder = staticmethod(find_trained)
+
     def __init__(
         self,
         clip: str,
