@@ -128,6 +128,8 @@ def test_offline_mode(hub, monkeypatch):
         fetch(HubName('org/other'), 'config.json')
     with pytest.raises(InputError, match='HF_HUB_OFFLINE forbids downloading it'):
         resolve_clip('hf:org/other')
+    with pytest.raises(NotCached, match=f'it is gated: request access at {hub.url}/facebook/sam3'):
+        fetch(HubName('facebook/sam3'), 'config.json')
     assert hub.requests == before
 
 

@@ -31,6 +31,8 @@ _MISSPELT = re.compile(
 _NOT_ON_THE_HUB = re.compile(
     r'(?:ViT-|MetaCLIP-|RN|\.).*|.*\.(?:pth?|bin|ckpt|npz|safetensors)', re.IGNORECASE
 )
+# First letters of gated repositories: without a network the Hub cannot say so.
+_GATED = 'facebook/sam3', 'facebook/dinov3-'
 
 
 class NotCached(NotFetched):
@@ -227,6 +229,8 @@ def _unreachable(name: HubName, filename: str, cause: BaseException | None) -> s
     from huggingface_hub import constants
 
     where = f'{filename} of {name} is not in the cache {constants.HF_HUB_CACHE}'
+    if name.repository.startswith(_GATED):
+        where += f' (it is gated: request access at {constants.ENDPOINT}/{name.repository})'
     if constants.HF_HUB_OFFLINE:
         return f'{where}, and HF_HUB_OFFLINE forbids downloading it: unset it, or give a path'
     return (
