@@ -47,9 +47,7 @@ class Weights:
         """
         theirs = self.layout.name_of(name)
         if theirs not in self.tensors:
-            raise InputError(
-                f"{self.source} is not a complete checkpoint of a ViT: it lacks '{theirs}'"
-            )
+            raise InputError(f"{self.source} is not a complete checkpoint: it lacks '{theirs}'")
         tensor = self.tensors[theirs]
         if name == 'patch_embed.weight' and tensor.ndim == 2 and self.layout.flat_patches:
             side = math.isqrt(tensor.shape[1] // 3)
@@ -164,7 +162,7 @@ class Weights:
         keys = filter(lambda key: key.startswith(self.layout.prefix), self.tensors)
         if more := sorted({*keys} - known):
             raise InputError(
-                f'{self.source} is not a plain ViT of a known family: it has {len(more)} '
+                f'{self.source} is not of a known family: it has {len(more)} '
                 f'unexpected tensors, such as {more[0]}{advise(more)}'
             )
 

@@ -221,9 +221,15 @@ def test_checkpoint_names_the_clip_of_the_texts(paths, build, tmp_path):
 @pytest.mark.parametrize(
     'change, message',
     [
-        (lambda t: t.pop('linear_layer.bias'), "lacks 'linear_layer.bias'"),
+        (
+            lambda t: t.pop('linear_layer.bias'),
+            "a complete checkpoint: it lacks 'linear_layer.bias'",
+        ),
         (lambda t: t.pop('linear_layer.weight'), 'not a head of Talk2DINO.*linear_layer.bias'),
-        (lambda t: t.update({'hidden_layers.1.weight': torch.ones(1)}), 'unexpected tensors'),
+        (
+            lambda t: t.update({'hidden_layers.1.weight': torch.ones(1)}),
+            'not of a known family: it has 1 unexpected',
+        ),
         (lambda t: t.update({'hidden_layers.0.bias': torch.ones(3)}), r'is \(3,\), expected'),
         (lambda t: t['linear_layer.bias'].fill_(torch.nan), 'NaN or infinity'),
     ],
