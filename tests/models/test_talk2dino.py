@@ -1,6 +1,7 @@
 """Talk2DINO on small seeded weights: heads and where they come from, options, what is refused."""
 
 import re
+from unittest import mock
 
 import pytest
 import torch
@@ -78,6 +79,18 @@ def test_cleaning_and_refinement_are_options(build):
     assert not torch.allclose(cleaned, plain, atol=1e-3)
     assert build('talk2dino-pamr_vit-b14_voc21').image_encoder.refine.dilations[-1] == 24
     assert _map(build(**_cleaning(None)), 448, 448).equal(plain)
+
+
+def test_images_that_guide_a_refinement_are_those_of_the_files(build):
+    """A value that is off by rounding would weigh in even areas, which have small deviations."""
+    model = build('talk2dino-pamr_vit-b14_voc21')
+    image = torch.randint(0, 256, (3, 20, 448), dtype=torch.uint8)
+    inputs = model.data_preprocessor(dict(inputs=[image]))['inputs']
+    refine = model.image_encoder.refine
+    with mock.patch.object(refine, 'forward', side_effect=lambda maps, _: maps) as called:
+        model.encode_decode(inputs)
+    guide = called.call_args.args[1][0].cpu()
+    assert guide.dtype == torch.float32 and guide.equal(image.flip(0).float())
 
 
 def _cleaning(value):

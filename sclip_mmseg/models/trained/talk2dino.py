@@ -183,6 +183,7 @@ class Talk2DINOEncoder(ImageEncoder):
 
 
 def _pixels(images: Tensor) -> Tensor:
-    """Return RGB values, 0 to 255, of images normalised by ImageNet's values."""
+    """Return RGB values, whole numbers 0 to 255, of images normalised by ImageNet's values."""
     mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in IMAGENET)
-    return (images.float() * std + mean) * 255
+    # Rounded, since PAMR divides by deviations, which are small in even areas.
+    return ((images.float() * std + mean) * 255).round()
