@@ -43,7 +43,7 @@ test-all: lint
 # Builds work_dirs/site. Dead links, anchors and references fail.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
-	@echo 'Open work_dirs/site/index.html'
+	@echo 'Open work_dirs/site/index.html, or for the search: $(BIN)/python -m http.server -d work_dirs/site'
 
 demo: install
 	$(BIN)/python tools/toy/demo.py

@@ -101,7 +101,9 @@ def config_of(method: str, benchmark: str) -> Path:
     from .utils.shipped import configs_dir
 
     if method not in METHODS:
-        hint = nearest(method, METHODS) or ': sclip methods lists them'
+        hint = nearest(method, METHODS) or (
+            ': sclip methods lists them, and your own is my_package.my_module:MyMethod'
+        )
         raise InputError(f"method='{method}' is not a known method{hint}")
     path = configs_dir() / METHODS[method].format(benchmark)
     if not path.is_file():

@@ -335,6 +335,7 @@ def test_all_problems_are_listed_before_weights_are_read(images, planted, tmp_pa
         (dict(labels='absent.json'), 'file of labels absent.json does not exist'),
         (dict(split='absent.txt'), 'file of names absent.txt does not exist'),
         (dict(method='sclop'), "method='sclop' is not a known method"),
+        (dict(method='MyMethod'), 'your own is my_package.my_module:MyMethod'),
         (dict(method='no_module:Method'), 'module no_module does not exist on PYTHONPATH'),
         (dict(method='json:JSONDecoder'), 'is not in the registry of methods'),
         (dict(method='json:Nothing'), 'module json has no class Nothing'),

@@ -129,6 +129,8 @@ def build_bank(
     clips = clip, *([second_clip] if second_clip else [])
     worker = Worker(model.method, clips, model.options, folder or generator, device, tower, block)
     add = partial(_add, worker, Path(out), processes)
+    if todo and processes == 1:
+        _kept(worker).build()  # what it logs would interrupt the progress bar
     results = map_in_processes(add, todo, processes, desc='bank', unit='image')
     if errors := [error for error in results if error]:
         warnings.warn(

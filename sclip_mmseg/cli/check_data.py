@@ -52,6 +52,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.images is None and isinstance(args.classes, str):  # --classes followed by a name
         args.benchmark, args.classes = [args.classes, *args.benchmark], True
+    for name in args.benchmark:
+        if name not in BENCHMARKS and os.path.isdir(name):
+            parser.error(f"'{name}' is a folder: name your own by --images and --labels")
     check_benchmarks(parser, [name for name in args.benchmark if not name.endswith('.py')])
     if (args.images is None) != bool(args.benchmark):
         parser.error('name benchmarks or configs, or folders by --images and --labels')

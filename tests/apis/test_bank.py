@@ -13,6 +13,7 @@ from paths import ROOT
 from PIL import Image
 
 from sclip_mmseg import InputError, apis
+from sclip_mmseg.apis import bank as banks
 from sclip_mmseg.apis.bank import build_bank
 from sclip_mmseg.memory import (
     Bank,
@@ -105,6 +106,16 @@ def test_regions_by_options(clip, folder, tmp_path):
     assert info.regions['min_size'] == 2000 and info.count < 25  # of 224 × 269 pixels
     model = _segmentor(clip, bank=str(tmp_path / 'bank'))
     assert model.regions.generator.options['min_size'] == 2000
+
+
+def test_the_model_is_built_before_the_progress_bar(clip, folder, tmp_path, monkeypatch):
+    def map_in_processes(function, items, *args, **progress):
+        assert banks._KEPT[0].built
+        return [function(item) for item in items]
+
+    monkeypatch.setattr(banks, '_KEPT', [])
+    monkeypatch.setattr(banks, 'map_in_processes', map_in_processes)
+    _build([folder / 'a.png'], tmp_path / 'bank', clip)
 
 
 def test_damaged_images_are_skipped(clip, folder, tmp_path):

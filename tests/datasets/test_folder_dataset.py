@@ -314,7 +314,7 @@ def test_an_image_that_is_too_large(folder, monkeypatch):
 @pytest.mark.parametrize(
     'options, said',
     [
-        (dict(classes=None), 'needs classes'),
+        (dict(classes=None), 'name them by --classes'),
         (dict(ignored=1), "id 1 is to be ignored, but it is that of the class 'dog'"),
         (dict(ignored='sky'), "ignored='sky' is not an id"),
         (
@@ -387,6 +387,14 @@ def test_pairs_that_are_none(tmp_path):
         pair_files(tmp_path / 'empty', tmp_path / 'out')
     with pytest.raises(InputError, match='JPEG does not preserve the values'):
         pair_files(tmp_path / 'in', tmp_path / 'jpeg')
+
+
+def test_a_suffix_of_labels_some_of_which_have_no_image(tmp_path):
+    for name in ('images/b.jpg', 'labels/a_mask.png', 'labels/b_mask.png', 'labels/c_mask.png'):
+        _touch(tmp_path, name)
+    pairs, problems = pair_files(tmp_path / 'images', tmp_path / 'labels')
+    assert pairs == [(str(tmp_path / 'images/b.jpg'), str(tmp_path / 'labels/b_mask.png'))]
+    assert problems == [f'label {tmp_path}/labels/{name}_mask.png has no image' for name in 'ac']
 
 
 def test_20000_pairs_are_listed_soon(tmp_path):

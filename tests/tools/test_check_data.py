@@ -292,9 +292,11 @@ def test_a_custom_config(tmp_path, voc_root, check):
     assert 'config absent.py does not exist' in _error(check, 'absent.py')
     assert "there is no benchmark 'voc2' (did you mean 'voc21'?)" in _error(check, 'voc2')
     assert 'name benchmarks or configs, or folders' in _error(check)
+    said = _error(check, tmp_path / 'images', tmp_path / 'labels')
+    assert f"'{tmp_path}/images' is a folder: name your own by --images and --labels" in said
 
 
 def _error(check, *arguments):
     with pytest.raises(SystemExit) as stop, contextlib.redirect_stderr(io.StringIO()) as said:
-        check_data.main(arguments)
+        check_data.main([*map(str, arguments)])
     return f'{said.getvalue()}{stop.value.code}'

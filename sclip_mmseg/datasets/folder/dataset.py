@@ -180,7 +180,10 @@ class FolderDataset(BaseSegDataset):
         if classes is None:
             named = list(coco.categories.values() if coco else self._colors or ())
             if not named:
-                raise InputError('FolderDataset needs classes=…, such as "cat, kitten; dog"')
+                raise InputError(
+                    'there are no classes: name them by --classes (classes=…), such as '
+                    '"cat, kitten; dog"'
+                )
             words = [[name] for name in named]
             stated = tuple(coco.categories) if coco else None
             if background:

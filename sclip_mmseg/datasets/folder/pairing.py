@@ -133,14 +133,18 @@ def _rename(labels: Files, images: Mapping) -> Files:
 
 
 def _match_endings(labels: set, images: set) -> dict[str, str]:
-    """Label → image, if all labels add the same suffix to the names of images."""
-    some = min(labels)
-    starts = [some[:end] for end in range(1, len(some)) if some[:end] in images]
-    if not starts:
+    """Label → image, if all labels have a suffix which they add to the names of images."""
+    for some in sorted(labels):  # the first ones may have no image
+        starts = [some[:end] for end in range(1, len(some)) if some[:end] in images]
+        if starts:
+            break
+    else:
         return {}
     ending = some[len(starts[-1]) :]
-    new = {name: name[: -len(ending)] for name in labels if name.endswith(ending)}
-    return new if len(new) == len(labels) and images >= {*new.values()} else {}
+    if not all(name.endswith(ending) for name in labels):
+        return {}
+    new = {name: name[: -len(ending)] for name in labels}
+    return {name: image for name, image in new.items() if image in images}
 
 
 def _match_folders(labels: set, images: set) -> dict[str, str]:
