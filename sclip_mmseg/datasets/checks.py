@@ -255,6 +255,8 @@ class CheckedPipeline:
                         'another image, or rotated by its EXIF data, or is the label coloured?'
                     )
                 _check_ids(sample.gt_sem_seg.data.numpy(), self.dataset, label, self.ignored)
+            if 'map' in info:  # for what reads the file again
+                sample.set_metainfo(dict(map=info['map']))
         share(_tensors(results))
         return results
 

@@ -40,7 +40,8 @@ def check_images(dataset: BaseDataset) -> None:
     if loader is None or not is_on_disk(dataset):
         return
     sampled = 0
-    for path in image_paths(dataset):
+    for info in map(dataset.get_data_info, range(len(dataset))):
+        path = info['img_path']
         content = _ends_of(path)
         end = next((end for start, end in _ENDS.items() if content.startswith(start)), None)
         if end is not None and content.endswith(end):
@@ -48,7 +49,7 @@ def check_images(dataset: BaseDataset) -> None:
                 continue
             sampled += 1
         try:
-            loader(dict(img_path=path))
+            loader({key: info[key] for key in ('img_path', 'map') if key in info})
         except InputError:
             raise
         except UNREADABLE as error:

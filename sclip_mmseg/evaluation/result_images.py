@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
-import mmcv
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
@@ -16,10 +15,11 @@ from ..config import read_config
 from ..datasets import distinct_palette
 from ..datasets.checks import load_dataset
 from ..datasets.label_ids import ids_in_files
+from ..datasets.loading import with_checked_loaders
 from ..datasets.output_names import name_outputs
 from ..datasets.parts import image_paths
 from ..old_names import keep_old_names
-from ..rasters.reading import open_raster
+from ..rasters.reading import read_pixels
 from ..utils.errors import InputError
 from ..utils.images import UNREADABLE
 from ..visualization import draw_classes
@@ -151,17 +151,15 @@ class _Files:
         self.dataset, self.result = dataset, result
         self.paths = image_paths(dataset)
         names = image_names(dataset, self.paths)
+        self.pipeline = with_checked_loaders(dataset.pipeline, dataset.ignore_index)
         self.places = {name: place for place, name in enumerate(names)}
 
     def image(self, name: str) -> np.ndarray:
         info = self.dataset.get_data_info(self.places[name])
-        if 'map' in info:
-            with open_raster(info['img_path'], **info['map']) as raster:
-                return raster.read()[0]
-        return np.ascontiguousarray(mmcv.imread(info['img_path'])[..., ::-1])
+        return read_pixels(info['img_path'], info.get('map'))
 
     def label(self, name: str) -> np.ndarray:
-        sample = self.dataset[self.places[name]]['data_samples']
+        sample = self.pipeline(self.dataset.get_data_info(self.places[name]))['data_samples']
         return sample.gt_sem_seg.data[0].numpy()
 
     def predictions(self, cfg: Config) -> Read | None:

@@ -1,12 +1,13 @@
 """The image at the size of its file, for towers with their own input size."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import mmcv
 import numpy as np
 from torch import Tensor
 
 from ..old_names import OldAttribute
+from ..rasters.reading import read_pixels
 from ..towers.proxy import ProxyTower
 from ..towers.sam import SamImage, SamTower, to_multiples
 from ..utils.errors import InputError
@@ -19,6 +20,7 @@ class FileImage:
         path: Path of the image file; None without a file.
         pixels: Pixels to use in place of the file's, BGR, uint8 ``[H, W, 3]``.
         flip: Axes along which the network's input is mirrored, of -2 and -1.
+        raster: For a map, see :func:`..rasters.reading.read_pixels`.
     """
 
     of = OldAttribute('encode')
@@ -28,8 +30,9 @@ class FileImage:
         path: str | None,
         pixels: np.ndarray | None = None,
         flip: Sequence[int] = (),
+        raster: Mapping[str, Any] | None = None,
     ):
-        self.path, self.flip = path, tuple(flip)
+        self.path, self.flip, self.raster = path, tuple(flip), raster
         self._pixels = pixels
         self._seen: dict[tuple[str, tuple], SamImage] = {}
         self._maps: dict[ProxyTower, Tensor] = {}
@@ -46,7 +49,7 @@ class FileImage:
                     'the method needs the image at the size of its file: segment an image file, or '
                     'segment the array with sclip_mmseg.apis.segment'
                 )
-            self._pixels = mmcv.imread(self.path)
+            self._pixels = read_pixels(self.path, self.raster)[..., ::-1]
         return np.ascontiguousarray(self._pixels[..., ::-1])
 
     def encode(self, sam: SamTower, part: str, flip: Sequence[int] | None = None) -> SamImage:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import mmcv
 import numpy as np
 
 from ..utils.errors import InputError, first_line
@@ -195,6 +196,19 @@ class Raster:
 
 
 open_raster = Raster
+
+
+def read_pixels(path: str, options: Mapping[str, Any] | None = None) -> np.ndarray:
+    """Read an image file as RGB, uint8 ``[H, W, 3]``.
+
+    Args:
+        path: Path of the file.
+        options: For a map, keyword arguments of :class:`Raster`; None for other images.
+    """
+    if options is None:
+        return np.ascontiguousarray(mmcv.imread(path)[..., ::-1])
+    with open_raster(path, **options) as raster:
+        return raster.read()[0]
 
 
 def parse_stretch(stretch: Stretch) -> tuple[str, float, float]:

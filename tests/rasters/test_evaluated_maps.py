@@ -7,6 +7,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from sclip_mmseg.benchmark.own_images import evaluate_methods
+from sclip_mmseg.cli import check_data
 from sclip_mmseg.datasets.folder import find_problems
 from sclip_mmseg.datasets.folder.layout import OwnImages
 
@@ -202,6 +203,34 @@ def test_maps_have_the_numbers_of_their_images(toy, tmp_path, whole_configs):
     for key in ('image_ptr', 'label', 'prediction', 'pixels'):
         assert (getattr(found[0], key) == getattr(found[1], key)).all()
     assert (tmp_path / 'maps/contact_sheet_1.jpg').is_file()
+
+
+def test_bands_of_16_bits(toy, tmp_path, capfd, whole_configs):
+    """A map that OpenCV cannot read has the numbers of the same map with three bands of 8 bits."""
+    with rasterio.open(toy / 'maps/toy_000003.tif') as file:
+        red, green, blue, alpha = file.read().astype(np.uint16)
+    values = np.stack([red, blue, blue, green, red]) * (alpha > 0)
+    write_tif(tmp_path / 'images/toy_000003.tif', values, nodata=0)
+    write_tif(tmp_path / 'rgb/toy_000003.tif', values[[0, 3, 1]].astype(np.uint8), nodata=0)
+    options = dict(bands='1,4,2', stretch='0,255')
+    data = OwnImages(tmp_path / 'images', toy / 'map_labels', **options)
+    given = dict(clip=str(TOY / 'toy_clip.safetensors'), regions='felzenszwalb')
+    first, second = (
+        evaluate_methods(each, 'voc21', ['sclip'], out=tmp_path / name, **given)['sclip']
+        for name, each in (
+            ('first', data),
+            ('second', OwnImages(tmp_path / 'rgb', toy / 'map_labels', bands='1,2,3')),
+        )
+    )
+    for key in ('image_ptr', 'label', 'prediction', 'pixels'):
+        assert (getattr(first, key) == getattr(second, key)).all()
+    assert (tmp_path / 'first/contact_sheet_1.jpg').is_file()
+    arguments = dict(images=data.images, labels=data.labels, classes='voc21', **options)
+    pairs = [(f'--{key}', str(value)) for key, value in arguments.items()]
+    with pytest.raises(SystemExit, match='False'):  # no mistakes
+        check_data.main([*sum(pairs, ()), '--out', str(tmp_path / 'checked')])
+    assert (tmp_path / 'checked/images.png').is_file()
+    assert 'TIFF' not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize('bend', [0, 0.01])

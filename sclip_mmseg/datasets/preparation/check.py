@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import mmcv
 import numpy as np
 from mmengine.dataset import BaseDataset
 from PIL import Image
 
 from ...config import read_config
+from ...rasters.reading import read_pixels
 from ...registry import in_scope
 from ...utils.errors import InputError
 from ...utils.files import make_folder, open_atomically
@@ -145,7 +145,7 @@ def _draw_sheet(infos: Sequence[dict], dataset: BaseDataset, target: Path) -> No
     columns = min(len(chosen), 3)
     sheet = Image.new('RGB', (640 * columns, 480 * -(-len(chosen) // columns)), 'white')
     for place, index in enumerate(chosen):
-        image = mmcv.imread(infos[index]['img_path'], channel_order='rgb')
+        image = read_pixels(infos[index]['img_path'], infos[index].get('map'))
         label = load(dict(infos[index], seg_fields=[]))['gt_seg_map']
         label = np.minimum(label.astype(int), len(names) - 1)
         tile = Image.fromarray(draw_overlay(image, label, names, palette))
