@@ -20,7 +20,7 @@ default_hooks = dict(
     param_scheduler=None,
     checkpoint=None,
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook', interval=1),
+    visualization=dict(type='OverlayHook', interval=1),
 )
 custom_hooks = [dict(type='InputCheckHook')]
 log_processor = dict(by_epoch=False)

@@ -5,6 +5,7 @@ from . import checkpoint_loader  # noqa: F401
 from .evaluation_runner import EvaluationRunner
 from .frozen_model_wrapper import FrozenModelWrapper
 from .input_check_hook import InputCheckHook
+from .overlay_hook import OverlayHook
 from .progress_hook import ProgressLoggerHook
 
 keep_old_names(
@@ -20,5 +21,6 @@ __all__ = [
     'EvaluationRunner',
     'FrozenModelWrapper',
     'InputCheckHook',
+    'OverlayHook',
     'ProgressLoggerHook',
 ]

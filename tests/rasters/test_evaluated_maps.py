@@ -1,15 +1,19 @@
 """Evaluation on maps: pixels without data are ignored, and labels must match the map's grid."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers import ROOT
 from mmseg.registry import DATASETS
 from PIL import Image
 
-from sclip_mmseg.benchmark.own_images import evaluate_methods
+from sclip_mmseg.benchmark.own_images import evaluate_methods, make_config
 from sclip_mmseg.cli import check_data
 from sclip_mmseg.datasets.folder import find_problems
 from sclip_mmseg.datasets.folder.layout import OwnImages
+from sclip_mmseg.evaluation import evaluate
+from sclip_mmseg.rasters.reading import read_pixels
 
 rasterio = pytest.importorskip('rasterio')
 geopandas = pytest.importorskip('geopandas')
@@ -225,6 +229,13 @@ def test_bands_of_16_bits(toy, tmp_path, capfd, whole_configs):
     for key in ('image_ptr', 'label', 'prediction', 'pixels'):
         assert (getattr(first, key) == getattr(second, key)).all()
     assert (tmp_path / 'first/contact_sheet_1.jpg').is_file()
+    cfg = make_config(data, 'voc21', 'sclip', **given)
+    evaluate(cfg, work_dir=tmp_path / 'work', show_dir=tmp_path / 'shown')
+    [drawn] = Path(tmp_path, 'shown').rglob('*.png')
+    assert drawn.name == 'test_toy_000003.tif_0.png'
+    image = read_pixels(str(data.images / 'toy_000003.tif'), options)
+    left = np.asarray(Image.open(drawn).convert('RGB'))[-len(image) :, : image.shape[1]]
+    assert (left == image).mean() > 0.5  # the rest is painted
     arguments = dict(images=data.images, labels=data.labels, classes='voc21', **options)
     pairs = [(f'--{key}', str(value)) for key, value in arguments.items()]
     with pytest.raises(SystemExit, match='False'):  # no mistakes
