@@ -1,5 +1,6 @@
 """Helpers of region generators, and the input of label corrections."""
 
+import os
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +42,9 @@ def find_generator(name: str | dict) -> dict:
     known = {kind.lower(): kind for kind in REGION_GENERATORS.module_dict}
     if name.lower() not in known:
         hint = nearest(name, known)
+        if os.path.isdir(name):
+            own = f'model.region_masks={name}/{{stem}}.npz model.postprocess.type=RegionMajority'
+            hint = f', or for your own maps --cfg-options {own}'
         raise InputError(f"'{name}' is not a region generator: use one of {', '.join(known)}{hint}")
     return dict(type=known[name.lower()])
 

@@ -67,7 +67,7 @@ def test_felzenszwalb_of_a_resized_image(size):
     assert {*image[ids == 4].flatten()} == {*image[-1, -1]}  # pure and whole
 
 
-def test_names():
+def test_names(tmp_path, monkeypatch):
     assert find_generator('Felzenszwalb') == find_generator('FELZENSZWALB')
     assert find_generator('sam2') == dict(type='SAM2')
     assert find_generator(dict(type='SAM')) == dict(type='SAM')
@@ -75,6 +75,10 @@ def test_names():
         InputError, match=r"'felsenswalb' is not a region generator.*mean 'felzenszwalb'\?"
     ):
         find_generator('felsenswalb')
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'maps').mkdir()
+    with pytest.raises(InputError, match=r'own maps --cfg-options model.region_masks=maps/{stem}'):
+        find_generator('maps')
 
 
 @pytest.mark.parametrize(
