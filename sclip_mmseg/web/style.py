@@ -11,9 +11,13 @@ HELP = (
     'Choose an image and list what is in it: one class per line, synonyms separated by commas. '
     'Every pixel gets the class that fits best.'
 )
-TOY_HINT = 'For photographs, start: sclip web --clip ViT-B/16'
+TOY_COMMAND = 'sclip web --clip ViT-B/16'
+TOY_HINT = f'For photographs, start: {TOY_COMMAND}'
 TOY_NOTICE = f'{zoo.TOY} {TOY_HINT}'
-BANNER = f'<div role="alert" class="banner">{TOY_NOTICE}</div>'
+BANNER = (
+    '<div role="alert" class="banner">'
+    f'{TOY_NOTICE.removesuffix(TOY_COMMAND)}<span>{TOY_COMMAND}</span></div>'
+)
 HEADER = f'<h1>{TITLE}</h1><p>{HELP}</p>'
 
 CSS = """
@@ -21,6 +25,7 @@ CSS = """
 .html-container { padding: 0 !important; }
 .banner { background: #b00020; color: white; font-size: 1.15em; font-weight: 700;
   padding: .7em 1em; border-radius: 8px; }
+.banner span { white-space: nowrap; }  /* else browsers break lines after -- */
 #header h1 { font-size: 1.7em; font-weight: 700; margin: 0 0 .15em; }
 #header p { margin: 0; opacity: .8; }
 #main { display: grid; gap: 16px; grid-template-columns: 5fr 7fr;

@@ -227,6 +227,9 @@ def test_page(browser, url, tmp_path):
     page = Page(browser, url)
     example = page.new_result()  # the page begins with one
     assert page.all('#banner [role=alert]')[0].text == style.TOY_NOTICE
+    [command] = page.all('#banner span')
+    assert command.text == style.TOY_COMMAND
+    assert command.value_of_css_property('white-space') in ('nowrap', 'nowrap collapse')
     assert page.message() == '' and 'cow' in page.areas()
 
     page.upload(IMAGE)
