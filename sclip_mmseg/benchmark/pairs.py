@@ -22,7 +22,7 @@ from .variants import NAMES, PROTOCOLS, one_protocol, plain_names
 METHODS = (
     'clip maskclip sclip clearclip naclip resclip-sclip resclip-clearclip resclip-naclip'
 ).split()
-#: Backbones without configs → the CLIP with which the configs of ViT-B/16 are run.
+#: Backbones → the CLIP with which the configs of ViT-B/16 are run.
 CHECKPOINTS = {'vit-l14': 'ViT-L/14'}
 
 
@@ -122,9 +122,9 @@ def _find_shipped(
     custom = {method: find_custom(method) for method in methods or () if is_custom(method)}
     standard = 'vit-b16'
     # The configs of GroupViT, Talk2DINO and SAM 3, which have no ViT-B/16, are listed with it.
-    backbones = {standard: (standard, 'vit-s16', 'vit-b14', '')}.get(backbone, (backbone,))
+    backbones = [backbone, *{standard: ['vit-s16', 'vit-b14', '']}.get(backbone, [])]
     if backbone in CHECKPOINTS:
-        backbones = (standard,)
+        backbones.append(standard)
     found = {}
     for path in sorted(configs_dir().glob('*/*_*.py')):
         method, own, benchmark = split_name(path.stem)

@@ -24,6 +24,7 @@ from ..utils.errors import InputError, join_first
 from ..utils.files import make_folder
 from ..utils.shipped import shipped_root
 from .pairs import CHECKPOINTS, find_pairs
+from .published import split_name
 from .results import Pair, to_markdown, write_classes, write_results
 from .variants import NAMES, PROTOCOLS
 from .worker import work
@@ -217,9 +218,11 @@ def _arguments(pair: Pair, options: Options) -> dict[str, Any]:
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     options_given = parser.parse_args(['--cfg-options', *words] if words else []).cfg_options
+    # A config of the backbone itself (Talk2DINO) names its towers.
+    named = pair.backbone and split_name(Path(pair.config).stem)[1]
     return dict(
         config=shipped_root() / pair.config,
-        checkpoint=options.checkpoint,
+        checkpoint=None if options.checkpoint == CHECKPOINTS.get(named) else options.checkpoint,
         work_dir=options.work_dir / pair.name,
         resume=True,
         cfg_options={**pair.options, **options_given},

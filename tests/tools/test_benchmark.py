@@ -92,6 +92,16 @@ def test_another_backbone_is_another_checkpoint(tmp_path, clip_path, monkeypatch
     assert folder == tmp_path / 'sclip_vit-l14_voc20'
 
 
+def test_configs_of_another_backbone_keep_their_checkpoints(tmp_path):
+    for name, checkpoint in (('sclip', 'ViT-L/14'), ('talk2dino', None)):
+        [pair] = find_pairs([name], ['voc21'], 'vit-l14').values()
+        assert pair.name == f'{name}_vit-l14_voc21'
+        assert suite._arguments(pair, Options(tmp_path, 'ViT-L/14'))['checkpoint'] == checkpoint
+        assert suite._arguments(pair, Options(tmp_path, 'x.pt'))['checkpoint'] == 'x.pt'
+    assert pair.config == 'configs/talk2dino/talk2dino_vit-l14_voc21.py'
+    assert pair.published == 60.1
+
+
 RESULTS = [
     Pair('clip', 'voc20', 'a.py', published=49.4, images=3, peak_memory=10**9),
     Pair('sclip', 'voc20', 'b.py', status='done', mIoU=80.0, published=81.54, images=3),
