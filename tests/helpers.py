@@ -90,11 +90,12 @@ def run_method(method, tower, images):
 
 def write_sam(folder):
     """Write a small seeded SAM in the layout of transformers, and return the folder's path."""
-    from transformers import SamConfig, SamModel
+    transformers = pytest.importorskip('transformers')
 
     torch.manual_seed(0)
     vision = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_dim=32)
-    model = SamModel(SamConfig(vision_config=dict(vision, global_attn_indexes=[1])))
+    config = transformers.SamConfig(vision_config=dict(vision, global_attn_indexes=[1]))
+    model = transformers.SamModel(config)
     for parameter in model.parameters():  # transformers leaves some at 0
         torch.nn.init.normal_(parameter, std=0.2)
     model.save_pretrained(folder)

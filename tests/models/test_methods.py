@@ -79,7 +79,7 @@ def extras(tmp_path_factory):
     return dict(
         proxy=dict(checkpoint=str(root / 'dino.pt')),
         region_masks=f'{root}/{{stem}}.npz',
-        sam=dict(checkpoint=write_sam(root / 'sam')),
+        sam=functools.cache(lambda: dict(checkpoint=write_sam(root / 'sam'))),
     )
 
 
@@ -115,7 +115,7 @@ def _model(clip, method, precision='fp32', mode='slide', device='cpu', extras=No
     if extras and cls.needs_proxy:
         cfg.model.image_encoder.proxy = extras['proxy']
     if extras and cls.needs_sam:
-        cfg.model.image_encoder.sam = extras['sam']
+        cfg.model.image_encoder.sam = extras['sam']()  # skips without transformers
     if extras and cls.needs_regions:
         cfg.model.region_masks = extras['region_masks']
     return build_model(cfg, device)
