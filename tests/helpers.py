@@ -9,6 +9,7 @@ import io
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import traceback
@@ -298,6 +299,7 @@ def _call(path, arguments, output, cwd, env):
 def _as_a_process_of_its_own(folder, cwd, env):
     """Give a program the state it would start with, and take back what it changes."""
     before, directory = list(sys.path), os.getcwd()
+    handler = signal.getsignal(signal.SIGTERM)
     registers = [MMLogger, MessageHub, Visualizer, DefaultScope, OverlayVisualizer]
     with (
         mock.patch.dict(os.environ, env or {}),
@@ -321,6 +323,8 @@ def _as_a_process_of_its_own(folder, cwd, env):
                     handler.close()
             os.chdir(directory)
             sys.path[:] = before
+            if signal.getsignal(signal.SIGTERM) is not handler:
+                signal.signal(signal.SIGTERM, handler)
 
 
 @contextlib.contextmanager

@@ -24,6 +24,8 @@ def served(session, folder):
         server = uvicorn.Server(uvicorn.Config(app, log_level='error', timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
         thread.start()
-        yield f'http://127.0.0.1:{bound.getsockname()[1]}', uploads
-        server.should_exit = True
-        thread.join(20)
+        try:
+            yield f'http://127.0.0.1:{bound.getsockname()[1]}', uploads
+        finally:
+            server.should_exit = True
+            thread.join(20)

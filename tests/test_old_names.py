@@ -21,6 +21,16 @@ from sclip_mmseg.utils.spelling import check_config
 from sclip_mmseg.web import Question
 
 
+@pytest.fixture(autouse=True)
+def _old_modules_are_forgotten():
+    """Once imported, an old module is found without a warning."""
+    yield
+    for old in reversed(old_names.MODULES):  # those below others first
+        parent, _, name = f'sclip_mmseg.{old}'.rpartition('.')
+        if sys.modules.pop(f'{parent}.{name}', None) and name in vars(sys.modules[parent]):
+            delattr(sys.modules[parent], name)
+
+
 @pytest.mark.parametrize('old, new', old_names.MODULES.items())
 def test_an_old_module_is_the_present_one(old, new):
     sys.modules.pop(f'sclip_mmseg.{old}', None)

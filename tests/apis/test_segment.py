@@ -124,10 +124,10 @@ def test_a_background_word_that_is_a_class(clip_path):
 
 def test_many_classes_are_compared_soon(clip_path):
     classes = [f'thing {index}' for index in range(20_000)]
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(InputError, match="'absent.pt' is neither"):
         apis.build_segmentor(classes, clip='absent.pt')
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - start < 15
 
 
 @pytest.mark.filterwarnings('ignore:.*stands for classes')

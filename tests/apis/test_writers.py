@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import sys
 import time
 import tracemalloc
 import zipfile
@@ -425,10 +426,12 @@ def test_a_custom_writer(tmp_path, monkeypatch):
         "        (out / 'sizes.txt').write_text(names)\n"
     )
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', list(sys.path))
     try:
         write(tmp_path / 'out', 'labels,my_writer:mine', **{'mine.sep': '+'})
     finally:
         WRITERS.module_dict.pop('mine', None)
+        sys.modules.pop('my_writer', None)
     assert (tmp_path / 'out/sizes.txt').read_text() == 'a+b.c'
 
 

@@ -239,7 +239,7 @@ def test_separators(tmp_path, text, classes):
 def test_long_lists_take_no_long_time(tmp_path):
     """Parsing that is not linear takes minutes, or all memory."""
     path = tmp_path / 'classes.txt'
-    start = time.perf_counter()
+    start = time.process_time()
     path.write_text('\n'.join(f'thing {index}' for index in range(100_000)))
     with pytest.raises(InputError, match='has 100000 queries: 65535 are taken at most'):
         load_queries(str(path))
@@ -253,7 +253,7 @@ def test_long_lists_take_no_long_time(tmp_path):
     with pytest.raises(InputError, match='is not a list of classes: it has more than 16 MiB'):
         load_queries(str(path))
     assert load_queries([f'thing {index}' for index in range(20_000)]).num_classes == 20_000
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_palette_is_voc_s():

@@ -30,6 +30,7 @@ def environment(monkeypatch):
     for name in [*names, 'MASTER_ADDR', 'MASTER_PORT', *joining._RESTARTS]:
         os.environ.pop(name, None)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(sys, 'excepthook', sys.excepthook)  # PyTorch replaces it
     yield os.environ
     if distributed.is_initialized():
         distributed.destroy_process_group()

@@ -105,6 +105,7 @@ def test_programs_run_in_turn():
 
 
 def test_speed_writes_a_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('SCLIP_CACHE_DIR', '')  # which the case `text` sets
     case = Case('sclip_vit-b16_ade20k', (60, 90), (230, 240))
     monkeypatch.setitem(benchmark_speed.CASES, 'ade20k', case)
     out = tmp_path / 'speed.json'
