@@ -299,7 +299,7 @@ def _call(path, arguments, output, cwd, env):
 def _as_a_process_of_its_own(folder, cwd, env):
     """Give a program the state it would start with, and take back what it changes."""
     before, directory = list(sys.path), os.getcwd()
-    handler = signal.getsignal(signal.SIGTERM)
+    at_end = signal.getsignal(signal.SIGTERM)
     registers = [MMLogger, MessageHub, Visualizer, DefaultScope, OverlayVisualizer]
     with (
         mock.patch.dict(os.environ, env or {}),
@@ -323,8 +323,8 @@ def _as_a_process_of_its_own(folder, cwd, env):
                     handler.close()
             os.chdir(directory)
             sys.path[:] = before
-            if signal.getsignal(signal.SIGTERM) is not handler:
-                signal.signal(signal.SIGTERM, handler)
+            if signal.getsignal(signal.SIGTERM) is not at_end:
+                signal.signal(signal.SIGTERM, at_end)
 
 
 @contextlib.contextmanager

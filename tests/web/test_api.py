@@ -68,7 +68,9 @@ def shown(text, server):
 
 def test_python(server, folder, expected, monkeypatch):
     import gradio_client
+    from huggingface_hub import constants
 
+    monkeypatch.setattr(constants, 'HF_HUB_DISABLE_TELEMETRY', True)  # by the client
     monkeypatch.setattr(gradio_client.client, 'DEFAULT_TEMP_DIR', str(folder / 'downloads'))
     names = {}
     exec(shown(block('python'), server), names)
