@@ -20,7 +20,7 @@ class FileImage:
         path: Path of the image file; None without a file.
         pixels: Pixels to use in place of the file's, BGR, uint8 ``[H, W, 3]``.
         flip: Axes along which the network's input is mirrored, of -2 and -1.
-        raster: For a map, see :func:`..rasters.reading.read_pixels`.
+        raster: Options of a map, see :func:`..rasters.reading.read_pixels`; None for other images.
     """
 
     of = OldAttribute('encode')

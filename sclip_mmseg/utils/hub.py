@@ -31,7 +31,7 @@ _MISSPELT = re.compile(
 _NOT_ON_THE_HUB = re.compile(
     r'(?:ViT-|MetaCLIP-|RN|\.).*|.*\.(?:pth?|bin|ckpt|npz|safetensors)', re.IGNORECASE
 )
-# First letters of gated repositories: without a network the Hub cannot say so.
+# How names of gated repositories begin: without a network the Hub cannot say so.
 _GATED = 'facebook/sam3', 'facebook/dinov3-'
 
 

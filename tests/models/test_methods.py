@@ -168,6 +168,9 @@ def test_weights_applied_to_the_values_are_the_method(deep_clip, method, device)
     weights = encoder.method.token_weights(tokens)
     assert weights.shape == (2, 2, 25, 25)
     torch.testing.assert_close(weights @ tokens.v, encoder.method.mix(tokens), rtol=0, atol=1e-5)
+    with pytest.warns(FutureWarning, match=r'is now called token_weights\(prepare'):
+        old = encoder.method.attention_weights(encoder.tower, view, model.text_head)
+    assert old.equal(weights)
 
 
 @pytest.mark.parametrize('method', METHODS_TO_TEST)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...old_names import OldAttribute, RefusesOldOverrides, keep_old_names
+from ...old_names import OldAttribute, RefusesOldOverrides, keep_old_names, warn_of
 from ...towers import Grid, VisionTransformer
 from ...towers.tokens import OnGrid
 from ...utils.cache import cached_tensors
@@ -264,6 +264,11 @@ class LastBlockMethod(Method):
     def token_weights(self, tokens: LastTokens) -> Tensor:
         """Compute the weights of the values, ``[B, heads, P + N, P + N]``."""
         return self.mix(replace(tokens, replaced=identity_values(tokens.v)))
+
+    def attention_weights(self, tower: VisionTransformer, view: View, classify: Classify) -> Tensor:
+        """Old form of :meth:`token_weights`."""
+        warn_of('attention_weights(…)', 'token_weights(prepare(…)[1])')
+        return self.token_weights(self.prepare(tower, view, classify)[1])
 
 
 def identity_values(values: Tensor) -> Tensor:

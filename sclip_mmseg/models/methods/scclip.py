@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...old_names import keep_old_names
 from ...registry import METHODS
 from ...towers import Block, Grid, Tokens, VisionTransformer, attention_logits
 from ...utils.errors import InputError
@@ -13,6 +14,8 @@ from ...utils.torch_types import is_exporting
 from ..view import View
 from .base import Classify, Method, self_pairs, unflatten_map
 from .proxyclip import pairwise_cosines
+
+keep_old_names(__name__, cosines='models.methods.proxyclip.pairwise_cosines')
 
 
 @METHODS.register_module()
