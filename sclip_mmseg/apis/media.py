@@ -27,6 +27,7 @@ from .inputs import OVERLAY, check_local
 
 keep_old_names(
     __name__,
+    PICTURES='utils.images.IMAGE_SUFFIXES',
     VIDEOS='apis.inputs.VIDEOS',
     check_picture='check_image',
     find_media='apis.inputs.find_media',

@@ -38,7 +38,11 @@ from .sizes import WorkingSize, resize_steps, working_size
 from .writers import ClassInfo
 
 keep_old_names(
-    __name__, is_trained='apis.own_config.is_trained', parse_classes='apis.parse_classes'
+    __name__,
+    BACKGROUND_THD='apis.own_config.BACKGROUND_THD',
+    BENCHMARK='apis.own_config.BENCHMARK',
+    is_trained='apis.own_config.is_trained',
+    parse_classes='apis.parse_classes',
 )
 
 
