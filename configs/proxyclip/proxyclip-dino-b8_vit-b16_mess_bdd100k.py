@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/models/proxyclip_vit-b16.py',
+    '../_base_/datasets/mess_bdd100k.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(text_head=dict(queries='mess_bdd100k'))

@@ -1,0 +1,10 @@
+_base_ = [
+    '../_base_/models/trident_vit-b16.py',
+    '../_base_/datasets/mess_chase_db1.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    text_head=dict(queries='mess_chase_db1'),
+    postprocess=dict(type='SAMRefinement', coarse_thresh=0.2),
+)
