@@ -145,7 +145,9 @@ def _find_shipped(
         command = dict(method='sclip methods', benchmark='sclip data check --help')[kind]
         for name in chosen or ():
             if name not in names:
-                hint = nearest(name, names) or f': {command} lists the names'
+                longer = [other for other in names if other.startswith(name)]
+                several = f': use one of {", ".join(longer)}' if len(longer) > 1 else ''
+                hint = several or nearest(name, names) or f': {command} lists the names'
                 raise InputError(f"no config of {kind} '{name}'{hint}")
     if not methods:
         methods = METHODS if standard in backbones else known[0]

@@ -54,8 +54,12 @@ def test_toy_has_all_methods_of_its_configs():
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match=r"no config of method 'slcip' \(did you mean 'sclip'\?\)"):
         find_pairs(['sclip', 'slcip'])
-    with pytest.raises(InputError, match=r"no config of benchmark 'voc' \(did you mean 'voc2"):
+    with pytest.raises(InputError, match=r"no config of benchmark 'voc': use one of voc21, voc20"):
         find_pairs(benchmarks=['voc'])
+    with pytest.raises(
+        InputError, match=r"method 'proxyclip': use one of proxyclip-dino-b16, proxyclip-dino-b8, "
+    ):
+        find_pairs(['proxyclip'])
     with pytest.raises(InputError, match="'xyz': sclip data check --help lists the names"):
         find_pairs(benchmarks=['xyz'])
     with pytest.raises(
