@@ -75,7 +75,8 @@ class RegionOracle(_Oracle):
     def predict(self, sample: dict) -> Tensor:
         """The classes to count, int64 ``[H, W]``."""
         label = sample['gt_sem_seg']['data'][0].cpu().numpy()
-        regions = self.regions.load(sample['img_path'], label.shape).numpy()
+        path, raster = sample['img_path'], sample.get('map')
+        regions = self.regions.load(path, label.shape, raster).numpy()
         num_classes = len(self.dataset_meta['classes'])
         return torch.from_numpy(best_classes(label, regions, num_classes, self.ignore_index))
 

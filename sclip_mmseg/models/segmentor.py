@@ -20,7 +20,7 @@ from ..datasets import voc_palette
 from ..datasets.background import Background
 from ..memory import MemoryCfg
 from ..old_names import OldAttribute
-from ..regions import CorrectionInputs, GeneratedRegions, build_regions, check_regions
+from ..regions import CorrectionInputs, build_regions, check_regions
 from ..registry import POSTPROCESSORS, REFINERS, in_scope, type_name
 from ..utils.errors import HalfOverflow, InputError, NotFetched
 from ..utils.precision import check_matmul_precision, own_precision
@@ -456,9 +456,9 @@ class CLIPSegmentor(BaseSegmentor):
     def _read_input(
         self, image: Tensor, sample: SegDataSample, with_regions: bool = True
     ) -> ImageInput:
-        known = sample.get('img_path'), sample.get('pixels'), flipped_axes(sample)
-        file = FileImage(*known, sample.get('map'))
-        regions = self._load_regions(image, sample, file) if with_regions else None
+        regions = self._load_regions(image, sample) if with_regions else None
+        path, pixels, raster = map(sample.get, ('img_path', 'pixels', 'map'))
+        file = FileImage(path, pixels, flipped_axes(sample), raster)
         return ImageInput(image, sample, file, regions)
 
     def _encode_images(self, images: list[ImageInput]) -> list[WindowMaps]:
@@ -516,7 +516,7 @@ class CLIPSegmentor(BaseSegmentor):
         known = {name: value for name, value in known.items() if value is not None}
         return self.postprocess(classes, CorrectionInputs(**known))
 
-    def _load_regions(self, like: Tensor, sample: SegDataSample, file: FileImage) -> Tensor | None:
+    def _load_regions(self, like: Tensor, sample: SegDataSample) -> Tensor | None:
         """Load an image's region ids at its original size, int64 ``[H, W]``; None for none."""
         if self.regions is None:
             return None
@@ -528,9 +528,7 @@ class CLIPSegmentor(BaseSegmentor):
                 "model.region_masks is found by the image's name: segment an image from a file, "
                 'not an array, or segment the array with sclip_mmseg.apis.segment'
             )
-        if file.raster is not None and isinstance(self.regions, GeneratedRegions):
-            return self.regions.make(file.pixels()[..., ::-1], size).to(like.device)
-        return self.regions.load(sample.img_path, size).to(like.device)
+        return self.regions.load(sample.img_path, size, sample.get('map')).to(like.device)
 
     def window_batch(self, size: Size) -> int:
         """Return the number of windows of a size (height, width in pixels) to encode at a time."""

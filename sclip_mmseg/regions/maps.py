@@ -3,17 +3,17 @@
 A map has an integer id per pixel. The lowest id means "in no region", whatever its value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mmcv
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from ..rasters.reading import read_pixels
 from ..registry import POSTPROCESSORS, REGION_GENERATORS
 from ..utils.arrays import read_arrays
 from ..utils.errors import InputError
@@ -81,12 +81,13 @@ class RegionFiles:
                     'pattern, as in region_masks/{folder}/{stem}.npz'
                 )
 
-    def load(self, image_path: str, size: Size) -> Tensor:
+    def load(self, image_path: str, size: Size, raster: Mapping[str, Any] | None = None) -> Tensor:
         """Read the map of an image.
 
         Args:
             image_path: Path of the image file.
             size: Its height and width in pixels.
+            raster: If the image is a map, its options of :func:`..rasters.reading.read_pixels`.
 
         Returns:
             int64 ``[H, W]``.
@@ -114,9 +115,9 @@ class GeneratedRegions:
     def __init__(self, generator: dict):
         self.generator = REGION_GENERATORS.build(generator)
 
-    def load(self, image_path: str, size: Size) -> Tensor:
+    def load(self, image_path: str, size: Size, raster: Mapping[str, Any] | None = None) -> Tensor:
         """Generate the map of an image file; arguments and result as :meth:`RegionFiles.load`."""
-        return self.make(mmcv.imread(image_path), size)
+        return self.make(read_pixels(image_path, raster)[..., ::-1], size)
 
     def make(self, image: np.ndarray, size: Size) -> Tensor:
         """Generate the map of an image, BGR, uint8 ``[H, W, 3]``: int64 ``[H, W]``."""

@@ -12,7 +12,7 @@ from sclip_mmseg.benchmark.own_images import evaluate_methods, make_config
 from sclip_mmseg.cli import check_data
 from sclip_mmseg.datasets.folder import find_problems
 from sclip_mmseg.datasets.folder.layout import OwnImages
-from sclip_mmseg.evaluation import evaluate
+from sclip_mmseg.evaluation import Result, evaluate
 from sclip_mmseg.rasters.reading import read_pixels
 
 rasterio = pytest.importorskip('rasterio')
@@ -220,14 +220,16 @@ def test_bands_of_16_bits(toy, tmp_path, capfd, whole_configs):
     data = OwnImages(tmp_path / 'images', toy / 'map_labels', **options)
     given = dict(clip=str(TOY / 'toy_clip.safetensors'), regions='felzenszwalb')
     first, second = (
-        evaluate_methods(each, 'voc21', ['sclip'], out=tmp_path / name, **given)['sclip']
+        evaluate_methods(each, 'voc21', ['sclip'], out=tmp_path / name, oracles=True, **given)
         for name, each in (
             ('first', data),
             ('second', OwnImages(tmp_path / 'rgb', toy / 'map_labels', bands='1,2,3')),
         )
     )
-    for key in ('image_ptr', 'label', 'prediction', 'pixels'):
-        assert (getattr(first, key) == getattr(second, key)).all()
+    oracles = [Result.load(path) for path in sorted(tmp_path.rglob('oracle_regions.npz'))]
+    for one, other in ((first['sclip'], second['sclip']), oracles):
+        for key in ('image_ptr', 'label', 'prediction', 'pixels'):
+            assert (getattr(one, key) == getattr(other, key)).all()
     assert (tmp_path / 'first/contact_sheet_1.jpg').is_file()
     cfg = make_config(data, 'voc21', 'sclip', **given)
     evaluate(cfg, work_dir=tmp_path / 'work', show_dir=tmp_path / 'shown')
