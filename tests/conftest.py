@@ -136,6 +136,12 @@ def _own_images_in_float32(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def _module_paths(monkeypatch):
+    """Take back the current folder, which is added where a config or an option imports modules."""
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+
+
+@pytest.fixture(autouse=True)
 def _default_scope():
     """Keep mmengine's scope as the configs set it."""
     from mmengine.registry import init_default_scope

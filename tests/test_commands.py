@@ -5,6 +5,7 @@ import re
 import runpy
 import shlex
 import shutil
+import signal
 import sys
 
 import pytest
@@ -127,6 +128,7 @@ def test_programs_know_the_words_of_their_commands(monkeypatch, command):
         parse = stopping(getattr(argparse.ArgumentParser, name))
         monkeypatch.setattr(argparse.ArgumentParser, name, parse)
     monkeypatch.setattr(sys, 'argv', [str(path), *arguments])
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)  # for the program, not for the tests
     monkeypatch.syspath_prepend(str(path.parent))
     names = runpy.run_path(str(path))
     with pytest.raises(Parsed):

@@ -45,7 +45,6 @@ def own(tmp_path, monkeypatch):
     name = f'Own{abs(hash(tmp_path))}'
     (tmp_path / 'my_package/value.py').write_text(OWN.format(name=name))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'path', list(sys.path))
     yield f'my_package.value:{name}'
     for module in ('my_package', 'my_package.value'):
         sys.modules.pop(module, None)
@@ -124,7 +123,6 @@ def test_a_config_imports_from_the_current_folder(tmp_path, monkeypatch):
 def test_a_missing_import_in_a_custom_module_keeps_its_error(tmp_path, monkeypatch):
     (tmp_path / 'broken_module.py').write_text('import no_such_thing')
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'path', list(sys.path))
     with pytest.raises(ModuleNotFoundError, match='no_such_thing'):
         find_pairs(['broken_module:X'])
 

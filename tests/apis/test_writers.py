@@ -426,7 +426,6 @@ def test_a_custom_writer(tmp_path, monkeypatch):
         "        (out / 'sizes.txt').write_text(names)\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'path', list(sys.path))
     try:
         write(tmp_path / 'out', 'labels,my_writer:mine', **{'mine.sep': '+'})
     finally:

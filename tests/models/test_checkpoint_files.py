@@ -410,7 +410,6 @@ def test_torchscript_s_code_is_not_run(tmp_path, shared, monkeypatch):
     import sys
 
     monkeypatch.setattr(sys, 'argv', ['make_torchscript.py', str(tmp_path)])
-    monkeypatch.setattr(sys, 'path', list(sys.path))
     runpy.run_path(str(shared / 'cases/attack/make_torchscript.py'))
     for name in ('setstate', 'loop'):
         _load_clips(tmp_path / f'{name}.pt')
