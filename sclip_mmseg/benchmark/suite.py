@@ -117,7 +117,7 @@ def run_suite(
 
 
 def evaluate_pairs(pairs: Sequence[Pair], options: Options) -> None:
-    """Evaluate all pairs, write the tables after each, and print the progress.
+    """Evaluate all pairs, write the tables at first and after each, and print the progress.
 
     Pairs that have a result are not evaluated again; an interrupted one is resumed.
 
@@ -133,18 +133,28 @@ def evaluate_pairs(pairs: Sequence[Pair], options: Options) -> None:
     if options.checkpoint:
         check_shared_checkpoint(configs, '--checkpoint')
     make_folder(options.work_dir, 'name another folder by --work-dir')
+    for pair in pairs:
+        if pair.status == 'done':
+            _fill_in(pair, options)
+    write_results(options.work_dir, pairs, options.describe())
     for number, pair in enumerate(pairs, 1):
-        folder = options.work_dir / pair.name
         if pair.status == 'open':
+            folder = options.work_dir / pair.name
             print(f'[{number}/{len(pairs)}] {pair.name}: {pair.images} images, see {folder}')
             reason = run_in_processes(folder, options.processes, _arguments(pair, options))
             if reason:
                 pair.status, pair.reason = 'failed', reason
-        if pair.status != 'missing' and (folder / RESULT_FILE).is_file():
-            result = Result.load(folder / RESULT_FILE)
-            pair.fill_in(result)
-            write_classes(options.work_dir / 'per_class', pair.name, result.by_class())
-        write_results(options.work_dir, pairs, options.describe())
+            _fill_in(pair, options)
+            write_results(options.work_dir, pairs, options.describe())
+
+
+def _fill_in(pair: Pair, options: Options) -> None:
+    """Read the result of a pair, if it has one, and write the numbers of its classes."""
+    path = options.work_dir / pair.name / RESULT_FILE
+    if path.is_file():
+        result = Result.load(path)
+        pair.fill_in(result)
+        write_classes(options.work_dir / 'per_class', pair.name, result.by_class())
 
 
 def prepare(pair: Pair, options: Options, datasets: dict[str, Any]) -> Config:

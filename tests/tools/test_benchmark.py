@@ -17,7 +17,7 @@ from PIL import Image
 from sleeping import work_asleep
 
 from sclip_mmseg import InputError
-from sclip_mmseg.benchmark import pairs, suite
+from sclip_mmseg.benchmark import pairs, results, suite
 from sclip_mmseg.benchmark.results import Pair, to_markdown, write_results
 from sclip_mmseg.benchmark.suite import Options, evaluate_pairs
 from sclip_mmseg.cli.benchmark import parse_args
@@ -147,8 +147,11 @@ def test_files(tmp_path):
 
 def test_missing_datasets_are_listed(tmp_path, clip_path, monkeypatch, capsys):
     monkeypatch.setenv('SCLIP_DATA_ROOT', str(tmp_path))
+    drawn = []
+    monkeypatch.setattr(results, 'draw_results', lambda *_: drawn.append(1))
     arguments = ['--methods', 'sclip,clip', '--benchmarks', 'voc20,ade20k', '--work-dir', tmp_path]
     assert _run(*arguments, '--checkpoint', clip_path)
+    assert len(drawn) == 1  # drawing takes longer than finding that nothing can be run
     output = capsys.readouterr().out
     assert f'- voc20: PascalVOC20Dataset: folder {tmp_path}/VOCdevkit/VOC2012 does not' in output
     assert '- ade20k: ADE20KDataset: folder' in output
