@@ -138,6 +138,16 @@ def test_a_tiff_whose_colors_would_be_wrong(content, said, capfd):
     assert capfd.readouterr().err == ''
 
 
+def test_a_tiff_with_damaged_offsets():
+    offsets = struct.pack('<H', 273)
+    content = tiff('RGBA').replace(
+        offsets + struct.pack('<H', 4),
+        offsets + struct.pack('<H', 11),  # the type, float32
+    )
+    image, flaw = decode_image(content)  # raises nothing
+    assert image is None and flaw.startswith('has an alpha band')
+
+
 @pytest.mark.parametrize('content', [b'', b'II*', b'II*\0', b'II+\0\0\0\0\0', b'II*\0\xff\0\0\0'])
 def test_tags_of_a_file_that_is_not_a_tiff(content):
     assert tiff_tags(io.BytesIO(content)) == {}

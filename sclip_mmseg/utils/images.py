@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ..old_names import keep_old_names
+from .file_kinds import DAMAGED
 from .stderr import redirect_stderr
 
 keep_old_names(__name__, PICTURES='IMAGE_SUFFIXES', more_pictures='pillow_only_suffixes')
@@ -169,7 +170,7 @@ def _is_opaque(content: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(content)) as image:
             return image.getchannel('A').getextrema() == (255, 255)
-    except UNREADABLE:
+    except (*UNREADABLE, *DAMAGED):
         return False
 
 
