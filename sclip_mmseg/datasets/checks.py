@@ -238,7 +238,8 @@ class CheckedPipeline:
             raise
         except Exception:
             is_folder = isinstance(self.dataset, FolderDataset)  # its reader names the label
-            _check_readable(self.dataset, image, None if is_folder else label)
+            is_map = 'map' in info  # its reader names it, too
+            _check_readable(self.dataset, None if is_map else image, None if is_folder else label)
             raise
         for sample in _samples(results['data_samples']):
             if 'gt_sem_seg' in sample:
@@ -270,7 +271,7 @@ def _tensors(results: dict) -> Iterator[Tensor]:
             yield sample.gt_sem_seg.data
 
 
-def _check_readable(dataset: BaseDataset, image: str, label: str | None) -> None:
+def _check_readable(dataset: BaseDataset, image: str | None, label: str | None) -> None:
     """Raise an ``InputError`` if a sample failed because one of its files cannot be read."""
     sample: dict = dict(img_path=image, seg_map_path=label, seg_fields=[])
     sample['reduce_zero_label'] = False

@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import mmcv
 from mmcv.transforms import LoadImageFromFile, Resize
@@ -9,6 +11,8 @@ from mmengine.dataset import BaseDataset
 from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
 from PIL import Image
 
+from ..rasters.grid import Block
+from ..rasters.reading import open_raster
 from ..utils.errors import InputError
 from ..utils.images import UNREADABLE, may_be_dark
 from .loading import CheckedImageLoader, with_checked_loaders
@@ -28,7 +32,8 @@ _ENDS = {
 def check_images(dataset: BaseDataset) -> None:
     """Decode images that look truncated or have an unknown format, and some that may be dark.
 
-    An evaluation and ``sclip data check`` decode all images.
+    Of maps, which may be large, the last row is read. An evaluation and ``sclip data check`` decode
+    all images.
 
     Args:
         dataset: The dataset, whose files exist.
@@ -42,6 +47,9 @@ def check_images(dataset: BaseDataset) -> None:
     sampled = 0
     for info in map(dataset.get_data_info, range(len(dataset))):
         path = info['img_path']
+        if 'map' in info:
+            _read_last_row(path, info['map'])
+            continue
         content = _ends_of(path)
         end = next((end for start, end in _ENDS.items() if content.startswith(start)), None)
         if end is not None and content.endswith(end):
@@ -49,7 +57,7 @@ def check_images(dataset: BaseDataset) -> None:
                 continue
             sampled += 1
         try:
-            loader({key: info[key] for key in ('img_path', 'map') if key in info})
+            loader(dict(img_path=path))
         except InputError:
             raise
         except UNREADABLE as error:
@@ -96,6 +104,14 @@ def _image_loader(dataset: BaseDataset) -> CheckedImageLoader | None:
             loader = with_checked_loaders(step, dataset.ignore_index)
             return loader if isinstance(loader, CheckedImageLoader) else None
     return None
+
+
+def _read_last_row(path: str, options: Mapping[str, Any]) -> None:
+    """Read the last row of a map, which a truncated file lacks."""
+    options = {**options, 'stretch': (0, 1)}  # percentiles would need the whole map
+    with open_raster(path, **options) as raster:
+        height, width = raster.grid.height, raster.grid.width
+        raster.read(Block(height - 1, 0, height, width))
 
 
 def _ends_of(path: str) -> bytes:
