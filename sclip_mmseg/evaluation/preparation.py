@@ -245,6 +245,8 @@ def _draw_predictions(cfg: Config, show: bool, show_dir: PathLike | None, wait_t
                 '--show and --show-dir need default_hooks.visualization, which the config lacks'
             )
         hook.update(draw=True, show=show, wait_time=wait_time)
+        if type_name(hook) == 'SegVisualizationHook':  # which cannot read all maps
+            hook['type'] = 'OverlayHook'
         if show_dir:
             cfg.visualizer.save_dir = str(show_dir)
     elif hook is not None and not hook.get('draw'):

@@ -8,12 +8,14 @@ from helpers import ROOT
 from mmseg.registry import DATASETS
 from PIL import Image
 
+from sclip_mmseg import InputError
 from sclip_mmseg.benchmark.own_images import evaluate_methods, make_config
 from sclip_mmseg.cli import check_data
 from sclip_mmseg.datasets.folder import find_problems
 from sclip_mmseg.datasets.folder.layout import OwnImages
+from sclip_mmseg.datasets.images import check_images
 from sclip_mmseg.evaluation import Result, evaluate
-from sclip_mmseg.rasters.reading import read_pixels
+from sclip_mmseg.rasters.reading import Raster, read_pixels
 
 rasterio = pytest.importorskip('rasterio')
 geopandas = pytest.importorskip('geopandas')
@@ -232,6 +234,7 @@ def test_bands_of_16_bits(toy, tmp_path, capfd, whole_configs):
             assert (getattr(one, key) == getattr(other, key)).all()
     assert (tmp_path / 'first/contact_sheet_1.jpg').is_file()
     cfg = make_config(data, 'voc21', 'sclip', **given)
+    cfg.default_hooks.visualization.type = 'SegVisualizationHook'  # as in other configs
     evaluate(cfg, work_dir=tmp_path / 'work', show_dir=tmp_path / 'shown')
     [drawn] = Path(tmp_path, 'shown').rglob('*.png')
     assert drawn.name == 'test_toy_000003.tif_0.png'
@@ -244,6 +247,28 @@ def test_bands_of_16_bits(toy, tmp_path, capfd, whole_configs):
         check_data.main([*sum(pairs, ()), '--out', str(tmp_path / 'checked')])
     assert (tmp_path / 'checked/images.png').is_file()
     assert 'TIFF' not in capfd.readouterr().err
+
+
+def test_a_truncated_map_is_found_before_the_run(data, ids):
+    write_tif(data.labels / 'a.tif', ids, nodata=0)
+    path = data.images / 'a.tif'
+    path.write_bytes(path.read_bytes()[:-99])
+    dataset = load(data, pipeline=[dict(type='LoadImageFromFile')])
+    with pytest.raises(InputError, match='a.tif is damaged'):
+        check_images(dataset)
+
+
+def test_a_check_reads_the_last_row_of_maps(data, ids, monkeypatch):
+    write_tif(data.labels / 'a.tif', ids, nodata=0)
+    write_tif(data.images / 'a.tif', np.ones((3, *SIZE), np.uint16), photometric='rgb')
+    read, blocks = Raster._values, []
+    monkeypatch.setattr(
+        Raster,
+        '_values',
+        lambda self, block, size: (blocks.append(block), read(self, block, size))[1],
+    )
+    check_images(load(data, pipeline=[dict(type='LoadImageFromFile')]))
+    assert [block.size for block in blocks] == [(1, SIZE[1])]
 
 
 @pytest.mark.parametrize('bend', [0, 0.01])
