@@ -12,11 +12,11 @@ from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
 from PIL import Image
 
 from ..rasters.grid import Block
-from ..rasters.reading import open_raster
+from ..rasters.reading import open_raster, read_size
 from ..utils.errors import InputError
 from ..utils.images import UNREADABLE, may_be_dark
 from .loading import CheckedImageLoader, with_checked_loaders
-from .parts import for_each_part, image_paths, is_on_disk, steps_of
+from .parts import for_each_part, is_on_disk, steps_of
 
 _SAMPLED = 64  # images decoded because their header does not say whether they are dark
 _KEEP_SIZE = LoadImageFromFile, LoadAnnotations, PackSegInputs  # transforms
@@ -80,12 +80,12 @@ def check_sizes(dataset: BaseDataset, patch_size: int) -> None:
     resizing = [step for step in steps_of(dataset) if not isinstance(step, _KEEP_SIZE)]
     if any(not (isinstance(step, Resize) and step.scale) for step in resizing):
         return  # unknown transforms may change the size in any way
-    for path in image_paths(dataset):
+    for info in map(dataset.get_data_info, range(len(dataset))):
+        path = info['img_path']
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-                with Image.open(path) as file:
-                    stored = size = file.size
+                stored = size = read_size(path, info.get('map'))
         except UNREADABLE:  # a format that only the loader can read
             continue
         for step in resizing:

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from ..rasters.reading import read_size
 from ..utils.errors import InputError
 from ..utils.shared_memory import FOLDER, free_shared_memory
 
@@ -126,8 +127,9 @@ def _bytes_per_image(dataset: Any) -> int | None:
     pixels = []
     for index in np.linspace(0, len(dataset) - 1, min(len(dataset), _SAMPLED)).astype(int):
         try:
-            with Image.open(dataset.get_data_info(int(index))['img_path']) as image:
-                pixels.append(image.width * image.height)
+            info = dataset.get_data_info(int(index))
+            width, height = read_size(info['img_path'], info.get('map'))
+            pixels.append(width * height)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             continue
     return _PIXEL * max(pixels) if pixels else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import mmcv
 import numpy as np
+from PIL import Image
 
 from ..utils.errors import InputError, first_line
 from .grid import Block, read_grid
@@ -209,6 +210,15 @@ def read_pixels(path: str, options: Mapping[str, Any] | None = None) -> np.ndarr
         return np.ascontiguousarray(mmcv.imread(path)[..., ::-1])
     with open_raster(path, **options) as raster:
         return raster.read()[0]
+
+
+def read_size(path: str, options: Mapping[str, Any] | None = None) -> tuple[int, int]:
+    """Read the width and height of an image file; arguments as of :func:`read_pixels`."""
+    if options is None:
+        with Image.open(path) as image:
+            return image.size
+    with open_dataset(path) as file:
+        return file.width, file.height
 
 
 def parse_stretch(stretch: Stretch) -> tuple[str, float, float]:

@@ -13,7 +13,8 @@ from sclip_mmseg.benchmark.own_images import evaluate_methods, make_config
 from sclip_mmseg.cli import check_data
 from sclip_mmseg.datasets.folder import find_problems
 from sclip_mmseg.datasets.folder.layout import OwnImages
-from sclip_mmseg.datasets.images import check_images
+from sclip_mmseg.datasets.images import check_images, check_sizes
+from sclip_mmseg.engine import loader_workers
 from sclip_mmseg.evaluation import Result, evaluate
 from sclip_mmseg.rasters.reading import Raster, read_pixels
 
@@ -269,6 +270,16 @@ def test_a_check_reads_the_last_row_of_maps(data, ids, monkeypatch):
     )
     check_images(load(data, pipeline=[dict(type='LoadImageFromFile')]))
     assert [block.size for block in blocks] == [(1, SIZE[1])]
+
+
+def test_sizes_of_maps_with_many_bands(data, ids, caplog):
+    write_tif(data.labels / 'a.tif', ids, nodata=0)
+    write_tif(data.images / 'a.tif', np.ones((8, *SIZE), np.uint8))  # Pillow reads at most 6 bands
+    dataset = load(data, bands='1,2,3', pipeline=[dict(type='LoadImageFromFile')])
+    with pytest.raises(InputError, match='a.tif is 80×60 pixels'):
+        check_sizes(dataset, 64)
+    assert loader_workers._bytes_per_image(dataset) == 11 * 60 * 80
+    assert not caplog.records
 
 
 @pytest.mark.parametrize('bend', [0, 0.01])
