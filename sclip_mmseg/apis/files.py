@@ -16,6 +16,7 @@ from ..rasters.reading import Bands, Stretch, parse_bands, parse_stretch
 from ..utils.errors import InputError, join_first
 from ..utils.files import explain_full_disk, find_file, make_folder
 from ..utils.progress import Progress
+from ..utils.words import counted
 from ..zoo import warn_of_toy
 from .inputs import (
     check_local,
@@ -229,7 +230,7 @@ def segment_folder(
             todo = [each for each in usable if not records.is_done(*each)]
             done = before = len(usable) - len(todo)
             if before:
-                on_progress(f'{before} files are already done')
+                on_progress(f'already done: {counted(before, "file")}')
             progress = Progress(len(todo), 'files')
             try:
                 for (path, name), outcome in workers.run(todo):

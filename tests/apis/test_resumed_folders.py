@@ -99,7 +99,7 @@ def test_what_is_done_is_left_out(run, folder, tmp_path, monkeypatch):
         run(resume=True)
     lines = []
     assert run(resume=True, on_progress=lines.append) == names[4:]
-    assert '4 files are already done' in lines
+    assert 'already done: 4 files' in lines
     assert files_of(tmp_path / 'out') == files_of(tmp_path / 'whole')
     assert run(resume=True) == []
     Image.new('RGB', (60, 45)).save(folder / '1.png')
