@@ -112,14 +112,14 @@ def _renamed(result, **changes):
 @pytest.mark.parametrize(
     'other, words',
     [
-        (make(2, images=10), 'other images, A has image_10.jpg; image_11.jpg, which B lacks'),
+        (make(2, images=10), 'different images, A has image_10.jpg; image_11.jpg, which B lacks'),
         (make(2, images=14), r'B has image_12.jpg; image_13.jpg, which A lacks'),
         (_renamed(make(2), images=['x'] * 12), 'A has image_0.jpg; .* more'),
-        (_renamed(make(2), class_names=[*CLASSES[:4], 'no']), 'other classes, A has never, which'),
+        (_renamed(make(2), class_names=[*CLASSES[:4], 'no']), 'different classes, A has never'),
         (_renamed(make(2), class_names=CLASSES[::-1]), 'the same names in another order'),
         (
             _renamed(make(2), images=make(2).images[::-1]),
-            'other labels in 1[0-2] of 12 images, the first is image_0.jpg',
+            'different labels in 1[0-2] of 12 images, the first is image_0.jpg',
         ),
     ],
 )
