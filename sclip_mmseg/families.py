@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .datasets.benchmarks import BENCHMARKS
-from .utils.shipped import read_config
+from .utils.shipped import read_yaml
 
 _COLUMNS = (
     *('family', 'parameters', 'memory', 'time, 20 classes', 'time, 150 classes'),
@@ -14,7 +14,7 @@ _COLUMNS = (
 
 def compare() -> Iterator[str]:
     """Yield lines of Markdown: a table of the families, then requirements and limits of each."""
-    facts, published = read_config('families.yml'), read_config('published.yml')
+    facts, published = read_yaml('families.yml'), read_yaml('published.yml')
     rows = {row['name']: row for row in published['rows']}
     yield from _row(_COLUMNS)
     yield from _row(['---'] * len(_COLUMNS))

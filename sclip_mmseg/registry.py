@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mmengine.registry import DefaultScope, Registry
 
@@ -27,6 +28,11 @@ def type_name(cfg: dict) -> str:
     """Class name that a config builds; ``type`` is the class itself in new-style configs."""
     kind = cfg['type']
     return kind if isinstance(kind, str) else kind.__name__
+
+
+def find_type(registry: Registry, kind: Any) -> Any:
+    """The class of a ``type``, its name or the class itself; None if the name is unknown."""
+    return registry.get(kind) if isinstance(kind, str) else kind
 
 
 @contextmanager

@@ -5,11 +5,11 @@ from helpers import ROOT, call_tool, read_tables
 from mmengine.config import Config
 
 from sclip_mmseg.families import compare
-from sclip_mmseg.utils.shipped import read_config
+from sclip_mmseg.utils.shipped import read_yaml
 from sclip_mmseg.zoo import METHODS
 
 CLI = ROOT / 'sclip_mmseg/cli/__main__.py'
-FACTS = read_config('families.yml')
+FACTS = read_yaml('families.yml')
 
 
 def test_each_method_is_in_one_family():

@@ -23,7 +23,7 @@ from ..models import PLAIN_DICTS
 from ..models.test_cfg import read_test_cfg
 from ..models.text_embeddings import read_embeddings
 from ..regions import find_generator
-from ..registry import POSTPROCESSORS, type_name
+from ..registry import POSTPROCESSORS, find_type, type_name
 from ..utils.errors import InputError
 from ..utils.shipped import configs_dir
 from ..utils.spelling import check_config
@@ -162,9 +162,7 @@ def own_config(
 
 def _needs_regions(correction: Mapping[str, Any]) -> bool:
     """Whether a label correction uses region maps."""
-    kind = correction['type']
-    kind = POSTPROCESSORS.get(kind) if isinstance(kind, str) else kind
-    return getattr(kind, 'needs_regions', False)
+    return getattr(find_type(POSTPROCESSORS, correction['type']), 'needs_regions', False)
 
 
 def _read_config(method: str) -> tuple[Config, dict[str, float]]:

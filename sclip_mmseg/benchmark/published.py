@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from ..utils.shipped import read_config
+from ..utils.shipped import read_yaml
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PublishedRow:
 @cache
 def load_published() -> tuple[PublishedRow, ...]:
     """Read ``configs/published.yml``; cached."""
-    table = read_config('published.yml')
+    table = read_yaml('published.yml')
     sources = {key: Source(**value) for key, value in table['sources'].items()}
     rows = ({**row, 'source': sources[row['source']]} for row in table['rows'])
     return tuple(PublishedRow(**row) for row in rows)

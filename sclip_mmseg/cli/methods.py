@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from ..utils.errors import nearest
-from ..utils.shipped import configs_dir, read_config
+from ..utils.shipped import configs_dir, read_yaml
 from ..zoo import METHODS
 
 
@@ -59,4 +59,4 @@ def _configs(names: Sequence[str]) -> list[str]:
 
 def _paper(pattern: str) -> dict[str, str]:
     """``Title`` and ``URL`` of the paper behind a method's configs."""
-    return read_config(f'{PurePosixPath(pattern).parent}/metafile.yml')['Collections'][0]['Paper']
+    return read_yaml(f'{PurePosixPath(pattern).parent}/metafile.yml')['Collections'][0]['Paper']

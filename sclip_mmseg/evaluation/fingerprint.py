@@ -15,10 +15,12 @@ from mmseg.registry import MODELS
 
 from ..config import NO_CHECKPOINT
 from ..datasets import load_queries
+from ..datasets.parts import image_paths
 from ..models.simfeatup import find_upsampler
 from ..models.trained import find_head
 from ..old_names import keep_old_names
 from ..regions import RegionFiles
+from ..registry import find_type
 from ..towers import find_clip
 from ..towers.proxy import find_proxy
 from ..towers.repository import Checkpoint
@@ -127,8 +129,7 @@ def _flatten(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
 
 def _finder_of(kind: Any) -> Callable[[str], Checkpoint] | None:
     """How an encoder of this type, a name or a class, finds its checkpoint; None for others."""
-    kind = MODELS.get(kind) if isinstance(kind, str) else kind
-    return getattr(kind, 'checkpoint_finder', None)
+    return getattr(find_type(MODELS, kind), 'checkpoint_finder', None)
 
 
 def _find(key: str, value: str) -> Checkpoint | None:
@@ -181,7 +182,7 @@ def _describe_regions(model: Config, dataset: BaseDataset) -> str | dict | None:
     if not isinstance(model.get('region_masks'), str):
         return model.get('region_masks')
     files, digest = RegionFiles(model.region_masks), hashlib.sha256()
-    images = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+    images = image_paths(dataset)
     files.check(images)
     for path in map(files.path, images):
         digest.update(f'{path.name} {path.stat().st_size}\n'.encode())

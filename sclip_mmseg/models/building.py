@@ -2,6 +2,7 @@
 
 from mmseg.registry import MODELS
 
+from ..registry import find_type
 from .text_head import CLIPTextHead
 
 
@@ -28,16 +29,11 @@ def check_text_head(image_encoder: dict, text_head: dict) -> None:
         InputError: If there is one.
     """
     cfg = _head_cfg(image_encoder, text_head)
-    if check := getattr(_head_class(cfg), 'check_checkpoints', None):
+    if check := getattr(find_type(MODELS, cfg['type']), 'check_checkpoints', None):
         check(cfg)
 
 
 def _head_cfg(image_encoder: dict, text_head: dict) -> dict:
     """The text head's config with what it shares with the image encoder."""
-    keys = getattr(_head_class(text_head), 'shared_keys', ())
+    keys = getattr(find_type(MODELS, text_head['type']), 'shared_keys', ())
     return {**{key: image_encoder[key] for key in keys if key in image_encoder}, **text_head}
-
-
-def _head_class(text_head: dict) -> type | None:
-    kind = text_head['type']
-    return MODELS.get(kind) if isinstance(kind, str) else kind

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..memory import MemoryCfg, check_models, describe_models, find_neighbours, open_bank
 from ..old_names import keep_old_names
+from ..registry import find_type
 from ..towers.proxy import ProxyTower, find_proxy
 from ..utils.errors import InputError
 from ..utils.files import sha256_of
@@ -113,8 +114,7 @@ def check_encoder(encoder_cfg: Mapping[str, Any]) -> None:
     Raises:
         InputError: If it does not.
     """
-    kind = encoder_cfg['type']
-    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    kind = find_type(MODELS, encoder_cfg['type'])
     if kind is not None and not issubclass(kind, CLIPImageEncoder):
         raise _not_on_clip()
 

@@ -22,7 +22,7 @@ def configs_dir() -> Path:
     return shipped_root() / 'configs'
 
 
-def read_config(name: str) -> dict[str, Any]:
+def read_yaml(name: str) -> dict[str, Any]:
     """The content of a YAML file in the folder of the shipped configs."""
     import yaml
 
